@@ -1,0 +1,102 @@
+//! Addresses as flags write them: `unix:PATH`, `tcp://HOST:PORT` (clacksd(8), ADDRESSES).
+
+use crate::limits::DEFAULT_PORT;
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    Unix(PathBuf),
+    /// Plain text.
+    Tcp(HostPort),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPort {
+    /// A name, or an address without brackets.
+    pub host: String,
+    pub port: u16,
+}
+
+impl Address {
+    /// The error says what is wrong, without the text itself.
+    pub fn parse(text: &str) -> Result<Address, String> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            if path.is_empty() {
+                return Err("unix: wants a path".to_owned());
+            }
+            return Ok(Address::Unix(PathBuf::from(path)));
+        }
+        if let Some(rest) = text.strip_prefix("tcp://") {
+            return HostPort::parse(rest).map(Address::Tcp);
+        }
+        Err("neither unix:PATH nor tcp://HOST:PORT".to_owned())
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+            Address::Tcp(HostPort { host, port }) if host.contains(':') => write!(f, "tcp://[{host}]:{port}"),
+            Address::Tcp(HostPort { host, port }) => write!(f, "tcp://{host}:{port}"),
+        }
+    }
+}
+
+impl HostPort {
+    fn parse(text: &str) -> Result<HostPort, String> {
+        let (host, port) = if let Some(rest) = text.strip_prefix('[') {
+            let (host, rest) = rest.split_once(']').ok_or("a bracket is not closed")?;
+            match rest.strip_prefix(':') {
+                Some(port) => (host, Some(port)),
+                None if rest.is_empty() => (host, None),
+                None => return Err("only a port may follow the bracket".to_owned()),
+            }
+        } else {
+            match text.split_once(':') {
+                Some((_, rest)) if rest.contains(':') => return Err("IPv6 addresses stand in brackets".to_owned()),
+                Some((host, port)) => (host, Some(port)),
+                None => (text, None),
+            }
+        };
+        if host.is_empty() {
+            return Err("the host is missing".to_owned());
+        }
+        let port = match port {
+            Some(port) => port.parse().map_err(|_| "the port is no number up to 65535".to_owned())?,
+            None => DEFAULT_PORT,
+        };
+        Ok(HostPort { host: host.to_owned(), port })
+    }
+
+    /// Looks the name up; blocks.
+    pub fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
+        (self.host.as_str(), self.port).to_socket_addrs().map(Iterator::collect)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_go_there_and_back() {
+        for text in ["unix:/run/x.sock", "tcp://localhost:1", "tcp://[::1]:65535", "tcp://127.0.0.1:0"] {
+            assert_eq!(Address::parse(text).map(|address| address.to_string()).as_deref(), Ok(text));
+        }
+        let without_port = |text| Address::parse(text).map(|address| address.to_string());
+        assert_eq!(without_port("tcp://host").as_deref(), Ok("tcp://host:49888"));
+        assert_eq!(without_port("tcp://[::1]").as_deref(), Ok("tcp://[::1]:49888"));
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        for text in ["", "unix:", "tcp://", "tcp://:1", "tcp://a:b", "tcp://a:65536", "tcp://::1:1", "tcp://[::1", "x"]
+        {
+            assert!(Address::parse(text).is_err(), "{text}");
+        }
+    }
+}

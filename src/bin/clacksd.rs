@@ -1,0 +1,15 @@
+//! The daemon. See clacksd(8).
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> =
+        std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into()).collect();
+    match clacks::cli::run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("clacksd: {error}");
+            ExitCode::from(error.exit_status())
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! KEYLIST and CLIENTLIST: answers that may be long, produced a slice at a time as the client takes
+//! them. The connection's next line waits until its list is complete.
+
+use super::Broker;
+use super::output::{ConnectionId, Flow, Now, Output};
+use super::session::Session;
+use super::table::Cursor;
+use crate::limits::{LISTING_SLICE, LISTING_SORT_SLICE, SECOND_US, SORTED_KEYS};
+use crate::protocol::encode;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+/// An answer in the making.
+pub struct Listing {
+    /// The line that asked for it; monitors see it when the answer is complete.
+    line: Box<[u8]>,
+    stage: Stage,
+}
+
+enum Stage {
+    /// Names sorted so far, and where the next are.
+    SortKeys(BTreeMap<Box<[u8]>, ()>, Cursor),
+    Keys(BTreeMap<Box<[u8]>, ()>),
+    /// Too many to sort: as the table has them.
+    UnsortedKeys(Cursor),
+    /// Sessions sorted so far, and the slot of the next.
+    SortClients(BTreeMap<Box<[u8]>, ConnectionId>, usize),
+    Clients(BTreeMap<Box<[u8]>, ConnectionId>),
+}
+
+impl Broker {
+    pub(super) fn start_key_list<O: Output>(&mut self, id: ConnectionId, line: &[u8], now: Now, out: &mut O) -> Flow {
+        let stage = if self.cache.live() <= SORTED_KEYS {
+            Stage::SortKeys(BTreeMap::new(), Cursor::default())
+        } else {
+            Stage::UnsortedKeys(Cursor::default())
+        };
+        out.append(id, |to| encode::line(to, &[b"KEYLISTSTART"]));
+        self.advance_listing(id, Listing { line: line.into(), stage }, now, out)
+    }
+
+    pub(super) fn start_client_list<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        line: &[u8],
+        now: Now,
+        out: &mut O,
+    ) -> Flow {
+        out.append(id, |to| encode::line(to, &[b"CLIENTLISTSTART"]));
+        let stage = Stage::SortClients(BTreeMap::new(), 0);
+        self.advance_listing(id, Listing { line: line.into(), stage }, now, out)
+    }
+
+    /// Goes on with the session's listing, if there is one.
+    pub(super) fn continue_listing<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
+        let Some(listing) = self.sessions.get_mut(id).and_then(|session| session.listing.take()) else { return };
+        if self.advance_listing(id, *listing, now, out) == Flow::Next {
+            out.resume(id);
+        }
+    }
+
+    fn advance_listing<O: Output>(&mut self, id: ConnectionId, mut listing: Listing, now: Now, out: &mut O) -> Flow {
+        // A short list is done in one go: its sorting and its output are a slice each.
+        for _ in 0..2 {
+            match self.listing_slice(id, listing.stage, now, out) {
+                ControlFlow::Continue(stage) => listing.stage = stage,
+                ControlFlow::Break(()) => {
+                    self.mirror(id, &listing.line, out);
+                    return Flow::Next;
+                }
+            }
+        }
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.listing = Some(Box::new(listing));
+        }
+        out.want_room(id);
+        Flow::Stop
+    }
+
+    fn listing_slice<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        stage: Stage,
+        now: Now,
+        out: &mut O,
+    ) -> ControlFlow<(), Stage> {
+        let Broker { cache, sessions, .. } = self;
+        match stage {
+            Stage::SortKeys(mut sorted, cursor) => {
+                let next = cache.visit_slice(cursor, now.wall_us, |name| {
+                    sorted.insert(name.into(), ());
+                });
+                return ControlFlow::Continue(match next {
+                    Some(cursor) => Stage::SortKeys(sorted, cursor),
+                    None => Stage::Keys(sorted),
+                });
+            }
+            Stage::SortClients(mut sorted, from) => {
+                let end = sessions.slots().min(from + LISTING_SORT_SLICE);
+                let slice = (from..end).filter_map(|slot| sessions.in_slot(slot));
+                for session in slice.filter(|session| session.closing_us.is_none()) {
+                    sorted.insert(session.cid.to_string().into_bytes().into(), session.id);
+                }
+                return ControlFlow::Continue(if end < sessions.slots() {
+                    Stage::SortClients(sorted, end)
+                } else {
+                    Stage::Clients(sorted)
+                });
+            }
+            Stage::Keys(mut sorted) => {
+                let mut written = 0;
+                while let Some((name, ())) = sorted.pop_first() {
+                    // Others went on while this list was made.
+                    if cache.contains(&name, now.wall_us) {
+                        out.append(id, |to| encode::line(to, &[b"KEY ", &name]));
+                        written += name.len();
+                    }
+                    if written >= LISTING_SLICE {
+                        return ControlFlow::Continue(Stage::Keys(sorted));
+                    }
+                }
+            }
+            Stage::UnsortedKeys(cursor) => {
+                let next = cache.visit_slice(cursor, now.wall_us, |name| {
+                    out.append(id, |to| encode::line(to, &[b"KEY ", name]));
+                });
+                if let Some(cursor) = next {
+                    return ControlFlow::Continue(Stage::UnsortedKeys(cursor));
+                }
+            }
+            Stage::Clients(mut sorted) => {
+                let mut written = 0;
+                while let Some((_, client)) = sorted.pop_first() {
+                    if let Some(session) = sessions.get(client).filter(|session| session.closing_us.is_none()) {
+                        let line = client_line(session, now, out);
+                        out.append(id, |to| encode::line(to, &[&line]));
+                        written += line.len();
+                    }
+                    if written >= LISTING_SLICE {
+                        return ControlFlow::Continue(Stage::Clients(sorted));
+                    }
+                }
+                out.append(id, |to| encode::line(to, &[b"CLIENTLISTEND"]));
+                return ControlFlow::Break(());
+            }
+        }
+        out.append(id, |to| encode::line(to, &[b"KEYLISTEND"]));
+        ControlFlow::Break(())
+    }
+}
+
+/// A line of CLIENTLIST (clacks-protocol(7), MONITORING). Times are unix seconds, 0 where there is none.
+fn client_line<O: Output>(session: &Session, now: Now, out: &O) -> Vec<u8> {
+    let traffic = out.traffic(session.id);
+    let unix_time = |at_us: Option<u64>| at_us.map_or(0, |at_us| now.wall_at(at_us) / SECOND_US);
+    let (host, port) = session.cid.host_and_port();
+    let mut line = format!("CLIENT CID={};HOST={host};PORT={port};CLIENTINFO=", session.cid).into_bytes();
+    line.extend_from_slice(session.client_info());
+    line.extend_from_slice(
+        format!(
+            ";OUTBUFFER_LENGTH={};INBUFFER_LENGTH={};INTERCLACKS=0;MONITOR={};LASTPING={};LASTINTERCLACKSPING=0;\
+             WRITEFAILTIME={};",
+            traffic.queued,
+            traffic.unread,
+            u8::from(session.monitor.is_some()),
+            unix_time(session.last_ping.map(|ping| ping.at_us)),
+            unix_time(traffic.stalled_since_us),
+        )
+        .as_bytes(),
+    );
+    line
+}

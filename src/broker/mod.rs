@@ -1,0 +1,385 @@
+//! What a node is: sessions and permissions, listeners, cache, timeouts, statistics.
+//!
+//! Sans-IO: the broker is handed the time and what happened ([`Broker`]'s `handle_*`), and acts only
+//! through [`Output`]. It names no socket, file, environment variable or system clock, so that whole
+//! networks of brokers run inside a test with a clock and a network of the test's own.
+
+mod cache;
+mod commands;
+mod listeners;
+mod listing;
+mod output;
+mod session;
+mod statistics;
+mod table;
+mod timeouts;
+mod users;
+
+pub use cache::Ageing;
+pub use output::{CloseReason, ConnectionId, Flow, LongLine, Now, Output, Peer, Traffic};
+pub use statistics::{LogLimit, Suppressed};
+pub use users::{Permissions, User, Users};
+
+use crate::limits::{MAX_LINE_BEFORE_LOGIN, MAX_SHUTDOWN_DELAY_S, SECOND_US};
+use crate::protocol::{decode, encode};
+use ahash::RandomState;
+use cache::Cache;
+use listeners::Listeners;
+use session::{Ended, Session, Sessions};
+use statistics::{Statistics, Status};
+use std::fmt;
+use table::Cursor;
+use timeouts::Appointments;
+
+/// What an operator sets, in the broker's units.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What the server says it is.
+    pub software: String,
+    /// How many connections there can be at once; memory is reserved for so many.
+    pub max_connections: usize,
+    /// Longest line of a logged-in client, in bytes.
+    pub max_line: usize,
+    pub auth_timeout_us: u64,
+    pub ping_timeout_us: u64,
+    pub stalled_write_timeout_us: u64,
+    pub ageing: Ageing,
+    pub clean_interval_us: u64,
+}
+
+/// A node.
+pub struct Broker {
+    settings: Settings,
+    users: Users,
+    sessions: Sessions,
+    listeners: Listeners,
+    cache: Cache,
+    monitors: Vec<ConnectionId>,
+    appointments: Appointments,
+    statistics: Statistics,
+    cleaning: Cleaning,
+    lifetime: Lifetime,
+    /// What is being sent to many; kept for its memory.
+    payload: Vec<u8>,
+}
+
+/// Where the search for expired entries stands.
+#[derive(Debug, Clone, Copy)]
+enum Cleaning {
+    /// The cache was empty: nothing to look for before something is stored.
+    Idle,
+    At(u64),
+    Now(Cursor),
+}
+
+/// How long the server is to run.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Lifetime {
+    Endless,
+    /// Until this moment (OVERHEAD S).
+    Until(u64),
+    Over,
+}
+
+impl Broker {
+    /// `seed` makes everything that is drawn at random, the keys of the hash tables above all.
+    pub fn new(settings: Settings, users: Users, seed: [u64; 4]) -> Broker {
+        let hasher = RandomState::with_seeds(seed[0], seed[1], seed[2], seed[3]);
+        Broker {
+            cache: Cache::new(hasher.clone(), settings.ageing),
+            sessions: Sessions::with_capacity(settings.max_connections),
+            listeners: Listeners::new(hasher),
+            settings,
+            users,
+            monitors: Vec::new(),
+            appointments: Appointments::default(),
+            statistics: Statistics::default(),
+            cleaning: Cleaning::Idle,
+            lifetime: Lifetime::Endless,
+            payload: Vec::new(),
+        }
+    }
+
+    /// A connection was made. It gets the greeting.
+    pub fn handle_connected<O: Output>(&mut self, id: ConnectionId, peer: Peer, now: Now, out: &mut O) {
+        self.statistics.connections += 1;
+        let session = Session::new(id, peer, self.statistics.connections, now);
+        log::debug!("connected {}", session.cid);
+        let event = format!("CONNECTED={}", session.cid);
+        self.sessions.insert(session);
+        self.greet(id, out);
+        self.debug(event.as_bytes(), out);
+        self.appoint(id, now, out);
+        if self.lifetime == Lifetime::Over {
+            self.close(id, CloseReason::Shutdown, now, out);
+        }
+    }
+
+    /// What a connection gets that can't be had, before it is closed: the greeting and the reason.
+    pub fn refusal(&mut self, reason: CloseReason, now: Now) -> Vec<u8> {
+        if let Some(suppressed) = self.statistics.count_closed(reason, now.monotonic_us) {
+            log::warn!("refused a connection: {reason}{}", Suppressed(suppressed));
+        }
+        let mut lines = Vec::new();
+        encode::greeting(&mut lines, &self.settings.software);
+        encode::error(&mut lines, reason.word());
+        lines
+    }
+
+    /// A line came, without its end and without CR.
+    pub fn handle_line<O: Output>(&mut self, id: ConnectionId, line: &[u8], now: Now, out: &mut O) -> Flow {
+        if line.is_empty() {
+            return Flow::Next;
+        }
+        self.statistics.lines += 1;
+        let command = decode(line);
+        match self.sessions.get(id) {
+            Some(session) if session.is_logged_in() => self.handle_command(id, command, line, now, out),
+            Some(session) if session.closing_us.is_none() => {
+                self.handle_before_login(id, command, now, out);
+                Flow::Next
+            }
+            _ => Flow::Stop,
+        }
+    }
+
+    /// A line of the connection has `length` bytes so far, more than [`MAX_LINE_BEFORE_LOGIN`].
+    pub fn handle_long_line<O: Output>(&mut self, id: ConnectionId, length: usize, now: Now, out: &mut O) -> LongLine {
+        let logged_in = self.sessions.get(id).is_some_and(Session::is_logged_in);
+        let max = if logged_in { self.settings.max_line } else { MAX_LINE_BEFORE_LOGIN };
+        if length <= max {
+            return LongLine::Allowed;
+        }
+        out.append(id, |to| encode::error(to, CloseReason::LineTooLong.word()));
+        self.close(id, CloseReason::LineTooLong, now, out);
+        LongLine::Refused
+    }
+
+    /// There is room in the connection's output, as [`Output::want_room`] asked for.
+    pub fn handle_room<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
+        self.continue_listing(id, now, out);
+    }
+
+    /// The peer has stopped taking its output.
+    pub fn handle_stalled<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
+        self.appoint(id, now, out);
+    }
+
+    /// The carrier closes the connection: the peer is gone or a limit was reached. Where the reason
+    /// [drains](CloseReason::drains), what is queued goes out first.
+    pub fn handle_closing<O: Output>(&mut self, id: ConnectionId, reason: CloseReason, now: Now, out: &mut O) {
+        if reason == CloseReason::BuffersLimit {
+            out.append(id, |to| encode::error(to, reason.word()));
+        }
+        self.close(id, reason, now, out);
+    }
+
+    /// The connection is closed; `discarded` bytes of its output never reached the peer.
+    pub fn handle_closed<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        reason: CloseReason,
+        discarded: usize,
+        now: Now,
+        out: &mut O,
+    ) {
+        self.leave(id);
+        let Some(session) = self.sessions.remove(id) else { return };
+        let suppressed = self.statistics.count_closed(reason, now.monotonic_us);
+        if reason.is_ordinary() {
+            log::debug!("{}", Ended(&session, reason));
+        } else if let Some(suppressed) = suppressed {
+            log::warn!("{}{}", Ended(&session, reason), Suppressed(suppressed));
+        }
+        let event = format!("DISCONNECTED={} ({discarded} bytes discarded from outbuffer)", session.cid);
+        self.debug(event.as_bytes(), out);
+    }
+
+    /// The moment of [`Broker::poll_deadline`] has come.
+    pub fn handle_deadline<O: Output>(&mut self, now: Now, out: &mut O) {
+        self.keep_appointments(now, out);
+        self.clean(now, out);
+        self.cache.free_slice();
+        if let Lifetime::Until(at_us) = self.lifetime
+            && at_us <= now.monotonic_us
+        {
+            log::info!("shutting down, as OVERHEAD S asked");
+            self.handle_shutdown(now, out);
+        }
+    }
+
+    /// The users were read again. Sessions of users that are gone or changed are closed.
+    pub fn handle_users<O: Output>(&mut self, users: Users, now: Now, out: &mut O) {
+        self.users = users;
+        let Broker { sessions, users, .. } = self;
+        let is_changed = |session: &&Session| {
+            let user = session.user.as_ref();
+            user.is_some_and(|user| users.get(&user.name).is_none_or(|found| **found != **user))
+        };
+        let changed: Vec<ConnectionId> = sessions.iter().filter(is_changed).map(|session| session.id).collect();
+        for id in changed {
+            out.append(id, |to| encode::line(to, &[b"QUIT"]));
+            self.close(id, CloseReason::UserChanged, now, out);
+        }
+    }
+
+    /// The server is to end: everybody is told and closed. See [`Broker::is_over`].
+    pub fn handle_shutdown<O: Output>(&mut self, now: Now, out: &mut O) {
+        self.lifetime = Lifetime::Over;
+        self.close_all(CloseReason::Shutdown, now, out);
+    }
+
+    /// Whether the server is to end.
+    pub fn is_over(&self) -> bool {
+        self.lifetime == Lifetime::Over
+    }
+
+    /// When [`Broker::handle_deadline`] is to be called next (monotonic); `None` if nothing is due
+    /// ever.
+    pub fn poll_deadline(&mut self) -> Option<u64> {
+        if self.cache.has_garbage() || matches!(self.cleaning, Cleaning::Now(_)) {
+            return Some(0);
+        }
+        let cleaning = match self.cleaning {
+            Cleaning::At(at_us) => Some(at_us),
+            _ => None,
+        };
+        let lifetime = match self.lifetime {
+            Lifetime::Until(at_us) => Some(at_us),
+            _ => None,
+        };
+        [self.next_appointment(), cleaning, lifetime].into_iter().flatten().min()
+    }
+
+    /// The broker's part of a status line.
+    pub fn write_status(&self, f: &mut impl fmt::Write) -> fmt::Result {
+        let status = Status {
+            clients: self.sessions.len(),
+            monitors: self.monitors.len(),
+            names_listened_to: self.listeners.names(),
+            subscriptions: self.listeners.subscriptions(),
+            entries: self.cache.live(),
+            tombstones: self.cache.tombstones(),
+            cache_bytes: self.cache.bytes(),
+        };
+        status.write(&self.statistics, f)
+    }
+
+    fn greet<O: Output>(&mut self, id: ConnectionId, out: &mut O) {
+        let software = &self.settings.software;
+        out.append(id, |to| encode::greeting(to, software));
+    }
+
+    /// Puts a session on its way out: from now on it takes part in nothing.
+    fn close<O: Output>(&mut self, id: ConnectionId, reason: CloseReason, now: Now, out: &mut O) {
+        self.leave(id);
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        session.closing_us.get_or_insert(now.monotonic_us);
+        session.listing = None;
+        out.close(id, reason);
+        self.appoint(id, now, out);
+    }
+
+    fn close_all<O: Output>(&mut self, reason: CloseReason, now: Now, out: &mut O) {
+        let all: Vec<ConnectionId> = self.sessions.iter().map(|session| session.id).collect();
+        for id in all {
+            out.append(id, |to| encode::line(to, &[b"QUIT"]));
+            self.close(id, reason, now, out);
+        }
+    }
+
+    /// Takes the session off every list.
+    fn leave(&mut self, id: ConnectionId) {
+        self.stop_monitoring(id);
+        if let Some(session) = self.sessions.get_mut(id) {
+            self.listeners.unlisten_all(id, &mut session.subscriptions);
+        }
+    }
+
+    fn start_monitoring(&mut self, id: ConnectionId) {
+        let place = self.monitors.len() as u32;
+        if let Some(session) = self.sessions.get_mut(id)
+            && session.monitor.is_none()
+        {
+            session.monitor = Some(place);
+            self.monitors.push(id);
+        }
+    }
+
+    fn stop_monitoring(&mut self, id: ConnectionId) {
+        let Some(place) = self.sessions.get_mut(id).and_then(|session| session.monitor.take()) else { return };
+        self.monitors.swap_remove(place as usize);
+        if let Some(&moved) = self.monitors.get(place as usize)
+            && let Some(session) = self.sessions.get_mut(moved)
+        {
+            session.monitor = Some(place);
+        }
+    }
+
+    /// Shows the monitors a line that was worked off.
+    fn mirror<O: Output>(&mut self, id: ConnectionId, line: &[u8], out: &mut O) {
+        if self.monitors.is_empty() {
+            return;
+        }
+        let Some(session) = self.sessions.get(id) else { return };
+        let cid = session.cid.to_string();
+        self.payload.clear();
+        encode::line(&mut self.payload, &[b"DEBUG ", cid.as_bytes(), b"=", line]);
+        out.fan_out(self.monitors.iter().copied(), &self.payload);
+    }
+
+    /// Tells the monitors what happened.
+    fn debug<O: Output>(&mut self, event: &[u8], out: &mut O) {
+        if self.monitors.is_empty() {
+            return;
+        }
+        self.payload.clear();
+        encode::line(&mut self.payload, &[b"DEBUG ", event]);
+        out.fan_out(self.monitors.iter().copied(), &self.payload);
+    }
+
+    /// Goes on looking for expired entries, one slice.
+    fn clean<O: Output>(&mut self, now: Now, out: &mut O) {
+        let cursor = match self.cleaning {
+            Cleaning::Now(cursor) => cursor,
+            Cleaning::At(at_us) if at_us <= now.monotonic_us => Cursor::default(),
+            _ => return,
+        };
+        let Broker { cache, monitors, statistics, payload, .. } = self;
+        let next = cache.age_slice(cursor, now.wall_us, |kind, name| {
+            statistics.expired += 1;
+            if monitors.is_empty() {
+                return;
+            }
+            let event: &[u8] = match kind {
+                cache::Expired::Stale => b"DEBUG SERVERCACHE=CLEANSTALE=",
+                cache::Expired::Deleted => b"DEBUG SERVERCACHE=CLEANDELETED=",
+            };
+            payload.clear();
+            encode::line(payload, &[event, name]);
+            out.fan_out(monitors.iter().copied(), payload);
+        });
+        self.cleaning = match next {
+            Some(cursor) => Cleaning::Now(cursor),
+            None if self.cache.is_empty() => Cleaning::Idle,
+            None => Cleaning::At(now.monotonic_us + self.settings.clean_interval_us),
+        };
+    }
+
+    /// To be called when something was put into the cache.
+    fn schedule_cleaning(&mut self, now: Now) {
+        if matches!(self.cleaning, Cleaning::Idle) {
+            self.cleaning = Cleaning::At(now.monotonic_us + self.settings.clean_interval_us);
+        }
+    }
+
+    /// OVERHEAD S: shut down in `value` seconds.
+    fn schedule_shutdown(&mut self, value: &[u8], now: Now) {
+        let seconds = std::str::from_utf8(value).ok().and_then(|text| text.trim().parse::<f64>().ok());
+        if let Some(seconds) = seconds.filter(|seconds| *seconds > 0.0) {
+            let delay_us = seconds.min(MAX_SHUTDOWN_DELAY_S) * SECOND_US as f64;
+            self.lifetime = Lifetime::Until(now.monotonic_us + delay_us as u64);
+            log::info!("shutting down in {seconds} s, as OVERHEAD S asks");
+        }
+    }
+}

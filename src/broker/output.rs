@@ -1,0 +1,173 @@
+//! The seam between the broker and whatever carries its bytes: the only way the broker acts.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+/// One connection among all there ever were: a slot, which is reused, and a generation, which isn't.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId {
+    pub slot: u32,
+    pub generation: u32,
+}
+
+/// Who is at the other end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    Unix,
+    Tcp(SocketAddr),
+}
+
+/// The time, read once a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// Microseconds since some fixed moment; never goes back. For timeouts.
+    pub monotonic_us: u64,
+    /// Microseconds since 1970 by the system's clock, which may be set. For stamps.
+    pub wall_us: u64,
+}
+
+impl Now {
+    /// What the system's clock showed at a moment of the monotonic one.
+    pub fn wall_at(&self, monotonic_us: u64) -> u64 {
+        (self.wall_us + monotonic_us).saturating_sub(self.monotonic_us)
+    }
+}
+
+/// What is to be done with the connection's next line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Flow {
+    /// Go on.
+    Next,
+    /// Hand over no line of this connection before [`Output::resume`].
+    Stop,
+}
+
+/// What became of a line that is longer than its connection may send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum LongLine {
+    /// This connection may send as much: read on.
+    Allowed,
+    /// The connection is being closed.
+    Refused,
+}
+
+/// What the carrier knows of a connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Bytes waiting to be sent.
+    pub queued: usize,
+    /// Bytes received that don't make a finished line yet, or have to wait.
+    pub unread: usize,
+    /// Since when the peer has taken nothing of what is queued (monotonic).
+    pub stalled_since_us: Option<u64>,
+    /// When something was last sent to it (monotonic).
+    pub last_output_us: u64,
+    /// How long, in all, the connection was not read because the server didn't want to: such time
+    /// counts for no timeout.
+    pub stopped_us: u64,
+}
+
+/// What the broker can do. Static dispatch: a call is as cheap as the code behind it.
+pub trait Output {
+    /// Appends to the connection's output, in place. Does nothing once it is being closed.
+    fn append(&mut self, to: ConnectionId, encode: impl FnOnce(&mut Vec<u8>));
+
+    /// Appends the same bytes to many connections' output.
+    fn fan_out(&mut self, to: impl IntoIterator<Item = ConnectionId>, payload: &[u8]);
+
+    /// Ends a connection: no more lines come from it. If the reason [drains](CloseReason::drains),
+    /// what is queued is sent before; a second call gives that up. The broker is told when it is
+    /// done.
+    fn close(&mut self, connection: ConnectionId, reason: CloseReason);
+
+    /// Ends a [`Flow::Stop`].
+    fn resume(&mut self, connection: ConnectionId);
+
+    /// Asks for one call of `handle_room`, in a later turn, when little is queued on the connection.
+    fn want_room(&mut self, connection: ConnectionId);
+
+    fn traffic(&self, connection: ConnectionId) -> Traffic;
+}
+
+macro_rules! close_reasons {
+    ($($(#[doc = $doc:literal])* $name:ident $word:literal,)*) => {
+        /// Why a connection ended. Its word stands in the log and in the status.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum CloseReason {
+            $($(#[doc = $doc])* $name,)*
+        }
+
+        impl CloseReason {
+            pub const ALL: &[CloseReason] = &[$(CloseReason::$name,)*];
+
+            pub fn word(self) -> &'static str {
+                match self { $(CloseReason::$name => $word,)* }
+            }
+        }
+    };
+}
+
+close_reasons! {
+    /// The client sent QUIT.
+    Quit "quit",
+    /// The peer closed its side.
+    EndOfStream "end_of_stream",
+    /// Reading or writing failed.
+    ConnectionLost "connection_lost",
+    /// A wrong token.
+    LoginFailed "login_failed",
+    /// Not logged in within the auth timeout.
+    AuthTimeout "auth_timeout",
+    /// No PING within the ping timeout.
+    PingTimeout "ping_timeout",
+    /// Took nothing of its output for the stalled write timeout.
+    StalledWrite "stalled_write",
+    /// A line longer than allowed.
+    LineTooLong "line_too_long",
+    /// More output waiting than one client may have.
+    OutputLimit "output_limit",
+    /// The largest holder of buffers when all together held too much.
+    BuffersLimit "buffers_limit",
+    /// One connection more than allowed.
+    ClientLimit "client_limit",
+    /// CLIENTDISCONNECT.
+    Disconnected "disconnected",
+    /// OVERHEAD C.
+    ClosedAll "closed_all",
+    /// The server ends.
+    Shutdown "shutdown",
+    /// Its user was removed or changed.
+    UserChanged "user_changed",
+}
+
+impl CloseReason {
+    /// Whether what is queued is still sent.
+    pub fn drains(self) -> bool {
+        use CloseReason::*;
+        match self {
+            Quit | EndOfStream | LoginFailed | PingTimeout | LineTooLong | Disconnected | ClosedAll | Shutdown
+            | UserChanged | ClientLimit => true,
+            ConnectionLost | AuthTimeout | StalledWrite | OutputLimit | BuffersLimit => false,
+        }
+    }
+
+    /// Whether the peer may be in the middle of sending much: then a plain close would answer with a
+    /// reset that destroys the parting words.
+    pub fn lingers(self) -> bool {
+        matches!(self, CloseReason::LoginFailed | CloseReason::LineTooLong | CloseReason::BuffersLimit)
+    }
+
+    /// Whether that is the ordinary end of a connection.
+    pub fn is_ordinary(self) -> bool {
+        use CloseReason::*;
+        matches!(self, Quit | EndOfStream | Disconnected | ClosedAll | Shutdown)
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}

@@ -1,0 +1,178 @@
+//! What the broker keeps of one connection, and all of these in their slots.
+
+use super::listeners::Subscriptions;
+use super::listing::Listing;
+use super::output::{CloseReason, ConnectionId, Now, Peer};
+use super::users::User;
+use crate::limits::{MAX_CLIENT_INFO, SECOND_US};
+use std::fmt;
+use std::rc::Rc;
+
+pub struct Session {
+    pub id: ConnectionId,
+    pub cid: Cid,
+    /// What the client says it is; empty until it has.
+    client_info: Box<[u8]>,
+    /// Who it is; nobody before the login.
+    pub user: Option<Rc<User>>,
+    pub subscriptions: Subscriptions,
+    /// Its place in the list of monitors, if it is one.
+    pub monitor: Option<u32>,
+    pub opened_us: u64,
+    /// `None` after NOPING.
+    pub last_ping: Option<LastPing>,
+    /// When the next look at its timeouts is due.
+    pub wake_us: u64,
+    /// The answer it is in the middle of getting.
+    pub listing: Option<Box<Listing>>,
+    /// Since when it has been on its way out; it takes part in nothing any more.
+    pub closing_us: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct LastPing {
+    pub at_us: u64,
+    /// How long the connection had been stopped at that moment, in all.
+    pub stopped_us: u64,
+}
+
+/// The name a connection goes by in CLIENTLIST, MONITOR and the log; it is never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cid {
+    pub peer: Peer,
+    /// Counts connections.
+    pub serial: u64,
+    /// Unix time of its beginning; part of the name of Unix sockets.
+    pub opened_s: u64,
+}
+
+impl Cid {
+    /// The fields HOST and PORT of CLIENTLIST.
+    pub fn host_and_port(&self) -> (String, String) {
+        match self.peer {
+            Peer::Unix => ("unixdomainsocket".to_owned(), format!("{}:{}", self.opened_s, self.serial)),
+            Peer::Tcp(address) => (address.ip().to_string(), address.port().to_string()),
+        }
+    }
+}
+
+impl fmt::Display for Cid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.peer {
+            Peer::Unix => write!(f, "unixdomainsocket:{}:{}", self.opened_s, self.serial),
+            Peer::Tcp(address) => write!(f, "{}:{}:{}", address.ip(), address.port(), self.serial),
+        }
+    }
+}
+
+impl Session {
+    pub fn new(id: ConnectionId, peer: Peer, serial: u64, now: Now) -> Session {
+        Session {
+            id,
+            cid: Cid { peer, serial, opened_s: now.wall_us / SECOND_US },
+            client_info: Box::default(),
+            user: None,
+            subscriptions: Subscriptions::default(),
+            monitor: None,
+            opened_us: now.monotonic_us,
+            last_ping: Some(LastPing { at_us: now.monotonic_us, stopped_us: 0 }),
+            wake_us: u64::MAX,
+            listing: None,
+            closing_us: None,
+        }
+    }
+
+    pub fn is_logged_in(&self) -> bool {
+        self.user.is_some() && self.closing_us.is_none()
+    }
+
+    /// The `;` ends a field of CLIENTLIST, so it can't stand in one.
+    pub fn identify(&mut self, text: &[u8]) {
+        let kept = &text[..text.len().min(MAX_CLIENT_INFO)];
+        self.client_info = kept.iter().map(|&byte| if byte == b';' { b'_' } else { byte }).collect();
+    }
+
+    pub fn client_info(&self) -> &[u8] {
+        if self.client_info.is_empty() { b"UNKNOWN" } else { &self.client_info }
+    }
+}
+
+/// The sessions, each in its connection's slot.
+#[derive(Default)]
+pub struct Sessions {
+    slots: Vec<Option<Session>>,
+    len: usize,
+}
+
+impl Sessions {
+    /// The memory for `capacity` is reserved at once, so that growing never copies; the system gives
+    /// it only as it is used.
+    pub fn with_capacity(capacity: usize) -> Sessions {
+        Sessions { slots: Vec::with_capacity(capacity), len: 0 }
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Slots that are or were in use.
+    pub fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub fn insert(&mut self, session: Session) {
+        let slot = session.id.slot as usize;
+        if slot >= self.slots.len() {
+            self.slots.resize_with(slot + 1, || None);
+        }
+        debug_assert!(self.slots[slot].is_none(), "a slot is reused only after its connection was closed");
+        self.slots[slot] = Some(session);
+        self.len += 1;
+    }
+
+    pub fn remove(&mut self, id: ConnectionId) -> Option<Session> {
+        self.get(id)?;
+        self.len -= 1;
+        self.slots[id.slot as usize].take()
+    }
+
+    pub fn get(&self, id: ConnectionId) -> Option<&Session> {
+        self.in_slot(id.slot as usize).filter(|session| session.id == id)
+    }
+
+    pub fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Session> {
+        self.slots.get_mut(id.slot as usize)?.as_mut().filter(|session| session.id == id)
+    }
+
+    pub fn in_slot(&self, slot: usize) -> Option<&Session> {
+        self.slots.get(slot)?.as_ref()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Session> {
+        self.slots.iter().flatten()
+    }
+
+    /// The session that goes by the name `cid`.
+    pub fn find(&self, cid: &[u8]) -> Option<&Session> {
+        // The serial number behind the last colon says which it can be; the rest must agree too.
+        let cid = std::str::from_utf8(cid).ok()?;
+        let serial: u64 = cid.rsplit(':').next()?.parse().ok()?;
+        let session = self.iter().find(|session| session.cid.serial == serial)?;
+        (session.cid.to_string() == cid).then_some(session)
+    }
+}
+
+/// For the log: what ended, how.
+pub struct Ended<'a>(pub &'a Session, pub CloseReason);
+
+impl fmt::Display for Ended<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Ended(session, reason) = self;
+        write!(f, "closed {}: {reason} (client \"", session.cid)?;
+        write!(f, "{}\"", session.client_info().escape_ascii())?;
+        match &session.user {
+            Some(user) => write!(f, ", user {})", user.name.escape_debug()),
+            None => f.write_str(", not logged in)"),
+        }
+    }
+}

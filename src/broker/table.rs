@@ -1,0 +1,247 @@
+//! A hash table that never has a long moment: it grows by splitting one small segment at a time.
+//!
+//! Extendible hashing: the top bits of the hash pick a segment through a directory; a full segment
+//! splits in two by the next bit. Segments stand in the order of their hash prefixes, and splitting
+//! keeps that order, so a cursor walks the whole table in slices and meets everything that stays in
+//! it exactly once, whatever comes, goes or splits meanwhile.
+//!
+//! Hashes come from the caller, who must key them.
+
+use hashbrown::HashTable;
+
+/// Entries at which a segment splits: what a table of 512 buckets holds. Splitting takes some tens
+/// of microseconds.
+const SEGMENT_MAX: usize = 448;
+/// How much deeper than the others a segment may get; then only equal hashes can be the cause, and it
+/// grows instead. So the directory is at most this power of two larger than it needs to be.
+const MAX_EXTRA_DEPTH: u32 = 4;
+
+pub struct Table<T> {
+    /// Segment of each prefix of `depth` bits; a segment of lesser depth stands there repeatedly.
+    directory: Vec<u32>,
+    depth: u32,
+    segments: Vec<Segment<T>>,
+    len: usize,
+}
+
+struct Segment<T> {
+    table: HashTable<T>,
+    /// How many of the top bits all its hashes share.
+    depth: u32,
+}
+
+/// A place in the order of the walk: everything with a smaller hash has been met.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cursor(u64);
+
+/// Within a segment all hashes share their top bits, where `HashTable` looks for its tags; so they
+/// are turned.
+fn inner(hash: u64) -> u64 {
+    hash.rotate_left(32)
+}
+
+impl<T> Default for Table<T> {
+    fn default() -> Self {
+        let segments = vec![Segment { table: HashTable::new(), depth: 0 }];
+        Table { directory: vec![0], depth: 0, segments, len: 0 }
+    }
+}
+
+impl<T> Table<T> {
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    fn slot(&self, hash: u64) -> usize {
+        // A shift by 64 is none.
+        hash.checked_shr(64 - self.depth).unwrap_or(0) as usize
+    }
+
+    fn segment(&self, hash: u64) -> &Segment<T> {
+        &self.segments[self.directory[self.slot(hash)] as usize]
+    }
+
+    fn segment_mut(&mut self, hash: u64) -> &mut Segment<T> {
+        let index = self.directory[self.slot(hash)];
+        &mut self.segments[index as usize]
+    }
+
+    pub fn find(&self, hash: u64, is_it: impl FnMut(&T) -> bool) -> Option<&T> {
+        self.segment(hash).table.find(inner(hash), is_it)
+    }
+
+    pub fn find_mut(&mut self, hash: u64, is_it: impl FnMut(&T) -> bool) -> Option<&mut T> {
+        self.segment_mut(hash).table.find_mut(inner(hash), is_it)
+    }
+
+    /// Adds what is known not to be there; `hash_of` gives the hash of any element.
+    pub fn insert(&mut self, hash: u64, element: T, hash_of: impl Fn(&T) -> u64) {
+        let max_depth = (self.len / SEGMENT_MAX).max(1).ilog2() + MAX_EXTRA_DEPTH;
+        while self.segment(hash).table.len() >= SEGMENT_MAX && self.segment(hash).depth < max_depth {
+            self.split(hash, &hash_of);
+        }
+        self.segment_mut(hash).table.insert_unique(inner(hash), element, |element| inner(hash_of(element)));
+        self.len += 1;
+    }
+
+    pub fn remove(&mut self, hash: u64, is_it: impl FnMut(&T) -> bool, hash_of: impl Fn(&T) -> u64) -> Option<T> {
+        let segment = self.segment_mut(hash);
+        let entry = segment.table.find_entry(inner(hash), is_it).ok()?;
+        let (element, _) = entry.remove();
+        segment.shrink(&hash_of);
+        self.len -= 1;
+        Some(element)
+    }
+
+    /// Meets every element of the segment at `cursor`; `None` when that was the last one.
+    pub fn visit(&self, cursor: Cursor, visit: impl FnMut(&T)) -> Option<Cursor> {
+        let segment = self.segment(cursor.0);
+        segment.table.iter().for_each(visit);
+        segment.end(cursor)
+    }
+
+    /// As [`Table::visit`], and drops what `keep` doesn't want.
+    pub fn retain(
+        &mut self,
+        cursor: Cursor,
+        mut keep: impl FnMut(&T) -> bool,
+        hash_of: impl Fn(&T) -> u64,
+    ) -> Option<Cursor> {
+        let segment = self.segment_mut(cursor.0);
+        let before = segment.table.len();
+        segment.table.retain(|element| keep(element));
+        let removed = before - segment.table.len();
+        segment.shrink(&hash_of);
+        let end = segment.end(cursor);
+        self.len -= removed;
+        end
+    }
+
+    /// Frees up to `segments` segments of a table that isn't needed any more; false when all is gone.
+    pub fn free_slice(&mut self, segments: usize) -> bool {
+        let rest = self.segments.len().saturating_sub(segments);
+        self.segments.truncate(rest);
+        rest > 0
+    }
+
+    fn split(&mut self, hash: u64, hash_of: &impl Fn(&T) -> u64) {
+        let index = self.directory[self.slot(hash)];
+        let depth = self.segments[index as usize].depth + 1;
+        if depth > self.depth {
+            self.directory = self.directory.iter().flat_map(|&segment| [segment, segment]).collect();
+            self.depth = depth;
+        }
+        let upper = u32::try_from(self.segments.len()).expect("memory ends before 2^32 segments do");
+        // The directory slots of the segment are adjacent; their upper half goes to the new one.
+        let first = (self.slot(hash) >> (self.depth - depth + 1)) << (self.depth - depth + 1);
+        let half = 1 << (self.depth - depth);
+        self.directory[first + half..first + 2 * half].fill(upper);
+
+        let bit = 1 << (64 - depth);
+        let segment = &mut self.segments[index as usize];
+        segment.depth = depth;
+        let mut table = HashTable::with_capacity(segment.table.len() / 2);
+        for element in segment.table.extract_if(|element| hash_of(element) & bit != 0) {
+            let hash = inner(hash_of(&element));
+            table.insert_unique(hash, element, |element| inner(hash_of(element)));
+        }
+        segment.table.shrink_to_fit(|element| inner(hash_of(element)));
+        self.segments.push(Segment { table, depth });
+    }
+}
+
+impl<T> Segment<T> {
+    /// Gives memory back once most of it is unused.
+    fn shrink(&mut self, hash_of: &impl Fn(&T) -> u64) {
+        let len = self.table.len();
+        if len * 4 < self.table.capacity() && self.table.capacity() > 16 {
+            self.table.shrink_to(len * 2, |element| inner(hash_of(element)));
+        }
+    }
+
+    /// Where the segment behind this one begins.
+    fn end(&self, cursor: Cursor) -> Option<Cursor> {
+        if self.depth == 0 {
+            return None;
+        }
+        let width = 64 - self.depth;
+        (cursor.0 >> width).checked_add(1).filter(|next| next >> self.depth == 0).map(|next| Cursor(next << width))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    /// A bijection that scatters well, so that every number is an element of its own.
+    fn hash(element: &u64) -> u64 {
+        let mixed = element.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed ^ (mixed >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93)
+    }
+
+    fn filled(elements: u64) -> Table<u64> {
+        let mut table = Table::default();
+        for element in 0..elements {
+            table.insert(hash(&element), element, hash);
+        }
+        table
+    }
+
+    #[test]
+    fn finds_what_was_inserted_and_nothing_else() {
+        let mut table = filled(100_000);
+        assert_eq!(table.len(), 100_000);
+        for element in 0..100_000 {
+            assert_eq!(table.find(hash(&element), |found| *found == element), Some(&element));
+        }
+        for element in (0..100_000).step_by(2) {
+            assert_eq!(table.remove(hash(&element), |found| *found == element, hash), Some(element));
+            assert_eq!(table.remove(hash(&element), |found| *found == element, hash), None);
+        }
+        assert_eq!(table.len(), 50_000);
+        for element in 0..100_000 {
+            assert_eq!(table.find(hash(&element), |found| *found == element).is_some(), element % 2 == 1);
+        }
+    }
+
+    #[test]
+    fn a_walk_meets_everything_that_stays_once_while_the_table_grows_and_shrinks() {
+        let mut table = filled(5_000);
+        let (mut cursor, mut met, mut next) = (Some(Cursor::default()), Vec::new(), 5_000);
+        while let Some(at) = cursor {
+            cursor = table.visit(at, |element| met.push(*element));
+            for _ in 0..2_000 {
+                table.insert(hash(&next), next, hash);
+                next += 1;
+            }
+            for element in (next - 1_000..next).step_by(2) {
+                table.remove(hash(&element), |found| *found == element, hash);
+            }
+        }
+        let distinct: HashSet<u64> = met.iter().copied().collect();
+        assert_eq!(distinct.len(), met.len());
+        assert!((0..5_000).all(|element| distinct.contains(&element)));
+    }
+
+    #[test]
+    fn retain_walks_too_and_memory_is_given_back() {
+        let mut table = filled(50_000);
+        let mut cursor = Some(Cursor::default());
+        while let Some(at) = cursor {
+            cursor = table.retain(at, |element| element % 100 == 0, hash);
+        }
+        assert_eq!(table.len(), 500);
+        let capacity: usize = table.segments.iter().map(|segment| segment.table.capacity()).sum();
+        assert!(capacity < 10_000, "{capacity}");
+    }
+
+    #[test]
+    fn equal_hashes_are_no_endless_split() {
+        let mut table = Table::default();
+        for element in 0..2_000 {
+            table.insert(7, element, |_| 7);
+        }
+        assert!((0..2_000).all(|element| table.find(7, |found| *found == element).is_some()));
+    }
+}

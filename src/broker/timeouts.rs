@@ -1,0 +1,131 @@
+//! When which session has to be looked at next, and what is overdue then.
+//!
+//! Every session has one appointment, at the earliest moment at which anything of it can be due. Most
+//! of what happens to a session puts its timeouts off, and costs nothing here: at the appointment the
+//! broker looks again and makes a new one.
+
+use super::output::{CloseReason, ConnectionId, Now, Output, Traffic};
+use super::session::{LastPing, Session};
+use super::{Broker, Settings};
+use crate::limits::{CLOSE_DRAIN_US, COARSE_DEADLINE_US, NOP_AFTER_US, SECOND_US};
+use crate::protocol::encode;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+/// Sessions looked at per call of `handle_deadline`.
+const LOOKS_PER_SLICE: usize = 256;
+
+/// The appointments. One that a session has replaced by an earlier one stays until its time comes.
+#[derive(Default)]
+pub struct Appointments(BinaryHeap<Reverse<(u64, ConnectionId)>>);
+
+/// What is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    /// Nothing before this moment.
+    Later(u64),
+    Nop,
+    Close(CloseReason),
+}
+
+impl Broker {
+    /// Makes sure that the session is looked at in time. To be called whenever something of it may
+    /// have become due earlier than before.
+    pub(super) fn appoint<O: Output>(&mut self, id: ConnectionId, now: Now, out: &O) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        let at_us = match due(session, &self.settings, out.traffic(id), now.monotonic_us) {
+            Due::Later(at_us) => at_us,
+            Due::Nop | Due::Close(_) => now.monotonic_us,
+        };
+        if at_us < session.wake_us {
+            session.wake_us = at_us;
+            self.appointments.0.push(Reverse((at_us, id)));
+        }
+    }
+
+    /// The time of the next appointment that still holds.
+    pub(super) fn next_appointment(&mut self) -> Option<u64> {
+        let Broker { appointments, sessions, .. } = self;
+        let holds = |&Reverse((at_us, id)): &Reverse<(u64, ConnectionId)>| {
+            sessions.get(id).is_some_and(|session| session.wake_us == at_us)
+        };
+        // Connections that come and go leave theirs behind: swept before they outnumber the others.
+        if appointments.0.len() > 2 * sessions.len() + 1024 {
+            appointments.0.retain(holds);
+        }
+        while appointments.0.peek().is_some_and(|next| !holds(next)) {
+            appointments.0.pop();
+        }
+        appointments.0.peek().map(|&Reverse((at_us, _))| at_us)
+    }
+
+    /// Keeps the appointments that are due, so many at a time.
+    pub(super) fn keep_appointments<O: Output>(&mut self, now: Now, out: &mut O) {
+        for _ in 0..LOOKS_PER_SLICE {
+            if self.next_appointment().is_none_or(|at_us| at_us > now.monotonic_us) {
+                return;
+            }
+            let Some(Reverse((_, id))) = self.appointments.0.pop() else { return };
+            if let Some(session) = self.sessions.get_mut(id) {
+                session.wake_us = u64::MAX;
+                match due(session, &self.settings, out.traffic(id), now.monotonic_us) {
+                    Due::Later(_) => {}
+                    Due::Nop => out.append(id, |to| encode::line(to, &[b"NOP"])),
+                    Due::Close(reason) => self.time_out(id, reason, now, out),
+                }
+            }
+            self.appoint(id, now, out);
+        }
+    }
+
+    fn time_out<O: Output>(&mut self, id: ConnectionId, reason: CloseReason, now: Now, out: &mut O) {
+        if matches!(reason, CloseReason::PingTimeout | CloseReason::StalledWrite) {
+            out.append(id, |to| encode::line(to, &[b"TIMEOUT"]));
+        }
+        self.close(id, reason, now, out);
+    }
+}
+
+fn due(session: &Session, settings: &Settings, traffic: Traffic, now_us: u64) -> Due {
+    let mut next_us = u64::MAX;
+    // Whether a moment is past; if not, it is one to wait for.
+    let mut past = |at_us: u64| {
+        next_us = next_us.min(at_us);
+        at_us <= now_us
+    };
+    if let Some(since_us) = session.closing_us {
+        // Already closing, it is closed for good whatever the reason given now.
+        if past(since_us + CLOSE_DRAIN_US) {
+            return Due::Close(CloseReason::StalledWrite);
+        }
+    } else if session.user.is_none() {
+        if past(session.opened_us + settings.auth_timeout_us + traffic.stopped_us) {
+            return Due::Close(CloseReason::AuthTimeout);
+        }
+    } else {
+        if let Some(since_us) = traffic.stalled_since_us
+            && past(since_us + settings.stalled_write_timeout_us)
+        {
+            return Due::Close(CloseReason::StalledWrite);
+        }
+        if let Some(LastPing { at_us, stopped_us }) = session.last_ping {
+            let stood_still_us = traffic.stopped_us - stopped_us;
+            if past(at_us + settings.ping_timeout_us + stood_still_us) {
+                return Due::Close(CloseReason::PingTimeout);
+            }
+        }
+        if past(traffic.last_output_us.max(session.opened_us) + NOP_AFTER_US) {
+            return Due::Nop;
+        }
+    }
+    Due::Later(round(next_us, traffic, now_us))
+}
+
+/// Puts a deadline that is far off, or that moves because the connection is stopped, on the next
+/// whole second.
+fn round(at_us: u64, traffic: Traffic, now_us: u64) -> u64 {
+    if at_us - now_us >= COARSE_DEADLINE_US || traffic.stopped_us > 0 {
+        return (at_us / SECOND_US + 1) * SECOND_US;
+    }
+    at_us
+}

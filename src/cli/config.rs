@@ -1,0 +1,152 @@
+//! From flags to a configuration that makes sense as a whole.
+
+use crate::address::{Address, HostPort};
+use crate::broker::{self, Ageing};
+use crate::cli::flags::{count, seconds, size, wrong};
+use crate::cli::secrets::Secrets;
+use crate::cli::{StartError, logging};
+use crate::limits::{self, MAX_LINE_BEFORE_LOGIN};
+use crate::reactor::{self, OutputLimits, SocketAccess};
+use crate::sys::{self, Account};
+use getopts::Matches;
+use std::path::PathBuf;
+
+/// What the flags ask for.
+pub struct Config {
+    pub listen: Vec<Address>,
+    pub socket: SocketAccess,
+    /// `None`: make a password up, if it can be shown to somebody.
+    pub secrets: Option<Secrets>,
+    pub broker: broker::Settings,
+    pub reactor: reactor::Settings,
+    pub daemonize: bool,
+    pub pid_file: Option<PathBuf>,
+    pub run_as: Option<Account>,
+    pub log: logging::Settings,
+}
+
+impl Config {
+    pub fn from_flags(matches: &Matches) -> Result<Config, StartError> {
+        let listen = listen(matches)?;
+        let path = |name: &str| matches.opt_str(name).map(PathBuf::from);
+        let max_line = size(matches, "max-line", limits::MAX_LINE)?;
+        if max_line < MAX_LINE_BEFORE_LOGIN {
+            return Err(wrong("max-line", "is at least 4K, as before the login"));
+        }
+        let max_output = size(matches, "max-output", limits::MAX_OUTPUT)?;
+        if max_output / 2 < max_line {
+            return Err(wrong("max-output", "is at least twice --max-line"));
+        }
+        let max_clients = count(matches, "max-clients", limits::MAX_CLIENTS)?;
+        let daemonize = matches.opt_present("daemonize");
+        let log_file = path("log-file").map(absolute).transpose()?;
+        Ok(Config {
+            listen,
+            socket: SocketAccess { mode: socket_mode(matches)?, group: socket_group(matches)? },
+            secrets: Secrets::find(
+                matches.opt_str("user"),
+                path("password-file").map(absolute).transpose()?,
+                path("users").map(absolute).transpose()?,
+            )?,
+            broker: broker::Settings {
+                software: concat!("clacksd/", env!("CARGO_PKG_VERSION")).to_owned(),
+                max_connections: max_clients,
+                max_line,
+                auth_timeout_us: seconds(matches, "auth-timeout", limits::AUTH_TIMEOUT_S)?,
+                ping_timeout_us: seconds(matches, "ping-timeout", limits::PING_TIMEOUT_S)?,
+                stalled_write_timeout_us: seconds(matches, "stalled-write-timeout", limits::STALLED_WRITE_TIMEOUT_S)?,
+                ageing: Ageing {
+                    stale_us: seconds(matches, "stale-time", limits::STALE_TIME_S)?,
+                    deleted_us: seconds(matches, "deleted-time", limits::DELETED_TIME_S)?,
+                },
+                clean_interval_us: seconds(matches, "clean-interval", limits::CLEAN_INTERVAL_S)?,
+            },
+            reactor: reactor::Settings {
+                max_clients,
+                output: OutputLimits { max_output, max_buffers: size(matches, "max-buffers", limits::MAX_BUFFERS)? },
+            },
+            daemonize,
+            pid_file: path("pid-file").map(absolute).transpose()?,
+            run_as: run_as(matches)?,
+            log: logging::Settings { file: log_file, verbosity: verbosity(matches)?, discard_stderr: daemonize },
+        })
+    }
+
+    /// Whether only this machine can reach the listeners.
+    pub fn is_local(&self) -> bool {
+        self.listen.iter().all(|address| match address {
+            Address::Unix(_) => true,
+            Address::Tcp(host) => is_loopback(host).unwrap_or(false),
+        })
+    }
+}
+
+fn listen(matches: &Matches) -> Result<Vec<Address>, StartError> {
+    let mut addresses = Vec::new();
+    for text in matches.opt_strs("listen") {
+        let address = Address::parse(&text).map_err(|error| wrong("listen", &format!("{text}: {error}")))?;
+        addresses.push(address);
+    }
+    if addresses.is_empty() {
+        let host = "127.0.0.1".to_owned();
+        addresses.push(Address::Tcp(HostPort { host, port: limits::DEFAULT_PORT }));
+    }
+    if !matches.opt_present("allow-plaintext") {
+        for address in &addresses {
+            if let Address::Tcp(host) = address
+                && !is_loopback(host).map_err(|error| wrong("listen", &format!("{address}: {error}")))?
+            {
+                let what = format!("{address}: plain text beyond loopback needs --allow-plaintext");
+                return Err(wrong("listen", &what));
+            }
+        }
+    }
+    Ok(addresses)
+}
+
+fn is_loopback(host: &HostPort) -> std::io::Result<bool> {
+    Ok(host.resolve()?.iter().all(|address| address.ip().to_canonical().is_loopback()))
+}
+
+fn socket_mode(matches: &Matches) -> Result<u32, StartError> {
+    let text = matches.opt_str("socket-mode").unwrap_or_else(|| "660".to_owned());
+    let mode = u32::from_str_radix(&text, 8).ok().filter(|mode| *mode <= 0o777);
+    mode.ok_or_else(|| wrong("socket-mode", "wants an octal mode such as 660"))
+}
+
+fn socket_group(matches: &Matches) -> Result<Option<u32>, StartError> {
+    let Some(name) = matches.opt_str("socket-group") else { return Ok(None) };
+    match sys::find_group(&name) {
+        Some(group) => Ok(Some(group)),
+        None => Err(wrong("socket-group", &format!("{name}: there is no such group"))),
+    }
+}
+
+fn run_as(matches: &Matches) -> Result<Option<Account>, StartError> {
+    let Some(text) = matches.opt_str("run-as") else { return Ok(None) };
+    let (user, group) = match text.split_once(':') {
+        Some((user, group)) => (user, Some(group)),
+        None => (text.as_str(), None),
+    };
+    let mut account = sys::find_user(user).ok_or_else(|| wrong("run-as", &format!("{user}: there is no such user")))?;
+    if let Some(group) = group {
+        let found = sys::find_group(group);
+        account.group = found.ok_or_else(|| wrong("run-as", &format!("{group}: there is no such group")))?;
+    }
+    Ok(Some(account))
+}
+
+fn verbosity(matches: &Matches) -> Result<log::LevelFilter, StartError> {
+    match (matches.opt_present("quiet"), matches.opt_count("verbose")) {
+        (true, 0) => Ok(log::LevelFilter::Warn),
+        (true, _) => Err(wrong("quiet", "contradicts --verbose")),
+        (false, 0) => Ok(log::LevelFilter::Info),
+        (false, 1) => Ok(log::LevelFilter::Debug),
+        (false, _) => Ok(log::LevelFilter::Trace),
+    }
+}
+
+/// A daemon's working directory is the root.
+fn absolute(path: PathBuf) -> Result<PathBuf, StartError> {
+    std::path::absolute(&path).map_err(|error| StartError::Usage(format!("{}: {error}", path.display())))
+}

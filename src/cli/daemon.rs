@@ -1,0 +1,173 @@
+//! From arguments to a running server and back to an exit status.
+
+use crate::broker::Broker;
+use crate::cli::config::Config;
+use crate::cli::logging::LogFile;
+use crate::cli::secrets::{Secrets, random};
+use crate::cli::{StartError, flags, logging};
+use crate::limits::RESERVED_DESCRIPTORS;
+use crate::protocol::token::Token;
+use crate::reactor::{Host, Listener, Server};
+use crate::sys;
+use std::fs;
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+
+/// The user whose password is made up at a terminal.
+const TRIAL_USER: &str = "clacks";
+
+/// What `clacksd` does with its arguments (without the program's name): serves until it is asked to
+/// end.
+pub fn run(arguments: &[String]) -> Result<(), StartError> {
+    let matches = flags::parse(arguments)?;
+    if matches.opt_present("help") {
+        return print(&flags::help());
+    }
+    if matches.opt_present("version") {
+        return print(concat!("clacksd ", env!("CARGO_PKG_VERSION"), "\n"));
+    }
+    let mut config = Config::from_flags(&matches)?;
+    let mut trial_password = None;
+    let secrets = match config.secrets.take() {
+        Some(secrets) => secrets,
+        None => {
+            let (secrets, password) = make_up_secrets(&config)?;
+            trial_password = Some(password);
+            secrets
+        }
+    };
+    let users = secrets.read()?;
+    if matches.opt_present("check") {
+        return print(&summary(&config, &secrets, users.len()));
+    }
+
+    let log_file = logging::start(&config.log)?;
+    fit_descriptor_limit(&mut config);
+    let mut listeners = Vec::new();
+    for address in &config.listen {
+        let bound = Listener::bind(address, config.socket);
+        listeners.extend(bound.map_err(|error| StartError::Failed(format!("--listen {address}: {error}")))?);
+    }
+    let seed = seed().map_err(|error| StartError::Failed(format!("/dev/urandom: {error}")))?;
+    if let Some(password) = trial_password {
+        show_trial_login(&password, &listeners);
+    }
+    if config.daemonize {
+        // Only this thread exists; listeners and the log file stay open.
+        let daemonized = daemonize::Daemonize::new().working_directory("/").umask(0o027).start();
+        daemonized.map_err(|error| StartError::Failed(format!("--daemonize: {error}")))?;
+    }
+    let _pid_file = config.pid_file.map(PidFile::write).transpose()?;
+    if let Some(account) = config.run_as {
+        sys::become_account(account).map_err(|error| StartError::Failed(format!("--run-as: {error}")))?;
+        if let Err(error) = secrets.read() {
+            log::warn!("after --run-as this can't be read again on SIGHUP: {error}");
+        }
+    }
+
+    let broker = Broker::new(config.broker, users, seed);
+    let host = Host { reload: Box::new(move || reload(&secrets, log_file.as_ref())) };
+    let server = Server::new(listeners, config.reactor, broker, host);
+    server.and_then(Server::run).map_err(|error| StartError::Failed(format!("the event loop: {error}")))
+}
+
+fn print(text: &str) -> Result<(), StartError> {
+    let written = io::stdout().write_all(text.as_bytes());
+    written.map_err(|error| StartError::Failed(format!("standard output: {error}")))
+}
+
+/// For whoever tries the server at a terminal, and nobody else.
+fn make_up_secrets(config: &Config) -> Result<(Secrets, String), StartError> {
+    if !config.is_local() || !io::stderr().is_terminal() || config.daemonize {
+        let what =
+            "--user and --password-file are missing (a password is made up only at a terminal, for local listeners)";
+        return Err(StartError::Usage(what.to_owned()));
+    }
+    Secrets::made_up(TRIAL_USER).map_err(|error| StartError::Failed(format!("/dev/urandom: {error}")))
+}
+
+/// Goes to the terminal only; it is never logged.
+fn show_trial_login(password: &str, listeners: &[Listener]) {
+    let token = Token::encode(TRIAL_USER.as_bytes(), password.as_bytes());
+    eprintln!("No user was given, so this one was made up, until the server ends:");
+    eprintln!("  user {TRIAL_USER}, password {password}");
+    for listener in listeners {
+        eprintln!("  at {}", listener.address);
+    }
+    eprintln!("To log in by hand, connect and paste this line:");
+    eprintln!("OVERHEAD A {token}");
+}
+
+/// Keeps the promise of `--max-clients`, or says that it can't be kept.
+fn fit_descriptor_limit(config: &mut Config) {
+    match sys::raise_descriptor_limit() {
+        Ok(limit) => {
+            let possible = limit.saturating_sub(RESERVED_DESCRIPTORS).max(1);
+            if possible < config.reactor.max_clients {
+                log::warn!("--max-clients lowered to {possible}: the limit on descriptors is {limit}");
+                config.reactor.max_clients = possible;
+                config.broker.max_connections = possible;
+            }
+        }
+        Err(error) => log::warn!("cannot raise the limit on descriptors: {error}"),
+    }
+}
+
+fn seed() -> io::Result<[u64; 4]> {
+    let bytes = random::<32>()?;
+    let mut seed = [0; 4];
+    for (part, bytes) in seed.iter_mut().zip(bytes.chunks_exact(8)) {
+        *part = u64::from_le_bytes(bytes.try_into().expect("chunks of 8 bytes"));
+    }
+    Ok(seed)
+}
+
+/// SIGHUP: all or nothing.
+fn reload(secrets: &Secrets, log_file: Option<&LogFile>) -> Option<crate::broker::Users> {
+    if let Some(log_file) = log_file {
+        log_file.reopen();
+    }
+    match secrets.read() {
+        Ok(users) => {
+            log::info!("read again: {} users", users.len());
+            Some(users)
+        }
+        Err(error) => {
+            log::error!("not read again, the old users stay: {error}");
+            None
+        }
+    }
+}
+
+fn summary(config: &Config, secrets: &Secrets, users: usize) -> String {
+    let mut text = String::new();
+    for address in &config.listen {
+        text += &format!("would listen on {address}\n");
+    }
+    text += &format!("primary user {}, {} further users\n", secrets.primary, users - 1);
+    text += &format!("up to {} clients\n", config.reactor.max_clients);
+    if let Some(file) = &config.log.file {
+        text += &format!("would log to {}\n", file.display());
+    }
+    text
+}
+
+/// The file with the process id; it goes when the server ends.
+struct PidFile(PathBuf);
+
+impl PidFile {
+    fn write(path: PathBuf) -> Result<PidFile, StartError> {
+        match fs::write(&path, format!("{}\n", std::process::id())) {
+            Ok(()) => Ok(PidFile(path)),
+            Err(error) => Err(StartError::Failed(format!("--pid-file {}: {error}", path.display()))),
+        }
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.0) {
+            log::warn!("cannot remove {}: {error}", self.0.display());
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Log lines to standard error or a file, without ever waiting for whoever reads them.
+
+use crate::cli::StartError;
+use crate::limits::MAX_LOG_LINE;
+use crate::sys;
+use env_logger::{Builder, Target};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub file: Option<PathBuf>,
+    pub verbosity: log::LevelFilter,
+    /// Without a file: whether nobody will see standard error.
+    pub discard_stderr: bool,
+}
+
+/// The log file, if there is one, to be opened anew when it was moved away.
+pub struct LogFile {
+    path: PathBuf,
+    current: Arc<Mutex<File>>,
+}
+
+impl LogFile {
+    /// SIGHUP. The old file stays in use if the new one can't be opened.
+    pub fn reopen(&self) {
+        match open(&self.path) {
+            Ok(file) => *self.current.lock().expect("nothing panics while it holds the lock") = file,
+            Err(error) => log::error!("--log-file {}: {error}; the old one stays in use", self.path.display()),
+        }
+    }
+}
+
+/// Starts logging.
+pub fn start(settings: &Settings) -> Result<Option<LogFile>, StartError> {
+    let mut builder = Builder::new();
+    builder.filter_level(settings.verbosity).format_target(false);
+    if let Ok(directives) = std::env::var("RUST_LOG") {
+        builder.parse_filters(&directives);
+    }
+    let mut log_file = None;
+    if let Some(path) = &settings.file {
+        let opened = open(path);
+        let file = opened.map_err(|error| StartError::Usage(format!("--log-file {}: {error}", path.display())))?;
+        let current = Arc::new(Mutex::new(file));
+        builder.target(Target::Pipe(Box::new(Patient { to: Place::File(current.clone()), lost: 0 })));
+        log_file = Some(LogFile { path: path.clone(), current });
+    } else {
+        let to = if settings.discard_stderr { Place::Nowhere } else { Place::Stderr };
+        builder.target(Target::Pipe(Box::new(Patient { to, lost: 0 })));
+    }
+    builder.init();
+    Ok(log_file)
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
+enum Place {
+    Stderr,
+    File(Arc<Mutex<File>>),
+    Nowhere,
+}
+
+/// Drops what can't be written at once, and says later how much that was.
+struct Patient {
+    to: Place,
+    lost: u64,
+}
+
+impl Write for Patient {
+    /// One call is one record.
+    fn write(&mut self, record: &[u8]) -> io::Result<usize> {
+        match &self.to {
+            Place::Stderr => write_at_once(&mut io::stderr().lock(), record, &mut self.lost),
+            Place::File(file) => {
+                let mut file = file.lock().expect("nothing panics while it holds the lock");
+                write_at_once(&mut *file, record, &mut self.lost);
+            }
+            Place::Nowhere => {}
+        }
+        // A log that can't be written is no reason to do anything else differently.
+        Ok(record.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn write_at_once(to: &mut (impl Write + AsFd), record: &[u8], lost: &mut u64) {
+    if !sys::is_writable(to.as_fd()) {
+        *lost += 1;
+        return;
+    }
+    let mut line = Vec::new();
+    if *lost > 0 {
+        line.extend_from_slice(format!("({lost} log lines were lost: nobody took them)\n").as_bytes());
+        *lost = 0;
+    }
+    // A writable pipe takes this many bytes without blocking, and no more.
+    let room = MAX_LOG_LINE - line.len();
+    if record.len() <= room {
+        line.extend_from_slice(record);
+    } else {
+        line.extend_from_slice(&record[..room - 1]);
+        line.push(b'\n');
+    }
+    let _ = to.write_all(&line);
+}

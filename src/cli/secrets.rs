@@ -1,0 +1,123 @@
+//! Where users and passwords come from: files, the environment, the service manager, or, for a first
+//! try at a terminal, nowhere.
+
+use crate::broker::{User, Users};
+use crate::cli::StartError;
+use std::env;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// Who the users are, and where that is read again.
+pub struct Secrets {
+    pub primary: String,
+    password: Password,
+    users_file: Option<PathBuf>,
+}
+
+enum Password {
+    File(PathBuf),
+    /// From the environment, a credential, or made up: read once.
+    Fixed(String),
+}
+
+impl Secrets {
+    /// `primary` and the files are what the flags say. `None` if there is neither user nor password.
+    pub fn find(
+        primary: Option<String>,
+        password_file: Option<PathBuf>,
+        users_file: Option<PathBuf>,
+    ) -> Result<Option<Secrets>, StartError> {
+        let primary = primary.or_else(|| variable("CLACKSD_USER"));
+        let password = match (password_file, variable("CLACKSD_PASSWORD")) {
+            (Some(file), _) => Some(Password::File(file)),
+            (None, Some(password)) => Some(Password::Fixed(password)),
+            (None, None) => credential()?.map(Password::Fixed),
+        };
+        match (primary, password) {
+            (Some(primary), Some(password)) => Ok(Some(Secrets { primary, password, users_file })),
+            (None, None) if users_file.is_some() => {
+                Err(StartError::Usage("--users needs a primary user beside it: give --user too".to_owned()))
+            }
+            (None, None) => Ok(None),
+            (Some(_), None) => Err(StartError::Usage(
+                "--user has no password: give --password-file, CLACKSD_PASSWORD or the credential \"password\""
+                    .to_owned(),
+            )),
+            (None, Some(_)) => {
+                Err(StartError::Usage("a password is given but no user: give --user or CLACKSD_USER".to_owned()))
+            }
+        }
+    }
+
+    /// A user for a first try, with a password that nobody knows before it is shown.
+    pub fn made_up(primary: &str) -> io::Result<(Secrets, String)> {
+        let password: String = random::<8>()?.iter().map(|byte| format!("{byte:02x}")).collect();
+        let secrets =
+            Secrets { primary: primary.to_owned(), password: Password::Fixed(password.clone()), users_file: None };
+        Ok((secrets, password))
+    }
+
+    /// Reads everything there is to read, now.
+    pub fn read(&self) -> Result<Users, StartError> {
+        let password = match &self.password {
+            Password::Fixed(password) => password.clone(),
+            Password::File(file) => first_line(&read_secret("password-file", file)?).to_owned(),
+        };
+        if password.is_empty() {
+            return Err(StartError::Usage(match &self.password {
+                Password::File(file) => format!("--password-file {}: the first line is empty", file.display()),
+                Password::Fixed(_) => "the password is empty".to_owned(),
+            }));
+        }
+        let mut users = Users::new(User::primary(&self.primary, password.as_bytes()));
+        if let Some(file) = &self.users_file {
+            let text = read_secret("users", file)?;
+            let add = users.add_file(&text);
+            add.map_err(|error| StartError::Usage(format!("--users {}: {error}", file.display())))?;
+        }
+        Ok(users)
+    }
+}
+
+/// Bytes nobody can guess.
+pub fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// The password the service manager hands over, if it does.
+fn credential() -> Result<Option<String>, StartError> {
+    let Some(directory) = env::var_os("CREDENTIALS_DIRECTORY") else { return Ok(None) };
+    let path = Path::new(&directory).join("password");
+    if !path.exists() {
+        return Ok(None);
+    }
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(first_line(&text).to_owned())),
+        Err(error) => Err(StartError::Usage(format!("the credential \"password\": {error}"))),
+    }
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+/// Reads a file that only its owner and group may be able to read.
+fn read_secret(flag: &str, path: &Path) -> Result<String, StartError> {
+    let failed = |what: &dyn std::fmt::Display| StartError::Usage(format!("--{flag} {}: {what}", path.display()));
+    let mut file = File::open(path).map_err(|error| failed(&error))?;
+    let mode = file.metadata().map_err(|error| failed(&error))?.permissions().mode();
+    if mode & 0o007 != 0 {
+        return Err(failed(&format_args!("other users have access (mode {:03o}); try chmod o= on it", mode & 0o777)));
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(|error| failed(&error))?;
+    Ok(text)
+}

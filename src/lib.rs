@@ -1,0 +1,43 @@
+//! clacksd: interprocess messaging and caching in one small daemon, compatible on the wire with
+//! Net::Clacks.
+//!
+//! # The way a line takes
+//!
+//! socket → [`reactor`] fills a buffer → [`protocol`] finds a line and decodes it into a borrowed
+//! `Command` → [`broker`] decides → replies and deliveries are encoded into output buffers →
+//! [`reactor`] writes each touched socket once, at the end of the turn.
+//!
+//! That is the reading order too. Data goes one way through the layers and comes back by one seam,
+//! [`broker::Output`].
+//!
+//! # Layers
+//!
+//! | layer | holds | may use |
+//! |---|---|---|
+//! | [`limits`] | every cap and default, each with its reason | nothing |
+//! | [`address`] | addresses as flags write them | nothing |
+//! | [`protocol`] | the wire language: bytes to commands and back, numbers, tokens | |
+//! | [`broker`] | what a node is: sessions, permissions, listeners, cache, timeouts. Sans-IO | `protocol` |
+//! | [`sys`] | small functions around libc; the only unsafe code | |
+//! | [`reactor`] | the loop: mio, sockets, buffers, signals, timers. Knows no verb | `broker`, `protocol::line`, `sys` |
+//! | [`cli`] | flags to configuration, logging, becoming a daemon | all of the above |
+//!
+//! `limits` and `address` are open to all. A test (`tests/layers.rs`) reads the sources and fails when an arrow is
+//! broken.
+//!
+//! The wire is specified in clacks-protocol(7), the daemon in clacksd(8).
+
+#![deny(unsafe_code)]
+
+pub mod address;
+pub mod limits;
+pub mod protocol;
+
+#[cfg(feature = "server")]
+pub mod broker;
+#[cfg(feature = "server")]
+pub mod cli;
+#[cfg(feature = "server")]
+pub mod reactor;
+#[cfg(feature = "server")]
+pub mod sys;

@@ -1,0 +1,106 @@
+//! Every cap and default, each with its reason. Flags override the defaults; the caps are fixed.
+
+/// Sizes.
+pub const KIB: usize = 1024;
+pub const MIB: usize = 1024 * KIB;
+pub const GIB: usize = 1024 * MIB;
+
+/// Microseconds in a second.
+pub const SECOND_US: u64 = 1_000_000;
+
+// Defaults of flags (clacksd(8)).
+
+/// The port Net::Clacks installations use.
+pub const DEFAULT_PORT: u16 = 49888;
+/// A few hundred processes are usual; ten thousand leave room without a surprise in memory.
+pub const MAX_CLIENTS: usize = 10_000;
+/// Cached values of several megabytes occur (rendered pages); more is a mistake.
+pub const MAX_LINE: usize = 16 * MIB;
+/// Four of the longest lines.
+pub const MAX_OUTPUT: usize = 64 * MIB;
+/// What a machine that runs other things can spare for slow peers.
+pub const MAX_BUFFERS: usize = GIB;
+/// To connect, shake hands and log in.
+pub const AUTH_TIMEOUT_S: f64 = 15.0;
+/// Net::Clacks clients PING at a third of this.
+pub const PING_TIMEOUT_S: f64 = 180.0;
+/// A peer that takes nothing for so long is gone or stuck.
+pub const STALLED_WRITE_TIMEOUT_S: f64 = 60.0;
+/// Ageing, as Net::Clacks does it.
+pub const STALE_TIME_S: f64 = 86_400.0;
+pub const DELETED_TIME_S: f64 = 3_600.0;
+pub const CLEAN_INTERVAL_S: f64 = 60.0;
+
+// The protocol.
+
+/// A token with long names fits; what hasn't logged in holds no more memory than this.
+pub const MAX_LINE_BEFORE_LOGIN: usize = 4 * KIB;
+/// A client's identification is for people to read in CLIENTLIST.
+pub const MAX_CLIENT_INFO: usize = 256;
+/// Silence after which a client gets a NOP, so that it and routers on the way see a live connection.
+pub const NOP_AFTER_US: u64 = 60 * SECOND_US;
+/// Listings are sorted up to here: a sort of more would be a long turn or much memory.
+pub const SORTED_KEYS: usize = 10_000;
+/// Output produced per slice of a listing: fills a socket's buffer, and is a fraction of a
+/// millisecond's work.
+pub const LISTING_SLICE: usize = 64 * KIB;
+/// Names or sessions looked at per slice of a listing that still sorts.
+pub const LISTING_SORT_SLICE: usize = 512;
+/// Longest delay OVERHEAD S takes; a century keeps the arithmetic far from overflow.
+pub const MAX_SHUTDOWN_DELAY_S: f64 = 100.0 * 365.0 * 86_400.0;
+
+// Timers.
+
+/// Deadlines at least this far away are put off to the next whole second, so that a thousand idle
+/// connections wake the process once a second, not a thousand times a minute.
+pub const COARSE_DEADLINE_US: u64 = 10 * SECOND_US;
+/// How long a closed connection may take to accept what it is still owed.
+pub const CLOSE_DRAIN_US: u64 = 5 * SECOND_US;
+/// How long a connection closed for its own fault is still read, so that the reason arrives before
+/// a reset does.
+pub const LINGER_US: u64 = 2 * SECOND_US;
+/// From SIGTERM to the end at the latest: below the 5 seconds that are promised.
+pub const SHUTDOWN_US: u64 = 4_500_000;
+/// Accepting rests this long when descriptors or memory have run out.
+pub const ACCEPT_PAUSE_US: u64 = 100_000;
+
+// One turn of the loop. Work is counted in bytes moved; a line or a delivery counts for some more.
+
+/// Bytes that one system call, one table look-up or one delivery is taken to be worth.
+pub const WORK_PER_STEP: usize = 128;
+/// One connection's share of a turn.
+pub const WORK_PER_CONNECTION: usize = 128 * KIB;
+/// All connections' share of a turn, about two milliseconds.
+pub const WORK_PER_TURN: usize = MIB;
+/// Writes to connections that only listen, per turn; a write to a socket costs some microseconds.
+pub const FLUSHES_PER_TURN: usize = 256;
+/// Connections accepted per listener and turn.
+pub const ACCEPTS_PER_TURN: usize = 64;
+/// Readiness events taken from the kernel per turn.
+pub const EVENTS_PER_TURN: usize = 1024;
+/// The read buffer that all connections share.
+pub const SCRATCH: usize = 64 * KIB;
+/// Output is kept in chunks of about this size: a slow peer's backlog is never copied to grow.
+pub const OUTPUT_CHUNK: usize = 64 * KIB;
+/// Payloads from here on are shared among their receivers instead of copied to each.
+pub const SHARED_PAYLOAD: usize = 4 * KIB;
+/// A connection that waits for room gets it when less than this is queued.
+pub const ROOM: usize = 16 * KIB;
+/// Emptied output buffers kept for the next connection that needs one.
+pub const SPARE_BUFFERS: usize = 256;
+/// Connections waiting to be accepted; the kernel caps it at net.core.somaxconn.
+pub const BACKLOG: i32 = 4096;
+/// Descriptors kept for listeners, signals, log and the refusal of surplus clients.
+pub const RESERVED_DESCRIPTORS: usize = 32;
+
+// Ageing and freeing in slices.
+
+/// Table segments aged or freed per slice; a segment holds some hundred entries.
+pub const SEGMENTS_PER_SLICE: usize = 4;
+
+// Logging.
+
+/// Lines per second and reason; the rest is counted.
+pub const LOG_LINES_PER_SECOND: u32 = 5;
+/// A log line is cut here: a pipe takes as much without blocking, or nothing (PIPE_BUF).
+pub const MAX_LOG_LINE: usize = 4 * KIB;

@@ -1,0 +1,296 @@
+//! From a line to a command. Permissions and effects belong to the broker.
+
+use std::fmt;
+
+/// A line in the right form, borrowed from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command<'a> {
+    /// `CLACKS text`: who the client says it is.
+    Clacks(&'a [u8]),
+    ClearCache,
+    ClientDisconnect(&'a [u8]),
+    ClientList,
+    Decrement(Counter<'a>),
+    Flush(&'a [u8]),
+    Increment(Counter<'a>),
+    KeyList,
+    KeySync(KeySync<'a>),
+    Listen(&'a [u8]),
+    Monitor,
+    NoPing,
+    Nop,
+    Notify(&'a [u8]),
+    /// `None`: a part is missing, or no known flag is in it; such a line is ignored.
+    Overhead(Option<Overhead<'a>>),
+    Ping,
+    Quit,
+    Remove(&'a [u8]),
+    Retrieve(&'a [u8]),
+    Set(Pair<'a>),
+    SetAndStore(Pair<'a>),
+    Store(Pair<'a>),
+    Unlisten(&'a [u8]),
+    Unmonitor,
+}
+
+/// `name=value`, split at the first `=`; the name is not empty, the value may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pair<'a> {
+    pub name: &'a [u8],
+    pub value: &'a [u8],
+}
+
+/// `name` or `name=step`, split at the last `=`; there is none in the name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counter<'a> {
+    pub name: &'a [u8],
+    /// As written; `None` means 1.
+    pub step: Option<&'a [u8]>,
+}
+
+/// `KEYSYNC cachetime accesstime mode name=value`. The times are checked by whoever uses them:
+/// a wrong one is logged, not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeySync<'a> {
+    pub cache_time: &'a [u8],
+    pub access_time: &'a [u8],
+    pub mode: &'a [u8],
+    pub entry: Pair<'a>,
+}
+
+/// `OVERHEAD flags value`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overhead<'a> {
+    /// The known ones; they are set, whatever the value.
+    pub flags: Flags,
+    pub value: &'a [u8],
+}
+
+impl Overhead<'_> {
+    /// Whether the value turns the flags on; only `0` doesn't.
+    pub fn is_on(&self) -> bool {
+        self.value != b"0"
+    }
+}
+
+/// A set of OVERHEAD's single-letter flags (clacks-protocol(7), OVERHEAD).
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct Flags(u32);
+
+impl Flags {
+    pub const LOGIN: Flags = Flags::letter(b'A');
+    pub const CLOSE_ALL: Flags = Flags::letter(b'C');
+    pub const DISCARD: Flags = Flags::letter(b'D');
+    pub const ERROR: Flags = Flags::letter(b'E');
+    pub const LOGIN_WRONG: Flags = Flags::letter(b'F');
+    pub const FORWARD: Flags = Flags::letter(b'G');
+    pub const INTERCLACKS: Flags = Flags::letter(b'I');
+    pub const LOCK: Flags = Flags::letter(b'L');
+    pub const INFORMAL: Flags = Flags::letter(b'M');
+    pub const NOT_MONITORED: Flags = Flags::letter(b'N');
+    pub const LOGIN_RIGHT: Flags = Flags::letter(b'O');
+    pub const SHUTDOWN: Flags = Flags::letter(b'S');
+    pub const TIME: Flags = Flags::letter(b'T');
+    pub const BACK_TO_SENDER: Flags = Flags::letter(b'U');
+
+    const KNOWN: Flags = Flags::LOGIN
+        .with(Flags::CLOSE_ALL)
+        .with(Flags::DISCARD)
+        .with(Flags::ERROR)
+        .with(Flags::LOGIN_WRONG)
+        .with(Flags::FORWARD)
+        .with(Flags::INTERCLACKS)
+        .with(Flags::LOCK)
+        .with(Flags::INFORMAL)
+        .with(Flags::NOT_MONITORED)
+        .with(Flags::LOGIN_RIGHT)
+        .with(Flags::SHUTDOWN)
+        .with(Flags::TIME)
+        .with(Flags::BACK_TO_SENDER);
+
+    const fn letter(letter: u8) -> Flags {
+        Flags(1 << (letter - b'A'))
+    }
+
+    /// The known flags among `letters`, in whatever order; the others are dropped.
+    pub fn parse(letters: &[u8]) -> Flags {
+        let named = letters.iter().filter(|letter| letter.is_ascii_uppercase());
+        let all = named.fold(Flags::default(), |set, &letter| set.with(Flags::letter(letter)));
+        Flags(all.0 & Flags::KNOWN.0)
+    }
+
+    pub const fn with(self, other: Flags) -> Flags {
+        Flags(self.0 | other.0)
+    }
+
+    pub const fn without(self, other: Flags) -> Flags {
+        Flags(self.0 & !other.0)
+    }
+
+    /// Whether any of `other` is set.
+    pub const fn intersects(self, other: Flags) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The letters, sorted.
+    pub fn letters(self) -> impl Iterator<Item = u8> {
+        (b'A'..=b'Z').filter(move |&letter| self.intersects(Flags::letter(letter)))
+    }
+}
+
+impl fmt::Debug for Flags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.letters().try_for_each(|letter| write!(f, "{}", letter as char))
+    }
+}
+
+/// The command that `line` (without its end, without CR) is; `None` if it is none in the right form.
+pub fn decode(line: &[u8]) -> Option<Command<'_>> {
+    let (verb, rest) = match memchr::memchr(b' ', line) {
+        Some(blank) => (&line[..blank], Some(&line[blank + 1..])),
+        None => (line, None),
+    };
+    Some(match verb {
+        b"RETRIEVE" => Command::Retrieve(not_empty(rest?)?),
+        b"STORE" => Command::Store(pair(rest?)?),
+        b"SET" => Command::Set(pair(rest?)?),
+        b"NOTIFY" => Command::Notify(rest?),
+        b"INCREMENT" => Command::Increment(counter(rest?)?),
+        b"DECREMENT" => Command::Decrement(counter(rest?)?),
+        b"SETANDSTORE" => Command::SetAndStore(pair(rest?)?),
+        b"REMOVE" => Command::Remove(not_empty(rest?)?),
+        b"LISTEN" => Command::Listen(rest?),
+        b"UNLISTEN" => Command::Unlisten(rest?),
+        b"FLUSH" => Command::Flush(rest?),
+        b"KEYSYNC" => Command::KeySync(key_sync(rest?)?),
+        b"PING" => Command::Ping,
+        b"NOPING" => Command::NoPing,
+        b"NOP" => Command::Nop,
+        b"QUIT" => Command::Quit,
+        b"CLACKS" => Command::Clacks(rest?),
+        b"OVERHEAD" => Command::Overhead(overhead(rest?)),
+        b"KEYLIST" => Command::KeyList,
+        b"CLEARCACHE" => Command::ClearCache,
+        b"MONITOR" => Command::Monitor,
+        b"UNMONITOR" => Command::Unmonitor,
+        b"CLIENTLIST" => Command::ClientList,
+        b"CLIENTDISCONNECT" => Command::ClientDisconnect(not_empty(rest?)?),
+        _ => return None,
+    })
+}
+
+fn not_empty(bytes: &[u8]) -> Option<&[u8]> {
+    (!bytes.is_empty()).then_some(bytes)
+}
+
+fn pair(bytes: &[u8]) -> Option<Pair<'_>> {
+    let equals = memchr::memchr(b'=', bytes)?;
+    let (name, value) = (not_empty(&bytes[..equals])?, &bytes[equals + 1..]);
+    Some(Pair { name, value })
+}
+
+fn counter(bytes: &[u8]) -> Option<Counter<'_>> {
+    let Some(equals) = memchr::memchr(b'=', bytes) else {
+        return Some(Counter { name: not_empty(bytes)?, step: None });
+    };
+    let (name, step) = (not_empty(&bytes[..equals])?, not_empty(&bytes[equals + 1..])?);
+    // Split at the last `=`, the name would hold this first one: no name of a counter.
+    (!step.contains(&b'=')).then_some(Counter { name, step: Some(step) })
+}
+
+fn key_sync(bytes: &[u8]) -> Option<KeySync<'_>> {
+    let mut parts = bytes.splitn(4, |&byte| byte == b' ');
+    let mut word = || not_empty(parts.next()?);
+    let (cache_time, access_time, mode) = (word()?, word()?, word()?);
+    Some(KeySync { cache_time, access_time, mode, entry: pair(parts.next()?)? })
+}
+
+fn overhead(bytes: &[u8]) -> Option<Overhead<'_>> {
+    let blank = memchr::memchr(b' ', bytes)?;
+    let flags = Flags::parse(&bytes[..blank]);
+    let value = not_empty(&bytes[blank + 1..])?;
+    (!flags.is_empty()).then_some(Overhead { flags, value })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named<'a>(name: &'a str, value: &'a str) -> Pair<'a> {
+        Pair { name: name.as_bytes(), value: value.as_bytes() }
+    }
+
+    #[test]
+    fn a_value_is_all_after_the_first_equals_sign() {
+        assert_eq!(decode(b"STORE a=b=c"), Some(Command::Store(named("a", "b=c"))));
+        assert_eq!(decode(b"SET a b=1"), Some(Command::Set(named("a b", "1"))));
+        assert_eq!(decode(b"SETANDSTORE a="), Some(Command::SetAndStore(named("a", ""))));
+        assert_eq!(decode(b"STORE =5"), None);
+        assert_eq!(decode(b"STORE a"), None);
+        assert_eq!(decode(b"STORE"), None);
+    }
+
+    #[test]
+    fn verbs_are_whole_words_in_upper_case() {
+        for line in ["PINGxyz", "ping", "PIN", "", " PING", "\u{fc}", "SETx a=1", "NOTIFY", "LISTEN"] {
+            assert_eq!(decode(line.as_bytes()), None, "{line:?}");
+        }
+        for line in ["PING", "PING ", "PING and more"] {
+            assert_eq!(decode(line.as_bytes()), Some(Command::Ping), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn names_that_may_be_empty() {
+        assert_eq!(decode(b"LISTEN "), Some(Command::Listen(b"")));
+        assert_eq!(decode(b"UNLISTEN "), Some(Command::Unlisten(b"")));
+        assert_eq!(decode(b"NOTIFY "), Some(Command::Notify(b"")));
+        assert_eq!(decode(b"RETRIEVE "), None);
+        assert_eq!(decode(b"REMOVE "), None);
+    }
+
+    #[test]
+    fn counters_have_no_equals_sign_in_the_name_and_no_empty_step() {
+        let counter = |name: &'static str, step: Option<&'static str>| {
+            Some(Command::Increment(Counter { name: name.as_bytes(), step: step.map(str::as_bytes) }))
+        };
+        assert_eq!(decode(b"INCREMENT c"), counter("c", None));
+        assert_eq!(decode(b"INCREMENT c=5"), counter("c", Some("5")));
+        for line in ["INCREMENT c=", "INCREMENT a=b=5", "INCREMENT =5", "INCREMENT ", "INCREMENT"] {
+            assert_eq!(decode(line.as_bytes()), None, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn overhead_needs_flags_and_a_value() {
+        let flags = |line: &'static str| match decode(line.as_bytes()) {
+            Some(Command::Overhead(overhead)) => overhead.map(|o| format!("{:?}", o.flags)),
+            other => panic!("{line}: {other:?}"),
+        };
+        assert_eq!(flags("OVERHEAD UNG Terry Pratchett").as_deref(), Some("GNU"));
+        assert_eq!(flags("OVERHEAD GgQ0ZG x").as_deref(), Some("G"));
+        for line in ["OVERHEAD O", "OVERHEAD ", "OVERHEAD G ", "OVERHEAD Q unknown", "OVERHEAD  x"] {
+            assert_eq!(flags(line), None, "{line}");
+        }
+        assert_eq!(decode(b"OVERHEAD"), None);
+    }
+
+    #[test]
+    fn keysync_has_four_parts() {
+        let line = b"KEYSYNC 1.5 2.5 U a b=c d=e";
+        let expected = KeySync {
+            cache_time: b"1.5",
+            access_time: b"2.5",
+            mode: b"U",
+            entry: Pair { name: b"a b", value: b"c d=e" },
+        };
+        assert_eq!(decode(line), Some(Command::KeySync(expected)));
+        for line in ["KEYSYNC broken", "KEYSYNC 1 2 U a", "KEYSYNC 1 2 a=b", "KEYSYNC 1  U a=b"] {
+            assert_eq!(decode(line.as_bytes()), None, "{line:?}");
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Finds lines in a stream of bytes. What a line means is not known here.
+//!
+//! A line ends in LF, every CR is dropped wherever it stands (clacks-protocol(7), CONNECTION).
+
+use memchr::{memchr, memchr2};
+
+/// The first line of `input` without its end, and how many bytes of `input` it took; `None` while
+/// the line is unfinished.
+///
+/// The line borrows from `input`, except when a CR stands inside it: then it is put together in
+/// `scratch`.
+pub fn next_line<'a>(input: &'a [u8], scratch: &'a mut Vec<u8>) -> Option<(&'a [u8], usize)> {
+    let end = memchr2(b'\r', b'\n', input)?;
+    if input[end] == b'\n' {
+        return Some((&input[..end], end + 1));
+    }
+    if input.get(end + 1) == Some(&b'\n') {
+        return Some((&input[..end], end + 2));
+    }
+    let newline = end + memchr(b'\n', &input[end..])?;
+    scratch.clear();
+    append_without_cr(&input[..newline], scratch);
+    Some((scratch, newline + 1))
+}
+
+/// Appends `bytes` to `to`, leaving out every CR.
+pub fn append_without_cr(mut bytes: &[u8], to: &mut Vec<u8>) {
+    while let Some(cr) = memchr(b'\r', bytes) {
+        to.extend_from_slice(&bytes[..cr]);
+        bytes = &bytes[cr + 1..];
+    }
+    to.extend_from_slice(bytes);
+}
+
+/// Bytes of a connection that are not worked off yet: an unfinished line, and lines that have to
+/// wait. CRs are dropped on the way in, so that a stream of nothing else takes no memory.
+#[derive(Debug, Default)]
+pub struct Pending {
+    bytes: Vec<u8>,
+    /// Start of the first line that is not worked off.
+    start: usize,
+    /// `bytes[start..scanned]` holds no LF; a long line is searched once, however many pieces it
+    /// comes in. `start <= scanned <= bytes.len()`.
+    scanned: usize,
+}
+
+impl Pending {
+    /// Adds what came from the peer.
+    pub fn push(&mut self, bytes: &[u8]) {
+        if self.start > 0 && self.start * 2 >= self.bytes.len() {
+            self.bytes.drain(..self.start);
+            self.scanned -= self.start;
+            self.start = 0;
+        }
+        append_without_cr(bytes, &mut self.bytes);
+    }
+
+    /// The next finished line, without its end.
+    pub fn next_line(&mut self) -> Option<&[u8]> {
+        let Some(newline) = memchr(b'\n', &self.bytes[self.scanned..]) else {
+            self.scanned = self.bytes.len();
+            return None;
+        };
+        let line = self.start..self.scanned + newline;
+        self.start = line.end + 1;
+        self.scanned = self.start;
+        Some(&self.bytes[line])
+    }
+
+    /// Bytes that are waiting.
+    pub fn len(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
+    /// Whether nothing is waiting.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Memory held, in bytes.
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(input: &[u8]) -> Vec<Vec<u8>> {
+        let (mut rest, mut scratch, mut found) = (input, Vec::new(), Vec::new());
+        while let Some((line, used)) = next_line(rest, &mut scratch) {
+            found.push(line.to_vec());
+            rest = &rest[used..];
+        }
+        found
+    }
+
+    const STREAM: &[u8] = b"one\r\ntwo\n\r\n\nwi\rth\r\r\ncr\r\r\r\n\xff\x00\n=\nunfinished";
+
+    fn expected() -> Vec<Vec<u8>> {
+        [&b"one"[..], b"two", b"", b"", b"with", b"cr", b"\xff\x00", b"="].map(<[u8]>::to_vec).to_vec()
+    }
+
+    #[test]
+    fn lines_end_in_lf_and_lose_every_cr() {
+        assert_eq!(lines(STREAM), expected());
+    }
+
+    #[test]
+    fn pending_finds_the_same_lines_however_the_stream_is_cut() {
+        for first in 0..STREAM.len() {
+            for second in first..STREAM.len() {
+                let (mut pending, mut found) = (Pending::default(), Vec::new());
+                for piece in [&STREAM[..first], &STREAM[first..second], &STREAM[second..]] {
+                    pending.push(piece);
+                    while let Some(line) = pending.next_line() {
+                        found.push(line.to_vec());
+                    }
+                }
+                assert_eq!(found, expected(), "cut at {first} and {second}");
+                assert_eq!(pending.len(), b"unfinished".len());
+            }
+        }
+    }
+
+    #[test]
+    fn carriage_returns_alone_take_no_memory() {
+        let mut pending = Pending::default();
+        for _ in 0..1000 {
+            pending.push(&[b'\r'; 1000]);
+        }
+        assert!(pending.is_empty());
+        assert_eq!(pending.capacity(), 0);
+    }
+}

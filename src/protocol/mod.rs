@@ -1,0 +1,11 @@
+//! The wire language: bytes to commands and back. No I/O, no clock, no state.
+//!
+//! clacks-protocol(7) is the specification; the comments here name its sections.
+
+pub mod command;
+pub mod encode;
+pub mod line;
+pub mod number;
+pub mod token;
+
+pub use command::{Command, Flags, Overhead, decode};

@@ -1,0 +1,356 @@
+//! Arithmetic on texts, as INCREMENT and DECREMENT do it (clacks-protocol(7), NUMBERS).
+
+use std::fmt;
+use std::io::{self, Write};
+use std::ops::{Add, Neg};
+
+/// What a text counts as.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Number {
+    /// Fits a signed or an unsigned 64-bit integer.
+    Integer(i128),
+    Double(f64),
+}
+
+const INTEGERS: std::ops::RangeInclusive<i128> = i64::MIN as i128..=u64::MAX as i128;
+
+impl Number {
+    pub const ONE: Number = Number::Integer(1);
+    const ZERO: Number = Number::Integer(0);
+
+    /// The value of a variable: its whole text is a number, or it counts as 0.
+    pub fn from_value(text: &[u8]) -> Number {
+        let text = trim_start(text);
+        match literal(text) {
+            Some(literal) if trim_start(&text[literal.length..]).is_empty() => literal.number(text),
+            _ => named(text).unwrap_or(Number::ZERO),
+        }
+    }
+
+    /// A step: the longest numeric prefix of the text, or 0.
+    pub fn from_step(text: &[u8]) -> Number {
+        let text = trim_start(text);
+        match literal(text) {
+            Some(literal) => literal.number(text),
+            None => named(text).unwrap_or(Number::ZERO),
+        }
+    }
+
+    fn from_double(value: f64) -> Number {
+        // Both bounds are powers of two, so the comparison is exact.
+        if value.trunc() == value && (-9_223_372_036_854_775_808.0..18_446_744_073_709_551_616.0).contains(&value) {
+            Number::Integer(value as i128)
+        } else {
+            Number::Double(value)
+        }
+    }
+
+    fn to_double(self) -> f64 {
+        match self {
+            Number::Integer(value) => value as f64,
+            Number::Double(value) => value,
+        }
+    }
+}
+
+impl Add for Number {
+    type Output = Number;
+
+    /// Exact for two integers whose sum is one, IEEE double otherwise.
+    fn add(self, other: Number) -> Number {
+        if let (Number::Integer(a), Number::Integer(b)) = (self, other)
+            && INTEGERS.contains(&(a + b))
+        {
+            return Number::Integer(a + b);
+        }
+        Number::Double(self.to_double() + other.to_double())
+    }
+}
+
+impl Neg for Number {
+    type Output = Number;
+
+    /// The operand of a subtraction. Its integers reach beyond [`INTEGERS`]; a sum doesn't.
+    fn neg(self) -> Number {
+        match self {
+            Number::Integer(value) => Number::Integer(-value),
+            Number::Double(value) => Number::Double(-value),
+        }
+    }
+}
+
+impl fmt::Display for Number {
+    /// Integers in full, doubles with 15 significant digits as C's `%.15g` prints them, no `-0`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Number::Integer(value) => write!(f, "{value}"),
+            Number::Double(value) => write_double(f, value),
+        }
+    }
+}
+
+const SIGNIFICANT_DIGITS: i32 = 15;
+
+fn write_double(f: &mut fmt::Formatter<'_>, value: f64) -> fmt::Result {
+    if value.is_nan() {
+        return f.write_str("NaN");
+    }
+    if value.is_infinite() {
+        return f.write_str(if value > 0.0 { "Inf" } else { "-Inf" });
+    }
+    if value == 0.0 {
+        return f.write_str("0");
+    }
+    // `d.dddddddddddddde-ddd`: 24 bytes at most.
+    let mut buffer = io::Cursor::new([0; 32]);
+    write!(buffer, "{:.*e}", SIGNIFICANT_DIGITS as usize - 1, value.abs()).expect("24 bytes fit into 32");
+    let written = &buffer.get_ref()[..buffer.position() as usize];
+    let scientific = std::str::from_utf8(written).expect("digits are ASCII");
+    let (mantissa, exponent) = scientific.split_once('e').expect("`{:e}` writes an exponent");
+    let exponent: i32 = exponent.parse().expect("`{:e}` writes a decimal exponent");
+    let (first, rest) = (&mantissa[..1], mantissa[2..].trim_end_matches('0'));
+
+    if value < 0.0 {
+        f.write_str("-")?;
+    }
+    if !(-4..SIGNIFICANT_DIGITS).contains(&exponent) {
+        let point = if rest.is_empty() { "" } else { "." };
+        let sign = if exponent < 0 { '-' } else { '+' };
+        return write!(f, "{first}{point}{rest}e{sign}{:02}", exponent.abs());
+    }
+    if exponent < 0 {
+        let zeros = -1 - exponent as isize;
+        return write!(f, "0.{:0<width$}{first}{rest}", "", width = zeros as usize);
+    }
+    let whole = exponent as usize;
+    if rest.len() <= whole {
+        write!(f, "{first}{rest:0<whole$}")
+    } else {
+        write!(f, "{first}{}.{}", &rest[..whole], &rest[whole..])
+    }
+}
+
+fn trim_start(text: &[u8]) -> &[u8] {
+    let blanks = text.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | 0x0b | 0x0c)).count();
+    &text[blanks..]
+}
+
+/// A decimal number at the start of a text.
+struct Literal {
+    length: usize,
+    is_integer: bool,
+}
+
+impl Literal {
+    fn number(&self, text: &[u8]) -> Number {
+        let text = std::str::from_utf8(&text[..self.length]).expect("a literal is ASCII");
+        if self.is_integer
+            && let Ok(value) = text.parse::<i128>()
+            && INTEGERS.contains(&value)
+        {
+            return Number::Integer(value);
+        }
+        Number::from_double(if text.len() <= PARSED_AS_IT_IS {
+            text.parse().expect("a literal is a number to Rust too")
+        } else {
+            parse_long(text)
+        })
+    }
+}
+
+/// In literals up to this length, an exponent so large that `f64::from_str` would cut it (at 65536)
+/// can't be made up for by the number of digits.
+const PARSED_AS_IT_IS: usize = 1000;
+/// No double, and no midpoint of two, has more significant digits; of what follows it only matters
+/// whether it is 0.
+const DIGITS_THAT_MATTER: usize = 770;
+
+/// The value of a literal of any length.
+fn parse_long(text: &str) -> f64 {
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let whole = whole.trim_start_matches(['+', '-']);
+    let digits = || whole.bytes().chain(fraction.bytes());
+
+    let leading_zeros = digits().take_while(|digit| *digit == b'0').count();
+    let mut significant = digits().skip(leading_zeros);
+    let mut short = String::from(if text.starts_with('-') { "-0." } else { "0." });
+    short.extend(significant.by_ref().take(DIGITS_THAT_MATTER).map(char::from));
+    if significant.any(|digit| digit != b'0') {
+        short.push('1');
+    }
+    // No line is so long that its digits could move the point that far.
+    const FAR: i64 = 1 << 40;
+    let exponent = exponent.parse().unwrap_or(if exponent.starts_with('-') { -FAR } else { FAR });
+    let point = whole.len() as i64 - leading_zeros as i64 + exponent.clamp(-FAR, FAR);
+    short += &format!("e{}", point.clamp(-10_000, 10_000));
+    short.parse().expect("digits, a point and an exponent are a number")
+}
+
+/// Sign, digits, fraction, exponent; at least one digit before the exponent.
+fn literal(text: &[u8]) -> Option<Literal> {
+    let digits = |from: usize| text[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let sign = |at: usize| usize::from(matches!(text.get(at), Some(b'+' | b'-')));
+
+    let whole_start = sign(0);
+    let whole = digits(whole_start);
+    let mut length = whole_start + whole;
+    let mut is_integer = true;
+    let mut fraction = 0;
+    if text.get(length) == Some(&b'.') {
+        fraction = digits(length + 1);
+        if whole + fraction > 0 {
+            length += 1 + fraction;
+            is_integer = false;
+        }
+    }
+    if whole + fraction == 0 {
+        return None;
+    }
+    if matches!(text.get(length), Some(b'e' | b'E')) {
+        let start = length + 1 + sign(length + 1);
+        let exponent = if start <= text.len() { digits(start) } else { 0 };
+        if exponent > 0 {
+            length = start + exponent;
+            is_integer = false;
+        }
+    }
+    Some(Literal { length, is_integer })
+}
+
+/// `inf`, `infinity` and `nan`, only as the whole text.
+fn named(text: &[u8]) -> Option<Number> {
+    let (negative, name) = match text.split_first() {
+        Some((b'-', rest)) => (true, rest),
+        Some((b'+', rest)) => (false, rest),
+        _ => (false, text),
+    };
+    let end = name.iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
+    if !trim_start(&name[end..]).is_empty() {
+        return None;
+    }
+    let name = &name[..end];
+    if name.eq_ignore_ascii_case(b"inf") || name.eq_ignore_ascii_case(b"infinity") {
+        Some(Number::Double(if negative { f64::NEG_INFINITY } else { f64::INFINITY }))
+    } else {
+        name.eq_ignore_ascii_case(b"nan").then_some(Number::Double(f64::NAN))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sum(value: &str, step: &str) -> String {
+        (Number::from_value(value.as_bytes()) + Number::from_step(step.as_bytes())).to_string()
+    }
+
+    fn difference(value: &str, step: &str) -> String {
+        (Number::from_value(value.as_bytes()) + -Number::from_step(step.as_bytes())).to_string()
+    }
+
+    #[test]
+    fn integers_are_exact_up_to_64_bits() {
+        assert_eq!(sum("9223372036854775807", "1"), "9223372036854775808");
+        assert_eq!(sum("18446744073709551614", "1"), "18446744073709551615");
+        assert_eq!(sum("18446744073709551615", "1"), "1.84467440737096e+19");
+        assert_eq!(difference("-9223372036854775807", "1"), "-9223372036854775808");
+        assert_eq!(difference("-9223372036854775808", "1"), "-9.22337203685478e+18");
+        assert_eq!(difference("0", "18446744073709551615"), "-1.84467440737096e+19");
+        assert_eq!(difference("18446744073709551615", "18446744073709551615"), "0");
+        assert_eq!(sum("1e3", "0"), "1000");
+        assert_eq!(sum("1e19", "1"), "10000000000000000001");
+        assert_eq!(sum("1e20", "1"), "1e+20");
+    }
+
+    #[test]
+    fn doubles_are_printed_with_15_significant_digits() {
+        for (value, step, printed) in [
+            ("0.1", "0.2", "0.3"),
+            ("1.50", "0.5", "2"),
+            ("0", "1e21", "1e+21"),
+            ("0", "0.00001", "1e-05"),
+            ("0", "0.0001", "0.0001"),
+            ("0", "123456.789e-2", "1234.56789"),
+            ("0.5", "999999999999999.4", "1e+15"),
+            ("0.5", "99999999999999.25", "99999999999999.8"),
+            ("0", "1e400", "Inf"),
+            ("0", "-1e400", "-Inf"),
+            ("inf", "-inf", "NaN"),
+            ("-0.0", "-0", "0"),
+            ("1e-400", "0", "0"),
+            ("0", "5e-324", "4.94065645841247e-324"),
+            ("0", "-1.7976931348623157e308", "-1.79769313486232e+308"),
+        ] {
+            assert_eq!(sum(value, step), printed, "{value} + {step}");
+        }
+        assert_eq!(difference("1", "0.6666666666666666"), "0.333333333333333");
+        assert_eq!(difference("0.1", "0.1"), "0");
+    }
+
+    #[test]
+    fn a_value_is_a_number_as_a_whole_or_counts_as_0() {
+        for (value, counts_as) in [
+            (" 7 ", "7"),
+            ("\t\x0b\x0c7", "7"),
+            ("+5", "5"),
+            (".5", "0.5"),
+            ("5.", "5"),
+            ("1e2", "100"),
+            ("12abc", "0"),
+            ("0x10", "0"),
+            ("1_000", "0"),
+            ("", "0"),
+            (".", "0"),
+            ("-", "0"),
+            ("1e", "0"),
+            ("1e+", "0"),
+            ("--1", "0"),
+            ("1 2", "0"),
+            ("٣", "0"),
+            ("Inf", "Inf"),
+            ("-INFINITY", "-Inf"),
+            (" nan ", "NaN"),
+            ("infinit", "0"),
+            ("+ 5", "0"),
+            ("\u{a0}7", "0"),
+        ] {
+            assert_eq!(sum(value, "0"), counts_as, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn a_step_is_the_longest_numeric_prefix() {
+        for (step, counts_as) in [
+            ("7up", "7"),
+            ("word", "0"),
+            ("1e", "1"),
+            ("1e+", "1"),
+            ("1e5x", "100000"),
+            ("-3 apples", "-3"),
+            ("0x10", "0"),
+            (".5.5", "0.5"),
+            ("inf", "Inf"),
+            ("infinite", "0"),
+            ("  2", "2"),
+            ("1.e2", "100"),
+        ] {
+            assert_eq!(sum("0", step), counts_as, "{step:?}");
+        }
+    }
+
+    #[test]
+    fn megabytes_of_digits_are_a_number_too() {
+        let digits = "9".repeat(2_000_000);
+        assert_eq!(sum("0", &digits), "Inf");
+        assert_eq!(sum("0", &format!("{digits}e-2000000")), "1");
+        assert_eq!(sum("0", &format!("0.{}1", "0".repeat(2_000_000))), "0");
+        assert_eq!(sum("0", &format!("-0.{}125e2000001", "0".repeat(2_000_000))), "-1.25");
+        assert_eq!(sum("0", &format!("{}e{}", "0".repeat(2_000), "9".repeat(2_000))), "0");
+        // Halfway between two doubles, and by one far digit more.
+        let half = "9007199254740993";
+        assert_eq!(sum("0.5", &format!("{half}.{}e0", "0".repeat(2_000))), sum("0.5", "9007199254740992"));
+        let above = Number::from_value(format!("{half}.{}1e0", "0".repeat(2_000)).as_bytes());
+        assert_eq!(above, Number::Integer(9_007_199_254_740_994));
+    }
+}

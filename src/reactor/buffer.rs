@@ -1,0 +1,212 @@
+//! Output that waits to be written to a socket. Small payloads are copied in, large ones shared with
+//! the other receivers.
+
+use crate::limits::{OUTPUT_CHUNK, SHARED_PAYLOAD};
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, Write};
+use std::rc::Rc;
+
+/// Chunks handed to one write.
+const MAX_SLICES: usize = 32;
+
+/// A payload with several receivers. While any has not got it, its bytes count once in the gauge.
+pub struct SharedPayload {
+    bytes: Box<[u8]>,
+    gauge: Rc<Cell<usize>>,
+}
+
+impl SharedPayload {
+    pub fn new(bytes: &[u8], gauge: &Rc<Cell<usize>>) -> Rc<SharedPayload> {
+        gauge.set(gauge.get() + bytes.len());
+        Rc::new(SharedPayload { bytes: bytes.into(), gauge: gauge.clone() })
+    }
+}
+
+impl Drop for SharedPayload {
+    fn drop(&mut self) {
+        self.gauge.set(self.gauge.get() - self.bytes.len());
+    }
+}
+
+enum Chunk {
+    Own(Vec<u8>),
+    Shared(Rc<SharedPayload>),
+}
+
+impl Chunk {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Chunk::Own(bytes) => bytes,
+            Chunk::Shared(payload) => &payload.bytes,
+        }
+    }
+
+    /// Memory that only this queue holds.
+    fn capacity(&self) -> usize {
+        match self {
+            Chunk::Own(bytes) => bytes.capacity(),
+            Chunk::Shared(_) => 0,
+        }
+    }
+}
+
+/// What one connection is still to be sent, in order.
+#[derive(Default)]
+pub struct OutputQueue {
+    /// Complete chunks, none empty.
+    sealed: VecDeque<Chunk>,
+    /// What is appended to; comes after all sealed chunks.
+    open: Vec<u8>,
+    /// How much of the first chunk (of `open`, if none is sealed) has been written already.
+    written: usize,
+    queued: usize,
+    sealed_capacity: usize,
+}
+
+impl OutputQueue {
+    /// Bytes still to be written.
+    pub fn queued(&self) -> usize {
+        self.queued
+    }
+
+    /// Memory held by this queue alone, in bytes.
+    pub fn capacity(&self) -> usize {
+        self.sealed_capacity + self.open.capacity()
+    }
+
+    /// Lets `encode` append in place.
+    pub fn append(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
+        if self.open.len() >= OUTPUT_CHUNK {
+            self.seal();
+        }
+        let before = self.open.len();
+        encode(&mut self.open);
+        self.queued += self.open.len() - before;
+    }
+
+    pub fn append_shared(&mut self, payload: &Rc<SharedPayload>) {
+        debug_assert!(payload.bytes.len() >= SHARED_PAYLOAD);
+        self.seal();
+        self.queued += payload.bytes.len();
+        self.sealed.push_back(Chunk::Shared(payload.clone()));
+    }
+
+    fn seal(&mut self) {
+        if !self.open.is_empty() {
+            let chunk = Chunk::Own(std::mem::take(&mut self.open));
+            self.sealed_capacity += chunk.capacity();
+            self.sealed.push_back(chunk);
+        }
+    }
+
+    /// One write of as much as the socket takes; returns how much it was.
+    pub fn write_to(&mut self, socket: &mut impl Write) -> io::Result<usize> {
+        let count = if self.sealed.is_empty() {
+            socket.write(&self.open[self.written..])?
+        } else {
+            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+            let chunks = self.sealed.iter().map(Chunk::bytes).chain([&self.open[..]]);
+            let mut used = 0;
+            let mut skip = self.written;
+            for (slice, bytes) in slices.iter_mut().zip(chunks) {
+                *slice = IoSlice::new(&bytes[skip..]);
+                skip = 0;
+                used += 1;
+            }
+            socket.write_vectored(&slices[..used])?
+        };
+        self.consume(count);
+        Ok(count)
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.queued -= count;
+        self.written += count;
+        while let Some(first) = self.sealed.front() {
+            let length = first.bytes().len();
+            if self.written < length {
+                return;
+            }
+            self.written -= length;
+            self.sealed_capacity -= first.capacity();
+            self.sealed.pop_front();
+        }
+        if self.written == self.open.len() {
+            self.open.clear();
+            self.written = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes as many bytes per write as it is told.
+    struct Narrow {
+        taken: Vec<u8>,
+        per_write: usize,
+    }
+
+    impl Write for Narrow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.write_vectored(&[IoSlice::new(bytes)])
+        }
+
+        fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+            let before = self.taken.len();
+            for slice in slices {
+                let room = self.per_write - (self.taken.len() - before);
+                self.taken.extend_from_slice(&slice[..slice.len().min(room)]);
+            }
+            Ok(self.taken.len() - before)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn everything_arrives_in_order_however_little_the_socket_takes() {
+        let gauge = Rc::new(Cell::new(0));
+        let large = vec![b'L'; SHARED_PAYLOAD];
+        for per_write in [1, 2, 3, 1000, SHARED_PAYLOAD, 100_000, usize::MAX] {
+            let mut queue = OutputQueue::default();
+            let mut socket = Narrow { taken: Vec::new(), per_write };
+            let mut expected = Vec::new();
+            for round in 0..40_u8 {
+                let small = vec![round; 1 + usize::from(round) * 100];
+                queue.append(|to| to.extend_from_slice(&small));
+                expected.extend_from_slice(&small);
+                if round % 5 == 0 {
+                    let payload = SharedPayload::new(&large, &gauge);
+                    queue.append_shared(&payload);
+                    expected.extend_from_slice(&large);
+                }
+                queue.write_to(&mut socket).unwrap();
+                assert_eq!(queue.queued(), expected.len() - socket.taken.len());
+            }
+            while queue.queued() > 0 {
+                queue.write_to(&mut socket).unwrap();
+            }
+            assert!(socket.taken == expected, "{per_write} bytes per write");
+            assert_eq!((gauge.get(), queue.sealed_capacity, queue.written), (0, 0, 0));
+        }
+    }
+
+    #[test]
+    fn a_shared_payload_counts_once_until_its_last_receiver_has_it() {
+        let gauge = Rc::new(Cell::new(0));
+        let mut queues: Vec<OutputQueue> = (0..10).map(|_| OutputQueue::default()).collect();
+        let payload = SharedPayload::new(&[b'x'; SHARED_PAYLOAD], &gauge);
+        queues.iter_mut().for_each(|queue| queue.append_shared(&payload));
+        drop(payload);
+        assert_eq!(gauge.get(), SHARED_PAYLOAD);
+        queues.truncate(1);
+        assert_eq!(gauge.get(), SHARED_PAYLOAD);
+        queues.clear();
+        assert_eq!(gauge.get(), 0);
+    }
+}

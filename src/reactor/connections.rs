@@ -1,0 +1,440 @@
+//! All connections and their output: the carrier's side of the broker's seam.
+
+use crate::broker::{CloseReason, ConnectionId, Now, Output, Traffic};
+use crate::limits::{OUTPUT_CHUNK, ROOM, SHARED_PAYLOAD, SPARE_BUFFERS, WORK_PER_STEP};
+use crate::protocol::line::Pending;
+use crate::reactor::buffer::{OutputQueue, SharedPayload};
+use crate::reactor::connection::{Connection, Stream};
+use mio::{Interest, Registry, Token};
+use slab::Slab;
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+use std::rc::Rc;
+
+/// Caps on output, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct OutputLimits {
+    /// Waiting for one connection.
+    pub max_output: usize,
+    /// Memory of all connections' buffers together.
+    pub max_buffers: usize,
+}
+
+pub struct Connections {
+    slab: Slab<Connection>,
+    registry: Registry,
+    limits: OutputLimits,
+    generation: u32,
+    pub now: Now,
+    /// To be served: input may be waiting, or room was asked for.
+    pub ready: VecDeque<ConnectionId>,
+    /// Got an answer to their own lines this turn.
+    replies: Vec<ConnectionId>,
+    /// Got something else.
+    deliveries: VecDeque<ConnectionId>,
+    /// Whose lines are being worked off.
+    serving: Option<ConnectionId>,
+    /// Passed a limit, failed or are through: for the end of the turn.
+    ending: Vec<(ConnectionId, CloseReason)>,
+    finished: Vec<ConnectionId>,
+    stalled: Vec<ConnectionId>,
+    /// Work done this turn, in bytes moved or what counts as such.
+    pub work: usize,
+    /// Memory of the buffers of all connections, without what is shared.
+    owned: usize,
+    /// What is shared.
+    shared: Rc<Cell<usize>>,
+    /// Empty queues, with their memory, for whoever needs one next. Boxed, because a connection holds
+    /// no more than a pointer while it is idle.
+    #[allow(clippy::vec_box)]
+    spare: Vec<Box<OutputQueue>>,
+    pub bytes_out: u64,
+}
+
+/// What came of a flush.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flushed {
+    All,
+    Some,
+    Failed,
+}
+
+impl Connections {
+    pub fn new(registry: Registry, capacity: usize, limits: OutputLimits, now: Now) -> Connections {
+        Connections {
+            slab: Slab::with_capacity(capacity),
+            registry,
+            limits,
+            generation: 0,
+            now,
+            ready: VecDeque::new(),
+            replies: Vec::new(),
+            deliveries: VecDeque::new(),
+            serving: None,
+            ending: Vec::new(),
+            finished: Vec::new(),
+            stalled: Vec::new(),
+            work: 0,
+            owned: 0,
+            shared: Rc::default(),
+            spare: Vec::new(),
+            bytes_out: 0,
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    /// Memory in all buffers, in bytes.
+    pub fn buffered(&self) -> usize {
+        self.owned + self.shared.get()
+    }
+
+    /// Takes a new connection in and asks the kernel for its events.
+    pub fn add(&mut self, mut stream: Stream) -> io::Result<ConnectionId> {
+        let slot = self.slab.vacant_key();
+        self.generation = self.generation.wrapping_add(1);
+        let id = ConnectionId { slot: slot as u32, generation: self.generation };
+        self.registry.register(&mut stream, token(id), Interest::READABLE)?;
+        self.slab.insert(Connection::new(id, stream, self.now.monotonic_us));
+        Ok(id)
+    }
+
+    pub fn get(&self, id: ConnectionId) -> Option<&Connection> {
+        self.slab.get(id.slot as usize).filter(|connection| connection.id == id)
+    }
+
+    pub fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        self.slab.get_mut(id.slot as usize).filter(|connection| connection.id == id)
+    }
+
+    /// Forgets a connection and closes its socket.
+    pub fn remove(&mut self, id: ConnectionId) -> Option<Connection> {
+        self.get(id)?;
+        let connection = self.slab.remove(id.slot as usize);
+        self.owned -= connection.own_memory();
+        // Closing the descriptor takes it out of the poll as well.
+        Some(connection)
+    }
+
+    /// Leaves a connection open only to be read until its peer closes; false if that can't be done.
+    pub fn linger(&mut self, id: ConnectionId) -> bool {
+        let Some(connection) = self.get_mut(id) else { return false };
+        if connection.stream.shutdown_write().is_err() {
+            return false;
+        }
+        connection.lingering = true;
+        let output = connection.output.take();
+        self.owned -= output.map_or(0, |output| output.capacity());
+        self.make_ready(id);
+        true
+    }
+
+    /// The lines of this connection are being worked off from now on; `None` ends that.
+    pub fn set_serving(&mut self, id: Option<ConnectionId>) {
+        self.serving = id;
+    }
+
+    /// Puts a connection on the list of those to be served.
+    pub fn make_ready(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.get_mut(id)
+            && !std::mem::replace(&mut connection.in_ready, true)
+        {
+            self.ready.push_back(id);
+        }
+    }
+
+    /// Takes the connection's input out for working on it.
+    pub fn take_pending(&mut self, id: ConnectionId) -> Box<Pending> {
+        let taken = self.get_mut(id).and_then(|connection| connection.pending.take());
+        self.owned -= taken.as_ref().map_or(0, |pending| pending.capacity());
+        taken.unwrap_or_default()
+    }
+
+    /// Gives it back; what is empty is freed.
+    pub fn put_pending(&mut self, id: ConnectionId, pending: Box<Pending>) {
+        let capacity = pending.capacity();
+        if let Some(connection) = self.get_mut(id)
+            && connection.closing.is_none()
+            && !pending.is_empty()
+        {
+            connection.pending = Some(pending);
+            self.owned += capacity;
+        }
+    }
+
+    /// Whether lines of the connection may be handed over now. It is stopped if it has too many
+    /// answers waiting already: half of what would close it.
+    pub fn may_go_on(&mut self, id: ConnectionId) -> bool {
+        let (limit, now_us) = (self.limits.max_output / 2, self.now.monotonic_us);
+        let Some(connection) = self.get_mut(id) else { return false };
+        if connection.queued() > limit {
+            connection.stops.stop_by_output(now_us);
+        }
+        connection.takes_output() && !connection.stops.any()
+    }
+
+    /// Ends a connection at the end of the turn; the broker is told then.
+    pub fn end(&mut self, id: ConnectionId, reason: CloseReason) {
+        self.ending.push((id, reason));
+    }
+
+    /// Connections to be ended, for the broker to decide on.
+    pub fn take_ending(&mut self) -> Vec<(ConnectionId, CloseReason)> {
+        std::mem::take(&mut self.ending)
+    }
+
+    /// Connections that have nothing more to do.
+    pub fn take_finished(&mut self) -> Vec<ConnectionId> {
+        std::mem::take(&mut self.finished)
+    }
+
+    /// Connections whose peers have just stopped taking output.
+    pub fn take_stalled(&mut self) -> Vec<ConnectionId> {
+        std::mem::take(&mut self.stalled)
+    }
+
+    /// The connections that hold most, as many as must go for all together to keep their limit.
+    pub fn largest_beyond_limit(&self) -> Vec<ConnectionId> {
+        let mut excess = self.buffered().saturating_sub(self.limits.max_buffers);
+        if excess == 0 {
+            return Vec::new();
+        }
+        let candidates = self.slab.iter().filter(|(_, connection)| connection.takes_output());
+        let mut by_size: Vec<(usize, ConnectionId)> = candidates.map(|(_, c)| (c.held(), c.id)).collect();
+        by_size.sort_unstable_by_key(|(held, _)| std::cmp::Reverse(*held));
+        let is_needed = |(held, _): &(usize, ConnectionId)| {
+            let needed = excess > 0 && *held > 0;
+            excess = excess.saturating_sub(*held);
+            needed
+        };
+        by_size.into_iter().take_while(is_needed).map(|(_, id)| id).collect()
+    }
+
+    /// Whether there is output that was not tried to be written yet.
+    pub fn has_unflushed(&self) -> bool {
+        !self.deliveries.is_empty()
+    }
+
+    /// Writes all answers, and deliveries to so many connections.
+    pub fn flush(&mut self, max_deliveries: usize) {
+        let mut replies = std::mem::take(&mut self.replies);
+        for id in replies.drain(..) {
+            self.flush_one(id);
+        }
+        self.replies = replies;
+        for _ in 0..max_deliveries {
+            let Some(id) = self.deliveries.pop_front() else { return };
+            if let Some(connection) = self.get_mut(id) {
+                connection.in_deliveries = false;
+                self.flush_one(id);
+            }
+        }
+    }
+
+    /// The kernel says that the socket takes output again.
+    pub fn unblock(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.get_mut(id) {
+            connection.blocked = false;
+            self.flush_one(id);
+        }
+    }
+
+    /// One last try, without waiting, to write what is queued. Returns how much is left.
+    pub fn flush_last(&mut self, id: ConnectionId) -> usize {
+        if let Some(connection) = self.get_mut(id)
+            && !connection.blocked
+        {
+            self.write(id);
+        }
+        self.get(id).map_or(0, Connection::queued)
+    }
+
+    fn flush_one(&mut self, id: ConnectionId) {
+        let Some(connection) = self.get(id) else { return };
+        if connection.blocked || connection.output.is_none() {
+            return;
+        }
+        let result = self.write(id);
+        let now_us = self.now.monotonic_us;
+        let resume_below = self.limits.max_output / 4;
+        let Some(connection) = self.slab.get_mut(id.slot as usize) else { return };
+        if result == Flushed::Failed {
+            if !std::mem::replace(&mut connection.over_limit, true) {
+                self.ending.push((id, CloseReason::ConnectionLost));
+            }
+            return;
+        }
+        let queued = connection.queued();
+        if connection.closing.is_some() {
+            if queued == 0 {
+                self.finished.push(id);
+            }
+            return;
+        }
+        let resumed = queued < resume_below && connection.stops.resume_by_output(now_us);
+        if resumed || (connection.wants_room && queued < ROOM) {
+            self.make_ready(id);
+        }
+    }
+
+    /// Writes until all is written or the socket takes no more.
+    fn write(&mut self, id: ConnectionId) -> Flushed {
+        let Some(connection) = self.slab.get_mut(id.slot as usize) else { return Flushed::Failed };
+        let Some(mut output) = connection.output.take() else { return Flushed::All };
+        let before = (output.capacity(), output.queued());
+        let mut result = Flushed::Some;
+        while result == Flushed::Some && !connection.blocked {
+            self.work += WORK_PER_STEP;
+            result = match output.write_to(&mut connection.stream) {
+                Ok(0) => Flushed::Failed,
+                Ok(_) if output.queued() == 0 => Flushed::All,
+                Ok(_) => Flushed::Some,
+                Err(error) if error.kind() == ErrorKind::Interrupted => Flushed::Some,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    connection.blocked = true;
+                    Flushed::Some
+                }
+                Err(_) => Flushed::Failed,
+            };
+        }
+        let written = before.1 - output.queued();
+        self.bytes_out += written as u64;
+        self.owned -= before.0;
+        if connection.blocked {
+            if connection.stalled_since_us.is_none() {
+                self.stalled.push(id);
+                let interests = Interest::READABLE | Interest::WRITABLE;
+                if self.registry.reregister(&mut connection.stream, token(id), interests).is_err() {
+                    result = Flushed::Failed;
+                }
+            }
+            if connection.stalled_since_us.is_none() || written > 0 {
+                connection.stalled_since_us = Some(self.now.monotonic_us);
+            }
+        } else if connection.stalled_since_us.take().is_some() {
+            // Writable events are of no more interest, and each would be a wake-up.
+            let _ = self.registry.reregister(&mut connection.stream, token(id), Interest::READABLE);
+        }
+        if output.queued() > 0 {
+            self.owned += output.capacity();
+            connection.output = Some(output);
+        } else if output.capacity() <= 2 * OUTPUT_CHUNK && self.spare.len() < SPARE_BUFFERS {
+            self.spare.push(output);
+        }
+        result
+    }
+
+    /// To be called when output was appended to a connection.
+    fn touched(&mut self, id: ConnectionId) {
+        if self.serving == Some(id) {
+            // Once per turn is enough, and the same connection answers many lines in a row.
+            if self.replies.last() != Some(&id) {
+                self.replies.push(id);
+            }
+            return;
+        }
+        let Some(connection) = self.slab.get_mut(id.slot as usize) else { return };
+        if !connection.blocked && !std::mem::replace(&mut connection.in_deliveries, true) {
+            self.deliveries.push_back(id);
+        }
+    }
+
+    /// Appends to the output of a connection that takes any.
+    fn append_with(&mut self, to: ConnectionId, append: impl FnOnce(&mut OutputQueue)) {
+        let Some(connection) = self.slab.get_mut(to.slot as usize).filter(|c| c.id == to && c.takes_output()) else {
+            return;
+        };
+        let output = connection.output.get_or_insert_with(|| {
+            let output = self.spare.pop().unwrap_or_default();
+            self.owned += output.capacity();
+            output
+        });
+        let before = (output.capacity(), output.queued());
+        append(output);
+        self.owned += output.capacity() - before.0;
+        self.work += WORK_PER_STEP + output.queued() - before.1;
+        connection.last_output_us = self.now.monotonic_us;
+        if output.queued() > self.limits.max_output {
+            connection.over_limit = true;
+            self.ending.push((to, CloseReason::OutputLimit));
+        }
+        self.touched(to);
+    }
+}
+
+impl Output for Connections {
+    fn append(&mut self, to: ConnectionId, encode: impl FnOnce(&mut Vec<u8>)) {
+        self.append_with(to, |output| output.append(encode));
+    }
+
+    fn fan_out(&mut self, to: impl IntoIterator<Item = ConnectionId>, payload: &[u8]) {
+        if payload.len() < SHARED_PAYLOAD {
+            for id in to {
+                self.append_with(id, |output| output.append(|bytes| bytes.extend_from_slice(payload)));
+            }
+            return;
+        }
+        let mut receivers = to.into_iter().peekable();
+        if receivers.peek().is_none() {
+            return;
+        }
+        let shared = SharedPayload::new(payload, &self.shared);
+        self.work += payload.len();
+        for id in receivers {
+            let work = self.work;
+            self.append_with(id, |output| output.append_shared(&shared));
+            // Nothing was copied.
+            self.work = work + WORK_PER_STEP;
+        }
+    }
+
+    fn close(&mut self, id: ConnectionId, reason: CloseReason) {
+        let Some(connection) = self.get_mut(id) else { return };
+        if connection.closing.is_some() {
+            self.finished.push(id);
+            return;
+        }
+        connection.closing = Some(reason);
+        let pending = connection.pending.take();
+        let is_through = !reason.drains() || connection.over_limit || connection.output.is_none();
+        self.owned -= pending.map_or(0, |pending| pending.capacity());
+        if is_through {
+            self.finished.push(id);
+        } else {
+            self.touched(id);
+        }
+    }
+
+    fn resume(&mut self, id: ConnectionId) {
+        let now_us = self.now.monotonic_us;
+        if self.get_mut(id).is_some_and(|connection| connection.stops.resume_by_broker(now_us)) {
+            self.make_ready(id);
+        }
+    }
+
+    fn want_room(&mut self, id: ConnectionId) {
+        let Some(connection) = self.get_mut(id) else { return };
+        connection.wants_room = true;
+        if connection.queued() < ROOM {
+            self.make_ready(id);
+        }
+    }
+
+    fn traffic(&self, id: ConnectionId) -> Traffic {
+        self.get(id).map_or_else(Traffic::default, |connection| connection.traffic(self.now.monotonic_us))
+    }
+}
+
+/// What the kernel's events of a connection carry. The slot alone would let a late event reach the
+/// slot's next connection.
+pub fn token(id: ConnectionId) -> Token {
+    Token((id.generation as usize) << 32 | id.slot as usize)
+}
+
+/// The reverse of [`token`].
+pub fn id_of(token: Token) -> ConnectionId {
+    ConnectionId { slot: token.0 as u32, generation: (token.0 >> 32) as u32 }
+}

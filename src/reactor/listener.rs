@@ -1,0 +1,165 @@
+//! Sockets that connections come in at.
+
+use crate::address::{Address, HostPort};
+use crate::broker::Peer;
+use crate::limits::BACKLOG;
+use crate::reactor::connection::Stream;
+use crate::sys;
+use mio::event::Source;
+use mio::net::{TcpListener, UnixListener};
+use socket2::{Domain, SockAddr, Socket, Type};
+use std::fs::{self, Permissions};
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+/// Mode and group of Unix sockets.
+#[derive(Debug, Clone, Copy)]
+pub struct SocketAccess {
+    pub mode: u32,
+    /// `None`: the process's own.
+    pub group: Option<u32>,
+}
+
+pub struct Listener {
+    /// With the port that was really bound.
+    pub address: Address,
+    /// Whether connections may be waiting.
+    pub is_ready: bool,
+    socket: ListeningSocket,
+    /// Kept for its end.
+    _file: Option<SocketFile>,
+}
+
+enum ListeningSocket {
+    Unix(UnixListener),
+    Tcp(TcpListener),
+}
+
+/// The file of a Unix socket; it is removed when the listener goes.
+struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl Listener {
+    /// Binds and listens. A host name may stand for several addresses.
+    pub fn bind(address: &Address, access: SocketAccess) -> io::Result<Vec<Listener>> {
+        match address {
+            Address::Unix(path) => Ok(vec![Listener::bind_unix(path, access)?]),
+            Address::Tcp(host) => Listener::bind_tcp(host),
+        }
+    }
+
+    fn bind_unix(path: &Path, access: SocketAccess) -> io::Result<Listener> {
+        remove_stale_socket(path)?;
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&SockAddr::unix(path)?)?;
+        let file = SocketFile::of(path)?;
+        // Nobody can connect before `listen`.
+        if let Some(group) = access.group {
+            sys::change_group(path, group)?;
+        }
+        fs::set_permissions(path, Permissions::from_mode(access.mode))?;
+        socket.listen(BACKLOG)?;
+        let socket = ListeningSocket::Unix(UnixListener::from_std(socket.into()));
+        Ok(Listener { address: Address::Unix(path.to_owned()), is_ready: true, socket, _file: Some(file) })
+    }
+
+    fn bind_tcp(host: &HostPort) -> io::Result<Vec<Listener>> {
+        let mut listeners = Vec::new();
+        let mut missing = io::Error::new(ErrorKind::NotFound, "the name has no address");
+        for address in host.resolve()? {
+            match Listener::bind_address(address) {
+                Ok(listener) => listeners.push(listener),
+                // A name like localhost may stand for an address family this machine doesn't have.
+                Err(error) if is_absent(&error) => missing = error,
+                Err(error) => return Err(error),
+            }
+        }
+        if listeners.is_empty() { Err(missing) } else { Ok(listeners) }
+    }
+
+    fn bind_address(address: SocketAddr) -> io::Result<Listener> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        socket.set_reuse_address(true)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        let listener = TcpListener::from_std(socket.into());
+        let bound = listener.local_addr()?;
+        let address = Address::Tcp(HostPort { host: bound.ip().to_string(), port: bound.port() });
+        Ok(Listener { address, is_ready: true, socket: ListeningSocket::Tcp(listener), _file: None })
+    }
+
+    /// For registration with the poll.
+    pub fn source(&mut self) -> &mut dyn Source {
+        match &mut self.socket {
+            ListeningSocket::Unix(listener) => listener,
+            ListeningSocket::Tcp(listener) => listener,
+        }
+    }
+
+    /// The next waiting connection; an error of kind `WouldBlock` if there is none.
+    pub fn accept(&self) -> io::Result<(Stream, Peer)> {
+        match &self.socket {
+            ListeningSocket::Unix(listener) => {
+                let (stream, _) = listener.accept()?;
+                Ok((Stream::Unix(stream), Peer::Unix))
+            }
+            ListeningSocket::Tcp(listener) => {
+                let (stream, address) = listener.accept()?;
+                // Output is gathered over a turn already; waiting for more would only cost time.
+                // If that fails the connection is gone already, and reading will tell.
+                let _ = stream.set_nodelay(true);
+                Ok((Stream::Tcp(stream), Peer::Tcp(address)))
+            }
+        }
+    }
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(libc::EAFNOSUPPORT)
+}
+
+/// Makes way for a new socket. What somebody answers at, and what is no socket, stays.
+fn remove_stale_socket(path: &Path) -> io::Result<()> {
+    let metadata = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        metadata => metadata?,
+    };
+    if !metadata.file_type().is_socket() {
+        return Err(io::Error::new(ErrorKind::AlreadyExists, "there is a file that is no socket"));
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path),
+        Err(error) => Err(error),
+        Ok(_) => Err(io::Error::new(ErrorKind::AddrInUse, "a server is running there")),
+    }
+}
+
+impl SocketFile {
+    fn of(path: &Path) -> io::Result<SocketFile> {
+        let metadata = fs::symlink_metadata(path)?;
+        // The working directory may change.
+        Ok(SocketFile { path: std::path::absolute(path)?, device: metadata.dev(), inode: metadata.ino() })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Another server may have put its own there.
+        let is_ours =
+            SocketFile::of(&self.path).is_ok_and(|file| (file.device, file.inode) == (self.device, self.inode));
+        if is_ours && let Err(error) = fs::remove_file(&self.path) {
+            log::warn!("cannot remove {}: {error}", self.path.display());
+        }
+    }
+}

@@ -1,0 +1,493 @@
+//! The loop: sockets, buffers, signals, timers. It moves bytes between peers and the broker, and
+//! knows no verb.
+//!
+//! One turn: wait for events or the next deadline; accept; serve the connections that have input,
+//! each within its share; deadlines; write; close. Nothing in a turn takes long, whatever the sizes:
+//! what is cut short goes on in the next turn, which then doesn't wait.
+
+mod buffer;
+mod connection;
+mod connections;
+mod listener;
+mod signals;
+
+pub use connections::OutputLimits;
+pub use listener::{Listener, SocketAccess};
+
+use crate::broker::{Broker, CloseReason, ConnectionId, Flow, LogLimit, LongLine, Now, Peer, Suppressed, Users};
+use crate::limits::{
+    ACCEPT_PAUSE_US, ACCEPTS_PER_TURN, EVENTS_PER_TURN, FLUSHES_PER_TURN, LINGER_US, MAX_LINE_BEFORE_LOGIN, ROOM,
+    SCRATCH, SHUTDOWN_US, WORK_PER_CONNECTION, WORK_PER_STEP, WORK_PER_TURN,
+};
+use crate::protocol::line::{Pending, next_line};
+use connection::Stream;
+use connections::{Connections, id_of};
+use mio::event::Event;
+use mio::{Events, Interest, Poll, Token};
+use signals::{Request, Signals};
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read, Write};
+use std::time::{Duration, Instant, SystemTime};
+
+/// Generation 0 is no connection's, so these tokens are free: one for the signals, then one per
+/// listener.
+const SIGNALS: Token = Token(0);
+const FIRST_LISTENER: usize = 1;
+
+/// What an operator sets, as far as it is the loop's business.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    pub max_clients: usize,
+    pub output: OutputLimits,
+}
+
+/// What the loop asks of the process around it.
+pub struct Host {
+    /// SIGHUP: the users, read again; `None` if something is wrong with them.
+    pub reload: Box<dyn FnMut() -> Option<Users>>,
+}
+
+/// The running server.
+pub struct Server {
+    poll: Poll,
+    signals: Signals,
+    listeners: Vec<Listener>,
+    host: Host,
+    settings: Settings,
+    clock: Clock,
+    broker: Broker,
+    connections: Connections,
+    /// Input goes here first; only what can't be worked off at once is copied.
+    scratch: Box<[u8]>,
+    /// A line with a CR in its midst is put together here.
+    line: Vec<u8>,
+    /// Accepting rests until then: descriptors or memory had run out.
+    accept_pause_us: Option<u64>,
+    accept_log: LogLimit,
+    /// Connections that are only read until their peers have closed, and until when.
+    lingering: VecDeque<(u64, ConnectionId)>,
+    /// When the server ends at the latest, once it is to end.
+    end_us: Option<u64>,
+    bytes_in: u64,
+    longest_turn: Duration,
+}
+
+/// How far a connection's lines were worked off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// As far as there were any.
+    Done,
+    /// Its share of the turn is used up.
+    Yield,
+    /// It has to wait, or is being closed.
+    Stopped,
+}
+
+struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    fn now(&self) -> Now {
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Now { monotonic_us: self.start.elapsed().as_micros() as u64, wall_us: wall.as_micros() as u64 }
+    }
+}
+
+impl Server {
+    /// Takes the signals over and readies everything; nothing is served before [`Server::run`].
+    pub fn new(mut listeners: Vec<Listener>, settings: Settings, broker: Broker, host: Host) -> io::Result<Server> {
+        let poll = Poll::new()?;
+        let signals = Signals::register(poll.registry(), SIGNALS)?;
+        for (index, listener) in listeners.iter_mut().enumerate() {
+            poll.registry().register(listener.source(), Token(FIRST_LISTENER + index), Interest::READABLE)?;
+        }
+        let clock = Clock { start: Instant::now() };
+        let registry = poll.registry().try_clone()?;
+        let connections = Connections::new(registry, settings.max_clients, settings.output, clock.now());
+        Ok(Server {
+            poll,
+            signals,
+            listeners,
+            host,
+            settings,
+            clock,
+            broker,
+            connections,
+            scratch: vec![0; SCRATCH].into_boxed_slice(),
+            line: Vec::new(),
+            accept_pause_us: None,
+            accept_log: LogLimit::default(),
+            lingering: VecDeque::new(),
+            end_us: None,
+            bytes_in: 0,
+            longest_turn: Duration::ZERO,
+        })
+    }
+
+    /// Serves until the server is to end. An error is one of the poll itself.
+    pub fn run(mut self) -> io::Result<()> {
+        for listener in &self.listeners {
+            log::info!("listening on {}", listener.address);
+        }
+        log::info!("ready");
+        let mut events = Events::with_capacity(EVENTS_PER_TURN);
+        while !self.is_over() {
+            let timeout = self.timeout();
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
+                _ => self.turn(&events),
+            }
+        }
+        log::info!("ended");
+        Ok(())
+    }
+
+    fn turn(&mut self, events: &Events) {
+        let start = Instant::now();
+        self.connections.now = self.clock.now();
+        self.connections.work = 0;
+        for event in events {
+            self.note(event);
+        }
+        self.accept();
+        self.serve_ready();
+        let now = self.connections.now;
+        if self.broker.poll_deadline().is_some_and(|at_us| at_us <= now.monotonic_us) {
+            self.broker.handle_deadline(now, &mut self.connections);
+        }
+        self.end_lingering();
+        self.connections.flush(FLUSHES_PER_TURN);
+        self.enforce_limits();
+        self.close_finished();
+        if self.broker.is_over() && self.end_us.is_none() {
+            self.end_us = Some(now.monotonic_us + SHUTDOWN_US);
+            // Nobody is to come any more; the files of Unix sockets go now.
+            self.listeners.clear();
+        }
+        self.longest_turn = self.longest_turn.max(start.elapsed());
+    }
+
+    /// How long the poll may wait.
+    fn timeout(&mut self) -> Option<Duration> {
+        let accepting = self.accept_pause_us.is_none() && self.listeners.iter().any(|listener| listener.is_ready);
+        if accepting || !self.connections.ready.is_empty() || self.connections.has_unflushed() {
+            return Some(Duration::ZERO);
+        }
+        let lingering = self.lingering.front().map(|(at_us, _)| *at_us);
+        let deadlines = [self.broker.poll_deadline(), self.accept_pause_us, lingering, self.end_us];
+        let next_us = deadlines.into_iter().flatten().min()?;
+        let now_us = self.clock.start.elapsed().as_micros() as u64;
+        Some(Duration::from_micros(next_us.saturating_sub(now_us)))
+    }
+
+    fn is_over(&self) -> bool {
+        self.end_us.is_some_and(|end_us| self.connections.len() == 0 || self.connections.now.monotonic_us >= end_us)
+    }
+
+    fn note(&mut self, event: &Event) {
+        match event.token() {
+            SIGNALS => self.handle_signals(),
+            Token(index) if index < FIRST_LISTENER + self.listeners.len() => {
+                self.listeners[index - FIRST_LISTENER].is_ready = true;
+            }
+            token => {
+                let id = id_of(token);
+                let Some(connection) = self.connections.get_mut(id) else { return };
+                connection.hung_up |= event.is_read_closed();
+                if event.is_readable() || event.is_read_closed() || event.is_error() {
+                    connection.readable = true;
+                    self.connections.make_ready(id);
+                }
+                if event.is_writable() {
+                    self.connections.unblock(id);
+                }
+            }
+        }
+    }
+
+    fn handle_signals(&mut self) {
+        for request in self.signals.take() {
+            match request {
+                Request::Terminate => {
+                    log::info!("shutting down, as a signal asked");
+                    self.broker.handle_shutdown(self.connections.now, &mut self.connections);
+                }
+                Request::Reload => {
+                    if let Some(users) = (self.host.reload)() {
+                        self.broker.handle_users(users, self.connections.now, &mut self.connections);
+                    }
+                }
+                Request::Status => self.log_status(),
+            }
+        }
+    }
+
+    fn log_status(&mut self) {
+        let mut status = String::new();
+        self.broker.write_status(&mut status).expect("a String takes every write");
+        log::info!(
+            "status: {status} buffers={} bytes_in={} bytes_out={} uptime_s={} longest_turn_us={}",
+            self.connections.buffered(),
+            self.bytes_in,
+            self.connections.bytes_out,
+            self.clock.start.elapsed().as_secs(),
+            self.longest_turn.as_micros(),
+        );
+    }
+
+    fn accept(&mut self) {
+        let now_us = self.connections.now.monotonic_us;
+        if self.accept_pause_us.is_some_and(|until_us| now_us < until_us) {
+            return;
+        }
+        self.accept_pause_us = None;
+        for index in 0..self.listeners.len() {
+            for _ in 0..ACCEPTS_PER_TURN {
+                if !self.listeners[index].is_ready {
+                    break;
+                }
+                match self.listeners[index].accept() {
+                    Ok((stream, peer)) => self.welcome(stream, peer),
+                    Err(error) => self.accept_failed(index, &error),
+                }
+                if self.accept_pause_us.is_some() {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn accept_failed(&mut self, index: usize, error: &io::Error) {
+        match error.kind() {
+            ErrorKind::WouldBlock => self.listeners[index].is_ready = false,
+            // These concern one connection that went before it was accepted.
+            ErrorKind::Interrupted | ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset => {}
+            _ => self.pause_accepting(error),
+        }
+    }
+
+    /// Descriptors or memory have run out: trying on would spin.
+    fn pause_accepting(&mut self, error: &io::Error) {
+        let now_us = self.connections.now.monotonic_us;
+        self.accept_pause_us = Some(now_us + ACCEPT_PAUSE_US);
+        if let Some(suppressed) = self.accept_log.admit(now_us) {
+            log::warn!("cannot accept connections: {error}; trying again soon{}", Suppressed(suppressed));
+        }
+    }
+
+    fn welcome(&mut self, mut stream: Stream, peer: Peer) {
+        let now = self.connections.now;
+        self.connections.work += WORK_PER_STEP;
+        if self.connections.len() >= self.settings.max_clients {
+            // The socket's buffer is empty, so that this small write never blocks.
+            let _ = stream.write(&self.broker.refusal(CloseReason::ClientLimit, now));
+            return;
+        }
+        match self.connections.add(stream) {
+            Ok(id) => self.broker.handle_connected(id, peer, now, &mut self.connections),
+            Err(error) => self.pause_accepting(&error),
+        }
+    }
+
+    /// Serves the connections on the ready list, until this turn has done enough.
+    fn serve_ready(&mut self) {
+        for _ in 0..self.connections.ready.len() {
+            let Some(id) = self.connections.ready.pop_front() else { return };
+            self.serve(id);
+            if self.connections.work >= WORK_PER_TURN {
+                return;
+            }
+        }
+    }
+
+    fn serve(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        connection.in_ready = false;
+        if connection.lingering {
+            self.read_to_discard(id);
+            return;
+        }
+        let has_room = connection.wants_room && connection.queued() < ROOM;
+        connection.wants_room &= !has_room;
+        self.connections.set_serving(Some(id));
+        if has_room {
+            self.broker.handle_room(id, self.connections.now, &mut self.connections);
+        }
+        if self.connections.may_go_on(id) {
+            let mut pending = self.connections.take_pending(id);
+            let progress = self.work_off(id, &mut pending);
+            self.connections.put_pending(id, pending);
+            if progress == Progress::Yield {
+                self.connections.make_ready(id);
+            }
+        }
+        self.connections.set_serving(None);
+    }
+
+    /// Works off the lines that wait, and then reads more.
+    fn work_off(&mut self, id: ConnectionId, pending: &mut Pending) -> Progress {
+        let enough = self.connections.work + WORK_PER_CONNECTION;
+        // Taken out of `self` for as long as lines borrow from them.
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let mut line = std::mem::take(&mut self.line);
+        let progress = loop {
+            let progress = self.work_off_pending(id, pending, enough);
+            if progress != Progress::Done {
+                break progress;
+            }
+            let Some(count) = self.read(id, &mut scratch) else { break Progress::Done };
+            let mut rest = &scratch[..count];
+            if !pending.is_empty() {
+                // The unfinished line first; what follows it can be worked off in place again.
+                let end = memchr::memchr(b'\n', rest).map_or(rest.len(), |newline| newline + 1);
+                pending.push(&rest[..end]);
+                rest = &rest[end..];
+                let progress = self.work_off_pending(id, pending, enough);
+                if progress != Progress::Done {
+                    pending.push(rest);
+                    break progress;
+                }
+            }
+            let mut progress = Progress::Done;
+            while let Some((found, used)) = next_line(rest, &mut line) {
+                rest = &rest[used..];
+                progress = self.hand_over(id, found, enough);
+                if progress != Progress::Done {
+                    break;
+                }
+            }
+            pending.push(rest);
+            if progress != Progress::Done {
+                break progress;
+            }
+            if self.connections.work >= enough {
+                break Progress::Yield;
+            }
+        };
+        self.scratch = scratch;
+        self.line = line;
+        progress
+    }
+
+    /// Works off what has been kept, up to an unfinished line.
+    fn work_off_pending(&mut self, id: ConnectionId, pending: &mut Pending, enough: usize) -> Progress {
+        while let Some(line) = pending.next_line() {
+            let progress = self.hand_over(id, line, enough);
+            if progress != Progress::Done {
+                return progress;
+            }
+        }
+        if pending.len() > MAX_LINE_BEFORE_LOGIN && !self.may_be_so_long(id, pending.len()) {
+            return Progress::Stopped;
+        }
+        Progress::Done
+    }
+
+    /// Hands one line to the broker.
+    fn hand_over(&mut self, id: ConnectionId, line: &[u8], enough: usize) -> Progress {
+        if line.len() > MAX_LINE_BEFORE_LOGIN && !self.may_be_so_long(id, line.len()) {
+            return Progress::Stopped;
+        }
+        self.connections.work += WORK_PER_STEP;
+        let now = self.connections.now;
+        if self.broker.handle_line(id, line, now, &mut self.connections) == Flow::Stop
+            && let Some(connection) = self.connections.get_mut(id)
+        {
+            connection.stops.stop_by_broker(now.monotonic_us);
+        }
+        if !self.connections.may_go_on(id) {
+            Progress::Stopped
+        } else if self.connections.work >= enough {
+            Progress::Yield
+        } else {
+            Progress::Done
+        }
+    }
+
+    fn may_be_so_long(&mut self, id: ConnectionId, length: usize) -> bool {
+        let now = self.connections.now;
+        self.broker.handle_long_line(id, length, now, &mut self.connections) == LongLine::Allowed
+    }
+
+    /// Reads what there is; `None` when that is nothing for now, or nothing more ever.
+    fn read(&mut self, id: ConnectionId, scratch: &mut [u8]) -> Option<usize> {
+        let connection = self.connections.get_mut(id)?;
+        let ended = loop {
+            if !connection.readable {
+                return None;
+            }
+            match connection.stream.read(scratch) {
+                Ok(0) => break CloseReason::EndOfStream,
+                Ok(count) => {
+                    // Less than asked for: there is no more, and the kernel will tell when there is.
+                    // Only the end of the stream may have been told already.
+                    connection.readable = count == scratch.len() || connection.hung_up;
+                    self.bytes_in += count as u64;
+                    self.connections.work += WORK_PER_STEP + count;
+                    return Some(count);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => connection.readable = false,
+                Err(_) => break CloseReason::ConnectionLost,
+            }
+        };
+        connection.readable = false;
+        self.connections.end(id, ended);
+        None
+    }
+
+    /// Tells the broker of connections that passed a limit, failed or ended.
+    fn enforce_limits(&mut self) {
+        let now = self.connections.now;
+        for (id, reason) in self.connections.take_ending() {
+            self.broker.handle_closing(id, reason, now, &mut self.connections);
+        }
+        for id in self.connections.largest_beyond_limit() {
+            self.broker.handle_closing(id, CloseReason::BuffersLimit, now, &mut self.connections);
+        }
+        for id in self.connections.take_stalled() {
+            self.broker.handle_stalled(id, now, &mut self.connections);
+        }
+    }
+
+    fn close_finished(&mut self) {
+        let now = self.connections.now;
+        for id in self.connections.take_finished() {
+            let Some(connection) = self.connections.get(id).filter(|connection| !connection.lingering) else {
+                continue;
+            };
+            let Some(reason) = connection.closing else { continue };
+            let discarded = self.connections.flush_last(id);
+            self.broker.handle_closed(id, reason, discarded, now, &mut self.connections);
+            if reason.lingers() && self.connections.linger(id) {
+                self.lingering.push_back((now.monotonic_us + LINGER_US, id));
+            } else {
+                self.connections.remove(id);
+            }
+        }
+    }
+
+    /// Reads what a lingering connection still sends, and drops it.
+    fn read_to_discard(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        match connection.stream.read(&mut self.scratch) {
+            Ok(1..) => {
+                self.connections.work += WORK_PER_STEP;
+                self.connections.make_ready(id);
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            _ => drop(self.connections.remove(id)),
+        }
+    }
+
+    fn end_lingering(&mut self) {
+        let now_us = self.connections.now.monotonic_us;
+        while let Some(&(until_us, id)) = self.lingering.front()
+            && until_us <= now_us
+        {
+            self.lingering.pop_front();
+            self.connections.remove(id);
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! What the standard library doesn't offer: small safe functions around libc. All of the project's
+//! unsafe code is here.
+
+#![allow(unsafe_code)]
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Raises the soft limit on descriptors to the hard one and returns it.
+pub fn raise_descriptor_limit() -> io::Result<usize> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a valid rlimit that the call fills.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) })?;
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: `limit` is a valid rlimit that the call reads.
+    check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) })?;
+    Ok(usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX))
+}
+
+/// Whether a write of up to `PIPE_BUF` bytes to the descriptor would not block.
+pub fn is_writable(descriptor: BorrowedFd<'_>) -> bool {
+    let mut poll = libc::pollfd { fd: descriptor.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
+    // SAFETY: `poll` is one valid pollfd, and the timeout of 0 makes the call return at once.
+    let ready = unsafe { libc::poll(&mut poll, 1, 0) };
+    ready == 1 && poll.revents & libc::POLLOUT != 0
+}
+
+/// A user and its primary group.
+#[derive(Debug, Clone, Copy)]
+pub struct Account {
+    pub user: u32,
+    pub group: u32,
+}
+
+/// The account of that name, or `None`.
+pub fn find_user(name: &str) -> Option<Account> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: `name` is a NUL-terminated string; the result points to static memory that is read
+    // before any other call could change it, in a process that has one thread at that time.
+    let entry = unsafe { libc::getpwnam(name.as_ptr()).as_ref() }?;
+    Some(Account { user: entry.pw_uid, group: entry.pw_gid })
+}
+
+/// The number of the group of that name, or `None`.
+pub fn find_group(name: &str) -> Option<u32> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: as in `find_user`.
+    let entry = unsafe { libc::getgrnam(name.as_ptr()).as_ref() }?;
+    Some(entry.gr_gid)
+}
+
+/// Becomes that account for good, with no other groups than its own.
+pub fn become_account(account: Account) -> io::Result<()> {
+    // SAFETY: the list of one group is valid for the call.
+    check(unsafe { libc::setgroups(1, &account.group) })?;
+    // SAFETY: plain numbers; the group goes first, for afterwards there is no right to change it.
+    check(unsafe { libc::setgid(account.group) })?;
+    // SAFETY: plain numbers.
+    check(unsafe { libc::setuid(account.user) })
+}
+
+/// Changes the group that owns a file.
+pub fn change_group(path: &Path, group: u32) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: `path` is a NUL-terminated string; uid -1 leaves the owner as it is.
+    check(unsafe { libc::chown(path.as_ptr(), u32::MAX, group) })
+}
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

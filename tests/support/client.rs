@@ -1,0 +1,182 @@
+//! A client that the test drives by hand: sends lines, waits for lines.
+
+use super::DEADLINE;
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+enum Stream {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+}
+
+pub struct Client {
+    stream: Stream,
+    received: Vec<u8>,
+    lines: VecDeque<String>,
+    flushes: u32,
+    closed: bool,
+}
+
+/// The login token of a user whose password is its name and `pw`.
+pub fn token(user: &str) -> String {
+    clacks::protocol::token::Token::encode(user.as_bytes(), format!("{user}pw").as_bytes())
+}
+
+impl Client {
+    pub fn unix(path: &Path) -> Client {
+        Client::new(Stream::Unix(UnixStream::connect(path).expect("the server listens there")))
+    }
+
+    pub fn tcp(port: u16) -> Client {
+        let stream = TcpStream::connect(("127.0.0.1", port)).expect("the server listens there");
+        stream.set_nodelay(true).expect("a fresh socket");
+        Client::new(Stream::Tcp(stream))
+    }
+
+    fn new(stream: Stream) -> Client {
+        Client { stream, received: Vec::new(), lines: VecDeque::new(), flushes: 0, closed: false }
+    }
+
+    /// Logs in and waits for the welcome.
+    pub fn logged_in(mut self, user: &str) -> Client {
+        self.send(&format!("CLACKS test of {user}"));
+        self.send(&format!("OVERHEAD A {}", token(user)));
+        self.expect_after_others("OVERHEAD O Welcome!");
+        self
+    }
+
+    pub fn send(&mut self, line: &str) {
+        self.send_bytes(format!("{line}\r\n").as_bytes());
+    }
+
+    pub fn send_bytes(&mut self, bytes: &[u8]) {
+        self.try_send(bytes).expect("the server reads");
+    }
+
+    pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.stream {
+            Stream::Unix(stream) => stream.write_all(bytes),
+            Stream::Tcp(stream) => stream.write_all(bytes),
+        }
+    }
+
+    pub fn set_nonblocking(&self) {
+        match &self.stream {
+            Stream::Unix(stream) => stream.set_nonblocking(true),
+            Stream::Tcp(stream) => stream.set_nonblocking(true),
+        }
+        .expect("a fresh socket");
+    }
+
+    /// Sends no more.
+    pub fn shutdown_write(&self) {
+        match &self.stream {
+            Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
+            Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
+        }
+        .expect("an open socket");
+    }
+
+    /// Reads what comes within `wait`; false if nothing did.
+    pub fn receive(&mut self, wait: Duration) -> bool {
+        if self.closed {
+            return false;
+        }
+        let mut buffer = [0; 65536];
+        let read = match &mut self.stream {
+            Stream::Unix(stream) => stream.set_read_timeout(Some(wait)).and_then(|()| stream.read(&mut buffer)),
+            Stream::Tcp(stream) => stream.set_read_timeout(Some(wait)).and_then(|()| stream.read(&mut buffer)),
+        };
+        match read {
+            Ok(0) => self.closed = true,
+            Ok(count) => {
+                self.received.extend_from_slice(&buffer[..count]);
+                while let Some(end) = self.received.iter().position(|byte| *byte == b'\n') {
+                    let line: Vec<u8> = self.received.drain(..=end).collect();
+                    let line = line.strip_suffix(b"\r\n").expect("the server ends lines in CR LF");
+                    self.lines.push_back(String::from_utf8_lossy(line).into_owned());
+                }
+                return true;
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(_) => self.closed = true,
+        }
+        false
+    }
+
+    /// The next line; `None` when the server has closed the connection.
+    pub fn next_line(&mut self) -> Option<String> {
+        let end = Instant::now() + DEADLINE;
+        while self.lines.is_empty() && !self.closed {
+            assert!(Instant::now() < end, "no line came");
+            self.receive(Duration::from_millis(200));
+        }
+        self.lines.pop_front()
+    }
+
+    pub fn expect(&mut self, line: &str) {
+        assert_eq!(self.next_line().as_deref(), Some(line));
+    }
+
+    /// Skips lines up to this one.
+    pub fn expect_after_others(&mut self, line: &str) {
+        while let Some(next) = self.next_line() {
+            if next == line {
+                return;
+            }
+        }
+        panic!("closed before \"{line}\" came");
+    }
+
+    /// Sends a FLUSH with a text of its own; see [`Client::finish_flush`].
+    pub fn start_flush(&mut self) {
+        self.flushes += 1;
+        let line = format!("FLUSH sync-{}\r\n", self.flushes);
+        let _ = self.try_send(line.as_bytes());
+    }
+
+    /// Everything that came before the answer to the flush, or before the connection was closed.
+    pub fn finish_flush(&mut self) -> Vec<String> {
+        let answer = format!("FLUSHED sync-{}", self.flushes);
+        let mut before = Vec::new();
+        while let Some(line) = self.next_line().filter(|line| *line != answer) {
+            before.push(line);
+        }
+        before
+    }
+
+    /// Waits until all that was sent has been worked off; what came meanwhile.
+    pub fn flush(&mut self) -> Vec<String> {
+        self.start_flush();
+        self.finish_flush()
+    }
+
+    /// Sends a line and returns what came until it was worked off.
+    pub fn ask(&mut self, line: &str) -> Vec<String> {
+        self.send(line);
+        self.flush()
+    }
+
+    /// Everything that came, waiting a moment for it. For connections that can't FLUSH.
+    pub fn whatever_came(&mut self, wait: Duration) -> Vec<String> {
+        while self.receive(wait) {}
+        self.lines.drain(..).collect()
+    }
+
+    /// Waits for the end of the connection; what came before.
+    pub fn until_closed(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        while let Some(line) = self.next_line() {
+            lines.push(line);
+        }
+        lines
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+}

@@ -1,0 +1,21 @@
+//! What the tests share: a server under test and clients that speak to it.
+
+mod client;
+mod server;
+
+pub use client::{Client, token};
+pub use server::{Process, Server, Setup};
+
+use std::time::{Duration, Instant};
+
+/// How long anything may take that must happen: far more than it ever does.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Waits until `is_so`, or fails with `what`.
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + DEADLINE;
+    while !is_so() {
+        assert!(Instant::now() < end, "this didn't happen: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}

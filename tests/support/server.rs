@@ -1,0 +1,185 @@
+//! The server under test, as a process.
+
+use super::{Client, DEADLINE, wait_until};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+use tempfile::TempDir;
+
+/// What a server is started with: primary user `admin` with password `adminpw`, and the users of the
+/// transcripts.
+pub struct Setup {
+    pub folder: TempDir,
+    arguments: Vec<String>,
+}
+
+const USERS: &str = "rw:read,write:rwpw\nro:read:ropw\nwo:write:wopw\nmg:manage:mgpw\n";
+
+impl Setup {
+    pub fn new() -> Setup {
+        let folder = tempfile::Builder::new().prefix("clacksd-test-").tempdir().expect("a temporary folder");
+        let setup = Setup { folder, arguments: Vec::new() };
+        setup.write_secret("password", "adminpw\n");
+        setup.write_secret("users", USERS);
+        let (password, users) = (setup.path("password"), setup.path("users"));
+        setup.flags(&["--user", "admin", "--password-file", &text(&password), "--users", &text(&users)])
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes a file that others can't read.
+    pub fn write_secret(&self, name: &str, content: &str) {
+        fs::write(self.path(name), content).expect("a file in a folder of our own");
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o600)).expect("a file of our own");
+    }
+
+    pub fn flags(mut self, flags: &[&str]) -> Setup {
+        self.arguments.extend(flags.iter().map(|flag| flag.to_string()));
+        self
+    }
+
+    /// Starts on a Unix socket and on a free TCP port, and waits until the server is ready.
+    pub fn start(self) -> Server {
+        let socket = self.path("socket");
+        let setup = self.flags(&["--listen", &format!("unix:{}", text(&socket)), "--listen", "tcp://127.0.0.1:0"]);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_clacksd"));
+        command.args(&setup.arguments);
+        let process = Process::spawn(&mut command);
+        process.wait_for_log("ready");
+        let port = process.log_line("listening on tcp://127.0.0.1:").expect("the port is logged before \"ready\"");
+        let port = port.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+        Server { process, socket, port, setup }
+    }
+}
+
+pub fn text(path: &Path) -> String {
+    path.to_str().expect("temporary paths are text").to_owned()
+}
+
+/// A process whose log is read along.
+pub struct Process {
+    child: Child,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Process {
+    pub fn spawn(command: &mut Command) -> Process {
+        let mut child =
+            command.env_remove("RUST_LOG").stderr(Stdio::piped()).stdin(Stdio::null()).spawn().expect("a process");
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let (lines, stderr) = (log.clone(), child.stderr.take().expect("a pipe"));
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                lines.lock().expect("no panic while it is held").push(line);
+            }
+        });
+        Process { child, log }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The log so far.
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().expect("no panic while it is held").clone()
+    }
+
+    pub fn log_line(&self, part: &str) -> Option<String> {
+        self.log().into_iter().find(|line| line.contains(part))
+    }
+
+    pub fn wait_for_log(&self, part: &str) -> String {
+        let mut found = None;
+        wait_until(&format!("\"{part}\" in the log {:?}", self.log), || {
+            found = self.log_line(part);
+            found.is_some()
+        });
+        found.expect("it was found")
+    }
+
+    pub fn signal(&self, signal: i32) {
+        let id = i32::try_from(self.child.id()).expect("process ids fit");
+        // SAFETY: plain numbers; the child was not waited for, so its id is still its own.
+        assert_eq!(unsafe { libc::kill(id, signal) }, 0);
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child of ours") {
+                return status;
+            }
+            assert!(Instant::now() < end, "the process doesn't end");
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A running server.
+pub struct Server {
+    pub process: Process,
+    pub socket: PathBuf,
+    pub port: u16,
+    pub setup: Setup,
+}
+
+impl Server {
+    pub fn start() -> Server {
+        Setup::new().start()
+    }
+
+    /// A logged-in client on the Unix socket.
+    pub fn client(&self, user: &str) -> Client {
+        self.stranger().logged_in(user)
+    }
+
+    /// A connection that hasn't said anything yet.
+    pub fn stranger(&self) -> Client {
+        Client::unix(&self.socket)
+    }
+
+    pub fn tcp_stranger(&self) -> Client {
+        Client::tcp(self.port)
+    }
+
+    /// A figure of the server's status.
+    pub fn status(&self, figure: &str) -> u64 {
+        let before = self.process.log().len();
+        self.process.signal(libc::SIGUSR1);
+        let mut found = None;
+        wait_until("a status in the log", || {
+            found = self.process.log().split_off(before).into_iter().find(|line| line.contains("status: "));
+            found.is_some()
+        });
+        let line = found.expect("it was found");
+        let value = line.split(' ').find_map(|word| word.strip_prefix(figure)?.strip_prefix('='));
+        value.map_or(0, |value| value.parse().expect("figures are numbers"))
+    }
+
+    /// A line of `/proc/PID/status`, as a number.
+    pub fn proc_status(&self, name: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).expect("a running process");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let value = line.and_then(|line| line.split_whitespace().next()).expect("a line of that name");
+        value.parse().expect("a number")
+    }
+
+    pub fn open_descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.process.id())).expect("a running process").count()
+    }
+}

@@ -1,0 +1,9 @@
+//! The integration tests: one binary, one file per behaviour. They start the real server, on a
+//! socket in a folder of their own or on port 0, and wait for what must come up to a deadline.
+
+mod documentation;
+mod half_close;
+mod layers;
+mod permissions;
+mod support;
+mod transcripts;
