@@ -36,7 +36,7 @@ run:
 	$(CARGO) run --release -- $(FLAGS)
 
 test:
-	$(CARGO) test --release
+	$(CARGO) test
 
 check: check-format check-clippy test check-doc check-man check-unit
 
