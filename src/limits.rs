@@ -26,6 +26,12 @@ pub const AUTH_TIMEOUT_S: f64 = 15.0;
 pub const PING_TIMEOUT_S: f64 = 180.0;
 /// A peer that takes nothing for so long is gone or stuck.
 pub const STALLED_WRITE_TIMEOUT_S: f64 = 60.0;
+/// The same for interclacks links.
+pub const INTERCLACKS_STALLED_WRITE_TIMEOUT_S: f64 = 120.0;
+/// Without PING or KEYSYNC on an interclacks link.
+pub const INTERCLACKS_PING_TIMEOUT_S: f64 = 60.0;
+/// Between two dials, as Net::Clacks does it.
+pub const INTERCLACKS_RECONNECT_S: f64 = 30.0;
 /// Ageing, as Net::Clacks does it.
 pub const STALE_TIME_S: f64 = 86_400.0;
 pub const DELETED_TIME_S: f64 = 3_600.0;
@@ -48,6 +54,18 @@ pub const LISTING_SLICE: usize = 64 * KIB;
 pub const LISTING_SORT_SLICE: usize = 512;
 /// Longest delay OVERHEAD S takes; a century keeps the arithmetic far from overflow.
 pub const MAX_SHUTDOWN_DELAY_S: f64 = 100.0 * 365.0 * 86_400.0;
+
+/// How far ahead of the tree's time a peer's stamps may be; its writes win for as long.
+pub const MAX_CLOCK_LEAD_US: u64 = 3600 * SECOND_US;
+/// Servers in a row, from the root to the last slave. A tree so deep is a mistake.
+pub const MAX_PATH: usize = 64;
+/// Origins of signals remembered before those that have long been silent are forgotten.
+pub const MAX_SIGNAL_ORIGINS: usize = 4096;
+/// Longest time between two PINGs on an interclacks link: the other side's timeout may be shorter
+/// than ours.
+pub const MAX_LINK_PING_US: u64 = 3 * SECOND_US;
+/// What a line between servers may have beside a client's: stamps, counters.
+pub const PEER_LINE_EXTRA: usize = 64 * KIB;
 
 // Timers.
 

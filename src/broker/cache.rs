@@ -1,13 +1,20 @@
-//! The cache: names, values, tombstones and their times. Who may use it, and who hears of it, is
-//! decided elsewhere.
+//! The cache: names, values, tombstones, counters and their stamps. Who may use it, and who hears of
+//! it, is decided elsewhere.
 //!
 //! Behaviour: clacks-protocol(7), CACHE. Everything that grows with the number of entries (growing,
 //! ageing, listing, clearing) is done in slices.
+//!
+//! States of the same name on different nodes merge to the same result in whatever order and however
+//! often they meet: the register with the newest stamp wins; of a register's counter contributions
+//! each node's newest counts; and nothing older than the newest clear is left. All times are the
+//! tree's (see `interclacks`).
 
 use super::table::{Cursor, Table};
 use crate::limits::SEGMENTS_PER_SLICE;
 use crate::protocol::number::Number;
+use crate::protocol::peer::{Contribution, NodeId, Register, Stamp, State};
 use ahash::RandomState;
+use std::cmp::Ordering;
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Write};
 
@@ -25,16 +32,50 @@ pub struct Ageing {
 pub enum Expired {
     Stale,
     Deleted,
+    /// Written before the newest CLEARCACHE.
+    Cleared,
 }
 
-/// One name: its value, or a tombstone where the value was removed.
+/// What a merge did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Merged {
+    pub effect: Effect,
+    /// Whether the sender doesn't know what is here now.
+    pub differs: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    None,
+    /// There is another register now.
+    Register,
+    /// Contributions grew by these amounts.
+    Counter(Vec<Number>),
+}
+
+/// What was last written to a name as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Absent,
+    Removed,
+    Value,
+}
+
+struct Counter {
+    /// The value that is counted from, as it was written.
+    base: Box<[u8]>,
+    /// In the order of the nodes, so that floating-point sums are the same everywhere.
+    contributions: Vec<Contribution>,
+}
+
 struct Entry {
-    /// The name and then the value: one allocation for both.
+    /// The name, and then what RETRIEVE answers: one allocation for both.
     text: Box<[u8]>,
     name_length: u32,
-    removed: bool,
-    changed_us: u64,
+    kind: Kind,
+    stamp: Stamp,
     accessed_us: u64,
+    counter: Option<Box<Counter>>,
 }
 
 impl Entry {
@@ -46,17 +87,84 @@ impl Entry {
         &self.text[self.name_length as usize..]
     }
 
-    fn expired(&self, ageing: &Ageing, now_us: u64) -> Option<Expired> {
-        // The clock may have been set back; then the difference is 0.
-        if self.removed {
-            (now_us.saturating_sub(self.changed_us) > ageing.deleted_us).then_some(Expired::Deleted)
+    fn holds_value(&self) -> bool {
+        self.kind == Kind::Value || self.counter.is_some()
+    }
+
+    fn bytes(&self) -> usize {
+        let counter = self.counter.as_ref();
+        let counted = |counter: &Counter| counter.base.len() + counter.contributions.len() * size_of::<Contribution>();
+        self.text.len() + counter.map_or(0, |counter| counted(counter))
+    }
+
+    fn set_value(&mut self, value: &[u8]) {
+        let name_length = self.name_length as usize;
+        if self.value().len() == value.len() {
+            self.text[name_length..].copy_from_slice(value);
         } else {
-            (now_us.saturating_sub(self.accessed_us) > ageing.stale_us).then_some(Expired::Stale)
+            self.text = [self.name(), value].concat().into_boxed_slice();
         }
     }
 
-    fn is_live(&self, ageing: &Ageing, now_us: u64) -> bool {
-        !self.removed && self.expired(ageing, now_us).is_none()
+    /// Brings the printed value up to date with the counter.
+    fn recount(&mut self) {
+        let Some(counter) = &self.counter else { return };
+        let base = Number::from_value(&counter.base);
+        let total = counter.contributions.iter().fold(base, |total, contribution| total + contribution.sum);
+        // 24 bytes for a double, 20 digits and a sign for an integer.
+        let mut text = io::Cursor::new([0; 32]);
+        write!(text, "{total}").expect("a printed number fits into 32 bytes");
+        let length = text.position() as usize;
+        self.set_value(&text.into_inner()[..length]);
+    }
+
+    /// The counter, made if need be from the value there is.
+    fn counter_mut(&mut self) -> &mut Counter {
+        if self.counter.is_none() {
+            let base = if self.kind == Kind::Value { self.value().into() } else { Box::default() };
+            self.counter = Some(Box::new(Counter { base, contributions: Vec::new() }));
+        }
+        self.counter.as_mut().expect("it was just made")
+    }
+
+    fn state(&self) -> State<'_> {
+        let register = match (self.kind, &self.counter) {
+            (Kind::Absent, _) => Register::Absent,
+            (Kind::Removed, _) => Register::Removed,
+            (Kind::Value, Some(counter)) => Register::Value(&counter.base),
+            (Kind::Value, None) => Register::Value(self.value()),
+        };
+        let contributions = self.counter.as_ref().map_or_else(Vec::new, |counter| counter.contributions.clone());
+        State { stamp: self.stamp, accessed_us: self.accessed_us, register, contributions }
+    }
+}
+
+/// An entry to look at.
+#[derive(Clone, Copy)]
+pub struct Found<'a> {
+    entry: &'a Entry,
+}
+
+impl<'a> Found<'a> {
+    pub fn name(&self) -> &'a [u8] {
+        self.entry.name()
+    }
+
+    /// `None` for a tombstone.
+    pub fn value(&self) -> Option<&'a [u8]> {
+        self.entry.holds_value().then(|| self.entry.value())
+    }
+
+    pub fn stamp(&self) -> Stamp {
+        self.entry.stamp
+    }
+
+    pub fn accessed_us(&self) -> u64 {
+        self.entry.accessed_us
+    }
+
+    pub fn state(&self) -> State<'a> {
+        self.entry.state()
     }
 }
 
@@ -64,12 +172,18 @@ pub struct Cache {
     table: Table<Entry>,
     hasher: RandomState,
     ageing: Ageing,
-    /// Entries that are no tombstones.
+    /// Who this node is.
+    node: NodeId,
+    /// Time of the newest stamp made or seen here.
+    newest_us: u64,
+    /// The newest CLEARCACHE. What is older counts as not there.
+    cleared: Stamp,
+    /// Entries that hold a value.
     live: usize,
-    /// Bytes of names and values, tombstones included.
+    /// Bytes of names, values and counters, tombstones included.
     bytes: usize,
     /// Cleared tables, freed in slices.
-    cleared: Vec<Table<Entry>>,
+    garbage: Vec<Table<Entry>>,
 }
 
 fn hash(hasher: &RandomState, name: &[u8]) -> u64 {
@@ -79,11 +193,21 @@ fn hash(hasher: &RandomState, name: &[u8]) -> u64 {
 }
 
 impl Cache {
-    pub fn new(hasher: RandomState, ageing: Ageing) -> Cache {
-        Cache { table: Table::default(), hasher, ageing, live: 0, bytes: 0, cleared: Vec::new() }
+    pub fn new(hasher: RandomState, ageing: Ageing, node: NodeId) -> Cache {
+        Cache {
+            table: Table::default(),
+            hasher,
+            ageing,
+            node,
+            newest_us: 0,
+            cleared: Stamp::default(),
+            live: 0,
+            bytes: 0,
+            garbage: Vec::new(),
+        }
     }
 
-    /// Live entries, those included that are stale but not yet looked for.
+    /// Entries with a value, those included that are stale but not yet looked for.
     pub fn live(&self) -> usize {
         self.live
     }
@@ -92,7 +216,7 @@ impl Cache {
         self.table.len() - self.live
     }
 
-    /// Bytes of all names and values.
+    /// Bytes of all names, values and counters.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -101,108 +225,251 @@ impl Cache {
         self.table.len() == 0
     }
 
+    /// The newest CLEARCACHE; the default stamp if there was none.
+    pub fn cleared(&self) -> Stamp {
+        self.cleared
+    }
+
+    /// What there is of a name, tombstones included, unless it has expired. Doesn't count as use.
+    pub fn find(&self, name: &[u8], now_us: u64) -> Option<Found<'_>> {
+        let entry = self.table.find(hash(&self.hasher, name), |entry| entry.name() == name)?;
+        self.expired(entry, now_us).is_none().then_some(Found { entry })
+    }
+
     /// The value of a live entry; being asked for keeps it from going stale.
     pub fn retrieve(&mut self, name: &[u8], now_us: u64) -> Option<&[u8]> {
-        let ageing = self.ageing;
-        let entry = self.table.find_mut(hash(&self.hasher, name), |entry| entry.name() == name)?;
-        if !entry.is_live(&ageing, now_us) {
+        let Cache { table, hasher, ageing, cleared, .. } = self;
+        let entry = table.find_mut(hash(hasher, name), |entry| entry.name() == name)?;
+        if !entry.holds_value() || expired(entry, ageing, *cleared, now_us).is_some() {
             return None;
         }
-        entry.accessed_us = now_us;
+        entry.accessed_us = entry.accessed_us.max(now_us);
         Some(entry.value())
     }
 
-    /// Whether there is a live entry. Doesn't count as use.
-    pub fn contains(&self, name: &[u8], now_us: u64) -> bool {
-        let found = self.table.find(hash(&self.hasher, name), |entry| entry.name() == name);
-        found.is_some_and(|entry| entry.is_live(&self.ageing, now_us))
-    }
-
     pub fn store(&mut self, name: &[u8], value: &[u8], now_us: u64) {
-        self.put(name, value, false, now_us);
+        let stamp = self.new_stamp(now_us);
+        self.write(name, Kind::Value, value, stamp, now_us);
     }
 
-    /// Leaves a tombstone, whether or not there was an entry.
+    /// Leaves a tombstone, whether or not there was an entry. A name with `=` in it can't be stored,
+    /// so there is nothing to remember of it.
     pub fn remove(&mut self, name: &[u8], now_us: u64) {
-        self.put(name, b"", true, now_us);
+        if !name.contains(&b'=') {
+            let stamp = self.new_stamp(now_us);
+            self.write(name, Kind::Removed, b"", stamp, now_us);
+        }
     }
 
-    /// Adds `step` to the value, in the protocol's arithmetic.
+    /// Adds `step` to this node's contribution to the counter.
     pub fn add(&mut self, name: &[u8], step: Number, now_us: u64) {
-        let value = self.retrieve(name, now_us).map_or(Number::from_value(b""), Number::from_value);
-        // 24 bytes for a double, 20 digits and a sign for an integer.
-        let mut text = io::Cursor::new([0; 32]);
-        write!(text, "{}", value + step).expect("a printed number fits into 32 bytes");
-        let text = &text.get_ref()[..text.position() as usize];
-        self.put(name, text, false, now_us);
+        match self.table.find(hash(&self.hasher, name), |entry| entry.name() == name) {
+            None => self.write(name, Kind::Absent, b"", self.cleared, now_us),
+            Some(entry) => match self.expired(entry, now_us) {
+                None => {}
+                Some(Expired::Cleared) => self.write(name, Kind::Absent, b"", self.cleared, now_us),
+                // Others may not have let it expire yet: it takes a newer stamp to start anew.
+                Some(Expired::Stale | Expired::Deleted) => {
+                    let stamp = self.new_stamp(now_us);
+                    self.write(name, Kind::Absent, b"", stamp, now_us);
+                }
+            },
+        }
+        let node = self.node;
+        self.update(name, |entry| {
+            let contributions = &mut entry.counter_mut().contributions;
+            match contributions.binary_search_by_key(&node, |contribution| contribution.node) {
+                Ok(at) => {
+                    contributions[at].version += 1;
+                    contributions[at].sum = contributions[at].sum + step;
+                }
+                Err(at) => contributions.insert(at, Contribution { node, version: 1, sum: Number::ZERO + step }),
+            }
+            entry.recount();
+            entry.accessed_us = entry.accessed_us.max(now_us);
+        });
     }
 
     /// Forgets everything, tombstones included. Memory is given back by [`Cache::free_slice`].
-    pub fn clear(&mut self) {
-        self.cleared.push(std::mem::take(&mut self.table));
+    pub fn clear(&mut self, now_us: u64) {
+        // The newest stamp of all: everything in the table is older.
+        self.cleared = self.new_stamp(now_us);
+        self.garbage.push(std::mem::take(&mut self.table));
         self.live = 0;
         self.bytes = 0;
     }
 
+    /// Learns of a CLEARCACHE elsewhere; whether it was news. What is older is not found any more,
+    /// and dropped by the next walk of [`Cache::age_slice`].
+    pub fn merge_clear(&mut self, stamp: Stamp) -> bool {
+        self.newest_us = self.newest_us.max(stamp.time_us);
+        let is_news = stamp > self.cleared;
+        self.cleared = self.cleared.max(stamp);
+        is_news
+    }
+
+    /// Learns what another node has of a name.
+    pub fn merge(&mut self, name: &[u8], state: &State<'_>, now_us: u64) -> Merged {
+        self.newest_us = self.newest_us.max(state.stamp.time_us);
+        if state.stamp < self.cleared {
+            return Merged { effect: Effect::None, differs: true };
+        }
+        let held = self.table.find(hash(&self.hasher, name), |entry| entry.name() == name);
+        let held = held.filter(|entry| entry.stamp >= self.cleared);
+        let order = held.map_or(Ordering::Greater, |entry| state.stamp.cmp(&entry.stamp));
+        match order {
+            Ordering::Less => Merged { effect: Effect::None, differs: true },
+            Ordering::Equal => self.merge_contributions(name, state),
+            Ordering::Greater => {
+                let is_tombstone = state.register == Register::Removed && state.contributions.is_empty();
+                let is_forgotten = now_us.saturating_sub(state.stamp.time_us) > self.ageing.deleted_us;
+                if is_tombstone && is_forgotten && held.is_none() {
+                    return Merged { effect: Effect::None, differs: false };
+                }
+                let (kind, value) = match state.register {
+                    Register::Absent => (Kind::Absent, &b""[..]),
+                    Register::Removed => (Kind::Removed, &b""[..]),
+                    Register::Value(value) => (Kind::Value, value),
+                };
+                self.write(name, kind, value, state.stamp, state.accessed_us.min(now_us));
+                if !state.contributions.is_empty() {
+                    self.merge_contributions(name, state);
+                }
+                Merged { effect: Effect::Register, differs: false }
+            }
+        }
+    }
+
+    /// Of two states with the same register.
+    fn merge_contributions(&mut self, name: &[u8], state: &State<'_>) -> Merged {
+        let mut grown = Vec::new();
+        let mut differs = false;
+        self.update(name, |entry| {
+            entry.accessed_us = entry.accessed_us.max(state.accessed_us);
+            if state.contributions.is_empty() {
+                differs = entry.counter.is_some();
+                return;
+            }
+            let ours = &mut entry.counter_mut().contributions;
+            for theirs in &state.contributions {
+                match ours.binary_search_by_key(&theirs.node, |contribution| contribution.node) {
+                    Ok(at) if ours[at].version < theirs.version => {
+                        grown.push(theirs.sum + -ours[at].sum);
+                        ours[at] = *theirs;
+                    }
+                    Ok(at) => differs |= ours[at].version > theirs.version,
+                    Err(at) => {
+                        grown.push(theirs.sum);
+                        ours.insert(at, *theirs);
+                    }
+                }
+            }
+            differs |= ours.len() > state.contributions.len();
+            entry.recount();
+        });
+        let effect = if grown.is_empty() { Effect::None } else { Effect::Counter(grown) };
+        Merged { effect, differs }
+    }
+
     /// Whether a cleared table is still to be freed.
     pub fn has_garbage(&self) -> bool {
-        !self.cleared.is_empty()
+        !self.garbage.is_empty()
     }
 
     pub fn free_slice(&mut self) {
-        if let Some(table) = self.cleared.last_mut()
+        if let Some(table) = self.garbage.last_mut()
             && !table.free_slice(SEGMENTS_PER_SLICE)
         {
-            self.cleared.pop();
+            self.garbage.pop();
         }
     }
 
     /// Drops what has expired in one slice of the table; the cursor of the next slice, if any.
-    pub fn age_slice(&mut self, from: Cursor, now_us: u64, mut expired: impl FnMut(Expired, &[u8])) -> Option<Cursor> {
-        let Cache { table, hasher, ageing, live, bytes, .. } = self;
+    pub fn age_slice(&mut self, from: Cursor, now_us: u64, mut dropped: impl FnMut(Expired, &[u8])) -> Option<Cursor> {
+        let Cache { table, hasher, ageing, cleared, live, bytes, .. } = self;
         let keep = |entry: &Entry| {
-            let Some(kind) = entry.expired(ageing, now_us) else { return true };
-            expired(kind, entry.name());
-            *live -= usize::from(!entry.removed);
-            *bytes -= entry.text.len();
+            let Some(kind) = expired(entry, ageing, *cleared, now_us) else { return true };
+            dropped(kind, entry.name());
+            *live -= usize::from(entry.holds_value());
+            *bytes -= entry.bytes();
             false
         };
         in_slices(from, keep, |cursor, keep| table.retain(cursor, keep, |entry| hash(hasher, entry.name())))
     }
 
-    /// Meets the names of the live entries in one slice of the table, in no order.
-    pub fn visit_slice(&self, from: Cursor, now_us: u64, mut visit: impl FnMut(&[u8])) -> Option<Cursor> {
+    /// Meets what has not expired in one slice of the table, tombstones included, in the table's order.
+    pub fn visit_slice(&self, from: Cursor, now_us: u64, mut visit: impl FnMut(Found<'_>)) -> Option<Cursor> {
         let visit = |entry: &Entry| {
-            if entry.is_live(&self.ageing, now_us) {
-                visit(entry.name());
+            if self.expired(entry, now_us).is_none() {
+                visit(Found { entry });
             }
         };
         in_slices(from, visit, |cursor, visit| self.table.visit(cursor, visit))
     }
 
-    fn put(&mut self, name: &[u8], value: &[u8], removed: bool, now_us: u64) {
-        let hash_of_name = hash(&self.hasher, name);
-        if let Some(entry) = self.table.find_mut(hash_of_name, |entry| entry.name() == name) {
-            let length = name.len() + value.len();
-            self.bytes = self.bytes - entry.text.len() + length;
-            if entry.text.len() == length {
-                entry.text[name.len()..].copy_from_slice(value);
-            } else {
-                entry.text = [name, value].concat().into_boxed_slice();
-            }
-            self.live = self.live + usize::from(!removed) - usize::from(!entry.removed);
-            entry.removed = removed;
-            entry.changed_us = now_us;
-            entry.accessed_us = now_us;
+    /// A name's hash in the table.
+    pub fn hash(&self, name: &[u8]) -> u64 {
+        hash(&self.hasher, name)
+    }
+
+    /// Whether a walk that is at `cursor` has met that name, if it is there.
+    pub fn is_behind(&self, cursor: Cursor, name: &[u8]) -> bool {
+        cursor.is_after(hash(&self.hasher, name))
+    }
+
+    /// A stamp that is newer than everything seen here.
+    fn new_stamp(&mut self, now_us: u64) -> Stamp {
+        self.newest_us = now_us.max(self.newest_us + 1);
+        Stamp { time_us: self.newest_us, node: self.node }
+    }
+
+    fn expired(&self, entry: &Entry, now_us: u64) -> Option<Expired> {
+        expired(entry, &self.ageing, self.cleared, now_us)
+    }
+
+    /// Replaces all there is of a name.
+    fn write(&mut self, name: &[u8], kind: Kind, value: &[u8], stamp: Stamp, accessed_us: u64) {
+        let exists = self.update(name, |entry| {
+            entry.set_value(value);
+            entry.kind = kind;
+            entry.stamp = stamp;
+            entry.accessed_us = accessed_us;
+            entry.counter = None;
+        });
+        if exists {
             return;
         }
         let text = [name, value].concat().into_boxed_slice();
-        self.bytes += text.len();
-        self.live += usize::from(!removed);
         let name_length = u32::try_from(name.len()).expect("a line is shorter than 4 GiB");
-        let entry = Entry { text, name_length, removed, changed_us: now_us, accessed_us: now_us };
+        let entry = Entry { text, name_length, kind, stamp, accessed_us, counter: None };
+        self.bytes += entry.bytes();
+        self.live += usize::from(entry.holds_value());
         let hasher = &self.hasher;
-        self.table.insert(hash_of_name, entry, |entry| hash(hasher, entry.name()));
+        self.table.insert(hash(hasher, name), entry, |entry| hash(hasher, entry.name()));
+    }
+
+    /// Changes an entry and keeps count; false if there is none.
+    fn update(&mut self, name: &[u8], change: impl FnOnce(&mut Entry)) -> bool {
+        let Some(entry) = self.table.find_mut(hash(&self.hasher, name), |entry| entry.name() == name) else {
+            return false;
+        };
+        let before = (entry.bytes(), usize::from(entry.holds_value()));
+        change(entry);
+        self.bytes = self.bytes - before.0 + entry.bytes();
+        self.live = self.live - before.1 + usize::from(entry.holds_value());
+        true
+    }
+}
+
+fn expired(entry: &Entry, ageing: &Ageing, cleared: Stamp, now_us: u64) -> Option<Expired> {
+    // The clock may have been set back; then the difference is 0.
+    let age = |since_us: u64| now_us.saturating_sub(since_us);
+    if entry.stamp < cleared {
+        Some(Expired::Cleared)
+    } else if entry.holds_value() {
+        (age(entry.accessed_us) > ageing.stale_us).then_some(Expired::Stale)
+    } else {
+        (age(entry.stamp.time_us) > ageing.deleted_us).then_some(Expired::Deleted)
     }
 }
 
@@ -220,13 +487,17 @@ mod tests {
     use super::*;
 
     fn cache() -> Cache {
-        Cache::new(RandomState::with_seeds(1, 2, 3, 4), Ageing { stale_us: 100, deleted_us: 10 })
+        node(1)
+    }
+
+    fn node(id: u64) -> Cache {
+        Cache::new(RandomState::with_seeds(1, 2, 3, 4), Ageing { stale_us: 100, deleted_us: 10 }, NodeId(id))
     }
 
     fn names(cache: &Cache, now_us: u64) -> Vec<Vec<u8>> {
         let (mut cursor, mut names) = (Some(Cursor::default()), Vec::new());
         while let Some(from) = cursor {
-            cursor = cache.visit_slice(from, now_us, |name| names.push(name.to_vec()));
+            cursor = cache.visit_slice(from, now_us, |found| names.push(found.name().to_vec()));
         }
         names.sort();
         names
@@ -252,7 +523,7 @@ mod tests {
         assert_eq!((cache.live(), cache.tombstones(), cache.bytes()), (1, 2, 3));
         cache.store(b"c", b"x", 1);
         assert_eq!((cache.live(), cache.tombstones(), cache.bytes()), (2, 1, 4));
-        cache.clear();
+        cache.clear(1);
         assert_eq!((cache.live(), cache.tombstones(), cache.bytes()), (0, 0, 0));
     }
 
@@ -289,7 +560,7 @@ mod tests {
         for number in 0..20_000 {
             cache.store(format!("name{number}").as_bytes(), b"value", 1);
         }
-        cache.clear();
+        cache.clear(1);
         cache.store(b"new", b"1", 1);
         let mut slices = 0;
         while cache.has_garbage() {
@@ -298,5 +569,103 @@ mod tests {
         }
         assert!(slices > 10, "{slices}");
         assert_eq!(names(&cache, 1), [b"new".to_vec()]);
+    }
+
+    /// All of a cache, as it would be told to another node.
+    fn states(cache: &Cache) -> Vec<(Vec<u8>, String)> {
+        let (mut cursor, mut states) = (Some(Cursor::default()), Vec::new());
+        while let Some(from) = cursor {
+            cursor = cache.visit_slice(from, 0, |found| {
+                let State { stamp, register, contributions, .. } = found.state();
+                let value = found.value().map(<[u8]>::to_vec);
+                states.push((found.name().to_vec(), format!("{stamp} {register:?} {contributions:?} {value:?}")));
+            });
+        }
+        states.sort();
+        states
+    }
+
+    fn tell(from: &Cache, to: &mut Cache) {
+        to.merge_clear(from.cleared());
+        let mut cursor = Some(Cursor::default());
+        while let Some(at) = cursor {
+            cursor = from.visit_slice(at, 0, |found| {
+                to.merge(found.name(), &found.state(), 0);
+            });
+        }
+    }
+
+    /// Three nodes do this and that, tell each other now and then in any order, and agree in the end.
+    #[test]
+    fn merging_has_no_order_and_repeats_do_nothing() {
+        for seed in 0..300_u64 {
+            let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+            let mut next = |bound: u64| {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (random >> 33) % bound
+            };
+            let mut nodes = [node(1), node(2), node(3)];
+            for step in 0..60 {
+                let (at, name) = (next(3) as usize, [b'a' + next(3) as u8]);
+                // Clocks of their own: one is slow, one is fast.
+                let now_us = step + [0, 5, 90][at];
+                match next(16) {
+                    0 => nodes[at].clear(now_us),
+                    1 | 2 => nodes[at].remove(&name, now_us),
+                    3..6 => nodes[at].store(&name, next(100).to_string().as_bytes(), now_us),
+                    6..11 => nodes[at].add(&name, Number::from_step(next(9).to_string().as_bytes()), now_us),
+                    _ => {
+                        let [a, b] = nodes.get_disjoint_mut([at, (at + 1) % 3]).expect("two of three");
+                        tell(a, b);
+                    }
+                }
+            }
+            for (a, b) in [(0, 1), (1, 2), (2, 0), (0, 1), (1, 2)] {
+                let [a, b] = nodes.get_disjoint_mut([a, b]).expect("two of three");
+                tell(a, b);
+            }
+            let [a, b, c] = &nodes;
+            assert_eq!(states(a), states(b), "seed {seed}");
+            assert_eq!(states(b), states(c), "seed {seed}");
+            let before = states(a);
+            let [a, b, _] = &mut nodes;
+            tell(b, a);
+            assert_eq!(states(a), before);
+        }
+    }
+
+    #[test]
+    fn counts_on_both_sides_of_a_cut_add_up() {
+        let (mut a, mut b) = (node(1), node(2));
+        a.store(b"n", b"10", 1);
+        tell(&a, &mut b);
+        a.add(b"n", Number::from_step(b"1"), 2);
+        b.add(b"n", Number::from_step(b"100"), 2);
+        b.add(b"fresh", Number::ONE, 2);
+        a.add(b"fresh", Number::ONE, 3);
+        tell(&a, &mut b);
+        tell(&b, &mut a);
+        for node in [&mut a, &mut b] {
+            assert_eq!(node.retrieve(b"n", 3), Some(&b"111"[..]));
+            assert_eq!(node.retrieve(b"fresh", 3), Some(&b"2"[..]));
+        }
+    }
+
+    #[test]
+    fn a_merge_says_what_changed_and_whether_the_sender_knows_less() {
+        let (mut a, mut b) = (node(1), node(2));
+        a.store(b"n", b"1", 1);
+        let first = a.find(b"n", 1).unwrap().state().stamp;
+        let told = |a: &Cache, b: &mut Cache| b.merge(b"n", &a.find(b"n", 1).unwrap().state(), 1);
+        assert_eq!(told(&a, &mut b), Merged { effect: Effect::Register, differs: false });
+        assert_eq!(told(&a, &mut b), Merged { effect: Effect::None, differs: false });
+        b.add(b"n", Number::from_step(b"5"), 1);
+        assert_eq!(told(&a, &mut b), Merged { effect: Effect::None, differs: true });
+        assert_eq!(told(&b, &mut a), Merged { effect: Effect::Counter(vec![Number::from_step(b"5")]), differs: false });
+        a.store(b"n", b"2", 1);
+        assert!(a.find(b"n", 1).unwrap().stamp() > first, "newer, though the clock has not moved");
+        assert_eq!(told(&b, &mut a), Merged { effect: Effect::None, differs: true });
+        b.clear(50);
+        assert_eq!(told(&a, &mut b), Merged { effect: Effect::None, differs: true });
     }
 }

@@ -2,13 +2,12 @@
 //! has no effect at all.
 
 use super::Broker;
-use super::cache::Cache;
 use super::output::{CloseReason, ConnectionId, Flow, Now, Output};
 use super::session::LastPing;
 use super::users::Permissions;
 use crate::protocol::command::{Counter, Pair};
 use crate::protocol::number::Number;
-use crate::protocol::{Command, Flags, Overhead, encode};
+use crate::protocol::{Command, Flags, Overhead, decode, encode};
 
 /// OVERHEAD flags whose lines are never passed on: they mean something between two ends only, and
 /// every Perl client would end its connection for an F.
@@ -21,14 +20,8 @@ const NEVER_FORWARDED: Flags = Flags::LOGIN
 
 impl Broker {
     /// Before the login everything but it and the identification is ignored.
-    pub(super) fn handle_before_login<O: Output>(
-        &mut self,
-        id: ConnectionId,
-        command: Option<Command<'_>>,
-        now: Now,
-        out: &mut O,
-    ) {
-        match command {
+    pub(super) fn handle_before_login<O: Output>(&mut self, id: ConnectionId, line: &[u8], now: Now, out: &mut O) {
+        match decode(line) {
             Some(Command::Clacks(text)) => self.identify(id, text),
             Some(Command::Overhead(Some(overhead))) if overhead.flags.intersects(Flags::LOGIN) => {
                 self.login(id, overhead, now, out);
@@ -37,16 +30,9 @@ impl Broker {
         }
     }
 
-    /// A line of a logged-in client; `None` is none in the right form.
-    pub(super) fn handle_command<O: Output>(
-        &mut self,
-        id: ConnectionId,
-        command: Option<Command<'_>>,
-        line: &[u8],
-        now: Now,
-        out: &mut O,
-    ) -> Flow {
-        let Some(command) = command else {
+    /// A line of a logged-in client.
+    pub(super) fn handle_command<O: Output>(&mut self, id: ConnectionId, line: &[u8], now: Now, out: &mut O) -> Flow {
+        let Some(command) = decode(line) else {
             self.statistics.unknown_commands += 1;
             out.append(id, |to| encode::line(to, &[b"OVERHEAD E unknown_command ", line]));
             self.mirror(id, line, out);
@@ -70,32 +56,38 @@ impl Broker {
             }
             _ => {}
         }
-
         let permissions = self.sessions.get(id).and_then(|session| session.user.as_ref()).map(|user| user.permissions);
-        let flow = if permissions.is_some_and(|has| has.contains(Permissions::needed_for(&command))) {
-            match self.execute(id, command, line, now, out) {
-                Executed::Done => Flow::Next,
-                Executed::NotSupported => {
-                    self.statistics.not_supported += 1;
-                    if errors_allowed {
-                        out.append(id, |to| encode::error(to, "not_supported"));
-                    }
-                    Flow::Next
-                }
-                // A listing shows its line when it is complete.
-                Executed::Listing(flow) => return flow,
+        if permissions.is_some_and(|has| has.contains(Permissions::needed_for(&command))) {
+            if let Executed::Listing(flow) = self.execute(id, command, line, now, out) {
+                // It shows its line when it is complete.
+                return flow;
             }
         } else {
             self.statistics.permission_denied += 1;
             if errors_allowed {
                 out.append(id, |to| encode::error(to, "permission_denied"));
             }
-            Flow::Next
-        };
+        }
         if monitored {
             self.mirror(id, line, out);
         }
-        flow
+        Flow::Next
+    }
+
+    /// A command that means the same on an interclacks link as from a client.
+    pub(super) fn execute_for_link<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        command: Command<'_>,
+        line: &[u8],
+        now: Now,
+        out: &mut O,
+    ) -> Flow {
+        match self.execute(id, command, line, now, out) {
+            Executed::Done => self.mirror(id, line, out),
+            Executed::Listing(flow) => return flow,
+        }
+        Flow::Next
     }
 
     fn execute<O: Output>(
@@ -106,27 +98,42 @@ impl Broker {
         now: Now,
         out: &mut O,
     ) -> Executed {
+        let now_us = self.tree_now_us(now);
         match command {
-            Command::Retrieve(name) => match self.cache.retrieve(name, now.wall_us) {
+            Command::Retrieve(name) => match self.cache.retrieve(name, now_us) {
                 Some(value) => out.append(id, |to| encode::line(to, &[b"RETRIEVED ", name, b"=", value])),
                 None => out.append(id, |to| encode::line(to, &[b"NOTRETRIEVED ", name])),
             },
-            Command::Store(Pair { name, value }) => self.change(now, |cache| cache.store(name, value, now.wall_us)),
-            Command::Remove(name) => self.change(now, |cache| cache.remove(name, now.wall_us)),
+            Command::Store(Pair { name, value }) => {
+                self.cache.store(name, value, now_us);
+                self.changed(id, name, line, now, out);
+            }
+            Command::Remove(name) => {
+                self.cache.remove(name, now_us);
+                self.changed(id, name, line, now, out);
+            }
             Command::Increment(Counter { name, step }) => {
-                let step = step.map_or(Number::ONE, Number::from_step);
-                self.change(now, |cache| cache.add(name, step, now.wall_us));
+                self.cache.add(name, step.map_or(Number::ONE, Number::from_step), now_us);
+                self.changed(id, name, line, now, out);
             }
             Command::Decrement(Counter { name, step }) => {
-                let step = step.map_or(Number::ONE, Number::from_step);
-                self.change(now, |cache| cache.add(name, -step, now.wall_us));
+                self.cache.add(name, -step.map_or(Number::ONE, Number::from_step), now_us);
+                self.changed(id, name, line, now, out);
             }
-            Command::ClearCache => self.cache.clear(),
+            Command::ClearCache => {
+                self.cache.clear(now_us);
+                self.pass_on_clear(Some(id), Some(line), now, out);
+            }
             // A signal is the line that brought it.
-            Command::Set(Pair { name, .. }) | Command::Notify(name) => self.signal(id, name, &[line], out),
+            Command::Set(Pair { name, .. }) | Command::Notify(name) => {
+                self.deliver(Some(id), name, &[line], out);
+                self.pass_on_new_signal(id, &[line], now, out);
+            }
             Command::SetAndStore(Pair { name, value }) => {
-                self.change(now, |cache| cache.store(name, value, now.wall_us));
-                self.signal(id, name, &[b"SET ", name, b"=", value], out);
+                self.cache.store(name, value, now_us);
+                self.schedule_cleaning(now);
+                self.deliver(Some(id), name, &[b"SET ", name, b"=", value], out);
+                self.pass_on_line(id, name, line, Some(value), now, out);
             }
             Command::Listen(name) => {
                 if let Some(session) = self.sessions.get_mut(id) {
@@ -165,53 +172,83 @@ impl Broker {
                     self.close(victim, CloseReason::Disconnected, now, out);
                 }
             }
-            Command::Overhead(Some(overhead)) if overhead.is_on() => return self.overhead(id, overhead, now, out),
-            Command::KeySync(_) => return Executed::NotSupported,
-            Command::Overhead(_) | Command::Nop | Command::Clacks(_) => {}
+            Command::Overhead(Some(overhead)) if overhead.is_on() => self.overhead(id, overhead, now, out),
+            // It means something on an interclacks link only.
+            Command::KeySync(_) | Command::Overhead(_) | Command::Nop | Command::Clacks(_) => {}
         }
         Executed::Done
     }
 
-    fn change(&mut self, now: Now, change: impl FnOnce(&mut Cache)) {
-        change(&mut self.cache);
+    /// A name was written by a line of that connection.
+    fn changed<O: Output>(&mut self, from: ConnectionId, name: &[u8], line: &[u8], now: Now, out: &mut O) {
         self.schedule_cleaning(now);
+        self.pass_on_line(from, name, line, None, now, out);
     }
 
-    /// Delivers a line to everybody who listens to `name`, but its sender.
-    fn signal<O: Output>(&mut self, sender: ConnectionId, name: &[u8], line: &[&[u8]], out: &mut O) {
-        self.statistics.signals += 1;
-        let listeners = self.listeners.of(name);
+    /// Delivers a line to everybody here who listens to `name`, but its sender.
+    pub(super) fn deliver<O: Output>(
+        &mut self,
+        sender: Option<ConnectionId>,
+        name: &[u8],
+        line: &[&[u8]],
+        out: &mut O,
+    ) {
+        let Broker { statistics, listeners, payload, .. } = self;
+        statistics.signals += 1;
+        let listeners = listeners.of(name);
         if listeners.is_empty() {
             return;
         }
-        self.payload.clear();
-        encode::line(&mut self.payload, line);
-        self.statistics.deliveries += listeners.len() as u64;
-        out.fan_out(listeners.iter().copied().filter(|listener| *listener != sender), &self.payload);
+        payload.clear();
+        encode::line(payload, line);
+        let receivers = listeners.iter().copied().filter(|listener| Some(*listener) != sender);
+        out.fan_out(receivers.inspect(|_| statistics.deliveries += 1), payload);
     }
 
-    fn overhead<O: Output>(&mut self, id: ConnectionId, overhead: Overhead<'_>, now: Now, out: &mut O) -> Executed {
+    /// An OVERHEAD line that is on, from somebody who may send it.
+    pub(super) fn overhead<O: Output>(&mut self, id: ConnectionId, overhead: Overhead<'_>, now: Now, out: &mut O) {
         let Overhead { flags, value } = overhead;
         if flags.intersects(Flags::DISCARD) {
-            return Executed::Done;
+            return;
         }
-        if flags.intersects(Flags::INTERCLACKS.with(Flags::LOCK).with(Flags::TIME)) {
-            return Executed::NotSupported;
+        if flags.intersects(Flags::INTERCLACKS) {
+            self.start_downlink(id, now, out);
         }
         if flags.intersects(Flags::FORWARD) && !flags.intersects(NEVER_FORWARDED) {
-            self.payload.clear();
-            encode::overhead(&mut self.payload, flags.without(Flags::BACK_TO_SENDER), value);
-            let back = flags.intersects(Flags::BACK_TO_SENDER);
-            let receivers = self.sessions.iter().filter(|s| s.is_logged_in() && (back || s.id != id));
-            out.fan_out(receivers.map(|session| session.id), &self.payload);
+            let passed_on = flags.without(Flags::BACK_TO_SENDER);
+            let sender = if flags.intersects(Flags::BACK_TO_SENDER) { None } else { Some(id) };
+            self.forward_to_clients(sender, Overhead { flags: passed_on, value }, out);
+            let mut line = Vec::new();
+            encode::overhead(&mut line, passed_on, value);
+            self.pass_on_new_signal(id, &[line.strip_suffix(b"\r\n").unwrap_or(&line)], now, out);
         }
+        self.obey(flags, value, now, out);
+    }
+
+    /// An OVERHEAD line that comes through the tree; it has been passed on already.
+    pub(super) fn handle_forwarded_overhead<O: Output>(&mut self, overhead: Overhead<'_>, now: Now, out: &mut O) {
+        if overhead.is_on() && !overhead.flags.intersects(NEVER_FORWARDED.with(Flags::DISCARD)) {
+            self.forward_to_clients(None, overhead, out);
+            self.obey(overhead.flags, overhead.value, now, out);
+        }
+    }
+
+    /// Links get it as a signal.
+    fn forward_to_clients<O: Output>(&mut self, sender: Option<ConnectionId>, overhead: Overhead<'_>, out: &mut O) {
+        self.payload.clear();
+        encode::overhead(&mut self.payload, overhead.flags, overhead.value);
+        let clients = self.sessions.iter().filter(|session| session.is_logged_in() && session.link.is_none());
+        let receivers = clients.map(|session| session.id).filter(|id| Some(*id) != sender);
+        out.fan_out(receivers, &self.payload);
+    }
+
+    fn obey<O: Output>(&mut self, flags: Flags, value: &[u8], now: Now, out: &mut O) {
         if flags.intersects(Flags::SHUTDOWN) {
             self.schedule_shutdown(value, now);
         }
         if flags.intersects(Flags::CLOSE_ALL) {
             self.close_all(CloseReason::ClosedAll, now, out);
         }
-        Executed::Done
     }
 
     fn identify(&mut self, id: ConnectionId, text: &[u8]) {
@@ -249,6 +286,5 @@ impl Broker {
 /// What became of a permitted command.
 enum Executed {
     Done,
-    NotSupported,
     Listing(Flow),
 }

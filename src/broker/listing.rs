@@ -4,8 +4,8 @@
 use super::Broker;
 use super::output::{ConnectionId, Flow, Now, Output};
 use super::session::Session;
-use super::table::Cursor;
-use crate::limits::{LISTING_SLICE, LISTING_SORT_SLICE, SECOND_US, SORTED_KEYS};
+use super::walk::{Meets, Walk};
+use crate::limits::{LISTING_SLICE, LISTING_SORT_SLICE, SECOND_US};
 use crate::protocol::encode;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -18,11 +18,7 @@ pub struct Listing {
 }
 
 enum Stage {
-    /// Names sorted so far, and where the next are.
-    SortKeys(BTreeMap<Box<[u8]>, ()>, Cursor),
-    Keys(BTreeMap<Box<[u8]>, ()>),
-    /// Too many to sort: as the table has them.
-    UnsortedKeys(Cursor),
+    Keys(Walk),
     /// Sessions sorted so far, and the slot of the next.
     SortClients(BTreeMap<Box<[u8]>, ConnectionId>, usize),
     Clients(BTreeMap<Box<[u8]>, ConnectionId>),
@@ -30,12 +26,8 @@ enum Stage {
 
 impl Broker {
     pub(super) fn start_key_list<O: Output>(&mut self, id: ConnectionId, line: &[u8], now: Now, out: &mut O) -> Flow {
-        let stage = if self.cache.live() <= SORTED_KEYS {
-            Stage::SortKeys(BTreeMap::new(), Cursor::default())
-        } else {
-            Stage::UnsortedKeys(Cursor::default())
-        };
         out.append(id, |to| encode::line(to, &[b"KEYLISTSTART"]));
+        let stage = Stage::Keys(Walk::sorted_if_few(&self.cache, Meets::Live));
         self.advance_listing(id, Listing { line: line.into(), stage }, now, out)
     }
 
@@ -84,16 +76,19 @@ impl Broker {
         now: Now,
         out: &mut O,
     ) -> ControlFlow<(), Stage> {
+        let now_us = self.tree_now_us(now);
         let Broker { cache, sessions, .. } = self;
         match stage {
-            Stage::SortKeys(mut sorted, cursor) => {
-                let next = cache.visit_slice(cursor, now.wall_us, |name| {
-                    sorted.insert(name.into(), ());
+            Stage::Keys(mut walk) => {
+                walk.advance(cache, now_us, |found| {
+                    out.append(id, |to| encode::line(to, &[b"KEY ", found.name()]));
+                    found.name().len()
                 });
-                return ControlFlow::Continue(match next {
-                    Some(cursor) => Stage::SortKeys(sorted, cursor),
-                    None => Stage::Keys(sorted),
-                });
+                if !walk.is_done() {
+                    return ControlFlow::Continue(Stage::Keys(walk));
+                }
+                out.append(id, |to| encode::line(to, &[b"KEYLISTEND"]));
+                ControlFlow::Break(())
             }
             Stage::SortClients(mut sorted, from) => {
                 let end = sessions.slots().min(from + LISTING_SORT_SLICE);
@@ -101,32 +96,11 @@ impl Broker {
                 for session in slice.filter(|session| session.closing_us.is_none()) {
                     sorted.insert(session.cid.to_string().into_bytes().into(), session.id);
                 }
-                return ControlFlow::Continue(if end < sessions.slots() {
+                ControlFlow::Continue(if end < sessions.slots() {
                     Stage::SortClients(sorted, end)
                 } else {
                     Stage::Clients(sorted)
-                });
-            }
-            Stage::Keys(mut sorted) => {
-                let mut written = 0;
-                while let Some((name, ())) = sorted.pop_first() {
-                    // Others went on while this list was made.
-                    if cache.contains(&name, now.wall_us) {
-                        out.append(id, |to| encode::line(to, &[b"KEY ", &name]));
-                        written += name.len();
-                    }
-                    if written >= LISTING_SLICE {
-                        return ControlFlow::Continue(Stage::Keys(sorted));
-                    }
-                }
-            }
-            Stage::UnsortedKeys(cursor) => {
-                let next = cache.visit_slice(cursor, now.wall_us, |name| {
-                    out.append(id, |to| encode::line(to, &[b"KEY ", name]));
-                });
-                if let Some(cursor) = next {
-                    return ControlFlow::Continue(Stage::UnsortedKeys(cursor));
-                }
+                })
             }
             Stage::Clients(mut sorted) => {
                 let mut written = 0;
@@ -141,11 +115,9 @@ impl Broker {
                     }
                 }
                 out.append(id, |to| encode::line(to, &[b"CLIENTLISTEND"]));
-                return ControlFlow::Break(());
+                ControlFlow::Break(())
             }
         }
-        out.append(id, |to| encode::line(to, &[b"KEYLISTEND"]));
-        ControlFlow::Break(())
     }
 }
 
@@ -158,12 +130,14 @@ fn client_line<O: Output>(session: &Session, now: Now, out: &O) -> Vec<u8> {
     line.extend_from_slice(session.client_info());
     line.extend_from_slice(
         format!(
-            ";OUTBUFFER_LENGTH={};INBUFFER_LENGTH={};INTERCLACKS=0;MONITOR={};LASTPING={};LASTINTERCLACKSPING=0;\
+            ";OUTBUFFER_LENGTH={};INBUFFER_LENGTH={};INTERCLACKS={};MONITOR={};LASTPING={};LASTINTERCLACKSPING={};\
              WRITEFAILTIME={};",
             traffic.queued,
             traffic.unread,
+            u8::from(session.link.is_some()),
             u8::from(session.monitor.is_some()),
             unix_time(session.last_ping.map(|ping| ping.at_us)),
+            unix_time(session.link.as_ref().map(|link| link.last_ping.at_us)),
             unix_time(traffic.stalled_since_us),
         )
         .as_bytes(),

@@ -6,6 +6,7 @@
 
 mod cache;
 mod commands;
+mod interclacks;
 mod listeners;
 mod listing;
 mod output;
@@ -14,16 +15,19 @@ mod statistics;
 mod table;
 mod timeouts;
 mod users;
+mod walk;
 
 pub use cache::Ageing;
 pub use output::{CloseReason, ConnectionId, Flow, LongLine, Now, Output, Peer, Traffic};
 pub use statistics::{LogLimit, Suppressed};
 pub use users::{Permissions, User, Users};
 
-use crate::limits::{MAX_LINE_BEFORE_LOGIN, MAX_SHUTDOWN_DELAY_S, SECOND_US};
-use crate::protocol::{decode, encode};
+use crate::limits::{MAX_LINE_BEFORE_LOGIN, MAX_SHUTDOWN_DELAY_S, PEER_LINE_EXTRA, SECOND_US};
+use crate::protocol::encode;
+use crate::protocol::peer::NodeId;
 use ahash::RandomState;
 use cache::Cache;
+use interclacks::{Lock, Tree, Uplink};
 use listeners::Listeners;
 use session::{Ended, Session, Sessions};
 use statistics::{Statistics, Status};
@@ -43,6 +47,14 @@ pub struct Settings {
     pub auth_timeout_us: u64,
     pub ping_timeout_us: u64,
     pub stalled_write_timeout_us: u64,
+    pub interclacks_ping_timeout_us: u64,
+    pub interclacks_stalled_write_timeout_us: u64,
+    /// Between two dials.
+    pub interclacks_reconnect_us: u64,
+    /// How many masters there are, to be tried in turn; none: this node is nobody's slave.
+    pub masters: usize,
+    /// Most bytes of signals that wait for a link's synchronisation.
+    pub max_held: usize,
     pub ageing: Ageing,
     pub clean_interval_us: u64,
 }
@@ -59,6 +71,11 @@ pub struct Broker {
     statistics: Statistics,
     cleaning: Cleaning,
     lifetime: Lifetime,
+    tree: Tree,
+    uplink: Option<Uplink>,
+    lock: Option<Lock>,
+    /// State of the generator of everything random.
+    random: u64,
     /// What is being sent to many; kept for its memory.
     payload: Vec<u8>,
 }
@@ -85,8 +102,14 @@ impl Broker {
     /// `seed` makes everything that is drawn at random, the keys of the hash tables above all.
     pub fn new(settings: Settings, users: Users, seed: [u64; 4]) -> Broker {
         let hasher = RandomState::with_seeds(seed[0], seed[1], seed[2], seed[3]);
+        let mut random = seed.iter().fold(0, |random: u64, part| random.rotate_left(17) ^ part);
+        let node = NodeId(next_random(&mut random));
         Broker {
-            cache: Cache::new(hasher.clone(), settings.ageing),
+            cache: Cache::new(hasher.clone(), settings.ageing, node),
+            tree: Tree::new(node),
+            uplink: (settings.masters > 0).then(|| Uplink::new(settings.masters)),
+            lock: None,
+            random,
             sessions: Sessions::with_capacity(settings.max_connections),
             listeners: Listeners::new(hasher),
             settings,
@@ -100,14 +123,19 @@ impl Broker {
         }
     }
 
-    /// A connection was made. It gets the greeting.
+    /// A connection was made. It gets the greeting; the master gets this node's login.
     pub fn handle_connected<O: Output>(&mut self, id: ConnectionId, peer: Peer, now: Now, out: &mut O) {
         self.statistics.connections += 1;
         let session = Session::new(id, peer, self.statistics.connections, now);
         log::debug!("connected {}", session.cid);
         let event = format!("CONNECTED={}", session.cid);
         self.sessions.insert(session);
-        self.greet(id, out);
+        if matches!(peer, Peer::Master(_)) {
+            self.start_uplink(id, now, out);
+        } else {
+            let software = &self.settings.software;
+            out.append(id, |to| encode::greeting(to, software));
+        }
         self.debug(event.as_bytes(), out);
         self.appoint(id, now, out);
         if self.lifetime == Lifetime::Over {
@@ -132,23 +160,41 @@ impl Broker {
             return Flow::Next;
         }
         self.statistics.lines += 1;
-        let command = decode(line);
-        match self.sessions.get(id) {
-            Some(session) if session.is_logged_in() => self.handle_command(id, command, line, now, out),
-            Some(session) if session.closing_us.is_none() => {
-                self.handle_before_login(id, command, now, out);
-                Flow::Next
-            }
-            _ => Flow::Stop,
+        let Some(session) = self.sessions.get(id).filter(|session| session.closing_us.is_none()) else {
+            return Flow::Stop;
+        };
+        let is_uplink = matches!(session.cid.peer, Peer::Master(_));
+        let is_link_up = session.link.as_ref().map(|link| link.is_up);
+        if is_link_up == Some(false) {
+            self.handle_master_greeting(id, line, now, out);
+        } else if !session.is_logged_in() {
+            self.handle_before_login(id, line, now, out);
+        } else if !is_uplink && self.waits_for_lock(id) {
+            return Flow::StopBefore;
+        } else if is_link_up.is_some() {
+            return self.handle_link_line(id, line, now, out);
+        } else {
+            return self.handle_command(id, line, now, out);
         }
+        Flow::Next
     }
 
     /// A line of the connection has `length` bytes so far, more than [`MAX_LINE_BEFORE_LOGIN`].
     pub fn handle_long_line<O: Output>(&mut self, id: ConnectionId, length: usize, now: Now, out: &mut O) -> LongLine {
-        let logged_in = self.sessions.get(id).is_some_and(Session::is_logged_in);
-        let max = if logged_in { self.settings.max_line } else { MAX_LINE_BEFORE_LOGIN };
+        let session = self.sessions.get(id);
+        let is_link = session.is_some_and(|session| session.link.is_some());
+        let logged_in = session.is_some_and(Session::is_logged_in);
+        let max = match (is_link, logged_in) {
+            (_, false) => MAX_LINE_BEFORE_LOGIN,
+            (false, true) => self.settings.max_line,
+            (true, true) => self.settings.max_line + PEER_LINE_EXTRA,
+        };
         if length <= max {
             return LongLine::Allowed;
+        }
+        if is_link {
+            log::warn!("interclacks: a line of more than {max} bytes was skipped");
+            return LongLine::Skipped;
         }
         out.append(id, |to| encode::error(to, CloseReason::LineTooLong.word()));
         self.close(id, CloseReason::LineTooLong, now, out);
@@ -158,6 +204,7 @@ impl Broker {
     /// There is room in the connection's output, as [`Output::want_room`] asked for.
     pub fn handle_room<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
         self.continue_listing(id, now, out);
+        self.tell(id, now, out);
     }
 
     /// The peer has stopped taking its output.
@@ -183,7 +230,7 @@ impl Broker {
         now: Now,
         out: &mut O,
     ) {
-        self.leave(id);
+        self.leave(id, now, out);
         let Some(session) = self.sessions.remove(id) else { return };
         let suppressed = self.statistics.count_closed(reason, now.monotonic_us);
         if reason.is_ordinary() {
@@ -198,6 +245,8 @@ impl Broker {
     /// The moment of [`Broker::poll_deadline`] has come.
     pub fn handle_deadline<O: Output>(&mut self, now: Now, out: &mut O) {
         self.keep_appointments(now, out);
+        self.tend_uplink(now, out);
+        self.break_old_lock(now, out);
         self.clean(now, out);
         self.cache.free_slice();
         if let Lifetime::Until(at_us) = self.lifetime
@@ -248,7 +297,9 @@ impl Broker {
             Lifetime::Until(at_us) => Some(at_us),
             _ => None,
         };
-        [self.next_appointment(), cleaning, lifetime].into_iter().flatten().min()
+        let lock = self.lock.as_ref().map(|lock| lock.until_us);
+        let deadlines = [self.next_appointment(), cleaning, lifetime, lock, self.uplink_deadline()];
+        deadlines.into_iter().flatten().min()
     }
 
     /// The broker's part of a status line.
@@ -265,14 +316,18 @@ impl Broker {
         status.write(&self.statistics, f)
     }
 
-    fn greet<O: Output>(&mut self, id: ConnectionId, out: &mut O) {
-        let software = &self.settings.software;
-        out.append(id, |to| encode::greeting(to, software));
+    /// The time that all nodes of the tree share, for stamps and ageing: the root's clock.
+    fn tree_now_us(&self, now: Now) -> u64 {
+        now.wall_us.saturating_add_signed(-self.tree.offset_us())
+    }
+
+    fn random(&mut self) -> u64 {
+        next_random(&mut self.random)
     }
 
     /// Puts a session on its way out: from now on it takes part in nothing.
     fn close<O: Output>(&mut self, id: ConnectionId, reason: CloseReason, now: Now, out: &mut O) {
-        self.leave(id);
+        self.leave(id, now, out);
         let Some(session) = self.sessions.get_mut(id) else { return };
         session.closing_us.get_or_insert(now.monotonic_us);
         session.listing = None;
@@ -289,7 +344,8 @@ impl Broker {
     }
 
     /// Takes the session off every list.
-    fn leave(&mut self, id: ConnectionId) {
+    fn leave<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
+        self.end_link(id, now, out);
         self.stop_monitoring(id);
         if let Some(session) = self.sessions.get_mut(id) {
             self.listeners.unlisten_all(id, &mut session.subscriptions);
@@ -345,16 +401,19 @@ impl Broker {
             Cleaning::At(at_us) if at_us <= now.monotonic_us => Cursor::default(),
             _ => return,
         };
+        let now_us = self.tree_now_us(now);
         let Broker { cache, monitors, statistics, payload, .. } = self;
-        let next = cache.age_slice(cursor, now.wall_us, |kind, name| {
+        let next = cache.age_slice(cursor, now_us, |kind, name| {
+            let event: &[u8] = match kind {
+                cache::Expired::Stale => b"DEBUG SERVERCACHE=CLEANSTALE=",
+                cache::Expired::Deleted => b"DEBUG SERVERCACHE=CLEANDELETED=",
+                // The CLEARCACHE said it all.
+                cache::Expired::Cleared => return,
+            };
             statistics.expired += 1;
             if monitors.is_empty() {
                 return;
             }
-            let event: &[u8] = match kind {
-                cache::Expired::Stale => b"DEBUG SERVERCACHE=CLEANSTALE=",
-                cache::Expired::Deleted => b"DEBUG SERVERCACHE=CLEANDELETED=",
-            };
             payload.clear();
             encode::line(payload, &[event, name]);
             out.fan_out(monitors.iter().copied(), payload);
@@ -364,6 +423,11 @@ impl Broker {
             None if self.cache.is_empty() => Cleaning::Idle,
             None => Cleaning::At(now.monotonic_us + self.settings.clean_interval_us),
         };
+    }
+
+    /// Drops at once what a CLEARCACHE elsewhere left to be dropped.
+    fn sweep(&mut self) {
+        self.cleaning = Cleaning::Now(Cursor::default());
     }
 
     /// To be called when something was put into the cache.
@@ -382,4 +446,12 @@ impl Broker {
             log::info!("shutting down in {seconds} s, as OVERHEAD S asks");
         }
     }
+}
+
+/// SplitMix64: small, and good enough for jitter and names.
+fn next_random(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }

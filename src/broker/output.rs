@@ -15,6 +15,8 @@ pub struct ConnectionId {
 pub enum Peer {
     Unix,
     Tcp(SocketAddr),
+    /// The master, dialled by this node; the address if it was by TCP.
+    Master(Option<SocketAddr>),
 }
 
 /// The time, read once a turn.
@@ -39,8 +41,10 @@ impl Now {
 pub enum Flow {
     /// Go on.
     Next,
-    /// Hand over no line of this connection before [`Output::resume`].
+    /// Hand over no further line of this connection before [`Output::resume`].
     Stop,
+    /// As [`Flow::Stop`], and then hand over this same line again: nothing was done about it.
+    StopBefore,
 }
 
 /// What became of a line that is longer than its connection may send.
@@ -49,6 +53,8 @@ pub enum Flow {
 pub enum LongLine {
     /// This connection may send as much: read on.
     Allowed,
+    /// Drop it, up to its end, and go on with the next line.
+    Skipped,
     /// The connection is being closed.
     Refused,
 }
@@ -87,6 +93,13 @@ pub trait Output {
 
     /// Asks for one call of `handle_room`, in a later turn, when little is queued on the connection.
     fn want_room(&mut self, connection: ConnectionId);
+
+    /// Dials the master of that number. The broker is told what came of it: `handle_connected` or
+    /// `handle_dial_failed`.
+    fn dial(&mut self, master: usize);
+
+    /// Gives up dialling; the broker is told nothing more of it.
+    fn hang_up(&mut self);
 
     fn traffic(&self, connection: ConnectionId) -> Traffic;
 }
@@ -140,6 +153,12 @@ close_reasons! {
     Shutdown "shutdown",
     /// Its user was removed or changed.
     UserChanged "user_changed",
+    /// An interclacks peer said TIMEOUT.
+    PeerTimeout "peer_timeout",
+    /// The servers form a ring.
+    Ring "ring",
+    /// An interclacks peer's clock is more than an hour ahead.
+    ClockAhead "clock_ahead",
 }
 
 impl CloseReason {
@@ -148,7 +167,7 @@ impl CloseReason {
         use CloseReason::*;
         match self {
             Quit | EndOfStream | LoginFailed | PingTimeout | LineTooLong | Disconnected | ClosedAll | Shutdown
-            | UserChanged | ClientLimit => true,
+            | UserChanged | ClientLimit | PeerTimeout | Ring | ClockAhead => true,
             ConnectionLost | AuthTimeout | StalledWrite | OutputLimit | BuffersLimit => false,
         }
     }

@@ -1,5 +1,6 @@
 //! What the broker keeps of one connection, and all of these in their slots.
 
+use super::interclacks::Link;
 use super::listeners::Subscriptions;
 use super::listing::Listing;
 use super::output::{CloseReason, ConnectionId, Now, Peer};
@@ -23,6 +24,8 @@ pub struct Session {
     pub last_ping: Option<LastPing>,
     /// When the next look at its timeouts is due.
     pub wake_us: u64,
+    /// What it is as an interclacks link, if it is one.
+    pub link: Option<Box<Link>>,
     /// The answer it is in the middle of getting.
     pub listing: Option<Box<Listing>>,
     /// Since when it has been on its way out; it takes part in nothing any more.
@@ -51,7 +54,8 @@ impl Cid {
     pub fn host_and_port(&self) -> (String, String) {
         match self.peer {
             Peer::Unix => ("unixdomainsocket".to_owned(), format!("{}:{}", self.opened_s, self.serial)),
-            Peer::Tcp(address) => (address.ip().to_string(), address.port().to_string()),
+            Peer::Tcp(address) | Peer::Master(Some(address)) => (address.ip().to_string(), address.port().to_string()),
+            Peer::Master(None) => (String::new(), String::new()),
         }
     }
 }
@@ -61,6 +65,8 @@ impl fmt::Display for Cid {
         match self.peer {
             Peer::Unix => write!(f, "unixdomainsocket:{}:{}", self.opened_s, self.serial),
             Peer::Tcp(address) => write!(f, "{}:{}:{}", address.ip(), address.port(), self.serial),
+            Peer::Master(Some(address)) => write!(f, "{}:{}", address.ip(), address.port()),
+            Peer::Master(None) => f.write_str("unixdomainsocket:interclacksmaster"),
         }
     }
 }
@@ -77,6 +83,7 @@ impl Session {
             opened_us: now.monotonic_us,
             last_ping: Some(LastPing { at_us: now.monotonic_us, stopped_us: 0 }),
             wake_us: u64::MAX,
+            link: None,
             listing: None,
             closing_us: None,
         }
@@ -154,11 +161,12 @@ impl Sessions {
 
     /// The session that goes by the name `cid`.
     pub fn find(&self, cid: &[u8]) -> Option<&Session> {
-        // The serial number behind the last colon says which it can be; the rest must agree too.
+        // The serial number behind the last colon says which it can be, except for the master's.
         let cid = std::str::from_utf8(cid).ok()?;
-        let serial: u64 = cid.rsplit(':').next()?.parse().ok()?;
-        let session = self.iter().find(|session| session.cid.serial == serial)?;
-        (session.cid.to_string() == cid).then_some(session)
+        let serial: Option<u64> = cid.rsplit(':').next()?.parse().ok();
+        let may_be =
+            |session: &&Session| Some(session.cid.serial) == serial || matches!(session.cid.peer, Peer::Master(_));
+        self.iter().filter(may_be).find(|session| session.cid.to_string() == cid)
     }
 }
 

@@ -15,7 +15,6 @@ pub struct Statistics {
     pub deliveries: u64,
     pub permission_denied: u64,
     pub unknown_commands: u64,
-    pub not_supported: u64,
     pub expired: u64,
     closed: [u64; REASONS],
     log_limits: [LogLimit; REASONS],
@@ -86,7 +85,7 @@ impl Status {
         write!(
             f,
             "clients={} monitors={} names_listened_to={} subscriptions={} entries={} tombstones={} cache_bytes={} connections={} \
-             lines={} signals={} deliveries={} expired={} permission_denied={} unknown_commands={} not_supported={}",
+             lines={} signals={} deliveries={} expired={} permission_denied={} unknown_commands={}",
             self.clients,
             self.monitors,
             self.names_listened_to,
@@ -101,7 +100,6 @@ impl Status {
             statistics.expired,
             statistics.permission_denied,
             statistics.unknown_commands,
-            statistics.not_supported,
         )?;
         let closed = CloseReason::ALL.iter().filter(|reason| statistics.closed(**reason) > 0);
         closed.into_iter().try_for_each(|reason| write!(f, " {reason}={}", statistics.closed(*reason)))

@@ -34,6 +34,13 @@ struct Segment<T> {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cursor(u64);
 
+impl Cursor {
+    /// Whether an element with that hash has been met.
+    pub fn is_after(self, hash: u64) -> bool {
+        hash < self.0
+    }
+}
+
 /// Within a segment all hashes share their top bits, where `HashTable` looks for its tags; so they
 /// are turned.
 fn inner(hash: u64) -> u64 {

@@ -7,7 +7,7 @@
 use super::output::{CloseReason, ConnectionId, Now, Output, Traffic};
 use super::session::{LastPing, Session};
 use super::{Broker, Settings};
-use crate::limits::{CLOSE_DRAIN_US, COARSE_DEADLINE_US, NOP_AFTER_US, SECOND_US};
+use crate::limits::{CLOSE_DRAIN_US, COARSE_DEADLINE_US, MAX_LINK_PING_US, NOP_AFTER_US, SECOND_US};
 use crate::protocol::encode;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -25,6 +25,8 @@ enum Due {
     /// Nothing before this moment.
     Later(u64),
     Nop,
+    /// An interclacks link's PING.
+    Ping,
     Close(CloseReason),
 }
 
@@ -35,7 +37,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(id) else { return };
         let at_us = match due(session, &self.settings, out.traffic(id), now.monotonic_us) {
             Due::Later(at_us) => at_us,
-            Due::Nop | Due::Close(_) => now.monotonic_us,
+            Due::Nop | Due::Ping | Due::Close(_) => now.monotonic_us,
         };
         if at_us < session.wake_us {
             session.wake_us = at_us;
@@ -71,6 +73,12 @@ impl Broker {
                 match due(session, &self.settings, out.traffic(id), now.monotonic_us) {
                     Due::Later(_) => {}
                     Due::Nop => out.append(id, |to| encode::line(to, &[b"NOP"])),
+                    Due::Ping => {
+                        if let Some(link) = &mut session.link {
+                            link.ping_sent_us = now.monotonic_us;
+                        }
+                        out.append(id, |to| encode::line(to, &[b"PING"]));
+                    }
                     Due::Close(reason) => self.time_out(id, reason, now, out),
                 }
             }
@@ -97,6 +105,26 @@ fn due(session: &Session, settings: &Settings, traffic: Traffic, now_us: u64) ->
         // Already closing, it is closed for good whatever the reason given now.
         if past(since_us + CLOSE_DRAIN_US) {
             return Due::Close(CloseReason::StalledWrite);
+        }
+    } else if let Some(link) = &session.link {
+        if !link.is_up {
+            if past(link.deadline_us) {
+                return Due::Close(CloseReason::AuthTimeout);
+            }
+            return Due::Later(link.deadline_us);
+        }
+        if let Some(since_us) = traffic.stalled_since_us
+            && past(since_us + settings.interclacks_stalled_write_timeout_us)
+        {
+            return Due::Close(CloseReason::StalledWrite);
+        }
+        let stood_still_us = traffic.stopped_us - link.last_ping.stopped_us;
+        if past(link.last_ping.at_us + settings.interclacks_ping_timeout_us + stood_still_us) {
+            return Due::Close(CloseReason::PingTimeout);
+        }
+        let interval_us = (settings.interclacks_ping_timeout_us / 3).min(MAX_LINK_PING_US);
+        if past(link.ping_sent_us + interval_us) {
+            return Due::Ping;
         }
     } else if session.user.is_none() {
         if past(session.opened_us + settings.auth_timeout_us + traffic.stopped_us) {

@@ -99,8 +99,12 @@ pub struct User {
 
 impl User {
     /// The one that has every permission and that servers log in with at each other.
-    pub fn primary(name: &str, password: &[u8]) -> User {
+    fn primary(name: &str, password: &[u8]) -> User {
         User { name: name.to_owned(), permissions: Permissions::ALL, secret: Sha256::digest(password).into() }
+    }
+
+    pub fn is_primary(&self) -> bool {
+        self.permissions.contains(Permissions::INTERCLACKS)
     }
 }
 
@@ -109,14 +113,23 @@ pub struct Users {
     by_name: HashMap<Vec<u8>, Rc<User>>,
     /// What an unknown name is compared with, so that it takes as long as a known one.
     nobody: User,
+    /// What the primary user logs in with at other servers.
+    primary_token: String,
 }
 
 impl Users {
-    pub fn new(primary: User) -> Users {
+    /// With the primary user alone.
+    pub fn new(name: &str, password: &[u8]) -> Users {
         let nobody = User { name: String::new(), permissions: Permissions::NONE, secret: [0; 32] };
-        let mut users = Users { by_name: HashMap::new(), nobody };
-        users.insert(primary);
+        let primary_token = Token::encode(name.as_bytes(), password);
+        let mut users = Users { by_name: HashMap::new(), nobody, primary_token };
+        users.insert(User::primary(name, password));
         users
+    }
+
+    /// A secret: it goes to interclacks peers and nowhere else.
+    pub fn primary_token(&self) -> &str {
+        &self.primary_token
     }
 
     /// Adds the users of a users file: a line each, `name:permissions:secret`. An error names the
@@ -199,7 +212,7 @@ mod tests {
     use super::*;
 
     fn users(file: &str) -> Result<Users, String> {
-        let mut users = Users::new(User::primary("admin", b"adminpw"));
+        let mut users = Users::new("admin", b"adminpw");
         users.add_file(file).map(|()| users)
     }
 

@@ -6,6 +6,7 @@ use crate::cli::flags::{count, seconds, size, wrong};
 use crate::cli::secrets::Secrets;
 use crate::cli::{StartError, logging};
 use crate::limits::{self, MAX_LINE_BEFORE_LOGIN};
+use crate::protocol::peer;
 use crate::reactor::{self, OutputLimits, SocketAccess};
 use crate::sys::{self, Account};
 use getopts::Matches;
@@ -19,6 +20,7 @@ pub struct Config {
     pub secrets: Option<Secrets>,
     pub broker: broker::Settings,
     pub reactor: reactor::Settings,
+    pub masters: Vec<Address>,
     pub daemonize: bool,
     pub pid_file: Option<PathBuf>,
     pub run_as: Option<Account>,
@@ -28,6 +30,7 @@ pub struct Config {
 impl Config {
     pub fn from_flags(matches: &Matches) -> Result<Config, StartError> {
         let listen = listen(matches)?;
+        let masters = addresses(matches, "master")?;
         let path = |name: &str| matches.opt_str(name).map(PathBuf::from);
         let max_line = size(matches, "max-line", limits::MAX_LINE)?;
         if max_line < MAX_LINE_BEFORE_LOGIN {
@@ -49,12 +52,25 @@ impl Config {
                 path("users").map(absolute).transpose()?,
             )?,
             broker: broker::Settings {
-                software: concat!("clacksd/", env!("CARGO_PKG_VERSION")).to_owned(),
+                software: format!("clacksd/{} interclacks/{}", env!("CARGO_PKG_VERSION"), peer::VERSION),
                 max_connections: max_clients,
                 max_line,
                 auth_timeout_us: seconds(matches, "auth-timeout", limits::AUTH_TIMEOUT_S)?,
                 ping_timeout_us: seconds(matches, "ping-timeout", limits::PING_TIMEOUT_S)?,
                 stalled_write_timeout_us: seconds(matches, "stalled-write-timeout", limits::STALLED_WRITE_TIMEOUT_S)?,
+                interclacks_ping_timeout_us: seconds(
+                    matches,
+                    "interclacks-ping-timeout",
+                    limits::INTERCLACKS_PING_TIMEOUT_S,
+                )?,
+                interclacks_stalled_write_timeout_us: seconds(
+                    matches,
+                    "interclacks-stalled-write-timeout",
+                    limits::INTERCLACKS_STALLED_WRITE_TIMEOUT_S,
+                )?,
+                interclacks_reconnect_us: seconds(matches, "interclacks-reconnect", limits::INTERCLACKS_RECONNECT_S)?,
+                masters: masters.len(),
+                max_held: max_output,
                 ageing: Ageing {
                     stale_us: seconds(matches, "stale-time", limits::STALE_TIME_S)?,
                     deleted_us: seconds(matches, "deleted-time", limits::DELETED_TIME_S)?,
@@ -65,6 +81,7 @@ impl Config {
                 max_clients,
                 output: OutputLimits { max_output, max_buffers: size(matches, "max-buffers", limits::MAX_BUFFERS)? },
             },
+            masters,
             daemonize,
             pid_file: path("pid-file").map(absolute).transpose()?,
             run_as: run_as(matches)?,
@@ -82,24 +99,26 @@ impl Config {
 }
 
 fn listen(matches: &Matches) -> Result<Vec<Address>, StartError> {
-    let mut addresses = Vec::new();
-    for text in matches.opt_strs("listen") {
-        let address = Address::parse(&text).map_err(|error| wrong("listen", &format!("{text}: {error}")))?;
-        addresses.push(address);
-    }
-    if addresses.is_empty() {
+    let mut listen = addresses(matches, "listen")?;
+    if listen.is_empty() {
         let host = "127.0.0.1".to_owned();
-        addresses.push(Address::Tcp(HostPort { host, port: limits::DEFAULT_PORT }));
+        listen.push(Address::Tcp(HostPort { host, port: limits::DEFAULT_PORT }));
     }
-    if !matches.opt_present("allow-plaintext") {
-        for address in &addresses {
-            if let Address::Tcp(host) = address
-                && !is_loopback(host).map_err(|error| wrong("listen", &format!("{address}: {error}")))?
-            {
-                let what = format!("{address}: plain text beyond loopback needs --allow-plaintext");
-                return Err(wrong("listen", &what));
-            }
+    Ok(listen)
+}
+
+/// The addresses given with a flag; plain text beyond loopback only where that is allowed.
+fn addresses(matches: &Matches, flag: &str) -> Result<Vec<Address>, StartError> {
+    let mut addresses = Vec::new();
+    for text in matches.opt_strs(flag) {
+        let address = Address::parse(&text).map_err(|error| wrong(flag, &format!("{text}: {error}")))?;
+        if let Address::Tcp(host) = &address
+            && !matches.opt_present("allow-plaintext")
+            && !is_loopback(host).map_err(|error| wrong(flag, &format!("{address}: {error}")))?
+        {
+            return Err(wrong(flag, &format!("{address}: plain text beyond loopback needs --allow-plaintext")));
         }
+        addresses.push(address);
     }
     Ok(addresses)
 }

@@ -67,7 +67,7 @@ pub fn run(arguments: &[String]) -> Result<(), StartError> {
 
     let broker = Broker::new(config.broker, users, seed);
     let host = Host { reload: Box::new(move || reload(&secrets, log_file.as_ref())) };
-    let server = Server::new(listeners, config.reactor, broker, host);
+    let server = Server::new(listeners, config.masters, config.reactor, broker, host);
     server.and_then(Server::run).map_err(|error| StartError::Failed(format!("the event loop: {error}")))
 }
 
@@ -143,6 +143,9 @@ fn summary(config: &Config, secrets: &Secrets, users: usize) -> String {
     let mut text = String::new();
     for address in &config.listen {
         text += &format!("would listen on {address}\n");
+    }
+    for address in &config.masters {
+        text += &format!("would be a slave of {address}\n");
     }
     text += &format!("primary user {}, {} further users\n", secrets.primary, users - 1);
     text += &format!("up to {} clients\n", config.reactor.max_clients);

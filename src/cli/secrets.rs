@@ -1,7 +1,7 @@
 //! Where users and passwords come from: files, the environment, the service manager, or, for a first
 //! try at a terminal, nowhere.
 
-use crate::broker::{User, Users};
+use crate::broker::Users;
 use crate::cli::StartError;
 use std::env;
 use std::fs::File;
@@ -71,7 +71,7 @@ impl Secrets {
                 Password::Fixed(_) => "the password is empty".to_owned(),
             }));
         }
-        let mut users = Users::new(User::primary(&self.primary, password.as_bytes()));
+        let mut users = Users::new(&self.primary, password.as_bytes());
         if let Some(file) = &self.users_file {
             let text = read_secret("users", file)?;
             let add = users.add_file(&text);

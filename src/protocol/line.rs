@@ -42,11 +42,18 @@ pub struct Pending {
     /// `bytes[start..scanned]` holds no LF; a long line is searched once, however many pieces it
     /// comes in. `start <= scanned <= bytes.len()`.
     scanned: usize,
+    /// Whether what comes is dropped up to the next LF.
+    skipping: bool,
 }
 
 impl Pending {
     /// Adds what came from the peer.
-    pub fn push(&mut self, bytes: &[u8]) {
+    pub fn push(&mut self, mut bytes: &[u8]) {
+        if self.skipping {
+            let Some(newline) = memchr(b'\n', bytes) else { return };
+            self.skipping = false;
+            bytes = &bytes[newline + 1..];
+        }
         if self.start > 0 && self.start * 2 >= self.bytes.len() {
             self.bytes.drain(..self.start);
             self.scanned -= self.start;
@@ -67,14 +74,25 @@ impl Pending {
         Some(&self.bytes[line])
     }
 
+    /// Puts the line that [`Pending::next_line`] has just returned back; it had `length` bytes.
+    pub fn put_back(&mut self, length: usize) {
+        self.start -= length + 1;
+        self.scanned = self.start;
+    }
+
+    /// Drops the unfinished line, with what is still to come of it.
+    pub fn skip_line(&mut self) {
+        *self = Pending { skipping: true, ..Pending::default() };
+    }
+
+    /// Whether there is nothing to remember of what came so far.
+    pub fn is_idle(&self) -> bool {
+        self.len() == 0 && !self.skipping
+    }
+
     /// Bytes that are waiting.
     pub fn len(&self) -> usize {
         self.bytes.len() - self.start
-    }
-
-    /// Whether nothing is waiting.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Memory held, in bytes.
@@ -125,12 +143,37 @@ mod tests {
     }
 
     #[test]
+    fn a_line_put_back_comes_again() {
+        let mut pending = Pending::default();
+        pending.push(b"one\r\ntwo\nthr");
+        assert_eq!(pending.next_line(), Some(&b"one"[..]));
+        pending.put_back(3);
+        pending.push(b"ee\n");
+        for line in [&b"one"[..], b"two", b"three"] {
+            assert_eq!(pending.next_line(), Some(line));
+        }
+    }
+
+    #[test]
+    fn a_skipped_line_is_dropped_up_to_its_end() {
+        let mut pending = Pending::default();
+        pending.push(b"much too lo");
+        assert_eq!(pending.next_line(), None);
+        pending.skip_line();
+        assert!(!pending.is_idle());
+        pending.push(b"ng to be ");
+        pending.push(b"kept\nnext\n");
+        assert_eq!(pending.next_line(), Some(&b"next"[..]));
+        assert!(pending.is_idle());
+    }
+
+    #[test]
     fn carriage_returns_alone_take_no_memory() {
         let mut pending = Pending::default();
         for _ in 0..1000 {
             pending.push(&[b'\r'; 1000]);
         }
-        assert!(pending.is_empty());
+        assert!(pending.is_idle());
         assert_eq!(pending.capacity(), 0);
     }
 }

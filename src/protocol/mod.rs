@@ -6,6 +6,7 @@ pub mod command;
 pub mod encode;
 pub mod line;
 pub mod number;
+pub mod peer;
 pub mod token;
 
 pub use command::{Command, Flags, Overhead, decode};

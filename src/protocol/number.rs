@@ -16,7 +16,7 @@ const INTEGERS: std::ops::RangeInclusive<i128> = i64::MIN as i128..=u64::MAX as 
 
 impl Number {
     pub const ONE: Number = Number::Integer(1);
-    const ZERO: Number = Number::Integer(0);
+    pub const ZERO: Number = Number::Integer(0);
 
     /// The value of a variable: its whole text is a number, or it counts as 0.
     pub fn from_value(text: &[u8]) -> Number {
@@ -34,6 +34,29 @@ impl Number {
             Some(literal) => literal.number(text),
             None => named(text).unwrap_or(Number::ZERO),
         }
+    }
+
+    /// A text that says all of the number, for [`Number::from_exact`].
+    pub fn exact(self) -> impl fmt::Display {
+        struct Exact(Number);
+        impl fmt::Display for Exact {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self.0 {
+                    Number::Integer(value) => write!(f, "{value}"),
+                    // The shortest text that only this double has; it is never that of an integer.
+                    Number::Double(value) => write!(f, "{value:?}"),
+                }
+            }
+        }
+        Exact(self)
+    }
+
+    /// The reverse of [`Number::exact`]; `None` if the text can't come from there.
+    pub fn from_exact(text: &str) -> Option<Number> {
+        if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') {
+            return text.parse().ok().filter(|value| INTEGERS.contains(value)).map(Number::Integer);
+        }
+        text.parse().ok().map(Number::Double)
     }
 
     fn from_double(value: f64) -> Number {
@@ -336,6 +359,22 @@ mod tests {
             ("1.e2", "100"),
         ] {
             assert_eq!(sum("0", step), counts_as, "{step:?}");
+        }
+    }
+
+    #[test]
+    fn exact_texts_go_there_and_back() {
+        for value in
+            ["0", "-7", "18446744073709551615", "-9223372036854775808", "0.1", "1e300", "-5e-324", "inf", "1e15"]
+        {
+            let number = Number::from_value(value.as_bytes()) + Number::from_value(b"0.0");
+            assert_eq!(Number::from_exact(&number.exact().to_string()), Some(number), "{value}");
+        }
+        let whole = Number::Double(1e15);
+        assert_eq!(Number::from_exact(&whole.exact().to_string()), Some(whole), "a double stays one");
+        assert!(matches!(Number::from_exact("NaN"), Some(Number::Double(value)) if value.is_nan()));
+        for text in ["", "-", "x", "99999999999999999999999", "1 "] {
+            assert_eq!(Number::from_exact(text), None, "{text}");
         }
     }
 

@@ -50,6 +50,14 @@ pub struct Connections {
     #[allow(clippy::vec_box)]
     spare: Vec<Box<OutputQueue>>,
     pub bytes_out: u64,
+    /// What the broker wants of the dialler.
+    dial_request: Option<DialRequest>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DialRequest {
+    Dial(usize),
+    HangUp,
 }
 
 /// What came of a flush.
@@ -80,6 +88,7 @@ impl Connections {
             shared: Rc::default(),
             spare: Vec::new(),
             bytes_out: 0,
+            dial_request: None,
         }
     }
 
@@ -158,7 +167,7 @@ impl Connections {
         let capacity = pending.capacity();
         if let Some(connection) = self.get_mut(id)
             && connection.closing.is_none()
-            && !pending.is_empty()
+            && !pending.is_idle()
         {
             connection.pending = Some(pending);
             self.owned += capacity;
@@ -184,6 +193,11 @@ impl Connections {
     /// Connections to be ended, for the broker to decide on.
     pub fn take_ending(&mut self) -> Vec<(ConnectionId, CloseReason)> {
         std::mem::take(&mut self.ending)
+    }
+
+    /// What the broker wants of the dialler since the last call.
+    pub fn take_dial_request(&mut self) -> Option<DialRequest> {
+        self.dial_request.take()
     }
 
     /// Connections that have nothing more to do.
@@ -421,6 +435,14 @@ impl Output for Connections {
         if connection.queued() < ROOM {
             self.make_ready(id);
         }
+    }
+
+    fn dial(&mut self, master: usize) {
+        self.dial_request = Some(DialRequest::Dial(master));
+    }
+
+    fn hang_up(&mut self) {
+        self.dial_request = Some(DialRequest::HangUp);
     }
 
     fn traffic(&self, id: ConnectionId) -> Traffic {

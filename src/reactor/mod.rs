@@ -8,12 +8,15 @@
 mod buffer;
 mod connection;
 mod connections;
+mod dialer;
 mod listener;
+mod resolver;
 mod signals;
 
 pub use connections::OutputLimits;
 pub use listener::{Listener, SocketAccess};
 
+use crate::address::Address;
 use crate::broker::{Broker, CloseReason, ConnectionId, Flow, LogLimit, LongLine, Now, Peer, Suppressed, Users};
 use crate::limits::{
     ACCEPT_PAUSE_US, ACCEPTS_PER_TURN, EVENTS_PER_TURN, FLUSHES_PER_TURN, LINGER_US, MAX_LINE_BEFORE_LOGIN, ROOM,
@@ -21,7 +24,8 @@ use crate::limits::{
 };
 use crate::protocol::line::{Pending, next_line};
 use connection::Stream;
-use connections::{Connections, id_of};
+use connections::{Connections, DialRequest, id_of};
+use dialer::{Dialed, Dialer};
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token};
 use signals::{Request, Signals};
@@ -29,10 +33,11 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::{Duration, Instant, SystemTime};
 
-/// Generation 0 is no connection's, so these tokens are free: one for the signals, then one per
-/// listener.
+/// Generation 0 is no connection's, so these tokens are free; then comes one per listener.
 const SIGNALS: Token = Token(0);
-const FIRST_LISTENER: usize = 1;
+const DIALED: Token = Token(1);
+const RESOLVED: Token = Token(2);
+const FIRST_LISTENER: usize = 3;
 
 /// What an operator sets, as far as it is the loop's business.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +62,7 @@ pub struct Server {
     clock: Clock,
     broker: Broker,
     connections: Connections,
+    dialer: Dialer,
     /// Input goes here first; only what can't be worked off at once is copied.
     scratch: Box<[u8]>,
     /// A line with a CR in its midst is put together here.
@@ -81,6 +87,8 @@ enum Progress {
     Yield,
     /// It has to wait, or is being closed.
     Stopped,
+    /// It has to wait before this line.
+    StoppedBefore,
 }
 
 struct Clock {
@@ -96,7 +104,13 @@ impl Clock {
 
 impl Server {
     /// Takes the signals over and readies everything; nothing is served before [`Server::run`].
-    pub fn new(mut listeners: Vec<Listener>, settings: Settings, broker: Broker, host: Host) -> io::Result<Server> {
+    pub fn new(
+        mut listeners: Vec<Listener>,
+        masters: Vec<Address>,
+        settings: Settings,
+        broker: Broker,
+        host: Host,
+    ) -> io::Result<Server> {
         let poll = Poll::new()?;
         let signals = Signals::register(poll.registry(), SIGNALS)?;
         for (index, listener) in listeners.iter_mut().enumerate() {
@@ -104,6 +118,7 @@ impl Server {
         }
         let clock = Clock { start: Instant::now() };
         let registry = poll.registry().try_clone()?;
+        let dialer = Dialer::new(masters, poll.registry().try_clone()?);
         let connections = Connections::new(registry, settings.max_clients, settings.output, clock.now());
         Ok(Server {
             poll,
@@ -114,6 +129,7 @@ impl Server {
             clock,
             broker,
             connections,
+            dialer,
             scratch: vec![0; SCRATCH].into_boxed_slice(),
             line: Vec::new(),
             accept_pause_us: None,
@@ -156,6 +172,7 @@ impl Server {
         if self.broker.poll_deadline().is_some_and(|at_us| at_us <= now.monotonic_us) {
             self.broker.handle_deadline(now, &mut self.connections);
         }
+        self.dial();
         self.end_lingering();
         self.connections.flush(FLUSHES_PER_TURN);
         self.enforce_limits();
@@ -188,6 +205,14 @@ impl Server {
     fn note(&mut self, event: &Event) {
         match event.token() {
             SIGNALS => self.handle_signals(),
+            DIALED => {
+                let result = self.dialer.handle_event();
+                self.handle_dialed(result);
+            }
+            RESOLVED => {
+                let result = self.dialer.handle_resolved();
+                self.handle_dialed(result);
+            }
             Token(index) if index < FIRST_LISTENER + self.listeners.len() => {
                 self.listeners[index - FIRST_LISTENER].is_ready = true;
             }
@@ -203,6 +228,30 @@ impl Server {
                     self.connections.unblock(id);
                 }
             }
+        }
+    }
+
+    /// Does what the broker wants of the dialler.
+    fn dial(&mut self) {
+        match self.connections.take_dial_request() {
+            Some(DialRequest::Dial(master)) => {
+                let result = self.dialer.dial(master);
+                self.handle_dialed(result);
+            }
+            Some(DialRequest::HangUp) => self.dialer.hang_up(),
+            None => {}
+        }
+    }
+
+    fn handle_dialed(&mut self, result: Dialed) {
+        let now = self.connections.now;
+        let added = match result {
+            None => return,
+            Some(dialed) => dialed.and_then(|(stream, peer)| Ok((self.connections.add(stream)?, peer))),
+        };
+        match added {
+            Ok((id, peer)) => self.broker.handle_connected(id, peer, now, &mut self.connections),
+            Err(error) => self.broker.handle_dial_failed(&error.to_string(), now),
         }
     }
 
@@ -338,7 +387,7 @@ impl Server {
             }
             let Some(count) = self.read(id, &mut scratch) else { break Progress::Done };
             let mut rest = &scratch[..count];
-            if !pending.is_empty() {
+            if !pending.is_idle() {
                 // The unfinished line first; what follows it can be worked off in place again.
                 let end = memchr::memchr(b'\n', rest).map_or(rest.len(), |newline| newline + 1);
                 pending.push(&rest[..end]);
@@ -351,8 +400,11 @@ impl Server {
             }
             let mut progress = Progress::Done;
             while let Some((found, used)) = next_line(rest, &mut line) {
-                rest = &rest[used..];
                 progress = self.hand_over(id, found, enough);
+                if progress == Progress::StoppedBefore {
+                    break;
+                }
+                rest = &rest[used..];
                 if progress != Progress::Done {
                     break;
                 }
@@ -373,30 +425,45 @@ impl Server {
     /// Works off what has been kept, up to an unfinished line.
     fn work_off_pending(&mut self, id: ConnectionId, pending: &mut Pending, enough: usize) -> Progress {
         while let Some(line) = pending.next_line() {
+            let length = line.len();
             let progress = self.hand_over(id, line, enough);
+            if progress == Progress::StoppedBefore {
+                pending.put_back(length);
+            }
             if progress != Progress::Done {
                 return progress;
             }
         }
-        if pending.len() > MAX_LINE_BEFORE_LOGIN && !self.may_be_so_long(id, pending.len()) {
-            return Progress::Stopped;
+        if pending.len() > MAX_LINE_BEFORE_LOGIN {
+            match self.check_length(id, pending.len()) {
+                LongLine::Allowed => {}
+                LongLine::Skipped => pending.skip_line(),
+                LongLine::Refused => return Progress::Stopped,
+            }
         }
         Progress::Done
     }
 
     /// Hands one line to the broker.
     fn hand_over(&mut self, id: ConnectionId, line: &[u8], enough: usize) -> Progress {
-        if line.len() > MAX_LINE_BEFORE_LOGIN && !self.may_be_so_long(id, line.len()) {
-            return Progress::Stopped;
+        if line.len() > MAX_LINE_BEFORE_LOGIN {
+            match self.check_length(id, line.len()) {
+                LongLine::Allowed => {}
+                LongLine::Skipped => return Progress::Done,
+                LongLine::Refused => return Progress::Stopped,
+            }
         }
         self.connections.work += WORK_PER_STEP;
         let now = self.connections.now;
-        if self.broker.handle_line(id, line, now, &mut self.connections) == Flow::Stop
+        let flow = self.broker.handle_line(id, line, now, &mut self.connections);
+        if flow != Flow::Next
             && let Some(connection) = self.connections.get_mut(id)
         {
             connection.stops.stop_by_broker(now.monotonic_us);
         }
-        if !self.connections.may_go_on(id) {
+        if flow == Flow::StopBefore {
+            Progress::StoppedBefore
+        } else if !self.connections.may_go_on(id) {
             Progress::Stopped
         } else if self.connections.work >= enough {
             Progress::Yield
@@ -405,9 +472,9 @@ impl Server {
         }
     }
 
-    fn may_be_so_long(&mut self, id: ConnectionId, length: usize) -> bool {
+    fn check_length(&mut self, id: ConnectionId, length: usize) -> LongLine {
         let now = self.connections.now;
-        self.broker.handle_long_line(id, length, now, &mut self.connections) == LongLine::Allowed
+        self.broker.handle_long_line(id, length, now, &mut self.connections)
     }
 
     /// Reads what there is; `None` when that is nothing for now, or nothing more ever.

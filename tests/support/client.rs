@@ -31,6 +31,11 @@ impl Client {
         Client::new(Stream::Unix(UnixStream::connect(path).expect("the server listens there")))
     }
 
+    /// The server's own connection to a master that the test plays.
+    pub fn accepted(stream: UnixStream) -> Client {
+        Client::new(Stream::Unix(stream))
+    }
+
     pub fn tcp(port: u16) -> Client {
         let stream = TcpStream::connect(("127.0.0.1", port)).expect("the server listens there");
         stream.set_nodelay(true).expect("a fresh socket");

@@ -1,0 +1,109 @@
+//! A way through all names of the cache, in slices, while the cache goes on changing.
+
+use super::cache::{Cache, Found};
+use super::table::Cursor;
+use crate::limits::{LISTING_SLICE, SORTED_KEYS};
+use std::collections::BTreeSet;
+
+/// In the order of the names where they are few enough to be sorted, in the table's order otherwise.
+/// Names that are there all the time are met exactly once.
+pub struct Walk {
+    stage: Stage,
+    meets: Meets,
+}
+
+/// What a walk is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Meets {
+    Live,
+    /// Tombstones too.
+    All,
+}
+
+enum Stage {
+    /// Names sorted so far, and where the next are.
+    Sorting(BTreeSet<Box<[u8]>>, Cursor),
+    /// Names still to be met.
+    Sorted(BTreeSet<Box<[u8]>>),
+    Unsorted(Cursor),
+    Done,
+}
+
+impl Walk {
+    pub fn sorted_if_few(cache: &Cache, meets: Meets) -> Walk {
+        let count = cache.live() + if meets == Meets::All { cache.tombstones() } else { 0 };
+        if count > SORTED_KEYS {
+            return Walk::unsorted(meets);
+        }
+        Walk { stage: Stage::Sorting(BTreeSet::new(), Cursor::default()), meets }
+    }
+
+    pub fn unsorted(meets: Meets) -> Walk {
+        Walk { stage: Stage::Unsorted(Cursor::default()), meets }
+    }
+
+    pub fn is_done(&self) -> bool {
+        matches!(self.stage, Stage::Done)
+    }
+
+    /// One slice: `visit` meets entries and says how many bytes of output each made.
+    pub fn advance(&mut self, cache: &Cache, now_us: u64, mut visit: impl FnMut(Found<'_>) -> usize) {
+        let is_met = |found: &Found<'_>| self.meets == Meets::All || found.value().is_some();
+        match &mut self.stage {
+            Stage::Sorting(sorted, cursor) => {
+                let next = cache.visit_slice(*cursor, now_us, |found| {
+                    if is_met(&found) {
+                        sorted.insert(found.name().into());
+                    }
+                });
+                match next {
+                    Some(next) => *cursor = next,
+                    None => self.stage = Stage::Sorted(std::mem::take(sorted)),
+                }
+            }
+            Stage::Sorted(rest) => {
+                let mut made = 0;
+                while made < LISTING_SLICE {
+                    let Some(name) = rest.pop_first() else {
+                        self.stage = Stage::Done;
+                        return;
+                    };
+                    // It may be gone by now.
+                    made += cache.find(&name, now_us).filter(is_met).map_or(0, &mut visit);
+                }
+            }
+            Stage::Unsorted(cursor) => {
+                let next = cache.visit_slice(*cursor, now_us, |found| {
+                    if is_met(&found) {
+                        visit(found);
+                    }
+                });
+                match next {
+                    Some(next) => *cursor = next,
+                    None => self.stage = Stage::Done,
+                }
+            }
+            Stage::Done => {}
+        }
+    }
+
+    /// A name has changed. Whether the walk is still to meet it.
+    pub fn will_meet(&mut self, cache: &Cache, name: &[u8]) -> bool {
+        match &mut self.stage {
+            Stage::Sorting(sorted, _) => {
+                sorted.insert(name.into());
+                true
+            }
+            Stage::Sorted(rest) => {
+                // A new name beyond the next one was not there when the names were sorted.
+                let is_ahead = rest.first().is_some_and(|next| **next <= *name);
+                if is_ahead {
+                    rest.insert(name.into());
+                }
+                is_ahead
+            }
+            Stage::Unsorted(cursor) => !cache.is_behind(*cursor, name),
+            Stage::Done => false,
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! What clacksd servers say to each other beyond the reference's lines (clacks-protocol(7), BETWEEN
+//! CLACKSD SERVERS). A Net::Clacks peer never gets any of it.
+//!
+//! | line | meaning |
+//! |---|---|
+//! | `PATH node…` | the sender's masters, from the root, and itself |
+//! | `CLEAR stamp` | the newest CLEARCACHE the sender knows |
+//! | `STATE stamp accessed kind contributions signal name=value` | all there is to know of a name |
+//! | `SIGNAL origin:number line` | a SET, NOTIFY or OVERHEAD line on its way through the tree |
+//! | `SYNCED` | everything the sender held when the link came up has been sent |
+
+use super::command::Pair;
+use super::number::Number;
+use std::fmt;
+use std::io::Write;
+
+/// The version of this extension that follows `interclacks/` in the CLACKS line.
+pub const VERSION: u32 = 1;
+
+/// One run of one server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct NodeId(pub u64);
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}", self.0)
+    }
+}
+
+/// When something was written, in an order that all nodes agree on: hybrid logical time, then who
+/// wrote it. No two writes have the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Stamp {
+    /// Microseconds since 1970 in the tree's time, or a little more where that was needed for the
+    /// order.
+    pub time_us: u64,
+    pub node: NodeId,
+}
+
+impl fmt::Display for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.time_us, self.node)
+    }
+}
+
+/// What INCREMENTs and DECREMENTs at one node made of a register.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Contribution {
+    pub node: NodeId,
+    /// Counts that node's changes; the greater is the newer.
+    pub version: u64,
+    pub sum: Number,
+}
+
+/// What was last written to a name as a whole.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Register<'a> {
+    /// Never written, or only before the newest CLEARCACHE: counters start from here.
+    Absent,
+    Removed,
+    /// With contributions beside it, this is the number they are added to.
+    Value(&'a [u8]),
+}
+
+/// All there is to know of a name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct State<'a> {
+    pub stamp: Stamp,
+    pub accessed_us: u64,
+    pub register: Register<'a>,
+    /// In the order of the nodes. They belong to this stamp and end with it.
+    pub contributions: Vec<Contribution>,
+}
+
+/// Which of all signals one is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignalId {
+    pub origin: NodeId,
+    /// Counts the origin's signals from 1.
+    pub number: u64,
+}
+
+impl fmt::Display for SignalId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.origin, self.number)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum PeerLine<'a> {
+    Path(Vec<NodeId>),
+    Clear(Stamp),
+    /// With the signal that a SETANDSTORE is too.
+    State {
+        name: &'a [u8],
+        state: State<'a>,
+        signal: Option<SignalId>,
+    },
+    Signal {
+        id: SignalId,
+        line: &'a [u8],
+    },
+    Synced,
+}
+
+/// Whether the text of a CLACKS line is that of a server that speaks this extension.
+pub fn is_spoken_by(software: &[u8]) -> bool {
+    let words = std::str::from_utf8(software).unwrap_or_default().split(' ');
+    let mut versions = words.filter_map(|word| word.strip_prefix("interclacks/"));
+    versions.any(|version| version.parse::<u32>().is_ok_and(|version| version >= 1))
+}
+
+/// `None`: no line of this extension, or none in the right form.
+pub fn decode(line: &[u8]) -> Option<PeerLine<'_>> {
+    let (verb, rest) = split(line);
+    Some(match verb {
+        b"STATE" => state(rest?)?,
+        b"SIGNAL" => {
+            let (id, line) = split(rest?);
+            PeerLine::Signal { id: signal_id(id)?, line: line? }
+        }
+        b"CLEAR" => PeerLine::Clear(stamp(rest?)?),
+        b"SYNCED" => PeerLine::Synced,
+        b"PATH" => PeerLine::Path(text(rest?)?.split(' ').map(node).collect::<Option<_>>()?),
+        _ => return None,
+    })
+}
+
+/// Appends a STATE line.
+pub fn encode_state(to: &mut Vec<u8>, name: &[u8], state: &State<'_>, signal: Option<SignalId>) {
+    let kind = match state.register {
+        Register::Absent => 'A',
+        Register::Removed => 'R',
+        Register::Value(_) => 'V',
+    };
+    let appended = (|| {
+        write!(to, "STATE {} {} {kind} ", state.stamp, state.accessed_us)?;
+        for (index, Contribution { node, version, sum }) in state.contributions.iter().enumerate() {
+            let comma = if index > 0 { "," } else { "" };
+            write!(to, "{comma}{node}:{version}:{}", sum.exact())?;
+        }
+        to.write_all(if state.contributions.is_empty() { b"- " } else { b" " })?;
+        match signal {
+            Some(id) => write!(to, "{id} "),
+            None => to.write_all(b"- "),
+        }
+    })();
+    appended.expect("a Vec takes every write");
+    let value = if let Register::Value(value) = state.register { value } else { b"" };
+    super::encode::line(to, &[name, b"=", value]);
+}
+
+/// Appends a SIGNAL line.
+pub fn encode_signal(to: &mut Vec<u8>, id: SignalId, line: &[&[u8]]) {
+    write!(to, "SIGNAL {id} ").expect("a Vec takes every write");
+    super::encode::line(to, line);
+}
+
+fn split(bytes: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match memchr::memchr(b' ', bytes) {
+        Some(blank) => (&bytes[..blank], Some(&bytes[blank + 1..])),
+        None => (bytes, None),
+    }
+}
+
+fn text(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok()
+}
+
+fn node(text: &str) -> Option<NodeId> {
+    u64::from_str_radix(text, 16).ok().map(NodeId)
+}
+
+fn stamp(bytes: &[u8]) -> Option<Stamp> {
+    let (time, id) = text(bytes)?.split_once(':')?;
+    Some(Stamp { time_us: time.parse().ok()?, node: node(id)? })
+}
+
+fn signal_id(bytes: &[u8]) -> Option<SignalId> {
+    let (origin, number) = text(bytes)?.split_once(':')?;
+    Some(SignalId { origin: node(origin)?, number: number.parse().ok()? })
+}
+
+fn state(bytes: &[u8]) -> Option<PeerLine<'_>> {
+    let mut parts = bytes.splitn(6, |byte| *byte == b' ');
+    let mut word = || parts.next();
+    let (stamp_text, accessed, kind, contributions, signal, entry) =
+        (word()?, word()?, word()?, word()?, word()?, word()?);
+    let equals = memchr::memchr(b'=', entry)?;
+    let Pair { name, value } = Pair { name: &entry[..equals], value: &entry[equals + 1..] };
+    let register = match kind {
+        b"A" => Register::Absent,
+        b"R" => Register::Removed,
+        b"V" => Register::Value(value),
+        _ => return None,
+    };
+    let contributions = match contributions {
+        b"-" => Vec::new(),
+        list => text(list)?.split(',').map(contribution).collect::<Option<Vec<_>>>()?,
+    };
+    let in_order = contributions.is_sorted_by(|a, b| a.node < b.node);
+    let is_empty = name.is_empty() || (register == Register::Absent && contributions.is_empty());
+    if is_empty || !in_order {
+        return None;
+    }
+    let signal = if signal == b"-" { None } else { Some(signal_id(signal)?) };
+    let accessed_us = text(accessed)?.parse().ok()?;
+    let state = State { stamp: stamp(stamp_text)?, accessed_us, register, contributions };
+    Some(PeerLine::State { name, state, signal })
+}
+
+fn contribution(text: &str) -> Option<Contribution> {
+    let mut parts = text.splitn(3, ':');
+    let (id, version, sum) = (parts.next()?, parts.next()?, parts.next()?);
+    Some(Contribution { node: node(id)?, version: version.parse().ok()?, sum: Number::from_exact(sum)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_goes_there_and_back() {
+        let contributions = vec![
+            Contribution { node: NodeId(1), version: 7, sum: Number::from_value(b"-3") },
+            Contribution { node: NodeId(0xabc), version: 1, sum: Number::from_value(b"0.1") },
+        ];
+        let stamp = Stamp { time_us: 1_700_000_000_123_456, node: NodeId(u64::MAX) };
+        for (register, contributions) in [
+            (Register::Value(b"v a=l"), Vec::new()),
+            (Register::Value(b"5"), contributions.clone()),
+            (Register::Removed, Vec::new()),
+            (Register::Absent, contributions),
+        ] {
+            for signal in [None, Some(SignalId { origin: NodeId(9), number: 12 })] {
+                let state = State { stamp, accessed_us: 5, register, contributions: contributions.clone() };
+                let mut line = Vec::new();
+                encode_state(&mut line, b"na me", &state, signal);
+                let line = line.strip_suffix(b"\r\n").unwrap();
+                assert_eq!(decode(line), Some(PeerLine::State { name: b"na me", state, signal }));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_out_of_form_is_none() {
+        for line in [
+            "STATE",
+            "STATE 1:2 3 V - - =x",
+            "STATE 1:2 3 A - - n=",
+            "STATE 1 3 V - - n=x",
+            "STATE 1:2 3 V 2:1:0,1:1:0 - n=",
+            "STATE 1:2 3 Q - - n=x",
+            "SIGNAL 1 SET a=1",
+            "SIGNAL 1:x SET a=1",
+            "CLEAR",
+            "CLEAR 5",
+            "PATH",
+            "PATH x!",
+            "PING",
+        ] {
+            assert_eq!(decode(line.as_bytes()), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn only_servers_that_say_so_speak_it() {
+        assert!(is_spoken_by(b"clacksd/0.1.0 interclacks/1"));
+        assert!(is_spoken_by(b"clacksd/9.9 interclacks/2"));
+        for software in ["clacksd/0.1.0", "Net::Clacks 36", "interclacks/", "interclacks/0", "x/interclacks/1", ""] {
+            assert!(!is_spoken_by(software.as_bytes()), "{software}");
+        }
+    }
+}
