@@ -5,5 +5,6 @@ mod documentation;
 mod half_close;
 mod layers;
 mod permissions;
+mod sockets;
 mod support;
 mod transcripts;
