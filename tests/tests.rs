@@ -6,5 +6,6 @@ mod half_close;
 mod layers;
 mod permissions;
 mod sockets;
+mod starting;
 mod support;
 mod transcripts;
