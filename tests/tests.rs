@@ -9,3 +9,4 @@ mod sockets;
 mod starting;
 mod support;
 mod transcripts;
+mod virtual_time;
