@@ -1,12 +1,15 @@
 //! The integration tests: one binary, one file per behaviour. They start the real server, on a
 //! socket in a folder of their own or on port 0, and wait for what must come up to a deadline.
 
+mod ageing;
 mod documentation;
 mod half_close;
 mod layers;
 mod permissions;
+mod signals_and_shutdown;
 mod sockets;
 mod starting;
 mod support;
+mod timeouts;
 mod transcripts;
 mod virtual_time;
