@@ -1,6 +1,7 @@
 //! The integration tests: one binary, one file per behaviour. They start the real server, on a
 //! socket in a folder of their own or on port 0, and wait for what must come up to a deadline.
 
+mod abuse;
 mod ageing;
 mod documentation;
 mod half_close;

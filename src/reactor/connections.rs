@@ -357,7 +357,9 @@ impl Connections {
         self.owned += output.capacity() - before.0;
         self.work += WORK_PER_STEP + output.queued() - before.1;
         connection.last_output_us = self.now.monotonic_us;
-        if output.queued() > self.limits.max_output {
+        // Its own answers close no connection: after each line it is seen whether they are too many for
+        // another one, so what goes beyond the limit here is one answer.
+        if output.queued() > self.limits.max_output && self.serving != Some(to) {
             connection.over_limit = true;
             self.ending.push((to, CloseReason::OutputLimit));
         }

@@ -30,7 +30,11 @@ pub fn token(user: &str) -> String {
 
 impl Client {
     pub fn unix(path: &Path) -> Client {
-        Client::new(Stream::Unix(UnixStream::connect(path).expect("the server listens there")))
+        Client::from_unix(UnixStream::connect(path).expect("the server listens there"))
+    }
+
+    pub fn from_unix(stream: UnixStream) -> Client {
+        Client::new(Stream::Unix(stream))
     }
 
     pub fn tcp(port: u16) -> Client {

@@ -2,10 +2,12 @@
 
 mod client;
 mod crowd;
+mod random;
 mod server;
 
 pub use client::{Client, token};
 pub use crowd::Crowd;
+pub use random::Random;
 pub use server::{Ended, Process, Server, Setup, USERS, run, text};
 
 use std::time::{Duration, Instant};

@@ -1,6 +1,7 @@
 //! The server under test, as a process.
 
 use super::{Client, DEADLINE, wait_until};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
@@ -259,7 +260,14 @@ impl Server {
         value.parse().expect("a number")
     }
 
+    /// The numbers of its open descriptors.
+    pub fn descriptors(&self) -> BTreeSet<u64> {
+        let entries = fs::read_dir(format!("/proc/{}/fd", self.process.id())).expect("a running process");
+        let names = entries.map(|entry| entry.expect("an entry").file_name());
+        names.map(|name| name.to_str().and_then(|name| name.parse().ok()).expect("a number")).collect()
+    }
+
     pub fn open_descriptors(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.process.id())).expect("a running process").count()
+        self.descriptors().len()
     }
 }
