@@ -3,6 +3,7 @@
 
 mod abuse;
 mod ageing;
+mod connections;
 mod documentation;
 mod half_close;
 mod layers;
