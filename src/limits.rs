@@ -84,14 +84,20 @@ pub const ACCEPT_PAUSE_US: u64 = 100_000;
 
 // One turn of the loop. Work is counted in bytes moved; a line or a delivery counts for some more.
 
-/// Bytes that one system call, one table look-up or one delivery is taken to be worth.
+/// Bytes that one table look-up or one delivery is taken to be worth.
 pub const WORK_PER_STEP: usize = 128;
+/// Bytes that one system call is taken to be worth.
+pub const WORK_PER_SYSCALL: usize = 2 * KIB;
+/// Bytes that a slice of a long answer is taken to be worth: mostly look-ups that nobody counts.
+pub const WORK_PER_SLICE: usize = 128 * KIB;
 /// One connection's share of a turn.
 pub const WORK_PER_CONNECTION: usize = 128 * KIB;
 /// All connections' share of a turn, about two milliseconds.
 pub const WORK_PER_TURN: usize = MIB;
-/// Writes to connections that only listen, per turn; a write to a socket costs some microseconds.
-pub const FLUSHES_PER_TURN: usize = 256;
+/// Most bytes written to one connection in a turn.
+pub const WRITE_PER_CONNECTION: usize = 256 * KIB;
+/// Connections closed per turn.
+pub const CLOSES_PER_TURN: usize = 128;
 /// Connections accepted per listener and turn.
 pub const ACCEPTS_PER_TURN: usize = 64;
 /// Readiness events taken from the kernel per turn.

@@ -62,11 +62,12 @@ pub fn become_account(account: Account) -> io::Result<()> {
     check(unsafe { libc::setuid(account.user) })
 }
 
-/// Changes the group that owns a file.
-pub fn change_group(path: &Path, group: u32) -> io::Result<()> {
+/// Changes the user and the group that own a file; `None` leaves them as they are.
+pub fn change_owner(path: &Path, user: Option<u32>, group: Option<u32>) -> io::Result<()> {
+    const AS_IT_IS: u32 = u32::MAX;
     let path = CString::new(path.as_os_str().as_bytes())?;
-    // SAFETY: `path` is a NUL-terminated string; uid -1 leaves the owner as it is.
-    check(unsafe { libc::chown(path.as_ptr(), u32::MAX, group) })
+    // SAFETY: `path` is a NUL-terminated string; the rest are plain numbers.
+    check(unsafe { libc::chown(path.as_ptr(), user.unwrap_or(AS_IT_IS), group.unwrap_or(AS_IT_IS)) })
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {

@@ -1,10 +1,18 @@
 //! The integration tests: one binary, one file per behaviour. They start the real server, on a
 //! socket in a folder of their own or on port 0, and wait for what must come up to a deadline.
 
+mod abuse;
+mod ageing;
+mod connections;
 mod documentation;
 mod half_close;
 mod layers;
 mod permissions;
+mod signals_and_shutdown;
 mod simulation;
+mod sockets;
+mod starting;
 mod support;
+mod timeouts;
 mod transcripts;
+mod virtual_time;

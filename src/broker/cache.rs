@@ -294,7 +294,10 @@ impl Cache {
     pub fn clear(&mut self, now_us: u64) {
         // The newest stamp of all: everything in the table is older.
         self.cleared = self.new_stamp(now_us);
-        self.garbage.push(std::mem::take(&mut self.table));
+        let table = std::mem::take(&mut self.table);
+        if table.is_large() {
+            self.garbage.push(table);
+        }
         self.live = 0;
         self.bytes = 0;
     }
@@ -377,10 +380,14 @@ impl Cache {
     }
 
     pub fn free_slice(&mut self) {
-        if let Some(table) = self.garbage.last_mut()
-            && !table.free_slice(SEGMENTS_PER_SLICE)
+        let mut segments = SEGMENTS_PER_SLICE;
+        while let Some(table) = self.garbage.last_mut()
+            && segments > 0
         {
-            self.garbage.pop();
+            segments = table.free_slice(segments);
+            if table.is_freed() {
+                self.garbage.pop();
+            }
         }
     }
 

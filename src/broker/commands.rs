@@ -136,13 +136,17 @@ impl Broker {
                 self.pass_on_line(id, name, line, Some(value), now, out);
             }
             Command::Listen(name) => {
-                if let Some(session) = self.sessions.get_mut(id) {
-                    self.listeners.listen(name, id, &mut session.subscriptions);
+                if let Some(session) = self.sessions.get_mut(id)
+                    && self.listeners.listen(name, id, &mut session.subscriptions)
+                {
+                    out.hold(id, subscription_memory(name));
                 }
             }
             Command::Unlisten(name) => {
-                if let Some(session) = self.sessions.get_mut(id) {
-                    self.listeners.unlisten(name, id, &mut session.subscriptions);
+                if let Some(session) = self.sessions.get_mut(id)
+                    && self.listeners.unlisten(name, id, &mut session.subscriptions)
+                {
+                    out.hold(id, -subscription_memory(name));
                 }
             }
             Command::Ping => {
@@ -167,7 +171,8 @@ impl Broker {
             Command::KeyList => return Executed::Listing(self.start_key_list(id, line, now, out)),
             Command::ClientList => return Executed::Listing(self.start_client_list(id, line, now, out)),
             Command::ClientDisconnect(cid) => {
-                if let Some(victim) = self.sessions.find(cid).map(|session| session.id) {
+                let found = self.sessions.find(cid).or_else(|| self.find_master(cid));
+                if let Some(victim) = found.filter(|session| session.closing.is_none()).map(|session| session.id) {
                     out.append(victim, |to| encode::line(to, &[b"QUIT"]));
                     self.close(victim, CloseReason::Disconnected, now, out);
                 }
@@ -273,7 +278,9 @@ impl Broker {
         session.user = Some(user.clone());
         session.last_ping = Some(LastPing { at_us: now.monotonic_us, stopped_us });
         if !permissions.contains(Permissions::READ) {
-            self.listeners.unlisten_all(id, &mut session.subscriptions);
+            let mut held = 0;
+            self.listeners.unlisten_all(id, &mut session.subscriptions, |name| held += subscription_memory(name));
+            out.hold(id, -held);
         }
         if !permissions.contains(Permissions::MANAGE) {
             self.stop_monitoring(id);
@@ -281,6 +288,11 @@ impl Broker {
         out.append(id, |to| encode::overhead(to, Flags::LOGIN_RIGHT, b"Welcome!"));
         self.appoint(id, now, out);
     }
+}
+
+/// What listening to a name takes, about, in bytes: its text, and entries in the tables.
+fn subscription_memory(name: &[u8]) -> isize {
+    name.len() as isize + 128
 }
 
 /// What became of a permitted command.

@@ -19,7 +19,7 @@ struct Name {
 /// leaves both without a search.
 struct Subscription {
     name: NameId,
-    slot: u32,
+    connection: ConnectionId,
     /// In [`Name::listeners`].
     in_name: u32,
     /// In [`Subscriptions`].
@@ -35,11 +35,17 @@ pub struct Listeners {
     names: Slab<Name>,
     by_text: Table<NameId>,
     by_pair: Table<Subscription>,
+    /// Subscriptions of connections that are gone, forgotten in slices. Delivering to one of them
+    /// reaches nobody.
+    left: Vec<(ConnectionId, Subscriptions)>,
 }
+
+/// Subscriptions forgotten per slice.
+const FORGOTTEN_PER_SLICE: usize = 1000;
 
 impl Listeners {
     pub fn new(hasher: RandomState) -> Listeners {
-        Listeners { hasher, names: Slab::new(), by_text: Table::default(), by_pair: Table::default() }
+        Listeners { hasher, names: Slab::new(), by_text: Table::default(), by_pair: Table::default(), left: Vec::new() }
     }
 
     /// Names that somebody listens to.
@@ -60,52 +66,72 @@ impl Listeners {
         self.find(name).map_or(&[], |id| &self.names[id.0 as usize].listeners)
     }
 
-    /// Repeating it changes nothing.
-    pub fn listen(&mut self, name: &[u8], connection: ConnectionId, own: &mut Subscriptions) {
+    /// Whether that is new; repeating it changes nothing.
+    pub fn listen(&mut self, name: &[u8], connection: ConnectionId, own: &mut Subscriptions) -> bool {
         let id = self.find(name).unwrap_or_else(|| self.add_name(name));
-        if self.subscription(id, connection.slot).is_some() {
-            return;
+        let hasher = &self.hasher;
+        let hash = pair_hash(hasher, id, connection);
+        if self.by_pair.find(hash, |s| s.name == id && s.connection == connection).is_some() {
+            return false;
         }
         let listeners = &mut self.names[id.0 as usize].listeners;
-        let subscription = Subscription {
-            name: id,
-            slot: connection.slot,
-            in_name: index(listeners.len()),
-            in_session: index(own.0.len()),
-        };
+        let subscription =
+            Subscription { name: id, connection, in_name: index(listeners.len()), in_session: index(own.0.len()) };
         listeners.push(connection);
         own.0.push(id);
-        let hasher = &self.hasher;
-        self.by_pair
-            .insert(pair_hash(hasher, id, connection.slot), subscription, |s| pair_hash(hasher, s.name, s.slot));
+        self.by_pair.insert(hash, subscription, |s| pair_hash(hasher, s.name, s.connection));
+        true
     }
 
-    /// Does nothing for who doesn't listen.
-    pub fn unlisten(&mut self, name: &[u8], connection: ConnectionId, own: &mut Subscriptions) {
-        if let Some(id) = self.find(name) {
-            self.remove(id, connection.slot, own);
-        }
+    /// Whether it listened.
+    pub fn unlisten(&mut self, name: &[u8], connection: ConnectionId, own: &mut Subscriptions) -> bool {
+        self.find(name).is_some_and(|id| self.remove(id, connection, own))
     }
 
-    pub fn unlisten_all(&mut self, connection: ConnectionId, own: &mut Subscriptions) {
+    /// Ends all at once, and tells which names they were of.
+    pub fn unlisten_all(&mut self, connection: ConnectionId, own: &mut Subscriptions, mut ended: impl FnMut(&[u8])) {
         while let Some(&id) = own.0.last() {
-            self.remove(id, connection.slot, own);
+            ended(&self.names[id.0 as usize].text);
+            self.remove(id, connection, own);
         }
-        own.0 = Vec::new();
     }
 
-    fn remove(&mut self, id: NameId, slot: u32, own: &mut Subscriptions) {
+    /// The connection is gone: what it listened to is forgotten by [`Listeners::forget_slice`].
+    pub fn leave(&mut self, connection: ConnectionId, own: &mut Subscriptions) {
+        if !own.0.is_empty() {
+            self.left.push((connection, std::mem::take(own)));
+        }
+    }
+
+    /// Whether there is something left to forget.
+    pub fn has_left(&self) -> bool {
+        !self.left.is_empty()
+    }
+
+    pub fn forget_slice(&mut self) {
+        for _ in 0..FORGOTTEN_PER_SLICE {
+            let Some((connection, mut own)) = self.left.pop() else { return };
+            if let Some(&id) = own.0.last() {
+                self.remove(id, connection, &mut own);
+            }
+            if !own.0.is_empty() {
+                self.left.push((connection, own));
+            }
+        }
+    }
+
+    fn remove(&mut self, id: NameId, connection: ConnectionId, own: &mut Subscriptions) -> bool {
         let hasher = &self.hasher;
         let removed = self.by_pair.remove(
-            pair_hash(hasher, id, slot),
-            |s| s.name == id && s.slot == slot,
-            |s| pair_hash(hasher, s.name, s.slot),
+            pair_hash(hasher, id, connection),
+            |s| s.name == id && s.connection == connection,
+            |s| pair_hash(hasher, s.name, s.connection),
         );
-        let Some(removed) = removed else { return };
+        let Some(removed) = removed else { return false };
 
         own.0.swap_remove(removed.in_session as usize);
         if let Some(&moved) = own.0.get(removed.in_session as usize) {
-            self.subscription_mut(moved, slot).in_session = removed.in_session;
+            self.subscription_mut(moved, connection).in_session = removed.in_session;
         }
         let listeners = &mut self.names[id.0 as usize].listeners;
         listeners.swap_remove(removed.in_name as usize);
@@ -113,10 +139,11 @@ impl Listeners {
             listeners.shrink_to(listeners.len() * 2);
         }
         if let Some(&moved) = listeners.get(removed.in_name as usize) {
-            self.subscription_mut(id, moved.slot).in_name = removed.in_name;
+            self.subscription_mut(id, moved).in_name = removed.in_name;
         } else if listeners.is_empty() {
             self.remove_name(id);
         }
+        true
     }
 
     fn find(&self, name: &[u8]) -> Option<NameId> {
@@ -138,19 +165,15 @@ impl Listeners {
         names.remove(id.0 as usize);
     }
 
-    fn subscription(&self, name: NameId, slot: u32) -> Option<&Subscription> {
-        self.by_pair.find(pair_hash(&self.hasher, name, slot), |s| s.name == name && s.slot == slot)
-    }
-
-    fn subscription_mut(&mut self, name: NameId, slot: u32) -> &mut Subscription {
-        let hash = pair_hash(&self.hasher, name, slot);
-        let found = self.by_pair.find_mut(hash, |s| s.name == name && s.slot == slot);
+    fn subscription_mut(&mut self, name: NameId, connection: ConnectionId) -> &mut Subscription {
+        let hash = pair_hash(&self.hasher, name, connection);
+        let found = self.by_pair.find_mut(hash, |s| s.name == name && s.connection == connection);
         found.expect("every listener of a name has its subscription")
     }
 }
 
-fn pair_hash(hasher: &RandomState, name: NameId, slot: u32) -> u64 {
-    hasher.hash_one((name, slot))
+fn pair_hash(hasher: &RandomState, name: NameId, connection: ConnectionId) -> u64 {
+    hasher.hash_one((name, connection))
 }
 
 fn index(index: usize) -> u32 {
@@ -179,16 +202,19 @@ mod tests {
             let (own, text) = (own.entry(slot).or_default(), name.to_string());
             match (random >> 60) % 16 {
                 0 => {
-                    listeners.unlisten_all(connection(slot), own);
+                    let mut ended = 0;
+                    listeners.unlisten_all(connection(slot), own, |_| ended += 1);
+                    let before = model.len();
                     model.retain(|pair| pair.1 != slot);
+                    assert_eq!(ended, before - model.len());
                 }
                 1..6 => {
-                    listeners.unlisten(text.as_bytes(), connection(slot), own);
-                    model.remove(&(name, slot));
+                    let listened = listeners.unlisten(text.as_bytes(), connection(slot), own);
+                    assert_eq!(listened, model.remove(&(name, slot)));
                 }
                 _ => {
-                    listeners.listen(text.as_bytes(), connection(slot), own);
-                    model.insert((name, slot));
+                    let is_new = listeners.listen(text.as_bytes(), connection(slot), own);
+                    assert_eq!(is_new, model.insert((name, slot)));
                 }
             }
             for name in 0..30 {
@@ -199,8 +225,17 @@ mod tests {
             assert_eq!(listeners.subscriptions(), model.len());
         }
         for (slot, own) in &mut own {
-            listeners.unlisten_all(connection(*slot), own);
+            listeners.leave(connection(*slot), own);
         }
+        // The same slot's next connection is another one, though the old one is not forgotten yet.
+        let (next, mut own) = (ConnectionId { slot: 0, generation: 2 }, Subscriptions::default());
+        assert!(listeners.listen(b"0", next, &mut own));
+        while listeners.has_left() {
+            listeners.forget_slice();
+        }
+        assert_eq!(listeners.of(b"0"), [next]);
+        listeners.leave(next, &mut own);
+        listeners.forget_slice();
         assert_eq!((listeners.names(), listeners.subscriptions()), (0, 0));
     }
 }

@@ -12,10 +12,18 @@ use std::ops::ControlFlow;
 
 /// An answer in the making.
 pub struct Listing {
-    /// The line that asked for it; monitors see it when the answer is complete.
+    /// The line that asked for it; monitors see it when the answer is complete. Empty if they have
+    /// seen it before, because it was too long to be kept.
     line: Box<[u8]>,
     stage: Stage,
+    /// What is kept for it, in bytes.
+    held: usize,
 }
+
+/// Lines up to this length are kept: the command, with some text that means nothing.
+const KEPT_LINE: usize = 256;
+/// What a session in a sorted map takes beside its name, about, in bytes.
+const PER_SESSION: usize = 64;
 
 enum Stage {
     Keys(Walk),
@@ -28,7 +36,7 @@ impl Broker {
     pub(super) fn start_key_list<O: Output>(&mut self, id: ConnectionId, line: &[u8], now: Now, out: &mut O) -> Flow {
         out.append(id, |to| encode::line(to, &[b"KEYLISTSTART"]));
         let stage = Stage::Keys(Walk::sorted_if_few(&self.cache, Meets::Live));
-        self.advance_listing(id, Listing { line: line.into(), stage }, now, out)
+        self.start_listing(id, line, stage, now, out)
     }
 
     pub(super) fn start_client_list<O: Output>(
@@ -40,7 +48,17 @@ impl Broker {
     ) -> Flow {
         out.append(id, |to| encode::line(to, &[b"CLIENTLISTSTART"]));
         let stage = Stage::SortClients(BTreeMap::new(), 0);
-        self.advance_listing(id, Listing { line: line.into(), stage }, now, out)
+        self.start_listing(id, line, stage, now, out)
+    }
+
+    fn start_listing<O: Output>(&mut self, id: ConnectionId, line: &[u8], stage: Stage, now: Now, out: &mut O) -> Flow {
+        let kept = if line.len() <= KEPT_LINE {
+            line
+        } else {
+            self.mirror(id, line, out);
+            b""
+        };
+        self.advance_listing(id, Listing { line: kept.into(), stage, held: 0 }, now, out)
     }
 
     /// Goes on with the session's listing, if there is one.
@@ -57,11 +75,20 @@ impl Broker {
             match self.listing_slice(id, listing.stage, now, out) {
                 ControlFlow::Continue(stage) => listing.stage = stage,
                 ControlFlow::Break(()) => {
-                    self.mirror(id, &listing.line, out);
+                    out.hold(id, -(listing.held as isize));
+                    if !listing.line.is_empty() {
+                        self.mirror(id, &listing.line, out);
+                    }
                     return Flow::Next;
                 }
             }
         }
+        let held = match &listing.stage {
+            Stage::Keys(walk) => walk.memory(),
+            Stage::SortClients(sorted, _) | Stage::Clients(sorted) => sorted.len() * PER_SESSION,
+        };
+        out.hold(id, held as isize - listing.held as isize);
+        listing.held = held;
         if let Some(session) = self.sessions.get_mut(id) {
             session.listing = Some(Box::new(listing));
         }
@@ -93,7 +120,7 @@ impl Broker {
             Stage::SortClients(mut sorted, from) => {
                 let end = sessions.slots().min(from + LISTING_SORT_SLICE);
                 let slice = (from..end).filter_map(|slot| sessions.in_slot(slot));
-                for session in slice.filter(|session| session.closing_us.is_none()) {
+                for session in slice.filter(|session| session.closing.is_none()) {
                     sorted.insert(session.cid.to_string().into_bytes().into(), session.id);
                 }
                 ControlFlow::Continue(if end < sessions.slots() {
@@ -105,7 +132,7 @@ impl Broker {
             Stage::Clients(mut sorted) => {
                 let mut written = 0;
                 while let Some((_, client)) = sorted.pop_first() {
-                    if let Some(session) = sessions.get(client).filter(|session| session.closing_us.is_none()) {
+                    if let Some(session) = sessions.get(client).filter(|session| session.closing.is_none()) {
                         let line = client_line(session, now, out);
                         out.append(id, |to| encode::line(to, &[&line]));
                         written += line.len();

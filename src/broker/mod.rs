@@ -22,14 +22,14 @@ pub use output::{CloseReason, ConnectionId, Flow, LongLine, Now, Output, Peer, T
 pub use statistics::{LogLimit, Suppressed};
 pub use users::{Permissions, User, Users};
 
-use crate::limits::{MAX_LINE_BEFORE_LOGIN, MAX_SHUTDOWN_DELAY_S, PEER_LINE_EXTRA, SECOND_US};
+use crate::limits::{self, MAX_LINE_BEFORE_LOGIN, MAX_SHUTDOWN_DELAY_S, PEER_LINE_EXTRA, SECOND_US};
 use crate::protocol::encode;
-use crate::protocol::peer::NodeId;
+use crate::protocol::peer::{self, NodeId};
 use ahash::RandomState;
 use cache::Cache;
 use interclacks::{Lock, Tree, Uplink};
 use listeners::Listeners;
-use session::{Ended, Session, Sessions};
+use session::{Closing, Ended, Session, Sessions};
 use statistics::{Statistics, Status};
 use std::fmt;
 use table::Cursor;
@@ -59,6 +59,28 @@ pub struct Settings {
     pub clean_interval_us: u64,
 }
 
+impl Default for Settings {
+    /// What the flags' defaults are; nobody's slave.
+    fn default() -> Settings {
+        let us = |seconds: f64| (seconds * SECOND_US as f64) as u64;
+        Settings {
+            software: format!("clacksd/{} interclacks/{}", env!("CARGO_PKG_VERSION"), peer::VERSION),
+            max_connections: limits::MAX_CLIENTS,
+            max_line: limits::MAX_LINE,
+            auth_timeout_us: us(limits::AUTH_TIMEOUT_S),
+            ping_timeout_us: us(limits::PING_TIMEOUT_S),
+            stalled_write_timeout_us: us(limits::STALLED_WRITE_TIMEOUT_S),
+            interclacks_ping_timeout_us: us(limits::INTERCLACKS_PING_TIMEOUT_S),
+            interclacks_stalled_write_timeout_us: us(limits::INTERCLACKS_STALLED_WRITE_TIMEOUT_S),
+            interclacks_reconnect_us: us(limits::INTERCLACKS_RECONNECT_S),
+            masters: 0,
+            max_held: limits::MAX_OUTPUT,
+            ageing: Ageing { stale_us: us(limits::STALE_TIME_S), deleted_us: us(limits::DELETED_TIME_S) },
+            clean_interval_us: us(limits::CLEAN_INTERVAL_S),
+        }
+    }
+}
+
 /// A node.
 pub struct Broker {
     settings: Settings,
@@ -74,6 +96,8 @@ pub struct Broker {
     tree: Tree,
     uplink: Option<Uplink>,
     lock: Option<Lock>,
+    discard_log: LogLimit,
+    shutdown_log: LogLimit,
     /// State of the generator of everything random.
     random: u64,
     /// What is being sent to many; kept for its memory.
@@ -109,6 +133,8 @@ impl Broker {
             tree: Tree::new(node),
             uplink: (settings.masters > 0).then(|| Uplink::new(settings.masters)),
             lock: None,
+            discard_log: LogLimit::default(),
+            shutdown_log: LogLimit::default(),
             random,
             sessions: Sessions::with_capacity(settings.max_connections),
             listeners: Listeners::new(hasher),
@@ -128,7 +154,7 @@ impl Broker {
         self.statistics.connections += 1;
         let session = Session::new(id, peer, self.statistics.connections, now);
         log::debug!("connected {}", session.cid);
-        let event = format!("CONNECTED={}", session.cid);
+        let cid = session.cid;
         self.sessions.insert(session);
         if matches!(peer, Peer::Master(_)) {
             self.start_uplink(id, now, out);
@@ -136,9 +162,10 @@ impl Broker {
             let software = &self.settings.software;
             out.append(id, |to| encode::greeting(to, software));
         }
-        self.debug(event.as_bytes(), out);
+        self.debug(format_args!("CONNECTED={cid}"), out);
         self.appoint(id, now, out);
         if self.lifetime == Lifetime::Over {
+            out.append(id, |to| encode::line(to, &[b"QUIT"]));
             self.close(id, CloseReason::Shutdown, now, out);
         }
     }
@@ -160,7 +187,7 @@ impl Broker {
             return Flow::Next;
         }
         self.statistics.lines += 1;
-        let Some(session) = self.sessions.get(id).filter(|session| session.closing_us.is_none()) else {
+        let Some(session) = self.sessions.get(id).filter(|session| session.closing.is_none()) else {
             return Flow::Stop;
         };
         let is_uplink = matches!(session.cid.peer, Peer::Master(_));
@@ -233,13 +260,17 @@ impl Broker {
         self.leave(id, now, out);
         let Some(session) = self.sessions.remove(id) else { return };
         let suppressed = self.statistics.count_closed(reason, now.monotonic_us);
-        if reason.is_ordinary() {
+        if discarded > 0 {
+            if let Some(suppressed) = self.discard_log.admit(now.monotonic_us) {
+                let (ended, suppressed) = (Ended(&session, reason), Suppressed(suppressed));
+                log::warn!("{ended}: {discarded} bytes of output discarded{suppressed}");
+            }
+        } else if reason.is_ordinary() {
             log::debug!("{}", Ended(&session, reason));
         } else if let Some(suppressed) = suppressed {
             log::warn!("{}{}", Ended(&session, reason), Suppressed(suppressed));
         }
-        let event = format!("DISCONNECTED={} ({discarded} bytes discarded from outbuffer)", session.cid);
-        self.debug(event.as_bytes(), out);
+        self.debug(format_args!("DISCONNECTED={} ({discarded} bytes discarded from outbuffer)", session.cid), out);
     }
 
     /// The moment of [`Broker::poll_deadline`] has come.
@@ -249,6 +280,7 @@ impl Broker {
         self.break_old_lock(now, out);
         self.clean(now, out);
         self.cache.free_slice();
+        self.listeners.forget_slice();
         if let Lifetime::Until(at_us) = self.lifetime
             && at_us <= now.monotonic_us
         {
@@ -286,7 +318,7 @@ impl Broker {
     /// When [`Broker::handle_deadline`] is to be called next (monotonic); `None` if nothing is due
     /// ever.
     pub fn poll_deadline(&mut self) -> Option<u64> {
-        if self.cache.has_garbage() || matches!(self.cleaning, Cleaning::Now(_)) {
+        if self.cache.has_garbage() || self.listeners.has_left() || matches!(self.cleaning, Cleaning::Now(_)) {
             return Some(0);
         }
         let cleaning = match self.cleaning {
@@ -329,14 +361,19 @@ impl Broker {
     fn close<O: Output>(&mut self, id: ConnectionId, reason: CloseReason, now: Now, out: &mut O) {
         self.leave(id, now, out);
         let Some(session) = self.sessions.get_mut(id) else { return };
-        session.closing_us.get_or_insert(now.monotonic_us);
+        match &mut session.closing {
+            Some(closing) => closing.is_given_up = true,
+            none => *none = Some(Closing { since_us: now.monotonic_us, reason, is_given_up: false }),
+        }
         session.listing = None;
         out.close(id, reason);
         self.appoint(id, now, out);
     }
 
     fn close_all<O: Output>(&mut self, reason: CloseReason, now: Now, out: &mut O) {
-        let all: Vec<ConnectionId> = self.sessions.iter().map(|session| session.id).collect();
+        // Those on their way out already go on so.
+        let open = self.sessions.iter().filter(|session| session.closing.is_none());
+        let all: Vec<ConnectionId> = open.map(|session| session.id).collect();
         for id in all {
             out.append(id, |to| encode::line(to, &[b"QUIT"]));
             self.close(id, reason, now, out);
@@ -348,7 +385,7 @@ impl Broker {
         self.end_link(id, now, out);
         self.stop_monitoring(id);
         if let Some(session) = self.sessions.get_mut(id) {
-            self.listeners.unlisten_all(id, &mut session.subscriptions);
+            self.listeners.leave(id, &mut session.subscriptions);
         }
     }
 
@@ -385,12 +422,12 @@ impl Broker {
     }
 
     /// Tells the monitors what happened.
-    fn debug<O: Output>(&mut self, event: &[u8], out: &mut O) {
+    fn debug<O: Output>(&mut self, event: fmt::Arguments<'_>, out: &mut O) {
         if self.monitors.is_empty() {
             return;
         }
         self.payload.clear();
-        encode::line(&mut self.payload, &[b"DEBUG ", event]);
+        encode::text(&mut self.payload, format_args!("DEBUG {event}"));
         out.fan_out(self.monitors.iter().copied(), &self.payload);
     }
 
@@ -443,7 +480,9 @@ impl Broker {
         if let Some(seconds) = seconds.filter(|seconds| *seconds > 0.0) {
             let delay_us = seconds.min(MAX_SHUTDOWN_DELAY_S) * SECOND_US as f64;
             self.lifetime = Lifetime::Until(now.monotonic_us + delay_us as u64);
-            log::info!("shutting down in {seconds} s, as OVERHEAD S asks");
+            if let Some(suppressed) = self.shutdown_log.admit(now.monotonic_us) {
+                log::info!("shutting down in {seconds} s, as OVERHEAD S asks{}", Suppressed(suppressed));
+            }
         }
     }
 }

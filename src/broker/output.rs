@@ -91,6 +91,10 @@ pub trait Output {
     /// Ends a [`Flow::Stop`].
     fn resume(&mut self, connection: ConnectionId);
 
+    /// The broker keeps so many bytes more (or less) for the connection: they count among its
+    /// buffers.
+    fn hold(&mut self, connection: ConnectionId, bytes: isize);
+
     /// Asks for one call of `handle_room`, in a later turn, when little is queued on the connection.
     fn want_room(&mut self, connection: ConnectionId);
 
@@ -175,7 +179,8 @@ impl CloseReason {
     /// Whether the peer may be in the middle of sending much: then a plain close would answer with a
     /// reset that destroys the parting words.
     pub fn lingers(self) -> bool {
-        matches!(self, CloseReason::LoginFailed | CloseReason::LineTooLong | CloseReason::BuffersLimit)
+        self == CloseReason::BuffersLimit
+            || (self.drains() && !matches!(self, CloseReason::Quit | CloseReason::EndOfStream))
     }
 
     /// Whether that is the ordinary end of a connection.

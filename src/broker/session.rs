@@ -4,6 +4,7 @@ use super::interclacks::Link;
 use super::listeners::Subscriptions;
 use super::listing::Listing;
 use super::output::{CloseReason, ConnectionId, Now, Peer};
+use super::table::Table;
 use super::users::User;
 use crate::limits::{MAX_CLIENT_INFO, SECOND_US};
 use std::fmt;
@@ -28,8 +29,16 @@ pub struct Session {
     pub link: Option<Box<Link>>,
     /// The answer it is in the middle of getting.
     pub listing: Option<Box<Listing>>,
-    /// Since when it has been on its way out; it takes part in nothing any more.
-    pub closing_us: Option<u64>,
+    /// It is on its way out and takes part in nothing any more.
+    pub closing: Option<Closing>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Closing {
+    pub since_us: u64,
+    pub reason: CloseReason,
+    /// Whether what it was still owed was given up.
+    pub is_given_up: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -85,12 +94,12 @@ impl Session {
             wake_us: u64::MAX,
             link: None,
             listing: None,
-            closing_us: None,
+            closing: None,
         }
     }
 
     pub fn is_logged_in(&self) -> bool {
-        self.user.is_some() && self.closing_us.is_none()
+        self.user.is_some() && self.closing.is_none()
     }
 
     /// The `;` ends a field of CLIENTLIST, so it can't stand in one.
@@ -108,18 +117,24 @@ impl Session {
 #[derive(Default)]
 pub struct Sessions {
     slots: Vec<Option<Session>>,
-    len: usize,
+    /// The slots by the serial numbers of their sessions.
+    by_serial: Table<(u64, u32)>,
+}
+
+/// Serial numbers are ours, so scattering them is enough.
+fn serial_hash(serial: u64) -> u64 {
+    serial.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 impl Sessions {
     /// The memory for `capacity` is reserved at once, so that growing never copies; the system gives
     /// it only as it is used.
     pub fn with_capacity(capacity: usize) -> Sessions {
-        Sessions { slots: Vec::with_capacity(capacity), len: 0 }
+        Sessions { slots: Vec::with_capacity(capacity), by_serial: Table::default() }
     }
 
     pub fn len(&self) -> usize {
-        self.len
+        self.by_serial.len()
     }
 
     /// Slots that are or were in use.
@@ -133,13 +148,14 @@ impl Sessions {
             self.slots.resize_with(slot + 1, || None);
         }
         debug_assert!(self.slots[slot].is_none(), "a slot is reused only after its connection was closed");
+        let serial = session.cid.serial;
+        self.by_serial.insert(serial_hash(serial), (serial, session.id.slot), |(serial, _)| serial_hash(*serial));
         self.slots[slot] = Some(session);
-        self.len += 1;
     }
 
     pub fn remove(&mut self, id: ConnectionId) -> Option<Session> {
-        self.get(id)?;
-        self.len -= 1;
+        let serial = self.get(id)?.cid.serial;
+        self.by_serial.remove(serial_hash(serial), |found| found.0 == serial, |(serial, _)| serial_hash(*serial));
         self.slots[id.slot as usize].take()
     }
 
@@ -161,12 +177,11 @@ impl Sessions {
 
     /// The session that goes by the name `cid`.
     pub fn find(&self, cid: &[u8]) -> Option<&Session> {
-        // The serial number behind the last colon says which it can be, except for the master's.
+        // The serial number behind the last colon says which it can be; the rest must agree too.
         let cid = std::str::from_utf8(cid).ok()?;
-        let serial: Option<u64> = cid.rsplit(':').next()?.parse().ok();
-        let may_be =
-            |session: &&Session| Some(session.cid.serial) == serial || matches!(session.cid.peer, Peer::Master(_));
-        self.iter().filter(may_be).find(|session| session.cid.to_string() == cid)
+        let serial: u64 = cid.rsplit(':').next()?.parse().ok()?;
+        let (_, slot) = self.by_serial.find(serial_hash(serial), |found| found.0 == serial)?;
+        self.in_slot(*slot as usize).filter(|session| session.cid.to_string() == cid)
     }
 }
 

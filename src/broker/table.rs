@@ -124,11 +124,22 @@ impl<T> Table<T> {
         end
     }
 
-    /// Frees up to `segments` segments of a table that isn't needed any more; false when all is gone.
-    pub fn free_slice(&mut self, segments: usize) -> bool {
-        let rest = self.segments.len().saturating_sub(segments);
-        self.segments.truncate(rest);
-        rest > 0
+    /// Whether freeing it at once takes time.
+    pub fn is_large(&self) -> bool {
+        self.segments.len() > 1
+    }
+
+    /// Frees up to `segments` segments of a table that isn't needed any more; how many of them there
+    /// was no use for.
+    pub fn free_slice(&mut self, segments: usize) -> usize {
+        let freed = segments.min(self.segments.len());
+        self.segments.truncate(self.segments.len() - freed);
+        segments - freed
+    }
+
+    /// Whether [`Table::free_slice`] has freed everything.
+    pub fn is_freed(&self) -> bool {
+        self.segments.is_empty()
     }
 
     fn split(&mut self, hash: u64, hash_of: &impl Fn(&T) -> u64) {

@@ -101,10 +101,18 @@ fn due(session: &Session, settings: &Settings, traffic: Traffic, now_us: u64) ->
         next_us = next_us.min(at_us);
         at_us <= now_us
     };
-    if let Some(since_us) = session.closing_us {
-        // Already closing, it is closed for good whatever the reason given now.
-        if past(since_us + CLOSE_DRAIN_US) {
-            return Due::Close(CloseReason::StalledWrite);
+    if let Some(closing) = session.closing {
+        // Who asked for answers and then closed its side gets them however slowly it takes them.
+        let at_us = match (closing.reason, traffic.stalled_since_us) {
+            _ if closing.is_given_up => return Due::Later(u64::MAX),
+            (CloseReason::Quit | CloseReason::EndOfStream, Some(since_us)) => {
+                since_us + settings.stalled_write_timeout_us
+            }
+            (CloseReason::Quit | CloseReason::EndOfStream, None) => now_us + CLOSE_DRAIN_US,
+            _ => closing.since_us + CLOSE_DRAIN_US,
+        };
+        if past(at_us) {
+            return Due::Close(closing.reason);
         }
     } else if let Some(link) = &session.link {
         if !link.is_up {
@@ -153,7 +161,7 @@ fn due(session: &Session, settings: &Settings, traffic: Traffic, now_us: u64) ->
 /// whole second.
 fn round(at_us: u64, traffic: Traffic, now_us: u64) -> u64 {
     if at_us - now_us >= COARSE_DEADLINE_US || traffic.stopped_us > 0 {
-        return (at_us / SECOND_US + 1) * SECOND_US;
+        return (at_us / SECOND_US).saturating_add(1).saturating_mul(SECOND_US);
     }
     at_us
 }

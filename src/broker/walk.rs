@@ -10,7 +10,12 @@ use std::collections::BTreeSet;
 pub struct Walk {
     stage: Stage,
     meets: Meets,
+    /// What the names that are kept take, in bytes.
+    memory: usize,
 }
+
+/// What a name in a sorted set takes beside its text, about.
+const PER_NAME: usize = 48;
 
 /// What a walk is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -35,11 +40,16 @@ impl Walk {
         if count > SORTED_KEYS {
             return Walk::unsorted(meets);
         }
-        Walk { stage: Stage::Sorting(BTreeSet::new(), Cursor::default()), meets }
+        Walk { stage: Stage::Sorting(BTreeSet::new(), Cursor::default()), meets, memory: 0 }
     }
 
     pub fn unsorted(meets: Meets) -> Walk {
-        Walk { stage: Stage::Unsorted(Cursor::default()), meets }
+        Walk { stage: Stage::Unsorted(Cursor::default()), meets, memory: 0 }
+    }
+
+    /// What is kept for it, in bytes.
+    pub fn memory(&self) -> usize {
+        self.memory
     }
 
     pub fn is_done(&self) -> bool {
@@ -52,8 +62,8 @@ impl Walk {
         match &mut self.stage {
             Stage::Sorting(sorted, cursor) => {
                 let next = cache.visit_slice(*cursor, now_us, |found| {
-                    if is_met(&found) {
-                        sorted.insert(found.name().into());
+                    if is_met(&found) && sorted.insert(found.name().into()) {
+                        self.memory += found.name().len() + PER_NAME;
                     }
                 });
                 match next {
@@ -68,6 +78,7 @@ impl Walk {
                         self.stage = Stage::Done;
                         return;
                     };
+                    self.memory = self.memory.saturating_sub(name.len() + PER_NAME);
                     // It may be gone by now.
                     made += cache.find(&name, now_us).filter(is_met).map_or(0, &mut visit);
                 }

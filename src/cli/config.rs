@@ -10,7 +10,7 @@ use crate::protocol::peer;
 use crate::reactor::{self, OutputLimits, SocketAccess};
 use crate::sys::{self, Account};
 use getopts::Matches;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What the flags ask for.
 pub struct Config {
@@ -31,6 +31,7 @@ impl Config {
     pub fn from_flags(matches: &Matches) -> Result<Config, StartError> {
         let listen = listen(matches)?;
         let masters = addresses(matches, "master")?;
+        let run_as = run_as(matches)?;
         let path = |name: &str| matches.opt_str(name).map(PathBuf::from);
         let max_line = size(matches, "max-line", limits::MAX_LINE)?;
         if max_line < MAX_LINE_BEFORE_LOGIN {
@@ -45,7 +46,11 @@ impl Config {
         let log_file = path("log-file").map(absolute).transpose()?;
         Ok(Config {
             listen,
-            socket: SocketAccess { mode: socket_mode(matches)?, group: socket_group(matches)? },
+            socket: SocketAccess {
+                mode: socket_mode(matches)?,
+                owner: run_as.map(|account| account.user),
+                group: socket_group(matches)?.or(run_as.map(|account| account.group)),
+            },
             secrets: Secrets::find(
                 matches.opt_str("user"),
                 path("password-file").map(absolute).transpose()?,
@@ -84,9 +89,21 @@ impl Config {
             masters,
             daemonize,
             pid_file: path("pid-file").map(absolute).transpose()?,
-            run_as: run_as(matches)?,
+            run_as,
             log: logging::Settings { file: log_file, verbosity: verbosity(matches)?, discard_stderr: daemonize },
         })
+    }
+
+    /// Whether the folders of the files that a start makes are there.
+    pub fn check_folders(&self) -> Result<(), StartError> {
+        for (flag, file) in [("pid-file", &self.pid_file), ("log-file", &self.log.file)] {
+            if let Some(file) = file
+                && !file.parent().is_some_and(Path::is_dir)
+            {
+                return Err(wrong(flag, &format!("{}: there is no such folder", file.display())));
+            }
+        }
+        Ok(())
     }
 
     /// Whether only this machine can reach the listeners.

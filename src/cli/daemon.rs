@@ -8,8 +8,8 @@ use crate::cli::{StartError, flags, logging};
 use crate::limits::RESERVED_DESCRIPTORS;
 use crate::protocol::token::Token;
 use crate::reactor::{Host, Listener, Server};
-use crate::sys;
-use std::fs;
+use crate::sys::{self, Account};
+use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
@@ -38,37 +38,51 @@ pub fn run(arguments: &[String]) -> Result<(), StartError> {
     };
     let users = secrets.read()?;
     if matches.opt_present("check") {
+        config.check_folders()?;
         return print(&summary(&config, &secrets, users.len()));
     }
 
-    let log_file = logging::start(&config.log)?;
-    fit_descriptor_limit(&mut config);
+    // What can fail comes first, and what wouldn't be removed again last: a failed start leaves
+    // nothing behind.
+    let seed = seed().map_err(|error| StartError::Failed(format!("/dev/urandom: {error}")))?;
     let mut listeners = Vec::new();
     for address in &config.listen {
         let bound = Listener::bind(address, config.socket);
         listeners.extend(bound.map_err(|error| StartError::Failed(format!("--listen {address}: {error}")))?);
     }
-    let seed = seed().map_err(|error| StartError::Failed(format!("/dev/urandom: {error}")))?;
+    let mut pid_file = config.pid_file.take().map(PidFile::create).transpose()?;
+    let log_file = logging::start(&config.log)?;
+    fit_descriptor_limit(&mut config);
     if let Some(password) = trial_password {
         show_trial_login(&password, &listeners);
     }
-    if config.daemonize {
-        // Only this thread exists; listeners and the log file stay open.
-        let daemonized = daemonize::Daemonize::new().working_directory("/").umask(0o027).start();
-        daemonized.map_err(|error| StartError::Failed(format!("--daemonize: {error}")))?;
-    }
-    let _pid_file = config.pid_file.map(PidFile::write).transpose()?;
     if let Some(account) = config.run_as {
+        if let Some(pid_file) = &pid_file {
+            pid_file.give_to(account)?;
+        }
         sys::become_account(account).map_err(|error| StartError::Failed(format!("--run-as: {error}")))?;
         if let Err(error) = secrets.read() {
             log::warn!("after --run-as this can't be read again on SIGHUP: {error}");
         }
     }
+    if config.daemonize {
+        // After everything that may fail: nobody sees the messages of a process in the background.
+        // Only this thread exists; listeners, pid file and log file stay open.
+        let daemonized = daemonize::Daemonize::new().working_directory("/").umask(0o027).start();
+        daemonized.map_err(|error| StartError::Failed(format!("--daemonize: {error}")))?;
+    }
+    if let Some(pid_file) = &mut pid_file {
+        pid_file.write()?;
+    }
 
     let broker = Broker::new(config.broker, users, seed);
     let host = Host { reload: Box::new(move || reload(&secrets, log_file.as_ref())) };
     let server = Server::new(listeners, config.masters, config.reactor, broker, host);
-    server.and_then(Server::run).map_err(|error| StartError::Failed(format!("the event loop: {error}")))
+    server.and_then(Server::run).map_err(|error| {
+        // Nobody may be looking at standard error any more.
+        log::error!("the event loop: {error}");
+        StartError::Failed(format!("the event loop: {error}"))
+    })
 }
 
 fn print(text: &str) -> Result<(), StartError> {
@@ -156,21 +170,37 @@ fn summary(config: &Config, secrets: &Secrets, users: usize) -> String {
 }
 
 /// The file with the process id; it goes when the server ends.
-struct PidFile(PathBuf);
+struct PidFile {
+    path: PathBuf,
+    file: File,
+}
 
 impl PidFile {
-    fn write(path: PathBuf) -> Result<PidFile, StartError> {
-        match fs::write(&path, format!("{}\n", std::process::id())) {
-            Ok(()) => Ok(PidFile(path)),
+    /// Makes the file, empty as yet: the process that the id will be of comes later.
+    fn create(path: PathBuf) -> Result<PidFile, StartError> {
+        match File::create(&path) {
+            Ok(file) => Ok(PidFile { path, file }),
             Err(error) => Err(StartError::Failed(format!("--pid-file {}: {error}", path.display()))),
         }
+    }
+
+    /// Lets the account that the server becomes change it. To remove it, that must be allowed to write
+    /// to the folder as well.
+    fn give_to(&self, account: Account) -> Result<(), StartError> {
+        let given = sys::change_owner(&self.path, Some(account.user), Some(account.group));
+        given.map_err(|error| StartError::Failed(format!("--pid-file {}: {error}", self.path.display())))
+    }
+
+    fn write(&mut self) -> Result<(), StartError> {
+        let written = writeln!(self.file, "{}", std::process::id());
+        written.map_err(|error| StartError::Failed(format!("--pid-file {}: {error}", self.path.display())))
     }
 }
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_file(&self.0) {
-            log::warn!("cannot remove {}: {error}", self.0.display());
+        if let Err(error) = fs::remove_file(&self.path) {
+            log::warn!("cannot remove {}: {error}", self.path.display());
         }
     }
 }

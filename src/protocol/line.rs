@@ -87,11 +87,11 @@ impl Pending {
 
     /// Whether there is nothing to remember of what came so far.
     pub fn is_idle(&self) -> bool {
-        self.len() == 0 && !self.skipping
+        self.waiting() == 0 && !self.skipping
     }
 
     /// Bytes that are waiting.
-    pub fn len(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.bytes.len() - self.start
     }
 
@@ -137,7 +137,7 @@ mod tests {
                     }
                 }
                 assert_eq!(found, expected(), "cut at {first} and {second}");
-                assert_eq!(pending.len(), b"unfinished".len());
+                assert_eq!(pending.waiting(), b"unfinished".len());
             }
         }
     }

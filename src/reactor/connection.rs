@@ -92,6 +92,8 @@ pub struct Connection {
     /// The socket takes no more output; the kernel will say when it does.
     pub blocked: bool,
     pub stops: Stops,
+    /// What the broker keeps for it, in bytes.
+    pub held_by_broker: usize,
     /// The broker wants to be told when little is queued.
     pub wants_room: bool,
     /// On the list of connections to be served.
@@ -173,6 +175,7 @@ impl Connection {
             hung_up: false,
             blocked: false,
             stops: Stops::default(),
+            held_by_broker: 0,
             wants_room: false,
             in_ready: false,
             in_deliveries: false,
@@ -191,13 +194,13 @@ impl Connection {
     /// Bytes held for it: memory of its own, and what it shares.
     pub fn held(&self) -> usize {
         let output = self.output.as_ref().map_or(0, |output| output.capacity().max(output.queued()));
-        output + self.pending.as_ref().map_or(0, |pending| pending.capacity())
+        output + self.pending.as_ref().map_or(0, |pending| pending.capacity()) + self.held_by_broker
     }
 
     /// Memory that is freed with it.
     pub fn own_memory(&self) -> usize {
         let output = self.output.as_ref().map_or(0, |output| output.capacity());
-        output + self.pending.as_ref().map_or(0, |pending| pending.capacity())
+        output + self.pending.as_ref().map_or(0, |pending| pending.capacity()) + self.held_by_broker
     }
 
     /// Whether the broker still gives it output.
@@ -208,7 +211,7 @@ impl Connection {
     pub fn traffic(&self, now_us: u64) -> Traffic {
         Traffic {
             queued: self.queued(),
-            unread: self.pending.as_ref().map_or(0, |pending| pending.len()),
+            unread: self.pending.as_ref().map_or(0, |pending| pending.waiting()),
             stalled_since_us: self.stalled_since_us,
             last_output_us: self.last_output_us,
             stopped_us: self.stops.total_us(now_us),

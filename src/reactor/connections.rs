@@ -1,7 +1,10 @@
 //! All connections and their output: the carrier's side of the broker's seam.
 
 use crate::broker::{CloseReason, ConnectionId, Now, Output, Traffic};
-use crate::limits::{OUTPUT_CHUNK, ROOM, SHARED_PAYLOAD, SPARE_BUFFERS, WORK_PER_STEP};
+use crate::limits::{
+    OUTPUT_CHUNK, ROOM, SHARED_PAYLOAD, SPARE_BUFFERS, WORK_PER_STEP, WORK_PER_SYSCALL, WORK_PER_TURN,
+    WRITE_PER_CONNECTION,
+};
 use crate::protocol::line::Pending;
 use crate::reactor::buffer::{OutputQueue, SharedPayload};
 use crate::reactor::connection::{Connection, Stream};
@@ -27,8 +30,10 @@ pub struct Connections {
     limits: OutputLimits,
     generation: u32,
     pub now: Now,
-    /// To be served: input may be waiting, or room was asked for.
-    pub ready: VecDeque<ConnectionId>,
+    /// To be served: something has happened to them.
+    fresh: VecDeque<ConnectionId>,
+    /// To be served: they have used their share of an earlier turn up.
+    yielded: VecDeque<ConnectionId>,
     /// Got an answer to their own lines this turn.
     replies: Vec<ConnectionId>,
     /// Got something else.
@@ -37,7 +42,7 @@ pub struct Connections {
     serving: Option<ConnectionId>,
     /// Passed a limit, failed or are through: for the end of the turn.
     ending: Vec<(ConnectionId, CloseReason)>,
-    finished: Vec<ConnectionId>,
+    finished: VecDeque<ConnectionId>,
     stalled: Vec<ConnectionId>,
     /// Work done this turn, in bytes moved or what counts as such.
     pub work: usize,
@@ -76,12 +81,13 @@ impl Connections {
             limits,
             generation: 0,
             now,
-            ready: VecDeque::new(),
+            fresh: VecDeque::new(),
+            yielded: VecDeque::new(),
             replies: Vec::new(),
             deliveries: VecDeque::new(),
             serving: None,
             ending: Vec::new(),
-            finished: Vec::new(),
+            finished: VecDeque::new(),
             stalled: Vec::new(),
             work: 0,
             owned: 0,
@@ -104,7 +110,8 @@ impl Connections {
     /// Takes a new connection in and asks the kernel for its events.
     pub fn add(&mut self, mut stream: Stream) -> io::Result<ConnectionId> {
         let slot = self.slab.vacant_key();
-        self.generation = self.generation.wrapping_add(1);
+        // 0 is no connection's: tokens of other things have it.
+        self.generation = self.generation.checked_add(1).unwrap_or(1);
         let id = ConnectionId { slot: slot as u32, generation: self.generation };
         self.registry.register(&mut stream, token(id), Interest::READABLE)?;
         self.slab.insert(Connection::new(id, stream, self.now.monotonic_us));
@@ -148,28 +155,53 @@ impl Connections {
 
     /// Puts a connection on the list of those to be served.
     pub fn make_ready(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.get_mut(id)
-            && !std::mem::replace(&mut connection.in_ready, true)
-        {
-            self.ready.push_back(id);
+        if self.mark_ready(id) {
+            self.fresh.push_back(id);
         }
     }
 
+    /// Puts a connection that could go on at the end, behind all that have waited.
+    pub fn yield_turn(&mut self, id: ConnectionId) {
+        if self.mark_ready(id) {
+            self.yielded.push_back(id);
+        }
+    }
+
+    fn mark_ready(&mut self, id: ConnectionId) -> bool {
+        self.get_mut(id).is_some_and(|connection| !std::mem::replace(&mut connection.in_ready, true))
+    }
+
+    /// How many connections wait to be served: those to which something has happened, and the others.
+    pub fn ready(&self) -> (usize, usize) {
+        (self.fresh.len(), self.yielded.len())
+    }
+
+    /// The next connection to be served of those to which something has happened.
+    pub fn next_fresh(&mut self) -> Option<ConnectionId> {
+        self.fresh.pop_front()
+    }
+
+    /// The next connection to be served of those that yielded.
+    pub fn next_yielded(&mut self) -> Option<ConnectionId> {
+        self.yielded.pop_front()
+    }
+
     /// Takes the connection's input out for working on it.
-    pub fn take_pending(&mut self, id: ConnectionId) -> Box<Pending> {
+    pub fn take_pending(&mut self, id: ConnectionId) -> Pending {
         let taken = self.get_mut(id).and_then(|connection| connection.pending.take());
-        self.owned -= taken.as_ref().map_or(0, |pending| pending.capacity());
-        taken.unwrap_or_default()
+        let pending = taken.map_or_else(Pending::default, |pending| *pending);
+        self.owned -= pending.capacity();
+        pending
     }
 
     /// Gives it back; what is empty is freed.
-    pub fn put_pending(&mut self, id: ConnectionId, pending: Box<Pending>) {
+    pub fn put_pending(&mut self, id: ConnectionId, pending: Pending) {
         let capacity = pending.capacity();
         if let Some(connection) = self.get_mut(id)
             && connection.closing.is_none()
             && !pending.is_idle()
         {
-            connection.pending = Some(pending);
+            connection.pending = Some(Box::new(pending));
             self.owned += capacity;
         }
     }
@@ -200,9 +232,9 @@ impl Connections {
         self.dial_request.take()
     }
 
-    /// Connections that have nothing more to do.
-    pub fn take_finished(&mut self) -> Vec<ConnectionId> {
-        std::mem::take(&mut self.finished)
+    /// The next connection that has nothing more to do.
+    pub fn next_finished(&mut self) -> Option<ConnectionId> {
+        self.finished.pop_front()
     }
 
     /// Connections whose peers have just stopped taking output.
@@ -216,7 +248,7 @@ impl Connections {
         if excess == 0 {
             return Vec::new();
         }
-        let candidates = self.slab.iter().filter(|(_, connection)| connection.takes_output());
+        let candidates = self.slab.iter().filter(|(_, c)| !c.over_limit && !c.lingering);
         let mut by_size: Vec<(usize, ConnectionId)> = candidates.map(|(_, c)| (c.held(), c.id)).collect();
         by_size.sort_unstable_by_key(|(held, _)| std::cmp::Reverse(*held));
         let is_needed = |(held, _): &(usize, ConnectionId)| {
@@ -227,23 +259,33 @@ impl Connections {
         by_size.into_iter().take_while(is_needed).map(|(_, id)| id).collect()
     }
 
-    /// Whether there is output that was not tried to be written yet.
-    pub fn has_unflushed(&self) -> bool {
-        !self.deliveries.is_empty()
+    /// Whether there is something to do that no event will remind of.
+    pub fn has_work(&self) -> bool {
+        !(self.fresh.is_empty()
+            && self.yielded.is_empty()
+            && self.deliveries.is_empty()
+            && self.ending.is_empty()
+            && self.finished.is_empty())
     }
 
-    /// Writes all answers, and deliveries to so many connections.
-    pub fn flush(&mut self, max_deliveries: usize) {
+    /// Writes the answers to the connections that were served, and then deliveries, until this turn
+    /// has written enough.
+    pub fn flush(&mut self) {
+        let enough = self.work + WORK_PER_TURN;
         let mut replies = std::mem::take(&mut self.replies);
         for id in replies.drain(..) {
             self.flush_one(id);
         }
         self.replies = replies;
-        for _ in 0..max_deliveries {
+        // What is put on the list meanwhile has had its share.
+        for _ in 0..self.deliveries.len() {
             let Some(id) = self.deliveries.pop_front() else { return };
             if let Some(connection) = self.get_mut(id) {
                 connection.in_deliveries = false;
                 self.flush_one(id);
+            }
+            if self.work >= enough {
+                return;
             }
         }
     }
@@ -252,7 +294,7 @@ impl Connections {
     pub fn unblock(&mut self, id: ConnectionId) {
         if let Some(connection) = self.get_mut(id) {
             connection.blocked = false;
-            self.flush_one(id);
+            self.deliver_later(id);
         }
     }
 
@@ -282,9 +324,14 @@ impl Connections {
             return;
         }
         let queued = connection.queued();
+        if queued > 0 && !connection.blocked {
+            // Its share of the turn is used up.
+            self.deliver_later(id);
+            return;
+        }
         if connection.closing.is_some() {
             if queued == 0 {
-                self.finished.push(id);
+                self.finished.push_back(id);
             }
             return;
         }
@@ -300,8 +347,8 @@ impl Connections {
         let Some(mut output) = connection.output.take() else { return Flushed::All };
         let before = (output.capacity(), output.queued());
         let mut result = Flushed::Some;
-        while result == Flushed::Some && !connection.blocked {
-            self.work += WORK_PER_STEP;
+        while result == Flushed::Some && !connection.blocked && before.1 - output.queued() < WRITE_PER_CONNECTION {
+            self.work += WORK_PER_SYSCALL;
             result = match output.write_to(&mut connection.stream) {
                 Ok(0) => Flushed::Failed,
                 Ok(_) if output.queued() == 0 => Flushed::All,
@@ -316,6 +363,7 @@ impl Connections {
         }
         let written = before.1 - output.queued();
         self.bytes_out += written as u64;
+        self.work += written;
         self.owned -= before.0;
         if connection.blocked {
             if connection.stalled_since_us.is_none() {
@@ -350,7 +398,12 @@ impl Connections {
             }
             return;
         }
-        let Some(connection) = self.slab.get_mut(id.slot as usize) else { return };
+        self.deliver_later(id);
+    }
+
+    /// Puts a connection on the list of those to be written to when their turn comes.
+    fn deliver_later(&mut self, id: ConnectionId) {
+        let Some(connection) = self.get_mut(id) else { return };
         if !connection.blocked && !std::mem::replace(&mut connection.in_deliveries, true) {
             self.deliveries.push_back(id);
         }
@@ -371,7 +424,9 @@ impl Connections {
         self.owned += output.capacity() - before.0;
         self.work += WORK_PER_STEP + output.queued() - before.1;
         connection.last_output_us = self.now.monotonic_us;
-        if output.queued() > self.limits.max_output {
+        // Its own answers close no connection: after each line it is seen whether they are too many for
+        // another one, so what goes beyond the limit here is one answer.
+        if output.queued() > self.limits.max_output && self.serving != Some(to) {
             connection.over_limit = true;
             self.ending.push((to, CloseReason::OutputLimit));
         }
@@ -408,7 +463,7 @@ impl Output for Connections {
     fn close(&mut self, id: ConnectionId, reason: CloseReason) {
         let Some(connection) = self.get_mut(id) else { return };
         if connection.closing.is_some() {
-            self.finished.push(id);
+            self.finished.push_back(id);
             return;
         }
         connection.closing = Some(reason);
@@ -416,7 +471,7 @@ impl Output for Connections {
         let is_through = !reason.drains() || connection.over_limit || connection.output.is_none();
         self.owned -= pending.map_or(0, |pending| pending.capacity());
         if is_through {
-            self.finished.push(id);
+            self.finished.push_back(id);
         } else {
             self.touched(id);
         }
@@ -426,6 +481,13 @@ impl Output for Connections {
         let now_us = self.now.monotonic_us;
         if self.get_mut(id).is_some_and(|connection| connection.stops.resume_by_broker(now_us)) {
             self.make_ready(id);
+        }
+    }
+
+    fn hold(&mut self, id: ConnectionId, bytes: isize) {
+        if let Some(connection) = self.get_mut(id) {
+            connection.held_by_broker = connection.held_by_broker.saturating_add_signed(bytes);
+            self.owned = self.owned.saturating_add_signed(bytes);
         }
     }
 
@@ -449,6 +511,9 @@ impl Output for Connections {
         self.get(id).map_or_else(Traffic::default, |connection| connection.traffic(self.now.monotonic_us))
     }
 }
+
+// A token holds slot and generation.
+const _: () = assert!(usize::BITS >= 64, "clacksd needs a 64-bit machine");
 
 /// What the kernel's events of a connection carry. The slot alone would let a late event reach the
 /// slot's next connection.

@@ -12,13 +12,14 @@ use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 /// Mode and group of Unix sockets.
 #[derive(Debug, Clone, Copy)]
 pub struct SocketAccess {
     pub mode: u32,
+    /// `None`: who starts the server.
+    pub owner: Option<u32>,
     /// `None`: the process's own.
     pub group: Option<u32>,
 }
@@ -28,9 +29,10 @@ pub struct Listener {
     pub address: Address,
     /// Whether connections may be waiting.
     pub is_ready: bool,
-    socket: ListeningSocket,
-    /// Kept for its end.
+    /// Kept for its end; it stands before the socket, which keeps the file's inode number from being
+    /// used again.
     _file: Option<SocketFile>,
+    socket: ListeningSocket,
 }
 
 enum ListeningSocket {
@@ -41,8 +43,8 @@ enum ListeningSocket {
 /// The file of a Unix socket; it is removed when the listener goes.
 struct SocketFile {
     path: PathBuf,
-    device: u64,
-    inode: u64,
+    /// Device and inode: the file itself, whatever its name stands for later.
+    identity: (u64, u64),
 }
 
 impl Listener {
@@ -61,9 +63,7 @@ impl Listener {
         socket.bind(&SockAddr::unix(path)?)?;
         let file = SocketFile::of(path)?;
         // Nobody can connect before `listen`.
-        if let Some(group) = access.group {
-            sys::change_group(path, group)?;
-        }
+        sys::change_owner(path, access.owner, access.group)?;
         fs::set_permissions(path, Permissions::from_mode(access.mode))?;
         socket.listen(BACKLOG)?;
         let socket = ListeningSocket::Unix(UnixListener::from_std(socket.into()));
@@ -138,26 +138,32 @@ fn remove_stale_socket(path: &Path) -> io::Result<()> {
     if !metadata.file_type().is_socket() {
         return Err(io::Error::new(ErrorKind::AlreadyExists, "there is a file that is no socket"));
     }
-    match UnixStream::connect(path) {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // A server that accepts nobody at the moment would be waited for.
+    socket.set_nonblocking(true)?;
+    match socket.connect(&SockAddr::unix(path)?) {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path),
-        Err(error) => Err(error),
-        Ok(_) => Err(io::Error::new(ErrorKind::AddrInUse, "a server is running there")),
+        Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
+        _ => Err(io::Error::new(ErrorKind::AddrInUse, "a server is running there")),
     }
 }
 
 impl SocketFile {
     fn of(path: &Path) -> io::Result<SocketFile> {
-        let metadata = fs::symlink_metadata(path)?;
         // The working directory may change.
-        Ok(SocketFile { path: std::path::absolute(path)?, device: metadata.dev(), inode: metadata.ino() })
+        Ok(SocketFile { path: std::path::absolute(path)?, identity: identity(path)? })
     }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let metadata = fs::symlink_metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
         // Another server may have put its own there.
-        let is_ours =
-            SocketFile::of(&self.path).is_ok_and(|file| (file.device, file.inode) == (self.device, self.inode));
+        let is_ours = identity(&self.path).is_ok_and(|identity| identity == self.identity);
         if is_ours && let Err(error) = fs::remove_file(&self.path) {
             log::warn!("cannot remove {}: {error}", self.path.display());
         }

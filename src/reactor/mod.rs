@@ -19,8 +19,8 @@ pub use listener::{Listener, SocketAccess};
 use crate::address::Address;
 use crate::broker::{Broker, CloseReason, ConnectionId, Flow, LogLimit, LongLine, Now, Peer, Suppressed, Users};
 use crate::limits::{
-    ACCEPT_PAUSE_US, ACCEPTS_PER_TURN, EVENTS_PER_TURN, FLUSHES_PER_TURN, LINGER_US, MAX_LINE_BEFORE_LOGIN, ROOM,
-    SCRATCH, SHUTDOWN_US, WORK_PER_CONNECTION, WORK_PER_STEP, WORK_PER_TURN,
+    ACCEPT_PAUSE_US, ACCEPTS_PER_TURN, CLOSES_PER_TURN, EVENTS_PER_TURN, LINGER_US, MAX_LINE_BEFORE_LOGIN, ROOM,
+    SCRATCH, SHUTDOWN_US, WORK_PER_CONNECTION, WORK_PER_SLICE, WORK_PER_STEP, WORK_PER_SYSCALL, WORK_PER_TURN,
 };
 use crate::protocol::line::{Pending, next_line};
 use connection::Stream;
@@ -174,7 +174,7 @@ impl Server {
         }
         self.dial();
         self.end_lingering();
-        self.connections.flush(FLUSHES_PER_TURN);
+        self.connections.flush();
         self.enforce_limits();
         self.close_finished();
         if self.broker.is_over() && self.end_us.is_none() {
@@ -188,7 +188,7 @@ impl Server {
     /// How long the poll may wait.
     fn timeout(&mut self) -> Option<Duration> {
         let accepting = self.accept_pause_us.is_none() && self.listeners.iter().any(|listener| listener.is_ready);
-        if accepting || !self.connections.ready.is_empty() || self.connections.has_unflushed() {
+        if accepting || self.connections.has_work() {
             return Some(Duration::ZERO);
         }
         let lingering = self.lingering.front().map(|(at_us, _)| *at_us);
@@ -327,7 +327,7 @@ impl Server {
 
     fn welcome(&mut self, mut stream: Stream, peer: Peer) {
         let now = self.connections.now;
-        self.connections.work += WORK_PER_STEP;
+        self.connections.work += 2 * WORK_PER_SYSCALL;
         if self.connections.len() >= self.settings.max_clients {
             // The socket's buffer is empty, so that this small write never blocks.
             let _ = stream.write(&self.broker.refusal(CloseReason::ClientLimit, now));
@@ -339,13 +339,23 @@ impl Server {
         }
     }
 
-    /// Serves the connections on the ready list, until this turn has done enough.
+    /// Serves the connections that are ready, until this turn has done enough. Those to which
+    /// something has just happened come first: a short request doesn't wait behind long ones. Of the
+    /// others at least one gets on in every turn.
     fn serve_ready(&mut self) {
-        for _ in 0..self.connections.ready.len() {
-            let Some(id) = self.connections.ready.pop_front() else { return };
+        let (fresh, yielded) = self.connections.ready();
+        for _ in 0..fresh {
+            let Some(id) = self.connections.next_fresh() else { break };
             self.serve(id);
             if self.connections.work >= WORK_PER_TURN {
-                return;
+                break;
+            }
+        }
+        for _ in 0..yielded {
+            let Some(id) = self.connections.next_yielded() else { break };
+            self.serve(id);
+            if self.connections.work >= WORK_PER_TURN {
+                break;
             }
         }
     }
@@ -362,13 +372,14 @@ impl Server {
         self.connections.set_serving(Some(id));
         if has_room {
             self.broker.handle_room(id, self.connections.now, &mut self.connections);
+            self.connections.work += WORK_PER_SLICE;
         }
         if self.connections.may_go_on(id) {
             let mut pending = self.connections.take_pending(id);
             let progress = self.work_off(id, &mut pending);
             self.connections.put_pending(id, pending);
             if progress == Progress::Yield {
-                self.connections.make_ready(id);
+                self.connections.yield_turn(id);
             }
         }
         self.connections.set_serving(None);
@@ -434,8 +445,8 @@ impl Server {
                 return progress;
             }
         }
-        if pending.len() > MAX_LINE_BEFORE_LOGIN {
-            match self.check_length(id, pending.len()) {
+        if pending.waiting() > MAX_LINE_BEFORE_LOGIN {
+            match self.check_length(id, pending.waiting()) {
                 LongLine::Allowed => {}
                 LongLine::Skipped => pending.skip_line(),
                 LongLine::Refused => return Progress::Stopped,
@@ -460,6 +471,7 @@ impl Server {
             && let Some(connection) = self.connections.get_mut(id)
         {
             connection.stops.stop_by_broker(now.monotonic_us);
+            self.connections.work += WORK_PER_SLICE;
         }
         if flow == Flow::StopBefore {
             Progress::StoppedBefore
@@ -491,7 +503,7 @@ impl Server {
                     // Only the end of the stream may have been told already.
                     connection.readable = count == scratch.len() || connection.hung_up;
                     self.bytes_in += count as u64;
-                    self.connections.work += WORK_PER_STEP + count;
+                    self.connections.work += WORK_PER_SYSCALL + count;
                     return Some(count);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -500,6 +512,7 @@ impl Server {
             }
         };
         connection.readable = false;
+        self.connections.work += WORK_PER_SYSCALL;
         self.connections.end(id, ended);
         None
     }
@@ -520,7 +533,8 @@ impl Server {
 
     fn close_finished(&mut self) {
         let now = self.connections.now;
-        for id in self.connections.take_finished() {
+        for _ in 0..CLOSES_PER_TURN {
+            let Some(id) = self.connections.next_finished() else { return };
             let Some(connection) = self.connections.get(id).filter(|connection| !connection.lingering) else {
                 continue;
             };
@@ -539,9 +553,9 @@ impl Server {
     fn read_to_discard(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         match connection.stream.read(&mut self.scratch) {
-            Ok(1..) => {
-                self.connections.work += WORK_PER_STEP;
-                self.connections.make_ready(id);
+            Ok(count @ 1..) => {
+                self.connections.work += WORK_PER_SYSCALL + count;
+                self.connections.yield_turn(id);
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             _ => drop(self.connections.remove(id)),

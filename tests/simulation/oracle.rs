@@ -377,7 +377,7 @@ impl Run {
             let name = format!("r{number}");
             let Some(value) = self.world.retrieve(0, WRITER, &name) else {
                 // Somebody must have removed it without its being stored again by one who knew.
-                let is_possible = self.writes.iter().enumerate().all(|(_, w)| w.name.as_deref() != Some(&name))
+                let is_possible = self.writes.iter().all(|w| w.name.as_deref() != Some(&name))
                     || self.writes.iter().enumerate().any(|(number, w)| {
                         w.name.as_deref() == Some(&name) && w.value.is_none() && !self.superseded.contains(&number)
                     });
@@ -404,7 +404,7 @@ impl Run {
             let base = value / BASE * BASE;
             let counted = value - base;
             let expected = self.increments.get(&(name.clone(), base)).copied().unwrap_or(0);
-            let is_exact = !self.restarts && !(self.clears && base == 0);
+            let is_exact = !(self.restarts || self.clears && base == 0);
             if counted > expected || (is_exact && counted != expected) {
                 self.fault(format!("{name} counted {counted} of {expected} on {base}"));
             }

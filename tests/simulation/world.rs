@@ -112,6 +112,8 @@ impl Output for Carrier {
         }
     }
 
+    fn hold(&mut self, _: ConnectionId, _: isize) {}
+
     fn want_room(&mut self, id: ConnectionId) {
         if let Some(connection) = self.get(id) {
             connection.wants_room = true;
@@ -186,20 +188,13 @@ pub struct World {
 
 fn settings(masters: usize) -> Settings {
     Settings {
-        software: "clacksd/0 interclacks/1".to_owned(),
         max_connections: 16,
-        max_line: 1 << 20,
-        auth_timeout_us: 15 * SECOND_US,
         ping_timeout_us: u64::MAX >> 20,
-        stalled_write_timeout_us: 60 * SECOND_US,
-        interclacks_ping_timeout_us: 60 * SECOND_US,
-        interclacks_stalled_write_timeout_us: 120 * SECOND_US,
         interclacks_reconnect_us: SECOND_US,
         masters,
-        max_held: 1 << 20,
         // Strictly, the guarantees hold while nothing is forgotten.
         ageing: Ageing { stale_us: u64::MAX >> 1, deleted_us: u64::MAX >> 1 },
-        clean_interval_us: 60 * SECOND_US,
+        ..Settings::default()
     }
 }
 

@@ -3,7 +3,7 @@
 use super::DEADLINE;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -16,6 +16,8 @@ enum Stream {
 pub struct Client {
     stream: Stream,
     received: Vec<u8>,
+    /// How much of it was searched for line ends: values of megabytes come in many pieces.
+    searched: usize,
     lines: VecDeque<String>,
     flushes: u32,
     closed: bool,
@@ -28,7 +30,11 @@ pub fn token(user: &str) -> String {
 
 impl Client {
     pub fn unix(path: &Path) -> Client {
-        Client::new(Stream::Unix(UnixStream::connect(path).expect("the server listens there")))
+        Client::from_unix(UnixStream::connect(path).expect("the server listens there"))
+    }
+
+    pub fn from_unix(stream: UnixStream) -> Client {
+        Client::new(Stream::Unix(stream))
     }
 
     /// The server's own connection to a master that the test plays.
@@ -37,13 +43,17 @@ impl Client {
     }
 
     pub fn tcp(port: u16) -> Client {
-        let stream = TcpStream::connect(("127.0.0.1", port)).expect("the server listens there");
-        stream.set_nodelay(true).expect("a fresh socket");
-        Client::new(Stream::Tcp(stream))
+        Client::tcp_address(("127.0.0.1", port))
     }
 
     fn new(stream: Stream) -> Client {
-        Client { stream, received: Vec::new(), lines: VecDeque::new(), flushes: 0, closed: false }
+        Client { stream, received: Vec::new(), searched: 0, lines: VecDeque::new(), flushes: 0, closed: false }
+    }
+
+    pub fn tcp_address(address: impl ToSocketAddrs) -> Client {
+        let stream = TcpStream::connect(address).expect("the server listens there");
+        stream.set_nodelay(true).expect("a fresh socket");
+        Client::new(Stream::Tcp(stream))
     }
 
     /// Logs in and waits for the welcome.
@@ -100,11 +110,16 @@ impl Client {
             Ok(0) => self.closed = true,
             Ok(count) => {
                 self.received.extend_from_slice(&buffer[..count]);
-                while let Some(end) = self.received.iter().position(|byte| *byte == b'\n') {
-                    let line: Vec<u8> = self.received.drain(..=end).collect();
-                    let line = line.strip_suffix(b"\r\n").expect("the server ends lines in CR LF");
+                let mut start = 0;
+                while let Some(length) = memchr::memchr(b'\n', &self.received[self.searched..]) {
+                    let end = self.searched + length;
+                    let line = self.received[start..end].strip_suffix(b"\r").expect("the server ends lines in CR LF");
                     self.lines.push_back(String::from_utf8_lossy(line).into_owned());
+                    start = end + 1;
+                    self.searched = start;
                 }
+                self.received.drain(..start);
+                self.searched = self.received.len();
                 return true;
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}

@@ -1,10 +1,14 @@
 //! What the tests share: a server under test and clients that speak to it.
 
 mod client;
+mod crowd;
+mod random;
 mod server;
 
 pub use client::{Client, token};
-pub use server::{Process, Server, Setup};
+pub use crowd::Crowd;
+pub use random::Random;
+pub use server::{Ended, Process, Server, Setup, USERS, run, text};
 
 use std::time::{Duration, Instant};
 

@@ -1,12 +1,14 @@
 //! The server under test, as a process.
 
 use super::{Client, DEADLINE, wait_until};
+use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::Instant;
 use tempfile::TempDir;
 
@@ -17,12 +19,17 @@ pub struct Setup {
     arguments: Vec<String>,
 }
 
-const USERS: &str = "rw:read,write:rwpw\nro:read:ropw\nwo:write:wopw\nmg:manage:mgpw\n";
+pub const USERS: &str = "rw:read,write:rwpw\nro:read:ropw\nwo:write:wopw\nmg:manage:mgpw\n";
 
 impl Setup {
-    pub fn new() -> Setup {
+    /// A folder and no flags.
+    pub fn bare() -> Setup {
         let folder = tempfile::Builder::new().prefix("clacksd-test-").tempdir().expect("a temporary folder");
-        let setup = Setup { folder, arguments: Vec::new() };
+        Setup { folder, arguments: Vec::new() }
+    }
+
+    pub fn new() -> Setup {
+        let setup = Setup::bare();
         setup.write_secret("password", "adminpw\n");
         setup.write_secret("users", USERS);
         let (password, users) = (setup.path("password"), setup.path("users"));
@@ -44,12 +51,39 @@ impl Setup {
         self
     }
 
+    /// The server with these flags and nothing from the environment of the tests.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_clacksd"));
+        for name in ["RUST_LOG", "CLACKSD_USER", "CLACKSD_PASSWORD", "CREDENTIALS_DIRECTORY"] {
+            command.env_remove(name);
+        }
+        command.args(&self.arguments).stdin(Stdio::null());
+        command
+    }
+
+    /// The address of the Unix socket of that name in the folder.
+    pub fn unix(&self, name: &str) -> String {
+        format!("unix:{}", text(&self.path(name)))
+    }
+
+    /// Starts with exactly these flags, and waits until the server is ready.
+    pub fn spawn(&self) -> Process {
+        let process = Process::spawn(&mut self.command());
+        process.wait_for_log("ready");
+        process
+    }
+
     /// Starts on a Unix socket and on a free TCP port, and waits until the server is ready.
     pub fn start(self) -> Server {
-        let socket = self.path("socket");
-        let setup = self.flags(&["--listen", &format!("unix:{}", text(&socket)), "--listen", "tcp://127.0.0.1:0"]);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_clacksd"));
-        command.args(&setup.arguments);
+        self.start_changed(|_| ())
+    }
+
+    /// As [`Setup::start`], but `change` may do something to the command first.
+    pub fn start_changed(self, change: impl FnOnce(&mut Command)) -> Server {
+        let (socket, address) = (self.path("socket"), self.unix("socket"));
+        let setup = self.flags(&["--listen", &address, "--listen", "tcp://127.0.0.1:0"]);
+        let mut command = setup.command();
+        change(&mut command);
         let process = Process::spawn(&mut command);
         process.wait_for_log("ready");
         let port = process.log_line("listening on tcp://127.0.0.1:").expect("the port is logged before \"ready\"");
@@ -62,6 +96,34 @@ pub fn text(path: &Path) -> String {
     path.to_str().expect("temporary paths are text").to_owned()
 }
 
+/// How a program ended that was waited for.
+#[derive(Debug)]
+pub struct Ended {
+    /// `None`: by a signal.
+    pub status: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Runs a command to its end.
+pub fn run(command: &mut Command) -> Ended {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a process");
+    let stdout = read_along(child.stdout.take().expect("a pipe"));
+    let stderr = read_along(child.stderr.take().expect("a pipe"));
+    let mut process = Process { child, log: Arc::default() };
+    let status = process.wait().code();
+    let finished = |reader: JoinHandle<String>| reader.join().expect("the output is text");
+    Ended { status, stdout: finished(stdout), stderr: finished(stderr) }
+}
+
+fn read_along(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut text = String::new();
+        pipe.read_to_string(&mut text).expect("text");
+        text
+    })
+}
+
 /// A process whose log is read along.
 pub struct Process {
     child: Child,
@@ -70,8 +132,7 @@ pub struct Process {
 
 impl Process {
     pub fn spawn(command: &mut Command) -> Process {
-        let mut child =
-            command.env_remove("RUST_LOG").stderr(Stdio::piped()).stdin(Stdio::null()).spawn().expect("a process");
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("a process");
         let log = Arc::new(Mutex::new(Vec::new()));
         let (lines, stderr) = (log.clone(), child.stderr.take().expect("a pipe"));
         std::thread::spawn(move || {
@@ -102,6 +163,21 @@ impl Process {
             found.is_some()
         });
         found.expect("it was found")
+    }
+
+    /// Whether it has not ended yet.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("a child of ours").is_none()
+    }
+
+    /// Processor time used so far, in seconds.
+    pub fn cpu_s(&self) -> f64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id())).expect("a running process");
+        // The name in parentheses may hold blanks; the times are the 14th and 15th field.
+        let (_, fields) = stat.rsplit_once(')').expect("the name in parentheses");
+        let ticks = fields.split_whitespace().skip(11).take(2).map(|field| field.parse::<u32>().expect("a number"));
+        // Linux counts 100 ticks a second on every machine.
+        f64::from(ticks.sum::<u32>()) / 100.0
     }
 
     pub fn signal(&self, signal: i32) {
@@ -157,8 +233,8 @@ impl Server {
         Client::tcp(self.port)
     }
 
-    /// A figure of the server's status.
-    pub fn status(&self, figure: &str) -> u64 {
+    /// The line of the log that SIGUSR1 asks for.
+    pub fn status_line(&self) -> String {
         let before = self.process.log().len();
         self.process.signal(libc::SIGUSR1);
         let mut found = None;
@@ -166,7 +242,12 @@ impl Server {
             found = self.process.log().split_off(before).into_iter().find(|line| line.contains("status: "));
             found.is_some()
         });
-        let line = found.expect("it was found");
+        found.expect("it was found")
+    }
+
+    /// A figure of the server's status; 0 if it isn't mentioned.
+    pub fn status(&self, figure: &str) -> u64 {
+        let line = self.status_line();
         let value = line.split(' ').find_map(|word| word.strip_prefix(figure)?.strip_prefix('='));
         value.map_or(0, |value| value.parse().expect("figures are numbers"))
     }
@@ -179,7 +260,14 @@ impl Server {
         value.parse().expect("a number")
     }
 
+    /// The numbers of its open descriptors.
+    pub fn descriptors(&self) -> BTreeSet<u64> {
+        let entries = fs::read_dir(format!("/proc/{}/fd", self.process.id())).expect("a running process");
+        let names = entries.map(|entry| entry.expect("an entry").file_name());
+        names.map(|name| name.to_str().and_then(|name| name.parse().ok()).expect("a number")).collect()
+    }
+
     pub fn open_descriptors(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.process.id())).expect("a running process").count()
+        self.descriptors().len()
     }
 }

@@ -1,0 +1,53 @@
+//! Lines of links: in the reference's language, and the short ones between clacksd servers.
+
+use crate::broker::cache::Found;
+use crate::limits::SECOND_US;
+use crate::protocol::encode;
+use crate::protocol::peer::{NodeId, Stamp};
+
+pub(super) fn encode_path(to: &mut Vec<u8>, path: &[NodeId]) {
+    let nodes: Vec<String> = path.iter().map(NodeId::to_string).collect();
+    encode::text(to, format_args!("PATH {}", nodes.join(" ")));
+}
+
+/// Nothing, if there never was a clear.
+pub(super) fn encode_clear(to: &mut Vec<u8>, cleared: Stamp) {
+    if cleared != Stamp::default() {
+        encode::text(to, format_args!("CLEAR {cleared}"));
+    }
+}
+
+pub(super) fn encode_key_sync(to: &mut Vec<u8>, found: Found<'_>) {
+    let (cached, accessed) = (seconds(found.stamp().time_us), seconds(found.accessed_us()));
+    match found.value() {
+        Some(value) => encode::line(
+            to,
+            &[b"KEYSYNC ", cached.as_bytes(), b" ", accessed.as_bytes(), b" U ", found.name(), b"=", value],
+        ),
+        None => encode::line(to, &[b"KEYSYNC ", cached.as_bytes(), b" 0 D ", found.name(), b"=REMOVED"]),
+    }
+}
+
+/// As a line that makes the receiver hold the same.
+pub(super) fn encode_plain(to: &mut Vec<u8>, found: Found<'_>) {
+    match found.value() {
+        Some(value) => encode::line(to, &[b"STORE ", found.name(), b"=", value]),
+        None => encode::line(to, &[b"REMOVE ", found.name()]),
+    }
+}
+
+/// Unix seconds with decimals.
+pub(super) fn seconds(time_us: u64) -> String {
+    format!("{}.{:06}", time_us / SECOND_US, time_us % SECOND_US)
+}
+
+/// The reverse, of whatever number; `None` if it is none, or not finite. What is negative is 0.
+pub(super) fn microseconds(text: &[u8]) -> Option<u64> {
+    let seconds: f64 = std::str::from_utf8(text).ok()?.trim().parse().ok()?;
+    seconds.is_finite().then_some((seconds * SECOND_US as f64) as u64)
+}
+
+/// Of a line, for the log.
+pub(super) fn start_of(line: &[u8]) -> String {
+    line[..line.len().min(80)].escape_ascii().to_string()
+}

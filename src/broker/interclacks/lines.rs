@@ -1,0 +1,303 @@
+//! What a peer says, and what it changes here.
+
+use super::encode::{encode_clear, encode_path, encode_plain, microseconds, seconds, start_of};
+use super::{Link, Lock, Plain, Role, Software, Telling};
+use crate::broker::Broker;
+use crate::broker::cache::Effect;
+use crate::broker::output::{CloseReason, ConnectionId, Flow, Now, Output};
+use crate::broker::session::LastPing;
+use crate::limits::{MAX_CLOCK_LEAD_US, MAX_PATH, SECOND_US};
+use crate::protocol::command::{KeySync, Pair};
+use crate::protocol::peer::{self, NodeId, PeerLine, Register, Stamp, State};
+use crate::protocol::{Command, Flags, Overhead, decode, encode};
+
+impl Broker {
+    /// A line of a link that is up.
+    pub(in crate::broker) fn handle_link_line<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        line: &[u8],
+        now: Now,
+        out: &mut O,
+    ) -> Flow {
+        let Some(link) = self.sessions.get(id).and_then(|session| session.link.as_ref()) else { return Flow::Stop };
+        let is_uplink = link.role == Role::Uplink;
+        if is_uplink && let Some(lock) = &mut self.lock {
+            lock.until_us = now.monotonic_us + self.settings.interclacks_ping_timeout_us;
+        }
+        let extended = if link.peer == Software::Clacksd { peer::decode(line) } else { None };
+        if let Some(extended) = extended {
+            self.handle_peer_line(id, extended, now, out);
+            self.mirror(id, line, out);
+            return Flow::Next;
+        }
+        let Some(command) = decode(line) else {
+            if line == b"TIMEOUT" {
+                self.close(id, CloseReason::PeerTimeout, now, out);
+            } else {
+                log::warn!("interclacks: a line that is no command was ignored: {}", start_of(line));
+            }
+            self.mirror(id, line, out);
+            return Flow::Next;
+        };
+        let mut monitored = true;
+        match command {
+            Command::Clacks(_) => monitored = false,
+            Command::Ping => self.renew_ping(id, now, out),
+            Command::KeySync(key_sync) => {
+                self.renew_ping(id, now, out);
+                self.handle_key_sync(id, key_sync, now, out);
+            }
+            Command::Listen(_) | Command::Unlisten(_) | Command::NoPing | Command::Nop => {}
+            Command::Overhead(Some(overhead)) => {
+                monitored = !overhead.flags.intersects(Flags::LOGIN.with(Flags::NOT_MONITORED));
+                self.handle_link_overhead(id, is_uplink, overhead, now, out);
+            }
+            _ => return self.execute_for_link(id, command, line, now, out),
+        }
+        if monitored {
+            self.mirror(id, line, out);
+        }
+        Flow::Next
+    }
+
+    pub(super) fn handle_link_overhead<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        is_uplink: bool,
+        overhead: Overhead<'_>,
+        now: Now,
+        out: &mut O,
+    ) {
+        let Overhead { flags, value } = overhead;
+        if flags.intersects(Flags::LOGIN_WRONG) {
+            log::error!("interclacks: the peer refuses this server's user or password");
+            self.close(id, CloseReason::LoginFailed, now, out);
+        } else if flags.intersects(Flags::LOGIN) {
+            // A peer that logs in again is asked to be the same again.
+            if self.users.login(value).is_none_or(|user| !user.is_primary()) {
+                out.append(id, |to| encode::overhead(to, Flags::LOGIN_WRONG, b"Login failed!"));
+                self.close(id, CloseReason::LoginFailed, now, out);
+            }
+        } else if flags.intersects(Flags::TIME) {
+            self.handle_time(id, is_uplink, value, now);
+        } else if flags.intersects(Flags::LOCK) {
+            if is_uplink && overhead.is_on() {
+                let until_us = now.monotonic_us + self.settings.interclacks_ping_timeout_us;
+                self.lock.get_or_insert_with(|| Lock { until_us, waiting: Vec::new() });
+            } else if is_uplink {
+                self.unlock(out);
+                let time = seconds(self.tree_now_us(now));
+                out.append(id, |to| encode::overhead(to, Flags::TIME, time.as_bytes()));
+                self.start_telling(id, now, out);
+            }
+        } else if overhead.is_on() {
+            self.overhead(id, overhead, now, out);
+        }
+    }
+
+    /// The peer's clock. The master's is the tree's.
+    pub(super) fn handle_time(&mut self, id: ConnectionId, is_uplink: bool, value: &[u8], now: Now) {
+        let Some(theirs_us) = microseconds(value) else {
+            log::warn!("interclacks: a clock that is no number was ignored: {}", start_of(value));
+            return;
+        };
+        if is_uplink {
+            self.tree.offset_us = now.wall_us as i64 - theirs_us as i64;
+        }
+        let offset_us = self.tree_now_us(now) as i64 - theirs_us as i64;
+        if let Some(link) = self.link_mut(id) {
+            link.offset_us = offset_us;
+        }
+    }
+
+    pub(super) fn handle_peer_line<O: Output>(&mut self, id: ConnectionId, line: PeerLine<'_>, now: Now, out: &mut O) {
+        let now_us = self.tree_now_us(now);
+        match line {
+            PeerLine::State { name, state, signal } => {
+                self.renew_ping(id, now, out);
+                if !self.is_plausible(id, state.stamp.time_us, now, out) {
+                    return;
+                }
+                let merged = self.cache.merge(name, &state, now_us);
+                self.schedule_cleaning(now);
+                self.note_heard(id, name);
+                let signal = signal.filter(|signal| self.tree.is_new(*signal, now.monotonic_us));
+                let value = if let Register::Value(value) = state.register { value } else { b"" };
+                if merged.effect != Effect::None {
+                    self.pass_on(Some(id), name, Plain::Effect(&merged.effect), signal.map(|id| (id, value)), now, out);
+                } else if let Some(signal) = signal {
+                    self.pass_on_signal(Some(id), signal, &[b"SET ", name, b"=", value], now, out);
+                }
+                if merged.differs {
+                    self.answer_state(id, name, state.stamp, now, out);
+                }
+                if signal.is_some() {
+                    self.deliver(None, name, &[b"SET ", name, b"=", value], out);
+                }
+            }
+            PeerLine::Signal { id: signal, line } => {
+                if !self.tree.is_new(signal, now.monotonic_us) {
+                    return;
+                }
+                self.pass_on_signal(Some(id), signal, &[line], now, out);
+                match decode(line) {
+                    Some(Command::Set(Pair { name, .. }) | Command::Notify(name)) => {
+                        self.deliver(None, name, &[line], out);
+                    }
+                    Some(Command::Overhead(Some(overhead))) => self.handle_forwarded_overhead(overhead, now, out),
+                    _ => log::warn!("interclacks: a signal of an unknown kind was passed on"),
+                }
+            }
+            PeerLine::Clear(stamp) => {
+                if self.is_plausible(id, stamp.time_us, now, out) && self.cache.merge_clear(stamp) {
+                    self.sweep();
+                    self.pass_on_clear(Some(id), None, now, out);
+                }
+            }
+            PeerLine::Path(path) => self.handle_path(id, path, now, out),
+            PeerLine::Synced => {
+                if self.link_mut(id).is_some_and(|link| link.role == Role::Uplink) {
+                    self.start_telling(id, now, out);
+                }
+            }
+        }
+    }
+
+    /// Tells a peer what it doesn't know, though it just sent something older.
+    pub(super) fn answer_state<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        name: &[u8],
+        received: Stamp,
+        now: Now,
+        out: &mut O,
+    ) {
+        let cleared = self.cache.cleared();
+        if received < cleared {
+            out.append(id, |to| encode_clear(to, cleared));
+        }
+        if let Some(found) = self.cache.find(name, self.tree_now_us(now)) {
+            out.append(id, |to| peer::encode_state(to, name, &found.state(), None));
+        }
+    }
+
+    /// Refuses a peer whose clock is far ahead: its writes would win over all others for as long.
+    pub(super) fn is_plausible<O: Output>(&mut self, id: ConnectionId, time_us: u64, now: Now, out: &mut O) -> bool {
+        let now_us = self.tree_now_us(now);
+        if time_us <= now_us + MAX_CLOCK_LEAD_US {
+            return true;
+        }
+        let ahead_s = (time_us - now_us) / SECOND_US;
+        log::error!("interclacks: the peer's clock is {ahead_s} s ahead, more than an hour: the link is refused");
+        self.close(id, CloseReason::ClockAhead, now, out);
+        false
+    }
+
+    pub(super) fn handle_path<O: Output>(&mut self, id: ConnectionId, path: Vec<NodeId>, now: Now, out: &mut O) {
+        if self.link_mut(id).is_none_or(|link| link.role != Role::Uplink) {
+            // A slave's masters are this node and its masters; what it says is of its time before.
+            return;
+        }
+        if path.contains(&self.tree.node) {
+            log::error!(
+                "interclacks: the servers form a ring: this server is its own master's master; the link is refused"
+            );
+            self.close(id, CloseReason::Ring, now, out);
+        } else if path.len() >= MAX_PATH {
+            log::error!("interclacks: more than {MAX_PATH} servers in a row: the link is refused");
+            self.close(id, CloseReason::Ring, now, out);
+        } else {
+            self.set_path(path, out);
+        }
+    }
+
+    /// Takes `masters` as the way to the root, and tells the slaves.
+    pub(super) fn set_path<O: Output>(&mut self, masters: Vec<NodeId>, out: &mut O) {
+        self.tree.path = masters;
+        self.tree.path.push(self.tree.node);
+        for id in self.tree.links.clone() {
+            let is_told =
+                self.link_mut(id).is_some_and(|link| link.role == Role::Downlink && link.peer == Software::Clacksd);
+            if is_told {
+                let path = &self.tree.path;
+                out.append(id, |to| encode_path(to, path));
+            }
+        }
+    }
+
+    /// A state in the reference's language, with the sender's times.
+    pub(super) fn handle_key_sync<O: Output>(&mut self, id: ConnectionId, line: KeySync<'_>, now: Now, out: &mut O) {
+        let now_us = self.tree_now_us(now);
+        let Some(link) = self.sessions.get(id).and_then(|session| session.link.as_ref()) else { return };
+        let (Some(cached_us), Some(accessed_us)) = (microseconds(line.cache_time), microseconds(line.access_time))
+        else {
+            log::warn!("interclacks: a KEYSYNC whose times are no numbers was ignored");
+            return;
+        };
+        let cached_us = cached_us.saturating_add_signed(link.offset_us);
+        let accessed_us = if accessed_us == 0 { cached_us } else { accessed_us.saturating_add_signed(link.offset_us) };
+        let (synced_since_us, foreign, is_downlink) = (link.synced_since_us, link.foreign, link.role == Role::Downlink);
+        let name = line.entry.name;
+        let value = (line.mode != b"D").then_some(line.entry.value);
+        if !self.is_plausible(id, cached_us, now, out) {
+            return;
+        }
+        if cached_us < self.cache.cleared().time_us {
+            // It was away when the cache was cleared.
+            if value.is_some() {
+                out.append(id, |to| encode::line(to, &[b"REMOVE ", name]));
+            }
+            return;
+        }
+        if let Some(found) = self.cache.find(name, now_us) {
+            if found.value() == value {
+                self.note_heard(id, name);
+                return;
+            }
+            if cached_us <= found.stamp().time_us {
+                return;
+            }
+            // A Net::Clacks slave sends everything back that it was just told, a little newer. What
+            // has changed here since then is newer all the same, and the slave has to hear it.
+            let round_trip_us = now_us.saturating_sub(synced_since_us);
+            let changed_since = is_downlink && found.stamp().time_us >= synced_since_us;
+            if changed_since && cached_us <= found.stamp().time_us + round_trip_us {
+                out.append(id, |to| encode_plain(to, found));
+                return;
+            }
+        }
+        let state = State {
+            stamp: Stamp { time_us: cached_us, node: foreign },
+            accessed_us,
+            register: value.map_or(Register::Removed, Register::Value),
+            contributions: Vec::new(),
+        };
+        self.note_heard(id, name);
+        if self.cache.merge(name, &state, now_us).effect != Effect::None {
+            self.schedule_cleaning(now);
+            self.pass_on(Some(id), name, Plain::KeySync, None, now, out);
+        }
+    }
+
+    pub(super) fn renew_ping<O: Output>(&mut self, id: ConnectionId, now: Now, out: &O) {
+        let stopped_us = out.traffic(id).stopped_us;
+        if let Some(link) = self.link_mut(id) {
+            link.last_ping = LastPing { at_us: now.monotonic_us, stopped_us };
+        }
+    }
+
+    pub(super) fn note_heard(&mut self, id: ConnectionId, name: &[u8]) {
+        let hash = self.cache.hash(name);
+        if let Some(link) = self.link_mut(id)
+            && matches!(link.telling, Telling::NotYet)
+            && link.heard.find(hash, |heard| *heard == hash).is_none()
+        {
+            link.heard.insert(hash, hash, |hash| *hash);
+        }
+    }
+
+    pub(super) fn link_mut(&mut self, id: ConnectionId) -> Option<&mut Link> {
+        self.sessions.get_mut(id)?.link.as_deref_mut()
+    }
+}

@@ -1,0 +1,28 @@
+//! The lock of a Net::Clacks master: while it tells what it has, clients' lines wait.
+
+use crate::broker::Broker;
+use crate::broker::output::{ConnectionId, Now, Output};
+
+impl Broker {
+    /// Whether the line has to wait.
+    pub(in crate::broker) fn waits_for_lock(&mut self, id: ConnectionId) -> bool {
+        let Some(lock) = &mut self.lock else { return false };
+        lock.waiting.push(id);
+        true
+    }
+
+    pub(in crate::broker) fn unlock<O: Output>(&mut self, out: &mut O) {
+        if let Some(lock) = self.lock.take() {
+            for id in lock.waiting {
+                out.resume(id);
+            }
+        }
+    }
+
+    pub(in crate::broker) fn break_old_lock<O: Output>(&mut self, now: Now, out: &mut O) {
+        if self.lock.as_ref().is_some_and(|lock| lock.until_us <= now.monotonic_us) {
+            log::warn!("interclacks: the master locked this server and then said nothing: unlocked");
+            self.unlock(out);
+        }
+    }
+}

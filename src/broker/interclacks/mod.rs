@@ -1,0 +1,173 @@
+//! Interclacks: what passes between this node and its master and slaves (clacks-protocol(7),
+//! INTERCLACKS).
+//!
+//! Two languages are spoken. Between clacksd servers whole states of names travel
+//! ([`protocol::peer`](crate::protocol::peer)), which merge to the same result everywhere; to a
+//! Net::Clacks server, which may be master or slave as well, only the reference's lines go.
+//!
+//! Order is what users rely on: no signal may overtake a write that its sender made before it. Lines
+//! of a link arrive in order, and a write goes out at once. But while a link is still being told what
+//! this node held before, a signal could overtake that; so signals wait until all of it is sent.
+
+mod encode;
+mod lines;
+mod lock;
+mod passing;
+mod telling;
+mod uplink;
+
+use super::cache::Effect;
+use super::output::ConnectionId;
+use super::session::LastPing;
+use super::table::Table;
+use super::walk::Walk;
+use crate::limits::{MAX_SIGNAL_ORIGINS, SECOND_US};
+use crate::protocol::encode as line;
+use crate::protocol::peer::{self, NodeId, SignalId};
+use std::collections::HashMap;
+
+/// A session's other life: the connection to a master or to a slave.
+pub struct Link {
+    role: Role,
+    peer: Software,
+    /// The uplink: whether the master has logged in here. Nothing of it is obeyed before.
+    pub is_up: bool,
+    /// The uplink: when it is given up if it isn't up by then.
+    pub deadline_us: u64,
+    pub last_ping: LastPing,
+    pub ping_sent_us: u64,
+    /// What this node held when the link came up: how much of it is still to be sent.
+    telling: Telling,
+    /// Whether the peer knows that it has been told everything once.
+    is_synced: bool,
+    /// Since when (tree's time).
+    synced_since_us: u64,
+    /// Encoded signals that wait until all is told.
+    held: Vec<u8>,
+    /// Names that the master has just told: it need not hear them from here. Hashes.
+    heard: Table<u64>,
+    /// What makes the peer's times this node's: added to both times of a KEYSYNC.
+    offset_us: i64,
+    /// Whose writes those are that come as KEYSYNC.
+    foreign: NodeId,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Uplink,
+    Downlink,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Software {
+    Clacksd,
+    NetClacks,
+}
+
+enum Telling {
+    /// The slave's turn comes when the master has told everything.
+    NotYet,
+    Now(Walk),
+    Done,
+}
+
+/// The way to the master.
+pub struct Uplink {
+    /// How many masters there are to try in turn.
+    masters: usize,
+    next: usize,
+    pub state: UplinkState,
+    last_dial_us: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UplinkState {
+    /// No connection; the next dial is due then.
+    Waiting(u64),
+    /// Being dialled, until then at the latest.
+    Dialing(u64),
+    Connected(ConnectionId),
+}
+
+/// A Net::Clacks master tells what it has: clients' lines wait.
+pub struct Lock {
+    /// Broken when the master says nothing up to here.
+    pub until_us: u64,
+    /// Connections that wait.
+    waiting: Vec<ConnectionId>,
+}
+
+/// The tree, as this node knows it.
+pub struct Tree {
+    pub node: NodeId,
+    /// The masters of this node, from the root, and itself.
+    path: Vec<NodeId>,
+    /// All links that are up.
+    pub links: Vec<ConnectionId>,
+    /// This node's clock minus the tree's, which is its root's.
+    offset_us: i64,
+    signals: u64,
+    /// The newest signal of each origin that passed here, and when.
+    seen: HashMap<NodeId, (u64, u64)>,
+}
+
+impl Tree {
+    pub fn new(node: NodeId) -> Tree {
+        Tree { node, path: vec![node], links: Vec::new(), offset_us: 0, signals: 0, seen: HashMap::new() }
+    }
+
+    pub fn offset_us(&self) -> i64 {
+        self.offset_us
+    }
+
+    fn new_signal(&mut self) -> SignalId {
+        self.signals += 1;
+        SignalId { origin: self.node, number: self.signals }
+    }
+
+    /// Whether a signal comes for the first time. An earlier one of the same origin that comes after
+    /// a later one took a way that was cut: it counts as lost.
+    fn is_new(&mut self, id: SignalId, now_us: u64) -> bool {
+        if id.origin == self.node {
+            return false;
+        }
+        if self.seen.len() >= MAX_SIGNAL_ORIGINS && !self.seen.contains_key(&id.origin) {
+            // Origins are runs of servers; those silent for an hour have ended.
+            self.seen.retain(|_, (_, at_us)| now_us.saturating_sub(*at_us) < 3600 * SECOND_US);
+        }
+        let (newest, at_us) = self.seen.entry(id.origin).or_default();
+        let is_new = id.number > *newest;
+        *newest = id.number.max(*newest);
+        *at_us = now_us;
+        is_new
+    }
+}
+
+impl Uplink {
+    pub fn new(masters: usize) -> Uplink {
+        Uplink { masters, next: 0, state: UplinkState::Waiting(0), last_dial_us: 0 }
+    }
+}
+
+/// How a change is told to Net::Clacks peers.
+#[derive(Clone, Copy)]
+pub enum Plain<'a> {
+    /// As the line came.
+    Line(&'a [u8]),
+    /// From what the change did.
+    Effect(&'a Effect),
+    /// With its times: it came so from another such peer.
+    KeySync,
+}
+
+fn software(client_info: &[u8]) -> Software {
+    if peer::is_spoken_by(client_info) { Software::Clacksd } else { Software::NetClacks }
+}
+
+/// Keeps a signal for when everything is told.
+fn hold(link: &mut Link, signal: SignalId, parts: &[&[u8]]) {
+    match link.peer {
+        Software::Clacksd => peer::encode_signal(&mut link.held, signal, parts),
+        Software::NetClacks => line::line(&mut link.held, parts),
+    }
+}

@@ -1,0 +1,159 @@
+//! Passing changes and signals on to the peers.
+
+use super::encode::{encode_clear, encode_key_sync, encode_plain};
+use super::{Plain, Software, Telling, hold};
+use crate::broker::Broker;
+use crate::broker::cache::Effect;
+use crate::broker::output::{CloseReason, ConnectionId, Now, Output};
+use crate::protocol::encode;
+use crate::protocol::peer::{self, SignalId};
+
+impl Broker {
+    /// Tells all peers but the one it came from that a name has changed. A SETANDSTORE is a signal as
+    /// well, with the value it brought.
+    pub(in crate::broker) fn pass_on<O: Output>(
+        &mut self,
+        from: Option<ConnectionId>,
+        name: &[u8],
+        plain: Plain<'_>,
+        signal: Option<(SignalId, &[u8])>,
+        now: Now,
+        out: &mut O,
+    ) {
+        let now_us = self.tree_now_us(now);
+        let Broker { sessions, cache, tree, .. } = self;
+        for &id in tree.links.iter().filter(|id| Some(**id) != from) {
+            let Some(link) = sessions.get_mut(id).and_then(|session| session.link.as_mut()) else { continue };
+            let found = cache.find(name, now_us);
+            let may_signal = matches!(link.telling, Telling::Done);
+            if link.peer == Software::Clacksd {
+                if let Some(found) = found {
+                    let carried = signal.filter(|_| may_signal).map(|(id, _)| id);
+                    out.append(id, |to| peer::encode_state(to, name, &found.state(), carried));
+                }
+            } else {
+                let is_still_to_come = match &mut link.telling {
+                    Telling::NotYet => true,
+                    Telling::Now(walk) => walk.will_meet(cache, name),
+                    Telling::Done => false,
+                };
+                if !is_still_to_come {
+                    out.append(id, |to| match plain {
+                        Plain::Line(line) if may_signal || signal.is_none() => encode::line(to, &[line]),
+                        Plain::KeySync => found.into_iter().for_each(|found| encode_key_sync(to, found)),
+                        Plain::Effect(Effect::Counter(steps)) => {
+                            for step in steps {
+                                encode::line(to, &[b"INCREMENT ", name, b"=", step.exact().to_string().as_bytes()]);
+                            }
+                        }
+                        Plain::Effect(_) if may_signal && let Some((_, value)) = signal => {
+                            encode::line(to, &[b"SETANDSTORE ", name, b"=", value]);
+                        }
+                        _ => found.into_iter().for_each(|found| encode_plain(to, found)),
+                    });
+                }
+            }
+            if !may_signal && let Some((signal, value)) = signal {
+                hold(link, signal, &[b"SET ", name, b"=", value]);
+            }
+        }
+        self.close_links_that_hold_too_much(now, out);
+    }
+
+    /// Sends a signal to all peers but the one it came from.
+    pub(in crate::broker) fn pass_on_signal<O: Output>(
+        &mut self,
+        from: Option<ConnectionId>,
+        signal: SignalId,
+        line: &[&[u8]],
+        now: Now,
+        out: &mut O,
+    ) {
+        let Broker { sessions, tree, .. } = self;
+        for &id in tree.links.iter().filter(|id| Some(**id) != from) {
+            let Some(link) = sessions.get_mut(id).and_then(|session| session.link.as_mut()) else { continue };
+            if !matches!(link.telling, Telling::Done) {
+                hold(link, signal, line);
+            } else if link.peer == Software::Clacksd {
+                out.append(id, |to| peer::encode_signal(to, signal, line));
+            } else {
+                out.append(id, |to| encode::line(to, line));
+            }
+        }
+        self.close_links_that_hold_too_much(now, out);
+    }
+
+    /// Signals that wait are output that waits: the same limit applies.
+    pub(super) fn close_links_that_hold_too_much<O: Output>(&mut self, now: Now, out: &mut O) {
+        let max = self.settings.max_held;
+        let holds_too_much = |id: &&ConnectionId| {
+            let link = self.sessions.get(**id).and_then(|session| session.link.as_ref());
+            link.is_some_and(|link| link.held.len() > max)
+        };
+        if let Some(&id) = self.tree.links.iter().find(holds_too_much) {
+            self.close(id, CloseReason::OutputLimit, now, out);
+        }
+    }
+
+    /// A signal of a client here, or of a Net::Clacks peer: it gets its number.
+    pub(in crate::broker) fn pass_on_new_signal<O: Output>(
+        &mut self,
+        from: ConnectionId,
+        line: &[&[u8]],
+        now: Now,
+        out: &mut O,
+    ) {
+        if !self.tree.links.is_empty() {
+            let signal = self.tree.new_signal();
+            self.pass_on_signal(Some(from), signal, line, now, out);
+        }
+    }
+
+    /// A write of a client here, or of a Net::Clacks peer.
+    pub(in crate::broker) fn pass_on_line<O: Output>(
+        &mut self,
+        from: ConnectionId,
+        name: &[u8],
+        line: &[u8],
+        signal_value: Option<&[u8]>,
+        now: Now,
+        out: &mut O,
+    ) {
+        if self.tree.links.is_empty() {
+            return;
+        }
+        let signal = signal_value.map(|value| (self.tree.new_signal(), value));
+        self.pass_on(Some(from), name, Plain::Line(line), signal, now, out);
+    }
+
+    /// Tells all peers but the one it came from that the cache was cleared; `line` is how a client
+    /// here said it.
+    pub(in crate::broker) fn pass_on_clear<O: Output>(
+        &mut self,
+        from: Option<ConnectionId>,
+        line: Option<&[u8]>,
+        now: Now,
+        out: &mut O,
+    ) {
+        let cleared = self.cache.cleared();
+        for id in self.tree.links.clone() {
+            let Some(peer) = self.link_mut(id).filter(|_| Some(id) != from).map(|link| link.peer) else { continue };
+            match peer {
+                Software::Clacksd => out.append(id, |to| encode_clear(to, cleared)),
+                Software::NetClacks => {
+                    out.append(id, |to| encode::line(to, &[line.unwrap_or(b"CLEARCACHE")]));
+                    if line.is_none() {
+                        // What is newer than a clear from elsewhere stays; there it was lost.
+                        let walk = self.new_walk(peer);
+                        if let Some(link) = self.link_mut(id)
+                            && matches!(link.telling, Telling::Done)
+                        {
+                            link.telling = Telling::Now(walk);
+                            self.tell_at_once(id, now, out);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Coming up and going down: dialling the master, logging in at each other, the end of a link.
+
+use super::encode::{encode_clear, encode_path, seconds};
+use super::{Link, Role, Software, Telling, UplinkState, software};
+use crate::broker::output::{CloseReason, ConnectionId, Now, Output};
+use crate::broker::session::{LastPing, Session};
+use crate::broker::table::Table;
+use crate::broker::{Broker, Lifetime, User};
+use crate::protocol::peer::NodeId;
+use crate::protocol::{Command, Flags, Overhead, decode, encode};
+use std::rc::Rc;
+
+impl Broker {
+    /// Time for the uplink: dials when it is due, gives up what takes too long.
+    pub(in crate::broker) fn tend_uplink<O: Output>(&mut self, now: Now, out: &mut O) {
+        let Some(uplink) = &mut self.uplink else { return };
+        match uplink.state {
+            UplinkState::Waiting(at_us) if at_us <= now.monotonic_us && self.lifetime != Lifetime::Over => {
+                uplink.last_dial_us = now.monotonic_us;
+                uplink.state = UplinkState::Dialing(now.monotonic_us + self.settings.auth_timeout_us);
+                out.dial(uplink.next);
+            }
+            UplinkState::Dialing(until_us) if until_us <= now.monotonic_us => {
+                out.hang_up();
+                self.handle_dial_failed("it took too long", now);
+            }
+            _ => {}
+        }
+    }
+
+    /// The next moment for [`Broker::tend_uplink`].
+    pub(in crate::broker) fn uplink_deadline(&self) -> Option<u64> {
+        match self.uplink.as_ref()?.state {
+            UplinkState::Waiting(at_us) | UplinkState::Dialing(at_us) if self.lifetime != Lifetime::Over => Some(at_us),
+            _ => None,
+        }
+    }
+
+    /// Dialling a master came to nothing.
+    pub fn handle_dial_failed(&mut self, why: &str, now: Now) {
+        log::warn!("no connection to the master: {why}");
+        self.schedule_dial(now);
+    }
+
+    /// Sets the next dial: some time after the last one, at the next master.
+    pub(super) fn schedule_dial(&mut self, now: Now) {
+        let interval_us = self.settings.interclacks_reconnect_us;
+        let jitter_us = self.random() % interval_us.max(1);
+        let Some(uplink) = &mut self.uplink else { return };
+        uplink.next = (uplink.next + 1) % uplink.masters;
+        let at_us = (uplink.last_dial_us + interval_us + jitter_us).max(now.monotonic_us);
+        uplink.state = UplinkState::Waiting(at_us);
+    }
+
+    /// The master was reached: this node logs in and asks for interclacks mode.
+    pub(in crate::broker) fn start_uplink<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
+        let Some(uplink) = &mut self.uplink else { return };
+        let deadline_us = match uplink.state {
+            UplinkState::Dialing(until_us) => until_us,
+            _ => now.monotonic_us + self.settings.auth_timeout_us,
+        };
+        uplink.state = UplinkState::Connected(id);
+        let link = self.new_link(Role::Uplink, Software::NetClacks, deadline_us, now);
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.link = Some(Box::new(link));
+        }
+        let (software, token) = (&self.settings.software, self.users.primary_token());
+        out.append(id, |to| {
+            encode::line(to, &[b"CLACKS ", software.as_bytes()]);
+            encode::overhead(to, Flags::LOGIN, token.as_bytes());
+            encode::overhead(to, Flags::INTERCLACKS, b"1");
+        });
+    }
+
+    pub(super) fn new_link(&mut self, role: Role, peer: Software, deadline_us: u64, now: Now) -> Link {
+        Link {
+            role,
+            peer,
+            is_up: false,
+            deadline_us,
+            last_ping: LastPing { at_us: now.monotonic_us, stopped_us: 0 },
+            ping_sent_us: now.monotonic_us,
+            telling: Telling::NotYet,
+            is_synced: false,
+            synced_since_us: self.tree_now_us(now),
+            held: Vec::new(),
+            heard: Table::default(),
+            offset_us: 0,
+            foreign: NodeId(self.random()),
+        }
+    }
+
+    /// The master's session, if it goes by that name.
+    pub(in crate::broker) fn find_master(&self, cid: &[u8]) -> Option<&Session> {
+        let UplinkState::Connected(id) = self.uplink.as_ref()?.state else { return None };
+        self.sessions.get(id).filter(|session| session.cid.to_string().as_bytes() == cid)
+    }
+
+    /// OVERHEAD I: a slave wants to be one. It is told everything.
+    pub(in crate::broker) fn start_downlink<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
+        let Some(session) = self.sessions.get(id).filter(|session| session.link.is_none()) else { return };
+        let peer = software(session.client_info());
+        let stopped_us = out.traffic(id).stopped_us;
+        let mut link = self.new_link(Role::Downlink, peer, 0, now);
+        link.is_up = true;
+        link.last_ping.stopped_us = stopped_us;
+        let now_us = self.tree_now_us(now);
+        let (software, token) = (&self.settings.software, self.users.primary_token());
+        out.append(id, |to| {
+            encode::greeting(to, software);
+            encode::overhead(to, Flags::LOGIN, token.as_bytes());
+            if peer == Software::NetClacks {
+                encode::overhead(to, Flags::LOCK, b"1");
+            }
+            encode::overhead(to, Flags::TIME, seconds(now_us).as_bytes());
+            if peer == Software::Clacksd {
+                encode_path(to, &self.tree.path);
+                encode_clear(to, self.cache.cleared());
+            }
+        });
+        let walk = self.new_walk(peer);
+        if let Some(session) = self.sessions.get_mut(id) {
+            log::info!("interclacks: {} is a slave ({peer:?})", session.cid);
+            self.listeners.leave(id, &mut session.subscriptions);
+            link.telling = Telling::Now(walk);
+            session.link = Some(Box::new(link));
+            self.tree.links.push(id);
+        }
+        self.tell_at_once(id, now, out);
+        self.appoint(id, now, out);
+    }
+
+    /// A link is no more.
+    pub(in crate::broker) fn end_link<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
+        let Some(link) = self.sessions.get_mut(id).and_then(|session| session.link.take()) else { return };
+        self.tree.links.retain(|other| *other != id);
+        if link.role == Role::Uplink {
+            self.unlock(out);
+            self.schedule_dial(now);
+            self.set_path(Vec::new(), out);
+        }
+        if link.is_up {
+            log::info!(
+                "interclacks: the link to the {} has ended",
+                if link.role == Role::Uplink { "master" } else { "slave" }
+            );
+        }
+    }
+
+    /// What comes from the master before it has logged in: only its login counts.
+    pub(in crate::broker) fn handle_master_greeting<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        line: &[u8],
+        now: Now,
+        out: &mut O,
+    ) {
+        match decode(line) {
+            Some(Command::Clacks(text)) => {
+                if let Some(session) = self.sessions.get_mut(id) {
+                    session.identify(text);
+                }
+            }
+            Some(Command::Overhead(Some(Overhead { flags, .. }))) if flags.intersects(Flags::LOGIN_WRONG) => {
+                log::error!("interclacks: the master refuses this server's user or password");
+                self.close(id, CloseReason::LoginFailed, now, out);
+            }
+            Some(Command::Overhead(Some(Overhead { flags, value }))) if flags.intersects(Flags::LOGIN) => {
+                match self.users.login(value).filter(|user| user.is_primary()).cloned() {
+                    Some(user) => self.master_is_up(id, user, now, out),
+                    None => {
+                        log::error!("interclacks: the master's login is wrong; it is not obeyed");
+                        out.append(id, |to| encode::overhead(to, Flags::LOGIN_WRONG, b"Login failed!"));
+                        self.close(id, CloseReason::LoginFailed, now, out);
+                    }
+                }
+            }
+            Some(Command::Quit) => self.close(id, CloseReason::Quit, now, out),
+            _ => {}
+        }
+    }
+
+    pub(super) fn master_is_up<O: Output>(&mut self, id: ConnectionId, user: Rc<User>, now: Now, out: &mut O) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        let peer = software(session.client_info());
+        log::info!("interclacks: {} is the master ({peer:?})", session.cid);
+        session.user = Some(user);
+        let Some(link) = &mut session.link else { return };
+        link.is_up = true;
+        link.peer = peer;
+        link.last_ping.at_us = now.monotonic_us;
+        self.tree.links.push(id);
+        let (path, cleared) = (&self.tree.path, self.cache.cleared());
+        out.append(id, |to| {
+            encode::overhead(to, Flags::LOGIN_RIGHT, b"Welcome!");
+            if peer == Software::Clacksd {
+                encode_path(to, path);
+                encode_clear(to, cleared);
+            }
+        });
+        self.appoint(id, now, out);
+    }
+}

@@ -1,0 +1,379 @@
+//! Starting, and refusing to: one line that says what is wrong, an exit status, and nothing left
+//! behind.
+
+use crate::support::{Client, Ended, Process, Setup, run, text, token, wait_until};
+use std::fs::{self, File};
+use std::io::Read;
+use std::net::TcpListener;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+
+/// Stands wherever a secret may; nothing that is printed may have it.
+const SECRET: &str = "hidden-secret";
+
+/// Checks that a start ended with `status` and one line that has all of `parts`, and left no file of
+/// its own in the folder.
+fn assert_refused(setup: &Setup, ended: &Ended, status: i32, parts: &[&str]) {
+    assert_eq!(ended.status, Some(status), "{parts:?}: {ended:?}");
+    assert_eq!(ended.stdout, "", "{parts:?}");
+    assert!(ended.stderr.starts_with("clacksd: ") && ended.stderr.ends_with('\n'), "{ended:?}");
+    assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    for part in parts {
+        assert!(ended.stderr.contains(part), "{part:?} is missing: {ended:?}");
+    }
+    assert!(!ended.stderr.contains(SECRET), "{ended:?}");
+    for name in ["socket", "pid", "log"] {
+        assert!(!setup.path(name).exists(), "{name} is left: {ended:?}");
+    }
+}
+
+/// Flags with which a server would start, and leave files.
+fn complete() -> Setup {
+    let setup = Setup::new();
+    setup.write_secret("password", &format!("{SECRET}\n"));
+    setup.write_secret("users", &format!("# users\nro:read:{SECRET}\n"));
+    let (listen, pid, log) = (setup.unix("socket"), text(&setup.path("pid")), text(&setup.path("log")));
+    setup.flags(&["--listen", &listen, "--pid-file", &pid, "--log-file", &log])
+}
+
+#[test]
+fn wrong_flags_are_named() {
+    let cases: &[(&[&str], &[&str])] = &[
+        (&["--no-such-flag"], &["no-such-flag"]),
+        (&["-x"], &["'x'"]),
+        (&["surplus"], &["surplus"]),
+        (&["--", "surplus"], &["surplus"]),
+        (&["--listen"], &["listen"]),
+        (&["--verbose=very"], &["verbose"]),
+        (&["--user", "twice"], &["user"]),
+        (&["--listen", "x"], &["--listen x"]),
+        (&["--listen", "unix:"], &["--listen unix:"]),
+        (&["--listen", "tls://127.0.0.1:0"], &["--listen tls://127.0.0.1:0"]),
+        (&["--listen", "tcp://127.0.0.1:65536"], &["--listen tcp://127.0.0.1:65536", "port"]),
+        (&["--listen", "tcp://0.0.0.0:0"], &["--listen tcp://0.0.0.0:0", "--allow-plaintext"]),
+        (&["--listen", "tcp://[::]:0"], &["--listen tcp://[::]:0", "--allow-plaintext"]),
+        (&["--listen", "tcp://192.0.2.1:0"], &["--listen tcp://192.0.2.1:0", "--allow-plaintext"]),
+        (&["--socket-mode", "888"], &["--socket-mode"]),
+        (&["--socket-mode", "1777"], &["--socket-mode"]),
+        (&["--socket-group", "no such group"], &["--socket-group", "no such group"]),
+        (&["--run-as", "no such user"], &["--run-as", "no such user"]),
+        (&["--run-as", "root:no such group"], &["--run-as", "no such group"]),
+        (&["--max-clients", "0"], &["--max-clients"]),
+        (&["--max-clients", "many"], &["--max-clients"]),
+        (&["--max-line", "1.5M"], &["--max-line"]),
+        (&["--max-line", "4095"], &["--max-line"]),
+        (&["--max-output", "31M"], &["--max-output", "--max-line"]),
+        (&["--max-line", "64M"], &["--max-output", "--max-line"]),
+        (&["--max-buffers", "0"], &["--max-buffers"]),
+        (&["--auth-timeout", "0"], &["--auth-timeout"]),
+        (&["--ping-timeout", "-1"], &["--ping-timeout"]),
+        (&["--stalled-write-timeout", "1s"], &["--stalled-write-timeout"]),
+        (&["--stale-time", "nan"], &["--stale-time"]),
+        (&["--deleted-time", "inf"], &["--deleted-time"]),
+        (&["--clean-interval", ""], &["--clean-interval"]),
+        (&["--quiet", "--verbose"], &["--quiet", "--verbose"]),
+    ];
+    for (flags, parts) in cases {
+        let setup = complete().flags(flags);
+        assert_refused(&setup, &run(&mut setup.command()), 2, parts);
+        // What --check accepts, starts; so it refuses the same.
+        let setup = setup.flags(&["--check"]);
+        let checked = run(&mut setup.command());
+        if flags != &["--listen"] {
+            assert_refused(&setup, &checked, 2, parts);
+        }
+    }
+}
+
+#[test]
+fn wrong_files_are_named() {
+    let password = |content: Option<&[u8]>, mode: u32, parts: &[&str]| {
+        let setup = complete();
+        let path = setup.path("password");
+        match content {
+            Some(content) => {
+                fs::write(&path, content).expect("a file of our own");
+                fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("a file of our own");
+            }
+            None => fs::remove_file(&path).expect("a file of our own"),
+        }
+        let name = format!("--password-file {}", text(&path));
+        let parts: Vec<&str> = [&name[..]].iter().chain(parts).copied().collect();
+        assert_refused(&setup, &run(&mut setup.command()), 2, &parts);
+    };
+    let secret = SECRET.as_bytes();
+    password(None, 0, &["No such file"]);
+    password(Some(secret), 0o604, &["604"]);
+    password(Some(secret), 0o602, &["602"]);
+    password(Some(secret), 0o601, &["601"]);
+    password(Some(b""), 0o600, &["empty"]);
+    password(Some(b"\nhidden-secret\n"), 0o600, &["empty"]);
+    password(Some(b"hidden-secret\xff\n"), 0o600, &["UTF-8"]);
+
+    let users = |content: &str, mode: u32, parts: &[&str]| {
+        let setup = complete();
+        let path = setup.path("users");
+        setup.write_secret("users", content);
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("a file of our own");
+        let name = format!("--users {}", text(&path));
+        let parts: Vec<&str> = [&name[..]].iter().chain(parts).copied().collect();
+        assert_refused(&setup, &run(&mut setup.command()), 2, &parts);
+    };
+    users("ro:read:hidden-secret\n", 0o644, &["644"]);
+    users("# fine\nro:read:hidden-secret\nbroken hidden-secret\n", 0o600, &["line 3"]);
+    users("ro:hidden-secret\n", 0o600, &["line 1"]);
+    users("\nro:hidden-secret:read\n", 0o600, &["line 2"]);
+    users("ro:read:hidden-secret\nro:write:hidden-secret\n", 0o600, &["line 2", "\"ro\""]);
+    users("admin:read:hidden-secret\n", 0o600, &["line 1", "\"admin\""]);
+    users("ro:read:\n", 0o600, &["line 1"]);
+    users("ro:read:sha256:hidden-secret\n", 0o600, &["line 1", "sha256"]);
+
+    let setup = complete();
+    fs::remove_file(setup.path("users")).expect("a file of our own");
+    fs::create_dir(setup.path("users")).expect("a folder of our own");
+    fs::set_permissions(setup.path("users"), fs::Permissions::from_mode(0o700)).expect("a folder of our own");
+    assert_refused(&setup, &run(&mut setup.command()), 2, &["--users", "directory"]);
+}
+
+#[test]
+fn a_user_and_a_password_belong_together() {
+    let setup = Setup::bare();
+    let setup = setup.flags(&["--user", "admin"]);
+    assert_refused(&setup, &run(&mut setup.command()), 2, &["--user", "--password-file"]);
+
+    let setup = Setup::bare();
+    setup.write_secret("password", SECRET);
+    let file = text(&setup.path("password"));
+    let setup = setup.flags(&["--password-file", &file]);
+    assert_refused(&setup, &run(&mut setup.command()), 2, &["--user"]);
+
+    let setup = Setup::bare();
+    assert_refused(&setup, &run(setup.command().env("CLACKSD_PASSWORD", SECRET)), 2, &["--user"]);
+    assert_refused(&setup, &run(setup.command().env("CLACKSD_USER", "admin")), 2, &["CLACKSD_PASSWORD"]);
+
+    let setup = Setup::bare();
+    setup.write_secret("users", &format!("ro:read:{SECRET}\n"));
+    let file = text(&setup.path("users"));
+    let setup = setup.flags(&["--users", &file]);
+    assert_refused(&setup, &run(&mut setup.command()), 2, &["--users", "--user"]);
+}
+
+#[test]
+fn a_port_in_use_ends_the_start_with_status_1() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = format!("tcp://{}", taken.local_addr().expect("a bound socket"));
+    let setup = complete().flags(&["--listen", &address]);
+    assert_refused(&setup, &run(&mut setup.command()), 1, &[&format!("--listen {address}")]);
+}
+
+#[test]
+fn a_place_where_no_file_can_be_is_named() {
+    for (flag, status) in [("--pid-file", 1), ("--log-file", 2), ("--listen", 1)] {
+        let setup = Setup::new();
+        let missing = text(&setup.path("missing/file"));
+        let value = if flag == "--listen" { format!("unix:{missing}") } else { missing };
+        let listen = setup.unix("socket");
+        let setup = setup.flags(&["--listen", &listen, flag, &value]);
+        assert_refused(&setup, &run(&mut setup.command()), status, &[flag, &value]);
+    }
+}
+
+/// The parent has the terminal and the exit status: what goes wrong must not wait for the child.
+#[test]
+fn a_daemon_that_cannot_start_says_so_before_it_is_in_the_background() {
+    let setup = Setup::new();
+    let missing = text(&setup.path("missing/file"));
+    let (listen, log) = (setup.unix("socket"), text(&setup.path("log")));
+    let setup = setup.flags(&["--daemonize", "--listen", &listen, "--log-file", &log, "--pid-file", &missing]);
+    assert_refused(&setup, &run(&mut setup.command()), 1, &["--pid-file", &missing]);
+}
+
+#[test]
+fn help_version_and_check_say_what_they_are_asked_and_end() {
+    let help = run(Setup::bare().flags(&["--help"]).command().arg("-v"));
+    assert_eq!((help.status, &help.stderr[..]), (Some(0), ""));
+    let words = help.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    for flag in clacks::cli::FLAGS {
+        assert!(words.contains(&format!("--{}", flag.long)), "--{}: {words}", flag.long);
+        assert!(words.contains(flag.default), "--{}: {words}", flag.long);
+    }
+    let version = run(&mut Setup::bare().flags(&["-V"]).command());
+    assert_eq!((version.status, &version.stderr[..]), (Some(0), ""));
+    assert_eq!(version.stdout, concat!("clacksd ", env!("CARGO_PKG_VERSION"), "\n"));
+
+    let setup = complete().flags(&["--listen", "tcp://127.0.0.1", "--max-clients", "77", "--check"]);
+    let check = run(&mut setup.command());
+    assert_eq!((check.status, &check.stderr[..]), (Some(0), ""));
+    let listen = setup.unix("socket");
+    let log = text(&setup.path("log"));
+    for part in [&listen[..], "tcp://127.0.0.1:49888", "admin", "1 further", "77 clients", &log] {
+        assert!(check.stdout.contains(part), "{part:?}: {check:?}");
+    }
+    assert!(!check.stdout.contains(SECRET));
+    for name in ["socket", "pid", "log"] {
+        assert!(!setup.path(name).exists(), "--check left {name}");
+    }
+}
+
+#[test]
+fn users_and_passwords_come_from_the_environment_too() {
+    let login = |setup: &Setup, user: &str| {
+        let mut client = Client::unix(&setup.path("socket"));
+        client.send(&format!("OVERHEAD A {}", token(user)));
+        client.next_line();
+        client.next_line();
+        client.next_line().expect("an answer")
+    };
+    const WELCOME: &str = "OVERHEAD O Welcome!";
+    const FAILED: &str = "OVERHEAD F Login failed!";
+
+    let setup = Setup::bare();
+    let listen = setup.unix("socket");
+    let setup = setup.flags(&["--listen", &listen]);
+    let environment = [("CLACKSD_USER", "me"), ("CLACKSD_PASSWORD", "mepw")];
+    {
+        let server = Process::spawn(setup.command().envs(environment));
+        server.wait_for_log("ready");
+        assert_eq!(login(&setup, "me"), WELCOME);
+        assert_eq!(login(&setup, "admin"), FAILED);
+    }
+    {
+        // The credential's first line, and only where CLACKSD_PASSWORD gives nothing.
+        fs::create_dir(setup.path("credentials")).expect("a folder of our own");
+        setup.write_secret("credentials/password", "mepw\nanother line\n");
+        let folder = setup.path("credentials");
+        let server = Process::spawn(setup.command().env("CLACKSD_USER", "me").env("CREDENTIALS_DIRECTORY", &folder));
+        server.wait_for_log("ready");
+        assert_eq!(login(&setup, "me"), WELCOME);
+        drop(server);
+        setup.write_secret("credentials/password", "otherpw\n");
+        let server = Process::spawn(setup.command().envs(environment).env("CREDENTIALS_DIRECTORY", &folder));
+        server.wait_for_log("ready");
+        assert_eq!(login(&setup, "me"), WELCOME);
+    }
+    {
+        // Flags win.
+        setup.write_secret("password", "adminpw\nanother line\n");
+        let file = text(&setup.path("password"));
+        let setup = setup.flags(&["--user", "admin", "--password-file", &file]);
+        let server = Process::spawn(setup.command().envs(environment));
+        server.wait_for_log("ready");
+        assert_eq!(login(&setup, "admin"), WELCOME);
+        assert_eq!(login(&setup, "me"), FAILED);
+    }
+}
+
+/// What a process shows at a terminal of its own.
+struct Terminal {
+    shown: Arc<Mutex<String>>,
+    slave: OwnedFd,
+}
+
+impl Terminal {
+    fn new() -> Terminal {
+        let (mut master, mut slave) = (0, 0);
+        let none = std::ptr::null_mut();
+        // SAFETY: the two numbers are valid places to write to; name, settings and size may be null.
+        let result =
+            unsafe { libc::openpty(&mut master, &mut slave, none, none.cast_const().cast(), none.cast_const().cast()) };
+        assert_eq!(result, 0, "a terminal");
+        // SAFETY: both descriptors were just opened and belong to nobody else.
+        let (mut master, slave) = unsafe { (File::from_raw_fd(master), OwnedFd::from_raw_fd(slave)) };
+        let shown = Arc::new(Mutex::new(String::new()));
+        let to = shown.clone();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(count @ 1..) = master.read(&mut buffer) {
+                let text = std::str::from_utf8(&buffer[..count]).expect("ASCII").replace("\r\n", "\n");
+                to.lock().expect("no panic while it is held").push_str(&text);
+            }
+        });
+        Terminal { shown, slave }
+    }
+
+    fn stdio(&self) -> Stdio {
+        Stdio::from(self.slave.try_clone().expect("a descriptor"))
+    }
+
+    fn shown(&self) -> String {
+        self.shown.lock().expect("no panic while it is held").clone()
+    }
+}
+
+#[test]
+fn at_a_terminal_a_password_is_made_up_and_the_printed_line_logs_in() {
+    let terminal = Terminal::new();
+    let setup = Setup::bare();
+    let (listen, log) = (setup.unix("socket"), text(&setup.path("log")));
+    let setup = setup.flags(&["--listen", &listen, "--log-file", &log, "-vv"]);
+    let mut child = setup.command().stdout(terminal.stdio()).stderr(terminal.stdio()).spawn().expect("a process");
+    wait_until("the log says ready", || fs::read_to_string(&log).is_ok_and(|log| log.contains("ready")));
+
+    let is_complete = |shown: &str| shown.lines().any(|line| line.starts_with("OVERHEAD A ")) && shown.ends_with('\n');
+    wait_until("the terminal shows a login line", || is_complete(&terminal.shown()));
+    let shown = terminal.shown();
+    let login = shown.lines().find(|line| line.starts_with("OVERHEAD A ")).expect("a login line").to_owned();
+    assert!(shown.contains("user clacks"), "{shown}");
+    assert!(shown.contains(&listen), "{shown}");
+    let mut client = Client::unix(&setup.path("socket"));
+    client.send(&login);
+    client.expect_after_others("OVERHEAD O Welcome!");
+    assert!(client.ask("CLIENTLIST").len() == 3, "the primary user may do everything");
+
+    let password = shown.lines().find_map(|line| line.split_once("password ")).expect("a password").1;
+    let token = login.strip_prefix("OVERHEAD A ").expect("a login line");
+    assert_eq!(token, clacks::protocol::token::Token::encode(b"clacks", password.as_bytes()));
+    let log = fs::read_to_string(&log).expect("a log");
+    assert!(!log.contains(password) && !log.contains(token), "secrets are in the log");
+
+    // Two servers don't make up the same.
+    let other = Terminal::new();
+    let setup = Setup::bare();
+    let listen = setup.unix("socket");
+    let setup = setup.flags(&["--listen", &listen]);
+    let mut second = setup.command().stderr(other.stdio()).spawn().expect("a process");
+    wait_until("a login line", || other.shown().contains("OVERHEAD A ") && other.shown().contains("ready"));
+    assert!(!other.shown().contains(token));
+    for child in [&mut child, &mut second] {
+        child.kill().expect("a child of ours");
+        child.wait().expect("a child of ours");
+    }
+}
+
+#[test]
+fn nowhere_else_is_a_password_made_up() {
+    let setup = Setup::bare();
+    let listen = setup.unix("socket");
+    let setup = setup.flags(&["--listen", &listen]);
+    assert_refused(&setup, &run(&mut setup.command()), 2, &["--user", "--password-file"]);
+
+    let refused_at_a_terminal = |flags: &[&str]| {
+        let terminal = Terminal::new();
+        let setup = Setup::bare();
+        let listen = setup.unix("socket");
+        let setup = setup.flags(&["--listen", &listen]).flags(flags);
+        let mut child = setup.command().stderr(terminal.stdio()).spawn().expect("a process");
+        let status = child.wait().expect("a child of ours");
+        assert_eq!(status.code(), Some(2), "{flags:?}");
+        wait_until("a message", || terminal.shown().ends_with('\n'));
+        assert!(terminal.shown().contains("--user"), "{}", terminal.shown());
+        assert!(!setup.path("socket").exists());
+    };
+    refused_at_a_terminal(&["--listen", "tcp://0.0.0.0:0", "--allow-plaintext"]);
+    refused_at_a_terminal(&["--daemonize"]);
+}
+
+/// Both are errors of a start, and neither may disturb who is there already.
+#[test]
+fn a_live_socket_ends_the_start_with_status_1() {
+    let setup = Setup::new();
+    let live = UnixListener::bind(setup.path("live")).expect("a folder of our own");
+    let (first, second, log) = (setup.unix("socket"), setup.unix("live"), text(&setup.path("log")));
+    let setup = setup.flags(&["--listen", &first, "--listen", &second, "--log-file", &log]);
+    assert_refused(&setup, &run(&mut setup.command()), 1, &[&format!("--listen {second}")]);
+    assert!(setup.path("live").exists());
+    drop(live);
+}
