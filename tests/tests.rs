@@ -6,6 +6,7 @@ mod ageing;
 mod connections;
 mod documentation;
 mod half_close;
+mod interclacks;
 mod layers;
 mod permissions;
 mod signals_and_shutdown;

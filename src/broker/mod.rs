@@ -339,6 +339,8 @@ impl Broker {
         let status = Status {
             clients: self.sessions.len(),
             monitors: self.monitors.len(),
+            links: self.tree.links.len(),
+            uplink: self.uplink_state(),
             names_listened_to: self.listeners.names(),
             subscriptions: self.listeners.subscriptions(),
             entries: self.cache.live(),

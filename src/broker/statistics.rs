@@ -73,6 +73,9 @@ impl fmt::Display for Suppressed {
 pub struct Status {
     pub clients: usize,
     pub monitors: usize,
+    /// Interclacks links that are up.
+    pub links: usize,
+    pub uplink: &'static str,
     pub names_listened_to: usize,
     pub subscriptions: usize,
     pub entries: usize,
@@ -84,10 +87,12 @@ impl Status {
     pub(super) fn write(&self, statistics: &Statistics, f: &mut impl fmt::Write) -> fmt::Result {
         write!(
             f,
-            "clients={} monitors={} names_listened_to={} subscriptions={} entries={} tombstones={} cache_bytes={} connections={} \
+            "clients={} monitors={} links={} uplink={} names_listened_to={} subscriptions={} entries={} tombstones={} cache_bytes={} connections={} \
              lines={} signals={} deliveries={} expired={} permission_denied={} unknown_commands={}",
             self.clients,
             self.monitors,
+            self.links,
+            self.uplink,
             self.names_listened_to,
             self.subscriptions,
             self.entries,

@@ -219,6 +219,15 @@ impl Server {
         Setup::new().start()
     }
 
+    /// The process is killed, and started anew with the same flags.
+    pub fn kill_and_restart(self) -> Server {
+        let Server { process, socket, port, setup } = self;
+        // Its end waits for the process.
+        drop(process);
+        let process = setup.spawn();
+        Server { process, socket, port, setup }
+    }
+
     /// A logged-in client on the Unix socket.
     pub fn client(&self, user: &str) -> Client {
         self.stranger().logged_in(user)

@@ -28,6 +28,17 @@ impl Broker {
         }
     }
 
+    /// In a word, for the status.
+    pub(in crate::broker) fn uplink_state(&self) -> &'static str {
+        match self.uplink.as_ref().map(|uplink| uplink.state) {
+            None => "none",
+            Some(UplinkState::Waiting(_)) => "waiting",
+            Some(UplinkState::Dialing(_)) => "dialing",
+            Some(UplinkState::Connected(id)) if self.tree.links.contains(&id) => "up",
+            Some(UplinkState::Connected(_)) => "logging_in",
+        }
+    }
+
     /// The next moment for [`Broker::tend_uplink`].
     pub(in crate::broker) fn uplink_deadline(&self) -> Option<u64> {
         match self.uplink.as_ref()?.state {

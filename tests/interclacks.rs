@@ -1,0 +1,375 @@
+//! Masters and slaves as real processes: what the simulation can't show, sockets and all.
+
+use crate::support::{Client, Server, Setup, token, wait_until};
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::net::UnixListener;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+fn slave_of(address: &str) -> Setup {
+    Setup::new().flags(&["--master", address, "--interclacks-reconnect", "0.2"])
+}
+
+fn is_up(server: &Server) -> bool {
+    server.status_line().contains(" uplink=up ")
+}
+
+/// What a server holds.
+fn entries(server: &Server) -> BTreeMap<String, String> {
+    let mut client = server.client("admin");
+    let keys = client.ask("KEYLIST");
+    let names = keys.iter().filter_map(|line| line.strip_prefix("KEY "));
+    let mut value_of = |name: &str| {
+        let answer = client.ask(&format!("RETRIEVE {name}"));
+        answer[0].split_once('=').map_or_else(String::new, |(_, value)| value.to_owned())
+    };
+    names.map(|name| (name.to_owned(), value_of(name))).collect()
+}
+
+#[test]
+fn slaves_and_masters_hear_each_other_over_unix_sockets_and_tcp() {
+    let root = Server::start();
+    let middle = slave_of(&root.setup.unix("socket")).start();
+    // By name: it is looked up.
+    let leaf = slave_of(&format!("tcp://localhost:{}", middle.port)).start();
+    wait_until("both links are up", || is_up(&middle) && is_up(&leaf));
+    let mut listeners: Vec<Client> = [&root, &middle, &leaf].map(|server| server.client("ro")).into();
+    for listener in &mut listeners {
+        listener.ask("LISTEN signal");
+    }
+    for (number, sender) in [&root, &middle, &leaf].into_iter().enumerate() {
+        let mut sender = sender.client("rw");
+        sender.ask("LISTEN signal");
+        sender.ask(&format!("STORE name={number}"));
+        sender.ask(&format!("SET signal={number}"));
+        for listener in &mut listeners {
+            listener.expect(&format!("SET signal={number}"));
+            assert_eq!(listener.ask("RETRIEVE name"), [format!("RETRIEVED name={number}")]);
+        }
+        assert_eq!(sender.flush(), [""; 0]);
+    }
+    let list = leaf.client("admin").ask("CLIENTLIST");
+    let uplink = list.iter().find(|line| line.contains("INTERCLACKS=1")).expect("the master is listed");
+    assert!(uplink.contains(&format!("PORT={};CLIENTINFO=clacksd/", middle.port)), "{uplink}");
+    let list = middle.client("admin").ask("CLIENTLIST");
+    assert!(list.iter().any(|line| line.starts_with("CLIENT CID=unixdomainsocket:interclacksmaster;HOST=;PORT=;")));
+    // A shutdown of the whole tree, from a leaf.
+    leaf.client("admin").send("OVERHEAD GS 0.1");
+    for mut server in [leaf, middle, root] {
+        assert_eq!(server.process.wait().code(), Some(0));
+    }
+}
+
+/// Stands between a slave and its master, and cuts.
+struct Proxy {
+    port: u16,
+    streams: Arc<Mutex<Vec<(TcpStream, UnixStream)>>>,
+    is_over: Arc<AtomicBool>,
+}
+
+impl Proxy {
+    fn to(master: PathBuf) -> Proxy {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("it is bound").port();
+        let streams: Arc<Mutex<Vec<(TcpStream, UnixStream)>>> = Arc::default();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let (accepted, over) = (streams.clone(), is_over.clone());
+        std::thread::spawn(move || {
+            for slave in listener.incoming().map_while(Result::ok) {
+                if over.load(Ordering::Relaxed) {
+                    return;
+                }
+                // Without a master the slave's connection just ends.
+                let Ok(master) = UnixStream::connect(&master) else { continue };
+                let copy = |slave: &TcpStream, master: &UnixStream| {
+                    (slave.try_clone().expect("a descriptor"), master.try_clone().expect("a descriptor"))
+                };
+                accepted.lock().expect("no panic while it is held").push(copy(&slave, &master));
+                let (slave_again, master_again) = copy(&slave, &master);
+                std::thread::spawn(move || pump(slave_again, master));
+                std::thread::spawn(move || pump(master_again, slave));
+            }
+        });
+        Proxy { port, streams, is_over }
+    }
+
+    /// Ends the connections, in the middle of whatever they carry.
+    fn cut(&self) {
+        for (slave, master) in self.streams.lock().expect("no panic while it is held").drain(..) {
+            let _ = slave.shutdown(Shutdown::Both);
+            let _ = master.shutdown(Shutdown::Both);
+        }
+    }
+
+    fn address(&self) -> String {
+        format!("tcp://127.0.0.1:{}", self.port)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.cut();
+        // Wakes the thread, which then sees that it is over.
+        let _ = TcpStream::connect(("127.0.0.1", self.port));
+    }
+}
+
+/// Copies until either side ends, a few bytes at a time: a cut falls anywhere.
+fn pump(mut from: impl Read, mut to: impl Write) {
+    let mut buffer = [0; 777];
+    while let Ok(count @ 1..) = from.read(&mut buffer) {
+        if to.write_all(&buffer[..count]).is_err() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_tree_of_seven_agrees_after_kills_and_cuts() {
+    // Each one's master is the one at half its number; odd links go through a proxy.
+    let mut servers: Vec<Server> = vec![Server::start()];
+    let mut proxies = Vec::new();
+    for number in 1..7_usize {
+        let master = &servers[(number - 1) / 2];
+        let address = if number % 2 == 1 {
+            proxies.push(Proxy::to(master.socket.clone()));
+            proxies.last().expect("it was just made").address()
+        } else {
+            master.setup.unix("socket")
+        };
+        servers.push(slave_of(&address).start());
+    }
+    let mut random = 7_u64;
+    let mut next = |bound: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % bound
+    };
+    for round in 0..30 {
+        for _ in 0..20 {
+            let mut client = servers[next(7) as usize].client("admin");
+            let name = next(40);
+            match next(20) {
+                0 => client.ask("CLEARCACHE"),
+                1..5 => client.ask(&format!("REMOVE n{name}")),
+                5..9 => client.ask(&format!("INCREMENT c{name}={}", next(10))),
+                9..12 => client.ask(&format!("SETANDSTORE n{name}=signalled in {round}")),
+                _ => client.ask(&format!("STORE n{name}={round} {}", next(1000))),
+            };
+        }
+        if round % 3 == 0 {
+            proxies[next(3) as usize].cut();
+        }
+        if round % 5 == 0 {
+            let number = next(7) as usize;
+            let killed = servers.remove(number);
+            servers.insert(number, killed.kill_and_restart());
+        }
+    }
+    wait_until("all links are up", || servers[1..].iter().all(is_up));
+    wait_until("all hold the same", || {
+        let held: Vec<_> = servers.iter().map(entries).collect();
+        held.iter().all(|entries| *entries == held[0])
+    });
+    assert!(!entries(&servers[0]).is_empty());
+    for server in &servers {
+        assert_eq!(server.process.log_line("ERROR"), None);
+    }
+}
+
+/// A master that the test plays.
+struct Master {
+    listener: UnixListener,
+}
+
+impl Master {
+    /// And a slave of it, not connected yet.
+    fn with_slave(flags: &[&str]) -> (Master, Server) {
+        let setup = Setup::new();
+        let address = setup.unix("master");
+        let listener = UnixListener::bind(setup.path("master")).expect("a socket of our own");
+        let setup = setup.flags(&["--master", &address, "--interclacks-reconnect", "0.2"]).flags(flags);
+        (Master { listener }, setup.start())
+    }
+
+    /// Accepts the slave, up to its request for interclacks mode.
+    fn accept(&self) -> Client {
+        let (stream, _) = self.listener.accept().expect("the slave dials");
+        let mut link = Client::accepted(stream);
+        link.expect_after_others("OVERHEAD I 1");
+        link.send("CLACKS a master of the test");
+        link.send("OVERHEAD M Authentication required");
+        link.send("OVERHEAD O Welcome!");
+        link
+    }
+
+    fn accept_and_log_in(&self) -> Client {
+        let mut link = self.accept();
+        link.send(&format!("OVERHEAD A {}", token("admin")));
+        link.expect("OVERHEAD O Welcome!");
+        link
+    }
+}
+
+#[test]
+fn clients_of_a_locked_slave_wait_and_nothing_of_them_is_lost_when_the_link_dies() {
+    let (master, server) = Master::with_slave(&["--ping-timeout", "1"]);
+    let mut link = master.accept_and_log_in();
+    link.send("OVERHEAD L 1");
+    let mut client = server.client("admin");
+    wait_until("the lock is there", || {
+        client.send("PING");
+        client.start_flush();
+        client.whatever_came(Duration::from_millis(50)).is_empty()
+    });
+    // One write: while nobody reads, a socket takes only so many.
+    let lines: Vec<String> = (0..1_000).map(|number| format!("INCREMENT n={number}")).collect();
+    client.send(&lines.join("\r\n"));
+    client.send("RETRIEVE n");
+    // Longer than the ping timeout: it stands still.
+    assert_eq!(client.whatever_came(Duration::from_millis(1500)), [""; 0]);
+    link.send("KEYSYNC 1 1 U half=a li");
+    drop(link);
+    let sum: u64 = (0..1_000).sum();
+    client.expect_after_others(&format!("RETRIEVED n={sum}"));
+}
+
+#[test]
+fn a_lock_without_a_word_from_the_master_is_broken() {
+    let (master, server) = Master::with_slave(&["--interclacks-ping-timeout", "1.5"]);
+    let mut link = master.accept_and_log_in();
+    link.send("OVERHEAD L 1");
+    link.send("PING");
+    let mut client = server.client("admin");
+    client.send("STORE a=1");
+    client.send("RETRIEVE a");
+    client.expect("RETRIEVED a=1");
+    assert!(link.until_closed().contains(&"TIMEOUT".to_owned()), "and the link is given up");
+    drop(link);
+    master.accept_and_log_in();
+}
+
+#[test]
+fn a_master_with_a_wrong_token_is_not_obeyed() {
+    let (master, server) = Master::with_slave(&[]);
+    let mut link = master.accept();
+    link.send("STORE a=before");
+    link.send("OVERHEAD L 1");
+    link.send(&format!("OVERHEAD A {}", token("rw")));
+    link.send("STORE a=after");
+    assert_eq!(link.until_closed(), ["OVERHEAD F Login failed!"]);
+    server.process.wait_for_log("the master's login is wrong");
+    assert_eq!(server.client("admin").ask("RETRIEVE a"), ["NOTRETRIEVED a"]);
+    // It goes on trying.
+    master.accept_and_log_in();
+    wait_until("the link is up", || is_up(&server));
+}
+
+#[test]
+fn a_peer_far_ahead_is_refused() {
+    let (master, server) = Master::with_slave(&[]);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
+    let mut link = master.accept_and_log_in();
+    link.send(&format!("OVERHEAD T {now}"));
+    link.send(&format!("KEYSYNC {} {now} U near=1", now + 3000));
+    link.send(&format!("KEYSYNC {} {now} U far=1", now + 4000));
+    link.until_closed();
+    server.process.wait_for_log("more than an hour");
+    let mut client = server.client("admin");
+    assert_eq!(client.ask("RETRIEVE near"), ["RETRIEVED near=1"]);
+    assert_eq!(client.ask("RETRIEVE far"), ["NOTRETRIEVED far"]);
+}
+
+#[test]
+fn a_ring_is_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let addresses = [0, 1, 2].map(|number| format!("unix:{}/{number}", folder.path().display()));
+    let flags = ["--interclacks-reconnect", "0.3"];
+    let ring: Vec<Server> = (0..3)
+        .map(|number| {
+            let setup = Setup::new().flags(&["--listen", &addresses[number]]).flags(&flags);
+            setup.flags(&["--master", &addresses[(number + 1) % 3]]).start()
+        })
+        .collect();
+    wait_until("somebody notices", || ring.iter().any(|server| server.process.log_line("form a ring").is_some()));
+    // No storm: what is sent meanwhile comes once at most, and the servers are idle afterwards.
+    let mut listener = ring[1].client("admin");
+    listener.ask("LISTEN s");
+    ring[0].client("admin").ask("SET s=1");
+    let came = listener.whatever_came(Duration::from_millis(500));
+    assert!(came.len() <= 1, "{came:?}");
+}
+
+#[test]
+fn masters_are_tried_in_turn() {
+    let good = Server::start();
+    let setup = Setup::new();
+    let nobody = setup.unix("nobody");
+    let (_other, silent) = (Server::start(), setup.path("silent"));
+    let listener = UnixListener::bind(&silent).expect("a socket of our own");
+    let flags = ["--interclacks-reconnect", "0.1", "--auth-timeout", "0.3"];
+    let setup = setup.flags(&["--master", &nobody, "--master", &format!("unix:{}", silent.display())]);
+    let server = setup.flags(&["--master", &good.setup.unix("socket")]).flags(&flags).start();
+    wait_until("the good one is found", || is_up(&server));
+    assert!(server.process.log_line("no connection to the master").is_some());
+    drop(listener);
+}
+
+#[test]
+fn a_line_too_long_for_a_link_is_skipped_and_the_link_lives() {
+    let (master, server) = Master::with_slave(&["--max-line", "4K"]);
+    let mut link = master.accept_and_log_in();
+    link.send(&format!("STORE long={}", "x".repeat(200_000)));
+    link.send("STORE short=1");
+    let mut client = server.client("admin");
+    wait_until("the next line is there", || client.ask("RETRIEVE short") == ["RETRIEVED short=1"]);
+    assert_eq!(client.ask("RETRIEVE long"), ["NOTRETRIEVED long"]);
+    server.process.wait_for_log("was skipped");
+    assert!(is_up(&server));
+}
+
+#[test]
+fn a_net_clacks_master_hears_only_lines_of_the_reference() {
+    let (master, server) = Master::with_slave(&[]);
+    let other = slave_of(&server.setup.unix("socket")).start();
+    wait_until("the clacksd slave is up", || is_up(&other));
+    let mut link = master.accept_and_log_in();
+    link.send("OVERHEAD L 1");
+    link.send("OVERHEAD L 0");
+    wait_until("the slave has told all", || link.next_line().is_some_and(|line| line.starts_with("OVERHEAD T ")));
+    let mut client = other.client("admin");
+    for line in [
+        "STORE a=1",
+        "INCREMENT c=2",
+        "DECREMENT c=0.5",
+        "SETANDSTORE s=v",
+        "SET x=1",
+        "NOTIFY y",
+        "REMOVE a",
+        "CLEARCACHE",
+    ] {
+        client.ask(line);
+    }
+    let mut came = Vec::new();
+    while came.last().is_none_or(|line: &String| line != "CLEARCACHE") {
+        came.extend(link.next_line().filter(|line| line != "PING"));
+    }
+    assert_eq!(
+        came,
+        [
+            "STORE a=1",
+            "STORE c=2",
+            "INCREMENT c=-0.5",
+            "SETANDSTORE s=v",
+            "SET x=1",
+            "NOTIFY y",
+            "REMOVE a",
+            "CLEARCACHE"
+        ]
+    );
+}
