@@ -94,7 +94,11 @@ pub const WORK_PER_SLICE: usize = 128 * KIB;
 pub const WORK_PER_CONNECTION: usize = 128 * KIB;
 /// All connections' share of a turn, about two milliseconds.
 pub const WORK_PER_TURN: usize = MIB;
-/// Most bytes written to one connection in a turn.
+/// The share of those who send much, all together: each of their bytes may be one of a new page of
+/// memory, which costs several times what moving it does.
+pub const BULK_WORK_PER_TURN: usize = 256 * KIB;
+/// Most bytes written to one connection in a turn: about what a socket's buffer takes. A reader that
+/// is as fast as we are would be written to until the end of all that waits for it.
 pub const WRITE_PER_CONNECTION: usize = 256 * KIB;
 /// Connections closed per turn.
 pub const CLOSES_PER_TURN: usize = 128;
@@ -110,6 +114,12 @@ pub const OUTPUT_CHUNK: usize = 64 * KIB;
 pub const SHARED_PAYLOAD: usize = 4 * KIB;
 /// A connection that waits for room gets it when less than this is queued.
 pub const ROOM: usize = 16 * KIB;
+/// Blocks of memory from this size on are taken from the system each by itself and given back at once.
+/// So growing one moves its pages instead of copying them, and buffers that are gone leave no holes
+/// between others: the memory in use is the memory that is counted.
+pub const MAPPED_BLOCK: usize = 256 * KIB;
+/// Memory of closed connections freed per turn: pages cost about as much to give back as to fill.
+pub const FREED_PER_TURN: usize = MIB;
 /// Emptied output buffers kept for the next connection that needs one.
 pub const SPARE_BUFFERS: usize = 256;
 /// Connections waiting to be accepted; the kernel caps it at net.core.somaxconn.

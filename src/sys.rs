@@ -20,6 +20,18 @@ pub fn raise_descriptor_limit() -> io::Result<usize> {
     Ok(usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX))
 }
 
+/// Has the allocator take blocks of at least so many bytes from the system each by itself. Only the
+/// GNU C library knows how; elsewhere this does nothing.
+pub fn map_blocks_from(bytes: usize) {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    if let Ok(bytes) = libc::c_int::try_from(bytes) {
+        // SAFETY: plain numbers; the call changes nothing but how later blocks are made.
+        unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, bytes) };
+    }
+    #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+    let _ = bytes;
+}
+
 /// Whether a write of up to `PIPE_BUF` bytes to the descriptor would not block.
 pub fn is_writable(descriptor: BorrowedFd<'_>) -> bool {
     let mut poll = libc::pollfd { fd: descriptor.as_raw_fd(), events: libc::POLLOUT, revents: 0 };

@@ -266,7 +266,7 @@ fn a_master_with_a_wrong_token_is_not_obeyed() {
     server.process.wait_for_log("the master's login is wrong");
     assert_eq!(server.client("admin").ask("RETRIEVE a"), ["NOTRETRIEVED a"]);
     // It goes on trying.
-    master.accept_and_log_in();
+    let _link = master.accept_and_log_in();
     wait_until("the link is up", || is_up(&server));
 }
 

@@ -5,7 +5,7 @@ use crate::cli::config::Config;
 use crate::cli::logging::LogFile;
 use crate::cli::secrets::{Secrets, random};
 use crate::cli::{StartError, flags, logging};
-use crate::limits::RESERVED_DESCRIPTORS;
+use crate::limits::{MAPPED_BLOCK, RESERVED_DESCRIPTORS};
 use crate::protocol::token::Token;
 use crate::reactor::{Host, Listener, Server};
 use crate::sys::{self, Account};
@@ -53,6 +53,7 @@ pub fn run(arguments: &[String]) -> Result<(), StartError> {
     let mut pid_file = config.pid_file.take().map(PidFile::create).transpose()?;
     let log_file = logging::start(&config.log)?;
     fit_descriptor_limit(&mut config);
+    sys::map_blocks_from(MAPPED_BLOCK);
     if let Some(password) = trial_password {
         show_trial_login(&password, &listeners);
     }

@@ -120,6 +120,16 @@ impl OutputQueue {
         Ok(count)
     }
 
+    /// Gives back memory of a queue that isn't needed any more, about so much; false if none is left.
+    pub fn free_slice(&mut self, bytes: usize) -> bool {
+        let mut freed = 0;
+        while freed < bytes {
+            let Some(chunk) = self.sealed.pop_back() else { return false };
+            freed += chunk.bytes().len();
+        }
+        true
+    }
+
     fn consume(&mut self, count: usize) {
         self.queued -= count;
         self.written += count;

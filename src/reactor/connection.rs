@@ -1,6 +1,7 @@
 //! One connection: its socket, what it has sent and is still to be sent, and where it stands.
 
 use crate::broker::{CloseReason, ConnectionId, Traffic};
+use crate::limits::MAX_LINE_BEFORE_LOGIN;
 use crate::protocol::line::Pending;
 use crate::reactor::buffer::OutputQueue;
 use mio::event::Source;
@@ -96,8 +97,10 @@ pub struct Connection {
     pub held_by_broker: usize,
     /// The broker wants to be told when little is queued.
     pub wants_room: bool,
-    /// On the list of connections to be served.
+    /// On a list of connections to be served.
     pub in_ready: bool,
+    /// Its last share of a turn wasn't enough.
+    pub used_up_share: bool,
     /// On the list of connections to be flushed when their turn comes.
     pub in_deliveries: bool,
     /// A limit was passed; nothing is appended any more, and the broker will be told.
@@ -178,6 +181,7 @@ impl Connection {
             held_by_broker: 0,
             wants_room: false,
             in_ready: false,
+            used_up_share: false,
             in_deliveries: false,
             over_limit: false,
             closing: None,
@@ -201,6 +205,12 @@ impl Connection {
     pub fn own_memory(&self) -> usize {
         let output = self.output.as_ref().map_or(0, |output| output.capacity());
         output + self.pending.as_ref().map_or(0, |pending| pending.capacity()) + self.held_by_broker
+    }
+
+    /// Whether it sends so much that the others are served first.
+    pub fn is_bulk(&self) -> bool {
+        let is_in_long_line = self.pending.as_ref().is_some_and(|pending| pending.waiting() > MAX_LINE_BEFORE_LOGIN);
+        self.used_up_share || self.lingering || is_in_long_line
     }
 
     /// Whether the broker still gives it output.

@@ -2,8 +2,8 @@
 
 use crate::broker::{CloseReason, ConnectionId, Now, Output, Traffic};
 use crate::limits::{
-    OUTPUT_CHUNK, ROOM, SHARED_PAYLOAD, SPARE_BUFFERS, WORK_PER_STEP, WORK_PER_SYSCALL, WORK_PER_TURN,
-    WRITE_PER_CONNECTION,
+    FREED_PER_TURN, MAPPED_BLOCK, OUTPUT_CHUNK, ROOM, SHARED_PAYLOAD, SPARE_BUFFERS, WORK_PER_STEP, WORK_PER_SYSCALL,
+    WORK_PER_TURN, WRITE_PER_CONNECTION,
 };
 use crate::protocol::line::Pending;
 use crate::reactor::buffer::{OutputQueue, SharedPayload};
@@ -30,10 +30,11 @@ pub struct Connections {
     limits: OutputLimits,
     generation: u32,
     pub now: Now,
-    /// To be served: something has happened to them.
-    fresh: VecDeque<ConnectionId>,
-    /// To be served: they have used their share of an earlier turn up.
-    yielded: VecDeque<ConnectionId>,
+    /// To be served: input may be waiting, or room was asked for.
+    ready: VecDeque<ConnectionId>,
+    /// To be served after those, because they send much: a short question doesn't wait behind a
+    /// thousand long lines.
+    bulk: VecDeque<ConnectionId>,
     /// Got an answer to their own lines this turn.
     replies: Vec<ConnectionId>,
     /// Got something else.
@@ -44,6 +45,9 @@ pub struct Connections {
     ending: Vec<(ConnectionId, CloseReason)>,
     finished: VecDeque<ConnectionId>,
     stalled: Vec<ConnectionId>,
+    /// Large buffers of connections that were closed, to be freed in slices: when a hundred clients go
+    /// at once, in the midst of long lines, that is a gigabyte.
+    garbage: Vec<Garbage>,
     /// Work done this turn, in bytes moved or what counts as such.
     pub work: usize,
     /// Memory of the buffers of all connections, without what is shared.
@@ -65,6 +69,11 @@ pub enum DialRequest {
     HangUp,
 }
 
+enum Garbage {
+    Input(Pending),
+    Output(OutputQueue),
+}
+
 /// What came of a flush.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flushed {
@@ -81,14 +90,15 @@ impl Connections {
             limits,
             generation: 0,
             now,
-            fresh: VecDeque::new(),
-            yielded: VecDeque::new(),
+            ready: VecDeque::new(),
+            bulk: VecDeque::new(),
             replies: Vec::new(),
             deliveries: VecDeque::new(),
             serving: None,
             ending: Vec::new(),
             finished: VecDeque::new(),
             stalled: Vec::new(),
+            garbage: Vec::new(),
             work: 0,
             owned: 0,
             shared: Rc::default(),
@@ -129,10 +139,38 @@ impl Connections {
     /// Forgets a connection and closes its socket.
     pub fn remove(&mut self, id: ConnectionId) -> Option<Connection> {
         self.get(id)?;
-        let connection = self.slab.remove(id.slot as usize);
+        let mut connection = self.slab.remove(id.slot as usize);
         self.owned -= connection.own_memory();
+        if let Some(pending) = connection.pending.take() {
+            self.discard(Garbage::Input(*pending));
+        }
+        if let Some(output) = connection.output.take() {
+            self.discard(Garbage::Output(*output));
+        }
         // Closing the descriptor takes it out of the poll as well.
         Some(connection)
+    }
+
+    /// Frees a buffer: a large one not at once.
+    fn discard(&mut self, buffer: Garbage) {
+        let size = match &buffer {
+            Garbage::Input(pending) => pending.capacity(),
+            Garbage::Output(output) => output.queued(),
+        };
+        if size >= MAPPED_BLOCK {
+            self.garbage.push(buffer);
+        }
+    }
+
+    /// Frees some of what is to be freed.
+    pub fn free_slice(&mut self) {
+        let has_more = match self.garbage.last_mut() {
+            Some(Garbage::Output(output)) => output.free_slice(FREED_PER_TURN),
+            Some(Garbage::Input(_)) | None => false,
+        };
+        if !has_more {
+            self.garbage.pop();
+        }
     }
 
     /// Leaves a connection open only to be read until its peer closes; false if that can't be done.
@@ -142,8 +180,10 @@ impl Connections {
             return false;
         }
         connection.lingering = true;
-        let output = connection.output.take();
-        self.owned -= output.map_or(0, |output| output.capacity());
+        if let Some(output) = connection.output.take() {
+            self.owned -= output.capacity();
+            self.discard(Garbage::Output(*output));
+        }
         self.make_ready(id);
         true
     }
@@ -153,37 +193,30 @@ impl Connections {
         self.serving = id;
     }
 
-    /// Puts a connection on the list of those to be served.
+    /// Puts a connection on one of the two lists of those to be served.
     pub fn make_ready(&mut self, id: ConnectionId) {
-        if self.mark_ready(id) {
-            self.fresh.push_back(id);
+        let Some(connection) = self.get_mut(id) else { return };
+        if std::mem::replace(&mut connection.in_ready, true) {
+            return;
+        }
+        if connection.is_bulk() {
+            self.bulk.push_back(id);
+        } else {
+            self.ready.push_back(id);
         }
     }
 
-    /// Puts a connection that could go on at the end, behind all that have waited.
-    pub fn yield_turn(&mut self, id: ConnectionId) {
-        if self.mark_ready(id) {
-            self.yielded.push_back(id);
-        }
+    /// How many connections wait to be served: those that send little, and those that send much.
+    pub fn waiting(&self) -> (usize, usize) {
+        (self.ready.len(), self.bulk.len())
     }
 
-    fn mark_ready(&mut self, id: ConnectionId) -> bool {
-        self.get_mut(id).is_some_and(|connection| !std::mem::replace(&mut connection.in_ready, true))
+    pub fn next_ready(&mut self) -> Option<ConnectionId> {
+        self.ready.pop_front()
     }
 
-    /// How many connections wait to be served: those to which something has happened, and the others.
-    pub fn ready(&self) -> (usize, usize) {
-        (self.fresh.len(), self.yielded.len())
-    }
-
-    /// The next connection to be served of those to which something has happened.
-    pub fn next_fresh(&mut self) -> Option<ConnectionId> {
-        self.fresh.pop_front()
-    }
-
-    /// The next connection to be served of those that yielded.
-    pub fn next_yielded(&mut self) -> Option<ConnectionId> {
-        self.yielded.pop_front()
+    pub fn next_bulk(&mut self) -> Option<ConnectionId> {
+        self.bulk.pop_front()
     }
 
     /// Takes the connection's input out for working on it.
@@ -203,6 +236,8 @@ impl Connections {
         {
             connection.pending = Some(Box::new(pending));
             self.owned += capacity;
+        } else {
+            self.discard(Garbage::Input(pending));
         }
     }
 
@@ -261,8 +296,9 @@ impl Connections {
 
     /// Whether there is something to do that no event will remind of.
     pub fn has_work(&self) -> bool {
-        !(self.fresh.is_empty()
-            && self.yielded.is_empty()
+        !(self.ready.is_empty()
+            && self.bulk.is_empty()
+            && self.garbage.is_empty()
             && self.deliveries.is_empty()
             && self.ending.is_empty()
             && self.finished.is_empty())
@@ -469,7 +505,10 @@ impl Output for Connections {
         connection.closing = Some(reason);
         let pending = connection.pending.take();
         let is_through = !reason.drains() || connection.over_limit || connection.output.is_none();
-        self.owned -= pending.map_or(0, |pending| pending.capacity());
+        if let Some(pending) = pending {
+            self.owned -= pending.capacity();
+            self.discard(Garbage::Input(*pending));
+        }
         if is_through {
             self.finished.push_back(id);
         } else {

@@ -19,8 +19,9 @@ pub use listener::{Listener, SocketAccess};
 use crate::address::Address;
 use crate::broker::{Broker, CloseReason, ConnectionId, Flow, LogLimit, LongLine, Now, Peer, Suppressed, Users};
 use crate::limits::{
-    ACCEPT_PAUSE_US, ACCEPTS_PER_TURN, CLOSES_PER_TURN, EVENTS_PER_TURN, LINGER_US, MAX_LINE_BEFORE_LOGIN, ROOM,
-    SCRATCH, SHUTDOWN_US, WORK_PER_CONNECTION, WORK_PER_SLICE, WORK_PER_STEP, WORK_PER_SYSCALL, WORK_PER_TURN,
+    ACCEPT_PAUSE_US, ACCEPTS_PER_TURN, BULK_WORK_PER_TURN, CLOSES_PER_TURN, EVENTS_PER_TURN, LINGER_US,
+    MAX_LINE_BEFORE_LOGIN, ROOM, SCRATCH, SHUTDOWN_US, WORK_PER_CONNECTION, WORK_PER_SLICE, WORK_PER_STEP,
+    WORK_PER_SYSCALL, WORK_PER_TURN,
 };
 use crate::protocol::line::{Pending, next_line};
 use connection::Stream;
@@ -177,6 +178,7 @@ impl Server {
         self.connections.flush();
         self.enforce_limits();
         self.close_finished();
+        self.connections.free_slice();
         if self.broker.is_over() && self.end_us.is_none() {
             self.end_us = Some(now.monotonic_us + SHUTDOWN_US);
             // Nobody is to come any more; the files of Unix sockets go now.
@@ -339,22 +341,22 @@ impl Server {
         }
     }
 
-    /// Serves the connections that are ready, until this turn has done enough. Those to which
-    /// something has just happened come first: a short request doesn't wait behind long ones. Of the
-    /// others at least one gets on in every turn.
+    /// Serves the connections that are ready, until this turn has done enough.
     fn serve_ready(&mut self) {
-        let (fresh, yielded) = self.connections.ready();
-        for _ in 0..fresh {
-            let Some(id) = self.connections.next_fresh() else { break };
+        let (ready, bulk) = self.connections.waiting();
+        for _ in 0..ready {
+            let Some(id) = self.connections.next_ready() else { break };
             self.serve(id);
             if self.connections.work >= WORK_PER_TURN {
                 break;
             }
         }
-        for _ in 0..yielded {
-            let Some(id) = self.connections.next_yielded() else { break };
+        // At least one of these even if the turn has done enough: they are to get on too.
+        let enough = WORK_PER_TURN.min(self.connections.work + BULK_WORK_PER_TURN);
+        for _ in 0..bulk {
+            let Some(id) = self.connections.next_bulk() else { break };
             self.serve(id);
-            if self.connections.work >= WORK_PER_TURN {
+            if self.connections.work >= enough {
                 break;
             }
         }
@@ -378,8 +380,11 @@ impl Server {
             let mut pending = self.connections.take_pending(id);
             let progress = self.work_off(id, &mut pending);
             self.connections.put_pending(id, pending);
+            if let Some(connection) = self.connections.get_mut(id) {
+                connection.used_up_share = progress == Progress::Yield;
+            }
             if progress == Progress::Yield {
-                self.connections.yield_turn(id);
+                self.connections.make_ready(id);
             }
         }
         self.connections.set_serving(None);
@@ -555,7 +560,7 @@ impl Server {
         match connection.stream.read(&mut self.scratch) {
             Ok(count @ 1..) => {
                 self.connections.work += WORK_PER_SYSCALL + count;
-                self.connections.yield_turn(id);
+                self.connections.make_ready(id);
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             _ => drop(self.connections.remove(id)),
