@@ -3,6 +3,8 @@
 #   make              build target/release/clacksd (all)
 #   make run          build and start it; FLAGS="…" are its flags
 #   make test         run the tests
+#   make sim          simulate trees of servers, 10,000 seeds (minutes);
+#                     CLACKSD_SEEDS=n for another number, CLACKSD_SEED=n to replay one
 #   make check        everything that has to pass before a change goes in
 #   make install      install what "make" has built; needs no network, no cargo
 #   make uninstall    remove what "make install" has put there
@@ -26,7 +28,7 @@ TARGET     := $(or $(CARGO_TARGET_DIR),target)
 BINARY     := $(TARGET)/release/clacksd
 MANPAGES   := $(wildcard man/*.[178])
 
-.PHONY: all run test check check-format check-clippy check-doc check-man \
+.PHONY: all run test sim check check-format check-clippy check-doc check-man \
         check-unit install uninstall clean help
 
 all:
@@ -37,6 +39,10 @@ run:
 
 test:
 	$(CARGO) test
+
+sim:
+	$(CARGO) test --release --test tests -- --ignored --nocapture \
+	    simulation::trees_keep_their_guarantees_for_long
 
 check: check-format check-clippy test check-doc check-man check-unit
 
