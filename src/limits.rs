@@ -28,7 +28,7 @@ pub const PING_TIMEOUT_S: f64 = 180.0;
 pub const STALLED_WRITE_TIMEOUT_S: f64 = 60.0;
 /// The same for interclacks links.
 pub const INTERCLACKS_STALLED_WRITE_TIMEOUT_S: f64 = 120.0;
-/// Without PING or KEYSYNC on an interclacks link.
+/// Without PING, KEYSYNC or STATE on an interclacks link.
 pub const INTERCLACKS_PING_TIMEOUT_S: f64 = 60.0;
 /// Between two dials, as Net::Clacks does it.
 pub const INTERCLACKS_RECONNECT_S: f64 = 30.0;
@@ -57,6 +57,8 @@ pub const MAX_SHUTDOWN_DELAY_S: f64 = 100.0 * 365.0 * 86_400.0;
 
 /// How far ahead of the tree's time a peer's stamps may be; its writes win for as long.
 pub const MAX_CLOCK_LEAD_US: u64 = 3600 * SECOND_US;
+/// How much the tree's time must have changed for slaves to be told again.
+pub const CLOCK_STEP_US: u64 = 100_000;
 /// Servers in a row, from the root to the last slave. A tree so deep is a mistake.
 pub const MAX_PATH: usize = 64;
 /// Origins of signals remembered before those that have long been silent are forgotten.

@@ -66,6 +66,8 @@ struct Counter {
     base: Box<[u8]>,
     /// In the order of the nodes, so that floating-point sums are the same everywhere.
     contributions: Vec<Contribution>,
+    /// When this node last saw it change: what a KEYSYNC says of it, for that knows no counters.
+    changed_us: u64,
 }
 
 struct Entry {
@@ -110,7 +112,8 @@ impl Entry {
     fn recount(&mut self) {
         let Some(counter) = &self.counter else { return };
         let base = Number::from_value(&counter.base);
-        let total = counter.contributions.iter().fold(base, |total, contribution| total + contribution.sum);
+        let sums = counter.contributions.iter().map(|contribution| contribution.sum);
+        let total = sums.fold(base, Number::accumulate).result();
         // 24 bytes for a double, 20 digits and a sign for an integer.
         let mut text = io::Cursor::new([0; 32]);
         write!(text, "{total}").expect("a printed number fits into 32 bytes");
@@ -122,7 +125,7 @@ impl Entry {
     fn counter_mut(&mut self) -> &mut Counter {
         if self.counter.is_none() {
             let base = if self.kind == Kind::Value { self.value().into() } else { Box::default() };
-            self.counter = Some(Box::new(Counter { base, contributions: Vec::new() }));
+            self.counter = Some(Box::new(Counter { base, contributions: Vec::new(), changed_us: 0 }));
         }
         self.counter.as_mut().expect("it was just made")
     }
@@ -155,8 +158,10 @@ impl<'a> Found<'a> {
         self.entry.holds_value().then(|| self.entry.value())
     }
 
-    pub fn stamp(&self) -> Stamp {
-        self.entry.stamp
+    /// When it was last written or counted.
+    pub fn changed_us(&self) -> u64 {
+        let counted_us = self.entry.counter.as_ref().map_or(0, |counter| counter.changed_us);
+        self.entry.stamp.time_us.max(counted_us)
     }
 
     pub fn accessed_us(&self) -> u64 {
@@ -275,15 +280,17 @@ impl Cache {
                 }
             },
         }
-        let node = self.node;
+        let Stamp { time_us: changed_us, node } = self.new_stamp(now_us);
         self.update(name, |entry| {
-            let contributions = &mut entry.counter_mut().contributions;
+            let counter = entry.counter_mut();
+            counter.changed_us = changed_us;
+            let contributions = &mut counter.contributions;
             match contributions.binary_search_by_key(&node, |contribution| contribution.node) {
                 Ok(at) => {
                     contributions[at].version += 1;
-                    contributions[at].sum = contributions[at].sum + step;
+                    contributions[at].sum = contributions[at].sum.accumulate(step);
                 }
-                Err(at) => contributions.insert(at, Contribution { node, version: 1, sum: Number::ZERO + step }),
+                Err(at) => contributions.insert(at, Contribution { node, version: 1, sum: step }),
             }
             entry.recount();
             entry.accessed_us = entry.accessed_us.max(now_us);
@@ -322,7 +329,7 @@ impl Cache {
         let order = held.map_or(Ordering::Greater, |entry| state.stamp.cmp(&entry.stamp));
         match order {
             Ordering::Less => Merged { effect: Effect::None, differs: true },
-            Ordering::Equal => self.merge_contributions(name, state),
+            Ordering::Equal => self.merge_contributions(name, state, now_us),
             Ordering::Greater => {
                 let is_tombstone = state.register == Register::Removed && state.contributions.is_empty();
                 let is_forgotten = now_us.saturating_sub(state.stamp.time_us) > self.ageing.deleted_us;
@@ -336,7 +343,7 @@ impl Cache {
                 };
                 self.write(name, kind, value, state.stamp, state.accessed_us.min(now_us));
                 if !state.contributions.is_empty() {
-                    self.merge_contributions(name, state);
+                    self.merge_contributions(name, state, now_us);
                 }
                 Merged { effect: Effect::Register, differs: false }
             }
@@ -344,11 +351,12 @@ impl Cache {
     }
 
     /// Of two states with the same register.
-    fn merge_contributions(&mut self, name: &[u8], state: &State<'_>) -> Merged {
+    fn merge_contributions(&mut self, name: &[u8], state: &State<'_>, now_us: u64) -> Merged {
         let mut grown = Vec::new();
         let mut differs = false;
+        let changed_us = now_us.max(self.newest_us);
         self.update(name, |entry| {
-            entry.accessed_us = entry.accessed_us.max(state.accessed_us);
+            entry.accessed_us = entry.accessed_us.max(state.accessed_us.min(now_us));
             if state.contributions.is_empty() {
                 differs = entry.counter.is_some();
                 return;
@@ -357,7 +365,7 @@ impl Cache {
             for theirs in &state.contributions {
                 match ours.binary_search_by_key(&theirs.node, |contribution| contribution.node) {
                     Ok(at) if ours[at].version < theirs.version => {
-                        grown.push(theirs.sum + -ours[at].sum);
+                        grown.push(theirs.sum.accumulate(-ours[at].sum));
                         ours[at] = *theirs;
                     }
                     Ok(at) => differs |= ours[at].version > theirs.version,
@@ -368,7 +376,10 @@ impl Cache {
                 }
             }
             differs |= ours.len() > state.contributions.len();
-            entry.recount();
+            if !grown.is_empty() {
+                entry.counter_mut().changed_us = changed_us;
+                entry.recount();
+            }
         });
         let effect = if grown.is_empty() { Effect::None } else { Effect::Counter(grown) };
         Merged { effect, differs }
@@ -659,6 +670,17 @@ mod tests {
     }
 
     #[test]
+    fn a_counter_is_exact_where_its_result_is_however_large_the_steps_add_up() {
+        let mut cache = cache();
+        cache.store(b"n", b"18446744073709551615", 1);
+        cache.add(b"n", -Number::from_step(b"10000000000000000000"), 1);
+        assert_eq!(cache.retrieve(b"n", 1), Some(&b"8446744073709551615"[..]));
+        cache.add(b"n", -Number::from_step(b"10000000000000000000"), 1);
+        cache.add(b"n", -Number::from_step(b"10000000000000000000"), 1);
+        assert_eq!(cache.retrieve(b"n", 1), Some(&b"-1.15532559262904e+19"[..]));
+    }
+
+    #[test]
     fn a_merge_says_what_changed_and_whether_the_sender_knows_less() {
         let (mut a, mut b) = (node(1), node(2));
         a.store(b"n", b"1", 1);
@@ -670,7 +692,7 @@ mod tests {
         assert_eq!(told(&a, &mut b), Merged { effect: Effect::None, differs: true });
         assert_eq!(told(&b, &mut a), Merged { effect: Effect::Counter(vec![Number::from_step(b"5")]), differs: false });
         a.store(b"n", b"2", 1);
-        assert!(a.find(b"n", 1).unwrap().stamp() > first, "newer, though the clock has not moved");
+        assert!(a.find(b"n", 1).unwrap().state().stamp > first, "newer, though the clock has not moved");
         assert_eq!(told(&b, &mut a), Merged { effect: Effect::None, differs: true });
         b.clear(50);
         assert_eq!(told(&a, &mut b), Merged { effect: Effect::None, differs: true });

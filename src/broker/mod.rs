@@ -242,7 +242,8 @@ impl Broker {
     /// The carrier closes the connection: the peer is gone or a limit was reached. Where the reason
     /// [drains](CloseReason::drains), what is queued goes out first.
     pub fn handle_closing<O: Output>(&mut self, id: ConnectionId, reason: CloseReason, now: Now, out: &mut O) {
-        if reason == CloseReason::BuffersLimit {
+        let is_link = self.sessions.get(id).is_some_and(|session| session.link.is_some());
+        if reason == CloseReason::BuffersLimit && !is_link {
             out.append(id, |to| encode::error(to, reason.word()));
         }
         self.close(id, reason, now, out);

@@ -96,14 +96,15 @@ impl Config {
 
     /// Whether the folders of the files that a start makes are there.
     pub fn check_folders(&self) -> Result<(), StartError> {
-        for (flag, file) in [("pid-file", &self.pid_file), ("log-file", &self.log.file)] {
-            if let Some(file) = file
-                && !file.parent().is_some_and(Path::is_dir)
-            {
-                return Err(wrong(flag, &format!("{}: there is no such folder", file.display())));
-            }
+        let lacks_folder = |file: &&PathBuf| !file.parent().is_some_and(Path::is_dir);
+        let why = |file: &Path| format!("{}: there is no such folder", file.display());
+        if let Some(file) = self.log.file.as_ref().filter(lacks_folder) {
+            return Err(wrong("log-file", &why(file)));
         }
-        Ok(())
+        match self.pid_file.as_ref().filter(lacks_folder) {
+            Some(file) => Err(StartError::Failed(format!("--pid-file {}", why(file)))),
+            None => Ok(()),
+        }
     }
 
     /// Whether only this machine can reach the listeners.

@@ -61,6 +61,11 @@ pub fn run(arguments: &[String]) -> Result<(), StartError> {
         if let Some(pid_file) = &pid_file {
             pid_file.give_to(account)?;
         }
+        if let Some(path) = &config.log.file {
+            // It is opened again on SIGHUP.
+            let given = sys::change_owner(path, Some(account.user), Some(account.group));
+            given.map_err(|error| StartError::Failed(format!("--log-file {}: {error}", path.display())))?;
+        }
         sys::become_account(account).map_err(|error| StartError::Failed(format!("--run-as: {error}")))?;
         if let Err(error) = secrets.read() {
             log::warn!("after --run-as this can't be read again on SIGHUP: {error}");

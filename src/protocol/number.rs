@@ -7,7 +7,8 @@ use std::ops::{Add, Neg};
 /// What a text counts as.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Number {
-    /// Fits a signed or an unsigned 64-bit integer.
+    /// As an operand or a result, it fits a signed or an unsigned 64-bit integer; a sum of steps may
+    /// be larger.
     Integer(i128),
     Double(f64),
 }
@@ -54,7 +55,7 @@ impl Number {
     /// The reverse of [`Number::exact`]; `None` if the text can't come from there.
     pub fn from_exact(text: &str) -> Option<Number> {
         if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') {
-            return text.parse().ok().filter(|value| INTEGERS.contains(value)).map(Number::Integer);
+            return text.parse().ok().map(Number::Integer);
         }
         text.parse().ok().map(Number::Double)
     }
@@ -81,19 +82,34 @@ impl Add for Number {
 
     /// Exact for two integers whose sum is one, IEEE double otherwise.
     fn add(self, other: Number) -> Number {
+        self.accumulate(other).result()
+    }
+}
+
+impl Number {
+    /// As a sum, but not bound to 64 bits: only the [`Number::result`] of all steps is.
+    pub fn accumulate(self, other: Number) -> Number {
         if let (Number::Integer(a), Number::Integer(b)) = (self, other)
-            && INTEGERS.contains(&(a + b))
+            && let Some(sum) = a.checked_add(b)
         {
-            return Number::Integer(a + b);
+            return Number::Integer(sum);
         }
         Number::Double(self.to_double() + other.to_double())
+    }
+
+    /// An integer beyond 64 bits becomes a double.
+    pub fn result(self) -> Number {
+        match self {
+            Number::Integer(value) if !INTEGERS.contains(&value) => Number::Double(value as f64),
+            number => number,
+        }
     }
 }
 
 impl Neg for Number {
     type Output = Number;
 
-    /// The operand of a subtraction. Its integers reach beyond [`INTEGERS`]; a sum doesn't.
+    /// The operand of a subtraction. Its integers reach beyond [`INTEGERS`]; a result doesn't.
     fn neg(self) -> Number {
         match self {
             Number::Integer(value) => Number::Integer(-value),
@@ -373,7 +389,7 @@ mod tests {
         let whole = Number::Double(1e15);
         assert_eq!(Number::from_exact(&whole.exact().to_string()), Some(whole), "a double stays one");
         assert!(matches!(Number::from_exact("NaN"), Some(Number::Double(value)) if value.is_nan()));
-        for text in ["", "-", "x", "99999999999999999999999", "1 "] {
+        for text in ["", "-", "x", "9999999999999999999999999999999999999999", "1 "] {
             assert_eq!(Number::from_exact(text), None, "{text}");
         }
     }

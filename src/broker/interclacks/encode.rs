@@ -18,7 +18,7 @@ pub(super) fn encode_clear(to: &mut Vec<u8>, cleared: Stamp) {
 }
 
 pub(super) fn encode_key_sync(to: &mut Vec<u8>, found: Found<'_>) {
-    let (cached, accessed) = (seconds(found.stamp().time_us), seconds(found.accessed_us()));
+    let (cached, accessed) = (seconds(found.changed_us()), seconds(found.accessed_us()));
     match found.value() {
         Some(value) => encode::line(
             to,

@@ -1,12 +1,12 @@
 //! What a peer says, and what it changes here.
 
 use super::encode::{encode_clear, encode_path, encode_plain, microseconds, seconds, start_of};
-use super::{Link, Lock, Plain, Role, Software, Telling};
+use super::{HEARD_NAME, Link, Lock, Plain, Role, Software, Telling};
 use crate::broker::Broker;
 use crate::broker::cache::Effect;
 use crate::broker::output::{CloseReason, ConnectionId, Flow, Now, Output};
 use crate::broker::session::LastPing;
-use crate::limits::{MAX_CLOCK_LEAD_US, MAX_PATH, SECOND_US};
+use crate::limits::{CLOCK_STEP_US, MAX_CLOCK_LEAD_US, MAX_PATH, SECOND_US};
 use crate::protocol::command::{KeySync, Pair};
 use crate::protocol::peer::{self, NodeId, PeerLine, Register, Stamp, State};
 use crate::protocol::{Command, Flags, Overhead, decode, encode};
@@ -42,7 +42,12 @@ impl Broker {
         };
         let mut monitored = true;
         match command {
-            Command::Clacks(_) => monitored = false,
+            Command::Clacks(text) => {
+                monitored = false;
+                if let Some(session) = self.sessions.get_mut(id) {
+                    session.identify(text);
+                }
+            }
             Command::Ping => self.renew_ping(id, now, out),
             Command::KeySync(key_sync) => {
                 self.renew_ping(id, now, out);
@@ -80,7 +85,7 @@ impl Broker {
                 self.close(id, CloseReason::LoginFailed, now, out);
             }
         } else if flags.intersects(Flags::TIME) {
-            self.handle_time(id, is_uplink, value, now);
+            self.handle_time(id, is_uplink, value, now, out);
         } else if flags.intersects(Flags::LOCK) {
             if is_uplink && overhead.is_on() {
                 let until_us = now.monotonic_us + self.settings.interclacks_ping_timeout_us;
@@ -97,17 +102,37 @@ impl Broker {
     }
 
     /// The peer's clock. The master's is the tree's.
-    pub(super) fn handle_time(&mut self, id: ConnectionId, is_uplink: bool, value: &[u8], now: Now) {
+    pub(super) fn handle_time<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        is_uplink: bool,
+        value: &[u8],
+        now: Now,
+        out: &mut O,
+    ) {
         let Some(theirs_us) = microseconds(value) else {
             log::warn!("interclacks: a clock that is no number was ignored: {}", start_of(value));
             return;
         };
         if is_uplink {
-            self.tree.offset_us = now.wall_us as i64 - theirs_us as i64;
+            let before_us = std::mem::replace(&mut self.tree.offset_us, now.wall_us as i64 - theirs_us as i64);
+            if before_us.abs_diff(self.tree.offset_us) > CLOCK_STEP_US {
+                self.tell_slaves_the_time(now, out);
+            }
         }
         let offset_us = self.tree_now_us(now) as i64 - theirs_us as i64;
         if let Some(link) = self.link_mut(id) {
             link.offset_us = offset_us;
+        }
+    }
+
+    /// This node has learnt the tree's time; those below it follow.
+    fn tell_slaves_the_time<O: Output>(&mut self, now: Now, out: &mut O) {
+        let time = seconds(self.tree_now_us(now));
+        for id in self.tree.links.clone() {
+            if self.link_mut(id).is_some_and(|link| link.role == Role::Downlink) {
+                out.append(id, |to| encode::overhead(to, Flags::TIME, time.as_bytes()));
+            }
         }
     }
 
@@ -121,7 +146,7 @@ impl Broker {
                 }
                 let merged = self.cache.merge(name, &state, now_us);
                 self.schedule_cleaning(now);
-                self.note_heard(id, name);
+                self.note_heard(id, name, out);
                 let signal = signal.filter(|signal| self.tree.is_new(*signal, now.monotonic_us));
                 let value = if let Register::Value(value) = state.register { value } else { b"" };
                 if merged.effect != Effect::None {
@@ -252,17 +277,17 @@ impl Broker {
         }
         if let Some(found) = self.cache.find(name, now_us) {
             if found.value() == value {
-                self.note_heard(id, name);
+                self.note_heard(id, name, out);
                 return;
             }
-            if cached_us <= found.stamp().time_us {
+            if cached_us <= found.changed_us() {
                 return;
             }
             // A Net::Clacks slave sends everything back that it was just told, a little newer. What
             // has changed here since then is newer all the same, and the slave has to hear it.
             let round_trip_us = now_us.saturating_sub(synced_since_us);
-            let changed_since = is_downlink && found.stamp().time_us >= synced_since_us;
-            if changed_since && cached_us <= found.stamp().time_us + round_trip_us {
+            let changed_since = is_downlink && found.changed_us() >= synced_since_us;
+            if changed_since && cached_us <= found.changed_us() + round_trip_us {
                 out.append(id, |to| encode_plain(to, found));
                 return;
             }
@@ -273,7 +298,7 @@ impl Broker {
             register: value.map_or(Register::Removed, Register::Value),
             contributions: Vec::new(),
         };
-        self.note_heard(id, name);
+        self.note_heard(id, name, out);
         if self.cache.merge(name, &state, now_us).effect != Effect::None {
             self.schedule_cleaning(now);
             self.pass_on(Some(id), name, Plain::KeySync, None, now, out);
@@ -287,13 +312,14 @@ impl Broker {
         }
     }
 
-    pub(super) fn note_heard(&mut self, id: ConnectionId, name: &[u8]) {
+    pub(super) fn note_heard<O: Output>(&mut self, id: ConnectionId, name: &[u8], out: &mut O) {
         let hash = self.cache.hash(name);
         if let Some(link) = self.link_mut(id)
             && matches!(link.telling, Telling::NotYet)
             && link.heard.find(hash, |heard| *heard == hash).is_none()
         {
             link.heard.insert(hash, hash, |hash| *hash);
+            out.hold(id, HEARD_NAME);
         }
     }
 

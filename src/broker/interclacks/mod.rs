@@ -52,6 +52,9 @@ pub struct Link {
     foreign: NodeId,
 }
 
+/// What a name that was heard takes, about, in bytes.
+const HEARD_NAME: isize = 16;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
     Uplink,
@@ -164,10 +167,12 @@ fn software(client_info: &[u8]) -> Software {
     if peer::is_spoken_by(client_info) { Software::Clacksd } else { Software::NetClacks }
 }
 
-/// Keeps a signal for when everything is told.
-fn hold(link: &mut Link, signal: SignalId, parts: &[&[u8]]) {
+/// Keeps a signal for when everything is told; how many bytes that takes.
+fn hold(link: &mut Link, signal: SignalId, parts: &[&[u8]]) -> isize {
+    let before = link.held.len();
     match link.peer {
         Software::Clacksd => peer::encode_signal(&mut link.held, signal, parts),
         Software::NetClacks => line::line(&mut link.held, parts),
     }
+    (link.held.len() - before) as isize
 }

@@ -1,7 +1,7 @@
 //! Passing changes and signals on to the peers.
 
 use super::encode::{encode_clear, encode_key_sync, encode_plain};
-use super::{Plain, Software, Telling, hold};
+use super::{HEARD_NAME, Plain, Software, Telling, hold};
 use crate::broker::Broker;
 use crate::broker::cache::Effect;
 use crate::broker::output::{CloseReason, ConnectionId, Now, Output};
@@ -33,7 +33,14 @@ impl Broker {
                 }
             } else {
                 let is_still_to_come = match &mut link.telling {
-                    Telling::NotYet => true,
+                    Telling::NotYet => {
+                        // What the master has told of it is no longer all there is.
+                        let hash = cache.hash(name);
+                        if link.heard.remove(hash, |heard| *heard == hash, |heard| *heard).is_some() {
+                            out.hold(id, -HEARD_NAME);
+                        }
+                        true
+                    }
                     Telling::Now(walk) => walk.will_meet(cache, name),
                     Telling::Done => false,
                 };
@@ -54,7 +61,8 @@ impl Broker {
                 }
             }
             if !may_signal && let Some((signal, value)) = signal {
-                hold(link, signal, &[b"SET ", name, b"=", value]);
+                let more = hold(link, signal, &[b"SET ", name, b"=", value]);
+                out.hold(id, more);
             }
         }
         self.close_links_that_hold_too_much(now, out);
@@ -73,7 +81,8 @@ impl Broker {
         for &id in tree.links.iter().filter(|id| Some(**id) != from) {
             let Some(link) = sessions.get_mut(id).and_then(|session| session.link.as_mut()) else { continue };
             if !matches!(link.telling, Telling::Done) {
-                hold(link, signal, line);
+                let more = hold(link, signal, line);
+                out.hold(id, more);
             } else if link.peer == Software::Clacksd {
                 out.append(id, |to| peer::encode_signal(to, signal, line));
             } else {
@@ -146,7 +155,7 @@ impl Broker {
                         // What is newer than a clear from elsewhere stays; there it was lost.
                         let walk = self.new_walk(peer);
                         if let Some(link) = self.link_mut(id)
-                            && matches!(link.telling, Telling::Done)
+                            && !matches!(link.telling, Telling::NotYet)
                         {
                             link.telling = Telling::Now(walk);
                             self.tell_at_once(id, now, out);

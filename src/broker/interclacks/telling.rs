@@ -1,10 +1,9 @@
 //! Telling a peer what this node holds, a slice at a time.
 
 use super::encode::encode_key_sync;
-use super::{Role, Software, Telling};
+use super::{HEARD_NAME, Role, Software, Telling};
 use crate::broker::Broker;
 use crate::broker::output::{ConnectionId, Now, Output};
-use crate::broker::table::Table;
 use crate::broker::walk::{Meets, Walk};
 use crate::limits::LISTING_SLICE;
 use crate::protocol::{Flags, encode, peer};
@@ -60,9 +59,10 @@ impl Broker {
             return;
         }
         link.telling = Telling::Done;
-        link.heard = Table::default();
+        let heard = std::mem::take(&mut link.heard).len();
         let is_first = !std::mem::replace(&mut link.is_synced, true);
         let (held, role) = (std::mem::take(&mut link.held), link.role);
+        out.hold(id, -(held.len() as isize + heard as isize * HEARD_NAME));
         out.append(id, |to| {
             match (peer, role) {
                 (Software::Clacksd, _) if is_first => encode::line(to, &[b"SYNCED"]),

@@ -150,6 +150,9 @@ impl Broker {
             self.schedule_dial(now);
             self.set_path(Vec::new(), out);
         }
+        if link.role == Role::Uplink && !link.is_up {
+            log::warn!("interclacks: the master has closed the connection, or was silent, before it had logged in");
+        }
         if link.is_up {
             log::info!(
                 "interclacks: the link to the {} has ended",
