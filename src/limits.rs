@@ -94,6 +94,9 @@ pub const WORK_PER_SYSCALL: usize = 2 * KIB;
 pub const WORK_PER_SLICE: usize = 128 * KIB;
 /// One connection's share of a turn.
 pub const WORK_PER_CONNECTION: usize = 128 * KIB;
+/// The same before it has shown that it sends much: when a thousand begin to at once, a short question
+/// waits behind so much of each.
+pub const FIRST_SHARE: usize = 16 * KIB;
 /// All connections' share of a turn, about two milliseconds.
 pub const WORK_PER_TURN: usize = MIB;
 /// The share of those who send much, all together: each of their bytes may be one of a new page of
@@ -120,8 +123,9 @@ pub const ROOM: usize = 16 * KIB;
 /// So growing one moves its pages instead of copying them, and buffers that are gone leave no holes
 /// between others: the memory in use is the memory that is counted.
 pub const MAPPED_BLOCK: usize = 256 * KIB;
-/// Memory of closed connections freed per turn: pages cost about as much to give back as to fill.
-pub const FREED_PER_TURN: usize = MIB;
+/// Memory of closed connections freed per turn: some times what can come in, and less than a
+/// millisecond's work.
+pub const FREED_PER_TURN: usize = 4 * MIB;
 /// Emptied output buffers kept for the next connection that needs one.
 pub const SPARE_BUFFERS: usize = 256;
 /// Connections waiting to be accepted; the kernel caps it at net.core.somaxconn.

@@ -20,16 +20,21 @@ pub fn raise_descriptor_limit() -> io::Result<usize> {
     Ok(usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX))
 }
 
-/// Has the allocator take blocks of at least so many bytes from the system each by itself. Only the
-/// GNU C library knows how; elsewhere this does nothing.
-pub fn map_blocks_from(bytes: usize) {
+/// Has the allocator take blocks of at least `mapped_from` bytes from the system each by itself, and
+/// join small blocks when they are freed. By default it joins all of them at once some time later,
+/// which takes 50 milliseconds after a million. Only the GNU C library is like that; elsewhere this does
+/// nothing.
+pub fn tame_allocator(mapped_from: usize) {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    if let Ok(bytes) = libc::c_int::try_from(bytes) {
-        // SAFETY: plain numbers; the call changes nothing but how later blocks are made.
-        unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, bytes) };
+    if let Ok(mapped_from) = libc::c_int::try_from(mapped_from) {
+        // SAFETY: plain numbers; the calls change nothing but how later blocks are handled.
+        unsafe {
+            libc::mallopt(libc::M_MMAP_THRESHOLD, mapped_from);
+            libc::mallopt(libc::M_MXFAST, 0);
+        }
     }
     #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-    let _ = bytes;
+    let _ = mapped_from;
 }
 
 /// Whether a write of up to `PIPE_BUF` bytes to the descriptor would not block.

@@ -53,7 +53,7 @@ pub fn run(arguments: &[String]) -> Result<(), StartError> {
     let mut pid_file = config.pid_file.take().map(PidFile::create).transpose()?;
     let log_file = logging::start(&config.log)?;
     fit_descriptor_limit(&mut config);
-    sys::map_blocks_from(MAPPED_BLOCK);
+    sys::tame_allocator(MAPPED_BLOCK);
     if let Some(password) = trial_password {
         show_trial_login(&password, &listeners);
     }

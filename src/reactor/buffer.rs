@@ -120,14 +120,9 @@ impl OutputQueue {
         Ok(count)
     }
 
-    /// Gives back memory of a queue that isn't needed any more, about so much; false if none is left.
-    pub fn free_slice(&mut self, bytes: usize) -> bool {
-        let mut freed = 0;
-        while freed < bytes {
-            let Some(chunk) = self.sealed.pop_back() else { return false };
-            freed += chunk.bytes().len();
-        }
-        true
+    /// Frees a chunk of a queue that isn't needed any more; how much that was, `None` if there is none.
+    pub fn free_chunk(&mut self) -> Option<usize> {
+        self.sealed.pop_back().map(|chunk| chunk.bytes().len())
     }
 
     fn consume(&mut self, count: usize) {

@@ -164,12 +164,20 @@ impl Connections {
 
     /// Frees some of what is to be freed.
     pub fn free_slice(&mut self) {
-        let has_more = match self.garbage.last_mut() {
-            Some(Garbage::Output(output)) => output.free_slice(FREED_PER_TURN),
-            Some(Garbage::Input(_)) | None => false,
-        };
-        if !has_more {
-            self.garbage.pop();
+        let mut freed = 0;
+        while freed < FREED_PER_TURN {
+            let chunk = match self.garbage.last_mut() {
+                Some(Garbage::Input(pending)) => {
+                    freed += pending.capacity();
+                    None
+                }
+                Some(Garbage::Output(output)) => output.free_chunk(),
+                None => return,
+            };
+            match chunk {
+                Some(chunk) => freed += chunk,
+                None => drop(self.garbage.pop()),
+            }
         }
     }
 

@@ -19,7 +19,7 @@ pub use listener::{Listener, SocketAccess};
 use crate::address::Address;
 use crate::broker::{Broker, CloseReason, ConnectionId, Flow, LogLimit, LongLine, Now, Peer, Suppressed, Users};
 use crate::limits::{
-    ACCEPT_PAUSE_US, ACCEPTS_PER_TURN, BULK_WORK_PER_TURN, CLOSES_PER_TURN, EVENTS_PER_TURN, LINGER_US,
+    ACCEPT_PAUSE_US, ACCEPTS_PER_TURN, BULK_WORK_PER_TURN, CLOSES_PER_TURN, EVENTS_PER_TURN, FIRST_SHARE, LINGER_US,
     MAX_LINE_BEFORE_LOGIN, ROOM, SCRATCH, SHUTDOWN_US, WORK_PER_CONNECTION, WORK_PER_SLICE, WORK_PER_STEP,
     WORK_PER_SYSCALL, WORK_PER_TURN,
 };
@@ -371,6 +371,7 @@ impl Server {
         }
         let has_room = connection.wants_room && connection.queued() < ROOM;
         connection.wants_room &= !has_room;
+        let share = if connection.is_bulk() { WORK_PER_CONNECTION } else { FIRST_SHARE };
         self.connections.set_serving(Some(id));
         if has_room {
             self.broker.handle_room(id, self.connections.now, &mut self.connections);
@@ -378,7 +379,7 @@ impl Server {
         }
         if self.connections.may_go_on(id) {
             let mut pending = self.connections.take_pending(id);
-            let progress = self.work_off(id, &mut pending);
+            let progress = self.work_off(id, &mut pending, share);
             self.connections.put_pending(id, pending);
             if let Some(connection) = self.connections.get_mut(id) {
                 connection.used_up_share = progress == Progress::Yield;
@@ -391,8 +392,8 @@ impl Server {
     }
 
     /// Works off the lines that wait, and then reads more.
-    fn work_off(&mut self, id: ConnectionId, pending: &mut Pending) -> Progress {
-        let enough = self.connections.work + WORK_PER_CONNECTION;
+    fn work_off(&mut self, id: ConnectionId, pending: &mut Pending, share: usize) -> Progress {
+        let enough = self.connections.work + share;
         // Taken out of `self` for as long as lines borrow from them.
         let mut scratch = std::mem::take(&mut self.scratch);
         let mut line = std::mem::take(&mut self.line);
@@ -401,7 +402,7 @@ impl Server {
             if progress != Progress::Done {
                 break progress;
             }
-            let Some(count) = self.read(id, &mut scratch) else { break Progress::Done };
+            let Some(count) = self.read(id, &mut scratch[..share.min(SCRATCH)]) else { break Progress::Done };
             let mut rest = &scratch[..count];
             if !pending.is_idle() {
                 // The unfinished line first; what follows it can be worked off in place again.
