@@ -5,6 +5,8 @@
 #   make test         run the tests
 #   make sim          simulate trees of servers, 10,000 seeds (minutes);
 #                     CLACKSD_SEEDS=n for another number, CLACKSD_SEED=n to replay one
+#   make measure      measure latency, memory and turns under load, on a quiet
+#                     machine (minutes)
 #   make check        everything that has to pass before a change goes in
 #   make install      install what "make" has built; needs no network, no cargo
 #   make uninstall    remove what "make install" has put there
@@ -28,7 +30,7 @@ TARGET     := $(or $(CARGO_TARGET_DIR),target)
 BINARY     := $(TARGET)/release/clacksd
 MANPAGES   := $(wildcard man/*.[178])
 
-.PHONY: all run test sim check check-format check-clippy check-doc check-man \
+.PHONY: all run test sim measure check check-format check-clippy check-doc check-man \
         check-unit install uninstall clean help
 
 all:
@@ -43,6 +45,11 @@ test:
 sim:
 	$(CARGO) test --release --test tests -- --ignored --nocapture \
 	    simulation::trees_keep_their_guarantees_for_long
+
+# Each prints its figures, and fails if they miss what is promised.
+measure:
+	$(CARGO) test --release --test tests -- --ignored --nocapture \
+	    --test-threads=1 measurements
 
 check: check-format check-clippy test check-doc check-man check-unit
 

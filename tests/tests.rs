@@ -8,6 +8,7 @@ mod documentation;
 mod half_close;
 mod interclacks;
 mod layers;
+mod measurements;
 mod measurements_sync;
 mod permissions;
 mod signals_and_shutdown;

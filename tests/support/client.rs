@@ -79,14 +79,6 @@ impl Client {
         }
     }
 
-    pub fn set_nonblocking(&self) {
-        match &self.stream {
-            Stream::Unix(stream) => stream.set_nonblocking(true),
-            Stream::Tcp(stream) => stream.set_nonblocking(true),
-        }
-        .expect("a fresh socket");
-    }
-
     /// Sends no more.
     pub fn shutdown_write(&self) {
         match &self.stream {
