@@ -32,10 +32,65 @@ struct Signal {
     runs: Vec<u32>,
 }
 
+/// Sees what listeners get, the moment they get it.
+struct Witness {
+    clears: bool,
+    signals: Vec<Signal>,
+    /// Signals each listener has got, in order.
+    got: BTreeMap<(usize, usize), Vec<usize>>,
+    faults: Vec<String>,
+}
+
+impl Witness {
+    /// Takes what has come to a node's clients, at once.
+    fn listen_to(&mut self, world: &mut World, node: usize) {
+        for client in [WRITER, LISTENERS[0], LISTENERS[1]] {
+            while let Some(line) = world.nodes[node].clients[client].lines.pop_front() {
+                if let Some(rest) = line.strip_prefix("SET changed") {
+                    self.check_notified(world, node, client, rest);
+                } else if let Some((name, number)) = line.strip_prefix("SET ").and_then(|rest| rest.split_once('=')) {
+                    let number: usize = number.parse().expect("signals have numbers");
+                    let got = self.got.entry((node, client)).or_default();
+                    if got.contains(&number) {
+                        self.faults.push(format!("signal {number} came twice to node {node}"));
+                    } else if self.signals[number].sender == node && client == WRITER {
+                        self.faults.push(format!("signal {number} came back to its sender"));
+                    } else {
+                        let sender = self.signals[number].sender;
+                        let overtaken =
+                            got.iter().any(|&earlier| earlier > number && self.signals[earlier].sender == sender);
+                        if overtaken {
+                            self.faults.push(format!("signal {number} came after a later one of its sender"));
+                        }
+                    }
+                    assert_eq!(self.signals[number].name, name);
+                    self.got.entry((node, client)).or_default().push(number);
+                } else if line != "NOP" && !line.starts_with("OVERHEAD") && !line.starts_with("CLACKS") {
+                    self.faults.push(format!("node {node} got {line:?}"));
+                }
+            }
+        }
+    }
+
+    /// Whoever hears that node `w` has written number `n` finds it, or a later one.
+    fn check_notified(&mut self, world: &mut World, node: usize, client: usize, rest: &str) {
+        let (writer, number) = rest.split_once('=').expect("writer and number");
+        let found = world.retrieve(node, client, &format!("g{writer}"));
+        let found: Option<u64> = found.and_then(|value| value.parse().ok());
+        let number: u64 = number.parse().expect("a number");
+        let writer: usize = writer.parse().expect("a node");
+        // A restarted writer doesn't know its own earlier stamps; a clear is newer than any number.
+        let may_be_missing = world.nodes[writer].run > 0 || (self.clears && found.is_none());
+        if number > 0 && found.is_none_or(|found| found < number) && !may_be_missing {
+            self.faults.push(format!("a signal overtook write {number} of node {writer}: node {node} has {found:?}"));
+        }
+    }
+}
+
 pub struct Run {
     world: World,
+    witness: Witness,
     restarts: bool,
-    clears: bool,
     topology_changes: bool,
     writes: Vec<Write>,
     /// Writes that some later one's node had seen: they can't be the last.
@@ -45,12 +100,8 @@ pub struct Run {
     seen: Vec<BTreeMap<String, BTreeSet<usize>>>,
     /// Increments by counter and the base they were added to.
     increments: HashMap<(String, u64), u64>,
-    signals: Vec<Signal>,
-    /// Signals each listener has got, in order.
-    got: BTreeMap<(usize, usize), Vec<usize>>,
     /// The newest number each node has written for others to read.
     written: Vec<u64>,
-    faults: Vec<String>,
 }
 
 impl Run {
@@ -66,20 +117,18 @@ impl Run {
                 world.add_client(node);
             }
         }
+        let (restarts, clears) = (random.one_in(3), random.one_in(3));
         let mut run = Run {
             world,
-            restarts: random.one_in(3),
-            clears: random.one_in(3),
+            witness: Witness { clears, signals: Vec::new(), got: BTreeMap::new(), faults: Vec::new() },
+            restarts,
             topology_changes: random.one_in(2),
             writes: Vec::new(),
             superseded: HashSet::new(),
             by_value: HashMap::new(),
             seen: vec![BTreeMap::new(); nodes],
             increments: HashMap::new(),
-            signals: Vec::new(),
-            got: BTreeMap::new(),
             written: vec![0; nodes],
-            faults: Vec::new(),
         };
         for node in 0..nodes {
             run.listen(node);
@@ -125,65 +174,20 @@ impl Run {
         self.check_last_writes();
         self.check_counters();
         self.check_signals();
-        match self.faults.first() {
+        match self.witness.faults.first() {
             None => Ok(()),
             Some(fault) => Err(fault.clone()),
         }
     }
 
     fn fault(&mut self, what: String) {
-        self.faults.push(format!("at {} us: {what}", self.world.now_us));
+        self.witness.faults.push(format!("at {} us: {what}", self.world.now_us));
     }
 
     fn go_on(&mut self, for_us: u64) {
         let end_us = self.world.now_us + for_us;
-        let mut world = std::mem::replace(&mut self.world, World::new(0, &[], 0, None));
-        world.run_until(end_us, &mut |world, node| self.listen_to(world, node));
-        self.world = world;
-    }
-
-    /// Takes what has come to a node's clients, at once.
-    fn listen_to(&mut self, world: &mut World, node: usize) {
-        for client in [WRITER, LISTENERS[0], LISTENERS[1]] {
-            while let Some(line) = world.nodes[node].clients[client].lines.pop_front() {
-                if let Some(rest) = line.strip_prefix("SET changed") {
-                    self.check_notified(world, node, client, rest);
-                } else if let Some((name, number)) = line.strip_prefix("SET ").and_then(|rest| rest.split_once('=')) {
-                    let number: usize = number.parse().expect("signals have numbers");
-                    let got = self.got.entry((node, client)).or_default();
-                    if got.contains(&number) {
-                        self.faults.push(format!("signal {number} came twice to node {node}"));
-                    } else if self.signals[number].sender == node && client == WRITER {
-                        self.faults.push(format!("signal {number} came back to its sender"));
-                    } else {
-                        let sender = self.signals[number].sender;
-                        let overtaken =
-                            got.iter().any(|&earlier| earlier > number && self.signals[earlier].sender == sender);
-                        if overtaken {
-                            self.faults.push(format!("signal {number} came after a later one of its sender"));
-                        }
-                    }
-                    assert_eq!(self.signals[number].name, name);
-                    self.got.entry((node, client)).or_default().push(number);
-                } else if line != "NOP" && !line.starts_with("OVERHEAD") && !line.starts_with("CLACKS") {
-                    self.faults.push(format!("node {node} got {line:?}"));
-                }
-            }
-        }
-    }
-
-    /// Whoever hears that node `w` has written number `n` finds it, or a later one.
-    fn check_notified(&mut self, world: &mut World, node: usize, client: usize, rest: &str) {
-        let (writer, number) = rest.split_once('=').expect("writer and number");
-        let found = world.retrieve(node, client, &format!("g{writer}"));
-        let found: Option<u64> = found.and_then(|value| value.parse().ok());
-        let number: u64 = number.parse().expect("a number");
-        let writer: usize = writer.parse().expect("a node");
-        // A restarted writer doesn't know its own earlier stamps; a clear is newer than any number.
-        let may_be_missing = world.nodes[writer].run > 0 || (self.clears && found.is_none());
-        if number > 0 && found.is_none_or(|found| found < number) && !may_be_missing {
-            self.faults.push(format!("a signal overtook write {number} of node {writer}: node {node} has {found:?}"));
-        }
+        let Run { world, witness, .. } = self;
+        world.run_until(end_us, &mut |world, node| witness.listen_to(world, node));
     }
 
     fn act(&mut self) {
@@ -196,7 +200,7 @@ impl Run {
             54..58 => self.store_counter(node),
             58..76 => self.signal(node),
             76..88 => self.write_and_notify(node),
-            88..90 if self.clears => self.clear(node),
+            88..90 if self.witness.clears => self.clear(node),
             90..93 => {
                 self.world.cut_any();
             }
@@ -211,7 +215,7 @@ impl Run {
                 self.world.restart(node);
                 self.seen[node].clear();
                 self.listen(node);
-                self.got.retain(|(of, _), _| *of != node);
+                self.witness.got.retain(|(of, _), _| *of != node);
             }
             96..98 if self.topology_changes => self.change_master(node),
             _ => {
@@ -221,9 +225,7 @@ impl Run {
         }
         // What that did at the node itself is heard at once.
         self.go_on(0);
-        let mut world = std::mem::replace(&mut self.world, World::new(0, &[], 0, None));
-        self.listen_to(&mut world, node);
-        self.world = world;
+        self.witness.listen_to(&mut self.world, node);
     }
 
     /// Moves a node, with all below it, under another one.
@@ -329,8 +331,8 @@ impl Run {
 
     fn signal(&mut self, node: usize) {
         let name = format!("s{}", self.world.random.below(SIGNALS));
-        let number = self.signals.len();
-        self.signals.push(Signal {
+        let number = self.witness.signals.len();
+        self.witness.signals.push(Signal {
             name: name.clone(),
             sender: node,
             at_us: self.world.now_us,
@@ -408,7 +410,7 @@ impl Run {
             let base = value / BASE * BASE;
             let counted = value - base;
             let expected = self.increments.get(&(name.clone(), base)).copied().unwrap_or(0);
-            let is_exact = !(self.restarts || self.clears && base == 0);
+            let is_exact = !(self.restarts || self.witness.clears && base == 0);
             if counted > expected || (is_exact && counted != expected) {
                 self.fault(format!("{name} counted {counted} of {expected} on {base}"));
             }
@@ -417,16 +419,16 @@ impl Run {
 
     /// What nothing was in the way of has arrived.
     fn check_signals(&mut self) {
-        for number in 0..self.signals.len() {
+        for number in 0..self.witness.signals.len() {
             for node in 0..self.world.nodes.len() {
-                let signal = &self.signals[number];
+                let signal = &self.witness.signals[number];
                 let unchanged = signal.runs[node] == self.world.nodes[node].run;
                 if unchanged && self.is_way_clear(signal, node) {
                     for client in LISTENERS {
-                        let got = self.got.get(&(node, client)).is_some_and(|got| got.contains(&number));
+                        let got = self.witness.got.get(&(node, client)).is_some_and(|got| got.contains(&number));
                         if !got {
                             let (sender, at_us) = (signal.sender, signal.at_us);
-                            self.faults.push(format!(
+                            self.witness.faults.push(format!(
                                 "signal {number} of node {sender} at {at_us} us was lost on its way to {node}"
                             ));
                         }
