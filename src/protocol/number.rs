@@ -109,7 +109,7 @@ impl Number {
 impl Neg for Number {
     type Output = Number;
 
-    /// The operand of a subtraction. Its integers reach beyond [`INTEGERS`]; a result doesn't.
+    /// The operand of a subtraction. Its integers reach beyond 64 bits; a result doesn't.
     fn neg(self) -> Number {
         match self {
             Number::Integer(value) => Number::Integer(-value),
