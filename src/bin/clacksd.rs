@@ -8,7 +8,8 @@ fn main() -> ExitCode {
     match clacks::cli::run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("clacksd: {error}");
+            // One line, whatever the argument was that it quotes.
+            eprintln!("clacksd: {}", error.to_string().replace('\n', "\\n"));
             ExitCode::from(error.exit_status())
         }
     }

@@ -116,12 +116,14 @@ pub fn size(matches: &Matches, name: &str, default: usize) -> Result<usize, Star
 
 /// Seconds, with decimals if need be, as microseconds.
 pub fn seconds(matches: &Matches, name: &str, default: f64) -> Result<u64, StartError> {
+    /// What is due more often keeps the process busy with nothing else.
+    const MIN_S: f64 = 0.001;
     const MAX_S: f64 = 100.0 * 365.0 * 86_400.0;
     let seconds = match matches.opt_str(name) {
-        Some(text) => text.parse::<f64>().ok().filter(|seconds| *seconds > 0.0 && *seconds <= MAX_S),
+        Some(text) => text.parse::<f64>().ok().filter(|seconds| (MIN_S..=MAX_S).contains(seconds)),
         None => Some(default),
     };
-    let seconds = seconds.ok_or_else(|| wrong(name, "wants seconds, more than 0 and less than a century"))?;
+    let seconds = seconds.ok_or_else(|| wrong(name, "wants seconds, from 0.001 up to a century"))?;
     Ok((seconds * limits::SECOND_US as f64) as u64)
 }
 
@@ -158,7 +160,7 @@ mod tests {
     #[test]
     fn times_have_decimals() {
         assert_eq!(seconds(&parsed(&["--auth-timeout", "0.25"]), "auth-timeout", 1.0), Ok(250_000));
-        for text in ["", "0", "-1", "nan", "inf", "1e99", "1s"] {
+        for text in ["", "0", "0.0000001", "-1", "nan", "inf", "1e99", "1s"] {
             assert!(seconds(&parsed(&["--auth-timeout", text]), "auth-timeout", 1.0).is_err(), "{text}");
         }
     }
