@@ -1,11 +1,11 @@
 //! Clients that do what they shouldn't: each ends by its own limit, with a word of its own in the
 //! log, and the others notice nothing. How fast the others are served is in `measurements`.
 
-use crate::support::{Client, Crowd, Random, Server, Setup, token, wait_until};
+use crate::support::{Client, Crowd, Ending, Random, Server, Setup, token, wait_until};
 use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -394,16 +394,6 @@ fn running_out_of_descriptors_does_not_spin_and_passes() {
     // SAFETY: `old` is the limit that was there before.
     assert_eq!(unsafe { libc::prlimit(id, libc::RLIMIT_NOFILE, &old, std::ptr::null_mut()) }, 0);
     waiting.wait_for_all("the greeting", |received| received.ends_with(b"Authentication required\r\n"));
-}
-
-/// A child that is ended with the test.
-struct Ending(Child);
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Starting, and refusing to: one line that says what is wrong, an exit status, and nothing left
 //! behind.
 
-use crate::support::{Client, Ended, Process, Setup, run, text, token, wait_until};
+use crate::support::{Client, Ended, Ending, Process, Setup, run, text, token, wait_until};
 use std::fs::{self, File};
 use std::io::Read;
 use std::net::TcpListener;
@@ -312,7 +312,7 @@ fn at_a_terminal_a_password_is_made_up_and_the_printed_line_logs_in() {
     let setup = Setup::bare();
     let (listen, log) = (setup.unix("socket"), text(&setup.path("log")));
     let setup = setup.flags(&["--listen", &listen, "--log-file", &log, "-vv"]);
-    let mut child = setup.command().stdout(terminal.stdio()).stderr(terminal.stdio()).spawn().expect("a process");
+    let _first = Ending(setup.command().stdout(terminal.stdio()).stderr(terminal.stdio()).spawn().expect("a process"));
     wait_until("the log says ready", || fs::read_to_string(&log).is_ok_and(|log| log.contains("ready")));
 
     let is_complete = |shown: &str| shown.lines().any(|line| line.starts_with("OVERHEAD A ")) && shown.ends_with('\n');
@@ -337,13 +337,9 @@ fn at_a_terminal_a_password_is_made_up_and_the_printed_line_logs_in() {
     let setup = Setup::bare();
     let listen = setup.unix("socket");
     let setup = setup.flags(&["--listen", &listen]);
-    let mut second = setup.command().stderr(other.stdio()).spawn().expect("a process");
+    let _second = Ending(setup.command().stderr(other.stdio()).spawn().expect("a process"));
     wait_until("a login line", || other.shown().contains("OVERHEAD A ") && other.shown().contains("ready"));
     assert!(!other.shown().contains(token));
-    for child in [&mut child, &mut second] {
-        child.kill().expect("a child of ours");
-        child.wait().expect("a child of ours");
-    }
 }
 
 #[test]
@@ -358,8 +354,8 @@ fn nowhere_else_is_a_password_made_up() {
         let setup = Setup::bare();
         let listen = setup.unix("socket");
         let setup = setup.flags(&["--listen", &listen]).flags(flags);
-        let mut child = setup.command().stderr(terminal.stdio()).spawn().expect("a process");
-        let status = child.wait().expect("a child of ours");
+        let mut child = Ending(setup.command().stderr(terminal.stdio()).spawn().expect("a process"));
+        let status = child.0.wait().expect("a child of ours");
         assert_eq!(status.code(), Some(2), "{flags:?}");
         wait_until("a message", || terminal.shown().ends_with('\n'));
         assert!(terminal.shown().contains("--user"), "{}", terminal.shown());

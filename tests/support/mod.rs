@@ -8,7 +8,7 @@ mod server;
 pub use client::{Client, token};
 pub use crowd::Crowd;
 pub use random::Random;
-pub use server::{Ended, Process, Server, Setup, USERS, run, text};
+pub use server::{Ended, Ending, Process, Server, Setup, USERS, run, text};
 
 use std::time::{Duration, Instant};
 

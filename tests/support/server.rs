@@ -96,6 +96,16 @@ pub fn text(path: &Path) -> String {
     path.to_str().expect("temporary paths are text").to_owned()
 }
 
+/// A child that is ended with the test, however that ends.
+pub struct Ending(pub Child);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// How a program ended that was waited for.
 #[derive(Debug)]
 pub struct Ended {
