@@ -40,7 +40,9 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Address::Unix(path) => write!(f, "unix:{}", path.display()),
-            Address::Tcp(HostPort { host, port }) if host.contains(':') => write!(f, "tcp://[{host}]:{port}"),
+            Address::Tcp(HostPort { host, port }) if host.contains(':') => {
+                write!(f, "tcp://[{host}]:{port}")
+            }
             Address::Tcp(HostPort { host, port }) => write!(f, "tcp://{host}:{port}"),
         }
     }
@@ -57,7 +59,9 @@ impl HostPort {
             }
         } else {
             match text.split_once(':') {
-                Some((_, rest)) if rest.contains(':') => return Err("IPv6 addresses stand in brackets".to_owned()),
+                Some((_, rest)) if rest.contains(':') => {
+                    return Err("IPv6 addresses stand in brackets".to_owned());
+                }
                 Some((host, port)) => (host, Some(port)),
                 None => (text, None),
             }
@@ -66,15 +70,22 @@ impl HostPort {
             return Err("the host is missing".to_owned());
         }
         let port = match port {
-            Some(port) => port.parse().map_err(|_| "the port is no number up to 65535".to_owned())?,
+            Some(port) => port
+                .parse()
+                .map_err(|_| "the port is no number up to 65535".to_owned())?,
             None => DEFAULT_PORT,
         };
-        Ok(HostPort { host: host.to_owned(), port })
+        Ok(HostPort {
+            host: host.to_owned(),
+            port,
+        })
     }
 
     /// Looks the name up; blocks.
     pub fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
-        (self.host.as_str(), self.port).to_socket_addrs().map(Iterator::collect)
+        (self.host.as_str(), self.port)
+            .to_socket_addrs()
+            .map(Iterator::collect)
     }
 }
 
@@ -84,18 +95,43 @@ mod tests {
 
     #[test]
     fn addresses_go_there_and_back() {
-        for text in ["unix:/run/x.sock", "tcp://localhost:1", "tcp://[::1]:65535", "tcp://127.0.0.1:0"] {
-            assert_eq!(Address::parse(text).map(|address| address.to_string()).as_deref(), Ok(text));
+        for text in [
+            "unix:/run/x.sock",
+            "tcp://localhost:1",
+            "tcp://[::1]:65535",
+            "tcp://127.0.0.1:0",
+        ] {
+            assert_eq!(
+                Address::parse(text)
+                    .map(|address| address.to_string())
+                    .as_deref(),
+                Ok(text)
+            );
         }
         let without_port = |text| Address::parse(text).map(|address| address.to_string());
-        assert_eq!(without_port("tcp://host").as_deref(), Ok("tcp://host:49888"));
-        assert_eq!(without_port("tcp://[::1]").as_deref(), Ok("tcp://[::1]:49888"));
+        assert_eq!(
+            without_port("tcp://host").as_deref(),
+            Ok("tcp://host:49888")
+        );
+        assert_eq!(
+            without_port("tcp://[::1]").as_deref(),
+            Ok("tcp://[::1]:49888")
+        );
     }
 
     #[test]
     fn what_is_no_address_is_refused() {
-        for text in ["", "unix:", "tcp://", "tcp://:1", "tcp://a:b", "tcp://a:65536", "tcp://::1:1", "tcp://[::1", "x"]
-        {
+        for text in [
+            "",
+            "unix:",
+            "tcp://",
+            "tcp://:1",
+            "tcp://a:b",
+            "tcp://a:65536",
+            "tcp://::1:1",
+            "tcp://[::1",
+            "x",
+        ] {
             assert!(Address::parse(text).is_err(), "{text}");
         }
     }

@@ -11,7 +11,10 @@ use std::path::Path;
 
 /// Raises the soft limit on descriptors to the hard one and returns it.
 pub fn raise_descriptor_limit() -> io::Result<usize> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: `limit` is a valid rlimit that the call fills.
     check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) })?;
     limit.rlim_cur = limit.rlim_max;
@@ -39,7 +42,11 @@ pub fn tame_allocator(mapped_from: usize) {
 
 /// Whether a write of up to `PIPE_BUF` bytes to the descriptor would not block.
 pub fn is_writable(descriptor: BorrowedFd<'_>) -> bool {
-    let mut poll = libc::pollfd { fd: descriptor.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
+    let mut poll = libc::pollfd {
+        fd: descriptor.as_raw_fd(),
+        events: libc::POLLOUT,
+        revents: 0,
+    };
     // SAFETY: `poll` is one valid pollfd, and the timeout of 0 makes the call return at once.
     let ready = unsafe { libc::poll(&mut poll, 1, 0) };
     ready == 1 && poll.revents & libc::POLLOUT != 0
@@ -58,7 +65,10 @@ pub fn find_user(name: &str) -> Option<Account> {
     // SAFETY: `name` is a NUL-terminated string; the result points to static memory that is read
     // before any other call could change it, in a process that has one thread at that time.
     let entry = unsafe { libc::getpwnam(name.as_ptr()).as_ref() }?;
-    Some(Account { user: entry.pw_uid, group: entry.pw_gid })
+    Some(Account {
+        user: entry.pw_uid,
+        group: entry.pw_gid,
+    })
 }
 
 /// The number of the group of that name, or `None`.
@@ -84,9 +94,19 @@ pub fn change_owner(path: &Path, user: Option<u32>, group: Option<u32>) -> io::R
     const AS_IT_IS: u32 = u32::MAX;
     let path = CString::new(path.as_os_str().as_bytes())?;
     // SAFETY: `path` is a NUL-terminated string; the rest are plain numbers.
-    check(unsafe { libc::chown(path.as_ptr(), user.unwrap_or(AS_IT_IS), group.unwrap_or(AS_IT_IS)) })
+    check(unsafe {
+        libc::chown(
+            path.as_ptr(),
+            user.unwrap_or(AS_IT_IS),
+            group.unwrap_or(AS_IT_IS),
+        )
+    })
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }

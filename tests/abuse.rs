@@ -25,23 +25,38 @@ fn send_without_end(client: &mut Client, piece: &[u8]) -> Vec<String> {
 
 #[test]
 fn a_line_without_end_is_ended_by_the_line_limit() {
-    let server = Setup::new().flags(&["--max-line", "64K", "--max-output", "128K"]).start();
-    for (count, mut client) in [server.client("rw"), server.tcp_stranger().logged_in("rw")].into_iter().enumerate() {
+    let server = Setup::new()
+        .flags(&["--max-line", "64K", "--max-output", "128K"])
+        .start();
+    for (count, mut client) in [server.client("rw"), server.tcp_stranger().logged_in("rw")]
+        .into_iter()
+        .enumerate()
+    {
         let said = send_without_end(&mut client, &[b'x'; 10_000]);
         assert_eq!(said, ["OVERHEAD E line_too_long"]);
         server.process.wait_for_log(": line_too_long (");
-        wait_until("it is counted", || server.status("line_too_long") == count as u64 + 1);
+        wait_until("it is counted", || {
+            server.status("line_too_long") == count as u64 + 1
+        });
     }
     for mut stranger in [server.stranger(), server.tcp_stranger()] {
         let said = send_without_end(&mut stranger, &[b'x'; 1000]);
-        assert_eq!(said[1..], ["OVERHEAD M Authentication required", "OVERHEAD E line_too_long"]);
+        assert_eq!(
+            said[1..],
+            [
+                "OVERHEAD M Authentication required",
+                "OVERHEAD E line_too_long"
+            ]
+        );
     }
     assert_eq!(server.client("rw").ask("RETRIEVE a"), ["NOTRETRIEVED a"]);
 }
 
 #[test]
 fn a_line_of_exactly_the_limit_is_taken_and_one_byte_more_is_not() {
-    let server = Setup::new().flags(&["--max-line", "64K", "--max-output", "256K"]).start();
+    let server = Setup::new()
+        .flags(&["--max-line", "64K", "--max-output", "256K"])
+        .start();
     let store = |length: usize| format!("STORE a={}", "v".repeat(length - "STORE a=".len()));
     for pieces in [1, 2, 1000] {
         let mut client = server.client("rw");
@@ -53,7 +68,10 @@ fn a_line_of_exactly_the_limit_is_taken_and_one_byte_more_is_not() {
         };
         send(&mut client, &store(64 * 1024));
         assert_eq!(client.flush(), [""; 0]);
-        assert_eq!(client.ask("RETRIEVE a")[0].len(), "RETRIEVED a=".len() + 64 * 1024 - "STORE a=".len());
+        assert_eq!(
+            client.ask("RETRIEVE a")[0].len(),
+            "RETRIEVED a=".len() + 64 * 1024 - "STORE a=".len()
+        );
         send(&mut client, &store(64 * 1024 + 1));
         assert_eq!(client.until_closed(), ["OVERHEAD E line_too_long"]);
 
@@ -75,7 +93,9 @@ fn a_line_of_exactly_the_limit_is_taken_and_one_byte_more_is_not() {
 
 #[test]
 fn a_listener_that_does_not_read_is_closed_by_its_output_limit() {
-    let server = Setup::new().flags(&["--max-line", "64K", "--max-output", "1M"]).start();
+    let server = Setup::new()
+        .flags(&["--max-line", "64K", "--max-output", "1M"])
+        .start();
     let mut stuck = server.client("ro");
     stuck.ask("LISTEN signal");
     let mut listener = server.client("ro");
@@ -87,34 +107,51 @@ fn a_listener_that_does_not_read_is_closed_by_its_output_limit() {
         listener.expect(&signal);
     }
     server.process.wait_for_log(": output_limit (");
-    assert_eq!((server.status("output_limit"), server.status("clients")), (1, 2));
+    assert_eq!(
+        (server.status("output_limit"), server.status("clients")),
+        (1, 2)
+    );
     // What the other one listens to counts still.
     assert!(server.status("buffers") < 1000, "its output was given up");
     // What was sent before is there, in whole lines up to the last.
     let came = stuck.until_closed();
-    assert!(came.len() < 40 && came.iter().all(|line| *line == signal), "{}", came.len());
+    assert!(
+        came.len() < 40 && came.iter().all(|line| *line == signal),
+        "{}",
+        came.len()
+    );
 }
 
 #[test]
 fn a_monitor_that_does_not_read_is_closed_by_its_output_limit() {
-    let server = Setup::new().flags(&["--max-line", "64K", "--max-output", "1M"]).start();
+    let server = Setup::new()
+        .flags(&["--max-line", "64K", "--max-output", "1M"])
+        .start();
     let mut monitor = server.client("admin");
     monitor.ask("MONITOR");
     let mut client = server.client("rw");
     let value = "x".repeat(1000);
     for number in 0..5_000 {
         client.send(&format!("STORE a={value}{number}"));
-        assert_eq!(client.ask("RETRIEVE a"), [format!("RETRIEVED a={value}{number}")]);
+        assert_eq!(
+            client.ask("RETRIEVE a"),
+            [format!("RETRIEVED a={value}{number}")]
+        );
     }
     server.process.wait_for_log(": output_limit (");
     wait_until("it is gone", || server.status("monitors") == 0);
-    assert_eq!((server.status("output_limit"), server.status("clients")), (1, 1));
+    assert_eq!(
+        (server.status("output_limit"), server.status("clients")),
+        (1, 1)
+    );
     drop(monitor);
 }
 
 #[test]
 fn who_does_not_read_its_own_answers_is_not_closed_and_gets_them_all_in_order() {
-    let server = Setup::new().flags(&["--max-line", "1M", "--max-output", "4M"]).start();
+    let server = Setup::new()
+        .flags(&["--max-line", "1M", "--max-output", "4M"])
+        .start();
     let mut client = server.client("rw");
     let value = "x".repeat(900_000);
     client.ask(&format!("STORE large={value}"));
@@ -126,26 +163,39 @@ fn who_does_not_read_its_own_answers_is_not_closed_and_gets_them_all_in_order() 
     client.send("KEYLIST");
     client.send("STORE last=1");
     let mut other = server.client("rw");
-    wait_until("half of the limit is waiting", || server.status("buffers") > 2 << 20);
-    assert_eq!(other.ask("RETRIEVE last"), ["NOTRETRIEVED last"], "the rest waits");
+    wait_until("half of the limit is waiting", || {
+        server.status("buffers") > 2 << 20
+    });
+    assert_eq!(
+        other.ask("RETRIEVE last"),
+        ["NOTRETRIEVED last"],
+        "the rest waits"
+    );
     assert!(server.status("buffers") < 4 << 20);
     assert!(server.proc_status("VmHWM") < BASE_MEMORY_KB);
 
     for number in 0..ANSWERS {
         client.expect(&format!("FLUSHED {number}"));
-        assert_eq!(client.next_line().map(|line| line.len()), Some("RETRIEVED large=".len() + value.len()));
+        assert_eq!(
+            client.next_line().map(|line| line.len()),
+            Some("RETRIEVED large=".len() + value.len())
+        );
     }
     assert_eq!(client.flush(), ["KEYLISTSTART", "KEY large", "KEYLISTEND"]);
     assert_eq!(other.ask("RETRIEVE last"), ["RETRIEVED last=1"]);
     // What the listeners listen to counts still.
-    wait_until("nothing waits any more", || server.status("buffers") < 10_000);
+    wait_until("nothing waits any more", || {
+        server.status("buffers") < 10_000
+    });
 }
 
 /// Half of the limit may be waiting when the next line is worked off, and its answer is longer than
 /// the line.
 #[test]
 fn the_longest_answers_closed_their_own_client() {
-    let server = Setup::new().flags(&["--max-line", "4K", "--max-output", "8K"]).start();
+    let server = Setup::new()
+        .flags(&["--max-line", "4K", "--max-output", "8K"])
+        .start();
     let mut client = server.client("rw");
     let flushed = "f".repeat(4096 - "FLUSHED \r\n".len());
     let unknown = "X".repeat(4096);
@@ -159,7 +209,9 @@ fn the_longest_answers_closed_their_own_client() {
 
 #[test]
 fn long_lists_closed_their_own_client() {
-    let server = Setup::new().flags(&["--max-line", "4K", "--max-output", "8K"]).start();
+    let server = Setup::new()
+        .flags(&["--max-line", "4K", "--max-output", "8K"])
+        .start();
     let mut client = server.client("admin");
     for names in [2_000, 12_000] {
         for number in 0..names {
@@ -175,15 +227,21 @@ fn long_lists_closed_their_own_client() {
 
 #[test]
 fn who_never_logs_in_takes_a_place_only_for_the_auth_timeout() {
-    let server = Setup::new().flags(&["--auth-timeout", "0.5", "--max-clients", "20"]).start();
+    let server = Setup::new()
+        .flags(&["--auth-timeout", "0.5", "--max-clients", "20"])
+        .start();
     let mut client = server.client("rw");
     let mut strangers = Crowd::unix(&server.socket, 19);
-    strangers.wait_for_all("the greeting", |received| received.ends_with(b"Authentication required\r\n"));
+    strangers.wait_for_all("the greeting", |received| {
+        received.ends_with(b"Authentication required\r\n")
+    });
     wait_until("all have gone", || {
         strangers.receive(Duration::from_millis(10));
         strangers.closed() == 19
     });
-    wait_until("they are counted", || server.status("auth_timeout") == 19 && server.status("clients") == 1);
+    wait_until("they are counted", || {
+        server.status("auth_timeout") == 19 && server.status("clients") == 1
+    });
     assert!(server.process.log_line(": auth_timeout (").is_some());
     assert_eq!(client.ask("RETRIEVE a"), ["NOTRETRIEVED a"]);
     server.client("rw").ask("PING");
@@ -198,7 +256,13 @@ fn a_surplus_client_is_told_so_and_closed() {
         let _ = surplus.try_send(format!("CLACKS x\r\nOVERHEAD A {}\r\n", token("rw")).as_bytes());
         let said = surplus.until_closed();
         assert!(said[0].starts_with("CLACKS "), "{said:?}");
-        assert_eq!(said[1..], ["OVERHEAD M Authentication required", "OVERHEAD E client_limit"]);
+        assert_eq!(
+            said[1..],
+            [
+                "OVERHEAD M Authentication required",
+                "OVERHEAD E client_limit"
+            ]
+        );
     }
     server.process.wait_for_log("client_limit");
     assert_eq!(server.status("client_limit"), 2);
@@ -212,7 +276,14 @@ fn a_surplus_client_is_told_so_and_closed() {
 
 #[test]
 fn of_too_many_unfinished_lines_the_largest_goes() {
-    let flags = ["--max-line", "1M", "--max-output", "2M", "--max-buffers", "4M"];
+    let flags = [
+        "--max-line",
+        "1M",
+        "--max-output",
+        "2M",
+        "--max-buffers",
+        "4M",
+    ];
     let server = Setup::new().flags(&flags).start();
     let mut large = server.client("rw");
     large.send_bytes(&[b'l'; 1_000_000]);
@@ -223,7 +294,9 @@ fn of_too_many_unfinished_lines_the_largest_goes() {
         let mut client = server.client("rw");
         let before = server.status("bytes_in");
         client.send_bytes(&[b's'; 450_000]);
-        wait_until("it has arrived", || server.status("bytes_in") >= before + 450_000);
+        wait_until("it has arrived", || {
+            server.status("bytes_in") >= before + 450_000
+        });
         small.push(client);
         assert!(small.len() < 10, "there is a limit");
     }
@@ -233,14 +306,29 @@ fn of_too_many_unfinished_lines_the_largest_goes() {
     for client in &mut small {
         client.send("");
         let answer = client.flush();
-        assert!(answer == [format!("OVERHEAD E unknown_command {}", "s".repeat(450_000))], "{}", answer[0].len());
+        assert!(
+            answer
+                == [format!(
+                    "OVERHEAD E unknown_command {}",
+                    "s".repeat(450_000)
+                )],
+            "{}",
+            answer[0].len()
+        );
     }
     assert_eq!(server.status("buffers_limit"), 1);
 }
 
 #[test]
 fn the_memory_of_unfinished_lines_is_bounded() {
-    let flags = ["--max-line", "4M", "--max-output", "8M", "--max-buffers", "16M"];
+    let flags = [
+        "--max-line",
+        "4M",
+        "--max-output",
+        "8M",
+        "--max-buffers",
+        "16M",
+    ];
     let server = Setup::new().flags(&flags).start();
     let mut client = server.client("rw");
     let ended = AtomicBool::new(false);
@@ -264,9 +352,14 @@ fn the_memory_of_unfinished_lines_is_bounded() {
                 })
             })
             .collect();
-        let senders: Vec<Vec<Client>> = senders.into_iter().map(|sender| sender.join().expect("no panic")).collect();
+        let senders: Vec<Vec<Client>> = senders
+            .into_iter()
+            .map(|sender| sender.join().expect("no panic"))
+            .collect();
         assert!(senders.iter().flatten().count() > 0);
-        wait_until("the limit was passed", || server.status("buffers_limit") > 0);
+        wait_until("the limit was passed", || {
+            server.status("buffers_limit") > 0
+        });
         assert!(server.status("buffers") <= 16 << 20);
         ended.store(true, Ordering::Relaxed);
     });
@@ -276,20 +369,34 @@ fn the_memory_of_unfinished_lines_is_bounded() {
 
 #[test]
 fn random_bytes_hurt_nobody() {
-    let server = Setup::new().flags(&["--max-line", "8K", "--max-output", "1M"]).start();
+    let server = Setup::new()
+        .flags(&["--max-line", "8K", "--max-output", "1M"])
+        .start();
     let mut client = server.client("admin");
     client.ask("STORE untouched=1");
     let mut random = Random::new(20_261_122);
     for round in 0..60 {
         // Every other one has logged in, and may read only: nothing that comes about by chance
         // changes what is checked.
-        let mut sender = if round % 2 == 0 { server.stranger() } else { server.client("ro") };
+        let mut sender = if round % 2 == 0 {
+            server.stranger()
+        } else {
+            server.client("ro")
+        };
         for _ in 0..20 {
             let length = random.below(3000);
             let mut bytes = random.bytes(length);
             if round % 3 == 0 {
                 // Lines of likely words with random bytes behind.
-                let word = random.pick(&["RETRIEVE ", "SET ", "OVERHEAD ", "KEYSYNC ", "LISTEN ", "CLACKS ", "FLUSH "]);
+                let word = random.pick(&[
+                    "RETRIEVE ",
+                    "SET ",
+                    "OVERHEAD ",
+                    "KEYSYNC ",
+                    "LISTEN ",
+                    "CLACKS ",
+                    "FLUSH ",
+                ]);
                 bytes.splice(0..0, word.bytes());
                 bytes.push(b'\n');
             }
@@ -298,10 +405,17 @@ fn random_bytes_hurt_nobody() {
             }
             sender.receive(Duration::from_millis(1));
         }
-        assert_eq!(client.ask("RETRIEVE untouched"), ["RETRIEVED untouched=1"], "round {round}");
+        assert_eq!(
+            client.ask("RETRIEVE untouched"),
+            ["RETRIEVED untouched=1"],
+            "round {round}"
+        );
     }
     wait_until("all have gone", || server.status("clients") == 1);
-    assert_eq!((server.status("entries"), server.status("subscriptions")), (1, 0));
+    assert_eq!(
+        (server.status("entries"), server.status("subscriptions")),
+        (1, 0)
+    );
 }
 
 #[test]
@@ -327,16 +441,23 @@ fn opening_and_closing_at_full_speed_leaves_nothing_behind() {
         }
     });
     let have_come = || server.status("connections") == 2 * EACH as u64 + 1;
-    wait_until("all have come and gone", || have_come() && server.status("clients") == 1);
+    wait_until("all have come and gone", || {
+        have_come() && server.status("clients") == 1
+    });
     // Who sent a wrong login is read for a moment more.
-    wait_until("all descriptors are closed", || server.open_descriptors() == descriptors);
+    wait_until("all descriptors are closed", || {
+        server.open_descriptors() == descriptors
+    });
     assert_eq!(server.status("buffers"), 0);
 }
 
 #[test]
 fn max_clients_is_lowered_to_what_the_descriptor_limit_allows() {
     let server = Setup::new().start_changed(|command| {
-        let limit = libc::rlimit { rlim_cur: 40, rlim_max: 64 };
+        let limit = libc::rlimit {
+            rlim_cur: 40,
+            rlim_max: 64,
+        };
         // SAFETY: between fork and exec, setrlimit is safe to call; the limit is copied in.
         unsafe {
             command.pre_exec(move || match libc::setrlimit(libc::RLIMIT_NOFILE, &limit) {
@@ -345,11 +466,20 @@ fn max_clients_is_lowered_to_what_the_descriptor_limit_allows() {
             })
         };
     });
-    let line = server.process.log_line("--max-clients lowered").expect("a line of the log");
-    assert!(line.contains("lowered to 32: the limit on descriptors is 64"), "{line}");
+    let line = server
+        .process
+        .log_line("--max-clients lowered")
+        .expect("a line of the log");
+    assert!(
+        line.contains("lowered to 32: the limit on descriptors is 64"),
+        "{line}"
+    );
     let _clients: Vec<Client> = (0..32).map(|_| server.client("rw")).collect();
     let mut surplus = server.stranger();
-    assert_eq!(surplus.until_closed().last().map(String::as_str), Some("OVERHEAD E client_limit"));
+    assert_eq!(
+        surplus.until_closed().last().map(String::as_str),
+        Some("OVERHEAD E client_limit")
+    );
 }
 
 #[test]
@@ -359,13 +489,28 @@ fn running_out_of_descriptors_does_not_spin_and_passes() {
     let id = i32::try_from(server.process.id()).expect("process ids fit");
     // The limit is one on the numbers of descriptors, and it may have inherited some high one.
     let open = server.descriptors();
-    let limit = (0..).filter(|number| !open.contains(number)).nth(5).expect("free numbers");
-    let mut old = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let limit = (0..)
+        .filter(|number| !open.contains(number))
+        .nth(5)
+        .expect("free numbers");
+    let mut old = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: `old` is a valid place for the limit.
-    assert_eq!(unsafe { libc::prlimit(id, libc::RLIMIT_NOFILE, std::ptr::null(), &mut old) }, 0);
-    let new = libc::rlimit { rlim_cur: limit, rlim_max: old.rlim_max };
+    assert_eq!(
+        unsafe { libc::prlimit(id, libc::RLIMIT_NOFILE, std::ptr::null(), &mut old) },
+        0
+    );
+    let new = libc::rlimit {
+        rlim_cur: limit,
+        rlim_max: old.rlim_max,
+    };
     // SAFETY: `new` is a valid limit, and the old one isn't asked for.
-    assert_eq!(unsafe { libc::prlimit(id, libc::RLIMIT_NOFILE, &new, std::ptr::null_mut()) }, 0);
+    assert_eq!(
+        unsafe { libc::prlimit(id, libc::RLIMIT_NOFILE, &new, std::ptr::null_mut()) },
+        0
+    );
 
     let mut served: Vec<Client> = (0..5).map(|_| server.client("rw")).collect();
     let mut waiting = Crowd::unix(&server.socket, 20);
@@ -378,22 +523,40 @@ fn running_out_of_descriptors_does_not_spin_and_passes() {
     }
     let used_s = server.process.cpu_s() - cpu_s;
     assert!(used_s < 0.5, "{used_s} s of processor time in 2 s");
-    assert!(waiting.received().all(<[u8]>::is_empty), "nobody was accepted");
-    let lines = server.process.log().iter().filter(|line| line.contains("cannot accept")).count();
+    assert!(
+        waiting.received().all(<[u8]>::is_empty),
+        "nobody was accepted"
+    );
+    let lines = server
+        .process
+        .log()
+        .iter()
+        .filter(|line| line.contains("cannot accept"))
+        .count();
     assert!(lines <= 5 * 4, "{lines} lines of the log");
 
     for client in &mut served {
         assert_eq!(client.ask("RETRIEVE a"), ["NOTRETRIEVED a"]);
     }
     drop(served);
-    let greeted = |crowd: &Crowd| crowd.received().filter(|received| !received.is_empty()).count();
+    let greeted = |crowd: &Crowd| {
+        crowd
+            .received()
+            .filter(|received| !received.is_empty())
+            .count()
+    };
     wait_until("as many are accepted as have gone", || {
         waiting.receive(Duration::from_millis(10));
         greeted(&waiting) == 5
     });
     // SAFETY: `old` is the limit that was there before.
-    assert_eq!(unsafe { libc::prlimit(id, libc::RLIMIT_NOFILE, &old, std::ptr::null_mut()) }, 0);
-    waiting.wait_for_all("the greeting", |received| received.ends_with(b"Authentication required\r\n"));
+    assert_eq!(
+        unsafe { libc::prlimit(id, libc::RLIMIT_NOFILE, &old, std::ptr::null_mut()) },
+        0
+    );
+    waiting.wait_for_all("the greeting", |received| {
+        received.ends_with(b"Authentication required\r\n")
+    });
 }
 
 #[test]
@@ -401,7 +564,13 @@ fn a_log_that_nobody_reads_stops_nobody() {
     let setup = Setup::new();
     let listen = setup.unix("socket");
     let setup = setup.flags(&["-v", "--listen", &listen]);
-    let mut child = Ending(setup.command().stderr(Stdio::piped()).spawn().expect("a process"));
+    let mut child = Ending(
+        setup
+            .command()
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("a process"),
+    );
     let path = setup.path("socket");
     wait_until("it listens", || UnixStream::connect(&path).is_ok());
     let mut client = Client::unix(&path).logged_in("rw");
@@ -434,7 +603,13 @@ fn a_log_whose_reader_has_gone_stops_nobody() {
     let setup = Setup::new();
     let listen = setup.unix("socket");
     let setup = setup.flags(&["-v", "--listen", &listen]);
-    let mut child = Ending(setup.command().stderr(Stdio::piped()).spawn().expect("a process"));
+    let mut child = Ending(
+        setup
+            .command()
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("a process"),
+    );
     let path = setup.path("socket");
     wait_until("it listens", || UnixStream::connect(&path).is_ok());
     drop(child.0.stderr.take());
@@ -450,7 +625,13 @@ fn values_of_10_megabytes_arrive_whole_everywhere() {
     let server = Server::start();
     let mut sender = server.client("rw");
     let mut listeners: Vec<Client> = (0..20)
-        .map(|number| if number % 2 == 0 { server.client("ro") } else { server.tcp_stranger().logged_in("ro") })
+        .map(|number| {
+            if number % 2 == 0 {
+                server.client("ro")
+            } else {
+                server.tcp_stranger().logged_in("ro")
+            }
+        })
         .collect();
     for listener in &mut listeners {
         listener.ask("LISTEN large");
@@ -480,9 +661,15 @@ fn values_of_10_megabytes_arrive_whole_everywhere() {
     sender.send(&format!("SETANDSTORE large={value}"));
     check(&mut listeners, &format!("SET large={value}"));
     assert!(sender.ask("RETRIEVE large") == [format!("RETRIEVED large={value}")]);
-    assert!(server.proc_status("VmHWM") < 300 * 1024, "{} kB", server.proc_status("VmHWM"));
+    assert!(
+        server.proc_status("VmHWM") < 300 * 1024,
+        "{} kB",
+        server.proc_status("VmHWM")
+    );
     // What the listeners listen to counts still.
-    wait_until("nothing waits any more", || server.status("buffers") < 10_000);
+    wait_until("nothing waits any more", || {
+        server.status("buffers") < 10_000
+    });
 }
 
 /// A session with most of the protocol in it, sent in two pieces cut at every place.
@@ -506,10 +693,17 @@ fn a_session_gives_the_same_answers_wherever_it_is_cut() {
         let lines = client.until_closed();
         // Connections have names of their own.
         let without_cid = |line: String| match line.split_once("DEBUG unixdomainsocket:") {
-            Some((_, rest)) => format!("DEBUG CID={}", rest.split_once('=').expect("a line behind the CID").1),
+            Some((_, rest)) => format!(
+                "DEBUG CID={}",
+                rest.split_once('=').expect("a line behind the CID").1
+            ),
             None => line,
         };
-        lines.into_iter().map(without_cid).filter(|line| !line.contains("=FLUSH sync-")).collect::<Vec<_>>()
+        lines
+            .into_iter()
+            .map(without_cid)
+            .filter(|line| !line.contains("=FLUSH sync-"))
+            .collect::<Vec<_>>()
     };
     let whole = answers_to(&[script.as_bytes()]);
     let expected = [
@@ -527,8 +721,11 @@ fn a_session_gives_the_same_answers_wherever_it_is_cut() {
         "DEBUG CID=NOTIFY x",
         "FLUSHED end",
     ];
-    let shown: Vec<&str> =
-        whole[1..].iter().map(String::as_str).filter(|line| *line != "DEBUG CID=UNMONITOR").collect();
+    let shown: Vec<&str> = whole[1..]
+        .iter()
+        .map(String::as_str)
+        .filter(|line| *line != "DEBUG CID=UNMONITOR")
+        .collect();
     assert_eq!(shown, expected);
     for cut in 1..script.len() {
         let (first, second) = script.as_bytes().split_at(cut);
@@ -542,12 +739,21 @@ fn a_session_gives_the_same_answers_wherever_it_is_cut() {
 #[test]
 fn who_closes_in_the_midst_of_everything_leaves_nothing_behind() {
     let server = Server::start();
-    server.client("rw").ask(&format!("STORE large={}", "x".repeat(1 << 20)));
+    server
+        .client("rw")
+        .ask(&format!("STORE large={}", "x".repeat(1 << 20)));
     let mut observer = server.client("admin");
     let descriptors = server.open_descriptors();
     for round in 0..50 {
         let mut client = server.client("admin");
-        for line in ["LISTEN a", "LISTEN b", "MONITOR", "KEYLIST", "RETRIEVE large", "RETRIEVE large"] {
+        for line in [
+            "LISTEN a",
+            "LISTEN b",
+            "MONITOR",
+            "KEYLIST",
+            "RETRIEVE large",
+            "RETRIEVE large",
+        ] {
             client.send(line);
         }
         let _ = client.try_send(&vec![b'x'; round * 1000]);
@@ -557,8 +763,13 @@ fn who_closes_in_the_midst_of_everything_leaves_nothing_behind() {
     }
     wait_until("all have gone", || server.status("clients") == 1);
     observer.ask("SET a=1");
-    wait_until("nothing is left", || server.open_descriptors() == descriptors && server.status("buffers") == 0);
-    assert_eq!((server.status("monitors"), server.status("subscriptions")), (0, 0));
+    wait_until("nothing is left", || {
+        server.open_descriptors() == descriptors && server.status("buffers") == 0
+    });
+    assert_eq!(
+        (server.status("monitors"), server.status("subscriptions")),
+        (0, 0)
+    );
 }
 
 #[test]

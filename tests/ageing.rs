@@ -11,20 +11,30 @@ fn is_listed(client: &mut Client, name: &str) -> bool {
 
 #[test]
 fn what_has_expired_is_not_served_even_before_it_is_cleaned() {
-    let server = Setup::new().flags(&["--stale-time", "0.5", "--clean-interval", "3600"]).start();
+    let server = Setup::new()
+        .flags(&["--stale-time", "0.5", "--clean-interval", "3600"])
+        .start();
     let mut client = server.client("admin");
     client.ask("STORE entry=1");
     client.ask("STORE counter=41");
-    wait_until("it expires", || !is_listed(&mut client, "entry") && !is_listed(&mut client, "counter"));
+    wait_until("it expires", || {
+        !is_listed(&mut client, "entry") && !is_listed(&mut client, "counter")
+    });
     assert_eq!(client.ask("RETRIEVE entry"), ["NOTRETRIEVED entry"]);
     client.ask("INCREMENT counter");
     assert_eq!(client.ask("RETRIEVE counter"), ["RETRIEVED counter=1"]);
-    assert_eq!((server.status("expired"), server.status("entries")), (0, 2), "nothing was cleaned");
+    assert_eq!(
+        (server.status("expired"), server.status("entries")),
+        (0, 2),
+        "nothing was cleaned"
+    );
 }
 
 #[test]
 fn a_retrieve_keeps_an_entry_from_going_stale() {
-    let server = Setup::new().flags(&["--stale-time", "2", "--clean-interval", "0.1"]).start();
+    let server = Setup::new()
+        .flags(&["--stale-time", "2", "--clean-interval", "0.1"])
+        .start();
     let mut client = server.client("rw");
     client.ask("STORE used=1");
     client.ask("STORE unused=1");
@@ -40,12 +50,24 @@ fn a_retrieve_keeps_an_entry_from_going_stale() {
 
 #[test]
 fn monitors_see_what_is_dropped_and_why() {
-    let times = ["--stale-time", "1.25", "--deleted-time", "0.25", "--clean-interval", "0.125"];
+    let times = [
+        "--stale-time",
+        "1.25",
+        "--deleted-time",
+        "0.25",
+        "--clean-interval",
+        "0.125",
+    ];
     let server = Setup::new().flags(&times).start();
     let mut monitor = server.client("admin");
     monitor.ask("MONITOR");
     let mut client = server.client("rw");
-    for line in ["STORE stale=1", "STORE removed=1", "REMOVE removed", "REMOVE never there"] {
+    for line in [
+        "STORE stale=1",
+        "STORE removed=1",
+        "REMOVE removed",
+        "REMOVE never there",
+    ] {
         client.ask(line);
     }
     let mut seen = Vec::new();
@@ -64,6 +86,13 @@ fn monitors_see_what_is_dropped_and_why() {
             "DEBUG SERVERCACHE=CLEANSTALE=stale"
         ]
     );
-    assert_eq!((server.status("entries"), server.status("tombstones"), server.status("cache_bytes")), (0, 0, 0));
+    assert_eq!(
+        (
+            server.status("entries"),
+            server.status("tombstones"),
+            server.status("cache_bytes")
+        ),
+        (0, 0, 0)
+    );
     assert_eq!(server.status("expired"), 3);
 }

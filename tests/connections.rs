@@ -16,7 +16,9 @@ pub struct Round {
 pub fn come_and_go(server: &Server, crowd: impl FnOnce() -> Crowd) -> Round {
     let mut sender = server.client("rw");
     let mut crowd = crowd();
-    crowd.log_in("ro", |number| format!("NOPING\r\nLISTEN all\r\nLISTEN own{number}\r\n"));
+    crowd.log_in("ro", |number| {
+        format!("NOPING\r\nLISTEN all\r\nLISTEN own{number}\r\n")
+    });
     assert_eq!(server.status("clients"), crowd.len() as u64 + 1);
     assert_eq!(server.status("subscriptions"), 2 * crowd.len() as u64);
     sender.send("SET all=of you");
@@ -28,19 +30,35 @@ pub fn come_and_go(server: &Server, crowd: impl FnOnce() -> Crowd) -> Round {
         crowd.receive(Duration::from_millis(10));
         crowd.received().nth(7) == Some(b"NOTIFY own7\r\n")
     });
-    assert_eq!(crowd.received().filter(|received| !received.is_empty()).count(), 1);
+    assert_eq!(
+        crowd
+            .received()
+            .filter(|received| !received.is_empty())
+            .count(),
+        1
+    );
     assert_eq!(crowd.closed(), 0);
 
     let start = Instant::now();
     drop(crowd);
     wait_until("all are forgotten", || server.status("clients") == 1);
     let gone_after = start.elapsed();
-    assert_eq!((server.status("subscriptions"), server.status("names_listened_to")), (0, 0));
+    assert_eq!(
+        (
+            server.status("subscriptions"),
+            server.status("names_listened_to")
+        ),
+        (0, 0)
+    );
     assert_eq!(sender.ask("RETRIEVE a"), ["NOTRETRIEVED a"]);
     drop(sender);
     wait_until("all are forgotten", || server.status("clients") == 0);
     assert_eq!(server.status("buffers"), 0);
-    Round { gone_after, descriptors: server.open_descriptors(), memory_kb: server.proc_status("VmRSS") }
+    Round {
+        gone_after,
+        descriptors: server.open_descriptors(),
+        memory_kb: server.proc_status("VmRSS"),
+    }
 }
 
 #[test]
@@ -53,7 +71,10 @@ fn a_thousand_connections_come_and_go_and_leave_nothing_behind() {
     }
     let round = come_and_go(&server, || Crowd::tcp(server.port, 200));
     assert_eq!(round.descriptors, descriptors);
-    assert_eq!(server.status("end_of_stream") + server.status("connection_lost"), 3 * 1001 + 201);
+    assert_eq!(
+        server.status("end_of_stream") + server.status("connection_lost"),
+        3 * 1001 + 201
+    );
 }
 
 /// Waits that long, and returns how often the server has gone to sleep meanwhile: each time it was
@@ -71,7 +92,9 @@ fn without_connections_the_server_sleeps() {
     drop(server.tcp_stranger());
     wait_until("both have gone", || server.status("clients") == 0);
     // The status line may still be on its way.
-    wait_until("it sleeps", || wake_ups(&server, Duration::from_millis(100)) == 0);
+    wait_until("it sleeps", || {
+        wake_ups(&server, Duration::from_millis(100)) == 0
+    });
     assert_eq!(wake_ups(&server, Duration::from_secs(3)), 0);
 }
 
@@ -82,7 +105,9 @@ fn a_thousand_idle_connections_wake_the_server_once_a_second_at_most() {
     let start = Instant::now();
     let mut crowds: Vec<Crowd> = Vec::new();
     for number in 0..20 {
-        wait_until("its turn has come", || start.elapsed() > Duration::from_millis(50 * number));
+        wait_until("its turn has come", || {
+            start.elapsed() > Duration::from_millis(50 * number)
+        });
         let mut crowd = Crowd::unix(&server.socket, 50);
         crowd.log_in("ro", |_| "NOPING\r\n".to_owned());
         crowds.push(crowd);

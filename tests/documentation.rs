@@ -8,22 +8,36 @@ use std::fs;
 use std::path::Path;
 
 fn manual(name: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("man").join(name)).expect("a manual page")
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("man").join(name))
+        .expect("a manual page")
 }
 
 #[test]
 fn the_manual_lists_exactly_the_flags() {
-    let item = Regex::new(r"(?m)^\.It (?:Fl (\w) , )?Fl -([\w-]+)(?: Ar (.+))?$").expect("a pattern");
+    let item =
+        Regex::new(r"(?m)^\.It (?:Fl (\w) , )?Fl -([\w-]+)(?: Ar (.+))?$").expect("a pattern");
     let page = manual("clacksd.8");
     let described: BTreeSet<(String, String, bool)> = item
         .captures_iter(&page)
         .map(|found| {
             let short = found.get(1).map_or("", |short| short.as_str());
-            (short.to_owned(), found[2].to_owned(), found.get(3).is_some())
+            (
+                short.to_owned(),
+                found[2].to_owned(),
+                found.get(3).is_some(),
+            )
         })
         .collect();
-    let flags: BTreeSet<(String, String, bool)> =
-        FLAGS.iter().map(|flag| (flag.short.to_owned(), flag.long.to_owned(), !flag.value.is_empty())).collect();
+    let flags: BTreeSet<(String, String, bool)> = FLAGS
+        .iter()
+        .map(|flag| {
+            (
+                flag.short.to_owned(),
+                flag.long.to_owned(),
+                !flag.value.is_empty(),
+            )
+        })
+        .collect();
     assert_eq!(described, flags);
 }
 

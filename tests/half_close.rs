@@ -14,12 +14,29 @@ fn a_script_with_netcat_gets_its_answers() {
         .stdout(Stdio::piped())
         .spawn()
         .expect("netcat (Debian: netcat-openbsd)");
-    let script = format!("CLACKS x\r\nOVERHEAD A {}\r\nRETRIEVE a\r\n", token("admin"));
-    netcat.stdin.take().expect("a pipe").write_all(script.as_bytes()).expect("netcat reads");
-    let output = netcat.wait_with_output().expect("netcat ends when the server closes");
+    let script = format!(
+        "CLACKS x\r\nOVERHEAD A {}\r\nRETRIEVE a\r\n",
+        token("admin")
+    );
+    netcat
+        .stdin
+        .take()
+        .expect("a pipe")
+        .write_all(script.as_bytes())
+        .expect("netcat reads");
+    let output = netcat
+        .wait_with_output()
+        .expect("netcat ends when the server closes");
     let output = String::from_utf8(output.stdout).expect("text");
     let lines: Vec<&str> = output.split_terminator("\r\n").collect();
-    assert_eq!(lines[1..], ["OVERHEAD M Authentication required", "OVERHEAD O Welcome!", "RETRIEVED a=stored before"]);
+    assert_eq!(
+        lines[1..],
+        [
+            "OVERHEAD M Authentication required",
+            "OVERHEAD O Welcome!",
+            "RETRIEVED a=stored before"
+        ]
+    );
     assert!(lines[0].starts_with("CLACKS clacksd/"));
 }
 
@@ -37,5 +54,8 @@ fn everything_before_the_end_is_worked_off_and_an_unfinished_line_is_dropped() {
     let lines = client.until_closed();
     assert_eq!(lines.len(), 20_000 + 3);
     assert_eq!(lines[20_000 + 2], "RETRIEVED k19999=19999");
-    assert_eq!(server.client("admin").ask("RETRIEVE k19999"), ["RETRIEVED k19999=19999"]);
+    assert_eq!(
+        server.client("admin").ask("RETRIEVE k19999"),
+        ["RETRIEVED k19999=19999"]
+    );
 }

@@ -26,9 +26,13 @@ fn entries(server: &Server) -> BTreeMap<String, String> {
     let names = keys.iter().filter_map(|line| line.strip_prefix("KEY "));
     let mut value_of = |name: &str| {
         let answer = client.ask(&format!("RETRIEVE {name}"));
-        answer[0].split_once('=').map_or_else(String::new, |(_, value)| value.to_owned())
+        answer[0]
+            .split_once('=')
+            .map_or_else(String::new, |(_, value)| value.to_owned())
     };
-    names.map(|name| (name.to_owned(), value_of(name))).collect()
+    names
+        .map(|name| (name.to_owned(), value_of(name)))
+        .collect()
 }
 
 #[test]
@@ -38,7 +42,9 @@ fn slaves_and_masters_hear_each_other_over_unix_sockets_and_tcp() {
     // By name: it is looked up.
     let leaf = slave_of(&format!("tcp://localhost:{}", middle.port)).start();
     wait_until("both links are up", || is_up(&middle) && is_up(&leaf));
-    let mut listeners: Vec<Client> = [&root, &middle, &leaf].map(|server| server.client("ro")).into();
+    let mut listeners: Vec<Client> = [&root, &middle, &leaf]
+        .map(|server| server.client("ro"))
+        .into();
     for listener in &mut listeners {
         listener.ask("LISTEN signal");
     }
@@ -49,15 +55,26 @@ fn slaves_and_masters_hear_each_other_over_unix_sockets_and_tcp() {
         sender.ask(&format!("SET signal={number}"));
         for listener in &mut listeners {
             listener.expect(&format!("SET signal={number}"));
-            assert_eq!(listener.ask("RETRIEVE name"), [format!("RETRIEVED name={number}")]);
+            assert_eq!(
+                listener.ask("RETRIEVE name"),
+                [format!("RETRIEVED name={number}")]
+            );
         }
         assert_eq!(sender.flush(), [""; 0]);
     }
     let list = leaf.client("admin").ask("CLIENTLIST");
-    let uplink = list.iter().find(|line| line.contains("INTERCLACKS=1")).expect("the master is listed");
-    assert!(uplink.contains(&format!("PORT={};CLIENTINFO=clacksd/", middle.port)), "{uplink}");
+    let uplink = list
+        .iter()
+        .find(|line| line.contains("INTERCLACKS=1"))
+        .expect("the master is listed");
+    assert!(
+        uplink.contains(&format!("PORT={};CLIENTINFO=clacksd/", middle.port)),
+        "{uplink}"
+    );
     let list = middle.client("admin").ask("CLIENTLIST");
-    assert!(list.iter().any(|line| line.starts_with("CLIENT CID=unixdomainsocket:interclacksmaster;HOST=;PORT=;")));
+    assert!(list.iter().any(|line| {
+        line.starts_with("CLIENT CID=unixdomainsocket:interclacksmaster;HOST=;PORT=;")
+    }));
     // A shutdown of the whole tree, from a leaf.
     leaf.client("admin").send("OVERHEAD GS 0.1");
     for mut server in [leaf, middle, root] {
@@ -85,22 +102,39 @@ impl Proxy {
                     return;
                 }
                 // Without a master the slave's connection just ends.
-                let Ok(master) = UnixStream::connect(&master) else { continue };
-                let copy = |slave: &TcpStream, master: &UnixStream| {
-                    (slave.try_clone().expect("a descriptor"), master.try_clone().expect("a descriptor"))
+                let Ok(master) = UnixStream::connect(&master) else {
+                    continue;
                 };
-                accepted.lock().expect("no panic while it is held").push(copy(&slave, &master));
+                let copy = |slave: &TcpStream, master: &UnixStream| {
+                    (
+                        slave.try_clone().expect("a descriptor"),
+                        master.try_clone().expect("a descriptor"),
+                    )
+                };
+                accepted
+                    .lock()
+                    .expect("no panic while it is held")
+                    .push(copy(&slave, &master));
                 let (slave_again, master_again) = copy(&slave, &master);
                 std::thread::spawn(move || pump(slave_again, master));
                 std::thread::spawn(move || pump(master_again, slave));
             }
         });
-        Proxy { port, streams, is_over }
+        Proxy {
+            port,
+            streams,
+            is_over,
+        }
     }
 
     /// Ends the connections, in the middle of whatever they carry.
     fn cut(&self) {
-        for (slave, master) in self.streams.lock().expect("no panic while it is held").drain(..) {
+        for (slave, master) in self
+            .streams
+            .lock()
+            .expect("no panic while it is held")
+            .drain(..)
+        {
             let _ = slave.shutdown(Shutdown::Both);
             let _ = master.shutdown(Shutdown::Both);
         }
@@ -147,7 +181,9 @@ fn a_tree_of_seven_agrees_after_kills_and_cuts() {
     }
     let mut random = 7_u64;
     let mut next = |bound: u64| {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (random >> 33) % bound
     };
     for round in 0..30 {
@@ -193,7 +229,9 @@ impl Master {
         let setup = Setup::new();
         let address = setup.unix("master");
         let listener = UnixListener::bind(setup.path("master")).expect("a socket of our own");
-        let setup = setup.flags(&["--master", &address, "--interclacks-reconnect", "0.2"]).flags(flags);
+        let setup = setup
+            .flags(&["--master", &address, "--interclacks-reconnect", "0.2"])
+            .flags(flags);
         (Master { listener }, setup.start())
     }
 
@@ -228,7 +266,9 @@ fn clients_of_a_locked_slave_wait_and_nothing_of_them_is_lost_when_the_link_dies
         client.whatever_came(Duration::from_millis(50)).is_empty()
     });
     // One write: while nobody reads, a socket takes only so many.
-    let lines: Vec<String> = (0..1_000).map(|number| format!("INCREMENT n={number}")).collect();
+    let lines: Vec<String> = (0..1_000)
+        .map(|number| format!("INCREMENT n={number}"))
+        .collect();
     client.send(&lines.join("\r\n"));
     client.send("RETRIEVE n");
     // Longer than the ping timeout: it stands still.
@@ -249,7 +289,10 @@ fn a_lock_without_a_word_from_the_master_is_broken() {
     client.send("STORE a=1");
     client.send("RETRIEVE a");
     client.expect("RETRIEVED a=1");
-    assert!(link.until_closed().contains(&"TIMEOUT".to_owned()), "and the link is given up");
+    assert!(
+        link.until_closed().contains(&"TIMEOUT".to_owned()),
+        "and the link is given up"
+    );
     drop(link);
     master.accept_and_log_in();
 }
@@ -273,7 +316,10 @@ fn a_master_with_a_wrong_token_is_not_obeyed() {
 #[test]
 fn a_peer_far_ahead_is_refused() {
     let (master, server) = Master::with_slave(&[]);
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("after 1970")
+        .as_secs();
     let mut link = master.accept_and_log_in();
     link.send(&format!("OVERHEAD T {now}"));
     link.send(&format!("KEYSYNC {} {now} U near=1", now + 3000));
@@ -292,11 +338,18 @@ fn a_ring_is_refused() {
     let flags = ["--interclacks-reconnect", "0.3"];
     let ring: Vec<Server> = (0..3)
         .map(|number| {
-            let setup = Setup::new().flags(&["--listen", &addresses[number]]).flags(&flags);
-            setup.flags(&["--master", &addresses[(number + 1) % 3]]).start()
+            let setup = Setup::new()
+                .flags(&["--listen", &addresses[number]])
+                .flags(&flags);
+            setup
+                .flags(&["--master", &addresses[(number + 1) % 3]])
+                .start()
         })
         .collect();
-    wait_until("somebody notices", || ring.iter().any(|server| server.process.log_line("form a ring").is_some()));
+    wait_until("somebody notices", || {
+        ring.iter()
+            .any(|server| server.process.log_line("form a ring").is_some())
+    });
     // No storm: what is sent meanwhile comes once at most, and the servers are idle afterwards.
     let mut listener = ring[1].client("admin");
     listener.ask("LISTEN s");
@@ -313,10 +366,23 @@ fn masters_are_tried_in_turn() {
     let (_other, silent) = (Server::start(), setup.path("silent"));
     let listener = UnixListener::bind(&silent).expect("a socket of our own");
     let flags = ["--interclacks-reconnect", "0.1", "--auth-timeout", "0.3"];
-    let setup = setup.flags(&["--master", &nobody, "--master", &format!("unix:{}", silent.display())]);
-    let server = setup.flags(&["--master", &good.setup.unix("socket")]).flags(&flags).start();
+    let setup = setup.flags(&[
+        "--master",
+        &nobody,
+        "--master",
+        &format!("unix:{}", silent.display()),
+    ]);
+    let server = setup
+        .flags(&["--master", &good.setup.unix("socket")])
+        .flags(&flags)
+        .start();
     wait_until("the good one is found", || is_up(&server));
-    assert!(server.process.log_line("no connection to the master").is_some());
+    assert!(
+        server
+            .process
+            .log_line("no connection to the master")
+            .is_some()
+    );
     drop(listener);
 }
 
@@ -327,7 +393,9 @@ fn a_line_too_long_for_a_link_is_skipped_and_the_link_lives() {
     link.send(&format!("STORE long={}", "x".repeat(200_000)));
     link.send("STORE short=1");
     let mut client = server.client("admin");
-    wait_until("the next line is there", || client.ask("RETRIEVE short") == ["RETRIEVED short=1"]);
+    wait_until("the next line is there", || {
+        client.ask("RETRIEVE short") == ["RETRIEVED short=1"]
+    });
     assert_eq!(client.ask("RETRIEVE long"), ["NOTRETRIEVED long"]);
     server.process.wait_for_log("was skipped");
     assert!(is_up(&server));
@@ -341,7 +409,10 @@ fn a_net_clacks_master_hears_only_lines_of_the_reference() {
     let mut link = master.accept_and_log_in();
     link.send("OVERHEAD L 1");
     link.send("OVERHEAD L 0");
-    wait_until("the slave has told all", || link.next_line().is_some_and(|line| line.starts_with("OVERHEAD T ")));
+    wait_until("the slave has told all", || {
+        link.next_line()
+            .is_some_and(|line| line.starts_with("OVERHEAD T "))
+    });
     let mut client = other.client("admin");
     for line in [
         "STORE a=1",

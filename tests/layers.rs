@@ -11,17 +11,32 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("protocol", &["limits"]),
     ("sys", &[]),
     ("broker", &["limits", "protocol"]),
-    ("reactor", &["limits", "address", "protocol", "broker", "sys"]),
-    ("cli", &["limits", "address", "protocol", "broker", "reactor", "sys"]),
+    (
+        "reactor",
+        &["limits", "address", "protocol", "broker", "sys"],
+    ),
+    (
+        "cli",
+        &["limits", "address", "protocol", "broker", "reactor", "sys"],
+    ),
 ];
 
 /// What a sans-IO module may not name.
-const IO: &str =
-    r"\b(mio|socket2|libc|std::(fs|env|process|thread|os)|TcpStream|UnixStream|SystemTime|Instant|stderr|eprintln)\b";
+const IO: &str = r"\b(mio|socket2|libc|std::(fs|env|process|thread|os)|TcpStream|UnixStream|SystemTime|Instant|stderr|eprintln)\b";
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
-    entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] }).collect()
+    let entries = fs::read_dir(folder)
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").path());
+    entries
+        .flat_map(|path| {
+            if path.is_dir() {
+                sources(&path)
+            } else {
+                vec![path]
+            }
+        })
+        .collect()
 }
 
 /// The text of a source file without comments and tests, and the module it belongs to.
@@ -30,10 +45,21 @@ fn modules() -> Vec<(String, PathBuf, String)> {
     let mut modules = Vec::new();
     for path in sources(&root) {
         let inside = path.strip_prefix(&root).expect("below the root");
-        let first = inside.iter().next().and_then(|part| part.to_str()).expect("text").trim_end_matches(".rs");
+        let first = inside
+            .iter()
+            .next()
+            .and_then(|part| part.to_str())
+            .expect("text")
+            .trim_end_matches(".rs");
         let text = fs::read_to_string(&path).expect("a source file");
-        let code: Vec<&str> = text.lines().take_while(|line| *line != "#[cfg(test)]").collect();
-        let code: Vec<&str> = code.into_iter().map(|line| line.split("//").next().unwrap_or_default()).collect();
+        let code: Vec<&str> = text
+            .lines()
+            .take_while(|line| *line != "#[cfg(test)]")
+            .collect();
+        let code: Vec<&str> = code
+            .into_iter()
+            .map(|line| line.split("//").next().unwrap_or_default())
+            .collect();
         modules.push((first.to_owned(), path.clone(), code.join("\n")));
     }
     modules
@@ -45,13 +71,21 @@ fn every_module_uses_only_what_the_layers_allow() {
     let mut seen = 0;
     for (module, path, code) in modules() {
         let Some((_, allowed)) = MAY_USE.iter().find(|(name, _)| *name == module) else {
-            assert!(["lib", "bin"].contains(&module.as_str()), "{}: a new module needs its arrows", path.display());
+            assert!(
+                ["lib", "bin"].contains(&module.as_str()),
+                "{}: a new module needs its arrows",
+                path.display()
+            );
             continue;
         };
         seen += 1;
         for found in other.captures_iter(&code) {
             let used = &found[1];
-            assert!(used == module || allowed.contains(&used), "{}: {module} may not use {used}", path.display());
+            assert!(
+                used == module || allowed.contains(&used),
+                "{}: {module} may not use {used}",
+                path.display()
+            );
         }
     }
     assert!(seen > 20, "the sources were not found");
@@ -62,7 +96,12 @@ fn protocol_and_broker_do_no_input_or_output() {
     let io = Regex::new(IO).expect("a pattern");
     for (module, path, code) in modules() {
         if module == "protocol" || module == "broker" {
-            assert!(!io.is_match(&code), "{}: {:?}", path.display(), io.find(&code));
+            assert!(
+                !io.is_match(&code),
+                "{}: {:?}",
+                path.display(),
+                io.find(&code)
+            );
         }
     }
 }
@@ -79,6 +118,10 @@ fn every_file_says_what_it_is_for() {
 fn unsafe_code_is_in_one_place() {
     let word = Regex::new(r"\bunsafe\b|allow\(unsafe_code\)").expect("a pattern");
     for (module, path, code) in modules() {
-        assert!(module == "sys" || !word.is_match(&code.replace("deny(unsafe_code)", "")), "{}", path.display());
+        assert!(
+            module == "sys" || !word.is_match(&code.replace("deny(unsafe_code)", "")),
+            "{}",
+            path.display()
+        );
     }
 }

@@ -45,7 +45,9 @@ fn probe(server: &Server, ended: &AtomicBool) -> Latencies {
     let mut reader = BufReader::new(stream.try_clone().expect("a descriptor"));
     let mut line = String::new();
     let token = token("rw");
-    stream.write_all(format!("CLACKS probe\r\nOVERHEAD A {token}\r\nNOPING\r\n").as_bytes()).expect("the server reads");
+    stream
+        .write_all(format!("CLACKS probe\r\nOVERHEAD A {token}\r\nNOPING\r\n").as_bytes())
+        .expect("the server reads");
     while line != "OVERHEAD O Welcome!\r\n" {
         line.clear();
         assert!(reader.read_line(&mut line).expect("the server answers") > 0);
@@ -53,11 +55,16 @@ fn probe(server: &Server, ended: &AtomicBool) -> Latencies {
     let mut times = Vec::new();
     while !ended.load(Ordering::Relaxed) {
         let start = Instant::now();
-        stream.write_all(b"RETRIEVE probe\r\n").expect("the server reads");
+        stream
+            .write_all(b"RETRIEVE probe\r\n")
+            .expect("the server reads");
         line.clear();
         reader.read_line(&mut line).expect("the server answers");
         times.push(start.elapsed());
-        assert!(line.ends_with("RETRIEVED probe\r\n") || line.starts_with("RETRIEVED probe="), "{line}");
+        assert!(
+            line.ends_with("RETRIEVED probe\r\n") || line.starts_with("RETRIEVED probe="),
+            "{line}"
+        );
         // A client that asks now and then, not another load.
         std::thread::sleep(Duration::from_micros(500));
     }
@@ -91,7 +98,10 @@ fn latency_during(server: &Server, what: &str, load: impl FnOnce(&AtomicBool) + 
 fn assert_fast(latencies: &Latencies, goal_ms: f64) {
     assert!(latencies.0.len() > 100, "too few to say anything");
     let p99 = milliseconds(latencies.percentile(99));
-    assert!(p99 < goal_ms, "99% took up to {p99} ms; the goal is {goal_ms} ms");
+    assert!(
+        p99 < goal_ms,
+        "99% took up to {p99} ms; the goal is {goal_ms} ms"
+    );
 }
 
 fn goes_on(ended: &AtomicBool) -> bool {
@@ -110,12 +120,16 @@ fn latency_without_load() {
 #[ignore = "a measurement"]
 fn latency_while_one_sends_a_line_without_end() {
     let server = Server::start();
-    let latencies = latency_during(&server, "while one sends a line without end, over and over", |ended| {
-        while goes_on(ended) {
-            let mut sender = server.client("rw");
-            while goes_on(ended) && sender.try_send(&[b'x'; 1 << 16]).is_ok() {}
-        }
-    });
+    let latencies = latency_during(
+        &server,
+        "while one sends a line without end, over and over",
+        |ended| {
+            while goes_on(ended) {
+                let mut sender = server.client("rw");
+                while goes_on(ended) && sender.try_send(&[b'x'; 1 << 16]).is_ok() {}
+            }
+        },
+    );
     server.process.wait_for_log(": line_too_long (");
     assert_fast(&latencies, 5.0);
 }
@@ -124,28 +138,34 @@ fn latency_while_one_sends_a_line_without_end() {
 #[test]
 #[ignore = "a measurement"]
 fn latency_while_a_hundred_send_lines_without_end() {
-    let server = Setup::new().flags(&["--max-line", "4K", "--max-output", "1M"]).start();
-    let latencies = latency_during(&server, "while 100 go on sending lines without end", |ended| {
-        let mut senders: Vec<UnixStream> = Vec::new();
-        while goes_on(ended) {
-            while senders.len() < 100 {
-                let stream = UnixStream::connect(&server.socket).expect("the server accepts");
-                stream.set_nonblocking(true).expect("a fresh socket");
-                senders.push(stream);
-            }
-            let mut written = 0;
-            senders.retain_mut(|stream| match stream.write(&[b'x'; 1 << 16]) {
-                Err(error) => error.kind() == ErrorKind::WouldBlock,
-                Ok(count) => {
-                    written += count;
-                    true
+    let server = Setup::new()
+        .flags(&["--max-line", "4K", "--max-output", "1M"])
+        .start();
+    let latencies = latency_during(
+        &server,
+        "while 100 go on sending lines without end",
+        |ended| {
+            let mut senders: Vec<UnixStream> = Vec::new();
+            while goes_on(ended) {
+                while senders.len() < 100 {
+                    let stream = UnixStream::connect(&server.socket).expect("the server accepts");
+                    stream.set_nonblocking(true).expect("a fresh socket");
+                    senders.push(stream);
                 }
-            });
-            if written == 0 {
-                std::thread::sleep(Duration::from_micros(200));
+                let mut written = 0;
+                senders.retain_mut(|stream| match stream.write(&[b'x'; 1 << 16]) {
+                    Err(error) => error.kind() == ErrorKind::WouldBlock,
+                    Ok(count) => {
+                        written += count;
+                        true
+                    }
+                });
+                if written == 0 {
+                    std::thread::sleep(Duration::from_micros(200));
+                }
             }
-        }
-    });
+        },
+    );
     assert_fast(&latencies, 5.0);
 }
 
@@ -153,21 +173,25 @@ fn latency_while_a_hundred_send_lines_without_end() {
 #[ignore = "a measurement"]
 fn latency_while_a_listener_does_not_read() {
     let server = Server::start();
-    let latencies = latency_during(&server, "while one listener never reads what another sends it", |ended| {
-        let signal = format!("SET signal={}\r\n", "x".repeat(1 << 16));
-        let mut sender = server.client("rw");
-        while goes_on(ended) {
-            let mut stuck = server.client("ro");
-            stuck.ask("LISTEN signal");
-            let closed_before = server.status("output_limit");
-            while goes_on(ended) && server.status("output_limit") == closed_before {
-                for _ in 0..100 {
-                    sender.send_bytes(signal.as_bytes());
+    let latencies = latency_during(
+        &server,
+        "while one listener never reads what another sends it",
+        |ended| {
+            let signal = format!("SET signal={}\r\n", "x".repeat(1 << 16));
+            let mut sender = server.client("rw");
+            while goes_on(ended) {
+                let mut stuck = server.client("ro");
+                stuck.ask("LISTEN signal");
+                let closed_before = server.status("output_limit");
+                while goes_on(ended) && server.status("output_limit") == closed_before {
+                    for _ in 0..100 {
+                        sender.send_bytes(signal.as_bytes());
+                    }
+                    sender.flush();
                 }
-                sender.flush();
             }
-        }
-    });
+        },
+    );
     server.process.wait_for_log(": output_limit (");
     assert_fast(&latencies, 5.0);
 }
@@ -176,16 +200,24 @@ fn latency_while_a_listener_does_not_read() {
 #[ignore = "a measurement"]
 fn latency_while_one_does_not_read_its_answers() {
     let server = Server::start();
-    server.client("rw").ask(&format!("STORE large={}", "x".repeat(1 << 20)));
-    let latencies = latency_during(&server, "while one asks for megabytes and reads none of them", |ended| {
-        while goes_on(ended) {
-            let mut stuck = server.client("ro");
-            for _ in 0..200 {
-                stuck.send("RETRIEVE large");
+    server
+        .client("rw")
+        .ask(&format!("STORE large={}", "x".repeat(1 << 20)));
+    let latencies = latency_during(
+        &server,
+        "while one asks for megabytes and reads none of them",
+        |ended| {
+            while goes_on(ended) {
+                let mut stuck = server.client("ro");
+                for _ in 0..200 {
+                    stuck.send("RETRIEVE large");
+                }
+                wait_until("it is stopped", || {
+                    server.status("buffers") > 32 << 20 || !goes_on(ended)
+                });
             }
-            wait_until("it is stopped", || server.status("buffers") > 32 << 20 || !goes_on(ended));
-        }
-    });
+        },
+    );
     assert_fast(&latencies, 5.0);
 }
 
@@ -215,7 +247,9 @@ fn latency_while_one_sends_random_bytes() {
         while goes_on(ended) {
             let mut stream = UnixStream::connect(&server.socket).expect("the server accepts");
             let login = format!("OVERHEAD A {}\r\nNOPING\r\n", token("ro"));
-            stream.write_all(login.as_bytes()).expect("the server reads");
+            stream
+                .write_all(login.as_bytes())
+                .expect("the server reads");
             stream.set_nonblocking(true).expect("an open socket");
             let mut at = 0;
             // It reads what comes, so that it is never stopped.
@@ -237,29 +271,41 @@ fn latency_while_one_sends_random_bytes() {
 #[ignore = "a measurement"]
 fn latency_while_one_opens_and_closes_at_full_speed() {
     let server = Server::start();
-    let latencies = latency_during(&server, "while one opens and closes connections at full speed", |ended| {
-        while goes_on(ended) {
-            drop(UnixStream::connect(&server.socket).expect("the server accepts"));
-        }
-    });
-    println!("measured:   {} connections came and went", server.status("connections"));
+    let latencies = latency_during(
+        &server,
+        "while one opens and closes connections at full speed",
+        |ended| {
+            while goes_on(ended) {
+                drop(UnixStream::connect(&server.socket).expect("the server accepts"));
+            }
+        },
+    );
+    println!(
+        "measured:   {} connections came and went",
+        server.status("connections")
+    );
     assert_fast(&latencies, 5.0);
 }
 
 /// Writes to all of a crowd, round and round, until each has sent so many bytes or is closed.
 fn send_unfinished_lines(streams: &mut [UnixStream], bytes_each: usize) {
     let piece = [b'x'; 1 << 16];
-    let mut left: Vec<(usize, &mut UnixStream)> = streams.iter_mut().map(|stream| (bytes_each, stream)).collect();
+    let mut left: Vec<(usize, &mut UnixStream)> = streams
+        .iter_mut()
+        .map(|stream| (bytes_each, stream))
+        .collect();
     while !left.is_empty() {
         let mut written = 0;
-        left.retain_mut(|(rest, stream)| match stream.write(&piece[..piece.len().min(*rest)]) {
-            Ok(count) => {
-                written += count;
-                *rest -= count;
-                *rest > 0
-            }
-            Err(error) => error.kind() == ErrorKind::WouldBlock,
-        });
+        left.retain_mut(
+            |(rest, stream)| match stream.write(&piece[..piece.len().min(*rest)]) {
+                Ok(count) => {
+                    written += count;
+                    *rest -= count;
+                    *rest > 0
+                }
+                Err(error) => error.kind() == ErrorKind::WouldBlock,
+            },
+        );
         if written == 0 {
             std::thread::sleep(Duration::from_micros(200));
         }
@@ -271,24 +317,34 @@ fn send_unfinished_lines(streams: &mut [UnixStream], bytes_each: usize) {
 fn latency_and_memory_while_1000_send_15_megabytes_of_an_unfinished_line_each() {
     let server = Server::start();
     clacks::sys::raise_descriptor_limit().expect("a limit of our own");
-    let latencies = latency_during(&server, "while 1000 send 15 MB of an unfinished line each", |ended| {
-        let mut rounds = 0;
-        while goes_on(ended) || rounds == 0 {
-            let login = format!("OVERHEAD A {}\r\nNOPING\r\n", token("rw"));
-            let mut streams: Vec<UnixStream> = (0..1000)
-                .map(|_| {
-                    let mut stream = UnixStream::connect(&server.socket).expect("the server accepts");
-                    stream.write_all(login.as_bytes()).expect("the server reads");
-                    stream.set_nonblocking(true).expect("an open socket");
-                    stream
-                })
-                .collect();
-            send_unfinished_lines(&mut streams, 15 << 20);
-            rounds += 1;
-        }
-    });
+    let latencies = latency_during(
+        &server,
+        "while 1000 send 15 MB of an unfinished line each",
+        |ended| {
+            let mut rounds = 0;
+            while goes_on(ended) || rounds == 0 {
+                let login = format!("OVERHEAD A {}\r\nNOPING\r\n", token("rw"));
+                let mut streams: Vec<UnixStream> = (0..1000)
+                    .map(|_| {
+                        let mut stream =
+                            UnixStream::connect(&server.socket).expect("the server accepts");
+                        stream
+                            .write_all(login.as_bytes())
+                            .expect("the server reads");
+                        stream.set_nonblocking(true).expect("an open socket");
+                        stream
+                    })
+                    .collect();
+                send_unfinished_lines(&mut streams, 15 << 20);
+                rounds += 1;
+            }
+        },
+    );
     server.process.wait_for_log(": buffers_limit (");
-    let (peak_kb, bound_kb) = (server.proc_status("VmHWM"), (1 << 20) + (1 << 20) / 10 + (64 << 10));
+    let (peak_kb, bound_kb) = (
+        server.proc_status("VmHWM"),
+        (1 << 20) + (1 << 20) / 10 + (64 << 10),
+    );
     println!(
         "measured:   {} closed, {} MB came in, {:.1} MB of memory at most, bound {:.1} MB",
         server.status("buffers_limit"),
@@ -307,20 +363,24 @@ fn latency_while_one_sends_signals_to_10000_listeners() {
     let mut crowd = Crowd::unix(&server.socket, 10_000);
     crowd.log_in("ro", |_| "NOPING\r\nLISTEN all\r\n".to_owned());
     let mut received = 0;
-    let latencies = latency_during(&server, "while one sends signals to 10000 listeners at full speed", |ended| {
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                let mut sender = server.client("rw");
+    let latencies = latency_during(
+        &server,
+        "while one sends signals to 10000 listeners at full speed",
+        |ended| {
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    let mut sender = server.client("rw");
+                    while goes_on(ended) {
+                        sender.send("SET all=of you");
+                    }
+                });
                 while goes_on(ended) {
-                    sender.send("SET all=of you");
+                    received += crowd.receive(Duration::from_millis(10));
+                    crowd.forget();
                 }
             });
-            while goes_on(ended) {
-                received += crowd.receive(Duration::from_millis(10));
-                crowd.forget();
-            }
-        });
-    });
+        },
+    );
     println!(
         "measured:   {} signals, {} deliveries, {} MB read, {} listeners closed, {} MB of buffers",
         server.status("signals"),
@@ -339,19 +399,23 @@ fn latency_while_large_signals_go_to_many() {
     let mut crowd = Crowd::unix(&server.socket, 300);
     crowd.log_in("ro", |_| "NOPING\r\nLISTEN all\r\n".to_owned());
     let mut received = 0;
-    let latencies = latency_during(&server, "while signals of 1 MB go to 300 listeners", |ended| {
-        let mut sender = server.client("rw");
-        let signal = format!("SET all={}\r\n", "x".repeat(1 << 20));
-        while goes_on(ended) {
-            sender.send_bytes(signal.as_bytes());
-            let (mut came, end) = (0, Instant::now() + Duration::from_secs(20));
-            while came < 300 * signal.len() && Instant::now() < end && goes_on(ended) {
-                came += crowd.receive(Duration::from_millis(10));
-                crowd.forget();
+    let latencies = latency_during(
+        &server,
+        "while signals of 1 MB go to 300 listeners",
+        |ended| {
+            let mut sender = server.client("rw");
+            let signal = format!("SET all={}\r\n", "x".repeat(1 << 20));
+            while goes_on(ended) {
+                sender.send_bytes(signal.as_bytes());
+                let (mut came, end) = (0, Instant::now() + Duration::from_secs(20));
+                while came < 300 * signal.len() && Instant::now() < end && goes_on(ended) {
+                    came += crowd.receive(Duration::from_millis(10));
+                    crowd.forget();
+                }
+                received += came;
             }
-            received += came;
-        }
-    });
+        },
+    );
     println!("measured:   {} MB read", received >> 20);
     assert_fast(&latencies, 20.0);
 }
@@ -360,7 +424,8 @@ fn latency_while_large_signals_go_to_many() {
 fn fill(server: &Server, client: &mut Client, entries: usize) {
     let mut batch = Vec::new();
     for number in 0..entries {
-        batch.extend_from_slice(format!("STORE name::{number:07}=value of {number}\r\n").as_bytes());
+        batch
+            .extend_from_slice(format!("STORE name::{number:07}=value of {number}\r\n").as_bytes());
         if batch.len() > 1 << 16 {
             client.send_bytes(&batch);
             batch.clear();
@@ -392,19 +457,28 @@ fn turns_with_a_million_entries() {
         "measured: a million STOREs in {:.2} s, {:.1} MB, {:.1} bytes an entry beyond name and value",
         start.elapsed().as_secs_f64(),
         megabytes(server.proc_status("VmRSS")),
-        (server.proc_status("VmRSS") as f64 * 1024.0 - server.status("cache_bytes") as f64) / ENTRIES as f64,
+        (server.proc_status("VmRSS") as f64 * 1024.0 - server.status("cache_bytes") as f64)
+            / ENTRIES as f64,
     );
     longest_turn(&server, "growing to a million entries");
     let start = Instant::now();
     assert_eq!(client.ask("KEYLIST").len(), ENTRIES + 2);
-    println!("measured: KEYLIST of a million in {:.2} s", start.elapsed().as_secs_f64());
+    println!(
+        "measured: KEYLIST of a million in {:.2} s",
+        start.elapsed().as_secs_f64()
+    );
     longest_turn(&server, "KEYLIST");
     client.ask("CLEARCACHE");
     client.ask("STORE a=1");
-    println!("measured: {:.1} MB after CLEARCACHE", megabytes(server.proc_status("VmRSS")));
+    println!(
+        "measured: {:.1} MB after CLEARCACHE",
+        megabytes(server.proc_status("VmRSS"))
+    );
     longest_turn(&server, "CLEARCACHE");
 
-    let server = Setup::new().flags(&["--stale-time", "6", "--clean-interval", "1"]).start();
+    let server = Setup::new()
+        .flags(&["--stale-time", "6", "--clean-interval", "1"])
+        .start();
     let mut client = server.client("admin");
     client.ask("NOPING");
     fill(&server, &mut client, ENTRIES);
@@ -432,13 +506,21 @@ fn ten_thousand_connections_twenty_times() {
             round.descriptors,
         );
         assert_eq!(round.descriptors, descriptors);
-        assert!(round.gone_after < Duration::from_secs(1), "{:?}", round.gone_after);
+        assert!(
+            round.gone_after < Duration::from_secs(1),
+            "{:?}",
+            round.gone_after
+        );
         rounds.push(round);
     }
     let first_kb = rounds[0].memory_kb;
     for round in &rounds {
         let change = round.memory_kb as f64 / first_kb as f64;
-        assert!((0.9..=1.1).contains(&change), "{} kB after {first_kb} kB", round.memory_kb);
+        assert!(
+            (0.9..=1.1).contains(&change),
+            "{} kB after {first_kb} kB",
+            round.memory_kb
+        );
     }
     let round = come_and_go(&server, || Crowd::tcp(server.port, 10_000));
     println!(
@@ -447,8 +529,15 @@ fn ten_thousand_connections_twenty_times() {
         megabytes(round.memory_kb)
     );
     assert_eq!(round.descriptors, descriptors);
-    assert!(round.gone_after < Duration::from_secs(1), "{:?}", round.gone_after);
-    println!("measured: longest turn {:.3} ms", server.status("longest_turn_us") as f64 / 1000.0);
+    assert!(
+        round.gone_after < Duration::from_secs(1),
+        "{:?}",
+        round.gone_after
+    );
+    println!(
+        "measured: longest turn {:.3} ms",
+        server.status("longest_turn_us") as f64 / 1000.0
+    );
 }
 
 #[test]
@@ -460,7 +549,11 @@ fn memory_of_idle_connections() {
         let before_kb = server.proc_status("VmRSS");
         let mut crowd = Crowd::unix(&server.socket, CONNECTIONS);
         crowd.log_in("ro", |number| {
-            let name = if own_names { format!("listener::number::{number}") } else { "all".to_owned() };
+            let name = if own_names {
+                format!("listener::number::{number}")
+            } else {
+                "all".to_owned()
+            };
             format!("NOPING\r\nLISTEN {name}\r\n")
         });
         let used_kb = server.proc_status("VmRSS") - before_kb;

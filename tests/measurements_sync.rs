@@ -12,8 +12,9 @@ fn fill(server: &Server) {
     let mut client = server.client("admin");
     let value = "v".repeat(64);
     for start in (0..ENTRIES).step_by(1000) {
-        let lines: Vec<String> =
-            (start..start + 1000).map(|number| format!("STORE name:{number:08}={value}\r\n")).collect();
+        let lines: Vec<String> = (start..start + 1000)
+            .map(|number| format!("STORE name:{number:08}={value}\r\n"))
+            .collect();
         client.send_bytes(lines.concat().as_bytes());
     }
     client.flush();
@@ -35,7 +36,11 @@ fn a_million_entries_told_to_an_empty_slave() {
             while !is_over.load(Ordering::Relaxed) {
                 let start = Instant::now();
                 client.send("RETRIEVE name:00000500");
-                assert!(client.next_line().is_some_and(|line| line.starts_with("RETRIEVED ")));
+                assert!(
+                    client
+                        .next_line()
+                        .is_some_and(|line| line.starts_with("RETRIEVED "))
+                );
                 round_trips.push(start.elapsed());
                 std::thread::sleep(Duration::from_micros(500));
             }
@@ -46,8 +51,18 @@ fn a_million_entries_told_to_an_empty_slave() {
         while slave.status("entries") < ENTRIES as u64 {
             let list = master.client("admin").ask("CLIENTLIST");
             let link = list.iter().find(|line| line.contains("INTERCLACKS=1"));
-            let queued = link.and_then(|line| line.split("OUTBUFFER_LENGTH=").nth(1)?.split(';').next()?.parse().ok());
-            assert!(queued.unwrap_or(0_usize) < 1 << 20, "the link's output stays under a megabyte");
+            let queued = link.and_then(|line| {
+                line.split("OUTBUFFER_LENGTH=")
+                    .nth(1)?
+                    .split(';')
+                    .next()?
+                    .parse()
+                    .ok()
+            });
+            assert!(
+                queued.unwrap_or(0_usize) < 1 << 20,
+                "the link's output stays under a megabyte"
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
         let took = start.elapsed();

@@ -19,7 +19,15 @@ struct Case {
 }
 
 const fn case(command: &'static str, needs: &'static str) -> Case {
-    Case { command, needs, before: &[], question: "PING", permitted: &[], refused: &[], answer: &[] }
+    Case {
+        command,
+        needs,
+        before: &[],
+        question: "PING",
+        permitted: &[],
+        refused: &[],
+        answer: &[],
+    }
 }
 
 fn cases() -> Vec<Case> {
@@ -31,7 +39,11 @@ fn cases() -> Vec<Case> {
         ..case(command, "write")
     };
     vec![
-        Case { before: &["STORE v=5"], answer: &["RETRIEVED v=5"], ..case("RETRIEVE v", "read") },
+        Case {
+            before: &["STORE v=5"],
+            answer: &["RETRIEVED v=5"],
+            ..case("RETRIEVE v", "read")
+        },
         Case {
             before: &["CLEARCACHE", "STORE v=5"],
             answer: &["KEYLISTSTART", "KEY v", "KEYLISTEND"],
@@ -42,9 +54,20 @@ fn cases() -> Vec<Case> {
         stored("INCREMENT v=2", &["RETRIEVED v=7"]),
         stored("DECREMENT v=2", &["RETRIEVED v=3"]),
         stored("SETANDSTORE v=8", &["RETRIEVED v=8"]),
-        Case { before: &["LISTEN s"], permitted: &["SET s=1"], ..case("SET s=1", "write") },
-        Case { before: &["LISTEN s"], permitted: &["NOTIFY s"], ..case("NOTIFY s", "write") },
-        Case { permitted: &["OVERHEAD GN name"], ..case("OVERHEAD GN name", "write") },
+        Case {
+            before: &["LISTEN s"],
+            permitted: &["SET s=1"],
+            ..case("SET s=1", "write")
+        },
+        Case {
+            before: &["LISTEN s"],
+            permitted: &["NOTIFY s"],
+            ..case("NOTIFY s", "write")
+        },
+        Case {
+            permitted: &["OVERHEAD GN name"],
+            ..case("OVERHEAD GN name", "write")
+        },
         Case {
             before: &["STORE v=5"],
             question: "RETRIEVE v",
@@ -58,7 +81,10 @@ fn cases() -> Vec<Case> {
         case("PING", ""),
         case("NOPING", ""),
         case("NOP", ""),
-        Case { answer: &["FLUSHED x"], ..case("FLUSH x", "") },
+        Case {
+            answer: &["FLUSHED x"],
+            ..case("FLUSH x", "")
+        },
         case("CLACKS again", ""),
         case("OVERHEAD M text", ""),
         case("OVERHEAD N text", ""),
@@ -72,7 +98,10 @@ fn combinations() -> Vec<Vec<&'static str>> {
     let mut all: Vec<Vec<&str>> = (0..8)
         .map(|bits| {
             let permissions = ["read", "write", "manage"].into_iter().enumerate();
-            permissions.filter(|(bit, _)| bits >> bit & 1 == 1).map(|(_, permission)| permission).collect()
+            permissions
+                .filter(|(bit, _)| bits >> bit & 1 == 1)
+                .map(|(_, permission)| permission)
+                .collect()
         })
         .collect();
     all.push(vec!["read", "write", "manage", "interclacks"]);
@@ -82,7 +111,10 @@ fn combinations() -> Vec<Vec<&'static str>> {
 fn server_with_all_users() -> Server {
     let setup = Setup::new();
     let mut users = String::new();
-    for permissions in combinations().iter().filter(|permissions| !permissions.contains(&"interclacks")) {
+    for permissions in combinations()
+        .iter()
+        .filter(|permissions| !permissions.contains(&"interclacks"))
+    {
         let name = user_name(permissions);
         users += &format!("{name}:{}:{name}pw\n", permissions.join(","));
     }
@@ -91,7 +123,11 @@ fn server_with_all_users() -> Server {
 }
 
 fn user_name(permissions: &[&str]) -> String {
-    if permissions.contains(&"interclacks") { "admin".to_owned() } else { format!("may-{}", permissions.join("-")) }
+    if permissions.contains(&"interclacks") {
+        "admin".to_owned()
+    } else {
+        format!("may-{}", permissions.join("-"))
+    }
 }
 
 #[test]
@@ -106,10 +142,28 @@ fn every_command_with_every_combination_of_permissions() {
                 assert_eq!(admin.ask(line), [""; 0], "{line}");
             }
             let is_permitted = case.needs.is_empty() || permissions.contains(&case.needs);
-            let answer = if is_permitted { case.answer } else { &["OVERHEAD E permission_denied"] };
-            assert_eq!(client.ask(case.command), answer, "{} with {permissions:?}", case.command);
-            let effect = if is_permitted { case.permitted } else { case.refused };
-            assert_eq!(admin.ask(case.question), effect, "after {} with {permissions:?}", case.command);
+            let answer = if is_permitted {
+                case.answer
+            } else {
+                &["OVERHEAD E permission_denied"]
+            };
+            assert_eq!(
+                client.ask(case.command),
+                answer,
+                "{} with {permissions:?}",
+                case.command
+            );
+            let effect = if is_permitted {
+                case.permitted
+            } else {
+                case.refused
+            };
+            assert_eq!(
+                admin.ask(case.question),
+                effect,
+                "after {} with {permissions:?}",
+                case.command
+            );
             assert_eq!(admin.ask("UNLISTEN s"), [""; 0]);
             checked += 1;
         }
@@ -132,9 +186,21 @@ fn listening_monitoring_and_managing_with_every_combination_of_permissions() {
         assert_eq!(answer.is_empty(), may("read"), "{answer:?}");
         admin.ask("SET s=heard");
         let heard = client.flush();
-        assert_eq!(heard, if may("read") { vec!["SET s=heard"] } else { vec![] }, "{permissions:?}");
+        assert_eq!(
+            heard,
+            if may("read") {
+                vec!["SET s=heard"]
+            } else {
+                vec![]
+            },
+            "{permissions:?}"
+        );
         let answer = client.ask("UNLISTEN s");
-        assert_eq!(answer, if may("read") { &[][..] } else { &DENIED }, "{permissions:?}");
+        assert_eq!(
+            answer,
+            if may("read") { &[][..] } else { &DENIED },
+            "{permissions:?}"
+        );
         admin.ask("SET s=unheard");
         assert_eq!(client.flush(), [""; 0]);
 
@@ -154,7 +220,10 @@ fn listening_monitoring_and_managing_with_every_combination_of_permissions() {
         let answer = client.ask("CLIENTLIST");
         if may("manage") {
             assert_eq!(
-                (answer.first().map(String::as_str), answer.last().map(String::as_str)),
+                (
+                    answer.first().map(String::as_str),
+                    answer.last().map(String::as_str)
+                ),
                 (Some("CLIENTLISTSTART"), Some("CLIENTLISTEND"))
             );
         } else {
@@ -165,8 +234,14 @@ fn listening_monitoring_and_managing_with_every_combination_of_permissions() {
         admin.ask("NOTIFY seen");
         let seen = client.flush();
         if may("manage") {
-            assert!(answer.iter().any(|line| line.ends_with("=MONITOR")), "{answer:?}");
-            assert!(seen.iter().any(|line| line.ends_with("=NOTIFY seen")), "{seen:?}");
+            assert!(
+                answer.iter().any(|line| line.ends_with("=MONITOR")),
+                "{answer:?}"
+            );
+            assert!(
+                seen.iter().any(|line| line.ends_with("=NOTIFY seen")),
+                "{seen:?}"
+            );
         } else {
             assert_eq!((answer, seen), (vec![DENIED[0].to_owned()], vec![]));
         }
@@ -195,10 +270,22 @@ fn cid_of(admin: &mut Client, client_info: &str) -> String {
     let is_it = |line: &&String| line.contains(&format!("CLIENTINFO={client_info};"));
     let serial = |line: &&String| -> u64 {
         let cid = line.split(';').next().expect("fields");
-        cid.rsplit(':').next().and_then(|serial| serial.parse().ok()).expect("a serial number")
+        cid.rsplit(':')
+            .next()
+            .and_then(|serial| serial.parse().ok())
+            .expect("a serial number")
     };
-    let newest = list.iter().filter(is_it).max_by_key(serial).expect("a connection of that name");
-    newest.split(';').next().and_then(|field| field.strip_prefix("CLIENT CID=")).expect("the first field").to_owned()
+    let newest = list
+        .iter()
+        .filter(is_it)
+        .max_by_key(serial)
+        .expect("a connection of that name");
+    newest
+        .split(';')
+        .next()
+        .and_then(|field| field.strip_prefix("CLIENT CID="))
+        .expect("the first field")
+        .to_owned()
 }
 
 #[test]
@@ -211,7 +298,11 @@ fn a_new_login_replaces_the_permissions() {
     client.send(&format!("OVERHEAD A {}", crate::support::token("wo")));
     client.expect_after_others("OVERHEAD O Welcome!");
     admin.ask("SET s=1");
-    assert_eq!(client.flush(), [""; 0], "neither a listener nor a monitor any more");
+    assert_eq!(
+        client.flush(),
+        [""; 0],
+        "neither a listener nor a monitor any more"
+    );
     assert_eq!(client.ask("RETRIEVE s"), ["OVERHEAD E permission_denied"]);
     assert_eq!(client.ask("STORE s=2"), [""; 0]);
     client.send("OVERHEAD A wrong");

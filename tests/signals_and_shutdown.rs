@@ -13,7 +13,10 @@ const END: Duration = Duration::from_millis(5_500);
 fn sigterm_and_sigint_tell_everybody_and_end_with_status_0() {
     for signal in [libc::SIGTERM, libc::SIGINT] {
         let mut server = Server::start();
-        let mut clients: Vec<Client> = ["admin", "ro", "wo"].into_iter().map(|user| server.client(user)).collect();
+        let mut clients: Vec<Client> = ["admin", "ro", "wo"]
+            .into_iter()
+            .map(|user| server.client(user))
+            .collect();
         clients.push(server.tcp_stranger().logged_in("rw"));
         let mut stranger = server.stranger();
         stranger.next_line();
@@ -38,11 +41,16 @@ fn what_waits_for_a_client_reaches_it_before_the_end() {
         client.send("RETRIEVE large");
     }
     // A socket holds less than a megabyte of it.
-    wait_until("all answers are waiting", || server.status("buffers") > 19 << 20);
+    wait_until("all answers are waiting", || {
+        server.status("buffers") > 19 << 20
+    });
     server.process.signal(libc::SIGTERM);
     server.process.wait_for_log("shutting down");
     let lines = client.until_closed();
-    let values = lines.iter().filter(|line| line.starts_with("RETRIEVED large=") && line.len() > 4 << 20).count();
+    let values = lines
+        .iter()
+        .filter(|line| line.starts_with("RETRIEVED large=") && line.len() > 4 << 20)
+        .count();
     assert_eq!(values, 5);
     assert_eq!(lines.last().map(String::as_str), Some("QUIT"));
     assert_eq!(server.process.wait().code(), Some(0));
@@ -55,12 +63,17 @@ fn a_client_that_does_not_read_delays_the_end_by_5_seconds_at_most() {
     stuck.ask(&format!("STORE large={}", "x".repeat(4 << 20)));
     stuck.send("RETRIEVE large");
     let mut silent = server.stranger();
-    wait_until("the answer is waiting", || server.status("buffers") > 1 << 20);
+    wait_until("the answer is waiting", || {
+        server.status("buffers") > 1 << 20
+    });
     let start = Instant::now();
     server.process.signal(libc::SIGTERM);
     assert_eq!(server.process.wait().code(), Some(0));
     assert!(start.elapsed() < END, "{:?}", start.elapsed());
-    assert_eq!(silent.until_closed().last().map(String::as_str), Some("QUIT"));
+    assert_eq!(
+        silent.until_closed().last().map(String::as_str),
+        Some("QUIT")
+    );
     assert!(!server.socket.exists());
 }
 
@@ -70,9 +83,17 @@ fn more_signals_while_the_server_ends_do_no_harm() {
     let mut stuck = server.client("admin");
     stuck.ask(&format!("STORE large={}", "x".repeat(4 << 20)));
     stuck.send("RETRIEVE large");
-    wait_until("the answer is waiting", || server.status("buffers") > 1 << 20);
+    wait_until("the answer is waiting", || {
+        server.status("buffers") > 1 << 20
+    });
     let start = Instant::now();
-    for signal in [libc::SIGTERM, libc::SIGHUP, libc::SIGUSR1, libc::SIGINT, libc::SIGTERM] {
+    for signal in [
+        libc::SIGTERM,
+        libc::SIGHUP,
+        libc::SIGUSR1,
+        libc::SIGINT,
+        libc::SIGTERM,
+    ] {
         server.process.signal(signal);
     }
     assert_eq!(server.process.wait().code(), Some(0));
@@ -96,24 +117,42 @@ fn overhead_s_ends_the_server_with_status_0() {
 #[test]
 fn sighup_reads_the_users_again_and_sends_those_away_that_are_gone_or_changed() {
     let server = Server::start();
-    let (mut rw, mut ro, mut wo, mut mg) =
-        (server.client("rw"), server.client("ro"), server.client("wo"), server.client("mg"));
+    let (mut rw, mut ro, mut wo, mut mg) = (
+        server.client("rw"),
+        server.client("ro"),
+        server.client("wo"),
+        server.client("mg"),
+    );
     let mut admin = server.client("admin");
     let mut stranger = server.stranger();
     // rw stays, ro loses its permission, wo gets another password, mg goes, new comes.
-    server.setup.write_secret("users", "rw:read,write:rwpw\nro::ropw\nwo:write:otherpw\nnew:read:newpw\n");
+    server.setup.write_secret(
+        "users",
+        "rw:read,write:rwpw\nro::ropw\nwo:write:otherpw\nnew:read:newpw\n",
+    );
     server.process.signal(libc::SIGHUP);
     server.process.wait_for_log("read again: 5 users");
     for client in [&mut ro, &mut wo, &mut mg] {
         assert_eq!(client.until_closed(), ["QUIT"]);
     }
-    wait_until("all three are counted", || server.status("user_changed") == 3);
+    wait_until("all three are counted", || {
+        server.status("user_changed") == 3
+    });
     assert_eq!(rw.ask("RETRIEVE a"), ["NOTRETRIEVED a"]);
     assert_eq!(admin.ask("RETRIEVE a"), ["NOTRETRIEVED a"]);
-    assert_eq!(server.client("new").ask("STORE a=1"), ["OVERHEAD E permission_denied"]);
-    assert_eq!(server.client("ro").ask("RETRIEVE a"), ["OVERHEAD E permission_denied"]);
+    assert_eq!(
+        server.client("new").ask("STORE a=1"),
+        ["OVERHEAD E permission_denied"]
+    );
+    assert_eq!(
+        server.client("ro").ask("RETRIEVE a"),
+        ["OVERHEAD E permission_denied"]
+    );
     stranger.send(&format!("OVERHEAD A {}", token("mg")));
-    assert_eq!(stranger.until_closed().last().map(String::as_str), Some("OVERHEAD F Login failed!"));
+    assert_eq!(
+        stranger.until_closed().last().map(String::as_str),
+        Some("OVERHEAD F Login failed!")
+    );
 
     // The primary user's password changes in its own file.
     server.setup.write_secret("password", "changed\n");
@@ -131,7 +170,11 @@ fn after_sighup_with_a_broken_file_the_old_users_stay() {
     let server = Server::start();
     let mut rw = server.client("rw");
     let broken: [(&str, &str, &str); 4] = [
-        ("users", "rw:read,write:rwpw\nbroken hidden-secret\n", "line 2"),
+        (
+            "users",
+            "rw:read,write:rwpw\nbroken hidden-secret\n",
+            "line 2",
+        ),
         ("users", "rw:nothing:hidden-secret\n", "line 1"),
         ("users", "admin:read:hidden-secret\n", "line 1"),
         ("password", "\n", "empty"),
@@ -143,18 +186,30 @@ fn after_sighup_with_a_broken_file_the_old_users_stay() {
         server.process.signal(libc::SIGHUP);
         let mut said = None;
         wait_until("the log says so", || {
-            said = server.process.log().split_off(before).into_iter().find(|line| line.contains("old users stay"));
+            said = server
+                .process
+                .log()
+                .split_off(before)
+                .into_iter()
+                .find(|line| line.contains("old users stay"));
             said.is_some()
         });
         let said = said.expect("it was found");
-        assert!(said.contains(part) && said.contains(&text(&server.setup.path(name))), "{said}");
+        assert!(
+            said.contains(part) && said.contains(&text(&server.setup.path(name))),
+            "{said}"
+        );
         assert!(!said.contains("hidden-secret"));
         assert_eq!(rw.ask("RETRIEVE a"), ["NOTRETRIEVED a"]);
         assert_eq!(server.client("mg").ask("CLIENTLIST").len(), 4);
         server.setup.write_secret(name, &right);
     }
     // A file that others can read is broken too.
-    fs::set_permissions(server.setup.path("users"), fs::Permissions::from_mode(0o644)).expect("a file of our own");
+    fs::set_permissions(
+        server.setup.path("users"),
+        fs::Permissions::from_mode(0o644),
+    )
+    .expect("a file of our own");
     server.process.signal(libc::SIGHUP);
     server.process.wait_for_log("mode 644");
     assert_eq!(rw.ask("RETRIEVE a"), ["NOTRETRIEVED a"]);
@@ -176,12 +231,18 @@ fn sighup_reopens_the_log_file() {
 
     fs::rename(&log, &old).expect("a folder of our own");
     process.signal(libc::SIGUSR1);
-    wait_until("the old file is still written to", || read(&old).contains("status: "));
+    wait_until("the old file is still written to", || {
+        read(&old).contains("status: ")
+    });
     assert!(!log.exists());
     process.signal(libc::SIGHUP);
-    wait_until("the new file is there", || read(&log).contains("read again"));
+    wait_until("the new file is there", || {
+        read(&log).contains("read again")
+    });
     process.signal(libc::SIGUSR1);
-    wait_until("the new file is written to", || read(&log).contains("status: "));
+    wait_until("the new file is written to", || {
+        read(&log).contains("status: ")
+    });
     assert_eq!(read(&old).matches("status: ").count(), 1);
     assert_eq!(process.log(), [""; 0], "nothing goes to standard error");
 
@@ -201,7 +262,15 @@ fn sigusr1_logs_the_figures() {
     listener.ask("LISTEN a");
     listener.ask("LISTEN b");
     client.ask("MONITOR");
-    for line in ["STORE one=12345", "STORE two=1", "REMOVE two", "SET a=1", "SET nobody=1", "NOTIFY b", "NONSENSE"] {
+    for line in [
+        "STORE one=12345",
+        "STORE two=1",
+        "REMOVE two",
+        "SET a=1",
+        "SET nobody=1",
+        "NOTIFY b",
+        "NONSENSE",
+    ] {
         client.ask(line);
     }
     listener.ask("STORE x=1");
@@ -242,19 +311,32 @@ impl Daemon {
     fn start(setup: &Setup) -> Daemon {
         let pid_file = setup.path("pid");
         let ended = run(&mut setup.command());
-        assert_eq!((ended.status, &ended.stdout[..], &ended.stderr[..]), (Some(0), "", ""));
+        assert_eq!(
+            (ended.status, &ended.stdout[..], &ended.stderr[..]),
+            (Some(0), "", "")
+        );
         let mut id = None;
         wait_until("the pid file has a number", || {
-            id = read(&pid_file).strip_suffix('\n').and_then(|line| line.parse().ok());
+            id = read(&pid_file)
+                .strip_suffix('\n')
+                .and_then(|line| line.parse().ok());
             id.is_some()
         });
-        Daemon { id: id.expect("it was found"), pid_file }
+        Daemon {
+            id: id.expect("it was found"),
+            pid_file,
+        }
     }
 
     fn status(&self, name: &str) -> String {
         let status = read(Path::new(&format!("/proc/{}/status", self.id)));
-        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        line.unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ")
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.unwrap_or_default()
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
     /// Whether it is still there; it is, too, while nobody has asked for its exit status.
@@ -283,17 +365,33 @@ impl Drop for Daemon {
 #[test]
 fn a_daemon_writes_its_pid_file_and_goes_by_it() {
     let setup = Setup::new();
-    let (listen, pid, log) = (setup.unix("socket"), text(&setup.path("pid")), text(&setup.path("log")));
-    let setup = setup.flags(&["--daemonize", "--listen", &listen, "--pid-file", &pid, "--log-file", &log]);
+    let (listen, pid, log) = (
+        setup.unix("socket"),
+        text(&setup.path("pid")),
+        text(&setup.path("log")),
+    );
+    let setup = setup.flags(&[
+        "--daemonize",
+        "--listen",
+        &listen,
+        "--pid-file",
+        &pid,
+        "--log-file",
+        &log,
+    ]);
     let start = Instant::now();
     let daemon = Daemon::start(&setup);
-    wait_until("the log says ready", || read(&setup.path("log")).contains("ready"));
+    wait_until("the log says ready", || {
+        read(&setup.path("log")).contains("ready")
+    });
     assert!(start.elapsed() < DEADLINE);
     let mut client = Client::unix(&setup.path("socket")).logged_in("admin");
     assert_eq!(client.ask("RETRIEVE a"), ["NOTRETRIEVED a"]);
 
     // A session of its own, the root as working folder, no terminal.
-    let link = |name: &str| fs::read_link(format!("/proc/{}/{name}", daemon.id)).expect("a running process");
+    let link = |name: &str| {
+        fs::read_link(format!("/proc/{}/{name}", daemon.id)).expect("a running process")
+    };
     assert_eq!(link("cwd"), Path::new("/"));
     for descriptor in ["fd/0", "fd/1", "fd/2"] {
         assert_eq!(link(descriptor), Path::new("/dev/null"));
@@ -304,7 +402,9 @@ fn a_daemon_writes_its_pid_file_and_goes_by_it() {
     setup.write_secret("users", "rw:read,write:rwpw\n");
     // SAFETY: plain numbers; the daemon is running.
     assert_eq!(unsafe { libc::kill(daemon.id, libc::SIGHUP) }, 0);
-    wait_until("the users are read again", || read(&setup.path("log")).contains("read again: 2 users"));
+    wait_until("the users are read again", || {
+        read(&setup.path("log")).contains("read again: 2 users")
+    });
 
     daemon.end();
     assert_eq!(client.until_closed(), ["QUIT"]);
@@ -320,35 +420,68 @@ fn run_as_gives_up_roots_rights_and_groups() {
         return;
     }
     let accounts = fs::read_to_string("/etc/passwd").expect("accounts");
-    let nobody = accounts.lines().find(|line| line.starts_with("nobody:")).expect("an account");
+    let nobody = accounts
+        .lines()
+        .find(|line| line.starts_with("nobody:"))
+        .expect("an account");
     let fields: Vec<&str> = nobody.split(':').collect();
     let (user, group) = (fields[2], fields[3]);
     for daemonize in [false, true] {
         let setup = Setup::new();
         // Who is to remove the files in it must own the folder.
-        std::os::unix::fs::chown(setup.folder.path(), user.parse().ok(), None).expect("a folder of our own");
-        let (listen, pid, log) = (setup.unix("socket"), text(&setup.path("pid")), text(&setup.path("log")));
-        let setup = setup.flags(&["--run-as", "nobody", "--listen", &listen, "--pid-file", &pid, "--log-file", &log]);
+        std::os::unix::fs::chown(setup.folder.path(), user.parse().ok(), None)
+            .expect("a folder of our own");
+        let (listen, pid, log) = (
+            setup.unix("socket"),
+            text(&setup.path("pid")),
+            text(&setup.path("log")),
+        );
+        let setup = setup.flags(&[
+            "--run-as",
+            "nobody",
+            "--listen",
+            &listen,
+            "--pid-file",
+            &pid,
+            "--log-file",
+            &log,
+        ]);
         let (mut child, daemon);
-        let setup = if daemonize { setup.flags(&["--daemonize"]) } else { setup };
+        let setup = if daemonize {
+            setup.flags(&["--daemonize"])
+        } else {
+            setup
+        };
         if daemonize {
             child = None;
             daemon = Daemon::start(&setup);
         } else {
             let process = Process::spawn(&mut setup.command());
-            daemon = Daemon { id: process.id() as i32, pid_file: setup.path("pid") };
+            daemon = Daemon {
+                id: process.id() as i32,
+                pid_file: setup.path("pid"),
+            };
             child = Some(process);
         }
-        wait_until("the log says ready", || read(&setup.path("log")).contains("ready"));
+        wait_until("the log says ready", || {
+            read(&setup.path("log")).contains("ready")
+        });
         let four = |id: &str| [id; 4].join(" ");
         assert_eq!(daemon.status("Uid"), four(user));
         assert_eq!(daemon.status("Gid"), four(group));
         assert_eq!(daemon.status("Groups"), group);
-        assert!(read(&setup.path("log")).contains("after --run-as this can't be read again"), "root's files");
-        Client::unix(&setup.path("socket")).logged_in("admin").ask("PING");
+        assert!(
+            read(&setup.path("log")).contains("after --run-as this can't be read again"),
+            "root's files"
+        );
+        Client::unix(&setup.path("socket"))
+            .logged_in("admin")
+            .ask("PING");
         // SAFETY: plain numbers; the process is running.
         assert_eq!(unsafe { libc::kill(daemon.id, libc::SIGTERM) }, 0);
-        wait_until("its files are removed", || !setup.path("socket").exists() && !daemon.pid_file.exists());
+        wait_until("its files are removed", || {
+            !setup.path("socket").exists() && !daemon.pid_file.exists()
+        });
         if let Some(child) = &mut child {
             assert_eq!(child.wait().code(), Some(0));
         }
@@ -360,7 +493,8 @@ fn run_as_takes_another_group_and_needs_root() {
     // SAFETY: the call has no arguments and cannot fail.
     if unsafe { libc::geteuid() } == 0 {
         let setup = Setup::new();
-        std::os::unix::fs::chown(setup.folder.path(), Some(65534), None).expect("a folder of our own");
+        std::os::unix::fs::chown(setup.folder.path(), Some(65534), None)
+            .expect("a folder of our own");
         let groups = fs::read_to_string("/etc/group").expect("groups");
         let (name, id) = groups
             .lines()
@@ -371,8 +505,14 @@ fn run_as_takes_another_group_and_needs_root() {
         let listen = setup.unix("socket");
         let setup = setup.flags(&["--run-as", &format!("nobody:{name}"), "--listen", &listen]);
         let process = setup.spawn();
-        let daemon = Daemon { id: process.id() as i32, pid_file: setup.path("pid") };
-        assert_eq!((daemon.status("Gid"), daemon.status("Groups")), ([&id[..]; 4].join(" "), id));
+        let daemon = Daemon {
+            id: process.id() as i32,
+            pid_file: setup.path("pid"),
+        };
+        assert_eq!(
+            (daemon.status("Gid"), daemon.status("Groups")),
+            ([&id[..]; 4].join(" "), id)
+        );
         drop(daemon);
         return;
     }
@@ -381,6 +521,9 @@ fn run_as_takes_another_group_and_needs_root() {
     let setup = setup.flags(&["--run-as", "nobody", "--listen", &listen]);
     let ended = run(&mut setup.command());
     assert_eq!(ended.status, Some(1), "{ended:?}");
-    assert!(ended.stderr.contains("--run-as") && ended.stderr.lines().count() == 1, "{ended:?}");
+    assert!(
+        ended.stderr.contains("--run-as") && ended.stderr.lines().count() == 1,
+        "{ended:?}"
+    );
     assert!(!setup.path("socket").exists());
 }

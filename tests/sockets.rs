@@ -32,7 +32,10 @@ fn a_socket_file_that_was_left_behind_is_replaced() {
     drop(process);
     assert!(is_socket(&path), "it is left behind");
     let _again = setup.spawn();
-    assert_eq!(Client::unix(&path).logged_in("admin").ask("RETRIEVE a"), ["NOTRETRIEVED a"]);
+    assert_eq!(
+        Client::unix(&path).logged_in("admin").ask("RETRIEVE a"),
+        ["NOTRETRIEVED a"]
+    );
 }
 
 #[test]
@@ -44,20 +47,29 @@ fn a_socket_that_somebody_answers_at_is_not_replaced() {
     let second = Setup::new().flags(&["--listen", &server.setup.unix("socket")]);
     let ended = run(&mut second.command());
     assert_eq!(ended.status, Some(1), "{ended:?}");
-    assert!(ended.stderr.contains(&server.setup.unix("socket")), "{ended:?}");
+    assert!(
+        ended.stderr.contains(&server.setup.unix("socket")),
+        "{ended:?}"
+    );
 
     assert_eq!(client.ask("RETRIEVE a"), ["NOTRETRIEVED a"]);
     assert_eq!(server.client("admin").ask("RETRIEVE a"), ["NOTRETRIEVED a"]);
-    assert_eq!(fs::metadata(&server.socket).expect("a socket file").ino(), before);
+    assert_eq!(
+        fs::metadata(&server.socket).expect("a socket file").ino(),
+        before
+    );
 }
 
 /// Its queue of connections may be full: a start must neither wait for it nor replace it.
 #[test]
 fn a_socket_whose_server_is_busy_is_not_replaced() {
     let setup = Setup::new();
-    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).expect("a socket");
+    let socket =
+        socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).expect("a socket");
     let path = setup.path("busy");
-    socket.bind(&socket2::SockAddr::unix(&path).expect("a short path")).expect("a folder of our own");
+    socket
+        .bind(&socket2::SockAddr::unix(&path).expect("a short path"))
+        .expect("a folder of our own");
     socket.listen(0).expect("a bound socket");
     let _waiting = UnixStream::connect(&path).expect("the queue holds one");
 
@@ -82,7 +94,10 @@ fn what_is_no_such_socket_is_never_replaced() {
         assert_eq!(ended.status, Some(1), "{ended:?}");
         assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
         assert!(ended.stderr.contains(&address), "{ended:?}");
-        assert_eq!(fs::symlink_metadata(&path).expect("something").ino(), before);
+        assert_eq!(
+            fs::symlink_metadata(&path).expect("something").ino(),
+            before
+        );
         if path.is_file() {
             assert_eq!(fs::read(&path).expect("a file"), b"precious");
         }
@@ -92,7 +107,9 @@ fn what_is_no_such_socket_is_never_replaced() {
     refused(&|path| std::os::unix::fs::symlink("/nowhere", path).expect("a folder of our own"));
     // A socket, but not of this kind.
     let datagram = std::cell::RefCell::new(None);
-    refused(&|path| *datagram.borrow_mut() = Some(UnixDatagram::bind(path).expect("a folder of our own")));
+    refused(&|path| {
+        *datagram.borrow_mut() = Some(UnixDatagram::bind(path).expect("a folder of our own"))
+    });
 }
 
 #[test]
@@ -113,8 +130,14 @@ fn mode_and_group_are_as_the_flags_say() {
     // Whatever the umask says.
     assert_eq!(mode_of(Setup::new(), 0o077).0, 0o660);
     assert_eq!(mode_of(Setup::new(), 0o000).0, 0o660);
-    assert_eq!(mode_of(Setup::new().flags(&["--socket-mode", "600"]), 0).0, 0o600);
-    assert_eq!(mode_of(Setup::new().flags(&["--socket-mode", "0666"]), 0o077).0, 0o666);
+    assert_eq!(
+        mode_of(Setup::new().flags(&["--socket-mode", "600"]), 0).0,
+        0o600
+    );
+    assert_eq!(
+        mode_of(Setup::new().flags(&["--socket-mode", "0666"]), 0o077).0,
+        0o666
+    );
 
     if !is_root() {
         eprintln!("skipped: only root may give a socket to any group");
@@ -129,7 +152,10 @@ fn mode_and_group_are_as_the_flags_say() {
         })
         .find(|(_, id)| *id != 0)
         .expect("a group other than root's");
-    assert_eq!(mode_of(Setup::new().flags(&["--socket-group", name]), 0o022), (0o660, id));
+    assert_eq!(
+        mode_of(Setup::new().flags(&["--socket-group", name]), 0o022),
+        (0o660, id)
+    );
 }
 
 #[test]
@@ -137,7 +163,12 @@ fn a_socket_file_is_removed_on_exit() {
     let mut server = Server::start();
     assert!(is_socket(&server.socket));
     server.process.signal(libc::SIGTERM);
-    assert_eq!(server.process.wait().code(), Some(0), "{:?}", server.process.log());
+    assert_eq!(
+        server.process.wait().code(),
+        Some(0),
+        "{:?}",
+        server.process.log()
+    );
     assert!(!server.socket.exists());
 }
 
@@ -149,7 +180,10 @@ fn removing_the_socket_file_overflowed_the_stack() {
     let setup = setup.flags(&["--listen", &first, "--listen", &second]);
     let ended = run(&mut setup.command());
     assert_eq!(ended.status, Some(1), "{ended:?}");
-    assert!(!setup.path("socket").exists(), "the first was bound already");
+    assert!(
+        !setup.path("socket").exists(),
+        "the first was bound already"
+    );
 }
 
 #[test]
@@ -160,7 +194,10 @@ fn a_socket_file_that_another_server_has_put_there_stays() {
     let inode = fs::metadata(&server.socket).expect("a socket file").ino();
     server.process.signal(libc::SIGTERM);
     assert_eq!(server.process.wait().code(), Some(0));
-    assert_eq!(fs::metadata(&server.socket).expect("the other's").ino(), inode);
+    assert_eq!(
+        fs::metadata(&server.socket).expect("the other's").ino(),
+        inode
+    );
     drop(other);
 }
 
@@ -176,7 +213,16 @@ fn a_removed_socket_file_is_no_trouble_on_exit() {
 fn every_listener_leads_to_the_same_server() {
     let setup = Setup::new();
     let (one, two) = (setup.unix("one"), setup.unix("two"));
-    let mut setup = setup.flags(&["-l", &one, "-l", &two, "-l", "tcp://127.0.0.1:0", "-l", "tcp://localhost:0"]);
+    let mut setup = setup.flags(&[
+        "-l",
+        &one,
+        "-l",
+        &two,
+        "-l",
+        "tcp://127.0.0.1:0",
+        "-l",
+        "tcp://localhost:0",
+    ]);
     let has_ipv6 = TcpListener::bind("[::1]:0").is_ok();
     if has_ipv6 {
         setup = setup.flags(&["-l", "tcp://[::1]:0"]);
@@ -184,19 +230,37 @@ fn every_listener_leads_to_the_same_server() {
         eprintln!("skipped: this machine has no [::1]");
     }
     let server = setup.spawn();
-    Client::unix(&setup.path("one")).logged_in("admin").ask("STORE where=here");
+    Client::unix(&setup.path("one"))
+        .logged_in("admin")
+        .ask("STORE where=here");
 
     let log = server.log();
-    let listening: Vec<&str> = log.iter().filter_map(|line| Some(line.split_once("listening on ")?.1)).collect();
+    let listening: Vec<&str> = log
+        .iter()
+        .filter_map(|line| Some(line.split_once("listening on ")?.1))
+        .collect();
     assert_eq!(listening[..2], [&one[..], &two]);
-    assert!(log.last().is_some_and(|line| line.ends_with("ready")), "{log:?}");
-    let ports: Vec<&str> = listening.iter().filter_map(|address| address.strip_prefix("tcp://")).collect();
+    assert!(
+        log.last().is_some_and(|line| line.ends_with("ready")),
+        "{log:?}"
+    );
+    let ports: Vec<&str> = listening
+        .iter()
+        .filter_map(|address| address.strip_prefix("tcp://"))
+        .collect();
     assert!(ports.len() >= if has_ipv6 { 3 } else { 2 }, "{listening:?}");
-    assert!(ports.iter().any(|address| address.starts_with("[::1]:")) == has_ipv6, "{ports:?}");
+    assert!(
+        ports.iter().any(|address| address.starts_with("[::1]:")) == has_ipv6,
+        "{ports:?}"
+    );
     for address in ports {
         assert!(!address.ends_with(":0"), "the real port is logged");
         let mut client = Client::tcp_address(address).logged_in("admin");
-        assert_eq!(client.ask("RETRIEVE where"), ["RETRIEVED where=here"], "{address}");
+        assert_eq!(
+            client.ask("RETRIEVE where"),
+            ["RETRIEVED where=here"],
+            "{address}"
+        );
     }
     let mut client = Client::unix(&setup.path("two")).logged_in("admin");
     assert_eq!(client.ask("RETRIEVE where"), ["RETRIEVED where=here"]);
@@ -207,7 +271,11 @@ fn the_name_of_a_tcp_connection_is_its_address() {
     let server = Server::start();
     let mut client = server.tcp_stranger().logged_in("admin");
     let list = client.ask("CLIENTLIST");
-    let cid = list[1].split(';').next().and_then(|field| field.strip_prefix("CLIENT CID=")).expect("a CID");
+    let cid = list[1]
+        .split(';')
+        .next()
+        .and_then(|field| field.strip_prefix("CLIENT CID="))
+        .expect("a CID");
     assert!(cid.starts_with("127.0.0.1:"), "{cid}");
     assert_eq!(cid.split(':').count(), 3, "{cid}");
     assert!(list[1].contains(";HOST=127.0.0.1;PORT="), "{list:?}");
@@ -222,7 +290,10 @@ fn the_name_of_a_tcp_connection_is_its_address() {
     let (_, address) = address.split_once("tcp://").expect("an address");
     let mut client = Client::tcp_address(address).logged_in("admin");
     let list = client.ask("CLIENTLIST");
-    assert!(list[1].starts_with("CLIENT CID=::1:") && list[1].contains(";HOST=::1;PORT="), "{list:?}");
+    assert!(
+        list[1].starts_with("CLIENT CID=::1:") && list[1].contains(";HOST=::1;PORT="),
+        "{list:?}"
+    );
 }
 
 /// A relative path means the folder that the server was started in.
@@ -231,7 +302,16 @@ fn a_relative_path_is_one_of_the_working_folder() {
     let setup = Setup::bare();
     setup.write_secret("password", "adminpw");
     setup.write_secret("users", USERS);
-    let setup = setup.flags(&["-u", "admin", "--password-file", "password", "--users", "users", "-l", "unix:socket"]);
+    let setup = setup.flags(&[
+        "-u",
+        "admin",
+        "--password-file",
+        "password",
+        "--users",
+        "users",
+        "-l",
+        "unix:socket",
+    ]);
     let mut server = Process::spawn(setup.command().current_dir(setup.folder.path()));
     server.wait_for_log("ready");
     let mut client = Client::unix(&setup.path("socket"));

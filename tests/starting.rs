@@ -19,10 +19,16 @@ const SECRET: &str = "hidden-secret";
 fn assert_refused(setup: &Setup, ended: &Ended, status: i32, parts: &[&str]) {
     assert_eq!(ended.status, Some(status), "{parts:?}: {ended:?}");
     assert_eq!(ended.stdout, "", "{parts:?}");
-    assert!(ended.stderr.starts_with("clacksd: ") && ended.stderr.ends_with('\n'), "{ended:?}");
+    assert!(
+        ended.stderr.starts_with("clacksd: ") && ended.stderr.ends_with('\n'),
+        "{ended:?}"
+    );
     assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
     for part in parts {
-        assert!(ended.stderr.contains(part), "{part:?} is missing: {ended:?}");
+        assert!(
+            ended.stderr.contains(part),
+            "{part:?} is missing: {ended:?}"
+        );
     }
     assert!(!ended.stderr.contains(SECRET), "{ended:?}");
     for name in ["socket", "pid", "log"] {
@@ -35,7 +41,11 @@ fn complete() -> Setup {
     let setup = Setup::new();
     setup.write_secret("password", &format!("{SECRET}\n"));
     setup.write_secret("users", &format!("# users\nro:read:{SECRET}\n"));
-    let (listen, pid, log) = (setup.unix("socket"), text(&setup.path("pid")), text(&setup.path("log")));
+    let (listen, pid, log) = (
+        setup.unix("socket"),
+        text(&setup.path("pid")),
+        text(&setup.path("log")),
+    );
     setup.flags(&["--listen", &listen, "--pid-file", &pid, "--log-file", &log])
 }
 
@@ -53,16 +63,37 @@ fn wrong_flags_are_named() {
         (&["--user", "twice"], &["user"]),
         (&["--listen", "x"], &["--listen x"]),
         (&["--listen", "unix:"], &["--listen unix:"]),
-        (&["--listen", "tls://127.0.0.1:0"], &["--listen tls://127.0.0.1:0"]),
-        (&["--listen", "tcp://127.0.0.1:65536"], &["--listen tcp://127.0.0.1:65536", "port"]),
-        (&["--listen", "tcp://0.0.0.0:0"], &["--listen tcp://0.0.0.0:0", "--allow-plaintext"]),
-        (&["--listen", "tcp://[::]:0"], &["--listen tcp://[::]:0", "--allow-plaintext"]),
-        (&["--listen", "tcp://192.0.2.1:0"], &["--listen tcp://192.0.2.1:0", "--allow-plaintext"]),
+        (
+            &["--listen", "tls://127.0.0.1:0"],
+            &["--listen tls://127.0.0.1:0"],
+        ),
+        (
+            &["--listen", "tcp://127.0.0.1:65536"],
+            &["--listen tcp://127.0.0.1:65536", "port"],
+        ),
+        (
+            &["--listen", "tcp://0.0.0.0:0"],
+            &["--listen tcp://0.0.0.0:0", "--allow-plaintext"],
+        ),
+        (
+            &["--listen", "tcp://[::]:0"],
+            &["--listen tcp://[::]:0", "--allow-plaintext"],
+        ),
+        (
+            &["--listen", "tcp://192.0.2.1:0"],
+            &["--listen tcp://192.0.2.1:0", "--allow-plaintext"],
+        ),
         (&["--socket-mode", "888"], &["--socket-mode"]),
         (&["--socket-mode", "1777"], &["--socket-mode"]),
-        (&["--socket-group", "no such group"], &["--socket-group", "no such group"]),
+        (
+            &["--socket-group", "no such group"],
+            &["--socket-group", "no such group"],
+        ),
         (&["--run-as", "no such user"], &["--run-as", "no such user"]),
-        (&["--run-as", "root:no such group"], &["--run-as", "no such group"]),
+        (
+            &["--run-as", "root:no such group"],
+            &["--run-as", "no such group"],
+        ),
         (&["--max-clients", "0"], &["--max-clients"]),
         (&["--max-clients", "many"], &["--max-clients"]),
         (&["--max-line", "1.5M"], &["--max-line"]),
@@ -73,7 +104,10 @@ fn wrong_flags_are_named() {
         (&["--auth-timeout", "0"], &["--auth-timeout"]),
         (&["--clean-interval", "0.0000001"], &["--clean-interval"]),
         (&["--ping-timeout", "-1"], &["--ping-timeout"]),
-        (&["--stalled-write-timeout", "1s"], &["--stalled-write-timeout"]),
+        (
+            &["--stalled-write-timeout", "1s"],
+            &["--stalled-write-timeout"],
+        ),
         (&["--stale-time", "nan"], &["--stale-time"]),
         (&["--deleted-time", "inf"], &["--deleted-time"]),
         (&["--clean-interval", ""], &["--clean-interval"]),
@@ -99,7 +133,8 @@ fn wrong_files_are_named() {
         match content {
             Some(content) => {
                 fs::write(&path, content).expect("a file of our own");
-                fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("a file of our own");
+                fs::set_permissions(&path, fs::Permissions::from_mode(mode))
+                    .expect("a file of our own");
             }
             None => fs::remove_file(&path).expect("a file of our own"),
         }
@@ -126,26 +161,53 @@ fn wrong_files_are_named() {
         assert_refused(&setup, &run(&mut setup.command()), 2, &parts);
     };
     users("ro:read:hidden-secret\n", 0o644, &["644"]);
-    users("# fine\nro:read:hidden-secret\nbroken hidden-secret\n", 0o600, &["line 3"]);
+    users(
+        "# fine\nro:read:hidden-secret\nbroken hidden-secret\n",
+        0o600,
+        &["line 3"],
+    );
     users("ro:hidden-secret\n", 0o600, &["line 1"]);
     users("\nro:hidden-secret:read\n", 0o600, &["line 2"]);
-    users("ro:read:hidden-secret\nro:write:hidden-secret\n", 0o600, &["line 2", "\"ro\""]);
-    users("admin:read:hidden-secret\n", 0o600, &["line 1", "\"admin\""]);
+    users(
+        "ro:read:hidden-secret\nro:write:hidden-secret\n",
+        0o600,
+        &["line 2", "\"ro\""],
+    );
+    users(
+        "admin:read:hidden-secret\n",
+        0o600,
+        &["line 1", "\"admin\""],
+    );
     users("ro:read:\n", 0o600, &["line 1"]);
-    users("ro:read:sha256:hidden-secret\n", 0o600, &["line 1", "sha256"]);
+    users(
+        "ro:read:sha256:hidden-secret\n",
+        0o600,
+        &["line 1", "sha256"],
+    );
 
     let setup = complete();
     fs::remove_file(setup.path("users")).expect("a file of our own");
     fs::create_dir(setup.path("users")).expect("a folder of our own");
-    fs::set_permissions(setup.path("users"), fs::Permissions::from_mode(0o700)).expect("a folder of our own");
-    assert_refused(&setup, &run(&mut setup.command()), 2, &["--users", "directory"]);
+    fs::set_permissions(setup.path("users"), fs::Permissions::from_mode(0o700))
+        .expect("a folder of our own");
+    assert_refused(
+        &setup,
+        &run(&mut setup.command()),
+        2,
+        &["--users", "directory"],
+    );
 }
 
 #[test]
 fn a_user_and_a_password_belong_together() {
     let setup = Setup::bare();
     let setup = setup.flags(&["--user", "admin"]);
-    assert_refused(&setup, &run(&mut setup.command()), 2, &["--user", "--password-file"]);
+    assert_refused(
+        &setup,
+        &run(&mut setup.command()),
+        2,
+        &["--user", "--password-file"],
+    );
 
     let setup = Setup::bare();
     setup.write_secret("password", SECRET);
@@ -154,14 +216,29 @@ fn a_user_and_a_password_belong_together() {
     assert_refused(&setup, &run(&mut setup.command()), 2, &["--user"]);
 
     let setup = Setup::bare();
-    assert_refused(&setup, &run(setup.command().env("CLACKSD_PASSWORD", SECRET)), 2, &["--user"]);
-    assert_refused(&setup, &run(setup.command().env("CLACKSD_USER", "admin")), 2, &["CLACKSD_PASSWORD"]);
+    assert_refused(
+        &setup,
+        &run(setup.command().env("CLACKSD_PASSWORD", SECRET)),
+        2,
+        &["--user"],
+    );
+    assert_refused(
+        &setup,
+        &run(setup.command().env("CLACKSD_USER", "admin")),
+        2,
+        &["CLACKSD_PASSWORD"],
+    );
 
     let setup = Setup::bare();
     setup.write_secret("users", &format!("ro:read:{SECRET}\n"));
     let file = text(&setup.path("users"));
     let setup = setup.flags(&["--users", &file]);
-    assert_refused(&setup, &run(&mut setup.command()), 2, &["--users", "--user"]);
+    assert_refused(
+        &setup,
+        &run(&mut setup.command()),
+        2,
+        &["--users", "--user"],
+    );
 }
 
 #[test]
@@ -169,7 +246,12 @@ fn a_port_in_use_ends_the_start_with_status_1() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = format!("tcp://{}", taken.local_addr().expect("a bound socket"));
     let setup = complete().flags(&["--listen", &address]);
-    assert_refused(&setup, &run(&mut setup.command()), 1, &[&format!("--listen {address}")]);
+    assert_refused(
+        &setup,
+        &run(&mut setup.command()),
+        1,
+        &[&format!("--listen {address}")],
+    );
 }
 
 #[test]
@@ -177,7 +259,11 @@ fn a_place_where_no_file_can_be_is_named() {
     for (flag, status) in [("--pid-file", 1), ("--log-file", 2), ("--listen", 1)] {
         let setup = Setup::new();
         let missing = text(&setup.path("missing/file"));
-        let value = if flag == "--listen" { format!("unix:{missing}") } else { missing };
+        let value = if flag == "--listen" {
+            format!("unix:{missing}")
+        } else {
+            missing
+        };
         let listen = setup.unix("socket");
         let setup = setup.flags(&["--listen", &listen, flag, &value]);
         assert_refused(&setup, &run(&mut setup.command()), status, &[flag, &value]);
@@ -190,8 +276,21 @@ fn a_daemon_that_cannot_start_says_so_before_it_is_in_the_background() {
     let setup = Setup::new();
     let missing = text(&setup.path("missing/file"));
     let (listen, log) = (setup.unix("socket"), text(&setup.path("log")));
-    let setup = setup.flags(&["--daemonize", "--listen", &listen, "--log-file", &log, "--pid-file", &missing]);
-    assert_refused(&setup, &run(&mut setup.command()), 1, &["--pid-file", &missing]);
+    let setup = setup.flags(&[
+        "--daemonize",
+        "--listen",
+        &listen,
+        "--log-file",
+        &log,
+        "--pid-file",
+        &missing,
+    ]);
+    assert_refused(
+        &setup,
+        &run(&mut setup.command()),
+        1,
+        &["--pid-file", &missing],
+    );
 }
 
 #[test]
@@ -200,19 +299,39 @@ fn help_version_and_check_say_what_they_are_asked_and_end() {
     assert_eq!((help.status, &help.stderr[..]), (Some(0), ""));
     let words = help.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
     for flag in clacks::cli::FLAGS {
-        assert!(words.contains(&format!("--{}", flag.long)), "--{}: {words}", flag.long);
+        assert!(
+            words.contains(&format!("--{}", flag.long)),
+            "--{}: {words}",
+            flag.long
+        );
         assert!(words.contains(flag.default), "--{}: {words}", flag.long);
     }
     let version = run(&mut Setup::bare().flags(&["-V"]).command());
     assert_eq!((version.status, &version.stderr[..]), (Some(0), ""));
-    assert_eq!(version.stdout, concat!("clacksd ", env!("CARGO_PKG_VERSION"), "\n"));
+    assert_eq!(
+        version.stdout,
+        concat!("clacksd ", env!("CARGO_PKG_VERSION"), "\n")
+    );
 
-    let setup = complete().flags(&["--listen", "tcp://127.0.0.1", "--max-clients", "77", "--check"]);
+    let setup = complete().flags(&[
+        "--listen",
+        "tcp://127.0.0.1",
+        "--max-clients",
+        "77",
+        "--check",
+    ]);
     let check = run(&mut setup.command());
     assert_eq!((check.status, &check.stderr[..]), (Some(0), ""));
     let listen = setup.unix("socket");
     let log = text(&setup.path("log"));
-    for part in [&listen[..], "tcp://127.0.0.1:49888", "admin", "1 further", "77 clients", &log] {
+    for part in [
+        &listen[..],
+        "tcp://127.0.0.1:49888",
+        "admin",
+        "1 further",
+        "77 clients",
+        &log,
+    ] {
         assert!(check.stdout.contains(part), "{part:?}: {check:?}");
     }
     assert!(!check.stdout.contains(SECRET));
@@ -248,12 +367,22 @@ fn users_and_passwords_come_from_the_environment_too() {
         fs::create_dir(setup.path("credentials")).expect("a folder of our own");
         setup.write_secret("credentials/password", "mepw\nanother line\n");
         let folder = setup.path("credentials");
-        let server = Process::spawn(setup.command().env("CLACKSD_USER", "me").env("CREDENTIALS_DIRECTORY", &folder));
+        let server = Process::spawn(
+            setup
+                .command()
+                .env("CLACKSD_USER", "me")
+                .env("CREDENTIALS_DIRECTORY", &folder),
+        );
         server.wait_for_log("ready");
         assert_eq!(login(&setup, "me"), WELCOME);
         drop(server);
         setup.write_secret("credentials/password", "otherpw\n");
-        let server = Process::spawn(setup.command().envs(environment).env("CREDENTIALS_DIRECTORY", &folder));
+        let server = Process::spawn(
+            setup
+                .command()
+                .envs(environment)
+                .env("CREDENTIALS_DIRECTORY", &folder),
+        );
         server.wait_for_log("ready");
         assert_eq!(login(&setup, "me"), WELCOME);
     }
@@ -280,18 +409,30 @@ impl Terminal {
         let (mut master, mut slave) = (0, 0);
         let none = std::ptr::null_mut();
         // SAFETY: the two numbers are valid places to write to; name, settings and size may be null.
-        let result =
-            unsafe { libc::openpty(&mut master, &mut slave, none, none.cast_const().cast(), none.cast_const().cast()) };
+        let result = unsafe {
+            libc::openpty(
+                &mut master,
+                &mut slave,
+                none,
+                none.cast_const().cast(),
+                none.cast_const().cast(),
+            )
+        };
         assert_eq!(result, 0, "a terminal");
         // SAFETY: both descriptors were just opened and belong to nobody else.
-        let (mut master, slave) = unsafe { (File::from_raw_fd(master), OwnedFd::from_raw_fd(slave)) };
+        let (mut master, slave) =
+            unsafe { (File::from_raw_fd(master), OwnedFd::from_raw_fd(slave)) };
         let shown = Arc::new(Mutex::new(String::new()));
         let to = shown.clone();
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(count @ 1..) = master.read(&mut buffer) {
-                let text = std::str::from_utf8(&buffer[..count]).expect("ASCII").replace("\r\n", "\n");
-                to.lock().expect("no panic while it is held").push_str(&text);
+                let text = std::str::from_utf8(&buffer[..count])
+                    .expect("ASCII")
+                    .replace("\r\n", "\n");
+                to.lock()
+                    .expect("no panic while it is held")
+                    .push_str(&text);
             }
         });
         Terminal { shown, slave }
@@ -302,7 +443,10 @@ impl Terminal {
     }
 
     fn shown(&self) -> String {
-        self.shown.lock().expect("no panic while it is held").clone()
+        self.shown
+            .lock()
+            .expect("no panic while it is held")
+            .clone()
     }
 }
 
@@ -312,33 +456,71 @@ fn at_a_terminal_a_password_is_made_up_and_the_printed_line_logs_in() {
     let setup = Setup::bare();
     let (listen, log) = (setup.unix("socket"), text(&setup.path("log")));
     let setup = setup.flags(&["--listen", &listen, "--log-file", &log, "-vv"]);
-    let _first = Ending(setup.command().stdout(terminal.stdio()).stderr(terminal.stdio()).spawn().expect("a process"));
-    wait_until("the log says ready", || fs::read_to_string(&log).is_ok_and(|log| log.contains("ready")));
+    let _first = Ending(
+        setup
+            .command()
+            .stdout(terminal.stdio())
+            .stderr(terminal.stdio())
+            .spawn()
+            .expect("a process"),
+    );
+    wait_until("the log says ready", || {
+        fs::read_to_string(&log).is_ok_and(|log| log.contains("ready"))
+    });
 
-    let is_complete = |shown: &str| shown.lines().any(|line| line.starts_with("OVERHEAD A ")) && shown.ends_with('\n');
-    wait_until("the terminal shows a login line", || is_complete(&terminal.shown()));
+    let is_complete = |shown: &str| {
+        shown.lines().any(|line| line.starts_with("OVERHEAD A ")) && shown.ends_with('\n')
+    };
+    wait_until("the terminal shows a login line", || {
+        is_complete(&terminal.shown())
+    });
     let shown = terminal.shown();
-    let login = shown.lines().find(|line| line.starts_with("OVERHEAD A ")).expect("a login line").to_owned();
+    let login = shown
+        .lines()
+        .find(|line| line.starts_with("OVERHEAD A "))
+        .expect("a login line")
+        .to_owned();
     assert!(shown.contains("user clacks"), "{shown}");
     assert!(shown.contains(&listen), "{shown}");
     let mut client = Client::unix(&setup.path("socket"));
     client.send(&login);
     client.expect_after_others("OVERHEAD O Welcome!");
-    assert!(client.ask("CLIENTLIST").len() == 3, "the primary user may do everything");
+    assert!(
+        client.ask("CLIENTLIST").len() == 3,
+        "the primary user may do everything"
+    );
 
-    let password = shown.lines().find_map(|line| line.split_once("password ")).expect("a password").1;
+    let password = shown
+        .lines()
+        .find_map(|line| line.split_once("password "))
+        .expect("a password")
+        .1;
     let token = login.strip_prefix("OVERHEAD A ").expect("a login line");
-    assert_eq!(token, clacks::protocol::token::Token::encode(b"clacks", password.as_bytes()));
+    assert_eq!(
+        token,
+        clacks::protocol::token::Token::encode(b"clacks", password.as_bytes())
+    );
     let log = fs::read_to_string(&log).expect("a log");
-    assert!(!log.contains(password) && !log.contains(token), "secrets are in the log");
+    assert!(
+        !log.contains(password) && !log.contains(token),
+        "secrets are in the log"
+    );
 
     // Two servers don't make up the same.
     let other = Terminal::new();
     let setup = Setup::bare();
     let listen = setup.unix("socket");
     let setup = setup.flags(&["--listen", &listen]);
-    let _second = Ending(setup.command().stderr(other.stdio()).spawn().expect("a process"));
-    wait_until("a login line", || other.shown().contains("OVERHEAD A ") && other.shown().contains("ready"));
+    let _second = Ending(
+        setup
+            .command()
+            .stderr(other.stdio())
+            .spawn()
+            .expect("a process"),
+    );
+    wait_until("a login line", || {
+        other.shown().contains("OVERHEAD A ") && other.shown().contains("ready")
+    });
     assert!(!other.shown().contains(token));
 }
 
@@ -347,14 +529,25 @@ fn nowhere_else_is_a_password_made_up() {
     let setup = Setup::bare();
     let listen = setup.unix("socket");
     let setup = setup.flags(&["--listen", &listen]);
-    assert_refused(&setup, &run(&mut setup.command()), 2, &["--user", "--password-file"]);
+    assert_refused(
+        &setup,
+        &run(&mut setup.command()),
+        2,
+        &["--user", "--password-file"],
+    );
 
     let refused_at_a_terminal = |flags: &[&str]| {
         let terminal = Terminal::new();
         let setup = Setup::bare();
         let listen = setup.unix("socket");
         let setup = setup.flags(&["--listen", &listen]).flags(flags);
-        let mut child = Ending(setup.command().stderr(terminal.stdio()).spawn().expect("a process"));
+        let mut child = Ending(
+            setup
+                .command()
+                .stderr(terminal.stdio())
+                .spawn()
+                .expect("a process"),
+        );
         let status = child.0.wait().expect("a child of ours");
         assert_eq!(status.code(), Some(2), "{flags:?}");
         wait_until("a message", || terminal.shown().ends_with('\n'));
@@ -370,9 +563,18 @@ fn nowhere_else_is_a_password_made_up() {
 fn a_live_socket_ends_the_start_with_status_1() {
     let setup = Setup::new();
     let live = UnixListener::bind(setup.path("live")).expect("a folder of our own");
-    let (first, second, log) = (setup.unix("socket"), setup.unix("live"), text(&setup.path("log")));
+    let (first, second, log) = (
+        setup.unix("socket"),
+        setup.unix("live"),
+        text(&setup.path("log")),
+    );
     let setup = setup.flags(&["--listen", &first, "--listen", &second, "--log-file", &log]);
-    assert_refused(&setup, &run(&mut setup.command()), 1, &[&format!("--listen {second}")]);
+    assert_refused(
+        &setup,
+        &run(&mut setup.command()),
+        1,
+        &[&format!("--listen {second}")],
+    );
     assert!(setup.path("live").exists());
     drop(live);
 }

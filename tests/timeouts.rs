@@ -29,7 +29,11 @@ fn who_does_not_log_in_in_time_is_closed_without_a_word() {
     assert_eq!(silent.until_closed().len(), GREETING_LINES);
     server.process.wait_for_log(": auth_timeout (");
     wait_until("both are counted", || server.status("auth_timeout") == 2);
-    assert_eq!(client.ask("RETRIEVE a"), ["NOTRETRIEVED a"], "who is logged in stays");
+    assert_eq!(
+        client.ask("RETRIEVE a"),
+        ["NOTRETRIEVED a"],
+        "who is logged in stays"
+    );
 }
 
 #[test]
@@ -45,7 +49,12 @@ fn a_ping_timeout_says_so_and_other_traffic_does_not_renew_it() {
         pings.ask("PING");
     });
     assert_eq!(came.last().map(String::as_str), Some("TIMEOUT"));
-    assert!(came[..came.len() - 1].iter().all(|line| line == "NOTRETRIEVED a"), "{came:?}");
+    assert!(
+        came[..came.len() - 1]
+            .iter()
+            .all(|line| line == "NOTRETRIEVED a"),
+        "{came:?}"
+    );
     assert_eq!(silent.until_closed(), ["TIMEOUT"]);
     server.process.wait_for_log(": ping_timeout (");
 
@@ -53,14 +62,20 @@ fn a_ping_timeout_says_so_and_other_traffic_does_not_renew_it() {
     assert_eq!(pings.ask("RETRIEVE a"), ["NOTRETRIEVED a"]);
     assert_eq!(suspended.ask("RETRIEVE a"), ["NOTRETRIEVED a"]);
     suspended.send("PING");
-    assert_eq!(suspended.until_closed(), ["TIMEOUT"], "a PING ends the suspension");
+    assert_eq!(
+        suspended.until_closed(),
+        ["TIMEOUT"],
+        "a PING ends the suspension"
+    );
     assert_eq!(pings.until_closed(), ["TIMEOUT"], "it pings no more");
     wait_until("all are counted", || server.status("ping_timeout") == 4);
 }
 
 #[test]
 fn who_takes_nothing_is_closed_and_the_others_are_served() {
-    let server = Setup::new().flags(&["--stalled-write-timeout", "0.5"]).start();
+    let server = Setup::new()
+        .flags(&["--stalled-write-timeout", "0.5"])
+        .start();
     let mut stuck = server.client("ro");
     stuck.ask("LISTEN signal");
     let mut listener = server.client("ro");
@@ -86,7 +101,9 @@ fn who_takes_nothing_is_closed_and_the_others_are_served() {
 /// Reading slowly is no stall.
 #[test]
 fn who_takes_something_now_and_then_is_not_closed() {
-    let server = Setup::new().flags(&["--stalled-write-timeout", "3"]).start();
+    let server = Setup::new()
+        .flags(&["--stalled-write-timeout", "3"])
+        .start();
     let mut stuck = server.client("ro");
     stuck.ask("LISTEN signal");
     let mut slow = server.client("ro");

@@ -46,7 +46,12 @@ impl Replay {
         } else {
             setup
         };
-        let mut replay = Replay { server: setup.start(), sending, clients: BTreeMap::new(), random: 1 };
+        let mut replay = Replay {
+            server: setup.start(),
+            sending,
+            clients: BTreeMap::new(),
+            random: 1,
+        };
         for (index, line) in text.lines().enumerate() {
             let place = format!("{}:{}: {line}", path.display(), index + 1);
             replay.step(line, &place);
@@ -82,7 +87,8 @@ impl Replay {
                 self.add(rest, client, false);
             }
             "uplink" => {
-                let master = UnixListener::bind(self.server.setup.path("master")).expect("a socket of our own");
+                let master = UnixListener::bind(self.server.setup.path("master"))
+                    .expect("a socket of our own");
                 let (stream, _) = master.accept().expect("the server dials");
                 self.add(rest, Client::accepted(stream), false);
             }
@@ -106,16 +112,27 @@ impl Replay {
     }
 
     fn add(&mut self, name: &str, client: Client, logged_in: bool) {
-        let peer = Peer { client, logged_in, was_logged_in: false, batch: Vec::new(), came: Vec::new() };
+        let peer = Peer {
+            client,
+            logged_in,
+            was_logged_in: false,
+            batch: Vec::new(),
+            came: Vec::new(),
+        };
         self.clients.insert(name.to_owned(), peer);
     }
 
     fn peer(&mut self, name: &str) -> &mut Peer {
-        self.clients.get_mut(name).expect("a connection of that name")
+        self.clients
+            .get_mut(name)
+            .expect("a connection of that name")
     }
 
     fn send(&mut self, name: &str, bytes: Vec<u8>) {
-        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        self.random = self
+            .random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
         let cut = (self.random >> 33) as usize % bytes.len();
         let sending = self.sending;
         let peer = self.peer(name);
@@ -156,7 +173,10 @@ impl Replay {
                 // A slave PINGs every few seconds, whenever that is.
                 let is_noise = |line: &str| line == "NOP" || (line == "PING" && !peer.logged_in);
                 let is_of_the_test = |line: &str| line.contains("=FLUSH sync-");
-                peer.came.extend(came.into_iter().filter(|line| !is_noise(line) && !is_of_the_test(line)));
+                peer.came.extend(
+                    came.into_iter()
+                        .filter(|line| !is_noise(line) && !is_of_the_test(line)),
+                );
             }
         }
     }
@@ -165,18 +185,30 @@ impl Replay {
     /// expected after a later sync.
     fn expect_nothing_more(&mut self, place: &str) {
         for (name, peer) in self.clients.iter().filter(|(_, peer)| peer.was_logged_in) {
-            assert!(peer.came.is_empty(), "{place}: {name} got {:?} too", peer.came);
+            assert!(
+                peer.came.is_empty(),
+                "{place}: {name} got {:?} too",
+                peer.came
+            );
         }
     }
 }
 
 fn fill_in(text: &str) -> String {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a clock after 1970").as_secs_f64();
-    let placeholder = Regex::new(r"\{(\w+)(?::([^:}]*)(?::(\d+))?)?([+-]\d+)?\}").expect("a pattern");
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .expect("a clock after 1970")
+        .as_secs_f64();
+    let placeholder =
+        Regex::new(r"\{(\w+)(?::([^:}]*)(?::(\d+))?)?([+-]\d+)?\}").expect("a pattern");
     let replace = |found: &regex::Captures<'_>| match &found[1] {
         "token" => token(&found[2]),
         "repeat" => found[2].repeat(found[3].parse().expect("a number")),
-        "now" => (now + found.get(4).map_or(0.0, |offset| offset.as_str().parse().expect("a number"))).to_string(),
+        "now" => (now
+            + found
+                .get(4)
+                .map_or(0.0, |offset| offset.as_str().parse().expect("a number")))
+        .to_string(),
         other => panic!("unknown placeholder {other}"),
     };
     placeholder.replace_all(text, replace).into_owned()
@@ -185,9 +217,13 @@ fn fill_in(text: &str) -> String {
 /// A pattern that the answer must match as a whole.
 fn pattern(text: &str) -> Regex {
     let mut pattern = regex::escape(&text.replace("{time}", "{t}"));
-    for (name, meaning) in
-        [("banner", ".+"), ("cid", "[^=; ]+"), ("port", "[^;]+"), ("t", r"\d+(\.\d+)?"), ("n", r"\d+")]
-    {
+    for (name, meaning) in [
+        ("banner", ".+"),
+        ("cid", "[^=; ]+"),
+        ("port", "[^;]+"),
+        ("t", r"\d+(\.\d+)?"),
+        ("n", r"\d+"),
+    ] {
         pattern = pattern.replace(&regex::escape(&format!("{{{name}}}")), meaning);
     }
     Regex::new(&format!("^{pattern}$")).expect("a pattern")
@@ -221,8 +257,10 @@ fn unescape(text: &str) -> Vec<u8> {
 
 fn replay_all(sending: Sending) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts");
-    let mut paths: Vec<_> =
-        std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("a file").path()).collect();
+    let mut paths: Vec<_> = std::fs::read_dir(folder)
+        .expect("a folder")
+        .map(|entry| entry.expect("a file").path())
+        .collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "txt"));
     paths.sort();
     assert!(paths.len() >= 20, "transcripts are missing");

@@ -2,7 +2,8 @@
 //! here, and happens at exactly the moment it is due.
 
 use clacks::broker::{
-    Ageing, Broker, CloseReason, ConnectionId, Flow, LongLine, Now, Output, Peer, Settings, Traffic, Users,
+    Ageing, Broker, CloseReason, ConnectionId, Flow, LongLine, Now, Output, Peer, Settings,
+    Traffic, Users,
 };
 use clacks::limits::{self, SECOND_US};
 use clacks::protocol::token::Token;
@@ -37,7 +38,9 @@ struct Wires {
 
 impl Wires {
     fn open(&mut self, id: ConnectionId) -> Option<&mut Wire> {
-        self.by_id.get_mut(&id).filter(|wire| wire.closing.is_none())
+        self.by_id
+            .get_mut(&id)
+            .filter(|wire| wire.closing.is_none())
     }
 }
 
@@ -65,7 +68,10 @@ impl Output for Wires {
     fn resume(&mut self, id: ConnectionId) {
         let now_us = self.now_us;
         let wire = self.open(id).expect("only open connections go on");
-        let since_us = wire.stopped_since_us.take().expect("only what was stopped goes on");
+        let since_us = wire
+            .stopped_since_us
+            .take()
+            .expect("only what was stopped goes on");
         wire.stopped_us += now_us - since_us;
     }
 
@@ -78,15 +84,22 @@ impl Output for Wires {
     fn hang_up(&mut self) {}
 
     fn want_room(&mut self, id: ConnectionId) {
-        self.open(id).expect("only open connections want room").wants_room = true;
+        self.open(id)
+            .expect("only open connections want room")
+            .wants_room = true;
     }
 
     fn traffic(&self, id: ConnectionId) -> Traffic {
-        let Some(wire) = self.by_id.get(&id) else { return Traffic::default() };
+        let Some(wire) = self.by_id.get(&id) else {
+            return Traffic::default();
+        };
         Traffic {
             stalled_since_us: wire.stalled_since_us,
             last_output_us: wire.last_output_us,
-            stopped_us: wire.stopped_us + wire.stopped_since_us.map_or(0, |since_us| self.now_us - since_us),
+            stopped_us: wire.stopped_us
+                + wire
+                    .stopped_since_us
+                    .map_or(0, |since_us| self.now_us - since_us),
             ..Traffic::default()
         }
     }
@@ -103,7 +116,10 @@ struct World {
 }
 
 fn settings() -> Settings {
-    Settings { max_connections: 10, ..Settings::default() }
+    Settings {
+        max_connections: 10,
+        ..Settings::default()
+    }
 }
 
 fn users(file: &str) -> Users {
@@ -119,9 +135,16 @@ impl World {
 
     fn with(settings: Settings) -> World {
         World {
-            broker: Broker::new(settings, users("rw:read,write:rwpw\nro:read:ropw\n"), [1, 2, 3, 4]),
+            broker: Broker::new(
+                settings,
+                users("rw:read,write:rwpw\nro:read:ropw\n"),
+                [1, 2, 3, 4],
+            ),
             wires: Wires::default(),
-            now: Now { monotonic_us: 0, wall_us: START_WALL_US },
+            now: Now {
+                monotonic_us: 0,
+                wall_us: START_WALL_US,
+            },
             wake_ups: 0,
             connections: 0,
         }
@@ -129,10 +152,17 @@ impl World {
 
     fn connect(&mut self) -> ConnectionId {
         self.connections += 1;
-        let id = ConnectionId { slot: self.connections - 1, generation: self.connections };
-        let wire = Wire { last_output_us: self.now.monotonic_us, ..Wire::default() };
+        let id = ConnectionId {
+            slot: self.connections - 1,
+            generation: self.connections,
+        };
+        let wire = Wire {
+            last_output_us: self.now.monotonic_us,
+            ..Wire::default()
+        };
         self.wires.by_id.insert(id, wire);
-        self.broker.handle_connected(id, Peer::Unix, self.now, &mut self.wires);
+        self.broker
+            .handle_connected(id, Peer::Unix, self.now, &mut self.wires);
         id
     }
 
@@ -158,8 +188,15 @@ impl World {
 
     fn line(&mut self, id: ConnectionId, line: &str) {
         let wire = &self.wires.by_id[&id];
-        assert!(wire.stopped_since_us.is_none() && wire.closing.is_none(), "a line that may not be handed over");
-        if self.broker.handle_line(id, line.as_bytes(), self.now, &mut self.wires) == Flow::Stop {
+        assert!(
+            wire.stopped_since_us.is_none() && wire.closing.is_none(),
+            "a line that may not be handed over"
+        );
+        if self
+            .broker
+            .handle_line(id, line.as_bytes(), self.now, &mut self.wires)
+            == Flow::Stop
+        {
             self.stop(id);
         }
         self.close_finished();
@@ -173,7 +210,14 @@ impl World {
 
     /// What has come since the last call.
     fn take(&mut self, id: ConnectionId) -> String {
-        let received = std::mem::take(&mut self.wires.by_id.get_mut(&id).expect("a connection").received);
+        let received = std::mem::take(
+            &mut self
+                .wires
+                .by_id
+                .get_mut(&id)
+                .expect("a connection")
+                .received,
+        );
         String::from_utf8(received).expect("text")
     }
 
@@ -192,7 +236,11 @@ impl World {
         let end_us = self.now.monotonic_us + us(seconds);
         let mut calls_at_once = 0;
         while let Some(at_us) = self.broker.poll_deadline().filter(|at_us| *at_us <= end_us) {
-            calls_at_once = if at_us > self.now.monotonic_us { 0 } else { calls_at_once + 1 };
+            calls_at_once = if at_us > self.now.monotonic_us {
+                0
+            } else {
+                calls_at_once + 1
+            };
             assert!(calls_at_once < 10_000, "a deadline that doesn't go away");
             self.set_time(at_us.max(self.now.monotonic_us));
             self.wake_ups += 1;
@@ -210,17 +258,27 @@ impl World {
 
     /// Peers take the last words at once, except those who read nothing.
     fn close_finished(&mut self) {
-        let ended = |wire: &Wire| wire.closing.filter(|reason| !reason.drains() || wire.stalled_since_us.is_none());
-        let all = self.wires.by_id.iter().filter_map(|(id, wire)| Some((*id, ended(wire)?))).collect::<Vec<_>>();
+        let ended = |wire: &Wire| {
+            wire.closing
+                .filter(|reason| !reason.drains() || wire.stalled_since_us.is_none())
+        };
+        let all = self
+            .wires
+            .by_id
+            .iter()
+            .filter_map(|(id, wire)| Some((*id, ended(wire)?)))
+            .collect::<Vec<_>>();
         for (id, reason) in all {
-            self.broker.handle_closed(id, reason, 0, self.now, &mut self.wires);
+            self.broker
+                .handle_closed(id, reason, 0, self.now, &mut self.wires);
         }
     }
 
     /// Gives room to whoever waits for it, once; false if nobody does.
     fn give_room(&mut self) -> bool {
         let wires = self.wires.by_id.iter_mut();
-        let waiting = wires.filter_map(|(id, wire)| std::mem::take(&mut wire.wants_room).then_some(*id));
+        let waiting =
+            wires.filter_map(|(id, wire)| std::mem::take(&mut wire.wants_room).then_some(*id));
         let waiting: Vec<ConnectionId> = waiting.collect();
         for id in &waiting {
             self.broker.handle_room(*id, self.now, &mut self.wires);
@@ -230,8 +288,12 @@ impl World {
 
     fn status(&self, figure: &str) -> u64 {
         let mut text = String::new();
-        self.broker.write_status(&mut text).expect("a String takes every write");
-        let value = text.split(' ').find_map(|word| word.strip_prefix(figure)?.strip_prefix('='));
+        self.broker
+            .write_status(&mut text)
+            .expect("a String takes every write");
+        let value = text
+            .split(' ')
+            .find_map(|word| word.strip_prefix(figure)?.strip_prefix('='));
         value.map_or(0, |value| value.parse().expect("a number"))
     }
 }
@@ -255,7 +317,9 @@ fn a_client_that_is_sent_nothing_gets_a_nop_every_60_seconds() {
         let waited_us = now_us - last_us;
         world.pass(60.0 - waited_us as f64 / SECOND_US as f64 - 0.001);
         assert_eq!(world.take(id), "", "before its time");
-        while world.now.monotonic_us <= last_us + us(61.0) && world.wires.by_id[&id].received.is_empty() {
+        while world.now.monotonic_us <= last_us + us(61.0)
+            && world.wires.by_id[&id].received.is_empty()
+        {
             world.pass(0.01);
         }
         assert_eq!(world.take(id), "NOP\r\n");
@@ -283,7 +347,10 @@ fn whatever_is_sent_puts_the_nop_off_and_what_the_client_sends_does_not() {
 
 #[test]
 fn who_is_not_logged_in_gets_no_nop() {
-    let mut world = World::with(Settings { auth_timeout_us: us(1000.0), ..settings() });
+    let mut world = World::with(Settings {
+        auth_timeout_us: us(1000.0),
+        ..settings()
+    });
     let id = world.connect();
     world.take(id);
     world.pass(999.0);
@@ -301,7 +368,10 @@ fn who_does_not_log_in_is_closed_without_a_word() {
     world.pass(7.9);
     assert_eq!(world.closed(id), None);
     world.pass(1.2);
-    assert_eq!((world.take(id).as_str(), world.closed(id)), ("", Some(CloseReason::AuthTimeout)));
+    assert_eq!(
+        (world.take(id).as_str(), world.closed(id)),
+        ("", Some(CloseReason::AuthTimeout))
+    );
 }
 
 #[test]
@@ -310,13 +380,24 @@ fn a_ping_alone_renews_the_ping_timeout() {
     let (pings, talks) = (world.client("rw"), world.client("rw"));
     world.pass(100.0);
     world.line(pings, "PING");
-    for line in ["RETRIEVE a", "STORE a=1", "FLUSH x", "NOP", "CLACKS x", "OVERHEAD M 1", "PINGS"] {
+    for line in [
+        "RETRIEVE a",
+        "STORE a=1",
+        "FLUSH x",
+        "NOP",
+        "CLACKS x",
+        "OVERHEAD M 1",
+        "PINGS",
+    ] {
         world.line(talks, line);
     }
     world.pass(79.9);
     assert_eq!((world.closed(pings), world.closed(talks)), (None, None));
     world.pass(1.2);
-    assert_eq!((world.closed(pings), world.closed(talks)), (None, Some(CloseReason::PingTimeout)));
+    assert_eq!(
+        (world.closed(pings), world.closed(talks)),
+        (None, Some(CloseReason::PingTimeout))
+    );
     assert!(world.take(talks).ends_with("TIMEOUT\r\n"));
     world.pass(98.5);
     assert_eq!(world.closed(pings), None);
@@ -360,7 +441,14 @@ fn timeouts_stand_still_while_the_server_does_not_read() {
         world.stop(id);
     }
     world.pass(160.0);
-    assert_eq!((world.closed(stranger), world.closed(client), world.closed(other)), (None, None, None));
+    assert_eq!(
+        (
+            world.closed(stranger),
+            world.closed(client),
+            world.closed(other)
+        ),
+        (None, None, None)
+    );
     for id in [stranger, client] {
         world.wires.resume(id);
     }
@@ -369,7 +457,11 @@ fn timeouts_stand_still_while_the_server_does_not_read() {
     world.pass(2.1);
     assert_eq!(world.closed(stranger), Some(CloseReason::AuthTimeout));
     world.pass(5.0);
-    assert_eq!(world.closed(other), Some(CloseReason::PingTimeout), "181.1 of 180 seconds");
+    assert_eq!(
+        world.closed(other),
+        Some(CloseReason::PingTimeout),
+        "181.1 of 180 seconds"
+    );
     world.line(client, "RETRIEVE a");
     world.pass(158.8);
     assert_eq!(world.closed(client), None, "179.9 of 180 seconds");
@@ -382,7 +474,12 @@ fn who_takes_nothing_for_the_stalled_write_timeout_is_closed() {
     let mut world = World::new();
     let id = world.quiet_client("rw");
     let stall = |world: &mut World, since_us| {
-        world.wires.by_id.get_mut(&id).expect("a connection").stalled_since_us = since_us;
+        world
+            .wires
+            .by_id
+            .get_mut(&id)
+            .expect("a connection")
+            .stalled_since_us = since_us;
     };
     world.pass(5.0);
     stall(&mut world, Some(us(5.0)));
@@ -411,7 +508,9 @@ fn many_idle_clients_wake_the_server_once_a_second_at_most() {
     let mut random = 1_u64;
     let ids: Vec<ConnectionId> = (0..1000)
         .map(|_| {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             world.pass((random >> 40) as f64 / f64::from(1 << 24) * 0.1);
             world.client("rw")
         })
@@ -423,7 +522,11 @@ fn many_idle_clients_wake_the_server_once_a_second_at_most() {
         }
         world.pass(60.0);
     }
-    assert!(world.wake_ups <= 20 * 60 + 1, "{} in 20 minutes", world.wake_ups);
+    assert!(
+        world.wake_ups <= 20 * 60 + 1,
+        "{} in 20 minutes",
+        world.wake_ups
+    );
     assert!(world.wake_ups > 20, "there is something to be woken for");
     assert_eq!(world.status("clients"), 1000);
 }
@@ -435,7 +538,14 @@ fn nothing_is_due_without_sessions_and_entries() {
     for round in 0..100 {
         let id = world.client("admin");
         assert!(world.broker.poll_deadline().is_some());
-        world.line(id, if round % 2 == 0 { "QUIT" } else { "OVERHEAD A wrong" });
+        world.line(
+            id,
+            if round % 2 == 0 {
+                "QUIT"
+            } else {
+                "OVERHEAD A wrong"
+            },
+        );
         assert_eq!(world.broker.poll_deadline(), None);
     }
 
@@ -446,7 +556,10 @@ fn nothing_is_due_without_sessions_and_entries() {
     world.line(id, "QUIT");
     assert!(world.broker.poll_deadline().is_some());
     world.pass(86_400.0 + 61.0);
-    assert_eq!((world.status("entries"), world.status("tombstones")), (0, 0));
+    assert_eq!(
+        (world.status("entries"), world.status("tombstones")),
+        (0, 0)
+    );
     assert_eq!(world.broker.poll_deadline(), None);
 
     let id = world.client("admin");
@@ -464,7 +577,10 @@ fn next_line(world: &mut World, id: ConnectionId, at_most: u32) -> (f64, String)
         world.pass(1.0);
         let came = world.take(id).replace("NOP\r\n", "");
         if !came.is_empty() {
-            return ((world.now.monotonic_us - start_us) as f64 / SECOND_US as f64, came);
+            return (
+                (world.now.monotonic_us - start_us) as f64 / SECOND_US as f64,
+                came,
+            );
         }
     }
     panic!("nothing came within {at_most} s");
@@ -485,13 +601,19 @@ fn ageing_takes_a_day_for_entries_and_an_hour_for_tombstones() {
 
     world.pass(40_000.0);
     world.take(client);
-    assert_eq!(world.answers(client, "RETRIEVE used"), "RETRIEVED used=1\r\n");
+    assert_eq!(
+        world.answers(client, "RETRIEVE used"),
+        "RETRIEVED used=1\r\n"
+    );
     world.take(monitor);
     let so_far = world.now.monotonic_us as f64 / SECOND_US as f64;
     let (after, line) = next_line(&mut world, monitor, 90_000);
     assert_eq!(line, "DEBUG SERVERCACHE=CLEANSTALE=old\r\n");
     assert!((86_400.0..=86_461.0).contains(&(so_far + after)), "{after}");
-    assert_eq!(world.answers(client, "RETRIEVE old"), "NOTRETRIEVED old\r\n");
+    assert_eq!(
+        world.answers(client, "RETRIEVE old"),
+        "NOTRETRIEVED old\r\n"
+    );
     world.take(monitor);
 
     let (after, line) = next_line(&mut world, monitor, 90_000);
@@ -503,15 +625,25 @@ fn ageing_takes_a_day_for_entries_and_an_hour_for_tombstones() {
 
 #[test]
 fn what_has_expired_is_not_served_before_it_is_cleaned_either() {
-    let ageing = Ageing { stale_us: us(10.0), deleted_us: us(10.0) };
-    let mut world = World::with(Settings { ageing, clean_interval_us: us(1000.0), ..settings() });
+    let ageing = Ageing {
+        stale_us: us(10.0),
+        deleted_us: us(10.0),
+    };
+    let mut world = World::with(Settings {
+        ageing,
+        clean_interval_us: us(1000.0),
+        ..settings()
+    });
     let id = world.quiet_client("rw");
     world.line(id, "STORE a=7");
     world.line(id, "STORE b=7");
     world.pass(9.9);
     assert_eq!(world.answers(id, "RETRIEVE a"), "RETRIEVED a=7\r\n");
     world.pass(0.2);
-    assert_eq!(world.answers(id, "KEYLIST"), "KEYLISTSTART\r\nKEY a\r\nKEYLISTEND\r\n");
+    assert_eq!(
+        world.answers(id, "KEYLIST"),
+        "KEYLISTSTART\r\nKEY a\r\nKEYLISTEND\r\n"
+    );
     assert_eq!(world.answers(id, "RETRIEVE b"), "NOTRETRIEVED b\r\n");
     world.pass(10.0);
     assert_eq!(world.answers(id, "RETRIEVE a"), "NOTRETRIEVED a\r\n");
@@ -524,33 +656,58 @@ fn what_has_expired_is_not_served_before_it_is_cleaned_either() {
 fn the_systems_clock_may_be_set_without_touching_timeouts() {
     for (name, change_s) in [("back", -10_000_000_i64), ("forth", 10_000_000)] {
         let mut world = World::new();
-        let (stranger, client, quiet) = (world.connect(), world.client("rw"), world.quiet_client("rw"));
+        let (stranger, client, quiet) = (
+            world.connect(),
+            world.client("rw"),
+            world.quiet_client("rw"),
+        );
         world.take(stranger);
         world.line(quiet, "STORE a=1");
         world.pass(5.0);
-        world.now.wall_us = world.now.wall_us.checked_add_signed(change_s * SECOND_US as i64).expect("after 1970");
+        world.now.wall_us = world
+            .now
+            .wall_us
+            .checked_add_signed(change_s * SECOND_US as i64)
+            .expect("after 1970");
         world.pass(9.9);
         assert_eq!(world.closed(stranger), None, "{name}");
         world.pass(1.2);
-        assert_eq!(world.closed(stranger), Some(CloseReason::AuthTimeout), "{name}");
+        assert_eq!(
+            world.closed(stranger),
+            Some(CloseReason::AuthTimeout),
+            "{name}"
+        );
         assert_eq!(world.take(quiet), "", "{name}");
         world.pass(45.0);
         assert_eq!(world.take(quiet), "NOP\r\n", "{name}");
         world.pass(118.8);
         assert_eq!(world.closed(client), None, "{name}");
         world.pass(1.2);
-        assert_eq!(world.closed(client), Some(CloseReason::PingTimeout), "{name}");
+        assert_eq!(
+            world.closed(client),
+            Some(CloseReason::PingTimeout),
+            "{name}"
+        );
         // Stamps do follow that clock: what was stored before it was set forth has gone stale.
         world.take(quiet);
         world.line(quiet, "RETRIEVE a");
-        let expected = if change_s < 0 { "RETRIEVED a=1\r\n" } else { "NOTRETRIEVED a\r\n" };
+        let expected = if change_s < 0 {
+            "RETRIEVED a=1\r\n"
+        } else {
+            "NOTRETRIEVED a\r\n"
+        };
         assert_eq!(world.take(quiet), expected, "{name}");
     }
 }
 
 #[test]
 fn overhead_s_ends_the_server_at_its_moment() {
-    for (value, delay) in [("1.5", 1.5), ("0.001", 0.001), ("3600", 3600.0), ("1e1", 10.0)] {
+    for (value, delay) in [
+        ("1.5", 1.5),
+        ("0.001", 0.001),
+        ("3600", 3600.0),
+        ("1e1", 10.0),
+    ] {
         let mut world = World::new();
         let (admin, stranger) = (world.quiet_client("admin"), world.connect());
         world.line(admin, &format!("OVERHEAD S {value}"));
@@ -559,7 +716,10 @@ fn overhead_s_ends_the_server_at_its_moment() {
         assert!(!world.broker.is_over(), "{value}");
         world.pass(0.001);
         assert!(world.broker.is_over(), "{value}");
-        for id in [admin, stranger].into_iter().filter(|id| world.closed(*id) != Some(CloseReason::AuthTimeout)) {
+        for id in [admin, stranger]
+            .into_iter()
+            .filter(|id| world.closed(*id) != Some(CloseReason::AuthTimeout))
+        {
             assert_eq!(world.closed(id), Some(CloseReason::Shutdown), "{value}");
         }
         assert!(world.take(admin).ends_with("QUIT\r\n"), "{value}");
@@ -574,9 +734,16 @@ fn overhead_s_with_no_time_to_wait_is_ignored() {
     let mut world = World::new();
     let (admin, other) = (world.quiet_client("admin"), world.quiet_client("rw"));
     for value in ["0", "0.0", "-1", "soon", "nan", "-inf"] {
-        assert_eq!(world.answers(admin, &format!("OVERHEAD S {value}")), "", "{value}");
+        assert_eq!(
+            world.answers(admin, &format!("OVERHEAD S {value}")),
+            "",
+            "{value}"
+        );
     }
-    assert_eq!(world.answers(other, "OVERHEAD S 1"), "OVERHEAD E permission_denied\r\n");
+    assert_eq!(
+        world.answers(other, "OVERHEAD S 1"),
+        "OVERHEAD E permission_denied\r\n"
+    );
     assert_eq!(world.answers(admin, "OVERHEAD DS 1"), "", "D discards it");
     world.pass(1_000_000.0);
     assert!(!world.broker.is_over());
@@ -591,14 +758,24 @@ fn overhead_s_with_no_time_to_wait_is_ignored() {
 
 fn keys(text: &str) -> Vec<&str> {
     let mut lines: Vec<&str> = text.split_terminator("\r\n").collect();
-    assert_eq!((lines.remove(0), lines.pop()), ("KEYLISTSTART", Some("KEYLISTEND")));
-    lines.into_iter().map(|line| line.strip_prefix("KEY ").expect("a name")).collect()
+    assert_eq!(
+        (lines.remove(0), lines.pop()),
+        ("KEYLISTSTART", Some("KEYLISTEND"))
+    );
+    lines
+        .into_iter()
+        .map(|line| line.strip_prefix("KEY ").expect("a name"))
+        .collect()
 }
 
 #[test]
 fn a_long_keylist_comes_in_slices_and_names_that_stay_are_in_it_once() {
     let mut world = World::new();
-    let (reader, writer, monitor) = (world.client("ro"), world.client("rw"), world.client("admin"));
+    let (reader, writer, monitor) = (
+        world.client("ro"),
+        world.client("rw"),
+        world.client("admin"),
+    );
     for number in 0..50_000 {
         world.line(writer, &format!("STORE stays{number}=1"));
         if number % 5 == 0 {
@@ -610,7 +787,10 @@ fn a_long_keylist_comes_in_slices_and_names_that_stay_are_in_it_once() {
     world.take(writer);
 
     world.line(reader, "KEYLIST");
-    assert!(world.wires.by_id[&reader].stopped_since_us.is_some(), "its next line has to wait");
+    assert!(
+        world.wires.by_id[&reader].stopped_since_us.is_some(),
+        "its next line has to wait"
+    );
     let (mut list, mut slices, mut number) = (world.take(reader), 1, 0);
     assert!(list.len() < 4 * limits::LISTING_SLICE, "{}", list.len());
     while world.wires.by_id[&reader].stopped_since_us.is_some() {
@@ -620,7 +800,10 @@ fn a_long_keylist_comes_in_slices_and_names_that_stay_are_in_it_once() {
             world.line(writer, &format!("STORE comes{number}=1"));
             number += 5;
         }
-        assert_eq!(world.answers(writer, "RETRIEVE stays0"), "RETRIEVED stays0=1\r\n");
+        assert_eq!(
+            world.answers(writer, "RETRIEVE stays0"),
+            "RETRIEVED stays0=1\r\n"
+        );
         assert!(world.give_room(), "a list that isn't complete wants room");
         let slice = world.take(reader);
         assert!(slice.len() < 4 * limits::LISTING_SLICE, "{}", slice.len());
@@ -639,8 +822,15 @@ fn a_long_keylist_comes_in_slices_and_names_that_stay_are_in_it_once() {
 
     // Monitors see the line when it has been worked off, which is now.
     let seen = world.take(monitor);
-    assert!(seen.trim_end().ends_with("=KEYLIST"), "{:?}", seen.lines().last());
-    assert_eq!(world.answers(reader, "RETRIEVE stays1"), "RETRIEVED stays1=1\r\n");
+    assert!(
+        seen.trim_end().ends_with("=KEYLIST"),
+        "{:?}",
+        seen.lines().last()
+    );
+    assert_eq!(
+        world.answers(reader, "RETRIEVE stays1"),
+        "RETRIEVED stays1=1\r\n"
+    );
 }
 
 #[test]
@@ -680,14 +870,22 @@ fn a_list_is_completed_whatever_becomes_of_what_it_lists() {
         while world.give_room() {}
         let text = world.take(reader);
         assert!(keys(&text).len() < names, "{names}");
-        assert_eq!(world.answers(reader, "KEYLIST"), "KEYLISTSTART\r\nKEYLISTEND\r\n");
+        assert_eq!(
+            world.answers(reader, "KEYLIST"),
+            "KEYLISTSTART\r\nKEYLISTEND\r\n"
+        );
 
         // A client that goes in the midst of its list is no trouble.
         for number in 0..names {
             world.line(admin, &format!("STORE name{number}=1"));
         }
         world.line(reader, "KEYLIST");
-        world.broker.handle_closing(reader, CloseReason::ConnectionLost, world.now, &mut world.wires);
+        world.broker.handle_closing(
+            reader,
+            CloseReason::ConnectionLost,
+            world.now,
+            &mut world.wires,
+        );
         world.close_finished();
         while world.give_room() {}
         assert_eq!(world.status("clients"), 1);
@@ -696,7 +894,10 @@ fn a_list_is_completed_whatever_becomes_of_what_it_lists() {
 
 #[test]
 fn a_long_clientlist_comes_in_slices_sorted_with_every_client_once() {
-    let mut world = World::with(Settings { max_connections: 3_000, ..settings() });
+    let mut world = World::with(Settings {
+        max_connections: 3_000,
+        ..settings()
+    });
     let admin = world.client("admin");
     let others: Vec<ConnectionId> = (0..2_999).map(|_| world.client("ro")).collect();
     world.line(admin, "CLIENTLIST");
@@ -713,22 +914,38 @@ fn a_long_clientlist_comes_in_slices_sorted_with_every_client_once() {
     assert!(slices > 3, "{slices}");
     let text = world.take(admin);
     let mut lines: Vec<&str> = text.split_terminator("\r\n").collect();
-    assert_eq!((lines.remove(0), lines.pop()), ("CLIENTLISTSTART", Some("CLIENTLISTEND")));
-    let cids: Vec<&str> = lines.iter().map(|line| line.split(';').next().expect("fields")).collect();
+    assert_eq!(
+        (lines.remove(0), lines.pop()),
+        ("CLIENTLISTSTART", Some("CLIENTLISTEND"))
+    );
+    let cids: Vec<&str> = lines
+        .iter()
+        .map(|line| line.split(';').next().expect("fields"))
+        .collect();
     assert!(cids.is_sorted() && cids.iter().collect::<BTreeSet<_>>().len() == cids.len());
     assert_eq!(cids.len(), 2_900);
 }
 
 #[test]
 fn clearing_and_ageing_a_large_cache_leave_no_deadline_that_stays() {
-    let ageing = Ageing { stale_us: us(100.0), deleted_us: us(100.0) };
-    let mut world = World::with(Settings { ageing, ..settings() });
+    let ageing = Ageing {
+        stale_us: us(100.0),
+        deleted_us: us(100.0),
+    };
+    let mut world = World::with(Settings {
+        ageing,
+        ..settings()
+    });
     let (id, monitor) = (world.quiet_client("admin"), world.quiet_client("admin"));
     for number in 0..30_000 {
         world.line(id, &format!("STORE name{number}=1"));
     }
     world.line(id, "CLEARCACHE");
-    assert_eq!(world.broker.poll_deadline(), Some(0), "the memory is given back at once, in slices");
+    assert_eq!(
+        world.broker.poll_deadline(),
+        Some(0),
+        "the memory is given back at once, in slices"
+    );
     assert_eq!(world.status("entries"), 0);
     for number in 0..30_000 {
         world.line(id, &format!("STORE name{number}=1"));
@@ -737,40 +954,98 @@ fn clearing_and_ageing_a_large_cache_leave_no_deadline_that_stays() {
     assert_ne!(world.broker.poll_deadline(), Some(0));
     world.line(monitor, "MONITOR");
     world.pass(170.0);
-    assert_eq!((world.status("entries"), world.status("expired")), (0, 30_000));
+    assert_eq!(
+        (world.status("entries"), world.status("expired")),
+        (0, 30_000)
+    );
     let seen = world.take(monitor);
-    let names: BTreeSet<&str> = seen.lines().filter_map(|line| line.split_once("=CLEANSTALE=")).map(|l| l.1).collect();
+    let names: BTreeSet<&str> = seen
+        .lines()
+        .filter_map(|line| line.split_once("=CLEANSTALE="))
+        .map(|l| l.1)
+        .collect();
     assert_eq!(names.len(), 30_000, "every one is shown");
 }
 
 #[test]
 fn users_that_are_gone_or_changed_are_sent_away() {
     let mut world = World::new();
-    let (admin, rw, ro, stranger) = (world.client("admin"), world.client("rw"), world.client("ro"), world.connect());
-    world.broker.handle_users(users("rw:read,write:rwpw\nro:read:ropw\n"), world.now, &mut world.wires);
-    assert!([admin, rw, ro, stranger].into_iter().all(|id| world.closed(id).is_none()), "the same again");
-    world.broker.handle_users(users("rw:read:rwpw\nro:read:ropw\n"), world.now, &mut world.wires);
-    assert_eq!((world.closed(rw), world.closed(ro)), (Some(CloseReason::UserChanged), None));
+    let (admin, rw, ro, stranger) = (
+        world.client("admin"),
+        world.client("rw"),
+        world.client("ro"),
+        world.connect(),
+    );
+    world.broker.handle_users(
+        users("rw:read,write:rwpw\nro:read:ropw\n"),
+        world.now,
+        &mut world.wires,
+    );
+    assert!(
+        [admin, rw, ro, stranger]
+            .into_iter()
+            .all(|id| world.closed(id).is_none()),
+        "the same again"
+    );
+    world.broker.handle_users(
+        users("rw:read:rwpw\nro:read:ropw\n"),
+        world.now,
+        &mut world.wires,
+    );
+    assert_eq!(
+        (world.closed(rw), world.closed(ro)),
+        (Some(CloseReason::UserChanged), None)
+    );
     assert_eq!(world.take(rw), "QUIT\r\n");
-    world.broker.handle_users(users("rw:read:rwpw\nro:read:otherpw\n"), world.now, &mut world.wires);
-    assert_eq!((world.closed(ro), world.closed(admin)), (Some(CloseReason::UserChanged), None));
+    world.broker.handle_users(
+        users("rw:read:rwpw\nro:read:otherpw\n"),
+        world.now,
+        &mut world.wires,
+    );
+    assert_eq!(
+        (world.closed(ro), world.closed(admin)),
+        (Some(CloseReason::UserChanged), None)
+    );
     let changed = Users::new("admin", b"otherpw");
-    world.broker.handle_users(changed, world.now, &mut world.wires);
-    assert_eq!((world.closed(admin), world.closed(stranger)), (Some(CloseReason::UserChanged), None));
+    world
+        .broker
+        .handle_users(changed, world.now, &mut world.wires);
+    assert_eq!(
+        (world.closed(admin), world.closed(stranger)),
+        (Some(CloseReason::UserChanged), None)
+    );
 }
 
 #[test]
 fn a_long_line_is_judged_by_whether_its_sender_has_logged_in() {
-    let mut world = World::with(Settings { max_line: 100_000, ..settings() });
+    let mut world = World::with(Settings {
+        max_line: 100_000,
+        ..settings()
+    });
     let (stranger, client) = (world.connect(), world.client("rw"));
     let mut judge = |id, length| {
-        let judged = world.broker.handle_long_line(id, length, world.now, &mut world.wires);
+        let judged = world
+            .broker
+            .handle_long_line(id, length, world.now, &mut world.wires);
         (judged, world.wires.by_id[&id].closing)
     };
     assert_eq!(judge(client, 100_000), (LongLine::Allowed, None));
-    assert_eq!(judge(client, 100_001), (LongLine::Refused, Some(CloseReason::LineTooLong)));
-    assert_eq!(judge(stranger, limits::MAX_LINE_BEFORE_LOGIN), (LongLine::Allowed, None));
-    assert_eq!(judge(stranger, limits::MAX_LINE_BEFORE_LOGIN + 1), (LongLine::Refused, Some(CloseReason::LineTooLong)));
+    assert_eq!(
+        judge(client, 100_001),
+        (LongLine::Refused, Some(CloseReason::LineTooLong))
+    );
+    assert_eq!(
+        judge(stranger, limits::MAX_LINE_BEFORE_LOGIN),
+        (LongLine::Allowed, None)
+    );
+    assert_eq!(
+        judge(stranger, limits::MAX_LINE_BEFORE_LOGIN + 1),
+        (LongLine::Refused, Some(CloseReason::LineTooLong))
+    );
     assert!(world.take(client).ends_with("OVERHEAD E line_too_long\r\n"));
-    assert!(world.take(stranger).ends_with("OVERHEAD E line_too_long\r\n"));
+    assert!(
+        world
+            .take(stranger)
+            .ends_with("OVERHEAD E line_too_long\r\n")
+    );
 }

@@ -95,7 +95,9 @@ impl Entry {
 
     fn bytes(&self) -> usize {
         let counter = self.counter.as_ref();
-        let counted = |counter: &Counter| counter.base.len() + counter.contributions.len() * size_of::<Contribution>();
+        let counted = |counter: &Counter| {
+            counter.base.len() + counter.contributions.len() * size_of::<Contribution>()
+        };
         self.text.len() + counter.map_or(0, |counter| counted(counter))
     }
 
@@ -112,7 +114,10 @@ impl Entry {
     fn recount(&mut self) {
         let Some(counter) = &self.counter else { return };
         let base = Number::from_value(&counter.base);
-        let sums = counter.contributions.iter().map(|contribution| contribution.sum);
+        let sums = counter
+            .contributions
+            .iter()
+            .map(|contribution| contribution.sum);
         let total = sums.fold(base, Number::accumulate).result();
         // 24 bytes for a double, 20 digits and a sign for an integer.
         let mut text = io::Cursor::new([0; 32]);
@@ -124,8 +129,16 @@ impl Entry {
     /// The counter, made if need be from the value there is.
     fn counter_mut(&mut self) -> &mut Counter {
         if self.counter.is_none() {
-            let base = if self.kind == Kind::Value { self.value().into() } else { Box::default() };
-            self.counter = Some(Box::new(Counter { base, contributions: Vec::new(), changed_us: 0 }));
+            let base = if self.kind == Kind::Value {
+                self.value().into()
+            } else {
+                Box::default()
+            };
+            self.counter = Some(Box::new(Counter {
+                base,
+                contributions: Vec::new(),
+                changed_us: 0,
+            }));
         }
         self.counter.as_mut().expect("it was just made")
     }
@@ -137,8 +150,16 @@ impl Entry {
             (Kind::Value, Some(counter)) => Register::Value(&counter.base),
             (Kind::Value, None) => Register::Value(self.value()),
         };
-        let contributions = self.counter.as_ref().map_or_else(Vec::new, |counter| counter.contributions.clone());
-        State { stamp: self.stamp, accessed_us: self.accessed_us, register, contributions }
+        let contributions = self
+            .counter
+            .as_ref()
+            .map_or_else(Vec::new, |counter| counter.contributions.clone());
+        State {
+            stamp: self.stamp,
+            accessed_us: self.accessed_us,
+            register,
+            contributions,
+        }
     }
 }
 
@@ -160,7 +181,11 @@ impl<'a> Found<'a> {
 
     /// When it was last written or counted.
     pub fn changed_us(&self) -> u64 {
-        let counted_us = self.entry.counter.as_ref().map_or(0, |counter| counter.changed_us);
+        let counted_us = self
+            .entry
+            .counter
+            .as_ref()
+            .map_or(0, |counter| counter.changed_us);
         self.entry.stamp.time_us.max(counted_us)
     }
 
@@ -237,13 +262,23 @@ impl Cache {
 
     /// What there is of a name, tombstones included, unless it has expired. Doesn't count as use.
     pub fn find(&self, name: &[u8], now_us: u64) -> Option<Found<'_>> {
-        let entry = self.table.find(hash(&self.hasher, name), |entry| entry.name() == name)?;
-        self.expired(entry, now_us).is_none().then_some(Found { entry })
+        let entry = self
+            .table
+            .find(hash(&self.hasher, name), |entry| entry.name() == name)?;
+        self.expired(entry, now_us)
+            .is_none()
+            .then_some(Found { entry })
     }
 
     /// The value of a live entry; being asked for keeps it from going stale.
     pub fn retrieve(&mut self, name: &[u8], now_us: u64) -> Option<&[u8]> {
-        let Cache { table, hasher, ageing, cleared, .. } = self;
+        let Cache {
+            table,
+            hasher,
+            ageing,
+            cleared,
+            ..
+        } = self;
         let entry = table.find_mut(hash(hasher, name), |entry| entry.name() == name)?;
         if !entry.holds_value() || expired(entry, ageing, *cleared, now_us).is_some() {
             return None;
@@ -268,7 +303,10 @@ impl Cache {
 
     /// Adds `step` to this node's contribution to the counter.
     pub fn add(&mut self, name: &[u8], step: Number, now_us: u64) {
-        match self.table.find(hash(&self.hasher, name), |entry| entry.name() == name) {
+        match self
+            .table
+            .find(hash(&self.hasher, name), |entry| entry.name() == name)
+        {
             None => self.write(name, Kind::Absent, b"", self.cleared, now_us),
             Some(entry) => match self.expired(entry, now_us) {
                 None => {}
@@ -280,7 +318,10 @@ impl Cache {
                 }
             },
         }
-        let Stamp { time_us: changed_us, node } = self.new_stamp(now_us);
+        let Stamp {
+            time_us: changed_us,
+            node,
+        } = self.new_stamp(now_us);
         self.update(name, |entry| {
             let counter = entry.counter_mut();
             counter.changed_us = changed_us;
@@ -290,7 +331,14 @@ impl Cache {
                     contributions[at].version += 1;
                     contributions[at].sum = contributions[at].sum.accumulate(step);
                 }
-                Err(at) => contributions.insert(at, Contribution { node, version: 1, sum: step }),
+                Err(at) => contributions.insert(
+                    at,
+                    Contribution {
+                        node,
+                        version: 1,
+                        sum: step,
+                    },
+                ),
             }
             entry.recount();
             entry.accessed_us = entry.accessed_us.max(now_us);
@@ -322,30 +370,52 @@ impl Cache {
     pub fn merge(&mut self, name: &[u8], state: &State<'_>, now_us: u64) -> Merged {
         self.newest_us = self.newest_us.max(state.stamp.time_us);
         if state.stamp < self.cleared {
-            return Merged { effect: Effect::None, differs: true };
+            return Merged {
+                effect: Effect::None,
+                differs: true,
+            };
         }
-        let held = self.table.find(hash(&self.hasher, name), |entry| entry.name() == name);
+        let held = self
+            .table
+            .find(hash(&self.hasher, name), |entry| entry.name() == name);
         let held = held.filter(|entry| entry.stamp >= self.cleared);
         let order = held.map_or(Ordering::Greater, |entry| state.stamp.cmp(&entry.stamp));
         match order {
-            Ordering::Less => Merged { effect: Effect::None, differs: true },
+            Ordering::Less => Merged {
+                effect: Effect::None,
+                differs: true,
+            },
             Ordering::Equal => self.merge_contributions(name, state, now_us),
             Ordering::Greater => {
-                let is_tombstone = state.register == Register::Removed && state.contributions.is_empty();
-                let is_forgotten = now_us.saturating_sub(state.stamp.time_us) > self.ageing.deleted_us;
+                let is_tombstone =
+                    state.register == Register::Removed && state.contributions.is_empty();
+                let is_forgotten =
+                    now_us.saturating_sub(state.stamp.time_us) > self.ageing.deleted_us;
                 if is_tombstone && is_forgotten && held.is_none() {
-                    return Merged { effect: Effect::None, differs: false };
+                    return Merged {
+                        effect: Effect::None,
+                        differs: false,
+                    };
                 }
                 let (kind, value) = match state.register {
                     Register::Absent => (Kind::Absent, &b""[..]),
                     Register::Removed => (Kind::Removed, &b""[..]),
                     Register::Value(value) => (Kind::Value, value),
                 };
-                self.write(name, kind, value, state.stamp, state.accessed_us.min(now_us));
+                self.write(
+                    name,
+                    kind,
+                    value,
+                    state.stamp,
+                    state.accessed_us.min(now_us),
+                );
                 if !state.contributions.is_empty() {
                     self.merge_contributions(name, state, now_us);
                 }
-                Merged { effect: Effect::Register, differs: false }
+                Merged {
+                    effect: Effect::Register,
+                    differs: false,
+                }
             }
         }
     }
@@ -381,7 +451,11 @@ impl Cache {
                 entry.recount();
             }
         });
-        let effect = if grown.is_empty() { Effect::None } else { Effect::Counter(grown) };
+        let effect = if grown.is_empty() {
+            Effect::None
+        } else {
+            Effect::Counter(grown)
+        };
         Merged { effect, differs }
     }
 
@@ -403,20 +477,42 @@ impl Cache {
     }
 
     /// Drops what has expired in one slice of the table; the cursor of the next slice, if any.
-    pub fn age_slice(&mut self, from: Cursor, now_us: u64, mut dropped: impl FnMut(Expired, &[u8])) -> Option<Cursor> {
-        let Cache { table, hasher, ageing, cleared, live, bytes, .. } = self;
+    pub fn age_slice(
+        &mut self,
+        from: Cursor,
+        now_us: u64,
+        mut dropped: impl FnMut(Expired, &[u8]),
+    ) -> Option<Cursor> {
+        let Cache {
+            table,
+            hasher,
+            ageing,
+            cleared,
+            live,
+            bytes,
+            ..
+        } = self;
         let keep = |entry: &Entry| {
-            let Some(kind) = expired(entry, ageing, *cleared, now_us) else { return true };
+            let Some(kind) = expired(entry, ageing, *cleared, now_us) else {
+                return true;
+            };
             dropped(kind, entry.name());
             *live -= usize::from(entry.holds_value());
             *bytes -= entry.bytes();
             false
         };
-        in_slices(from, keep, |cursor, keep| table.retain(cursor, keep, |entry| hash(hasher, entry.name())))
+        in_slices(from, keep, |cursor, keep| {
+            table.retain(cursor, keep, |entry| hash(hasher, entry.name()))
+        })
     }
 
     /// Meets what has not expired in one slice of the table, tombstones included, in the table's order.
-    pub fn visit_slice(&self, from: Cursor, now_us: u64, mut visit: impl FnMut(Found<'_>)) -> Option<Cursor> {
+    pub fn visit_slice(
+        &self,
+        from: Cursor,
+        now_us: u64,
+        mut visit: impl FnMut(Found<'_>),
+    ) -> Option<Cursor> {
         let visit = |entry: &Entry| {
             if self.expired(entry, now_us).is_none() {
                 visit(Found { entry });
@@ -438,7 +534,10 @@ impl Cache {
     /// A stamp that is newer than everything seen here.
     fn new_stamp(&mut self, now_us: u64) -> Stamp {
         self.newest_us = now_us.max(self.newest_us + 1);
-        Stamp { time_us: self.newest_us, node: self.node }
+        Stamp {
+            time_us: self.newest_us,
+            node: self.node,
+        }
     }
 
     fn expired(&self, entry: &Entry, now_us: u64) -> Option<Expired> {
@@ -459,16 +558,28 @@ impl Cache {
         }
         let text = [name, value].concat().into_boxed_slice();
         let name_length = u32::try_from(name.len()).expect("a line is shorter than 4 GiB");
-        let entry = Entry { text, name_length, kind, stamp, accessed_us, counter: None };
+        let entry = Entry {
+            text,
+            name_length,
+            kind,
+            stamp,
+            accessed_us,
+            counter: None,
+        };
         self.bytes += entry.bytes();
         self.live += usize::from(entry.holds_value());
         let hasher = &self.hasher;
-        self.table.insert(hash(hasher, name), entry, |entry| hash(hasher, entry.name()));
+        self.table.insert(hash(hasher, name), entry, |entry| {
+            hash(hasher, entry.name())
+        });
     }
 
     /// Changes an entry and keeps count; false if there is none.
     fn update(&mut self, name: &[u8], change: impl FnOnce(&mut Entry)) -> bool {
-        let Some(entry) = self.table.find_mut(hash(&self.hasher, name), |entry| entry.name() == name) else {
+        let Some(entry) = self
+            .table
+            .find_mut(hash(&self.hasher, name), |entry| entry.name() == name)
+        else {
             return false;
         };
         let before = (entry.bytes(), usize::from(entry.holds_value()));
@@ -492,7 +603,11 @@ fn expired(entry: &Entry, ageing: &Ageing, cleared: Stamp, now_us: u64) -> Optio
 }
 
 /// Applies `step` to as many segments as a slice has.
-fn in_slices<V>(from: Cursor, mut visit: V, mut step: impl FnMut(Cursor, &mut V) -> Option<Cursor>) -> Option<Cursor> {
+fn in_slices<V>(
+    from: Cursor,
+    mut visit: V,
+    mut step: impl FnMut(Cursor, &mut V) -> Option<Cursor>,
+) -> Option<Cursor> {
     let mut cursor = from;
     for _ in 0..SEGMENTS_PER_SLICE {
         cursor = step(cursor, &mut visit)?;
@@ -509,7 +624,14 @@ mod tests {
     }
 
     fn node(id: u64) -> Cache {
-        Cache::new(RandomState::with_seeds(1, 2, 3, 4), Ageing { stale_us: 100, deleted_us: 10 }, NodeId(id))
+        Cache::new(
+            RandomState::with_seeds(1, 2, 3, 4),
+            Ageing {
+                stale_us: 100,
+                deleted_us: 10,
+            },
+            NodeId(id),
+        )
     }
 
     fn names(cache: &Cache, now_us: u64) -> Vec<Vec<u8>> {
@@ -554,7 +676,11 @@ mod tests {
         assert_eq!(names(&cache, 101), [b"used".to_vec()]);
         assert_eq!(cache.retrieve(b"unused", 101), None);
         cache.add(b"unused", Number::ONE, 101);
-        assert_eq!(cache.retrieve(b"unused", 101), Some(&b"1"[..]), "an expired counter starts at 0");
+        assert_eq!(
+            cache.retrieve(b"unused", 101),
+            Some(&b"1"[..]),
+            "an expired counter starts at 0"
+        );
         assert_eq!(cache.retrieve(b"used", 161), None);
     }
 
@@ -567,7 +693,13 @@ mod tests {
         cache.remove(b"young", 95);
         let mut gone = age(&mut cache, 101);
         gone.sort_by(|a, b| a.1.cmp(&b.1));
-        assert_eq!(gone, [(Expired::Deleted, b"old".to_vec()), (Expired::Stale, b"stale".to_vec())]);
+        assert_eq!(
+            gone,
+            [
+                (Expired::Deleted, b"old".to_vec()),
+                (Expired::Stale, b"stale".to_vec())
+            ]
+        );
         assert_eq!((cache.live(), cache.tombstones()), (1, 1));
         assert_eq!(age(&mut cache, 0), [], "a clock set back ages nothing");
     }
@@ -594,9 +726,17 @@ mod tests {
         let (mut cursor, mut states) = (Some(Cursor::default()), Vec::new());
         while let Some(from) = cursor {
             cursor = cache.visit_slice(from, 0, |found| {
-                let State { stamp, register, contributions, .. } = found.state();
+                let State {
+                    stamp,
+                    register,
+                    contributions,
+                    ..
+                } = found.state();
                 let value = found.value().map(<[u8]>::to_vec);
-                states.push((found.name().to_vec(), format!("{stamp} {register:?} {contributions:?} {value:?}")));
+                states.push((
+                    found.name().to_vec(),
+                    format!("{stamp} {register:?} {contributions:?} {value:?}"),
+                ));
             });
         }
         states.sort();
@@ -619,7 +759,9 @@ mod tests {
         for seed in 0..300_u64 {
             let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
             let mut next = |bound: u64| {
-                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                random = random
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
                 (random >> 33) % bound
             };
             let mut nodes = [node(1), node(2), node(3)];
@@ -631,9 +773,15 @@ mod tests {
                     0 => nodes[at].clear(now_us),
                     1 | 2 => nodes[at].remove(&name, now_us),
                     3..6 => nodes[at].store(&name, next(100).to_string().as_bytes(), now_us),
-                    6..11 => nodes[at].add(&name, Number::from_step(next(9).to_string().as_bytes()), now_us),
+                    6..11 => nodes[at].add(
+                        &name,
+                        Number::from_step(next(9).to_string().as_bytes()),
+                        now_us,
+                    ),
                     _ => {
-                        let [a, b] = nodes.get_disjoint_mut([at, (at + 1) % 3]).expect("two of three");
+                        let [a, b] = nodes
+                            .get_disjoint_mut([at, (at + 1) % 3])
+                            .expect("two of three");
                         tell(a, b);
                     }
                 }
@@ -686,15 +834,54 @@ mod tests {
         a.store(b"n", b"1", 1);
         let first = a.find(b"n", 1).unwrap().state().stamp;
         let told = |a: &Cache, b: &mut Cache| b.merge(b"n", &a.find(b"n", 1).unwrap().state(), 1);
-        assert_eq!(told(&a, &mut b), Merged { effect: Effect::Register, differs: false });
-        assert_eq!(told(&a, &mut b), Merged { effect: Effect::None, differs: false });
+        assert_eq!(
+            told(&a, &mut b),
+            Merged {
+                effect: Effect::Register,
+                differs: false
+            }
+        );
+        assert_eq!(
+            told(&a, &mut b),
+            Merged {
+                effect: Effect::None,
+                differs: false
+            }
+        );
         b.add(b"n", Number::from_step(b"5"), 1);
-        assert_eq!(told(&a, &mut b), Merged { effect: Effect::None, differs: true });
-        assert_eq!(told(&b, &mut a), Merged { effect: Effect::Counter(vec![Number::from_step(b"5")]), differs: false });
+        assert_eq!(
+            told(&a, &mut b),
+            Merged {
+                effect: Effect::None,
+                differs: true
+            }
+        );
+        assert_eq!(
+            told(&b, &mut a),
+            Merged {
+                effect: Effect::Counter(vec![Number::from_step(b"5")]),
+                differs: false
+            }
+        );
         a.store(b"n", b"2", 1);
-        assert!(a.find(b"n", 1).unwrap().state().stamp > first, "newer, though the clock has not moved");
-        assert_eq!(told(&b, &mut a), Merged { effect: Effect::None, differs: true });
+        assert!(
+            a.find(b"n", 1).unwrap().state().stamp > first,
+            "newer, though the clock has not moved"
+        );
+        assert_eq!(
+            told(&b, &mut a),
+            Merged {
+                effect: Effect::None,
+                differs: true
+            }
+        );
         b.clear(50);
-        assert_eq!(told(&a, &mut b), Merged { effect: Effect::None, differs: true });
+        assert_eq!(
+            told(&a, &mut b),
+            Merged {
+                effect: Effect::None,
+                differs: true
+            }
+        );
     }
 }

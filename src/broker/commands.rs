@@ -20,7 +20,13 @@ const NEVER_FORWARDED: Flags = Flags::LOGIN
 
 impl Broker {
     /// Before the login everything but it and the identification is ignored.
-    pub(super) fn handle_before_login<O: Output>(&mut self, id: ConnectionId, line: &[u8], now: Now, out: &mut O) {
+    pub(super) fn handle_before_login<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        line: &[u8],
+        now: Now,
+        out: &mut O,
+    ) {
         match decode(line) {
             Some(Command::Clacks(text)) => self.identify(id, text),
             Some(Command::Overhead(Some(overhead))) if overhead.flags.intersects(Flags::LOGIN) => {
@@ -31,10 +37,18 @@ impl Broker {
     }
 
     /// A line of a logged-in client.
-    pub(super) fn handle_command<O: Output>(&mut self, id: ConnectionId, line: &[u8], now: Now, out: &mut O) -> Flow {
+    pub(super) fn handle_command<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        line: &[u8],
+        now: Now,
+        out: &mut O,
+    ) -> Flow {
         let Some(command) = decode(line) else {
             self.statistics.unknown_commands += 1;
-            out.append(id, |to| encode::line(to, &[b"OVERHEAD E unknown_command ", line]));
+            out.append(id, |to| {
+                encode::line(to, &[b"OVERHEAD E unknown_command ", line])
+            });
             self.mirror(id, line, out);
             return Flow::Next;
         };
@@ -56,7 +70,11 @@ impl Broker {
             }
             _ => {}
         }
-        let permissions = self.sessions.get(id).and_then(|session| session.user.as_ref()).map(|user| user.permissions);
+        let permissions = self
+            .sessions
+            .get(id)
+            .and_then(|session| session.user.as_ref())
+            .map(|user| user.permissions);
         if permissions.is_some_and(|has| has.contains(Permissions::needed_for(&command))) {
             if let Executed::Listing(flow) = self.execute(id, command, line, now, out) {
                 // It shows its line when it is complete.
@@ -101,7 +119,9 @@ impl Broker {
         let now_us = self.tree_now_us(now);
         match command {
             Command::Retrieve(name) => match self.cache.retrieve(name, now_us) {
-                Some(value) => out.append(id, |to| encode::line(to, &[b"RETRIEVED ", name, b"=", value])),
+                Some(value) => out.append(id, |to| {
+                    encode::line(to, &[b"RETRIEVED ", name, b"=", value])
+                }),
                 None => out.append(id, |to| encode::line(to, &[b"NOTRETRIEVED ", name])),
             },
             Command::Store(Pair { name, value }) => {
@@ -113,11 +133,13 @@ impl Broker {
                 self.changed(id, name, line, now, out);
             }
             Command::Increment(Counter { name, step }) => {
-                self.cache.add(name, step.map_or(Number::ONE, Number::from_step), now_us);
+                self.cache
+                    .add(name, step.map_or(Number::ONE, Number::from_step), now_us);
                 self.changed(id, name, line, now, out);
             }
             Command::Decrement(Counter { name, step }) => {
-                self.cache.add(name, -step.map_or(Number::ONE, Number::from_step), now_us);
+                self.cache
+                    .add(name, -step.map_or(Number::ONE, Number::from_step), now_us);
                 self.changed(id, name, line, now, out);
             }
             Command::ClearCache => {
@@ -144,7 +166,9 @@ impl Broker {
             }
             Command::Unlisten(name) => {
                 if let Some(session) = self.sessions.get_mut(id)
-                    && self.listeners.unlisten(name, id, &mut session.subscriptions)
+                    && self
+                        .listeners
+                        .unlisten(name, id, &mut session.subscriptions)
                 {
                     out.hold(id, -subscription_memory(name));
                 }
@@ -153,7 +177,10 @@ impl Broker {
                 let stopped_us = out.traffic(id).stopped_us;
                 if let Some(session) = self.sessions.get_mut(id) {
                     let after_noping = session.last_ping.is_none();
-                    session.last_ping = Some(LastPing { at_us: now.monotonic_us, stopped_us });
+                    session.last_ping = Some(LastPing {
+                        at_us: now.monotonic_us,
+                        stopped_us,
+                    });
                     if after_noping {
                         self.appoint(id, now, out);
                     }
@@ -169,15 +196,22 @@ impl Broker {
             Command::Monitor => self.start_monitoring(id),
             Command::Unmonitor => self.stop_monitoring(id),
             Command::KeyList => return Executed::Listing(self.start_key_list(id, line, now, out)),
-            Command::ClientList => return Executed::Listing(self.start_client_list(id, line, now, out)),
+            Command::ClientList => {
+                return Executed::Listing(self.start_client_list(id, line, now, out));
+            }
             Command::ClientDisconnect(cid) => {
                 let found = self.sessions.find(cid).or_else(|| self.find_master(cid));
-                if let Some(victim) = found.filter(|session| session.closing.is_none()).map(|session| session.id) {
+                if let Some(victim) = found
+                    .filter(|session| session.closing.is_none())
+                    .map(|session| session.id)
+                {
                     out.append(victim, |to| encode::line(to, &[b"QUIT"]));
                     self.close(victim, CloseReason::Disconnected, now, out);
                 }
             }
-            Command::Overhead(Some(overhead)) if overhead.is_on() => self.overhead(id, overhead, now, out),
+            Command::Overhead(Some(overhead)) if overhead.is_on() => {
+                self.overhead(id, overhead, now, out)
+            }
             // It means something on an interclacks link only.
             Command::KeySync(_) | Command::Overhead(_) | Command::Nop | Command::Clacks(_) => {}
         }
@@ -185,7 +219,14 @@ impl Broker {
     }
 
     /// A name was written by a line of that connection.
-    fn changed<O: Output>(&mut self, from: ConnectionId, name: &[u8], line: &[u8], now: Now, out: &mut O) {
+    fn changed<O: Output>(
+        &mut self,
+        from: ConnectionId,
+        name: &[u8],
+        line: &[u8],
+        now: Now,
+        out: &mut O,
+    ) {
         self.schedule_cleaning(now);
         self.pass_on_line(from, name, line, None, now, out);
     }
@@ -198,7 +239,12 @@ impl Broker {
         line: &[&[u8]],
         out: &mut O,
     ) {
-        let Broker { statistics, listeners, payload, .. } = self;
+        let Broker {
+            statistics,
+            listeners,
+            payload,
+            ..
+        } = self;
         statistics.signals += 1;
         let listeners = listeners.of(name);
         if listeners.is_empty() {
@@ -206,12 +252,21 @@ impl Broker {
         }
         payload.clear();
         encode::line(payload, line);
-        let receivers = listeners.iter().copied().filter(|listener| Some(*listener) != sender);
+        let receivers = listeners
+            .iter()
+            .copied()
+            .filter(|listener| Some(*listener) != sender);
         out.fan_out(receivers.inspect(|_| statistics.deliveries += 1), payload);
     }
 
     /// An OVERHEAD line that is on, from somebody who may send it.
-    pub(super) fn overhead<O: Output>(&mut self, id: ConnectionId, overhead: Overhead<'_>, now: Now, out: &mut O) {
+    pub(super) fn overhead<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        overhead: Overhead<'_>,
+        now: Now,
+        out: &mut O,
+    ) {
         let Overhead { flags, value } = overhead;
         if flags.intersects(Flags::DISCARD) {
             return;
@@ -221,8 +276,19 @@ impl Broker {
         }
         if flags.intersects(Flags::FORWARD) && !flags.intersects(NEVER_FORWARDED) {
             let passed_on = flags.without(Flags::BACK_TO_SENDER);
-            let sender = if flags.intersects(Flags::BACK_TO_SENDER) { None } else { Some(id) };
-            self.forward_to_clients(sender, Overhead { flags: passed_on, value }, out);
+            let sender = if flags.intersects(Flags::BACK_TO_SENDER) {
+                None
+            } else {
+                Some(id)
+            };
+            self.forward_to_clients(
+                sender,
+                Overhead {
+                    flags: passed_on,
+                    value,
+                },
+                out,
+            );
             let mut line = Vec::new();
             encode::overhead(&mut line, passed_on, value);
             self.pass_on_new_signal(id, &[line.strip_suffix(b"\r\n").unwrap_or(&line)], now, out);
@@ -231,19 +297,38 @@ impl Broker {
     }
 
     /// An OVERHEAD line that comes through the tree; it has been passed on already.
-    pub(super) fn handle_forwarded_overhead<O: Output>(&mut self, overhead: Overhead<'_>, now: Now, out: &mut O) {
-        if overhead.is_on() && !overhead.flags.intersects(NEVER_FORWARDED.with(Flags::DISCARD)) {
+    pub(super) fn handle_forwarded_overhead<O: Output>(
+        &mut self,
+        overhead: Overhead<'_>,
+        now: Now,
+        out: &mut O,
+    ) {
+        if overhead.is_on()
+            && !overhead
+                .flags
+                .intersects(NEVER_FORWARDED.with(Flags::DISCARD))
+        {
             self.forward_to_clients(None, overhead, out);
             self.obey(overhead.flags, overhead.value, now, out);
         }
     }
 
     /// Links get it as a signal.
-    fn forward_to_clients<O: Output>(&mut self, sender: Option<ConnectionId>, overhead: Overhead<'_>, out: &mut O) {
+    fn forward_to_clients<O: Output>(
+        &mut self,
+        sender: Option<ConnectionId>,
+        overhead: Overhead<'_>,
+        out: &mut O,
+    ) {
         self.payload.clear();
         encode::overhead(&mut self.payload, overhead.flags, overhead.value);
-        let clients = self.sessions.iter().filter(|session| session.is_logged_in() && session.link.is_none());
-        let receivers = clients.map(|session| session.id).filter(|id| Some(*id) != sender);
+        let clients = self
+            .sessions
+            .iter()
+            .filter(|session| session.is_logged_in() && session.link.is_none());
+        let receivers = clients
+            .map(|session| session.id)
+            .filter(|id| Some(*id) != sender);
         out.fan_out(receivers, &self.payload);
     }
 
@@ -263,29 +348,47 @@ impl Broker {
     }
 
     /// Logs in, or in anew: the new user's permissions replace the old one's at once.
-    fn login<O: Output>(&mut self, id: ConnectionId, overhead: Overhead<'_>, now: Now, out: &mut O) {
+    fn login<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        overhead: Overhead<'_>,
+        now: Now,
+        out: &mut O,
+    ) {
         if !overhead.is_on() {
             return;
         }
         let Some(user) = self.users.login(overhead.value) else {
-            out.append(id, |to| encode::overhead(to, Flags::LOGIN_WRONG, b"Login failed!"));
+            out.append(id, |to| {
+                encode::overhead(to, Flags::LOGIN_WRONG, b"Login failed!")
+            });
             self.close(id, CloseReason::LoginFailed, now, out);
             return;
         };
         let permissions = user.permissions;
         let stopped_us = out.traffic(id).stopped_us;
-        let Some(session) = self.sessions.get_mut(id) else { return };
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
         session.user = Some(user.clone());
-        session.last_ping = Some(LastPing { at_us: now.monotonic_us, stopped_us });
+        session.last_ping = Some(LastPing {
+            at_us: now.monotonic_us,
+            stopped_us,
+        });
         if !permissions.contains(Permissions::READ) {
             let mut held = 0;
-            self.listeners.unlisten_all(id, &mut session.subscriptions, |name| held += subscription_memory(name));
+            self.listeners
+                .unlisten_all(id, &mut session.subscriptions, |name| {
+                    held += subscription_memory(name)
+                });
             out.hold(id, -held);
         }
         if !permissions.contains(Permissions::MANAGE) {
             self.stop_monitoring(id);
         }
-        out.append(id, |to| encode::overhead(to, Flags::LOGIN_RIGHT, b"Welcome!"));
+        out.append(id, |to| {
+            encode::overhead(to, Flags::LOGIN_RIGHT, b"Welcome!")
+        });
         self.appoint(id, now, out);
     }
 }

@@ -45,7 +45,13 @@ const FORGOTTEN_PER_SLICE: usize = 1000;
 
 impl Listeners {
     pub fn new(hasher: RandomState) -> Listeners {
-        Listeners { hasher, names: Slab::new(), by_text: Table::default(), by_pair: Table::default(), left: Vec::new() }
+        Listeners {
+            hasher,
+            names: Slab::new(),
+            by_text: Table::default(),
+            by_pair: Table::default(),
+            left: Vec::new(),
+        }
     }
 
     /// Names that somebody listens to.
@@ -63,33 +69,60 @@ impl Listeners {
         if self.names.is_empty() {
             return &[];
         }
-        self.find(name).map_or(&[], |id| &self.names[id.0 as usize].listeners)
+        self.find(name)
+            .map_or(&[], |id| &self.names[id.0 as usize].listeners)
     }
 
     /// Whether that is new; repeating it changes nothing.
-    pub fn listen(&mut self, name: &[u8], connection: ConnectionId, own: &mut Subscriptions) -> bool {
+    pub fn listen(
+        &mut self,
+        name: &[u8],
+        connection: ConnectionId,
+        own: &mut Subscriptions,
+    ) -> bool {
         let id = self.find(name).unwrap_or_else(|| self.add_name(name));
         let hasher = &self.hasher;
         let hash = pair_hash(hasher, id, connection);
-        if self.by_pair.find(hash, |s| s.name == id && s.connection == connection).is_some() {
+        if self
+            .by_pair
+            .find(hash, |s| s.name == id && s.connection == connection)
+            .is_some()
+        {
             return false;
         }
         let listeners = &mut self.names[id.0 as usize].listeners;
-        let subscription =
-            Subscription { name: id, connection, in_name: index(listeners.len()), in_session: index(own.0.len()) };
+        let subscription = Subscription {
+            name: id,
+            connection,
+            in_name: index(listeners.len()),
+            in_session: index(own.0.len()),
+        };
         listeners.push(connection);
         own.0.push(id);
-        self.by_pair.insert(hash, subscription, |s| pair_hash(hasher, s.name, s.connection));
+        self.by_pair.insert(hash, subscription, |s| {
+            pair_hash(hasher, s.name, s.connection)
+        });
         true
     }
 
     /// Whether it listened.
-    pub fn unlisten(&mut self, name: &[u8], connection: ConnectionId, own: &mut Subscriptions) -> bool {
-        self.find(name).is_some_and(|id| self.remove(id, connection, own))
+    pub fn unlisten(
+        &mut self,
+        name: &[u8],
+        connection: ConnectionId,
+        own: &mut Subscriptions,
+    ) -> bool {
+        self.find(name)
+            .is_some_and(|id| self.remove(id, connection, own))
     }
 
     /// Ends all at once, and tells which names they were of.
-    pub fn unlisten_all(&mut self, connection: ConnectionId, own: &mut Subscriptions, mut ended: impl FnMut(&[u8])) {
+    pub fn unlisten_all(
+        &mut self,
+        connection: ConnectionId,
+        own: &mut Subscriptions,
+        mut ended: impl FnMut(&[u8]),
+    ) {
         while let Some(&id) = own.0.last() {
             ended(&self.names[id.0 as usize].text);
             self.remove(id, connection, own);
@@ -110,7 +143,9 @@ impl Listeners {
 
     pub fn forget_slice(&mut self) {
         for _ in 0..FORGOTTEN_PER_SLICE {
-            let Some((connection, mut own)) = self.left.pop() else { return };
+            let Some((connection, mut own)) = self.left.pop() else {
+                return;
+            };
             if let Some(&id) = own.0.last() {
                 self.remove(id, connection, &mut own);
             }
@@ -148,18 +183,35 @@ impl Listeners {
 
     fn find(&self, name: &[u8]) -> Option<NameId> {
         let is_it = |id: &NameId| *self.names[id.0 as usize].text == *name;
-        self.by_text.find(self.hasher.hash_one(name), is_it).copied()
+        self.by_text
+            .find(self.hasher.hash_one(name), is_it)
+            .copied()
     }
 
     fn add_name(&mut self, name: &[u8]) -> NameId {
-        let id = NameId(index(self.names.insert(Name { text: name.into(), listeners: Vec::new() })));
-        let Listeners { hasher, names, by_text, .. } = self;
-        by_text.insert(hasher.hash_one(name), id, |id| hasher.hash_one(&*names[id.0 as usize].text));
+        let id = NameId(index(self.names.insert(Name {
+            text: name.into(),
+            listeners: Vec::new(),
+        })));
+        let Listeners {
+            hasher,
+            names,
+            by_text,
+            ..
+        } = self;
+        by_text.insert(hasher.hash_one(name), id, |id| {
+            hasher.hash_one(&*names[id.0 as usize].text)
+        });
         id
     }
 
     fn remove_name(&mut self, id: NameId) {
-        let Listeners { hasher, names, by_text, .. } = self;
+        let Listeners {
+            hasher,
+            names,
+            by_text,
+            ..
+        } = self;
         let hash_of = |id: &NameId| hasher.hash_one(&*names[id.0 as usize].text);
         by_text.remove(hash_of(&id), |found| *found == id, hash_of);
         names.remove(id.0 as usize);
@@ -167,7 +219,9 @@ impl Listeners {
 
     fn subscription_mut(&mut self, name: NameId, connection: ConnectionId) -> &mut Subscription {
         let hash = pair_hash(&self.hasher, name, connection);
-        let found = self.by_pair.find_mut(hash, |s| s.name == name && s.connection == connection);
+        let found = self
+            .by_pair
+            .find_mut(hash, |s| s.name == name && s.connection == connection);
         found.expect("every listener of a name has its subscription")
     }
 }
@@ -186,7 +240,10 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     fn connection(slot: u32) -> ConnectionId {
-        ConnectionId { slot, generation: 1 }
+        ConnectionId {
+            slot,
+            generation: 1,
+        }
     }
 
     /// Against the obvious model, with a small generator so that a failure replays.
@@ -197,7 +254,9 @@ mod tests {
         let mut model: BTreeSet<(u32, u32)> = BTreeSet::new();
         let mut random = 1_u64;
         for _ in 0..20_000 {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             let (slot, name) = ((random >> 33) as u32 % 20, (random >> 43) as u32 % 30);
             let (own, text) = (own.entry(slot).or_default(), name.to_string());
             match (random >> 60) % 16 {
@@ -218,8 +277,15 @@ mod tests {
                 }
             }
             for name in 0..30 {
-                let found: BTreeSet<u32> = listeners.of(name.to_string().as_bytes()).iter().map(|c| c.slot).collect();
-                let expected: BTreeSet<u32> = model.range((name, 0)..(name + 1, 0)).map(|pair| pair.1).collect();
+                let found: BTreeSet<u32> = listeners
+                    .of(name.to_string().as_bytes())
+                    .iter()
+                    .map(|c| c.slot)
+                    .collect();
+                let expected: BTreeSet<u32> = model
+                    .range((name, 0)..(name + 1, 0))
+                    .map(|pair| pair.1)
+                    .collect();
                 assert_eq!(found, expected);
             }
             assert_eq!(listeners.subscriptions(), model.len());
@@ -228,7 +294,13 @@ mod tests {
             listeners.leave(connection(*slot), own);
         }
         // The same slot's next connection is another one, though the old one is not forgotten yet.
-        let (next, mut own) = (ConnectionId { slot: 0, generation: 2 }, Subscriptions::default());
+        let (next, mut own) = (
+            ConnectionId {
+                slot: 0,
+                generation: 2,
+            },
+            Subscriptions::default(),
+        );
         assert!(listeners.listen(b"0", next, &mut own));
         while listeners.has_left() {
             listeners.forget_slice();

@@ -33,7 +33,13 @@ enum Stage {
 }
 
 impl Broker {
-    pub(super) fn start_key_list<O: Output>(&mut self, id: ConnectionId, line: &[u8], now: Now, out: &mut O) -> Flow {
+    pub(super) fn start_key_list<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        line: &[u8],
+        now: Now,
+        out: &mut O,
+    ) -> Flow {
         out.append(id, |to| encode::line(to, &[b"KEYLISTSTART"]));
         let stage = Stage::Keys(Walk::sorted_if_few(&self.cache, Meets::Live));
         self.start_listing(id, line, stage, now, out)
@@ -51,25 +57,53 @@ impl Broker {
         self.start_listing(id, line, stage, now, out)
     }
 
-    fn start_listing<O: Output>(&mut self, id: ConnectionId, line: &[u8], stage: Stage, now: Now, out: &mut O) -> Flow {
+    fn start_listing<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        line: &[u8],
+        stage: Stage,
+        now: Now,
+        out: &mut O,
+    ) -> Flow {
         let kept = if line.len() <= KEPT_LINE {
             line
         } else {
             self.mirror(id, line, out);
             b""
         };
-        self.advance_listing(id, Listing { line: kept.into(), stage, held: 0 }, now, out)
+        self.advance_listing(
+            id,
+            Listing {
+                line: kept.into(),
+                stage,
+                held: 0,
+            },
+            now,
+            out,
+        )
     }
 
     /// Goes on with the session's listing, if there is one.
     pub(super) fn continue_listing<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
-        let Some(listing) = self.sessions.get_mut(id).and_then(|session| session.listing.take()) else { return };
+        let Some(listing) = self
+            .sessions
+            .get_mut(id)
+            .and_then(|session| session.listing.take())
+        else {
+            return;
+        };
         if self.advance_listing(id, *listing, now, out) == Flow::Next {
             out.resume(id);
         }
     }
 
-    fn advance_listing<O: Output>(&mut self, id: ConnectionId, mut listing: Listing, now: Now, out: &mut O) -> Flow {
+    fn advance_listing<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        mut listing: Listing,
+        now: Now,
+        out: &mut O,
+    ) -> Flow {
         // A short list is done in one go: its sorting and its output are a slice each.
         for _ in 0..2 {
             match self.listing_slice(id, listing.stage, now, out) {
@@ -104,7 +138,9 @@ impl Broker {
         out: &mut O,
     ) -> ControlFlow<(), Stage> {
         let now_us = self.tree_now_us(now);
-        let Broker { cache, sessions, .. } = self;
+        let Broker {
+            cache, sessions, ..
+        } = self;
         match stage {
             Stage::Keys(mut walk) => {
                 walk.advance(cache, now_us, |found| {
@@ -132,7 +168,10 @@ impl Broker {
             Stage::Clients(mut sorted) => {
                 let mut written = 0;
                 while let Some((_, client)) = sorted.pop_first() {
-                    if let Some(session) = sessions.get(client).filter(|session| session.closing.is_none()) {
+                    if let Some(session) = sessions
+                        .get(client)
+                        .filter(|session| session.closing.is_none())
+                    {
                         let line = client_line(session, now, out);
                         out.append(id, |to| encode::line(to, &[&line]));
                         written += line.len();
@@ -153,7 +192,11 @@ fn client_line<O: Output>(session: &Session, now: Now, out: &O) -> Vec<u8> {
     let traffic = out.traffic(session.id);
     let unix_time = |at_us: Option<u64>| at_us.map_or(0, |at_us| now.wall_at(at_us) / SECOND_US);
     let (host, port) = session.cid.host_and_port();
-    let mut line = format!("CLIENT CID={};HOST={host};PORT={port};CLIENTINFO=", session.cid).into_bytes();
+    let mut line = format!(
+        "CLIENT CID={};HOST={host};PORT={port};CLIENTINFO=",
+        session.cid
+    )
+    .into_bytes();
     line.extend_from_slice(session.client_info());
     line.extend_from_slice(
         format!(

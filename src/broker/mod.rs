@@ -22,7 +22,9 @@ pub use output::{CloseReason, ConnectionId, Flow, LongLine, Now, Output, Peer, T
 pub use statistics::{LogLimit, Suppressed};
 pub use users::{Permissions, User, Users};
 
-use crate::limits::{self, MAX_LINE_BEFORE_LOGIN, MAX_SHUTDOWN_DELAY_S, PEER_LINE_EXTRA, SECOND_US};
+use crate::limits::{
+    self, MAX_LINE_BEFORE_LOGIN, MAX_SHUTDOWN_DELAY_S, PEER_LINE_EXTRA, SECOND_US,
+};
 use crate::protocol::encode;
 use crate::protocol::peer::{self, NodeId};
 use ahash::RandomState;
@@ -64,7 +66,11 @@ impl Default for Settings {
     fn default() -> Settings {
         let us = |seconds: f64| (seconds * SECOND_US as f64) as u64;
         Settings {
-            software: format!("clacksd/{} interclacks/{}", env!("CARGO_PKG_VERSION"), peer::VERSION),
+            software: format!(
+                "clacksd/{} interclacks/{}",
+                env!("CARGO_PKG_VERSION"),
+                peer::VERSION
+            ),
             max_connections: limits::MAX_CLIENTS,
             max_line: limits::MAX_LINE,
             auth_timeout_us: us(limits::AUTH_TIMEOUT_S),
@@ -75,7 +81,10 @@ impl Default for Settings {
             interclacks_reconnect_us: us(limits::INTERCLACKS_RECONNECT_S),
             masters: 0,
             max_held: limits::MAX_OUTPUT,
-            ageing: Ageing { stale_us: us(limits::STALE_TIME_S), deleted_us: us(limits::DELETED_TIME_S) },
+            ageing: Ageing {
+                stale_us: us(limits::STALE_TIME_S),
+                deleted_us: us(limits::DELETED_TIME_S),
+            },
             clean_interval_us: us(limits::CLEAN_INTERVAL_S),
         }
     }
@@ -126,7 +135,9 @@ impl Broker {
     /// `seed` makes everything that is drawn at random, the keys of the hash tables above all.
     pub fn new(settings: Settings, users: Users, seed: [u64; 4]) -> Broker {
         let hasher = RandomState::with_seeds(seed[0], seed[1], seed[2], seed[3]);
-        let mut random = seed.iter().fold(0, |random: u64, part| random.rotate_left(17) ^ part);
+        let mut random = seed
+            .iter()
+            .fold(0, |random: u64, part| random.rotate_left(17) ^ part);
         let node = NodeId(next_random(&mut random));
         Broker {
             cache: Cache::new(hasher.clone(), settings.ageing, node),
@@ -150,7 +161,13 @@ impl Broker {
     }
 
     /// A connection was made. It gets the greeting; the master gets this node's login.
-    pub fn handle_connected<O: Output>(&mut self, id: ConnectionId, peer: Peer, now: Now, out: &mut O) {
+    pub fn handle_connected<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        peer: Peer,
+        now: Now,
+        out: &mut O,
+    ) {
         self.statistics.connections += 1;
         let session = Session::new(id, peer, self.statistics.connections, now);
         log::debug!("connected {}", session.cid);
@@ -182,12 +199,22 @@ impl Broker {
     }
 
     /// A line came, without its end and without CR.
-    pub fn handle_line<O: Output>(&mut self, id: ConnectionId, line: &[u8], now: Now, out: &mut O) -> Flow {
+    pub fn handle_line<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        line: &[u8],
+        now: Now,
+        out: &mut O,
+    ) -> Flow {
         if line.is_empty() {
             return Flow::Next;
         }
         self.statistics.lines += 1;
-        let Some(session) = self.sessions.get(id).filter(|session| session.closing.is_none()) else {
+        let Some(session) = self
+            .sessions
+            .get(id)
+            .filter(|session| session.closing.is_none())
+        else {
             return Flow::Stop;
         };
         let is_uplink = matches!(session.cid.peer, Peer::Master(_));
@@ -207,7 +234,13 @@ impl Broker {
     }
 
     /// A line of the connection has `length` bytes so far, more than [`MAX_LINE_BEFORE_LOGIN`].
-    pub fn handle_long_line<O: Output>(&mut self, id: ConnectionId, length: usize, now: Now, out: &mut O) -> LongLine {
+    pub fn handle_long_line<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        length: usize,
+        now: Now,
+        out: &mut O,
+    ) -> LongLine {
         let session = self.sessions.get(id);
         let is_link = session.is_some_and(|session| session.link.is_some());
         let logged_in = session.is_some_and(Session::is_logged_in);
@@ -241,8 +274,17 @@ impl Broker {
 
     /// The carrier closes the connection: the peer is gone or a limit was reached. Where the reason
     /// [drains](CloseReason::drains), what is queued goes out first.
-    pub fn handle_closing<O: Output>(&mut self, id: ConnectionId, reason: CloseReason, now: Now, out: &mut O) {
-        let is_link = self.sessions.get(id).is_some_and(|session| session.link.is_some());
+    pub fn handle_closing<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        reason: CloseReason,
+        now: Now,
+        out: &mut O,
+    ) {
+        let is_link = self
+            .sessions
+            .get(id)
+            .is_some_and(|session| session.link.is_some());
         if reason == CloseReason::BuffersLimit && !is_link {
             out.append(id, |to| encode::error(to, reason.word()));
         }
@@ -259,7 +301,9 @@ impl Broker {
         out: &mut O,
     ) {
         self.leave(id, now, out);
-        let Some(session) = self.sessions.remove(id) else { return };
+        let Some(session) = self.sessions.remove(id) else {
+            return;
+        };
         let suppressed = self.statistics.count_closed(reason, now.monotonic_us);
         if discarded > 0 {
             if let Some(suppressed) = self.discard_log.admit(now.monotonic_us) {
@@ -271,7 +315,13 @@ impl Broker {
         } else if let Some(suppressed) = suppressed {
             log::warn!("{}{}", Ended(&session, reason), Suppressed(suppressed));
         }
-        self.debug(format_args!("DISCONNECTED={} ({discarded} bytes discarded from outbuffer)", session.cid), out);
+        self.debug(
+            format_args!(
+                "DISCONNECTED={} ({discarded} bytes discarded from outbuffer)",
+                session.cid
+            ),
+            out,
+        );
     }
 
     /// The moment of [`Broker::poll_deadline`] has come.
@@ -293,12 +343,18 @@ impl Broker {
     /// The users were read again. Sessions of users that are gone or changed are closed.
     pub fn handle_users<O: Output>(&mut self, users: Users, now: Now, out: &mut O) {
         self.users = users;
-        let Broker { sessions, users, .. } = self;
+        let Broker {
+            sessions, users, ..
+        } = self;
         let is_changed = |session: &&Session| {
             let user = session.user.as_ref();
             user.is_some_and(|user| users.get(&user.name).is_none_or(|found| **found != **user))
         };
-        let changed: Vec<ConnectionId> = sessions.iter().filter(is_changed).map(|session| session.id).collect();
+        let changed: Vec<ConnectionId> = sessions
+            .iter()
+            .filter(is_changed)
+            .map(|session| session.id)
+            .collect();
         for id in changed {
             out.append(id, |to| encode::line(to, &[b"QUIT"]));
             self.close(id, CloseReason::UserChanged, now, out);
@@ -319,7 +375,10 @@ impl Broker {
     /// When [`Broker::handle_deadline`] is to be called next (monotonic); `None` if nothing is due
     /// ever.
     pub fn poll_deadline(&mut self) -> Option<u64> {
-        if self.cache.has_garbage() || self.listeners.has_left() || matches!(self.cleaning, Cleaning::Now(_)) {
+        if self.cache.has_garbage()
+            || self.listeners.has_left()
+            || matches!(self.cleaning, Cleaning::Now(_))
+        {
             return Some(0);
         }
         let cleaning = match self.cleaning {
@@ -331,7 +390,13 @@ impl Broker {
             _ => None,
         };
         let lock = self.lock.as_ref().map(|lock| lock.until_us);
-        let deadlines = [self.next_appointment(), cleaning, lifetime, lock, self.uplink_deadline()];
+        let deadlines = [
+            self.next_appointment(),
+            cleaning,
+            lifetime,
+            lock,
+            self.uplink_deadline(),
+        ];
         deadlines.into_iter().flatten().min()
     }
 
@@ -363,10 +428,18 @@ impl Broker {
     /// Puts a session on its way out: from now on it takes part in nothing.
     fn close<O: Output>(&mut self, id: ConnectionId, reason: CloseReason, now: Now, out: &mut O) {
         self.leave(id, now, out);
-        let Some(session) = self.sessions.get_mut(id) else { return };
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
         match &mut session.closing {
             Some(closing) => closing.is_given_up = true,
-            none => *none = Some(Closing { since_us: now.monotonic_us, reason, is_given_up: false }),
+            none => {
+                *none = Some(Closing {
+                    since_us: now.monotonic_us,
+                    reason,
+                    is_given_up: false,
+                })
+            }
         }
         session.listing = None;
         out.close(id, reason);
@@ -375,7 +448,10 @@ impl Broker {
 
     fn close_all<O: Output>(&mut self, reason: CloseReason, now: Now, out: &mut O) {
         // Those on their way out already go on so.
-        let open = self.sessions.iter().filter(|session| session.closing.is_none());
+        let open = self
+            .sessions
+            .iter()
+            .filter(|session| session.closing.is_none());
         let all: Vec<ConnectionId> = open.map(|session| session.id).collect();
         for id in all {
             out.append(id, |to| encode::line(to, &[b"QUIT"]));
@@ -403,7 +479,13 @@ impl Broker {
     }
 
     fn stop_monitoring(&mut self, id: ConnectionId) {
-        let Some(place) = self.sessions.get_mut(id).and_then(|session| session.monitor.take()) else { return };
+        let Some(place) = self
+            .sessions
+            .get_mut(id)
+            .and_then(|session| session.monitor.take())
+        else {
+            return;
+        };
         self.monitors.swap_remove(place as usize);
         if let Some(&moved) = self.monitors.get(place as usize)
             && let Some(session) = self.sessions.get_mut(moved)
@@ -417,7 +499,9 @@ impl Broker {
         if self.monitors.is_empty() {
             return;
         }
-        let Some(session) = self.sessions.get(id) else { return };
+        let Some(session) = self.sessions.get(id) else {
+            return;
+        };
         let cid = session.cid.to_string();
         self.payload.clear();
         encode::line(&mut self.payload, &[b"DEBUG ", cid.as_bytes(), b"=", line]);
@@ -442,7 +526,13 @@ impl Broker {
             _ => return,
         };
         let now_us = self.tree_now_us(now);
-        let Broker { cache, monitors, statistics, payload, .. } = self;
+        let Broker {
+            cache,
+            monitors,
+            statistics,
+            payload,
+            ..
+        } = self;
         let next = cache.age_slice(cursor, now_us, |kind, name| {
             let event: &[u8] = match kind {
                 cache::Expired::Stale => b"DEBUG SERVERCACHE=CLEANSTALE=",
@@ -479,12 +569,17 @@ impl Broker {
 
     /// OVERHEAD S: shut down in `value` seconds.
     fn schedule_shutdown(&mut self, value: &[u8], now: Now) {
-        let seconds = std::str::from_utf8(value).ok().and_then(|text| text.trim().parse::<f64>().ok());
+        let seconds = std::str::from_utf8(value)
+            .ok()
+            .and_then(|text| text.trim().parse::<f64>().ok());
         if let Some(seconds) = seconds.filter(|seconds| *seconds > 0.0) {
             let delay_us = seconds.min(MAX_SHUTDOWN_DELAY_S) * SECOND_US as f64;
             self.lifetime = Lifetime::Until(now.monotonic_us + delay_us as u64);
             if let Some(suppressed) = self.shutdown_log.admit(now.monotonic_us) {
-                log::info!("shutting down in {seconds} s, as OVERHEAD S asks{}", Suppressed(suppressed));
+                log::info!(
+                    "shutting down in {seconds} s, as OVERHEAD S asks{}",
+                    Suppressed(suppressed)
+                );
             }
         }
     }

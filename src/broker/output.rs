@@ -170,8 +170,9 @@ impl CloseReason {
     pub fn drains(self) -> bool {
         use CloseReason::*;
         match self {
-            Quit | EndOfStream | LoginFailed | PingTimeout | LineTooLong | Disconnected | ClosedAll | Shutdown
-            | UserChanged | ClientLimit | PeerTimeout | Ring | ClockAhead => true,
+            Quit | EndOfStream | LoginFailed | PingTimeout | LineTooLong | Disconnected
+            | ClosedAll | Shutdown | UserChanged | ClientLimit | PeerTimeout | Ring
+            | ClockAhead => true,
             ConnectionLost | AuthTimeout | StalledWrite | OutputLimit | BuffersLimit => false,
         }
     }
@@ -186,7 +187,10 @@ impl CloseReason {
     /// Whether that is the ordinary end of a connection.
     pub fn is_ordinary(self) -> bool {
         use CloseReason::*;
-        matches!(self, Quit | EndOfStream | Disconnected | ClosedAll | Shutdown)
+        matches!(
+            self,
+            Quit | EndOfStream | Disconnected | ClosedAll | Shutdown
+        )
     }
 }
 

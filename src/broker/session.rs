@@ -62,8 +62,13 @@ impl Cid {
     /// The fields HOST and PORT of CLIENTLIST.
     pub fn host_and_port(&self) -> (String, String) {
         match self.peer {
-            Peer::Unix => ("unixdomainsocket".to_owned(), format!("{}:{}", self.opened_s, self.serial)),
-            Peer::Tcp(address) | Peer::Master(Some(address)) => (address.ip().to_string(), address.port().to_string()),
+            Peer::Unix => (
+                "unixdomainsocket".to_owned(),
+                format!("{}:{}", self.opened_s, self.serial),
+            ),
+            Peer::Tcp(address) | Peer::Master(Some(address)) => {
+                (address.ip().to_string(), address.port().to_string())
+            }
             Peer::Master(None) => (String::new(), String::new()),
         }
     }
@@ -84,13 +89,20 @@ impl Session {
     pub fn new(id: ConnectionId, peer: Peer, serial: u64, now: Now) -> Session {
         Session {
             id,
-            cid: Cid { peer, serial, opened_s: now.wall_us / SECOND_US },
+            cid: Cid {
+                peer,
+                serial,
+                opened_s: now.wall_us / SECOND_US,
+            },
             client_info: Box::default(),
             user: None,
             subscriptions: Subscriptions::default(),
             monitor: None,
             opened_us: now.monotonic_us,
-            last_ping: Some(LastPing { at_us: now.monotonic_us, stopped_us: 0 }),
+            last_ping: Some(LastPing {
+                at_us: now.monotonic_us,
+                stopped_us: 0,
+            }),
             wake_us: u64::MAX,
             link: None,
             listing: None,
@@ -105,11 +117,18 @@ impl Session {
     /// The `;` ends a field of CLIENTLIST, so it can't stand in one.
     pub fn identify(&mut self, text: &[u8]) {
         let kept = &text[..text.len().min(MAX_CLIENT_INFO)];
-        self.client_info = kept.iter().map(|&byte| if byte == b';' { b'_' } else { byte }).collect();
+        self.client_info = kept
+            .iter()
+            .map(|&byte| if byte == b';' { b'_' } else { byte })
+            .collect();
     }
 
     pub fn client_info(&self) -> &[u8] {
-        if self.client_info.is_empty() { b"UNKNOWN" } else { &self.client_info }
+        if self.client_info.is_empty() {
+            b"UNKNOWN"
+        } else {
+            &self.client_info
+        }
     }
 }
 
@@ -130,7 +149,10 @@ impl Sessions {
     /// The memory for `capacity` is reserved at once, so that growing never copies; the system gives
     /// it only as it is used.
     pub fn with_capacity(capacity: usize) -> Sessions {
-        Sessions { slots: Vec::with_capacity(capacity), by_serial: Table::default() }
+        Sessions {
+            slots: Vec::with_capacity(capacity),
+            by_serial: Table::default(),
+        }
     }
 
     pub fn len(&self) -> usize {
@@ -147,24 +169,39 @@ impl Sessions {
         if slot >= self.slots.len() {
             self.slots.resize_with(slot + 1, || None);
         }
-        debug_assert!(self.slots[slot].is_none(), "a slot is reused only after its connection was closed");
+        debug_assert!(
+            self.slots[slot].is_none(),
+            "a slot is reused only after its connection was closed"
+        );
         let serial = session.cid.serial;
-        self.by_serial.insert(serial_hash(serial), (serial, session.id.slot), |(serial, _)| serial_hash(*serial));
+        self.by_serial.insert(
+            serial_hash(serial),
+            (serial, session.id.slot),
+            |(serial, _)| serial_hash(*serial),
+        );
         self.slots[slot] = Some(session);
     }
 
     pub fn remove(&mut self, id: ConnectionId) -> Option<Session> {
         let serial = self.get(id)?.cid.serial;
-        self.by_serial.remove(serial_hash(serial), |found| found.0 == serial, |(serial, _)| serial_hash(*serial));
+        self.by_serial.remove(
+            serial_hash(serial),
+            |found| found.0 == serial,
+            |(serial, _)| serial_hash(*serial),
+        );
         self.slots[id.slot as usize].take()
     }
 
     pub fn get(&self, id: ConnectionId) -> Option<&Session> {
-        self.in_slot(id.slot as usize).filter(|session| session.id == id)
+        self.in_slot(id.slot as usize)
+            .filter(|session| session.id == id)
     }
 
     pub fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Session> {
-        self.slots.get_mut(id.slot as usize)?.as_mut().filter(|session| session.id == id)
+        self.slots
+            .get_mut(id.slot as usize)?
+            .as_mut()
+            .filter(|session| session.id == id)
     }
 
     pub fn in_slot(&self, slot: usize) -> Option<&Session> {
@@ -180,8 +217,11 @@ impl Sessions {
         // The serial number behind the last colon says which it can be; the rest must agree too.
         let cid = std::str::from_utf8(cid).ok()?;
         let serial: u64 = cid.rsplit(':').next()?.parse().ok()?;
-        let (_, slot) = self.by_serial.find(serial_hash(serial), |found| found.0 == serial)?;
-        self.in_slot(*slot as usize).filter(|session| session.cid.to_string() == cid)
+        let (_, slot) = self
+            .by_serial
+            .find(serial_hash(serial), |found| found.0 == serial)?;
+        self.in_slot(*slot as usize)
+            .filter(|session| session.cid.to_string() == cid)
     }
 }
 

@@ -106,8 +106,12 @@ impl Status {
             statistics.permission_denied,
             statistics.unknown_commands,
         )?;
-        let closed = CloseReason::ALL.iter().filter(|reason| statistics.closed(**reason) > 0);
-        closed.into_iter().try_for_each(|reason| write!(f, " {reason}={}", statistics.closed(*reason)))
+        let closed = CloseReason::ALL
+            .iter()
+            .filter(|reason| statistics.closed(**reason) > 0);
+        closed
+            .into_iter()
+            .try_for_each(|reason| write!(f, " {reason}={}", statistics.closed(*reason)))
     }
 }
 
@@ -118,9 +122,14 @@ mod tests {
     #[test]
     fn log_lines_are_limited_per_second_and_the_rest_is_counted() {
         let mut limit = LogLimit::default();
-        let admitted: Vec<_> = (0..100).filter_map(|_| limit.admit(5 * SECOND_US)).collect();
+        let admitted: Vec<_> = (0..100)
+            .filter_map(|_| limit.admit(5 * SECOND_US))
+            .collect();
         assert_eq!(admitted, [0; LOG_LINES_PER_SECOND as usize]);
-        assert_eq!(limit.admit(6 * SECOND_US), Some(100 - u64::from(LOG_LINES_PER_SECOND)));
+        assert_eq!(
+            limit.admit(6 * SECOND_US),
+            Some(100 - u64::from(LOG_LINES_PER_SECOND))
+        );
         assert_eq!(limit.admit(6 * SECOND_US), Some(0));
     }
 }

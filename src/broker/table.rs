@@ -49,8 +49,16 @@ fn inner(hash: u64) -> u64 {
 
 impl<T> Default for Table<T> {
     fn default() -> Self {
-        let segments = vec![Segment { table: HashTable::new(), depth: 0 }];
-        Table { directory: vec![0], depth: 0, segments, len: 0 }
+        let segments = vec![Segment {
+            table: HashTable::new(),
+            depth: 0,
+        }];
+        Table {
+            directory: vec![0],
+            depth: 0,
+            segments,
+            len: 0,
+        }
     }
 }
 
@@ -84,14 +92,22 @@ impl<T> Table<T> {
     /// Adds what is known not to be there; `hash_of` gives the hash of any element.
     pub fn insert(&mut self, hash: u64, element: T, hash_of: impl Fn(&T) -> u64) {
         let max_depth = (self.len / SEGMENT_MAX).max(1).ilog2() + MAX_EXTRA_DEPTH;
-        while self.segment(hash).table.len() >= SEGMENT_MAX && self.segment(hash).depth < max_depth {
+        while self.segment(hash).table.len() >= SEGMENT_MAX && self.segment(hash).depth < max_depth
+        {
             self.split(hash, &hash_of);
         }
-        self.segment_mut(hash).table.insert_unique(inner(hash), element, |element| inner(hash_of(element)));
+        self.segment_mut(hash)
+            .table
+            .insert_unique(inner(hash), element, |element| inner(hash_of(element)));
         self.len += 1;
     }
 
-    pub fn remove(&mut self, hash: u64, is_it: impl FnMut(&T) -> bool, hash_of: impl Fn(&T) -> u64) -> Option<T> {
+    pub fn remove(
+        &mut self,
+        hash: u64,
+        is_it: impl FnMut(&T) -> bool,
+        hash_of: impl Fn(&T) -> u64,
+    ) -> Option<T> {
         let segment = self.segment_mut(hash);
         let entry = segment.table.find_entry(inner(hash), is_it).ok()?;
         let (element, _) = entry.remove();
@@ -146,10 +162,15 @@ impl<T> Table<T> {
         let index = self.directory[self.slot(hash)];
         let depth = self.segments[index as usize].depth + 1;
         if depth > self.depth {
-            self.directory = self.directory.iter().flat_map(|&segment| [segment, segment]).collect();
+            self.directory = self
+                .directory
+                .iter()
+                .flat_map(|&segment| [segment, segment])
+                .collect();
             self.depth = depth;
         }
-        let upper = u32::try_from(self.segments.len()).expect("memory ends before 2^32 segments do");
+        let upper =
+            u32::try_from(self.segments.len()).expect("memory ends before 2^32 segments do");
         // The directory slots of the segment are adjacent; their upper half goes to the new one.
         let first = (self.slot(hash) >> (self.depth - depth + 1)) << (self.depth - depth + 1);
         let half = 1 << (self.depth - depth);
@@ -159,11 +180,16 @@ impl<T> Table<T> {
         let segment = &mut self.segments[index as usize];
         segment.depth = depth;
         let mut table = HashTable::with_capacity(segment.table.len() / 2);
-        for element in segment.table.extract_if(|element| hash_of(element) & bit != 0) {
+        for element in segment
+            .table
+            .extract_if(|element| hash_of(element) & bit != 0)
+        {
             let hash = inner(hash_of(&element));
             table.insert_unique(hash, element, |element| inner(hash_of(element)));
         }
-        segment.table.shrink_to_fit(|element| inner(hash_of(element)));
+        segment
+            .table
+            .shrink_to_fit(|element| inner(hash_of(element)));
         self.segments.push(Segment { table, depth });
     }
 }
@@ -173,7 +199,8 @@ impl<T> Segment<T> {
     fn shrink(&mut self, hash_of: &impl Fn(&T) -> u64) {
         let len = self.table.len();
         if len * 4 < self.table.capacity() && self.table.capacity() > 16 {
-            self.table.shrink_to(len * 2, |element| inner(hash_of(element)));
+            self.table
+                .shrink_to(len * 2, |element| inner(hash_of(element)));
         }
     }
 
@@ -183,7 +210,10 @@ impl<T> Segment<T> {
             return None;
         }
         let width = 64 - self.depth;
-        (cursor.0 >> width).checked_add(1).filter(|next| next >> self.depth == 0).map(|next| Cursor(next << width))
+        (cursor.0 >> width)
+            .checked_add(1)
+            .filter(|next| next >> self.depth == 0)
+            .map(|next| Cursor(next << width))
     }
 }
 
@@ -211,15 +241,29 @@ mod tests {
         let mut table = filled(100_000);
         assert_eq!(table.len(), 100_000);
         for element in 0..100_000 {
-            assert_eq!(table.find(hash(&element), |found| *found == element), Some(&element));
+            assert_eq!(
+                table.find(hash(&element), |found| *found == element),
+                Some(&element)
+            );
         }
         for element in (0..100_000).step_by(2) {
-            assert_eq!(table.remove(hash(&element), |found| *found == element, hash), Some(element));
-            assert_eq!(table.remove(hash(&element), |found| *found == element, hash), None);
+            assert_eq!(
+                table.remove(hash(&element), |found| *found == element, hash),
+                Some(element)
+            );
+            assert_eq!(
+                table.remove(hash(&element), |found| *found == element, hash),
+                None
+            );
         }
         assert_eq!(table.len(), 50_000);
         for element in 0..100_000 {
-            assert_eq!(table.find(hash(&element), |found| *found == element).is_some(), element % 2 == 1);
+            assert_eq!(
+                table
+                    .find(hash(&element), |found| *found == element)
+                    .is_some(),
+                element % 2 == 1
+            );
         }
     }
 
@@ -250,7 +294,11 @@ mod tests {
             cursor = table.retain(at, |element| element % 100 == 0, hash);
         }
         assert_eq!(table.len(), 500);
-        let capacity: usize = table.segments.iter().map(|segment| segment.table.capacity()).sum();
+        let capacity: usize = table
+            .segments
+            .iter()
+            .map(|segment| segment.table.capacity())
+            .sum();
         assert!(capacity < 10_000, "{capacity}");
     }
 

@@ -7,7 +7,9 @@
 use super::output::{CloseReason, ConnectionId, Now, Output, Traffic};
 use super::session::{LastPing, Session};
 use super::{Broker, Settings};
-use crate::limits::{CLOSE_DRAIN_US, COARSE_DEADLINE_US, MAX_LINK_PING_US, NOP_AFTER_US, SECOND_US};
+use crate::limits::{
+    CLOSE_DRAIN_US, COARSE_DEADLINE_US, MAX_LINK_PING_US, NOP_AFTER_US, SECOND_US,
+};
 use crate::protocol::encode;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -34,7 +36,9 @@ impl Broker {
     /// Makes sure that the session is looked at in time. To be called whenever something of it may
     /// have become due earlier than before.
     pub(super) fn appoint<O: Output>(&mut self, id: ConnectionId, now: Now, out: &O) {
-        let Some(session) = self.sessions.get_mut(id) else { return };
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
         let at_us = match due(session, &self.settings, out.traffic(id), now.monotonic_us) {
             Due::Later(at_us) => at_us,
             Due::Nop | Due::Ping | Due::Close(_) => now.monotonic_us,
@@ -47,9 +51,15 @@ impl Broker {
 
     /// The time of the next appointment that still holds.
     pub(super) fn next_appointment(&mut self) -> Option<u64> {
-        let Broker { appointments, sessions, .. } = self;
+        let Broker {
+            appointments,
+            sessions,
+            ..
+        } = self;
         let holds = |&Reverse((at_us, id)): &Reverse<(u64, ConnectionId)>| {
-            sessions.get(id).is_some_and(|session| session.wake_us == at_us)
+            sessions
+                .get(id)
+                .is_some_and(|session| session.wake_us == at_us)
         };
         // Connections that come and go leave theirs behind: swept before they outnumber the others.
         if appointments.0.len() > 2 * sessions.len() + 1024 {
@@ -64,10 +74,15 @@ impl Broker {
     /// Keeps the appointments that are due, so many at a time.
     pub(super) fn keep_appointments<O: Output>(&mut self, now: Now, out: &mut O) {
         for _ in 0..LOOKS_PER_SLICE {
-            if self.next_appointment().is_none_or(|at_us| at_us > now.monotonic_us) {
+            if self
+                .next_appointment()
+                .is_none_or(|at_us| at_us > now.monotonic_us)
+            {
                 return;
             }
-            let Some(Reverse((_, id))) = self.appointments.0.pop() else { return };
+            let Some(Reverse((_, id))) = self.appointments.0.pop() else {
+                return;
+            };
             if let Some(session) = self.sessions.get_mut(id) {
                 session.wake_us = u64::MAX;
                 match due(session, &self.settings, out.traffic(id), now.monotonic_us) {
@@ -86,7 +101,13 @@ impl Broker {
         }
     }
 
-    fn time_out<O: Output>(&mut self, id: ConnectionId, reason: CloseReason, now: Now, out: &mut O) {
+    fn time_out<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        reason: CloseReason,
+        now: Now,
+        out: &mut O,
+    ) {
         if matches!(reason, CloseReason::PingTimeout | CloseReason::StalledWrite) {
             out.append(id, |to| encode::line(to, &[b"TIMEOUT"]));
         }
@@ -161,7 +182,9 @@ fn due(session: &Session, settings: &Settings, traffic: Traffic, now_us: u64) ->
 /// whole second.
 fn round(at_us: u64, traffic: Traffic, now_us: u64) -> u64 {
     if at_us - now_us >= COARSE_DEADLINE_US || traffic.stopped_us > 0 {
-        return (at_us / SECOND_US).saturating_add(1).saturating_mul(SECOND_US);
+        return (at_us / SECOND_US)
+            .saturating_add(1)
+            .saturating_mul(SECOND_US);
     }
     at_us
 }

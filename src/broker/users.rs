@@ -34,7 +34,9 @@ impl Permissions {
     /// What the command needs.
     pub fn needed_for(command: &Command<'_>) -> Permissions {
         match command {
-            Command::Retrieve(_) | Command::KeyList | Command::Listen(_) | Command::Unlisten(_) => Permissions::READ,
+            Command::Retrieve(_) | Command::KeyList | Command::Listen(_) | Command::Unlisten(_) => {
+                Permissions::READ
+            }
             Command::Store(_)
             | Command::Remove(_)
             | Command::Increment(_)
@@ -48,7 +50,9 @@ impl Permissions {
             | Command::ClientDisconnect(_)
             | Command::ClearCache => Permissions::MANAGE,
             Command::KeySync(_) => Permissions::INTERCLACKS,
-            Command::Overhead(Some(overhead)) if overhead.is_on() => Permissions::needed_for_flags(overhead.flags),
+            Command::Overhead(Some(overhead)) if overhead.is_on() => {
+                Permissions::needed_for_flags(overhead.flags)
+            }
             Command::Overhead(_)
             | Command::Ping
             | Command::NoPing
@@ -77,15 +81,19 @@ impl Permissions {
     }
 
     fn parse(words: &str) -> Result<Permissions, String> {
-        words.split(',').map(str::trim).filter(|word| !word.is_empty()).try_fold(Permissions::NONE, |all, word| {
-            match word {
-                "read" => Ok(all.with(Permissions::READ)),
-                "write" => Ok(all.with(Permissions::WRITE)),
-                "manage" => Ok(all.with(Permissions::MANAGE)),
-                // Not quoted: where a part was left out, this one may be the secret.
-                _ => Err("unknown permission (there are read, write, manage)".to_owned()),
-            }
-        })
+        words
+            .split(',')
+            .map(str::trim)
+            .filter(|word| !word.is_empty())
+            .try_fold(Permissions::NONE, |all, word| {
+                match word {
+                    "read" => Ok(all.with(Permissions::READ)),
+                    "write" => Ok(all.with(Permissions::WRITE)),
+                    "manage" => Ok(all.with(Permissions::MANAGE)),
+                    // Not quoted: where a part was left out, this one may be the secret.
+                    _ => Err("unknown permission (there are read, write, manage)".to_owned()),
+                }
+            })
     }
 }
 
@@ -100,7 +108,11 @@ pub struct User {
 impl User {
     /// The one that has every permission and that servers log in with at each other.
     fn primary(name: &str, password: &[u8]) -> User {
-        User { name: name.to_owned(), permissions: Permissions::ALL, secret: Sha256::digest(password).into() }
+        User {
+            name: name.to_owned(),
+            permissions: Permissions::ALL,
+            secret: Sha256::digest(password).into(),
+        }
     }
 
     pub fn is_primary(&self) -> bool {
@@ -120,9 +132,17 @@ pub struct Users {
 impl Users {
     /// With the primary user alone.
     pub fn new(name: &str, password: &[u8]) -> Users {
-        let nobody = User { name: String::new(), permissions: Permissions::NONE, secret: [0; 32] };
+        let nobody = User {
+            name: String::new(),
+            permissions: Permissions::NONE,
+            secret: [0; 32],
+        };
         let primary_token = Token::encode(name.as_bytes(), password);
-        let mut users = Users { by_name: HashMap::new(), nobody, primary_token };
+        let mut users = Users {
+            by_name: HashMap::new(),
+            nobody,
+            primary_token,
+        };
         users.insert(User::primary(name, password));
         users
     }
@@ -140,14 +160,17 @@ impl Users {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            self.add_line(line).map_err(|error| format!("line {}: {error}", index + 1))?;
+            self.add_line(line)
+                .map_err(|error| format!("line {}: {error}", index + 1))?;
         }
         Ok(())
     }
 
     fn add_line(&mut self, line: &str) -> Result<(), String> {
         let mut parts = line.splitn(3, ':');
-        let (Some(name), Some(permissions), Some(secret)) = (parts.next(), parts.next(), parts.next()) else {
+        let (Some(name), Some(permissions), Some(secret)) =
+            (parts.next(), parts.next(), parts.next())
+        else {
             return Err("not of the form name:permissions:secret".to_owned());
         };
         if name.is_empty() || secret.is_empty() {
@@ -161,12 +184,17 @@ impl Users {
             Some(hex) => from_hex(hex).ok_or("sha256: wants 64 hex digits")?,
             None => Sha256::digest(secret.as_bytes()).into(),
         };
-        self.insert(User { name: name.to_owned(), permissions, secret });
+        self.insert(User {
+            name: name.to_owned(),
+            permissions,
+            secret,
+        });
         Ok(())
     }
 
     fn insert(&mut self, user: User) {
-        self.by_name.insert(user.name.clone().into_bytes(), Rc::new(user));
+        self.by_name
+            .insert(user.name.clone().into_bytes(), Rc::new(user));
     }
 
     pub fn get(&self, name: &str) -> Option<&Rc<User>> {
@@ -230,9 +258,18 @@ mod tests {
         .unwrap();
         assert_eq!(login(&users, "admin", "adminpw"), Some(Permissions::ALL));
         assert_eq!(login(&users, "ro", "ropw"), Some(Permissions::READ));
-        assert_eq!(login(&users, "hashed", "secret"), Some(Permissions::WRITE.with(Permissions::MANAGE)));
+        assert_eq!(
+            login(&users, "hashed", "secret"),
+            Some(Permissions::WRITE.with(Permissions::MANAGE))
+        );
         assert_eq!(login(&users, "none", "a:b:c"), Some(Permissions::NONE));
-        for (name, password) in [("admin", "ropw"), ("ro", ""), ("nobody", "ropw"), ("", ""), ("Admin", "adminpw")] {
+        for (name, password) in [
+            ("admin", "ropw"),
+            ("ro", ""),
+            ("nobody", "ropw"),
+            ("", ""),
+            ("Admin", "adminpw"),
+        ] {
             assert_eq!(login(&users, name, password), None, "{name}");
         }
     }
@@ -240,12 +277,24 @@ mod tests {
     #[test]
     fn a_bad_line_is_named_and_its_secret_is_not() {
         for (file, error) in [
-            ("ok:read:x\nbroken\n", "line 2: not of the form name:permissions:secret"),
-            ("a:reed:hidden", "line 1: unknown permission (there are read, write, manage)"),
+            (
+                "ok:read:x\nbroken\n",
+                "line 2: not of the form name:permissions:secret",
+            ),
+            (
+                "a:reed:hidden",
+                "line 1: unknown permission (there are read, write, manage)",
+            ),
             ("a:read:", "line 1: the name or the secret is empty"),
             (":read:hidden", "line 1: the name or the secret is empty"),
-            ("admin:read:hidden", "line 1: there is a user \"admin\" already"),
-            ("a:read:sha256:hidden", "line 1: sha256: wants 64 hex digits"),
+            (
+                "admin:read:hidden",
+                "line 1: there is a user \"admin\" already",
+            ),
+            (
+                "a:read:sha256:hidden",
+                "line 1: sha256: wants 64 hex digits",
+            ),
         ] {
             assert_eq!(users(file).err().as_deref(), Some(error));
         }

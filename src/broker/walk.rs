@@ -36,15 +36,28 @@ enum Stage {
 
 impl Walk {
     pub fn sorted_if_few(cache: &Cache, meets: Meets) -> Walk {
-        let count = cache.live() + if meets == Meets::All { cache.tombstones() } else { 0 };
+        let count = cache.live()
+            + if meets == Meets::All {
+                cache.tombstones()
+            } else {
+                0
+            };
         if count > SORTED_KEYS {
             return Walk::unsorted(meets);
         }
-        Walk { stage: Stage::Sorting(BTreeSet::new(), Cursor::default()), meets, memory: 0 }
+        Walk {
+            stage: Stage::Sorting(BTreeSet::new(), Cursor::default()),
+            meets,
+            memory: 0,
+        }
     }
 
     pub fn unsorted(meets: Meets) -> Walk {
-        Walk { stage: Stage::Unsorted(Cursor::default()), meets, memory: 0 }
+        Walk {
+            stage: Stage::Unsorted(Cursor::default()),
+            meets,
+            memory: 0,
+        }
     }
 
     /// What is kept for it, in bytes.
@@ -57,7 +70,12 @@ impl Walk {
     }
 
     /// One slice: `visit` meets entries and says how many bytes of output each made.
-    pub fn advance(&mut self, cache: &Cache, now_us: u64, mut visit: impl FnMut(Found<'_>) -> usize) {
+    pub fn advance(
+        &mut self,
+        cache: &Cache,
+        now_us: u64,
+        mut visit: impl FnMut(Found<'_>) -> usize,
+    ) {
         let is_met = |found: &Found<'_>| self.meets == Meets::All || found.value().is_some();
         match &mut self.stage {
             Stage::Sorting(sorted, cursor) => {
@@ -80,7 +98,10 @@ impl Walk {
                     };
                     self.memory = self.memory.saturating_sub(name.len() + PER_NAME);
                     // It may be gone by now.
-                    made += cache.find(&name, now_us).filter(is_met).map_or(0, &mut visit);
+                    made += cache
+                        .find(&name, now_us)
+                        .filter(is_met)
+                        .map_or(0, &mut visit);
                 }
             }
             Stage::Unsorted(cursor) => {

@@ -57,12 +57,20 @@ impl Config {
                 path("users").map(absolute).transpose()?,
             )?,
             broker: broker::Settings {
-                software: format!("clacksd/{} interclacks/{}", env!("CARGO_PKG_VERSION"), peer::VERSION),
+                software: format!(
+                    "clacksd/{} interclacks/{}",
+                    env!("CARGO_PKG_VERSION"),
+                    peer::VERSION
+                ),
                 max_connections: max_clients,
                 max_line,
                 auth_timeout_us: seconds(matches, "auth-timeout", limits::AUTH_TIMEOUT_S)?,
                 ping_timeout_us: seconds(matches, "ping-timeout", limits::PING_TIMEOUT_S)?,
-                stalled_write_timeout_us: seconds(matches, "stalled-write-timeout", limits::STALLED_WRITE_TIMEOUT_S)?,
+                stalled_write_timeout_us: seconds(
+                    matches,
+                    "stalled-write-timeout",
+                    limits::STALLED_WRITE_TIMEOUT_S,
+                )?,
                 interclacks_ping_timeout_us: seconds(
                     matches,
                     "interclacks-ping-timeout",
@@ -73,7 +81,11 @@ impl Config {
                     "interclacks-stalled-write-timeout",
                     limits::INTERCLACKS_STALLED_WRITE_TIMEOUT_S,
                 )?,
-                interclacks_reconnect_us: seconds(matches, "interclacks-reconnect", limits::INTERCLACKS_RECONNECT_S)?,
+                interclacks_reconnect_us: seconds(
+                    matches,
+                    "interclacks-reconnect",
+                    limits::INTERCLACKS_RECONNECT_S,
+                )?,
                 masters: masters.len(),
                 max_held: max_output,
                 ageing: Ageing {
@@ -84,13 +96,20 @@ impl Config {
             },
             reactor: reactor::Settings {
                 max_clients,
-                output: OutputLimits { max_output, max_buffers: size(matches, "max-buffers", limits::MAX_BUFFERS)? },
+                output: OutputLimits {
+                    max_output,
+                    max_buffers: size(matches, "max-buffers", limits::MAX_BUFFERS)?,
+                },
             },
             masters,
             daemonize,
             pid_file: path("pid-file").map(absolute).transpose()?,
             run_as,
-            log: logging::Settings { file: log_file, verbosity: verbosity(matches)?, discard_stderr: daemonize },
+            log: logging::Settings {
+                file: log_file,
+                verbosity: verbosity(matches)?,
+                discard_stderr: daemonize,
+            },
         })
     }
 
@@ -120,7 +139,10 @@ fn listen(matches: &Matches) -> Result<Vec<Address>, StartError> {
     let mut listen = addresses(matches, "listen")?;
     if listen.is_empty() {
         let host = "127.0.0.1".to_owned();
-        listen.push(Address::Tcp(HostPort { host, port: limits::DEFAULT_PORT }));
+        listen.push(Address::Tcp(HostPort {
+            host,
+            port: limits::DEFAULT_PORT,
+        }));
     }
     Ok(listen)
 }
@@ -129,12 +151,16 @@ fn listen(matches: &Matches) -> Result<Vec<Address>, StartError> {
 fn addresses(matches: &Matches, flag: &str) -> Result<Vec<Address>, StartError> {
     let mut addresses = Vec::new();
     for text in matches.opt_strs(flag) {
-        let address = Address::parse(&text).map_err(|error| wrong(flag, &format!("{text}: {error}")))?;
+        let address =
+            Address::parse(&text).map_err(|error| wrong(flag, &format!("{text}: {error}")))?;
         if let Address::Tcp(host) = &address
             && !matches.opt_present("allow-plaintext")
             && !is_loopback(host).map_err(|error| wrong(flag, &format!("{address}: {error}")))?
         {
-            return Err(wrong(flag, &format!("{address}: plain text beyond loopback needs --allow-plaintext")));
+            return Err(wrong(
+                flag,
+                &format!("{address}: plain text beyond loopback needs --allow-plaintext"),
+            ));
         }
         addresses.push(address);
     }
@@ -142,33 +168,49 @@ fn addresses(matches: &Matches, flag: &str) -> Result<Vec<Address>, StartError> 
 }
 
 fn is_loopback(host: &HostPort) -> std::io::Result<bool> {
-    Ok(host.resolve()?.iter().all(|address| address.ip().to_canonical().is_loopback()))
+    Ok(host
+        .resolve()?
+        .iter()
+        .all(|address| address.ip().to_canonical().is_loopback()))
 }
 
 fn socket_mode(matches: &Matches) -> Result<u32, StartError> {
-    let text = matches.opt_str("socket-mode").unwrap_or_else(|| "660".to_owned());
-    let mode = u32::from_str_radix(&text, 8).ok().filter(|mode| *mode <= 0o777);
+    let text = matches
+        .opt_str("socket-mode")
+        .unwrap_or_else(|| "660".to_owned());
+    let mode = u32::from_str_radix(&text, 8)
+        .ok()
+        .filter(|mode| *mode <= 0o777);
     mode.ok_or_else(|| wrong("socket-mode", "wants an octal mode such as 660"))
 }
 
 fn socket_group(matches: &Matches) -> Result<Option<u32>, StartError> {
-    let Some(name) = matches.opt_str("socket-group") else { return Ok(None) };
+    let Some(name) = matches.opt_str("socket-group") else {
+        return Ok(None);
+    };
     match sys::find_group(&name) {
         Some(group) => Ok(Some(group)),
-        None => Err(wrong("socket-group", &format!("{name}: there is no such group"))),
+        None => Err(wrong(
+            "socket-group",
+            &format!("{name}: there is no such group"),
+        )),
     }
 }
 
 fn run_as(matches: &Matches) -> Result<Option<Account>, StartError> {
-    let Some(text) = matches.opt_str("run-as") else { return Ok(None) };
+    let Some(text) = matches.opt_str("run-as") else {
+        return Ok(None);
+    };
     let (user, group) = match text.split_once(':') {
         Some((user, group)) => (user, Some(group)),
         None => (text.as_str(), None),
     };
-    let mut account = sys::find_user(user).ok_or_else(|| wrong("run-as", &format!("{user}: there is no such user")))?;
+    let mut account = sys::find_user(user)
+        .ok_or_else(|| wrong("run-as", &format!("{user}: there is no such user")))?;
     if let Some(group) = group {
         let found = sys::find_group(group);
-        account.group = found.ok_or_else(|| wrong("run-as", &format!("{group}: there is no such group")))?;
+        account.group =
+            found.ok_or_else(|| wrong("run-as", &format!("{group}: there is no such group")))?;
     }
     Ok(Some(account))
 }
@@ -185,5 +227,6 @@ fn verbosity(matches: &Matches) -> Result<log::LevelFilter, StartError> {
 
 /// A daemon's working directory is the root.
 fn absolute(path: PathBuf) -> Result<PathBuf, StartError> {
-    std::path::absolute(&path).map_err(|error| StartError::Usage(format!("{}: {error}", path.display())))
+    std::path::absolute(&path)
+        .map_err(|error| StartError::Usage(format!("{}: {error}", path.display())))
 }

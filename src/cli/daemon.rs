@@ -48,7 +48,9 @@ pub fn run(arguments: &[String]) -> Result<(), StartError> {
     let mut listeners = Vec::new();
     for address in &config.listen {
         let bound = Listener::bind(address, config.socket);
-        listeners.extend(bound.map_err(|error| StartError::Failed(format!("--listen {address}: {error}")))?);
+        listeners.extend(
+            bound.map_err(|error| StartError::Failed(format!("--listen {address}: {error}")))?,
+        );
     }
     let mut pid_file = config.pid_file.take().map(PidFile::create).transpose()?;
     let log_file = logging::start(&config.log)?;
@@ -64,9 +66,12 @@ pub fn run(arguments: &[String]) -> Result<(), StartError> {
         if let Some(path) = &config.log.file {
             // It is opened again on SIGHUP.
             let given = sys::change_owner(path, Some(account.user), Some(account.group));
-            given.map_err(|error| StartError::Failed(format!("--log-file {}: {error}", path.display())))?;
+            given.map_err(|error| {
+                StartError::Failed(format!("--log-file {}: {error}", path.display()))
+            })?;
         }
-        sys::become_account(account).map_err(|error| StartError::Failed(format!("--run-as: {error}")))?;
+        sys::become_account(account)
+            .map_err(|error| StartError::Failed(format!("--run-as: {error}")))?;
         if let Err(error) = secrets.read() {
             log::warn!("after --run-as this can't be read again on SIGHUP: {error}");
         }
@@ -74,7 +79,10 @@ pub fn run(arguments: &[String]) -> Result<(), StartError> {
     if config.daemonize {
         // After everything that may fail: nobody sees the messages of a process in the background.
         // Only this thread exists; listeners, pid file and log file stay open.
-        let daemonized = daemonize::Daemonize::new().working_directory("/").umask(0o027).start();
+        let daemonized = daemonize::Daemonize::new()
+            .working_directory("/")
+            .umask(0o027)
+            .start();
         daemonized.map_err(|error| StartError::Failed(format!("--daemonize: {error}")))?;
     }
     if let Some(pid_file) = &mut pid_file {
@@ -82,7 +90,9 @@ pub fn run(arguments: &[String]) -> Result<(), StartError> {
     }
 
     let broker = Broker::new(config.broker, users, seed);
-    let host = Host { reload: Box::new(move || reload(&secrets, log_file.as_ref())) };
+    let host = Host {
+        reload: Box::new(move || reload(&secrets, log_file.as_ref())),
+    };
     let server = Server::new(listeners, config.masters, config.reactor, broker, host);
     server.and_then(Server::run).map_err(|error| {
         // Nobody may be looking at standard error any more.
@@ -99,11 +109,11 @@ fn print(text: &str) -> Result<(), StartError> {
 /// For whoever tries the server at a terminal, and nobody else.
 fn make_up_secrets(config: &Config) -> Result<(Secrets, String), StartError> {
     if !config.is_local() || !io::stderr().is_terminal() || config.daemonize {
-        let what =
-            "--user and --password-file are missing (a password is made up only at a terminal, for local listeners)";
+        let what = "--user and --password-file are missing (a password is made up only at a terminal, for local listeners)";
         return Err(StartError::Usage(what.to_owned()));
     }
-    Secrets::made_up(TRIAL_USER).map_err(|error| StartError::Failed(format!("/dev/urandom: {error}")))
+    Secrets::made_up(TRIAL_USER)
+        .map_err(|error| StartError::Failed(format!("/dev/urandom: {error}")))
 }
 
 /// Goes to the terminal only; it is never logged.
@@ -124,7 +134,9 @@ fn fit_descriptor_limit(config: &mut Config) {
         Ok(limit) => {
             let possible = limit.saturating_sub(RESERVED_DESCRIPTORS).max(1);
             if possible < config.reactor.max_clients {
-                log::warn!("--max-clients lowered to {possible}: the limit on descriptors is {limit}");
+                log::warn!(
+                    "--max-clients lowered to {possible}: the limit on descriptors is {limit}"
+                );
                 config.reactor.max_clients = possible;
                 config.broker.max_connections = possible;
             }
@@ -167,7 +179,11 @@ fn summary(config: &Config, secrets: &Secrets, users: usize) -> String {
     for address in &config.masters {
         text += &format!("would be a slave of {address}\n");
     }
-    text += &format!("primary user {}, {} further users\n", secrets.primary, users - 1);
+    text += &format!(
+        "primary user {}, {} further users\n",
+        secrets.primary,
+        users - 1
+    );
     text += &format!("up to {} clients\n", config.reactor.max_clients);
     if let Some(file) = &config.log.file {
         text += &format!("would log to {}\n", file.display());
@@ -186,7 +202,10 @@ impl PidFile {
     fn create(path: PathBuf) -> Result<PidFile, StartError> {
         match File::create(&path) {
             Ok(file) => Ok(PidFile { path, file }),
-            Err(error) => Err(StartError::Failed(format!("--pid-file {}: {error}", path.display()))),
+            Err(error) => Err(StartError::Failed(format!(
+                "--pid-file {}: {error}",
+                path.display()
+            ))),
         }
     }
 
@@ -194,12 +213,16 @@ impl PidFile {
     /// to the folder as well.
     fn give_to(&self, account: Account) -> Result<(), StartError> {
         let given = sys::change_owner(&self.path, Some(account.user), Some(account.group));
-        given.map_err(|error| StartError::Failed(format!("--pid-file {}: {error}", self.path.display())))
+        given.map_err(|error| {
+            StartError::Failed(format!("--pid-file {}: {error}", self.path.display()))
+        })
     }
 
     fn write(&mut self) -> Result<(), StartError> {
         let written = writeln!(self.file, "{}", std::process::id());
-        written.map_err(|error| StartError::Failed(format!("--pid-file {}: {error}", self.path.display())))
+        written.map_err(|error| {
+            StartError::Failed(format!("--pid-file {}: {error}", self.path.display()))
+        })
     }
 }
 

@@ -17,8 +17,20 @@ pub struct Flag {
     pub default: &'static str,
 }
 
-const fn flag(short: &'static str, long: &'static str, value: &'static str, help: &'static str) -> Flag {
-    Flag { short, long, value, repeatable: false, help, default: "" }
+const fn flag(
+    short: &'static str,
+    long: &'static str,
+    value: &'static str,
+    help: &'static str,
+) -> Flag {
+    Flag {
+        short,
+        long,
+        value,
+        repeatable: false,
+        help,
+        default: "",
+    }
 }
 
 impl Flag {
@@ -27,60 +39,160 @@ impl Flag {
     }
 
     const fn repeatable(self) -> Flag {
-        Flag { repeatable: true, ..self }
+        Flag {
+            repeatable: true,
+            ..self
+        }
     }
 }
 
 /// All flags, in the order of the man page.
 pub const FLAGS: &[Flag] = &[
-    flag("l", "listen", "ADDRESS", "listen there: unix:PATH or tcp://HOST:PORT; may be repeated")
-        .default("tcp://127.0.0.1:49888")
-        .repeatable(),
+    flag(
+        "l",
+        "listen",
+        "ADDRESS",
+        "listen there: unix:PATH or tcp://HOST:PORT; may be repeated",
+    )
+    .default("tcp://127.0.0.1:49888")
+    .repeatable(),
     flag("", "socket-mode", "MODE", "octal mode of Unix sockets").default("660"),
     flag("", "socket-group", "GROUP", "group of Unix sockets"),
-    flag("", "allow-plaintext", "", "allow tcp:// on addresses that aren't loopback"),
+    flag(
+        "",
+        "allow-plaintext",
+        "",
+        "allow tcp:// on addresses that aren't loopback",
+    ),
     flag("u", "user", "NAME", "primary user").default("$CLACKSD_USER"),
-    flag("", "password-file", "FILE", "its password, the first line of the file")
-        .default("$CLACKSD_PASSWORD or the systemd credential \"password\""),
-    flag("", "users", "FILE", "further users, a line each: name:permissions:secret"),
-    flag("m", "master", "ADDRESS", "be a slave of that server; repeated: tried in turn").repeatable(),
+    flag(
+        "",
+        "password-file",
+        "FILE",
+        "its password, the first line of the file",
+    )
+    .default("$CLACKSD_PASSWORD or the systemd credential \"password\""),
+    flag(
+        "",
+        "users",
+        "FILE",
+        "further users, a line each: name:permissions:secret",
+    ),
+    flag(
+        "m",
+        "master",
+        "ADDRESS",
+        "be a slave of that server; repeated: tried in turn",
+    )
+    .repeatable(),
     flag("", "max-clients", "N", "connections at once").default("10000"),
     flag("", "max-line", "SIZE", "longest line of a logged-in client").default("16M"),
-    flag("", "max-output", "SIZE", "most output waiting for one client").default("64M"),
-    flag("", "max-buffers", "SIZE", "most memory in all connections' buffers together").default("1G"),
+    flag(
+        "",
+        "max-output",
+        "SIZE",
+        "most output waiting for one client",
+    )
+    .default("64M"),
+    flag(
+        "",
+        "max-buffers",
+        "SIZE",
+        "most memory in all connections' buffers together",
+    )
+    .default("1G"),
     flag("", "auth-timeout", "S", "seconds to connect and log in").default("15"),
     flag("", "ping-timeout", "S", "seconds without PING").default("180"),
-    flag("", "interclacks-ping-timeout", "S", "seconds without PING on a link between servers").default("60"),
-    flag("", "interclacks-reconnect", "S", "seconds between two dials of the master, and as much again at random")
-        .default("30"),
-    flag("", "stalled-write-timeout", "S", "seconds in which a client takes nothing").default("60"),
-    flag("", "interclacks-stalled-write-timeout", "S", "seconds in which another server takes nothing").default("120"),
-    flag("", "stale-time", "S", "seconds after which entries nobody uses are dropped").default("86400"),
-    flag("", "deleted-time", "S", "seconds for which removals are remembered").default("3600"),
-    flag("", "clean-interval", "S", "seconds between two searches for such entries").default("60"),
+    flag(
+        "",
+        "interclacks-ping-timeout",
+        "S",
+        "seconds without PING on a link between servers",
+    )
+    .default("60"),
+    flag(
+        "",
+        "interclacks-reconnect",
+        "S",
+        "seconds between two dials of the master, and as much again at random",
+    )
+    .default("30"),
+    flag(
+        "",
+        "stalled-write-timeout",
+        "S",
+        "seconds in which a client takes nothing",
+    )
+    .default("60"),
+    flag(
+        "",
+        "interclacks-stalled-write-timeout",
+        "S",
+        "seconds in which another server takes nothing",
+    )
+    .default("120"),
+    flag(
+        "",
+        "stale-time",
+        "S",
+        "seconds after which entries nobody uses are dropped",
+    )
+    .default("86400"),
+    flag(
+        "",
+        "deleted-time",
+        "S",
+        "seconds for which removals are remembered",
+    )
+    .default("3600"),
+    flag(
+        "",
+        "clean-interval",
+        "S",
+        "seconds between two searches for such entries",
+    )
+    .default("60"),
     flag("", "daemonize", "", "go into the background"),
     flag("", "pid-file", "FILE", "write the process id there"),
-    flag("", "run-as", "USER[:GROUP]", "become that user when listening"),
-    flag("", "log-file", "FILE", "log there instead of standard error"),
+    flag(
+        "",
+        "run-as",
+        "USER[:GROUP]",
+        "become that user when listening",
+    ),
+    flag(
+        "",
+        "log-file",
+        "FILE",
+        "log there instead of standard error",
+    ),
     flag("v", "verbose", "", "log more; twice: everything").repeatable(),
     flag("q", "quiet", "", "log warnings and errors only"),
-    flag("", "check", "", "check flags and files, say what would run, and exit"),
+    flag(
+        "",
+        "check",
+        "",
+        "check flags and files, say what would run, and exit",
+    ),
     flag("h", "help", "", "show this help"),
     flag("V", "version", "", "show the version"),
 ];
 
 /// Parses arguments, without the program's name. Nothing but flags is taken.
 pub fn parse(arguments: &[String]) -> Result<Matches, StartError> {
-    let matches = options().parse(arguments).map_err(|error| StartError::Usage(error.to_string()))?;
+    let matches = options()
+        .parse(arguments)
+        .map_err(|error| StartError::Usage(error.to_string()))?;
     match matches.free.first() {
-        Some(surplus) => Err(StartError::Usage(format!("unexpected argument \"{surplus}\""))),
+        Some(surplus) => Err(StartError::Usage(format!(
+            "unexpected argument \"{surplus}\""
+        ))),
         None => Ok(matches),
     }
 }
 
 pub fn help() -> String {
-    let brief =
-        "Usage: clacksd [FLAGS]\n\nMessaging and caching for processes, compatible with Net::Clacks. See clacksd(8).";
+    let brief = "Usage: clacksd [FLAGS]\n\nMessaging and caching for processes, compatible with Net::Clacks. See clacksd(8).";
     options().usage(brief)
 }
 
@@ -103,15 +215,21 @@ fn options() -> Options {
 
 /// A size in bytes, with a suffix K, M or G if need be.
 pub fn size(matches: &Matches, name: &str, default: usize) -> Result<usize, StartError> {
-    let Some(text) = matches.opt_str(name) else { return Ok(default) };
+    let Some(text) = matches.opt_str(name) else {
+        return Ok(default);
+    };
     let (digits, unit) = match text.char_indices().next_back() {
         Some((at, 'K')) => (&text[..at], limits::KIB),
         Some((at, 'M')) => (&text[..at], limits::MIB),
         Some((at, 'G')) => (&text[..at], limits::GIB),
         _ => (text.as_str(), 1),
     };
-    let size = digits.parse::<usize>().ok().and_then(|number| number.checked_mul(unit));
-    size.filter(|size| *size > 0).ok_or_else(|| wrong(name, "wants a size such as 4096, 64K, 16M or 1G"))
+    let size = digits
+        .parse::<usize>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit));
+    size.filter(|size| *size > 0)
+        .ok_or_else(|| wrong(name, "wants a size such as 4096, 64K, 16M or 1G"))
 }
 
 /// Seconds, with decimals if need be, as microseconds.
@@ -120,17 +238,26 @@ pub fn seconds(matches: &Matches, name: &str, default: f64) -> Result<u64, Start
     const MIN_S: f64 = 0.001;
     const MAX_S: f64 = 100.0 * 365.0 * 86_400.0;
     let seconds = match matches.opt_str(name) {
-        Some(text) => text.parse::<f64>().ok().filter(|seconds| (MIN_S..=MAX_S).contains(seconds)),
+        Some(text) => text
+            .parse::<f64>()
+            .ok()
+            .filter(|seconds| (MIN_S..=MAX_S).contains(seconds)),
         None => Some(default),
     };
-    let seconds = seconds.ok_or_else(|| wrong(name, "wants seconds, from 0.001 up to a century"))?;
+    let seconds =
+        seconds.ok_or_else(|| wrong(name, "wants seconds, from 0.001 up to a century"))?;
     Ok((seconds * limits::SECOND_US as f64) as u64)
 }
 
 /// A whole number from 1.
 pub fn count(matches: &Matches, name: &str, default: usize) -> Result<usize, StartError> {
-    let Some(text) = matches.opt_str(name) else { return Ok(default) };
-    let count = text.parse().ok().filter(|count| (1..=usize::try_from(u32::MAX).unwrap_or(usize::MAX)).contains(count));
+    let Some(text) = matches.opt_str(name) else {
+        return Ok(default);
+    };
+    let count = text
+        .parse()
+        .ok()
+        .filter(|count| (1..=usize::try_from(u32::MAX).unwrap_or(usize::MAX)).contains(count));
     count.ok_or_else(|| wrong(name, "wants a whole number from 1"))
 }
 
@@ -143,52 +270,88 @@ mod tests {
     use super::*;
 
     fn parsed(arguments: &[&str]) -> Matches {
-        parse(&arguments.iter().map(|argument| argument.to_string()).collect::<Vec<_>>()).expect("flags")
+        parse(
+            &arguments
+                .iter()
+                .map(|argument| argument.to_string())
+                .collect::<Vec<_>>(),
+        )
+        .expect("flags")
     }
 
     #[test]
     fn sizes_have_suffixes() {
         for (text, bytes) in [("1", 1), ("4K", 4096), ("16M", 16 << 20), ("2G", 2 << 30)] {
-            assert_eq!(size(&parsed(&["--max-line", text]), "max-line", 7), Ok(bytes));
+            assert_eq!(
+                size(&parsed(&["--max-line", text]), "max-line", 7),
+                Ok(bytes)
+            );
         }
         assert_eq!(size(&parsed(&[]), "max-line", 7), Ok(7));
         for text in ["", "0", "K", "-1", "1.5M", "1k", "99999999999G"] {
-            assert!(size(&parsed(&["--max-line", text]), "max-line", 7).is_err(), "{text}");
+            assert!(
+                size(&parsed(&["--max-line", text]), "max-line", 7).is_err(),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn times_have_decimals() {
-        assert_eq!(seconds(&parsed(&["--auth-timeout", "0.25"]), "auth-timeout", 1.0), Ok(250_000));
+        assert_eq!(
+            seconds(&parsed(&["--auth-timeout", "0.25"]), "auth-timeout", 1.0),
+            Ok(250_000)
+        );
         for text in ["", "0", "0.0000001", "-1", "nan", "inf", "1e99", "1s"] {
-            assert!(seconds(&parsed(&["--auth-timeout", text]), "auth-timeout", 1.0).is_err(), "{text}");
+            assert!(
+                seconds(&parsed(&["--auth-timeout", text]), "auth-timeout", 1.0).is_err(),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn defaults_in_the_help_are_the_limits() {
         let matches = |name: &str| {
-            let default = FLAGS.iter().find(|flag| flag.long == name).expect("a flag").default;
+            let default = FLAGS
+                .iter()
+                .find(|flag| flag.long == name)
+                .expect("a flag")
+                .default;
             parsed(&[&format!("--{name}"), default])
         };
-        for (name, bytes) in
-            [("max-line", limits::MAX_LINE), ("max-output", limits::MAX_OUTPUT), ("max-buffers", limits::MAX_BUFFERS)]
-        {
+        for (name, bytes) in [
+            ("max-line", limits::MAX_LINE),
+            ("max-output", limits::MAX_OUTPUT),
+            ("max-buffers", limits::MAX_BUFFERS),
+        ] {
             assert_eq!(size(&matches(name), name, 0), Ok(bytes));
         }
         for (name, default) in [
             ("auth-timeout", limits::AUTH_TIMEOUT_S),
             ("ping-timeout", limits::PING_TIMEOUT_S),
             ("stalled-write-timeout", limits::STALLED_WRITE_TIMEOUT_S),
-            ("interclacks-ping-timeout", limits::INTERCLACKS_PING_TIMEOUT_S),
+            (
+                "interclacks-ping-timeout",
+                limits::INTERCLACKS_PING_TIMEOUT_S,
+            ),
             ("interclacks-reconnect", limits::INTERCLACKS_RECONNECT_S),
-            ("interclacks-stalled-write-timeout", limits::INTERCLACKS_STALLED_WRITE_TIMEOUT_S),
+            (
+                "interclacks-stalled-write-timeout",
+                limits::INTERCLACKS_STALLED_WRITE_TIMEOUT_S,
+            ),
             ("stale-time", limits::STALE_TIME_S),
             ("deleted-time", limits::DELETED_TIME_S),
             ("clean-interval", limits::CLEAN_INTERVAL_S),
         ] {
-            assert_eq!(seconds(&matches(name), name, 0.0), seconds(&parsed(&[]), name, default));
+            assert_eq!(
+                seconds(&matches(name), name, 0.0),
+                seconds(&parsed(&[]), name, default)
+            );
         }
-        assert_eq!(count(&matches("max-clients"), "max-clients", 0), Ok(limits::MAX_CLIENTS));
+        assert_eq!(
+            count(&matches("max-clients"), "max-clients", 0),
+            Ok(limits::MAX_CLIENTS)
+        );
     }
 }

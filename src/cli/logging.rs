@@ -28,8 +28,16 @@ impl LogFile {
     /// SIGHUP. The old file stays in use if the new one can't be opened.
     pub fn reopen(&self) {
         match open(&self.path) {
-            Ok(file) => *self.current.lock().expect("nothing panics while it holds the lock") = file,
-            Err(error) => log::error!("--log-file {}: {error}; the old one stays in use", self.path.display()),
+            Ok(file) => {
+                *self
+                    .current
+                    .lock()
+                    .expect("nothing panics while it holds the lock") = file
+            }
+            Err(error) => log::error!(
+                "--log-file {}: {error}; the old one stays in use",
+                self.path.display()
+            ),
         }
     }
 }
@@ -37,19 +45,33 @@ impl LogFile {
 /// Starts logging.
 pub fn start(settings: &Settings) -> Result<Option<LogFile>, StartError> {
     let mut builder = Builder::new();
-    builder.filter_level(settings.verbosity).format_target(false);
+    builder
+        .filter_level(settings.verbosity)
+        .format_target(false);
     if let Ok(directives) = std::env::var("RUST_LOG") {
         builder.parse_filters(&directives);
     }
     let mut log_file = None;
     if let Some(path) = &settings.file {
         let opened = open(path);
-        let file = opened.map_err(|error| StartError::Usage(format!("--log-file {}: {error}", path.display())))?;
+        let file = opened.map_err(|error| {
+            StartError::Usage(format!("--log-file {}: {error}", path.display()))
+        })?;
         let current = Arc::new(Mutex::new(file));
-        builder.target(Target::Pipe(Box::new(Patient { to: Place::File(current.clone()), lost: 0 })));
-        log_file = Some(LogFile { path: path.clone(), current });
+        builder.target(Target::Pipe(Box::new(Patient {
+            to: Place::File(current.clone()),
+            lost: 0,
+        })));
+        log_file = Some(LogFile {
+            path: path.clone(),
+            current,
+        });
     } else {
-        let to = if settings.discard_stderr { Place::Nowhere } else { Place::Stderr };
+        let to = if settings.discard_stderr {
+            Place::Nowhere
+        } else {
+            Place::Stderr
+        };
         builder.target(Target::Pipe(Box::new(Patient { to, lost: 0 })));
     }
     builder.init();
@@ -99,7 +121,9 @@ fn write_at_once(to: &mut (impl Write + AsFd), record: &[u8], lost: &mut u64) {
     }
     let mut line = Vec::new();
     if *lost > 0 {
-        line.extend_from_slice(format!("({lost} log lines were lost: nobody took them)\n").as_bytes());
+        line.extend_from_slice(
+            format!("({lost} log lines were lost: nobody took them)\n").as_bytes(),
+        );
         *lost = 0;
     }
     // A writable pipe takes this many bytes without blocking, and no more.

@@ -53,9 +53,15 @@ impl Secrets {
 
     /// A user for a first try, with a password that nobody knows before it is shown.
     pub fn made_up(primary: &str) -> io::Result<(Secrets, String)> {
-        let password: String = random::<8>()?.iter().map(|byte| format!("{byte:02x}")).collect();
-        let secrets =
-            Secrets { primary: primary.to_owned(), password: Password::Fixed(password.clone()), users_file: None };
+        let password: String = random::<8>()?
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let secrets = Secrets {
+            primary: primary.to_owned(),
+            password: Password::Fixed(password.clone()),
+            users_file: None,
+        };
         Ok((secrets, password))
     }
 
@@ -67,7 +73,10 @@ impl Secrets {
         };
         if password.is_empty() {
             return Err(StartError::Usage(match &self.password {
-                Password::File(file) => format!("--password-file {}: the first line is empty", file.display()),
+                Password::File(file) => format!(
+                    "--password-file {}: the first line is empty",
+                    file.display()
+                ),
                 Password::Fixed(_) => "the password is empty".to_owned(),
             }));
         }
@@ -94,14 +103,18 @@ fn variable(name: &str) -> Option<String> {
 
 /// The password the service manager hands over, if it does.
 fn credential() -> Result<Option<String>, StartError> {
-    let Some(directory) = env::var_os("CREDENTIALS_DIRECTORY") else { return Ok(None) };
+    let Some(directory) = env::var_os("CREDENTIALS_DIRECTORY") else {
+        return Ok(None);
+    };
     let path = Path::new(&directory).join("password");
     if !path.exists() {
         return Ok(None);
     }
     match std::fs::read_to_string(&path) {
         Ok(text) => Ok(Some(first_line(&text).to_owned())),
-        Err(error) => Err(StartError::Usage(format!("the credential \"password\": {error}"))),
+        Err(error) => Err(StartError::Usage(format!(
+            "the credential \"password\": {error}"
+        ))),
     }
 }
 
@@ -111,13 +124,23 @@ fn first_line(text: &str) -> &str {
 
 /// Reads a file that only its owner and group may be able to read.
 fn read_secret(flag: &str, path: &Path) -> Result<String, StartError> {
-    let failed = |what: &dyn std::fmt::Display| StartError::Usage(format!("--{flag} {}: {what}", path.display()));
+    let failed = |what: &dyn std::fmt::Display| {
+        StartError::Usage(format!("--{flag} {}: {what}", path.display()))
+    };
     let mut file = File::open(path).map_err(|error| failed(&error))?;
-    let mode = file.metadata().map_err(|error| failed(&error))?.permissions().mode();
+    let mode = file
+        .metadata()
+        .map_err(|error| failed(&error))?
+        .permissions()
+        .mode();
     if mode & 0o007 != 0 {
-        return Err(failed(&format_args!("other users have access (mode {:03o}); try chmod o= on it", mode & 0o777)));
+        return Err(failed(&format_args!(
+            "other users have access (mode {:03o}); try chmod o= on it",
+            mode & 0o777
+        )));
     }
     let mut text = String::new();
-    file.read_to_string(&mut text).map_err(|error| failed(&error))?;
+    file.read_to_string(&mut text)
+        .map_err(|error| failed(&error))?;
     Ok(text)
 }

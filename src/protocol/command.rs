@@ -115,7 +115,9 @@ impl Flags {
     /// The known flags among `letters`, in whatever order; the others are dropped.
     pub fn parse(letters: &[u8]) -> Flags {
         let named = letters.iter().filter(|letter| letter.is_ascii_uppercase());
-        let all = named.fold(Flags::default(), |set, &letter| set.with(Flags::letter(letter)));
+        let all = named.fold(Flags::default(), |set, &letter| {
+            set.with(Flags::letter(letter))
+        });
         Flags(all.0 & Flags::KNOWN.0)
     }
 
@@ -144,7 +146,8 @@ impl Flags {
 
 impl fmt::Debug for Flags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.letters().try_for_each(|letter| write!(f, "{}", letter as char))
+        self.letters()
+            .try_for_each(|letter| write!(f, "{}", letter as char))
     }
 }
 
@@ -195,18 +198,32 @@ fn pair(bytes: &[u8]) -> Option<Pair<'_>> {
 
 fn counter(bytes: &[u8]) -> Option<Counter<'_>> {
     let Some(equals) = memchr::memchr(b'=', bytes) else {
-        return Some(Counter { name: not_empty(bytes)?, step: None });
+        return Some(Counter {
+            name: not_empty(bytes)?,
+            step: None,
+        });
     };
-    let (name, step) = (not_empty(&bytes[..equals])?, not_empty(&bytes[equals + 1..])?);
+    let (name, step) = (
+        not_empty(&bytes[..equals])?,
+        not_empty(&bytes[equals + 1..])?,
+    );
     // Split at the last `=`, the name would hold this first one: no name of a counter.
-    (!step.contains(&b'=')).then_some(Counter { name, step: Some(step) })
+    (!step.contains(&b'=')).then_some(Counter {
+        name,
+        step: Some(step),
+    })
 }
 
 fn key_sync(bytes: &[u8]) -> Option<KeySync<'_>> {
     let mut parts = bytes.splitn(4, |&byte| byte == b' ');
     let mut word = || not_empty(parts.next()?);
     let (cache_time, access_time, mode) = (word()?, word()?, word()?);
-    Some(KeySync { cache_time, access_time, mode, entry: pair(parts.next()?)? })
+    Some(KeySync {
+        cache_time,
+        access_time,
+        mode,
+        entry: pair(parts.next()?)?,
+    })
 }
 
 fn overhead(bytes: &[u8]) -> Option<Overhead<'_>> {
@@ -221,14 +238,23 @@ mod tests {
     use super::*;
 
     fn named<'a>(name: &'a str, value: &'a str) -> Pair<'a> {
-        Pair { name: name.as_bytes(), value: value.as_bytes() }
+        Pair {
+            name: name.as_bytes(),
+            value: value.as_bytes(),
+        }
     }
 
     #[test]
     fn a_value_is_all_after_the_first_equals_sign() {
-        assert_eq!(decode(b"STORE a=b=c"), Some(Command::Store(named("a", "b=c"))));
+        assert_eq!(
+            decode(b"STORE a=b=c"),
+            Some(Command::Store(named("a", "b=c")))
+        );
         assert_eq!(decode(b"SET a b=1"), Some(Command::Set(named("a b", "1"))));
-        assert_eq!(decode(b"SETANDSTORE a="), Some(Command::SetAndStore(named("a", ""))));
+        assert_eq!(
+            decode(b"SETANDSTORE a="),
+            Some(Command::SetAndStore(named("a", "")))
+        );
         assert_eq!(decode(b"STORE =5"), None);
         assert_eq!(decode(b"STORE a"), None);
         assert_eq!(decode(b"STORE"), None);
@@ -236,7 +262,9 @@ mod tests {
 
     #[test]
     fn verbs_are_whole_words_in_upper_case() {
-        for line in ["PINGxyz", "ping", "PIN", "", " PING", "\u{fc}", "SETx a=1", "NOTIFY", "LISTEN"] {
+        for line in [
+            "PINGxyz", "ping", "PIN", "", " PING", "\u{fc}", "SETx a=1", "NOTIFY", "LISTEN",
+        ] {
             assert_eq!(decode(line.as_bytes()), None, "{line:?}");
         }
         for line in ["PING", "PING ", "PING and more"] {
@@ -256,11 +284,20 @@ mod tests {
     #[test]
     fn counters_have_no_equals_sign_in_the_name_and_no_empty_step() {
         let counter = |name: &'static str, step: Option<&'static str>| {
-            Some(Command::Increment(Counter { name: name.as_bytes(), step: step.map(str::as_bytes) }))
+            Some(Command::Increment(Counter {
+                name: name.as_bytes(),
+                step: step.map(str::as_bytes),
+            }))
         };
         assert_eq!(decode(b"INCREMENT c"), counter("c", None));
         assert_eq!(decode(b"INCREMENT c=5"), counter("c", Some("5")));
-        for line in ["INCREMENT c=", "INCREMENT a=b=5", "INCREMENT =5", "INCREMENT ", "INCREMENT"] {
+        for line in [
+            "INCREMENT c=",
+            "INCREMENT a=b=5",
+            "INCREMENT =5",
+            "INCREMENT ",
+            "INCREMENT",
+        ] {
             assert_eq!(decode(line.as_bytes()), None, "{line:?}");
         }
     }
@@ -271,9 +308,18 @@ mod tests {
             Some(Command::Overhead(overhead)) => overhead.map(|o| format!("{:?}", o.flags)),
             other => panic!("{line}: {other:?}"),
         };
-        assert_eq!(flags("OVERHEAD UNG Terry Pratchett").as_deref(), Some("GNU"));
+        assert_eq!(
+            flags("OVERHEAD UNG Terry Pratchett").as_deref(),
+            Some("GNU")
+        );
         assert_eq!(flags("OVERHEAD GgQ0ZG x").as_deref(), Some("G"));
-        for line in ["OVERHEAD O", "OVERHEAD ", "OVERHEAD G ", "OVERHEAD Q unknown", "OVERHEAD  x"] {
+        for line in [
+            "OVERHEAD O",
+            "OVERHEAD ",
+            "OVERHEAD G ",
+            "OVERHEAD Q unknown",
+            "OVERHEAD  x",
+        ] {
             assert_eq!(flags(line), None, "{line}");
         }
         assert_eq!(decode(b"OVERHEAD"), None);
@@ -286,10 +332,18 @@ mod tests {
             cache_time: b"1.5",
             access_time: b"2.5",
             mode: b"U",
-            entry: Pair { name: b"a b", value: b"c d=e" },
+            entry: Pair {
+                name: b"a b",
+                value: b"c d=e",
+            },
         };
         assert_eq!(decode(line), Some(Command::KeySync(expected)));
-        for line in ["KEYSYNC broken", "KEYSYNC 1 2 U a", "KEYSYNC 1 2 a=b", "KEYSYNC 1  U a=b"] {
+        for line in [
+            "KEYSYNC broken",
+            "KEYSYNC 1 2 U a",
+            "KEYSYNC 1 2 a=b",
+            "KEYSYNC 1  U a=b",
+        ] {
             assert_eq!(decode(line.as_bytes()), None, "{line:?}");
         }
     }

@@ -50,7 +50,9 @@ impl Pending {
     /// Adds what came from the peer.
     pub fn push(&mut self, mut bytes: &[u8]) {
         if self.skipping {
-            let Some(newline) = memchr(b'\n', bytes) else { return };
+            let Some(newline) = memchr(b'\n', bytes) else {
+                return;
+            };
             self.skipping = false;
             bytes = &bytes[newline + 1..];
         }
@@ -82,7 +84,10 @@ impl Pending {
 
     /// Drops the unfinished line, with what is still to come of it.
     pub fn skip_line(&mut self) {
-        *self = Pending { skipping: true, ..Pending::default() };
+        *self = Pending {
+            skipping: true,
+            ..Pending::default()
+        };
     }
 
     /// Whether there is nothing to remember of what came so far.
@@ -117,7 +122,18 @@ mod tests {
     const STREAM: &[u8] = b"one\r\ntwo\n\r\n\nwi\rth\r\r\ncr\r\r\r\n\xff\x00\n=\nunfinished";
 
     fn expected() -> Vec<Vec<u8>> {
-        [&b"one"[..], b"two", b"", b"", b"with", b"cr", b"\xff\x00", b"="].map(<[u8]>::to_vec).to_vec()
+        [
+            &b"one"[..],
+            b"two",
+            b"",
+            b"",
+            b"with",
+            b"cr",
+            b"\xff\x00",
+            b"=",
+        ]
+        .map(<[u8]>::to_vec)
+        .to_vec()
     }
 
     #[test]

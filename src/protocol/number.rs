@@ -54,7 +54,10 @@ impl Number {
 
     /// The reverse of [`Number::exact`]; `None` if the text can't come from there.
     pub fn from_exact(text: &str) -> Option<Number> {
-        if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') {
+        if text
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'-')
+        {
             return text.parse().ok().map(Number::Integer);
         }
         text.parse().ok().map(Number::Double)
@@ -62,7 +65,9 @@ impl Number {
 
     fn from_double(value: f64) -> Number {
         // Both bounds are powers of two, so the comparison is exact.
-        if value.trunc() == value && (-9_223_372_036_854_775_808.0..18_446_744_073_709_551_616.0).contains(&value) {
+        if value.trunc() == value
+            && (-9_223_372_036_854_775_808.0..18_446_744_073_709_551_616.0).contains(&value)
+        {
             Number::Integer(value as i128)
         } else {
             Number::Double(value)
@@ -142,10 +147,18 @@ fn write_double(f: &mut fmt::Formatter<'_>, value: f64) -> fmt::Result {
     }
     // `d.dddddddddddddde-ddd`: 24 bytes at most.
     let mut buffer = io::Cursor::new([0; 32]);
-    write!(buffer, "{:.*e}", SIGNIFICANT_DIGITS as usize - 1, value.abs()).expect("24 bytes fit into 32");
+    write!(
+        buffer,
+        "{:.*e}",
+        SIGNIFICANT_DIGITS as usize - 1,
+        value.abs()
+    )
+    .expect("24 bytes fit into 32");
     let written = &buffer.get_ref()[..buffer.position() as usize];
     let scientific = std::str::from_utf8(written).expect("digits are ASCII");
-    let (mantissa, exponent) = scientific.split_once('e').expect("`{:e}` writes an exponent");
+    let (mantissa, exponent) = scientific
+        .split_once('e')
+        .expect("`{:e}` writes an exponent");
     let exponent: i32 = exponent.parse().expect("`{:e}` writes a decimal exponent");
     let (first, rest) = (&mantissa[..1], mantissa[2..].trim_end_matches('0'));
 
@@ -170,7 +183,10 @@ fn write_double(f: &mut fmt::Formatter<'_>, value: f64) -> fmt::Result {
 }
 
 fn trim_start(text: &[u8]) -> &[u8] {
-    let blanks = text.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | 0x0b | 0x0c)).count();
+    let blanks = text
+        .iter()
+        .take_while(|byte| matches!(byte, b' ' | b'\t' | 0x0b | 0x0c))
+        .count();
     &text[blanks..]
 }
 
@@ -214,21 +230,35 @@ fn parse_long(text: &str) -> f64 {
     let leading_zeros = digits().take_while(|digit| *digit == b'0').count();
     let mut significant = digits().skip(leading_zeros);
     let mut short = String::from(if text.starts_with('-') { "-0." } else { "0." });
-    short.extend(significant.by_ref().take(DIGITS_THAT_MATTER).map(char::from));
+    short.extend(
+        significant
+            .by_ref()
+            .take(DIGITS_THAT_MATTER)
+            .map(char::from),
+    );
     if significant.any(|digit| digit != b'0') {
         short.push('1');
     }
     // No line is so long that its digits could move the point that far.
     const FAR: i64 = 1 << 40;
-    let exponent = exponent.parse().unwrap_or(if exponent.starts_with('-') { -FAR } else { FAR });
+    let exponent = exponent
+        .parse()
+        .unwrap_or(if exponent.starts_with('-') { -FAR } else { FAR });
     let point = whole.len() as i64 - leading_zeros as i64 + exponent.clamp(-FAR, FAR);
     short += &format!("e{}", point.clamp(-10_000, 10_000));
-    short.parse().expect("digits, a point and an exponent are a number")
+    short
+        .parse()
+        .expect("digits, a point and an exponent are a number")
 }
 
 /// Sign, digits, fraction, exponent; at least one digit before the exponent.
 fn literal(text: &[u8]) -> Option<Literal> {
-    let digits = |from: usize| text[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let digits = |from: usize| {
+        text[from..]
+            .iter()
+            .take_while(|byte| byte.is_ascii_digit())
+            .count()
+    };
     let sign = |at: usize| usize::from(matches!(text.get(at), Some(b'+' | b'-')));
 
     let whole_start = sign(0);
@@ -248,7 +278,11 @@ fn literal(text: &[u8]) -> Option<Literal> {
     }
     if matches!(text.get(length), Some(b'e' | b'E')) {
         let start = length + 1 + sign(length + 1);
-        let exponent = if start <= text.len() { digits(start) } else { 0 };
+        let exponent = if start <= text.len() {
+            digits(start)
+        } else {
+            0
+        };
         if exponent > 0 {
             length = start + exponent;
             is_integer = false;
@@ -264,15 +298,23 @@ fn named(text: &[u8]) -> Option<Number> {
         Some((b'+', rest)) => (false, rest),
         _ => (false, text),
     };
-    let end = name.iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
+    let end = name
+        .iter()
+        .take_while(|byte| byte.is_ascii_alphabetic())
+        .count();
     if !trim_start(&name[end..]).is_empty() {
         return None;
     }
     let name = &name[..end];
     if name.eq_ignore_ascii_case(b"inf") || name.eq_ignore_ascii_case(b"infinity") {
-        Some(Number::Double(if negative { f64::NEG_INFINITY } else { f64::INFINITY }))
+        Some(Number::Double(if negative {
+            f64::NEG_INFINITY
+        } else {
+            f64::INFINITY
+        }))
     } else {
-        name.eq_ignore_ascii_case(b"nan").then_some(Number::Double(f64::NAN))
+        name.eq_ignore_ascii_case(b"nan")
+            .then_some(Number::Double(f64::NAN))
     }
 }
 
@@ -293,10 +335,22 @@ mod tests {
         assert_eq!(sum("9223372036854775807", "1"), "9223372036854775808");
         assert_eq!(sum("18446744073709551614", "1"), "18446744073709551615");
         assert_eq!(sum("18446744073709551615", "1"), "1.84467440737096e+19");
-        assert_eq!(difference("-9223372036854775807", "1"), "-9223372036854775808");
-        assert_eq!(difference("-9223372036854775808", "1"), "-9.22337203685478e+18");
-        assert_eq!(difference("0", "18446744073709551615"), "-1.84467440737096e+19");
-        assert_eq!(difference("18446744073709551615", "18446744073709551615"), "0");
+        assert_eq!(
+            difference("-9223372036854775807", "1"),
+            "-9223372036854775808"
+        );
+        assert_eq!(
+            difference("-9223372036854775808", "1"),
+            "-9.22337203685478e+18"
+        );
+        assert_eq!(
+            difference("0", "18446744073709551615"),
+            "-1.84467440737096e+19"
+        );
+        assert_eq!(
+            difference("18446744073709551615", "18446744073709551615"),
+            "0"
+        );
         assert_eq!(sum("1e3", "0"), "1000");
         assert_eq!(sum("1e19", "1"), "10000000000000000001");
         assert_eq!(sum("1e20", "1"), "1e+20");
@@ -380,16 +434,38 @@ mod tests {
 
     #[test]
     fn exact_texts_go_there_and_back() {
-        for value in
-            ["0", "-7", "18446744073709551615", "-9223372036854775808", "0.1", "1e300", "-5e-324", "inf", "1e15"]
-        {
+        for value in [
+            "0",
+            "-7",
+            "18446744073709551615",
+            "-9223372036854775808",
+            "0.1",
+            "1e300",
+            "-5e-324",
+            "inf",
+            "1e15",
+        ] {
             let number = Number::from_value(value.as_bytes()) + Number::from_value(b"0.0");
-            assert_eq!(Number::from_exact(&number.exact().to_string()), Some(number), "{value}");
+            assert_eq!(
+                Number::from_exact(&number.exact().to_string()),
+                Some(number),
+                "{value}"
+            );
         }
         let whole = Number::Double(1e15);
-        assert_eq!(Number::from_exact(&whole.exact().to_string()), Some(whole), "a double stays one");
+        assert_eq!(
+            Number::from_exact(&whole.exact().to_string()),
+            Some(whole),
+            "a double stays one"
+        );
         assert!(matches!(Number::from_exact("NaN"), Some(Number::Double(value)) if value.is_nan()));
-        for text in ["", "-", "x", "9999999999999999999999999999999999999999", "1 "] {
+        for text in [
+            "",
+            "-",
+            "x",
+            "9999999999999999999999999999999999999999",
+            "1 ",
+        ] {
             assert_eq!(Number::from_exact(text), None, "{text}");
         }
     }
@@ -400,11 +476,20 @@ mod tests {
         assert_eq!(sum("0", &digits), "Inf");
         assert_eq!(sum("0", &format!("{digits}e-2000000")), "1");
         assert_eq!(sum("0", &format!("0.{}1", "0".repeat(2_000_000))), "0");
-        assert_eq!(sum("0", &format!("-0.{}125e2000001", "0".repeat(2_000_000))), "-1.25");
-        assert_eq!(sum("0", &format!("{}e{}", "0".repeat(2_000), "9".repeat(2_000))), "0");
+        assert_eq!(
+            sum("0", &format!("-0.{}125e2000001", "0".repeat(2_000_000))),
+            "-1.25"
+        );
+        assert_eq!(
+            sum("0", &format!("{}e{}", "0".repeat(2_000), "9".repeat(2_000))),
+            "0"
+        );
         // Halfway between two doubles, and by one far digit more.
         let half = "9007199254740993";
-        assert_eq!(sum("0.5", &format!("{half}.{}e0", "0".repeat(2_000))), sum("0.5", "9007199254740992"));
+        assert_eq!(
+            sum("0.5", &format!("{half}.{}e0", "0".repeat(2_000))),
+            sum("0.5", "9007199254740992")
+        );
         let above = Number::from_value(format!("{half}.{}1e0", "0".repeat(2_000)).as_bytes());
         assert_eq!(above, Number::Integer(9_007_199_254_740_994));
     }

@@ -117,7 +117,10 @@ pub fn decode(line: &[u8]) -> Option<PeerLine<'_>> {
         b"STATE" => state(rest?)?,
         b"SIGNAL" => {
             let (id, line) = split(rest?);
-            PeerLine::Signal { id: signal_id(id)?, line: line? }
+            PeerLine::Signal {
+                id: signal_id(id)?,
+                line: line?,
+            }
         }
         b"CLEAR" => PeerLine::Clear(stamp(rest?)?),
         b"SYNCED" => PeerLine::Synced,
@@ -139,14 +142,22 @@ pub fn encode_state(to: &mut Vec<u8>, name: &[u8], state: &State<'_>, signal: Op
             let comma = if index > 0 { "," } else { "" };
             write!(to, "{comma}{node}:{version}:{}", sum.exact())?;
         }
-        to.write_all(if state.contributions.is_empty() { b"- " } else { b" " })?;
+        to.write_all(if state.contributions.is_empty() {
+            b"- "
+        } else {
+            b" "
+        })?;
         match signal {
             Some(id) => write!(to, "{id} "),
             None => to.write_all(b"- "),
         }
     })();
     appended.expect("a Vec takes every write");
-    let value = if let Register::Value(value) = state.register { value } else { b"" };
+    let value = if let Register::Value(value) = state.register {
+        value
+    } else {
+        b""
+    };
     super::encode::line(to, &[name, b"=", value]);
 }
 
@@ -173,12 +184,18 @@ fn node(text: &str) -> Option<NodeId> {
 
 fn stamp(bytes: &[u8]) -> Option<Stamp> {
     let (time, id) = text(bytes)?.split_once(':')?;
-    Some(Stamp { time_us: time.parse().ok()?, node: node(id)? })
+    Some(Stamp {
+        time_us: time.parse().ok()?,
+        node: node(id)?,
+    })
 }
 
 fn signal_id(bytes: &[u8]) -> Option<SignalId> {
     let (origin, number) = text(bytes)?.split_once(':')?;
-    Some(SignalId { origin: node(origin)?, number: number.parse().ok()? })
+    Some(SignalId {
+        origin: node(origin)?,
+        number: number.parse().ok()?,
+    })
 }
 
 fn state(bytes: &[u8]) -> Option<PeerLine<'_>> {
@@ -187,7 +204,10 @@ fn state(bytes: &[u8]) -> Option<PeerLine<'_>> {
     let (stamp_text, accessed, kind, contributions, signal, entry) =
         (word()?, word()?, word()?, word()?, word()?, word()?);
     let equals = memchr::memchr(b'=', entry)?;
-    let Pair { name, value } = Pair { name: &entry[..equals], value: &entry[equals + 1..] };
+    let Pair { name, value } = Pair {
+        name: &entry[..equals],
+        value: &entry[equals + 1..],
+    };
     let register = match kind {
         b"A" => Register::Absent,
         b"R" => Register::Removed,
@@ -196,23 +216,43 @@ fn state(bytes: &[u8]) -> Option<PeerLine<'_>> {
     };
     let contributions = match contributions {
         b"-" => Vec::new(),
-        list => text(list)?.split(',').map(contribution).collect::<Option<Vec<_>>>()?,
+        list => text(list)?
+            .split(',')
+            .map(contribution)
+            .collect::<Option<Vec<_>>>()?,
     };
     let in_order = contributions.is_sorted_by(|a, b| a.node < b.node);
     let is_empty = name.is_empty() || (register == Register::Absent && contributions.is_empty());
     if is_empty || !in_order {
         return None;
     }
-    let signal = if signal == b"-" { None } else { Some(signal_id(signal)?) };
+    let signal = if signal == b"-" {
+        None
+    } else {
+        Some(signal_id(signal)?)
+    };
     let accessed_us = text(accessed)?.parse().ok()?;
-    let state = State { stamp: stamp(stamp_text)?, accessed_us, register, contributions };
-    Some(PeerLine::State { name, state, signal })
+    let state = State {
+        stamp: stamp(stamp_text)?,
+        accessed_us,
+        register,
+        contributions,
+    };
+    Some(PeerLine::State {
+        name,
+        state,
+        signal,
+    })
 }
 
 fn contribution(text: &str) -> Option<Contribution> {
     let mut parts = text.splitn(3, ':');
     let (id, version, sum) = (parts.next()?, parts.next()?, parts.next()?);
-    Some(Contribution { node: node(id)?, version: version.parse().ok()?, sum: Number::from_exact(sum)? })
+    Some(Contribution {
+        node: node(id)?,
+        version: version.parse().ok()?,
+        sum: Number::from_exact(sum)?,
+    })
 }
 
 #[cfg(test)]
@@ -222,22 +262,51 @@ mod tests {
     #[test]
     fn a_state_goes_there_and_back() {
         let contributions = vec![
-            Contribution { node: NodeId(1), version: 7, sum: Number::from_value(b"-3") },
-            Contribution { node: NodeId(0xabc), version: 1, sum: Number::from_value(b"0.1") },
+            Contribution {
+                node: NodeId(1),
+                version: 7,
+                sum: Number::from_value(b"-3"),
+            },
+            Contribution {
+                node: NodeId(0xabc),
+                version: 1,
+                sum: Number::from_value(b"0.1"),
+            },
         ];
-        let stamp = Stamp { time_us: 1_700_000_000_123_456, node: NodeId(u64::MAX) };
+        let stamp = Stamp {
+            time_us: 1_700_000_000_123_456,
+            node: NodeId(u64::MAX),
+        };
         for (register, contributions) in [
             (Register::Value(b"v a=l"), Vec::new()),
             (Register::Value(b"5"), contributions.clone()),
             (Register::Removed, Vec::new()),
             (Register::Absent, contributions),
         ] {
-            for signal in [None, Some(SignalId { origin: NodeId(9), number: 12 })] {
-                let state = State { stamp, accessed_us: 5, register, contributions: contributions.clone() };
+            for signal in [
+                None,
+                Some(SignalId {
+                    origin: NodeId(9),
+                    number: 12,
+                }),
+            ] {
+                let state = State {
+                    stamp,
+                    accessed_us: 5,
+                    register,
+                    contributions: contributions.clone(),
+                };
                 let mut line = Vec::new();
                 encode_state(&mut line, b"na me", &state, signal);
                 let line = line.strip_suffix(b"\r\n").unwrap();
-                assert_eq!(decode(line), Some(PeerLine::State { name: b"na me", state, signal }));
+                assert_eq!(
+                    decode(line),
+                    Some(PeerLine::State {
+                        name: b"na me",
+                        state,
+                        signal
+                    })
+                );
             }
         }
     }
@@ -267,7 +336,14 @@ mod tests {
     fn only_servers_that_say_so_speak_it() {
         assert!(is_spoken_by(b"clacksd/0.1.0 interclacks/1"));
         assert!(is_spoken_by(b"clacksd/9.9 interclacks/2"));
-        for software in ["clacksd/0.1.0", "Net::Clacks 36", "interclacks/", "interclacks/0", "x/interclacks/1", ""] {
+        for software in [
+            "clacksd/0.1.0",
+            "Net::Clacks 36",
+            "interclacks/",
+            "interclacks/0",
+            "x/interclacks/1",
+            "",
+        ] {
             assert!(!is_spoken_by(software.as_bytes()), "{software}");
         }
     }

@@ -34,12 +34,21 @@ mod tests {
         let text = Token::encode(b"admin", b"adminpw");
         assert_eq!(text, "YWRtaW4=:YWRtaW5wdw==");
         let token = Token::decode(text.as_bytes()).expect("a token");
-        assert_eq!((&token.user[..], &token.password[..]), (&b"admin"[..], &b"adminpw"[..]));
+        assert_eq!(
+            (&token.user[..], &token.password[..]),
+            (&b"admin"[..], &b"adminpw"[..])
+        );
     }
 
     #[test]
     fn what_is_no_token_is_refused() {
-        for text in ["", "YWRtaW4=", "YWRtaW4=:x", "YWRtaW4=:YWRtaW5wdw==x", "!:!"] {
+        for text in [
+            "",
+            "YWRtaW4=",
+            "YWRtaW4=:x",
+            "YWRtaW4=:YWRtaW5wdw==x",
+            "!:!",
+        ] {
             assert!(Token::decode(text.as_bytes()).is_none(), "{text:?}");
         }
     }

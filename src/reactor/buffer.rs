@@ -19,7 +19,10 @@ pub struct SharedPayload {
 impl SharedPayload {
     pub fn new(bytes: &[u8], gauge: &Rc<Cell<usize>>) -> Rc<SharedPayload> {
         gauge.set(gauge.get() + bytes.len());
-        Rc::new(SharedPayload { bytes: bytes.into(), gauge: gauge.clone() })
+        Rc::new(SharedPayload {
+            bytes: bytes.into(),
+            gauge: gauge.clone(),
+        })
     }
 }
 
@@ -163,7 +166,8 @@ mod tests {
             let before = self.taken.len();
             for slice in slices {
                 let room = self.per_write - (self.taken.len() - before);
-                self.taken.extend_from_slice(&slice[..slice.len().min(room)]);
+                self.taken
+                    .extend_from_slice(&slice[..slice.len().min(room)]);
             }
             Ok(self.taken.len() - before)
         }
@@ -179,7 +183,10 @@ mod tests {
         let large = vec![b'L'; SHARED_PAYLOAD];
         for per_write in [1, 2, 3, 1000, SHARED_PAYLOAD, 100_000, usize::MAX] {
             let mut queue = OutputQueue::default();
-            let mut socket = Narrow { taken: Vec::new(), per_write };
+            let mut socket = Narrow {
+                taken: Vec::new(),
+                per_write,
+            };
             let mut expected = Vec::new();
             for round in 0..40_u8 {
                 let small = vec![round; 1 + usize::from(round) * 100];
@@ -197,7 +204,10 @@ mod tests {
                 queue.write_to(&mut socket).unwrap();
             }
             assert!(socket.taken == expected, "{per_write} bytes per write");
-            assert_eq!((gauge.get(), queue.sealed_capacity, queue.written), (0, 0, 0));
+            assert_eq!(
+                (gauge.get(), queue.sealed_capacity, queue.written),
+                (0, 0, 0)
+            );
         }
     }
 
@@ -206,7 +216,9 @@ mod tests {
         let gauge = Rc::new(Cell::new(0));
         let mut queues: Vec<OutputQueue> = (0..10).map(|_| OutputQueue::default()).collect();
         let payload = SharedPayload::new(&[b'x'; SHARED_PAYLOAD], &gauge);
-        queues.iter_mut().for_each(|queue| queue.append_shared(&payload));
+        queues
+            .iter_mut()
+            .for_each(|queue| queue.append_shared(&payload));
         drop(payload);
         assert_eq!(gauge.get(), SHARED_PAYLOAD);
         queues.truncate(1);

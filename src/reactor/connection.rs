@@ -56,14 +56,24 @@ impl Write for Stream {
 }
 
 impl Source for Stream {
-    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+    fn register(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interests: Interest,
+    ) -> io::Result<()> {
         match self {
             Stream::Unix(stream) => stream.register(registry, token, interests),
             Stream::Tcp(stream) => stream.register(registry, token, interests),
         }
     }
 
-    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+    fn reregister(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interests: Interest,
+    ) -> io::Result<()> {
         match self {
             Stream::Unix(stream) => stream.reregister(registry, token, interests),
             Stream::Tcp(stream) => stream.reregister(registry, token, interests),
@@ -163,7 +173,12 @@ impl Stops {
 
     /// Time stopped in all.
     fn total_us(&self, now_us: u64) -> u64 {
-        self.total_us + if self.any() { now_us - self.since_us } else { 0 }
+        self.total_us
+            + if self.any() {
+                now_us - self.since_us
+            } else {
+                0
+            }
     }
 }
 
@@ -197,19 +212,35 @@ impl Connection {
 
     /// Bytes held for it: memory of its own, and what it shares.
     pub fn held(&self) -> usize {
-        let output = self.output.as_ref().map_or(0, |output| output.capacity().max(output.queued()));
-        output + self.pending.as_ref().map_or(0, |pending| pending.capacity()) + self.held_by_broker
+        let output = self
+            .output
+            .as_ref()
+            .map_or(0, |output| output.capacity().max(output.queued()));
+        output
+            + self
+                .pending
+                .as_ref()
+                .map_or(0, |pending| pending.capacity())
+            + self.held_by_broker
     }
 
     /// Memory that is freed with it.
     pub fn own_memory(&self) -> usize {
         let output = self.output.as_ref().map_or(0, |output| output.capacity());
-        output + self.pending.as_ref().map_or(0, |pending| pending.capacity()) + self.held_by_broker
+        output
+            + self
+                .pending
+                .as_ref()
+                .map_or(0, |pending| pending.capacity())
+            + self.held_by_broker
     }
 
     /// Whether it sends so much that the others are served first.
     pub fn is_bulk(&self) -> bool {
-        let is_in_long_line = self.pending.as_ref().is_some_and(|pending| pending.waiting() > MAX_LINE_BEFORE_LOGIN);
+        let is_in_long_line = self
+            .pending
+            .as_ref()
+            .is_some_and(|pending| pending.waiting() > MAX_LINE_BEFORE_LOGIN);
         self.used_up_share || self.lingering || is_in_long_line
     }
 

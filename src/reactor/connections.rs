@@ -2,8 +2,8 @@
 
 use crate::broker::{CloseReason, ConnectionId, Now, Output, Traffic};
 use crate::limits::{
-    FREED_PER_TURN, MAPPED_BLOCK, OUTPUT_CHUNK, ROOM, SHARED_PAYLOAD, SPARE_BUFFERS, WORK_PER_STEP, WORK_PER_SYSCALL,
-    WORK_PER_TURN, WRITE_PER_CONNECTION,
+    FREED_PER_TURN, MAPPED_BLOCK, OUTPUT_CHUNK, ROOM, SHARED_PAYLOAD, SPARE_BUFFERS, WORK_PER_STEP,
+    WORK_PER_SYSCALL, WORK_PER_TURN, WRITE_PER_CONNECTION,
 };
 use crate::protocol::line::Pending;
 use crate::reactor::buffer::{OutputQueue, SharedPayload};
@@ -122,18 +122,27 @@ impl Connections {
         let slot = self.slab.vacant_key();
         // 0 is no connection's: tokens of other things have it.
         self.generation = self.generation.checked_add(1).unwrap_or(1);
-        let id = ConnectionId { slot: slot as u32, generation: self.generation };
-        self.registry.register(&mut stream, token(id), Interest::READABLE)?;
-        self.slab.insert(Connection::new(id, stream, self.now.monotonic_us));
+        let id = ConnectionId {
+            slot: slot as u32,
+            generation: self.generation,
+        };
+        self.registry
+            .register(&mut stream, token(id), Interest::READABLE)?;
+        self.slab
+            .insert(Connection::new(id, stream, self.now.monotonic_us));
         Ok(id)
     }
 
     pub fn get(&self, id: ConnectionId) -> Option<&Connection> {
-        self.slab.get(id.slot as usize).filter(|connection| connection.id == id)
+        self.slab
+            .get(id.slot as usize)
+            .filter(|connection| connection.id == id)
     }
 
     pub fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
-        self.slab.get_mut(id.slot as usize).filter(|connection| connection.id == id)
+        self.slab
+            .get_mut(id.slot as usize)
+            .filter(|connection| connection.id == id)
     }
 
     /// Forgets a connection and closes its socket.
@@ -183,7 +192,9 @@ impl Connections {
 
     /// Leaves a connection open only to be read until its peer closes; false if that can't be done.
     pub fn linger(&mut self, id: ConnectionId) -> bool {
-        let Some(connection) = self.get_mut(id) else { return false };
+        let Some(connection) = self.get_mut(id) else {
+            return false;
+        };
         if connection.stream.shutdown_write().is_err() {
             return false;
         }
@@ -203,7 +214,9 @@ impl Connections {
 
     /// Puts a connection on one of the two lists of those to be served.
     pub fn make_ready(&mut self, id: ConnectionId) {
-        let Some(connection) = self.get_mut(id) else { return };
+        let Some(connection) = self.get_mut(id) else {
+            return;
+        };
         if std::mem::replace(&mut connection.in_ready, true) {
             return;
         }
@@ -229,7 +242,9 @@ impl Connections {
 
     /// Takes the connection's input out for working on it.
     pub fn take_pending(&mut self, id: ConnectionId) -> Pending {
-        let taken = self.get_mut(id).and_then(|connection| connection.pending.take());
+        let taken = self
+            .get_mut(id)
+            .and_then(|connection| connection.pending.take());
         let pending = taken.map_or_else(Pending::default, |pending| *pending);
         self.owned -= pending.capacity();
         pending
@@ -253,7 +268,9 @@ impl Connections {
     /// answers waiting already: half of what would close it.
     pub fn may_go_on(&mut self, id: ConnectionId) -> bool {
         let (limit, now_us) = (self.limits.max_output / 2, self.now.monotonic_us);
-        let Some(connection) = self.get_mut(id) else { return false };
+        let Some(connection) = self.get_mut(id) else {
+            return false;
+        };
         if connection.queued() > limit {
             connection.stops.stop_by_output(now_us);
         }
@@ -291,15 +308,23 @@ impl Connections {
         if excess == 0 {
             return Vec::new();
         }
-        let candidates = self.slab.iter().filter(|(_, c)| !c.over_limit && !c.lingering);
-        let mut by_size: Vec<(usize, ConnectionId)> = candidates.map(|(_, c)| (c.held(), c.id)).collect();
+        let candidates = self
+            .slab
+            .iter()
+            .filter(|(_, c)| !c.over_limit && !c.lingering);
+        let mut by_size: Vec<(usize, ConnectionId)> =
+            candidates.map(|(_, c)| (c.held(), c.id)).collect();
         by_size.sort_unstable_by_key(|(held, _)| std::cmp::Reverse(*held));
         let is_needed = |(held, _): &(usize, ConnectionId)| {
             let needed = excess > 0 && *held > 0;
             excess = excess.saturating_sub(*held);
             needed
         };
-        by_size.into_iter().take_while(is_needed).map(|(_, id)| id).collect()
+        by_size
+            .into_iter()
+            .take_while(is_needed)
+            .map(|(_, id)| id)
+            .collect()
     }
 
     /// Whether there is something to do that no event will remind of.
@@ -323,7 +348,9 @@ impl Connections {
         self.replies = replies;
         // What is put on the list meanwhile has had its share.
         for _ in 0..self.deliveries.len() {
-            let Some(id) = self.deliveries.pop_front() else { return };
+            let Some(id) = self.deliveries.pop_front() else {
+                return;
+            };
             if let Some(connection) = self.get_mut(id) {
                 connection.in_deliveries = false;
                 self.flush_one(id);
@@ -353,14 +380,18 @@ impl Connections {
     }
 
     fn flush_one(&mut self, id: ConnectionId) {
-        let Some(connection) = self.get(id) else { return };
+        let Some(connection) = self.get(id) else {
+            return;
+        };
         if connection.blocked || connection.output.is_none() {
             return;
         }
         let result = self.write(id);
         let now_us = self.now.monotonic_us;
         let resume_below = self.limits.max_output / 4;
-        let Some(connection) = self.slab.get_mut(id.slot as usize) else { return };
+        let Some(connection) = self.slab.get_mut(id.slot as usize) else {
+            return;
+        };
         if result == Flushed::Failed {
             if !std::mem::replace(&mut connection.over_limit, true) {
                 self.ending.push((id, CloseReason::ConnectionLost));
@@ -387,11 +418,18 @@ impl Connections {
 
     /// Writes until all is written or the socket takes no more.
     fn write(&mut self, id: ConnectionId) -> Flushed {
-        let Some(connection) = self.slab.get_mut(id.slot as usize) else { return Flushed::Failed };
-        let Some(mut output) = connection.output.take() else { return Flushed::All };
+        let Some(connection) = self.slab.get_mut(id.slot as usize) else {
+            return Flushed::Failed;
+        };
+        let Some(mut output) = connection.output.take() else {
+            return Flushed::All;
+        };
         let before = (output.capacity(), output.queued());
         let mut result = Flushed::Some;
-        while result == Flushed::Some && !connection.blocked && before.1 - output.queued() < WRITE_PER_CONNECTION {
+        while result == Flushed::Some
+            && !connection.blocked
+            && before.1 - output.queued() < WRITE_PER_CONNECTION
+        {
             self.work += WORK_PER_SYSCALL;
             result = match output.write_to(&mut connection.stream) {
                 Ok(0) => Flushed::Failed,
@@ -413,7 +451,11 @@ impl Connections {
             if connection.stalled_since_us.is_none() {
                 self.stalled.push(id);
                 let interests = Interest::READABLE | Interest::WRITABLE;
-                if self.registry.reregister(&mut connection.stream, token(id), interests).is_err() {
+                if self
+                    .registry
+                    .reregister(&mut connection.stream, token(id), interests)
+                    .is_err()
+                {
                     result = Flushed::Failed;
                 }
             }
@@ -422,7 +464,9 @@ impl Connections {
             }
         } else if connection.stalled_since_us.take().is_some() {
             // Writable events are of no more interest, and each would be a wake-up.
-            let _ = self.registry.reregister(&mut connection.stream, token(id), Interest::READABLE);
+            let _ = self
+                .registry
+                .reregister(&mut connection.stream, token(id), Interest::READABLE);
         }
         if output.queued() > 0 {
             self.owned += output.capacity();
@@ -447,7 +491,9 @@ impl Connections {
 
     /// Puts a connection on the list of those to be written to when their turn comes.
     fn deliver_later(&mut self, id: ConnectionId) {
-        let Some(connection) = self.get_mut(id) else { return };
+        let Some(connection) = self.get_mut(id) else {
+            return;
+        };
         if !connection.blocked && !std::mem::replace(&mut connection.in_deliveries, true) {
             self.deliveries.push_back(id);
         }
@@ -455,7 +501,11 @@ impl Connections {
 
     /// Appends to the output of a connection that takes any.
     fn append_with(&mut self, to: ConnectionId, append: impl FnOnce(&mut OutputQueue)) {
-        let Some(connection) = self.slab.get_mut(to.slot as usize).filter(|c| c.id == to && c.takes_output()) else {
+        let Some(connection) = self
+            .slab
+            .get_mut(to.slot as usize)
+            .filter(|c| c.id == to && c.takes_output())
+        else {
             return;
         };
         let output = connection.output.get_or_insert_with(|| {
@@ -486,7 +536,9 @@ impl Output for Connections {
     fn fan_out(&mut self, to: impl IntoIterator<Item = ConnectionId>, payload: &[u8]) {
         if payload.len() < SHARED_PAYLOAD {
             for id in to {
-                self.append_with(id, |output| output.append(|bytes| bytes.extend_from_slice(payload)));
+                self.append_with(id, |output| {
+                    output.append(|bytes| bytes.extend_from_slice(payload))
+                });
             }
             return;
         }
@@ -505,7 +557,9 @@ impl Output for Connections {
     }
 
     fn close(&mut self, id: ConnectionId, reason: CloseReason) {
-        let Some(connection) = self.get_mut(id) else { return };
+        let Some(connection) = self.get_mut(id) else {
+            return;
+        };
         if connection.closing.is_some() {
             self.finished.push_back(id);
             return;
@@ -526,7 +580,10 @@ impl Output for Connections {
 
     fn resume(&mut self, id: ConnectionId) {
         let now_us = self.now.monotonic_us;
-        if self.get_mut(id).is_some_and(|connection| connection.stops.resume_by_broker(now_us)) {
+        if self
+            .get_mut(id)
+            .is_some_and(|connection| connection.stops.resume_by_broker(now_us))
+        {
             self.make_ready(id);
         }
     }
@@ -539,7 +596,9 @@ impl Output for Connections {
     }
 
     fn want_room(&mut self, id: ConnectionId) {
-        let Some(connection) = self.get_mut(id) else { return };
+        let Some(connection) = self.get_mut(id) else {
+            return;
+        };
         connection.wants_room = true;
         if connection.queued() < ROOM {
             self.make_ready(id);
@@ -555,7 +614,9 @@ impl Output for Connections {
     }
 
     fn traffic(&self, id: ConnectionId) -> Traffic {
-        self.get(id).map_or_else(Traffic::default, |connection| connection.traffic(self.now.monotonic_us))
+        self.get(id).map_or_else(Traffic::default, |connection| {
+            connection.traffic(self.now.monotonic_us)
+        })
     }
 }
 
@@ -570,5 +631,8 @@ pub fn token(id: ConnectionId) -> Token {
 
 /// The reverse of [`token`].
 pub fn id_of(token: Token) -> ConnectionId {
-    ConnectionId { slot: token.0 as u32, generation: (token.0 >> 32) as u32 }
+    ConnectionId {
+        slot: token.0 as u32,
+        generation: (token.0 >> 32) as u32,
+    }
 }

@@ -34,7 +34,12 @@ pub type Dialed = Option<io::Result<(Stream, Peer)>>;
 
 impl Dialer {
     pub fn new(masters: Vec<Address>, registry: Registry) -> Dialer {
-        Dialer { masters, registry, resolver: None, attempt: Attempt::None }
+        Dialer {
+            masters,
+            registry,
+            resolver: None,
+            attempt: Attempt::None,
+        }
     }
 
     /// Begins to dial the master of that number.
@@ -61,7 +66,9 @@ impl Dialer {
     }
 
     fn resolve(&mut self, master: usize) -> Dialed {
-        let Address::Tcp(host) = &self.masters[master] else { return None };
+        let Address::Tcp(host) = &self.masters[master] else {
+            return None;
+        };
         let resolver = match &mut self.resolver {
             Some(resolver) => resolver,
             none => match Waker::new(&self.registry, RESOLVED).and_then(Resolver::start) {
@@ -95,7 +102,8 @@ impl Dialer {
         let mut error = io::Error::new(ErrorKind::NotFound, "the name has no address");
         while let Some(to) = rest.pop() {
             let begun = TcpStream::connect(to).and_then(|mut stream| {
-                self.registry.register(&mut stream, DIALED, Interest::WRITABLE)?;
+                self.registry
+                    .register(&mut stream, DIALED, Interest::WRITABLE)?;
                 Ok(stream)
             });
             match begun {
@@ -111,7 +119,12 @@ impl Dialer {
 
     /// The socket says something.
     pub fn handle_event(&mut self) -> Dialed {
-        let Attempt::Connecting { mut stream, to, rest } = std::mem::replace(&mut self.attempt, Attempt::None) else {
+        let Attempt::Connecting {
+            mut stream,
+            to,
+            rest,
+        } = std::mem::replace(&mut self.attempt, Attempt::None)
+        else {
             return None;
         };
         let outcome = match stream.take_error() {

@@ -67,7 +67,12 @@ impl Listener {
         fs::set_permissions(path, Permissions::from_mode(access.mode))?;
         socket.listen(BACKLOG)?;
         let socket = ListeningSocket::Unix(UnixListener::from_std(socket.into()));
-        Ok(Listener { address: Address::Unix(path.to_owned()), is_ready: true, socket, _file: Some(file) })
+        Ok(Listener {
+            address: Address::Unix(path.to_owned()),
+            is_ready: true,
+            socket,
+            _file: Some(file),
+        })
     }
 
     fn bind_tcp(host: &HostPort) -> io::Result<Vec<Listener>> {
@@ -81,7 +86,11 @@ impl Listener {
                 Err(error) => return Err(error),
             }
         }
-        if listeners.is_empty() { Err(missing) } else { Ok(listeners) }
+        if listeners.is_empty() {
+            Err(missing)
+        } else {
+            Ok(listeners)
+        }
     }
 
     fn bind_address(address: SocketAddr) -> io::Result<Listener> {
@@ -95,8 +104,16 @@ impl Listener {
         socket.listen(BACKLOG)?;
         let listener = TcpListener::from_std(socket.into());
         let bound = listener.local_addr()?;
-        let address = Address::Tcp(HostPort { host: bound.ip().to_string(), port: bound.port() });
-        Ok(Listener { address, is_ready: true, socket: ListeningSocket::Tcp(listener), _file: None })
+        let address = Address::Tcp(HostPort {
+            host: bound.ip().to_string(),
+            port: bound.port(),
+        });
+        Ok(Listener {
+            address,
+            is_ready: true,
+            socket: ListeningSocket::Tcp(listener),
+            _file: None,
+        })
     }
 
     /// For registration with the poll.
@@ -136,7 +153,10 @@ fn remove_stale_socket(path: &Path) -> io::Result<()> {
         metadata => metadata?,
     };
     if !metadata.file_type().is_socket() {
-        return Err(io::Error::new(ErrorKind::AlreadyExists, "there is a file that is no socket"));
+        return Err(io::Error::new(
+            ErrorKind::AlreadyExists,
+            "there is a file that is no socket",
+        ));
     }
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     // A server that accepts nobody at the moment would be waited for.
@@ -144,14 +164,20 @@ fn remove_stale_socket(path: &Path) -> io::Result<()> {
     match socket.connect(&SockAddr::unix(path)?) {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path),
         Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
-        _ => Err(io::Error::new(ErrorKind::AddrInUse, "a server is running there")),
+        _ => Err(io::Error::new(
+            ErrorKind::AddrInUse,
+            "a server is running there",
+        )),
     }
 }
 
 impl SocketFile {
     fn of(path: &Path) -> io::Result<SocketFile> {
         // The working directory may change.
-        Ok(SocketFile { path: std::path::absolute(path)?, identity: identity(path)? })
+        Ok(SocketFile {
+            path: std::path::absolute(path)?,
+            identity: identity(path)?,
+        })
     }
 }
 

@@ -17,11 +17,13 @@ pub use connections::OutputLimits;
 pub use listener::{Listener, SocketAccess};
 
 use crate::address::Address;
-use crate::broker::{Broker, CloseReason, ConnectionId, Flow, LogLimit, LongLine, Now, Peer, Suppressed, Users};
+use crate::broker::{
+    Broker, CloseReason, ConnectionId, Flow, LogLimit, LongLine, Now, Peer, Suppressed, Users,
+};
 use crate::limits::{
-    ACCEPT_PAUSE_US, ACCEPTS_PER_TURN, BULK_WORK_PER_TURN, CLOSES_PER_TURN, EVENTS_PER_TURN, FIRST_SHARE, LINGER_US,
-    MAX_LINE_BEFORE_LOGIN, ROOM, SCRATCH, SHUTDOWN_US, WORK_PER_CONNECTION, WORK_PER_SLICE, WORK_PER_STEP,
-    WORK_PER_SYSCALL, WORK_PER_TURN,
+    ACCEPT_PAUSE_US, ACCEPTS_PER_TURN, BULK_WORK_PER_TURN, CLOSES_PER_TURN, EVENTS_PER_TURN,
+    FIRST_SHARE, LINGER_US, MAX_LINE_BEFORE_LOGIN, ROOM, SCRATCH, SHUTDOWN_US, WORK_PER_CONNECTION,
+    WORK_PER_SLICE, WORK_PER_STEP, WORK_PER_SYSCALL, WORK_PER_TURN,
 };
 use crate::protocol::line::{Pending, next_line};
 use connection::Stream;
@@ -98,8 +100,13 @@ struct Clock {
 
 impl Clock {
     fn now(&self) -> Now {
-        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Now { monotonic_us: self.start.elapsed().as_micros() as u64, wall_us: wall.as_micros() as u64 }
+        let wall = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        Now {
+            monotonic_us: self.start.elapsed().as_micros() as u64,
+            wall_us: wall.as_micros() as u64,
+        }
     }
 }
 
@@ -115,12 +122,19 @@ impl Server {
         let poll = Poll::new()?;
         let signals = Signals::register(poll.registry(), SIGNALS)?;
         for (index, listener) in listeners.iter_mut().enumerate() {
-            poll.registry().register(listener.source(), Token(FIRST_LISTENER + index), Interest::READABLE)?;
+            poll.registry().register(
+                listener.source(),
+                Token(FIRST_LISTENER + index),
+                Interest::READABLE,
+            )?;
         }
-        let clock = Clock { start: Instant::now() };
+        let clock = Clock {
+            start: Instant::now(),
+        };
         let registry = poll.registry().try_clone()?;
         let dialer = Dialer::new(masters, poll.registry().try_clone()?);
-        let connections = Connections::new(registry, settings.max_clients, settings.output, clock.now());
+        let connections =
+            Connections::new(registry, settings.max_clients, settings.output, clock.now());
         Ok(Server {
             poll,
             signals,
@@ -170,7 +184,11 @@ impl Server {
         self.accept();
         self.serve_ready();
         let now = self.connections.now;
-        if self.broker.poll_deadline().is_some_and(|at_us| at_us <= now.monotonic_us) {
+        if self
+            .broker
+            .poll_deadline()
+            .is_some_and(|at_us| at_us <= now.monotonic_us)
+        {
             self.broker.handle_deadline(now, &mut self.connections);
         }
         self.dial();
@@ -189,19 +207,27 @@ impl Server {
 
     /// How long the poll may wait.
     fn timeout(&mut self) -> Option<Duration> {
-        let accepting = self.accept_pause_us.is_none() && self.listeners.iter().any(|listener| listener.is_ready);
+        let accepting = self.accept_pause_us.is_none()
+            && self.listeners.iter().any(|listener| listener.is_ready);
         if accepting || self.connections.has_work() {
             return Some(Duration::ZERO);
         }
         let lingering = self.lingering.front().map(|(at_us, _)| *at_us);
-        let deadlines = [self.broker.poll_deadline(), self.accept_pause_us, lingering, self.end_us];
+        let deadlines = [
+            self.broker.poll_deadline(),
+            self.accept_pause_us,
+            lingering,
+            self.end_us,
+        ];
         let next_us = deadlines.into_iter().flatten().min()?;
         let now_us = self.clock.start.elapsed().as_micros() as u64;
         Some(Duration::from_micros(next_us.saturating_sub(now_us)))
     }
 
     fn is_over(&self) -> bool {
-        self.end_us.is_some_and(|end_us| self.connections.len() == 0 || self.connections.now.monotonic_us >= end_us)
+        self.end_us.is_some_and(|end_us| {
+            self.connections.len() == 0 || self.connections.now.monotonic_us >= end_us
+        })
     }
 
     fn note(&mut self, event: &Event) {
@@ -220,7 +246,9 @@ impl Server {
             }
             token => {
                 let id = id_of(token);
-                let Some(connection) = self.connections.get_mut(id) else { return };
+                let Some(connection) = self.connections.get_mut(id) else {
+                    return;
+                };
                 connection.hung_up |= event.is_read_closed();
                 if event.is_readable() || event.is_read_closed() || event.is_error() {
                     connection.readable = true;
@@ -249,10 +277,14 @@ impl Server {
         let now = self.connections.now;
         let added = match result {
             None => return,
-            Some(dialed) => dialed.and_then(|(stream, peer)| Ok((self.connections.add(stream)?, peer))),
+            Some(dialed) => {
+                dialed.and_then(|(stream, peer)| Ok((self.connections.add(stream)?, peer)))
+            }
         };
         match added {
-            Ok((id, peer)) => self.broker.handle_connected(id, peer, now, &mut self.connections),
+            Ok((id, peer)) => self
+                .broker
+                .handle_connected(id, peer, now, &mut self.connections),
             Err(error) => self.broker.handle_dial_failed(&error.to_string(), now),
         }
     }
@@ -262,11 +294,16 @@ impl Server {
             match request {
                 Request::Terminate => {
                     log::info!("shutting down, as a signal asked");
-                    self.broker.handle_shutdown(self.connections.now, &mut self.connections);
+                    self.broker
+                        .handle_shutdown(self.connections.now, &mut self.connections);
                 }
                 Request::Reload => {
                     if let Some(users) = (self.host.reload)() {
-                        self.broker.handle_users(users, self.connections.now, &mut self.connections);
+                        self.broker.handle_users(
+                            users,
+                            self.connections.now,
+                            &mut self.connections,
+                        );
                     }
                 }
                 Request::Status => self.log_status(),
@@ -276,7 +313,9 @@ impl Server {
 
     fn log_status(&mut self) {
         let mut status = String::new();
-        self.broker.write_status(&mut status).expect("a String takes every write");
+        self.broker
+            .write_status(&mut status)
+            .expect("a String takes every write");
         log::info!(
             "status: {status} buffers={} bytes_in={} bytes_out={} uptime_s={} longest_turn_us={}",
             self.connections.buffered(),
@@ -289,7 +328,10 @@ impl Server {
 
     fn accept(&mut self) {
         let now_us = self.connections.now.monotonic_us;
-        if self.accept_pause_us.is_some_and(|until_us| now_us < until_us) {
+        if self
+            .accept_pause_us
+            .is_some_and(|until_us| now_us < until_us)
+        {
             return;
         }
         self.accept_pause_us = None;
@@ -323,7 +365,10 @@ impl Server {
         let now_us = self.connections.now.monotonic_us;
         self.accept_pause_us = Some(now_us + ACCEPT_PAUSE_US);
         if let Some(suppressed) = self.accept_log.admit(now_us) {
-            log::warn!("cannot accept connections: {error}; trying again soon{}", Suppressed(suppressed));
+            log::warn!(
+                "cannot accept connections: {error}; trying again soon{}",
+                Suppressed(suppressed)
+            );
         }
     }
 
@@ -336,7 +381,9 @@ impl Server {
             return;
         }
         match self.connections.add(stream) {
-            Ok(id) => self.broker.handle_connected(id, peer, now, &mut self.connections),
+            Ok(id) => self
+                .broker
+                .handle_connected(id, peer, now, &mut self.connections),
             Err(error) => self.pause_accepting(&error),
         }
     }
@@ -345,7 +392,9 @@ impl Server {
     fn serve_ready(&mut self) {
         let (ready, bulk) = self.connections.waiting();
         for _ in 0..ready {
-            let Some(id) = self.connections.next_ready() else { break };
+            let Some(id) = self.connections.next_ready() else {
+                break;
+            };
             self.serve(id);
             if self.connections.work >= WORK_PER_TURN {
                 break;
@@ -354,7 +403,9 @@ impl Server {
         // At least one of these even if the turn has done enough: they are to get on too.
         let enough = WORK_PER_TURN.min(self.connections.work + BULK_WORK_PER_TURN);
         for _ in 0..bulk {
-            let Some(id) = self.connections.next_bulk() else { break };
+            let Some(id) = self.connections.next_bulk() else {
+                break;
+            };
             self.serve(id);
             if self.connections.work >= enough {
                 break;
@@ -363,7 +414,9 @@ impl Server {
     }
 
     fn serve(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.get_mut(id) else { return };
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
         connection.in_ready = false;
         if connection.lingering {
             self.read_to_discard(id);
@@ -371,10 +424,15 @@ impl Server {
         }
         let has_room = connection.wants_room && connection.queued() < ROOM;
         connection.wants_room &= !has_room;
-        let share = if connection.is_bulk() { WORK_PER_CONNECTION } else { FIRST_SHARE };
+        let share = if connection.is_bulk() {
+            WORK_PER_CONNECTION
+        } else {
+            FIRST_SHARE
+        };
         self.connections.set_serving(Some(id));
         if has_room {
-            self.broker.handle_room(id, self.connections.now, &mut self.connections);
+            self.broker
+                .handle_room(id, self.connections.now, &mut self.connections);
             self.connections.work += WORK_PER_SLICE;
         }
         if self.connections.may_go_on(id) {
@@ -402,7 +460,9 @@ impl Server {
             if progress != Progress::Done {
                 break progress;
             }
-            let Some(count) = self.read(id, &mut scratch[..share.min(SCRATCH)]) else { break Progress::Done };
+            let Some(count) = self.read(id, &mut scratch[..share.min(SCRATCH)]) else {
+                break Progress::Done;
+            };
             let mut rest = &scratch[..count];
             if !pending.is_idle() {
                 // The unfinished line first; what follows it can be worked off in place again.
@@ -440,7 +500,12 @@ impl Server {
     }
 
     /// Works off what has been kept, up to an unfinished line.
-    fn work_off_pending(&mut self, id: ConnectionId, pending: &mut Pending, enough: usize) -> Progress {
+    fn work_off_pending(
+        &mut self,
+        id: ConnectionId,
+        pending: &mut Pending,
+        enough: usize,
+    ) -> Progress {
         while let Some(line) = pending.next_line() {
             let length = line.len();
             let progress = self.hand_over(id, line, enough);
@@ -472,7 +537,9 @@ impl Server {
         }
         self.connections.work += WORK_PER_STEP;
         let now = self.connections.now;
-        let flow = self.broker.handle_line(id, line, now, &mut self.connections);
+        let flow = self
+            .broker
+            .handle_line(id, line, now, &mut self.connections);
         if flow != Flow::Next
             && let Some(connection) = self.connections.get_mut(id)
         {
@@ -492,7 +559,8 @@ impl Server {
 
     fn check_length(&mut self, id: ConnectionId, length: usize) -> LongLine {
         let now = self.connections.now;
-        self.broker.handle_long_line(id, length, now, &mut self.connections)
+        self.broker
+            .handle_long_line(id, length, now, &mut self.connections)
     }
 
     /// Reads what there is; `None` when that is nothing for now, or nothing more ever.
@@ -527,10 +595,12 @@ impl Server {
     fn enforce_limits(&mut self) {
         let now = self.connections.now;
         for (id, reason) in self.connections.take_ending() {
-            self.broker.handle_closing(id, reason, now, &mut self.connections);
+            self.broker
+                .handle_closing(id, reason, now, &mut self.connections);
         }
         for id in self.connections.largest_beyond_limit() {
-            self.broker.handle_closing(id, CloseReason::BuffersLimit, now, &mut self.connections);
+            self.broker
+                .handle_closing(id, CloseReason::BuffersLimit, now, &mut self.connections);
         }
         for id in self.connections.take_stalled() {
             self.broker.handle_stalled(id, now, &mut self.connections);
@@ -540,13 +610,22 @@ impl Server {
     fn close_finished(&mut self) {
         let now = self.connections.now;
         for _ in 0..CLOSES_PER_TURN {
-            let Some(id) = self.connections.next_finished() else { return };
-            let Some(connection) = self.connections.get(id).filter(|connection| !connection.lingering) else {
+            let Some(id) = self.connections.next_finished() else {
+                return;
+            };
+            let Some(connection) = self
+                .connections
+                .get(id)
+                .filter(|connection| !connection.lingering)
+            else {
                 continue;
             };
-            let Some(reason) = connection.closing else { continue };
+            let Some(reason) = connection.closing else {
+                continue;
+            };
             let discarded = self.connections.flush_last(id);
-            self.broker.handle_closed(id, reason, discarded, now, &mut self.connections);
+            self.broker
+                .handle_closed(id, reason, discarded, now, &mut self.connections);
             if reason.lingers() && self.connections.linger(id) {
                 self.lingering.push_back((now.monotonic_us + LINGER_US, id));
             } else {
@@ -557,13 +636,16 @@ impl Server {
 
     /// Reads what a lingering connection still sends, and drops it.
     fn read_to_discard(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.get_mut(id) else { return };
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
         match connection.stream.read(&mut self.scratch) {
             Ok(count @ 1..) => {
                 self.connections.work += WORK_PER_SYSCALL + count;
                 self.connections.make_ready(id);
             }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             _ => drop(self.connections.remove(id)),
         }
     }

@@ -19,18 +19,20 @@ impl Resolver {
     pub fn start(waker: Waker) -> io::Result<Resolver> {
         let (questions, asked) = channel::<HostPort>();
         let (answering, answers) = channel();
-        thread::Builder::new().name("resolver".to_owned()).spawn(move || {
-            // Ends with the loop, which holds the other ends.
-            while let Ok(mut host) = asked.recv() {
-                // What was asked meanwhile replaces it.
-                while let Ok(newer) = asked.try_recv() {
-                    host = newer;
+        thread::Builder::new()
+            .name("resolver".to_owned())
+            .spawn(move || {
+                // Ends with the loop, which holds the other ends.
+                while let Ok(mut host) = asked.recv() {
+                    // What was asked meanwhile replaces it.
+                    while let Ok(newer) = asked.try_recv() {
+                        host = newer;
+                    }
+                    if answering.send(host.resolve()).is_err() || waker.wake().is_err() {
+                        return;
+                    }
                 }
-                if answering.send(host.resolve()).is_err() || waker.wake().is_err() {
-                    return;
-                }
-            }
-        })?;
+            })?;
         Ok(Resolver { questions, answers })
     }
 

@@ -48,7 +48,10 @@ impl Signals {
     pub fn take(&mut self) -> Vec<Request> {
         let mut bytes = [0; 64];
         while matches!(self.wake.read(&mut bytes), Ok(1..)) {}
-        let raised = SIGNALS.iter().zip(&self.raised).filter(|(_, flag)| flag.swap(false, Ordering::Relaxed));
+        let raised = SIGNALS
+            .iter()
+            .zip(&self.raised)
+            .filter(|(_, flag)| flag.swap(false, Ordering::Relaxed));
         raised.map(|((_, request), _)| *request).collect()
     }
 }

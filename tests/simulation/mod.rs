@@ -37,21 +37,29 @@ fn trees_keep_their_guarantees() {
 #[test]
 #[ignore = "takes minutes: make sim"]
 fn trees_keep_their_guarantees_for_long() {
-    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
+    let number = |name: &str| {
+        std::env::var(name)
+            .ok()
+            .map(|text| text.parse::<u64>().expect("a number"))
+    };
     if let Some(seed) = number("CLACKSD_SEED") {
         return check_seeds(seed..=seed);
     }
     let seeds = number("CLACKSD_SEEDS").unwrap_or(10_000);
     std::thread::scope(|scope| {
-        let halves = [0, 1].map(|half| scope.spawn(move || check_seeds((0..seeds).skip(half).step_by(2))));
-        halves.into_iter().for_each(|half| half.join().expect("no violation"));
+        let halves =
+            [0, 1].map(|half| scope.spawn(move || check_seeds((0..seeds).skip(half).step_by(2))));
+        halves
+            .into_iter()
+            .for_each(|half| half.join().expect("no violation"));
     });
     println!("measured: {seeds} seeds without a violation");
 }
 
 /// The first seed of a thousand at which a network that breaks the mechanism is noticed.
 fn noticed(saboteur: Saboteur, what: &str) {
-    let noticed = (0..1000).find_map(|seed| violation(seed, Some(saboteur)).map(|found| (seed, found)));
+    let noticed =
+        (0..1000).find_map(|seed| violation(seed, Some(saboteur)).map(|found| (seed, found)));
     let (seed, found) = noticed.expect("a violation within 1000 seeds");
     assert!(found.contains(what), "seed {seed}: {found}");
 }
@@ -69,7 +77,11 @@ fn state_words(line: &[u8]) -> Option<Vec<&[u8]>> {
 #[test]
 fn lost_states_are_noticed() {
     let lose = |random: &mut Random, line: Vec<u8>| {
-        if line.starts_with(b"STATE") && random.one_in(20) { Vec::new() } else { keep(line) }
+        if line.starts_with(b"STATE") && random.one_in(20) {
+            Vec::new()
+        } else {
+            keep(line)
+        }
     };
     noticed(lose, "");
 }
@@ -79,7 +91,9 @@ fn stamps_by_the_clock_alone_are_noticed() {
     // Logical time is what keeps a later write newer than what its node had seen: without the last
     // digits and with the clocks' errors back in, order is lost.
     let blur = |random: &mut Random, line: Vec<u8>| {
-        let Some(words) = state_words(&line) else { return keep(line) };
+        let Some(words) = state_words(&line) else {
+            return keep(line);
+        };
         let text = String::from_utf8_lossy(words[1]).into_owned();
         let (time, node) = text.split_once(':').expect("a stamp");
         let time = time.parse::<u64>().expect("a time") + random.below(60) * world::SECOND_US;
@@ -95,7 +109,11 @@ fn stamps_by_the_clock_alone_are_noticed() {
 fn forgotten_tombstones_are_noticed() {
     let forget = |_: &mut Random, line: Vec<u8>| {
         let is_tombstone = state_words(&line).is_some_and(|words| words[3] == b"R");
-        if is_tombstone || line.starts_with(b"CLEAR ") { Vec::new() } else { keep(line) }
+        if is_tombstone || line.starts_with(b"CLEAR ") {
+            Vec::new()
+        } else {
+            keep(line)
+        }
     };
     noticed(forget, "");
 }
@@ -103,7 +121,9 @@ fn forgotten_tombstones_are_noticed() {
 #[test]
 fn lost_contributions_are_noticed() {
     let lose = |_: &mut Random, line: Vec<u8>| {
-        let Some(words) = state_words(&line).filter(|words| words[4] != b"-") else { return keep(line) };
+        let Some(words) = state_words(&line).filter(|words| words[4] != b"-") else {
+            return keep(line);
+        };
         let mut words: Vec<Vec<u8>> = words.into_iter().map(<[u8]>::to_vec).collect();
         let all = String::from_utf8_lossy(&words[4]).into_owned();
         words[4] = all.split(',').next().expect("one").as_bytes().to_vec();
@@ -119,7 +139,13 @@ fn signals_that_come_twice_are_noticed() {
             return keep(line);
         }
         // As from an origin that nobody knows: no node can tell that it passed already.
-        let (_, signal) = line.split_at(line.iter().skip(7).position(|byte| *byte == b' ').expect("an id") + 7);
+        let (_, signal) = line.split_at(
+            line.iter()
+                .skip(7)
+                .position(|byte| *byte == b' ')
+                .expect("an id")
+                + 7,
+        );
         let again = [format!("SIGNAL {:x}:1", random.next()).as_bytes(), signal].concat();
         vec![line, again]
     };
@@ -129,7 +155,11 @@ fn signals_that_come_twice_are_noticed() {
 #[test]
 fn lost_signals_are_noticed() {
     let lose = |random: &mut Random, line: Vec<u8>| {
-        if line.starts_with(b"SIGNAL ") && random.one_in(50) { Vec::new() } else { keep(line) }
+        if line.starts_with(b"SIGNAL ") && random.one_in(50) {
+            Vec::new()
+        } else {
+            keep(line)
+        }
     };
     noticed(lose, "lost");
 }

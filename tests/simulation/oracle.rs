@@ -48,24 +48,35 @@ impl Witness {
             while let Some(line) = world.nodes[node].clients[client].lines.pop_front() {
                 if let Some(rest) = line.strip_prefix("SET changed") {
                     self.check_notified(world, node, client, rest);
-                } else if let Some((name, number)) = line.strip_prefix("SET ").and_then(|rest| rest.split_once('=')) {
+                } else if let Some((name, number)) = line
+                    .strip_prefix("SET ")
+                    .and_then(|rest| rest.split_once('='))
+                {
                     let number: usize = number.parse().expect("signals have numbers");
                     let got = self.got.entry((node, client)).or_default();
                     if got.contains(&number) {
-                        self.faults.push(format!("signal {number} came twice to node {node}"));
+                        self.faults
+                            .push(format!("signal {number} came twice to node {node}"));
                     } else if self.signals[number].sender == node && client == WRITER {
-                        self.faults.push(format!("signal {number} came back to its sender"));
+                        self.faults
+                            .push(format!("signal {number} came back to its sender"));
                     } else {
                         let sender = self.signals[number].sender;
-                        let overtaken =
-                            got.iter().any(|&earlier| earlier > number && self.signals[earlier].sender == sender);
+                        let overtaken = got.iter().any(|&earlier| {
+                            earlier > number && self.signals[earlier].sender == sender
+                        });
                         if overtaken {
-                            self.faults.push(format!("signal {number} came after a later one of its sender"));
+                            self.faults.push(format!(
+                                "signal {number} came after a later one of its sender"
+                            ));
                         }
                     }
                     assert_eq!(self.signals[number].name, name);
                     self.got.entry((node, client)).or_default().push(number);
-                } else if line != "NOP" && !line.starts_with("OVERHEAD") && !line.starts_with("CLACKS") {
+                } else if line != "NOP"
+                    && !line.starts_with("OVERHEAD")
+                    && !line.starts_with("CLACKS")
+                {
                     self.faults.push(format!("node {node} got {line:?}"));
                 }
             }
@@ -82,7 +93,9 @@ impl Witness {
         // A restarted writer doesn't know its own earlier stamps; a clear is newer than any number.
         let may_be_missing = world.nodes[writer].run > 0 || (self.clears && found.is_none());
         if number > 0 && found.is_none_or(|found| found < number) && !may_be_missing {
-            self.faults.push(format!("a signal overtook write {number} of node {writer}: node {node} has {found:?}"));
+            self.faults.push(format!(
+                "a signal overtook write {number} of node {writer}: node {node} has {found:?}"
+            ));
         }
     }
 }
@@ -108,8 +121,9 @@ impl Run {
     pub fn new(seed: u64, saboteur: Option<Saboteur>) -> Run {
         let mut random = super::world::Random(seed ^ 0x5eed);
         let nodes = 2 + random.below(7) as usize;
-        let masters: Vec<Option<usize>> =
-            (0..nodes).map(|node| (node > 0).then(|| random.below(node as u64) as usize)).collect();
+        let masters: Vec<Option<usize>> = (0..nodes)
+            .map(|node| (node > 0).then(|| random.below(node as u64) as usize))
+            .collect();
         let skew_us = [0, SECOND_US, 1800 * SECOND_US][random.below(3) as usize];
         let mut world = World::new(seed, &masters, skew_us, saboteur);
         for node in 0..nodes {
@@ -120,7 +134,12 @@ impl Run {
         let (restarts, clears) = (random.one_in(3), random.one_in(3));
         let mut run = Run {
             world,
-            witness: Witness { clears, signals: Vec::new(), got: BTreeMap::new(), faults: Vec::new() },
+            witness: Witness {
+                clears,
+                signals: Vec::new(),
+                got: BTreeMap::new(),
+                faults: Vec::new(),
+            },
             restarts,
             topology_changes: random.one_in(2),
             writes: Vec::new(),
@@ -137,7 +156,8 @@ impl Run {
             // A cache that takes several slices to tell.
             let node = random.below(nodes as u64) as usize;
             for number in 0..4000 {
-                run.world.say(node, WRITER, &format!("STORE bulk{number}={number}"));
+                run.world
+                    .say(node, WRITER, &format!("STORE bulk{number}={number}"));
             }
         }
         run
@@ -149,7 +169,8 @@ impl Run {
                 self.world.say(node, client, &format!("LISTEN s{signal}"));
             }
             for writer in 0..self.world.nodes.len() {
-                self.world.say(node, client, &format!("LISTEN changed{writer}"));
+                self.world
+                    .say(node, client, &format!("LISTEN changed{writer}"));
             }
         }
         // The writer listens to what it sends: it must never get it.
@@ -181,7 +202,9 @@ impl Run {
     }
 
     fn fault(&mut self, what: String) {
-        self.witness.faults.push(format!("at {} us: {what}", self.world.now_us));
+        self.witness
+            .faults
+            .push(format!("at {} us: {what}", self.world.now_us));
     }
 
     fn go_on(&mut self, for_us: u64) {
@@ -220,7 +243,8 @@ impl Run {
             96..98 if self.topology_changes => self.change_master(node),
             _ => {
                 let step = [0.1, 0.25, 1e15, -0.3][self.world.random.below(4) as usize];
-                self.world.say(node, WRITER, &format!("INCREMENT decimal={step}"));
+                self.world
+                    .say(node, WRITER, &format!("INCREMENT decimal={step}"));
             }
         }
         // What that did at the node itself is heard at once.
@@ -250,8 +274,14 @@ impl Run {
     /// Notes what a node shows of a name; what it has seen, a write there supersedes.
     fn look(&mut self, node: usize, name: &str) -> Option<String> {
         let value = self.world.retrieve(node, WRITER, name);
-        if let Some(write) = value.as_ref().and_then(|value| self.by_value.get(&(name.to_owned(), value.clone()))) {
-            self.seen[node].entry(name.to_owned()).or_default().insert(*write);
+        if let Some(write) = value
+            .as_ref()
+            .and_then(|value| self.by_value.get(&(name.to_owned(), value.clone())))
+        {
+            self.seen[node]
+                .entry(name.to_owned())
+                .or_default()
+                .insert(*write);
         }
         value
     }
@@ -259,9 +289,13 @@ impl Run {
     fn write(&mut self, node: usize, name: &str, value: Option<String>) {
         let number = self.writes.len();
         if let Some(value) = &value {
-            self.by_value.insert((name.to_owned(), value.clone()), number);
+            self.by_value
+                .insert((name.to_owned(), value.clone()), number);
         }
-        self.writes.push(Write { name: Some(name.to_owned()), value });
+        self.writes.push(Write {
+            name: Some(name.to_owned()),
+            value,
+        });
         let seen = self.seen[node].entry(name.to_owned()).or_default();
         self.superseded.extend(seen.iter());
         seen.insert(number);
@@ -271,7 +305,8 @@ impl Run {
         let name = format!("r{}", self.world.random.below(REGISTERS));
         self.look(node, &name);
         let value = format!("v{}", self.writes.len());
-        self.world.say(node, WRITER, &format!("{verb} {name}={value}"));
+        self.world
+            .say(node, WRITER, &format!("{verb} {name}={value}"));
         self.write(node, &name, Some(value));
     }
 
@@ -284,7 +319,9 @@ impl Run {
 
     fn clear(&mut self, node: usize) {
         let registers = (0..REGISTERS).map(|number| format!("r{number}"));
-        let names: Vec<String> = registers.chain((0..COUNTERS).map(|number| format!("c{number}"))).collect();
+        let names: Vec<String> = registers
+            .chain((0..COUNTERS).map(|number| format!("c{number}")))
+            .collect();
         for name in &names {
             self.look_at_counter_or_register(node, name);
         }
@@ -304,10 +341,16 @@ impl Run {
 
     /// The base that a counter counts from at a node.
     fn look_at_counter(&mut self, node: usize, name: &str) -> u64 {
-        let value = self.world.retrieve(node, WRITER, name).map_or(0, |value| value.parse().expect("a counter"));
+        let value = self
+            .world
+            .retrieve(node, WRITER, name)
+            .map_or(0, |value| value.parse().expect("a counter"));
         let base: u64 = value / BASE * BASE;
         if let Some(write) = self.by_value.get(&(name.to_owned(), base.to_string())) {
-            self.seen[node].entry(name.to_owned()).or_default().insert(*write);
+            self.seen[node]
+                .entry(name.to_owned())
+                .or_default()
+                .insert(*write);
         }
         base
     }
@@ -316,7 +359,8 @@ impl Run {
         let name = format!("c{}", self.world.random.below(COUNTERS));
         let base = self.look_at_counter(node, &name);
         let step = 1 + self.world.random.below(9);
-        self.world.say(node, WRITER, &format!("INCREMENT {name}={step}"));
+        self.world
+            .say(node, WRITER, &format!("INCREMENT {name}={step}"));
         *self.increments.entry((name, base)).or_default() += step;
     }
 
@@ -325,7 +369,8 @@ impl Run {
         let name = format!("c{}", COUNTERS / 2 + self.world.random.below(COUNTERS / 2));
         self.look_at_counter(node, &name);
         let base = (self.writes.len() as u64 + 1) * BASE;
-        self.world.say(node, WRITER, &format!("STORE {name}={base}"));
+        self.world
+            .say(node, WRITER, &format!("STORE {name}={base}"));
         self.write(node, &name, Some(base.to_string()));
     }
 
@@ -339,7 +384,8 @@ impl Run {
             masters: self.world.nodes.iter().map(|node| node.master).collect(),
             runs: self.world.nodes.iter().map(|node| node.run).collect(),
         });
-        self.world.say(node, WRITER, &format!("SET {name}={number}"));
+        self.world
+            .say(node, WRITER, &format!("SET {name}={number}"));
     }
 
     fn write_and_notify(&mut self, node: usize) {
@@ -347,10 +393,12 @@ impl Run {
         if self.world.random.one_in(2) {
             self.written[node] += 1;
             let number = self.written[node];
-            self.world.say(node, WRITER, &format!("STORE g{node}={number}"));
+            self.world
+                .say(node, WRITER, &format!("STORE g{node}={number}"));
         }
         let number = self.written[node];
-        self.world.say(node, WRITER, &format!("SET changed{node}={number}"));
+        self.world
+            .say(node, WRITER, &format!("SET changed{node}={number}"));
     }
 
     /// All nodes hold the same.
@@ -358,14 +406,18 @@ impl Run {
         let mut all = Vec::new();
         for node in 0..self.world.nodes.len() {
             let names = self.world.keys(node, WRITER);
-            let entries: BTreeMap<String, Option<String>> =
-                names.into_iter().map(|name| (name.clone(), self.world.retrieve(node, WRITER, &name))).collect();
+            let entries: BTreeMap<String, Option<String>> = names
+                .into_iter()
+                .map(|name| (name.clone(), self.world.retrieve(node, WRITER, &name)))
+                .collect();
             all.push(entries);
         }
         for node in 1..all.len() {
             if all[node] != all[0] {
-                let differing =
-                    all[0].keys().chain(all[node].keys()).find(|name| all[0].get(*name) != all[node].get(*name));
+                let differing = all[0]
+                    .keys()
+                    .chain(all[node].keys())
+                    .find(|name| all[0].get(*name) != all[node].get(*name));
                 let name = differing.cloned().unwrap_or_default();
                 let what = format!(
                     "nodes 0 and {node} disagree about {name}: {:?} and {:?}",
@@ -385,7 +437,9 @@ impl Run {
                 // Somebody must have removed it without its being stored again by one who knew.
                 let is_possible = self.writes.iter().all(|w| w.name.as_deref() != Some(&name))
                     || self.writes.iter().enumerate().any(|(number, w)| {
-                        w.name.as_deref() == Some(&name) && w.value.is_none() && !self.superseded.contains(&number)
+                        w.name.as_deref() == Some(&name)
+                            && w.value.is_none()
+                            && !self.superseded.contains(&number)
                     });
                 if !is_possible && !self.restarts {
                     self.fault(format!("{name} is gone, though its last writes stored it"));
@@ -394,7 +448,9 @@ impl Run {
             };
             match self.by_value.get(&(name.clone(), value.clone())) {
                 Some(write) if self.superseded.contains(write) && !self.restarts => {
-                    self.fault(format!("{name} is {value}, though a later writer had seen that"));
+                    self.fault(format!(
+                        "{name} is {value}, though a later writer had seen that"
+                    ));
                 }
                 Some(_) => {}
                 None => self.fault(format!("{name} is {value}, which nobody wrote")),
@@ -406,10 +462,17 @@ impl Run {
     fn check_counters(&mut self) {
         for number in 0..COUNTERS {
             let name = format!("c{number}");
-            let value: u64 = self.world.retrieve(0, WRITER, &name).map_or(0, |value| value.parse().expect("a counter"));
+            let value: u64 = self
+                .world
+                .retrieve(0, WRITER, &name)
+                .map_or(0, |value| value.parse().expect("a counter"));
             let base = value / BASE * BASE;
             let counted = value - base;
-            let expected = self.increments.get(&(name.clone(), base)).copied().unwrap_or(0);
+            let expected = self
+                .increments
+                .get(&(name.clone(), base))
+                .copied()
+                .unwrap_or(0);
             let is_exact = !(self.restarts || self.witness.clears && base == 0);
             if counted > expected || (is_exact && counted != expected) {
                 self.fault(format!("{name} counted {counted} of {expected} on {base}"));
@@ -425,7 +488,11 @@ impl Run {
                 let unchanged = signal.runs[node] == self.world.nodes[node].run;
                 if unchanged && self.is_way_clear(signal, node) {
                     for client in LISTENERS {
-                        let got = self.witness.got.get(&(node, client)).is_some_and(|got| got.contains(&number));
+                        let got = self
+                            .witness
+                            .got
+                            .get(&(node, client))
+                            .is_some_and(|got| got.contains(&number));
                         if !got {
                             let (sender, at_us) = (signal.sender, signal.at_us);
                             self.witness.faults.push(format!(
@@ -452,11 +519,15 @@ impl Run {
         // Up to their first common master, which both paths end with.
         let steps = |path: &[usize], other: &[usize]| -> Vec<(usize, usize)> {
             let climb = path.windows(2).map(|pair| (pair[0], pair[1]));
-            climb.take_while(|(slave, _)| !other.contains(slave)).collect()
+            climb
+                .take_while(|(slave, _)| !other.contains(slave))
+                .collect()
         };
         let mut wires = steps(&from, &to);
         wires.extend(steps(&to, &from));
         let end_us = signal.at_us + SETTLING_US;
-        wires.iter().all(|(slave, master)| self.world.was_up(*slave, *master, signal.at_us, end_us))
+        wires
+            .iter()
+            .all(|(slave, master)| self.world.was_up(*slave, *master, signal.at_us, end_us))
     }
 }

@@ -1,7 +1,9 @@
 //! A world of brokers: their clocks, their network, and the clients at them. Everything happens at a
 //! virtual time and by one seed.
 
-use clacks::broker::{Ageing, Broker, CloseReason, ConnectionId, Flow, Now, Output, Peer, Settings, Traffic, Users};
+use clacks::broker::{
+    Ageing, Broker, CloseReason, ConnectionId, Flow, Now, Output, Peer, Settings, Traffic, Users,
+};
 use clacks::protocol::line::Pending;
 use clacks::protocol::token::Token;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -63,13 +65,20 @@ struct Carrier {
 
 impl Carrier {
     fn get(&mut self, id: ConnectionId) -> Option<&mut Connection> {
-        self.connections.get_mut(&id.slot).filter(|connection| connection.id == id)
+        self.connections
+            .get_mut(&id.slot)
+            .filter(|connection| connection.id == id)
     }
 
     fn add(&mut self, end: End) -> ConnectionId {
-        let slot = (0..).find(|slot| !self.connections.contains_key(slot)).expect("a free slot");
+        let slot = (0..)
+            .find(|slot| !self.connections.contains_key(slot))
+            .expect("a free slot");
         self.generation += 1;
-        let id = ConnectionId { slot, generation: self.generation };
+        let id = ConnectionId {
+            slot,
+            generation: self.generation,
+        };
         let connection = Connection {
             id,
             end,
@@ -88,7 +97,10 @@ impl Carrier {
 impl Output for Carrier {
     fn append(&mut self, to: ConnectionId, encode: impl FnOnce(&mut Vec<u8>)) {
         let now_us = self.now_us;
-        if let Some(connection) = self.get(to).filter(|connection| connection.closing.is_none()) {
+        if let Some(connection) = self
+            .get(to)
+            .filter(|connection| connection.closing.is_none())
+        {
             encode(&mut connection.output);
             connection.last_output_us = now_us;
         }
@@ -107,7 +119,10 @@ impl Output for Carrier {
     }
 
     fn resume(&mut self, id: ConnectionId) {
-        if self.get(id).is_some_and(|connection| std::mem::take(&mut connection.stopped)) {
+        if self
+            .get(id)
+            .is_some_and(|connection| std::mem::take(&mut connection.stopped))
+        {
             self.resumed.push(id);
         }
     }
@@ -129,7 +144,10 @@ impl Output for Carrier {
     }
 
     fn traffic(&self, id: ConnectionId) -> Traffic {
-        let found = self.connections.get(&id.slot).filter(|connection| connection.id == id);
+        let found = self
+            .connections
+            .get(&id.slot)
+            .filter(|connection| connection.id == id);
         found.map_or_else(Traffic::default, |connection| Traffic {
             last_output_us: connection.last_output_us,
             ..Traffic::default()
@@ -193,13 +211,21 @@ fn settings(masters: usize) -> Settings {
         interclacks_reconnect_us: SECOND_US,
         masters,
         // Strictly, the guarantees hold while nothing is forgotten.
-        ageing: Ageing { stale_us: u64::MAX >> 1, deleted_us: u64::MAX >> 1 },
+        ageing: Ageing {
+            stale_us: u64::MAX >> 1,
+            deleted_us: u64::MAX >> 1,
+        },
         ..Settings::default()
     }
 }
 
 impl World {
-    pub fn new(seed: u64, masters: &[Option<usize>], skew_us: u64, saboteur: Option<Saboteur>) -> World {
+    pub fn new(
+        seed: u64,
+        masters: &[Option<usize>],
+        skew_us: u64,
+        saboteur: Option<Saboteur>,
+    ) -> World {
         let mut random = Random(seed);
         let nodes = masters.iter().map(|master| {
             let skew_us = random.below(2 * skew_us + 1) as i64 - skew_us as i64;
@@ -208,13 +234,28 @@ impl World {
         });
         let nodes = nodes.collect();
         let unreachable = vec![false; masters.len()];
-        World { random, now_us: 0, nodes, wires: Vec::new(), unreachable, saboteur, unsabotaged: BTreeMap::new() }
+        World {
+            random,
+            now_us: 0,
+            nodes,
+            wires: Vec::new(),
+            unreachable,
+            saboteur,
+            unsabotaged: BTreeMap::new(),
+        }
     }
 
     fn time_of(&self, node: usize) -> Now {
-        let Node { skew_us, drift_per_million, .. } = self.nodes[node];
+        let Node {
+            skew_us,
+            drift_per_million,
+            ..
+        } = self.nodes[node];
         let error_us = skew_us + self.now_us as i64 * drift_per_million / 1_000_000;
-        Now { monotonic_us: self.now_us, wall_us: (EPOCH_US + self.now_us).saturating_add_signed(error_us) }
+        Now {
+            monotonic_us: self.now_us,
+            wall_us: (EPOCH_US + self.now_us).saturating_add_signed(error_us),
+        }
     }
 
     /// Connects a client; its number at that node.
@@ -231,7 +272,8 @@ impl World {
         node.carrier.now_us = self.now_us;
         let id = node.carrier.add(End::Client(number));
         node.clients[number].id = Some(id);
-        node.broker.handle_connected(id, Peer::Unix, now, &mut node.carrier);
+        node.broker
+            .handle_connected(id, Peer::Unix, now, &mut node.carrier);
         let login = format!("OVERHEAD A {}", Token::encode(b"admin", b"secret"));
         self.say(at, number, &login);
         self.nodes[at].clients[number].lines.clear();
@@ -253,17 +295,28 @@ impl World {
     /// The value of a name at a node.
     pub fn retrieve(&mut self, at: usize, client: usize, name: &str) -> Option<String> {
         let answer = self.ask(at, client, &format!("RETRIEVE {name}"));
-        answer.iter().find_map(|line| line.strip_prefix(&format!("RETRIEVED {name}="))).map(str::to_owned)
+        answer
+            .iter()
+            .find_map(|line| line.strip_prefix(&format!("RETRIEVED {name}=")))
+            .map(str::to_owned)
     }
 
     /// The names a node lists. A long list comes in slices.
     pub fn keys(&mut self, at: usize, client: usize) -> BTreeSet<String> {
         self.say(at, client, "KEYLIST");
-        while self.nodes[at].clients[client].lines.back().is_none_or(|line| line != "KEYLISTEND") {
+        while self.nodes[at].clients[client]
+            .lines
+            .back()
+            .is_none_or(|line| line != "KEYLISTEND")
+        {
             self.run_until(self.now_us + 5 * MILLISECOND_US, &mut |_, _| {});
         }
         let lines = std::mem::take(&mut self.nodes[at].clients[client].lines);
-        lines.iter().filter_map(|line| line.strip_prefix("KEY ")).map(str::to_owned).collect()
+        lines
+            .iter()
+            .filter_map(|line| line.strip_prefix("KEY "))
+            .map(str::to_owned)
+            .collect()
     }
 
     /// Bytes come to a connection of a node.
@@ -284,7 +337,12 @@ impl World {
         while let Some(id) = self.nodes[at].carrier.resumed.pop() {
             work_off(&mut self.nodes[at], id, now);
         }
-        let ids: Vec<ConnectionId> = self.nodes[at].carrier.connections.values().map(|c| c.id).collect();
+        let ids: Vec<ConnectionId> = self.nodes[at]
+            .carrier
+            .connections
+            .values()
+            .map(|c| c.id)
+            .collect();
         for id in ids {
             self.flush(at, id);
         }
@@ -294,7 +352,9 @@ impl World {
     }
 
     fn flush(&mut self, at: usize, id: ConnectionId) {
-        let Some(connection) = self.nodes[at].carrier.get(id) else { return };
+        let Some(connection) = self.nodes[at].carrier.get(id) else {
+            return;
+        };
         let bytes = std::mem::take(&mut connection.output);
         let (end, closing) = (connection.end, connection.closing);
         match end {
@@ -303,7 +363,9 @@ impl World {
                 client.received.extend_from_slice(&bytes);
                 while let Some(end) = client.received.iter().position(|byte| *byte == b'\n') {
                     let line: Vec<u8> = client.received.drain(..=end).collect();
-                    client.lines.push_back(String::from_utf8_lossy(line.trim_ascii_end()).into_owned());
+                    client
+                        .lines
+                        .push_back(String::from_utf8_lossy(line.trim_ascii_end()).into_owned());
                 }
             }
             End::Wire(wire, side) => self.send(wire, side, bytes),
@@ -312,7 +374,8 @@ impl World {
             let now = self.time_of(at);
             let node = &mut self.nodes[at];
             node.carrier.connections.remove(&id.slot);
-            node.broker.handle_closed(id, reason, 0, now, &mut node.carrier);
+            node.broker
+                .handle_closed(id, reason, 0, now, &mut node.carrier);
             if let End::Wire(wire, _) = end {
                 self.cut(wire);
             }
@@ -324,7 +387,11 @@ impl World {
         if bytes.is_empty() {
             return;
         }
-        if side == 0 && bytes.windows(20).any(|part| part == b"OVERHEAD O Welcome!\r") {
+        if side == 0
+            && bytes
+                .windows(20)
+                .any(|part| part == b"OVERHEAD O Welcome!\r")
+        {
             self.wires[number].up_since_us.get_or_insert(self.now_us);
         }
         let mut sent = bytes;
@@ -351,22 +418,40 @@ impl World {
 
     fn dial(&mut self, slave: usize) {
         let now = self.time_of(slave);
-        let Some(master) = self.nodes[slave].master.filter(|_| !self.unreachable[slave]) else {
-            self.nodes[slave].broker.handle_dial_failed("out of reach", now);
+        let Some(master) = self.nodes[slave]
+            .master
+            .filter(|_| !self.unreachable[slave])
+        else {
+            self.nodes[slave]
+                .broker
+                .handle_dial_failed("out of reach", now);
             return;
         };
         let wire = self.wires.len();
-        let mut ends = [(slave, End::Wire(wire, 0)), (master, End::Wire(wire, 1))].map(|(node, end)| {
-            self.nodes[node].carrier.now_us = self.now_us;
-            (node, self.nodes[node].carrier.add(end))
-        });
+        let mut ends =
+            [(slave, End::Wire(wire, 0)), (master, End::Wire(wire, 1))].map(|(node, end)| {
+                self.nodes[node].carrier.now_us = self.now_us;
+                (node, self.nodes[node].carrier.add(end))
+            });
         ends.sort_by_key(|(node, _)| usize::from(*node != slave));
         let latency_us = (1 + self.random.below(100)) * MILLISECOND_US;
-        self.wires.push(Wire { ends, in_flight: Default::default(), latency_us, up_since_us: None, cut_us: None });
+        self.wires.push(Wire {
+            ends,
+            in_flight: Default::default(),
+            latency_us,
+            up_since_us: None,
+            cut_us: None,
+        });
         for (node, id) in ends {
-            let peer = if node == slave { Peer::Master(None) } else { Peer::Unix };
+            let peer = if node == slave {
+                Peer::Master(None)
+            } else {
+                Peer::Unix
+            };
             let now = self.time_of(node);
-            let Node { broker, carrier, .. } = &mut self.nodes[node];
+            let Node {
+                broker, carrier, ..
+            } = &mut self.nodes[node];
             broker.handle_connected(id, peer, now, carrier);
             self.settle(node);
         }
@@ -381,13 +466,17 @@ impl World {
         for side in 0..2 {
             let wire = &mut self.wires[number];
             let (at, id) = wire.ends[side];
-            let bytes: Vec<u8> = std::mem::take(&mut wire.in_flight[side]).into_iter().flat_map(|(_, b)| b).collect();
+            let bytes: Vec<u8> = std::mem::take(&mut wire.in_flight[side])
+                .into_iter()
+                .flat_map(|(_, b)| b)
+                .collect();
             let arrives = self.random.below(bytes.len() as u64 + 1) as usize;
             self.receive(at, id, &bytes[..arrives]);
             let now = self.time_of(at);
             let node = &mut self.nodes[at];
             if node.carrier.get(id).is_some() {
-                node.broker.handle_closing(id, CloseReason::EndOfStream, now, &mut node.carrier);
+                node.broker
+                    .handle_closing(id, CloseReason::EndOfStream, now, &mut node.carrier);
             }
             self.settle(at);
         }
@@ -395,7 +484,9 @@ impl World {
 
     /// Cuts one of the wires that are up, or none if there is none.
     pub fn cut_any(&mut self) -> bool {
-        let whole: Vec<usize> = (0..self.wires.len()).filter(|wire| self.wires[*wire].cut_us.is_none()).collect();
+        let whole: Vec<usize> = (0..self.wires.len())
+            .filter(|wire| self.wires[*wire].cut_us.is_none())
+            .collect();
         if whole.is_empty() {
             return false;
         }
@@ -406,7 +497,9 @@ impl World {
 
     pub fn cut_uplink(&mut self, slave: usize) {
         let wires = 0..self.wires.len();
-        let own: Vec<usize> = wires.filter(|wire| self.wires[*wire].ends[0].0 == slave).collect();
+        let own: Vec<usize> = wires
+            .filter(|wire| self.wires[*wire].ends[0].0 == slave)
+            .collect();
         own.into_iter().for_each(|wire| self.cut(wire));
     }
 
@@ -417,9 +510,21 @@ impl World {
                 self.cut(wire);
             }
         }
-        let Node { master, skew_us, drift_per_million, run, .. } = self.nodes[at];
+        let Node {
+            master,
+            skew_us,
+            drift_per_million,
+            run,
+            ..
+        } = self.nodes[at];
         let clients = self.nodes[at].clients.len();
-        self.nodes[at] = new_node(&mut self.random, master, skew_us, drift_per_million, run + 1);
+        self.nodes[at] = new_node(
+            &mut self.random,
+            master,
+            skew_us,
+            drift_per_million,
+            run + 1,
+        );
         for _ in 0..clients {
             self.add_client(at);
         }
@@ -443,7 +548,12 @@ impl World {
                     next = Some((at_us, step));
                 }
             };
-            for (number, wire) in self.wires.iter().enumerate().filter(|(_, wire)| wire.cut_us.is_none()) {
+            for (number, wire) in self
+                .wires
+                .iter()
+                .enumerate()
+                .filter(|(_, wire)| wire.cut_us.is_none())
+            {
                 for side in 0..2 {
                     if let Some((at_us, _)) = wire.in_flight[side].front() {
                         consider(*at_us, Step::Arrival(number, side));
@@ -456,7 +566,10 @@ impl World {
                     consider(at_us.max(self.now_us), Step::Deadline(at));
                 }
                 if let Some(connection) = node.carrier.connections.values().find(|c| c.wants_room) {
-                    consider(self.now_us + 5 * MILLISECOND_US, Step::Room(at, connection.id));
+                    consider(
+                        self.now_us + 5 * MILLISECOND_US,
+                        Step::Room(at, connection.id),
+                    );
                 }
             }
             let Some((at_us, step)) = next.filter(|(at_us, _)| *at_us <= end_us) else {
@@ -473,7 +586,9 @@ impl World {
         match step {
             Step::Arrival(number, side) => {
                 let (at, id) = self.wires[number].ends[side];
-                let (at_us, mut bytes) = self.wires[number].in_flight[side].pop_front().expect("it was there");
+                let (at_us, mut bytes) = self.wires[number].in_flight[side]
+                    .pop_front()
+                    .expect("it was there");
                 // It arrives in pieces, cut anywhere.
                 let piece = 1 + self.random.below(bytes.len().max(1) as u64) as usize;
                 if piece < bytes.len() {
@@ -485,7 +600,9 @@ impl World {
             }
             Step::Deadline(at) => {
                 let now = self.time_of(at);
-                let Node { broker, carrier, .. } = &mut self.nodes[at];
+                let Node {
+                    broker, carrier, ..
+                } = &mut self.nodes[at];
                 carrier.now_us = self.now_us;
                 broker.handle_deadline(now, carrier);
                 self.settle(at);
@@ -493,7 +610,9 @@ impl World {
             }
             Step::Room(at, id) => {
                 let now = self.time_of(at);
-                let Node { broker, carrier, .. } = &mut self.nodes[at];
+                let Node {
+                    broker, carrier, ..
+                } = &mut self.nodes[at];
                 carrier.now_us = self.now_us;
                 if let Some(connection) = carrier.get(id) {
                     connection.wants_room = false;
@@ -512,7 +631,13 @@ enum Step {
     Room(usize, ConnectionId),
 }
 
-fn new_node(random: &mut Random, master: Option<usize>, skew_us: i64, drift_per_million: i64, run: u32) -> Node {
+fn new_node(
+    random: &mut Random,
+    master: Option<usize>,
+    skew_us: i64,
+    drift_per_million: i64,
+    run: u32,
+) -> Node {
     let seed = [random.next(), random.next(), random.next(), random.next()];
     Node {
         // Every node can be given a master later; without one its dials fail.
@@ -528,8 +653,16 @@ fn new_node(random: &mut Random, master: Option<usize>, skew_us: i64, drift_per_
 
 fn work_off(node: &mut Node, id: ConnectionId, now: Now) {
     loop {
-        let Some(connection) = node.carrier.get(id).filter(|c| !c.stopped && c.closing.is_none()) else { return };
-        let Some(line) = connection.input.next_line().map(<[u8]>::to_vec) else { return };
+        let Some(connection) = node
+            .carrier
+            .get(id)
+            .filter(|c| !c.stopped && c.closing.is_none())
+        else {
+            return;
+        };
+        let Some(line) = connection.input.next_line().map(<[u8]>::to_vec) else {
+            return;
+        };
         let flow = node.broker.handle_line(id, &line, now, &mut node.carrier);
         if let Some(connection) = node.carrier.get(id)
             && flow != Flow::Next

@@ -47,7 +47,14 @@ impl Client {
     }
 
     fn new(stream: Stream) -> Client {
-        Client { stream, received: Vec::new(), searched: 0, lines: VecDeque::new(), flushes: 0, closed: false }
+        Client {
+            stream,
+            received: Vec::new(),
+            searched: 0,
+            lines: VecDeque::new(),
+            flushes: 0,
+            closed: false,
+        }
     }
 
     pub fn tcp_address(address: impl ToSocketAddrs) -> Client {
@@ -95,8 +102,12 @@ impl Client {
         }
         let mut buffer = [0; 65536];
         let read = match &mut self.stream {
-            Stream::Unix(stream) => stream.set_read_timeout(Some(wait)).and_then(|()| stream.read(&mut buffer)),
-            Stream::Tcp(stream) => stream.set_read_timeout(Some(wait)).and_then(|()| stream.read(&mut buffer)),
+            Stream::Unix(stream) => stream
+                .set_read_timeout(Some(wait))
+                .and_then(|()| stream.read(&mut buffer)),
+            Stream::Tcp(stream) => stream
+                .set_read_timeout(Some(wait))
+                .and_then(|()| stream.read(&mut buffer)),
         };
         match read {
             Ok(0) => self.closed = true,
@@ -105,8 +116,11 @@ impl Client {
                 let mut start = 0;
                 while let Some(length) = memchr::memchr(b'\n', &self.received[self.searched..]) {
                     let end = self.searched + length;
-                    let line = self.received[start..end].strip_suffix(b"\r").expect("the server ends lines in CR LF");
-                    self.lines.push_back(String::from_utf8_lossy(line).into_owned());
+                    let line = self.received[start..end]
+                        .strip_suffix(b"\r")
+                        .expect("the server ends lines in CR LF");
+                    self.lines
+                        .push_back(String::from_utf8_lossy(line).into_owned());
                     start = end + 1;
                     self.searched = start;
                 }

@@ -50,10 +50,20 @@ impl Crowd {
         let mut members = Vec::with_capacity(size);
         for index in 0..size {
             let mut socket = connect();
-            poll.registry().register(&mut socket, Token(index), Interest::READABLE).expect("a fresh socket");
-            members.push(Member { socket, received: Vec::new(), closed: false });
+            poll.registry()
+                .register(&mut socket, Token(index), Interest::READABLE)
+                .expect("a fresh socket");
+            members.push(Member {
+                socket,
+                received: Vec::new(),
+                closed: false,
+            });
         }
-        Crowd { poll, events: Events::with_capacity(1024), members }
+        Crowd {
+            poll,
+            events: Events::with_capacity(1024),
+            members,
+        }
     }
 
     pub fn len(&self) -> usize {
@@ -63,8 +73,16 @@ impl Crowd {
     /// Logs all in as `user` and lets each send the lines of `more`; waits until that is worked off.
     pub fn log_in(&mut self, user: &str, more: impl Fn(usize) -> String) {
         let token = token(user);
-        self.send(|index| format!("CLACKS crowd\r\nOVERHEAD A {token}\r\n{}FLUSH ready\r\n", more(index)).into_bytes());
-        self.wait_for_all("the login", |received| received.ends_with(b"FLUSHED ready\r\n"));
+        self.send(|index| {
+            format!(
+                "CLACKS crowd\r\nOVERHEAD A {token}\r\n{}FLUSH ready\r\n",
+                more(index)
+            )
+            .into_bytes()
+        });
+        self.wait_for_all("the login", |received| {
+            received.ends_with(b"FLUSHED ready\r\n")
+        });
         self.forget();
     }
 
@@ -118,7 +136,9 @@ impl Crowd {
         let mut waiting: Vec<usize> = (0..self.members.len()).collect();
         loop {
             waiting.retain(|&index| !is_right(&self.members[index].received));
-            let Some(&first) = waiting.first() else { return };
+            let Some(&first) = waiting.first() else {
+                return;
+            };
             let member = &self.members[first];
             assert!(
                 Instant::now() < end && !member.closed,
@@ -138,7 +158,9 @@ impl Crowd {
 
     /// Forgets what was received.
     pub fn forget(&mut self) {
-        self.members.iter_mut().for_each(|member| member.received = Vec::new());
+        self.members
+            .iter_mut()
+            .for_each(|member| member.received = Vec::new());
     }
 
     /// How many the server has closed.

@@ -24,8 +24,14 @@ pub const USERS: &str = "rw:read,write:rwpw\nro:read:ropw\nwo:write:wopw\nmg:man
 impl Setup {
     /// A folder and no flags.
     pub fn bare() -> Setup {
-        let folder = tempfile::Builder::new().prefix("clacksd-test-").tempdir().expect("a temporary folder");
-        Setup { folder, arguments: Vec::new() }
+        let folder = tempfile::Builder::new()
+            .prefix("clacksd-test-")
+            .tempdir()
+            .expect("a temporary folder");
+        Setup {
+            folder,
+            arguments: Vec::new(),
+        }
     }
 
     pub fn new() -> Setup {
@@ -33,7 +39,14 @@ impl Setup {
         setup.write_secret("password", "adminpw\n");
         setup.write_secret("users", USERS);
         let (password, users) = (setup.path("password"), setup.path("users"));
-        setup.flags(&["--user", "admin", "--password-file", &text(&password), "--users", &text(&users)])
+        setup.flags(&[
+            "--user",
+            "admin",
+            "--password-file",
+            &text(&password),
+            "--users",
+            &text(&users),
+        ])
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -43,18 +56,25 @@ impl Setup {
     /// Writes a file that others can't read.
     pub fn write_secret(&self, name: &str, content: &str) {
         fs::write(self.path(name), content).expect("a file in a folder of our own");
-        fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o600)).expect("a file of our own");
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o600))
+            .expect("a file of our own");
     }
 
     pub fn flags(mut self, flags: &[&str]) -> Setup {
-        self.arguments.extend(flags.iter().map(|flag| flag.to_string()));
+        self.arguments
+            .extend(flags.iter().map(|flag| flag.to_string()));
         self
     }
 
     /// The server with these flags and nothing from the environment of the tests.
     pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_clacksd"));
-        for name in ["RUST_LOG", "CLACKSD_USER", "CLACKSD_PASSWORD", "CREDENTIALS_DIRECTORY"] {
+        for name in [
+            "RUST_LOG",
+            "CLACKSD_USER",
+            "CLACKSD_PASSWORD",
+            "CREDENTIALS_DIRECTORY",
+        ] {
             command.env_remove(name);
         }
         command.args(&self.arguments).stdin(Stdio::null());
@@ -86,9 +106,20 @@ impl Setup {
         change(&mut command);
         let process = Process::spawn(&mut command);
         process.wait_for_log("ready");
-        let port = process.log_line("listening on tcp://127.0.0.1:").expect("the port is logged before \"ready\"");
-        let port = port.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
-        Server { process, socket, port, setup }
+        let port = process
+            .log_line("listening on tcp://127.0.0.1:")
+            .expect("the port is logged before \"ready\"");
+        let port = port
+            .rsplit(':')
+            .next()
+            .and_then(|port| port.parse().ok())
+            .expect("a port");
+        Server {
+            process,
+            socket,
+            port,
+            setup,
+        }
     }
 }
 
@@ -117,13 +148,24 @@ pub struct Ended {
 
 /// Runs a command to its end.
 pub fn run(command: &mut Command) -> Ended {
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a process");
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("a process");
     let stdout = read_along(child.stdout.take().expect("a pipe"));
     let stderr = read_along(child.stderr.take().expect("a pipe"));
-    let mut process = Process { child, log: Arc::default() };
+    let mut process = Process {
+        child,
+        log: Arc::default(),
+    };
     let status = process.wait().code();
     let finished = |reader: JoinHandle<String>| reader.join().expect("the output is text");
-    Ended { status, stdout: finished(stdout), stderr: finished(stderr) }
+    Ended {
+        status,
+        stdout: finished(stdout),
+        stderr: finished(stderr),
+    }
 }
 
 fn read_along(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
@@ -177,10 +219,15 @@ impl Process {
 
     /// Processor time used so far, in seconds.
     pub fn cpu_s(&self) -> f64 {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id())).expect("a running process");
+        let stat =
+            fs::read_to_string(format!("/proc/{}/stat", self.id())).expect("a running process");
         // The name in parentheses may hold blanks; the times are the 14th and 15th field.
         let (_, fields) = stat.rsplit_once(')').expect("the name in parentheses");
-        let ticks = fields.split_whitespace().skip(11).take(2).map(|field| field.parse::<u32>().expect("a number"));
+        let ticks = fields
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .map(|field| field.parse::<u32>().expect("a number"));
         // Linux counts 100 ticks a second on every machine.
         f64::from(ticks.sum::<u32>()) / 100.0
     }
@@ -226,11 +273,21 @@ impl Server {
 
     /// The process is killed, and started anew with the same flags.
     pub fn kill_and_restart(self) -> Server {
-        let Server { process, socket, port, setup } = self;
+        let Server {
+            process,
+            socket,
+            port,
+            setup,
+        } = self;
         // Its end waits for the process.
         drop(process);
         let process = setup.spawn();
-        Server { process, socket, port, setup }
+        Server {
+            process,
+            socket,
+            port,
+            setup,
+        }
     }
 
     /// A logged-in client on the Unix socket.
@@ -253,7 +310,12 @@ impl Server {
         self.process.signal(libc::SIGUSR1);
         let mut found = None;
         wait_until("a status in the log", || {
-            found = self.process.log().split_off(before).into_iter().find(|line| line.contains("status: "));
+            found = self
+                .process
+                .log()
+                .split_off(before)
+                .into_iter()
+                .find(|line| line.contains("status: "));
             found.is_some()
         });
         found.expect("it was found")
@@ -262,23 +324,37 @@ impl Server {
     /// A figure of the server's status; 0 if it isn't mentioned.
     pub fn status(&self, figure: &str) -> u64 {
         let line = self.status_line();
-        let value = line.split(' ').find_map(|word| word.strip_prefix(figure)?.strip_prefix('='));
+        let value = line
+            .split(' ')
+            .find_map(|word| word.strip_prefix(figure)?.strip_prefix('='));
         value.map_or(0, |value| value.parse().expect("figures are numbers"))
     }
 
     /// A line of `/proc/PID/status`, as a number.
     pub fn proc_status(&self, name: &str) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).expect("a running process");
-        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        let value = line.and_then(|line| line.split_whitespace().next()).expect("a line of that name");
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))
+            .expect("a running process");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let value = line
+            .and_then(|line| line.split_whitespace().next())
+            .expect("a line of that name");
         value.parse().expect("a number")
     }
 
     /// The numbers of its open descriptors.
     pub fn descriptors(&self) -> BTreeSet<u64> {
-        let entries = fs::read_dir(format!("/proc/{}/fd", self.process.id())).expect("a running process");
+        let entries =
+            fs::read_dir(format!("/proc/{}/fd", self.process.id())).expect("a running process");
         let names = entries.map(|entry| entry.expect("an entry").file_name());
-        names.map(|name| name.to_str().and_then(|name| name.parse().ok()).expect("a number")).collect()
+        names
+            .map(|name| {
+                name.to_str()
+                    .and_then(|name| name.parse().ok())
+                    .expect("a number")
+            })
+            .collect()
     }
 
     pub fn open_descriptors(&self) -> usize {

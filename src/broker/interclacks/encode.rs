@@ -22,9 +22,27 @@ pub(super) fn encode_key_sync(to: &mut Vec<u8>, found: Found<'_>) {
     match found.value() {
         Some(value) => encode::line(
             to,
-            &[b"KEYSYNC ", cached.as_bytes(), b" ", accessed.as_bytes(), b" U ", found.name(), b"=", value],
+            &[
+                b"KEYSYNC ",
+                cached.as_bytes(),
+                b" ",
+                accessed.as_bytes(),
+                b" U ",
+                found.name(),
+                b"=",
+                value,
+            ],
         ),
-        None => encode::line(to, &[b"KEYSYNC ", cached.as_bytes(), b" 0 D ", found.name(), b"=REMOVED"]),
+        None => encode::line(
+            to,
+            &[
+                b"KEYSYNC ",
+                cached.as_bytes(),
+                b" 0 D ",
+                found.name(),
+                b"=REMOVED",
+            ],
+        ),
     }
 }
 
@@ -44,7 +62,9 @@ pub(super) fn seconds(time_us: u64) -> String {
 /// The reverse, of whatever number; `None` if it is none, or not finite. What is negative is 0.
 pub(super) fn microseconds(text: &[u8]) -> Option<u64> {
     let seconds: f64 = std::str::from_utf8(text).ok()?.trim().parse().ok()?;
-    seconds.is_finite().then_some((seconds * SECOND_US as f64) as u64)
+    seconds
+        .is_finite()
+        .then_some((seconds * SECOND_US as f64) as u64)
 }
 
 /// Of a line, for the log.

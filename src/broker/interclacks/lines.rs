@@ -20,12 +20,22 @@ impl Broker {
         now: Now,
         out: &mut O,
     ) -> Flow {
-        let Some(link) = self.sessions.get(id).and_then(|session| session.link.as_ref()) else { return Flow::Stop };
+        let Some(link) = self
+            .sessions
+            .get(id)
+            .and_then(|session| session.link.as_ref())
+        else {
+            return Flow::Stop;
+        };
         let is_uplink = link.role == Role::Uplink;
         if is_uplink && let Some(lock) = &mut self.lock {
             lock.until_us = now.monotonic_us + self.settings.interclacks_ping_timeout_us;
         }
-        let extended = if link.peer == Software::Clacksd { peer::decode(line) } else { None };
+        let extended = if link.peer == Software::Clacksd {
+            peer::decode(line)
+        } else {
+            None
+        };
         if let Some(extended) = extended {
             self.handle_peer_line(id, extended, now, out);
             self.mirror(id, line, out);
@@ -35,7 +45,10 @@ impl Broker {
             if line == b"TIMEOUT" {
                 self.close(id, CloseReason::PeerTimeout, now, out);
             } else {
-                log::warn!("interclacks: a line that is no command was ignored: {}", start_of(line));
+                log::warn!(
+                    "interclacks: a line that is no command was ignored: {}",
+                    start_of(line)
+                );
             }
             self.mirror(id, line, out);
             return Flow::Next;
@@ -55,7 +68,9 @@ impl Broker {
             }
             Command::Listen(_) | Command::Unlisten(_) | Command::NoPing | Command::Nop => {}
             Command::Overhead(Some(overhead)) => {
-                monitored = !overhead.flags.intersects(Flags::LOGIN.with(Flags::NOT_MONITORED));
+                monitored = !overhead
+                    .flags
+                    .intersects(Flags::LOGIN.with(Flags::NOT_MONITORED));
                 self.handle_link_overhead(id, is_uplink, overhead, now, out);
             }
             _ => return self.execute_for_link(id, command, line, now, out),
@@ -80,8 +95,14 @@ impl Broker {
             self.close(id, CloseReason::LoginFailed, now, out);
         } else if flags.intersects(Flags::LOGIN) {
             // A peer that logs in again is asked to be the same again.
-            if self.users.login(value).is_none_or(|user| !user.is_primary()) {
-                out.append(id, |to| encode::overhead(to, Flags::LOGIN_WRONG, b"Login failed!"));
+            if self
+                .users
+                .login(value)
+                .is_none_or(|user| !user.is_primary())
+            {
+                out.append(id, |to| {
+                    encode::overhead(to, Flags::LOGIN_WRONG, b"Login failed!")
+                });
                 self.close(id, CloseReason::LoginFailed, now, out);
             }
         } else if flags.intersects(Flags::TIME) {
@@ -89,7 +110,10 @@ impl Broker {
         } else if flags.intersects(Flags::LOCK) {
             if is_uplink && overhead.is_on() {
                 let until_us = now.monotonic_us + self.settings.interclacks_ping_timeout_us;
-                self.lock.get_or_insert_with(|| Lock { until_us, waiting: Vec::new() });
+                self.lock.get_or_insert_with(|| Lock {
+                    until_us,
+                    waiting: Vec::new(),
+                });
             } else if is_uplink {
                 self.unlock(out);
                 let time = seconds(self.tree_now_us(now));
@@ -111,11 +135,17 @@ impl Broker {
         out: &mut O,
     ) {
         let Some(theirs_us) = microseconds(value) else {
-            log::warn!("interclacks: a clock that is no number was ignored: {}", start_of(value));
+            log::warn!(
+                "interclacks: a clock that is no number was ignored: {}",
+                start_of(value)
+            );
             return;
         };
         if is_uplink {
-            let before_us = std::mem::replace(&mut self.tree.offset_us, now.wall_us as i64 - theirs_us as i64);
+            let before_us = std::mem::replace(
+                &mut self.tree.offset_us,
+                now.wall_us as i64 - theirs_us as i64,
+            );
             if before_us.abs_diff(self.tree.offset_us) > CLOCK_STEP_US {
                 self.tell_slaves_the_time(now, out);
             }
@@ -130,16 +160,29 @@ impl Broker {
     fn tell_slaves_the_time<O: Output>(&mut self, now: Now, out: &mut O) {
         let time = seconds(self.tree_now_us(now));
         for id in self.tree.links.clone() {
-            if self.link_mut(id).is_some_and(|link| link.role == Role::Downlink) {
+            if self
+                .link_mut(id)
+                .is_some_and(|link| link.role == Role::Downlink)
+            {
                 out.append(id, |to| encode::overhead(to, Flags::TIME, time.as_bytes()));
             }
         }
     }
 
-    pub(super) fn handle_peer_line<O: Output>(&mut self, id: ConnectionId, line: PeerLine<'_>, now: Now, out: &mut O) {
+    pub(super) fn handle_peer_line<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        line: PeerLine<'_>,
+        now: Now,
+        out: &mut O,
+    ) {
         let now_us = self.tree_now_us(now);
         match line {
-            PeerLine::State { name, state, signal } => {
+            PeerLine::State {
+                name,
+                state,
+                signal,
+            } => {
                 self.renew_ping(id, now, out);
                 if !self.is_plausible(id, state.stamp.time_us, now, out) {
                     return;
@@ -148,9 +191,20 @@ impl Broker {
                 self.schedule_cleaning(now);
                 self.note_heard(id, name, out);
                 let signal = signal.filter(|signal| self.tree.is_new(*signal, now.monotonic_us));
-                let value = if let Register::Value(value) = state.register { value } else { b"" };
+                let value = if let Register::Value(value) = state.register {
+                    value
+                } else {
+                    b""
+                };
                 if merged.effect != Effect::None {
-                    self.pass_on(Some(id), name, Plain::Effect(&merged.effect), signal.map(|id| (id, value)), now, out);
+                    self.pass_on(
+                        Some(id),
+                        name,
+                        Plain::Effect(&merged.effect),
+                        signal.map(|id| (id, value)),
+                        now,
+                        out,
+                    );
                 } else if let Some(signal) = signal {
                     self.pass_on_signal(Some(id), signal, &[b"SET ", name, b"=", value], now, out);
                 }
@@ -170,7 +224,9 @@ impl Broker {
                     Some(Command::Set(Pair { name, .. }) | Command::Notify(name)) => {
                         self.deliver(None, name, &[line], out);
                     }
-                    Some(Command::Overhead(Some(overhead))) => self.handle_forwarded_overhead(overhead, now, out),
+                    Some(Command::Overhead(Some(overhead))) => {
+                        self.handle_forwarded_overhead(overhead, now, out)
+                    }
                     _ => log::warn!("interclacks: a signal of an unknown kind was passed on"),
                 }
             }
@@ -182,7 +238,10 @@ impl Broker {
             }
             PeerLine::Path(path) => self.handle_path(id, path, now, out),
             PeerLine::Synced => {
-                if self.link_mut(id).is_some_and(|link| link.role == Role::Uplink) {
+                if self
+                    .link_mut(id)
+                    .is_some_and(|link| link.role == Role::Uplink)
+                {
                     self.start_telling(id, now, out);
                 }
             }
@@ -208,19 +267,36 @@ impl Broker {
     }
 
     /// Refuses a peer whose clock is far ahead: its writes would win over all others for as long.
-    pub(super) fn is_plausible<O: Output>(&mut self, id: ConnectionId, time_us: u64, now: Now, out: &mut O) -> bool {
+    pub(super) fn is_plausible<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        time_us: u64,
+        now: Now,
+        out: &mut O,
+    ) -> bool {
         let now_us = self.tree_now_us(now);
         if time_us <= now_us + MAX_CLOCK_LEAD_US {
             return true;
         }
         let ahead_s = (time_us - now_us) / SECOND_US;
-        log::error!("interclacks: the peer's clock is {ahead_s} s ahead, more than an hour: the link is refused");
+        log::error!(
+            "interclacks: the peer's clock is {ahead_s} s ahead, more than an hour: the link is refused"
+        );
         self.close(id, CloseReason::ClockAhead, now, out);
         false
     }
 
-    pub(super) fn handle_path<O: Output>(&mut self, id: ConnectionId, path: Vec<NodeId>, now: Now, out: &mut O) {
-        if self.link_mut(id).is_none_or(|link| link.role != Role::Uplink) {
+    pub(super) fn handle_path<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        path: Vec<NodeId>,
+        now: Now,
+        out: &mut O,
+    ) {
+        if self
+            .link_mut(id)
+            .is_none_or(|link| link.role != Role::Uplink)
+        {
             // A slave's masters are this node and its masters; what it says is of its time before.
             return;
         }
@@ -242,8 +318,9 @@ impl Broker {
         self.tree.path = masters;
         self.tree.path.push(self.tree.node);
         for id in self.tree.links.clone() {
-            let is_told =
-                self.link_mut(id).is_some_and(|link| link.role == Role::Downlink && link.peer == Software::Clacksd);
+            let is_told = self
+                .link_mut(id)
+                .is_some_and(|link| link.role == Role::Downlink && link.peer == Software::Clacksd);
             if is_told {
                 let path = &self.tree.path;
                 out.append(id, |to| encode_path(to, path));
@@ -252,17 +329,39 @@ impl Broker {
     }
 
     /// A state in the reference's language, with the sender's times.
-    pub(super) fn handle_key_sync<O: Output>(&mut self, id: ConnectionId, line: KeySync<'_>, now: Now, out: &mut O) {
+    pub(super) fn handle_key_sync<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        line: KeySync<'_>,
+        now: Now,
+        out: &mut O,
+    ) {
         let now_us = self.tree_now_us(now);
-        let Some(link) = self.sessions.get(id).and_then(|session| session.link.as_ref()) else { return };
-        let (Some(cached_us), Some(accessed_us)) = (microseconds(line.cache_time), microseconds(line.access_time))
+        let Some(link) = self
+            .sessions
+            .get(id)
+            .and_then(|session| session.link.as_ref())
         else {
+            return;
+        };
+        let (Some(cached_us), Some(accessed_us)) = (
+            microseconds(line.cache_time),
+            microseconds(line.access_time),
+        ) else {
             log::warn!("interclacks: a KEYSYNC whose times are no numbers was ignored");
             return;
         };
         let cached_us = cached_us.saturating_add_signed(link.offset_us);
-        let accessed_us = if accessed_us == 0 { cached_us } else { accessed_us.saturating_add_signed(link.offset_us) };
-        let (synced_since_us, foreign, is_downlink) = (link.synced_since_us, link.foreign, link.role == Role::Downlink);
+        let accessed_us = if accessed_us == 0 {
+            cached_us
+        } else {
+            accessed_us.saturating_add_signed(link.offset_us)
+        };
+        let (synced_since_us, foreign, is_downlink) = (
+            link.synced_since_us,
+            link.foreign,
+            link.role == Role::Downlink,
+        );
         let name = line.entry.name;
         let value = (line.mode != b"D").then_some(line.entry.value);
         if !self.is_plausible(id, cached_us, now, out) {
@@ -293,7 +392,10 @@ impl Broker {
             }
         }
         let state = State {
-            stamp: Stamp { time_us: cached_us, node: foreign },
+            stamp: Stamp {
+                time_us: cached_us,
+                node: foreign,
+            },
             accessed_us,
             register: value.map_or(Register::Removed, Register::Value),
             contributions: Vec::new(),
@@ -308,7 +410,10 @@ impl Broker {
     pub(super) fn renew_ping<O: Output>(&mut self, id: ConnectionId, now: Now, out: &O) {
         let stopped_us = out.traffic(id).stopped_us;
         if let Some(link) = self.link_mut(id) {
-            link.last_ping = LastPing { at_us: now.monotonic_us, stopped_us };
+            link.last_ping = LastPing {
+                at_us: now.monotonic_us,
+                stopped_us,
+            };
         }
     }
 

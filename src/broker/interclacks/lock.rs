@@ -6,7 +6,9 @@ use crate::broker::output::{ConnectionId, Now, Output};
 impl Broker {
     /// Whether the line has to wait.
     pub(in crate::broker) fn waits_for_lock(&mut self, id: ConnectionId) -> bool {
-        let Some(lock) = &mut self.lock else { return false };
+        let Some(lock) = &mut self.lock else {
+            return false;
+        };
         lock.waiting.push(id);
         true
     }
@@ -20,8 +22,14 @@ impl Broker {
     }
 
     pub(in crate::broker) fn break_old_lock<O: Output>(&mut self, now: Now, out: &mut O) {
-        if self.lock.as_ref().is_some_and(|lock| lock.until_us <= now.monotonic_us) {
-            log::warn!("interclacks: the master locked this server and then said nothing: unlocked");
+        if self
+            .lock
+            .as_ref()
+            .is_some_and(|lock| lock.until_us <= now.monotonic_us)
+        {
+            log::warn!(
+                "interclacks: the master locked this server and then said nothing: unlocked"
+            );
             self.unlock(out);
         }
     }

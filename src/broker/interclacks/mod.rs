@@ -116,7 +116,14 @@ pub struct Tree {
 
 impl Tree {
     pub fn new(node: NodeId) -> Tree {
-        Tree { node, path: vec![node], links: Vec::new(), offset_us: 0, signals: 0, seen: HashMap::new() }
+        Tree {
+            node,
+            path: vec![node],
+            links: Vec::new(),
+            offset_us: 0,
+            signals: 0,
+            seen: HashMap::new(),
+        }
     }
 
     pub fn offset_us(&self) -> i64 {
@@ -125,7 +132,10 @@ impl Tree {
 
     fn new_signal(&mut self) -> SignalId {
         self.signals += 1;
-        SignalId { origin: self.node, number: self.signals }
+        SignalId {
+            origin: self.node,
+            number: self.signals,
+        }
     }
 
     /// Whether a signal comes for the first time. An earlier one of the same origin that comes after
@@ -136,7 +146,8 @@ impl Tree {
         }
         if self.seen.len() >= MAX_SIGNAL_ORIGINS && !self.seen.contains_key(&id.origin) {
             // Origins are runs of servers; those silent for an hour have ended.
-            self.seen.retain(|_, (_, at_us)| now_us.saturating_sub(*at_us) < 3600 * SECOND_US);
+            self.seen
+                .retain(|_, (_, at_us)| now_us.saturating_sub(*at_us) < 3600 * SECOND_US);
         }
         let (newest, at_us) = self.seen.entry(id.origin).or_default();
         let is_new = id.number > *newest;
@@ -148,7 +159,12 @@ impl Tree {
 
 impl Uplink {
     pub fn new(masters: usize) -> Uplink {
-        Uplink { masters, next: 0, state: UplinkState::Waiting(0), last_dial_us: 0 }
+        Uplink {
+            masters,
+            next: 0,
+            state: UplinkState::Waiting(0),
+            last_dial_us: 0,
+        }
     }
 }
 
@@ -164,7 +180,11 @@ pub enum Plain<'a> {
 }
 
 fn software(client_info: &[u8]) -> Software {
-    if peer::is_spoken_by(client_info) { Software::Clacksd } else { Software::NetClacks }
+    if peer::is_spoken_by(client_info) {
+        Software::Clacksd
+    } else {
+        Software::NetClacks
+    }
 }
 
 /// Keeps a signal for when everything is told; how many bytes that takes.

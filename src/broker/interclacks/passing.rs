@@ -21,22 +21,38 @@ impl Broker {
         out: &mut O,
     ) {
         let now_us = self.tree_now_us(now);
-        let Broker { sessions, cache, tree, .. } = self;
+        let Broker {
+            sessions,
+            cache,
+            tree,
+            ..
+        } = self;
         for &id in tree.links.iter().filter(|id| Some(**id) != from) {
-            let Some(link) = sessions.get_mut(id).and_then(|session| session.link.as_mut()) else { continue };
+            let Some(link) = sessions
+                .get_mut(id)
+                .and_then(|session| session.link.as_mut())
+            else {
+                continue;
+            };
             let found = cache.find(name, now_us);
             let may_signal = matches!(link.telling, Telling::Done);
             if link.peer == Software::Clacksd {
                 if let Some(found) = found {
                     let carried = signal.filter(|_| may_signal).map(|(id, _)| id);
-                    out.append(id, |to| peer::encode_state(to, name, &found.state(), carried));
+                    out.append(id, |to| {
+                        peer::encode_state(to, name, &found.state(), carried)
+                    });
                 }
             } else {
                 let is_still_to_come = match &mut link.telling {
                     Telling::NotYet => {
                         // What the master has told of it is no longer all there is.
                         let hash = cache.hash(name);
-                        if link.heard.remove(hash, |heard| *heard == hash, |heard| *heard).is_some() {
+                        if link
+                            .heard
+                            .remove(hash, |heard| *heard == hash, |heard| *heard)
+                            .is_some()
+                        {
                             out.hold(id, -HEARD_NAME);
                         }
                         true
@@ -46,11 +62,23 @@ impl Broker {
                 };
                 if !is_still_to_come {
                     out.append(id, |to| match plain {
-                        Plain::Line(line) if may_signal || signal.is_none() => encode::line(to, &[line]),
-                        Plain::KeySync => found.into_iter().for_each(|found| encode_key_sync(to, found)),
+                        Plain::Line(line) if may_signal || signal.is_none() => {
+                            encode::line(to, &[line])
+                        }
+                        Plain::KeySync => found
+                            .into_iter()
+                            .for_each(|found| encode_key_sync(to, found)),
                         Plain::Effect(Effect::Counter(steps)) => {
                             for step in steps {
-                                encode::line(to, &[b"INCREMENT ", name, b"=", step.exact().to_string().as_bytes()]);
+                                encode::line(
+                                    to,
+                                    &[
+                                        b"INCREMENT ",
+                                        name,
+                                        b"=",
+                                        step.exact().to_string().as_bytes(),
+                                    ],
+                                );
                             }
                         }
                         Plain::Effect(_) if may_signal && let Some((_, value)) = signal => {
@@ -79,7 +107,12 @@ impl Broker {
     ) {
         let Broker { sessions, tree, .. } = self;
         for &id in tree.links.iter().filter(|id| Some(**id) != from) {
-            let Some(link) = sessions.get_mut(id).and_then(|session| session.link.as_mut()) else { continue };
+            let Some(link) = sessions
+                .get_mut(id)
+                .and_then(|session| session.link.as_mut())
+            else {
+                continue;
+            };
             if !matches!(link.telling, Telling::Done) {
                 let more = hold(link, signal, line);
                 out.hold(id, more);
@@ -96,7 +129,10 @@ impl Broker {
     pub(super) fn close_links_that_hold_too_much<O: Output>(&mut self, now: Now, out: &mut O) {
         let max = self.settings.max_held;
         let holds_too_much = |id: &&ConnectionId| {
-            let link = self.sessions.get(**id).and_then(|session| session.link.as_ref());
+            let link = self
+                .sessions
+                .get(**id)
+                .and_then(|session| session.link.as_ref());
             link.is_some_and(|link| link.held.len() > max)
         };
         if let Some(&id) = self.tree.links.iter().find(holds_too_much) {
@@ -146,7 +182,13 @@ impl Broker {
     ) {
         let cleared = self.cache.cleared();
         for id in self.tree.links.clone() {
-            let Some(peer) = self.link_mut(id).filter(|_| Some(id) != from).map(|link| link.peer) else { continue };
+            let Some(peer) = self
+                .link_mut(id)
+                .filter(|_| Some(id) != from)
+                .map(|link| link.peer)
+            else {
+                continue;
+            };
             match peer {
                 Software::Clacksd => out.append(id, |to| encode_clear(to, cleared)),
                 Software::NetClacks => {

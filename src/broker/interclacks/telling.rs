@@ -18,7 +18,9 @@ impl Broker {
 
     /// It is the slave's turn.
     pub(super) fn start_telling<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
-        let Some(peer) = self.link_mut(id).map(|link| link.peer) else { return };
+        let Some(peer) = self.link_mut(id).map(|link| link.peer) else {
+            return;
+        };
         let walk = self.new_walk(peer);
         if let Some(link) = self.link_mut(id)
             && matches!(link.telling, Telling::NotYet)
@@ -37,9 +39,18 @@ impl Broker {
     /// Goes on telling, one slice.
     pub(in crate::broker) fn tell<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
         let now_us = self.tree_now_us(now);
-        let Broker { sessions, cache, .. } = self;
-        let Some(link) = sessions.get_mut(id).and_then(|session| session.link.as_mut()) else { return };
-        let Telling::Now(walk) = &mut link.telling else { return };
+        let Broker {
+            sessions, cache, ..
+        } = self;
+        let Some(link) = sessions
+            .get_mut(id)
+            .and_then(|session| session.link.as_mut())
+        else {
+            return;
+        };
+        let Telling::Now(walk) = &mut link.telling else {
+            return;
+        };
         let (heard, peer) = (&link.heard, link.peer);
         let mut slice = Vec::with_capacity(LISTING_SLICE);
         walk.advance(cache, now_us, |found| {
@@ -47,7 +58,9 @@ impl Broker {
             let hash = cache.hash(found.name());
             if heard.find(hash, |heard| *heard == hash).is_none() {
                 match peer {
-                    Software::Clacksd => peer::encode_state(&mut slice, found.name(), &found.state(), None),
+                    Software::Clacksd => {
+                        peer::encode_state(&mut slice, found.name(), &found.state(), None)
+                    }
                     Software::NetClacks => encode_key_sync(&mut slice, found),
                 }
             }

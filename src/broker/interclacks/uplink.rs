@@ -13,11 +13,16 @@ use std::rc::Rc;
 impl Broker {
     /// Time for the uplink: dials when it is due, gives up what takes too long.
     pub(in crate::broker) fn tend_uplink<O: Output>(&mut self, now: Now, out: &mut O) {
-        let Some(uplink) = &mut self.uplink else { return };
+        let Some(uplink) = &mut self.uplink else {
+            return;
+        };
         match uplink.state {
-            UplinkState::Waiting(at_us) if at_us <= now.monotonic_us && self.lifetime != Lifetime::Over => {
+            UplinkState::Waiting(at_us)
+                if at_us <= now.monotonic_us && self.lifetime != Lifetime::Over =>
+            {
                 uplink.last_dial_us = now.monotonic_us;
-                uplink.state = UplinkState::Dialing(now.monotonic_us + self.settings.auth_timeout_us);
+                uplink.state =
+                    UplinkState::Dialing(now.monotonic_us + self.settings.auth_timeout_us);
                 out.dial(uplink.next);
             }
             UplinkState::Dialing(until_us) if until_us <= now.monotonic_us => {
@@ -42,7 +47,11 @@ impl Broker {
     /// The next moment for [`Broker::tend_uplink`].
     pub(in crate::broker) fn uplink_deadline(&self) -> Option<u64> {
         match self.uplink.as_ref()?.state {
-            UplinkState::Waiting(at_us) | UplinkState::Dialing(at_us) if self.lifetime != Lifetime::Over => Some(at_us),
+            UplinkState::Waiting(at_us) | UplinkState::Dialing(at_us)
+                if self.lifetime != Lifetime::Over =>
+            {
+                Some(at_us)
+            }
             _ => None,
         }
     }
@@ -57,15 +66,24 @@ impl Broker {
     pub(super) fn schedule_dial(&mut self, now: Now) {
         let interval_us = self.settings.interclacks_reconnect_us;
         let jitter_us = self.random() % interval_us.max(1);
-        let Some(uplink) = &mut self.uplink else { return };
+        let Some(uplink) = &mut self.uplink else {
+            return;
+        };
         uplink.next = (uplink.next + 1) % uplink.masters;
         let at_us = (uplink.last_dial_us + interval_us + jitter_us).max(now.monotonic_us);
         uplink.state = UplinkState::Waiting(at_us);
     }
 
     /// The master was reached: this node logs in and asks for interclacks mode.
-    pub(in crate::broker) fn start_uplink<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
-        let Some(uplink) = &mut self.uplink else { return };
+    pub(in crate::broker) fn start_uplink<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        now: Now,
+        out: &mut O,
+    ) {
+        let Some(uplink) = &mut self.uplink else {
+            return;
+        };
         let deadline_us = match uplink.state {
             UplinkState::Dialing(until_us) => until_us,
             _ => now.monotonic_us + self.settings.auth_timeout_us,
@@ -83,13 +101,22 @@ impl Broker {
         });
     }
 
-    pub(super) fn new_link(&mut self, role: Role, peer: Software, deadline_us: u64, now: Now) -> Link {
+    pub(super) fn new_link(
+        &mut self,
+        role: Role,
+        peer: Software,
+        deadline_us: u64,
+        now: Now,
+    ) -> Link {
         Link {
             role,
             peer,
             is_up: false,
             deadline_us,
-            last_ping: LastPing { at_us: now.monotonic_us, stopped_us: 0 },
+            last_ping: LastPing {
+                at_us: now.monotonic_us,
+                stopped_us: 0,
+            },
             ping_sent_us: now.monotonic_us,
             telling: Telling::NotYet,
             is_synced: false,
@@ -103,13 +130,28 @@ impl Broker {
 
     /// The master's session, if it goes by that name.
     pub(in crate::broker) fn find_master(&self, cid: &[u8]) -> Option<&Session> {
-        let UplinkState::Connected(id) = self.uplink.as_ref()?.state else { return None };
-        self.sessions.get(id).filter(|session| session.cid.to_string().as_bytes() == cid)
+        let UplinkState::Connected(id) = self.uplink.as_ref()?.state else {
+            return None;
+        };
+        self.sessions
+            .get(id)
+            .filter(|session| session.cid.to_string().as_bytes() == cid)
     }
 
     /// OVERHEAD I: a slave wants to be one. It is told everything.
-    pub(in crate::broker) fn start_downlink<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
-        let Some(session) = self.sessions.get(id).filter(|session| session.link.is_none()) else { return };
+    pub(in crate::broker) fn start_downlink<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        now: Now,
+        out: &mut O,
+    ) {
+        let Some(session) = self
+            .sessions
+            .get(id)
+            .filter(|session| session.link.is_none())
+        else {
+            return;
+        };
         let peer = software(session.client_info());
         let stopped_us = out.traffic(id).stopped_us;
         let mut link = self.new_link(Role::Downlink, peer, 0, now);
@@ -142,8 +184,19 @@ impl Broker {
     }
 
     /// A link is no more.
-    pub(in crate::broker) fn end_link<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
-        let Some(link) = self.sessions.get_mut(id).and_then(|session| session.link.take()) else { return };
+    pub(in crate::broker) fn end_link<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        now: Now,
+        out: &mut O,
+    ) {
+        let Some(link) = self
+            .sessions
+            .get_mut(id)
+            .and_then(|session| session.link.take())
+        else {
+            return;
+        };
         self.tree.links.retain(|other| *other != id);
         if link.role == Role::Uplink {
             self.unlock(out);
@@ -151,12 +204,18 @@ impl Broker {
             self.set_path(Vec::new(), out);
         }
         if link.role == Role::Uplink && !link.is_up {
-            log::warn!("interclacks: the master has closed the connection, or was silent, before it had logged in");
+            log::warn!(
+                "interclacks: the master has closed the connection, or was silent, before it had logged in"
+            );
         }
         if link.is_up {
             log::info!(
                 "interclacks: the link to the {} has ended",
-                if link.role == Role::Uplink { "master" } else { "slave" }
+                if link.role == Role::Uplink {
+                    "master"
+                } else {
+                    "slave"
+                }
             );
         }
     }
@@ -175,16 +234,27 @@ impl Broker {
                     session.identify(text);
                 }
             }
-            Some(Command::Overhead(Some(Overhead { flags, .. }))) if flags.intersects(Flags::LOGIN_WRONG) => {
+            Some(Command::Overhead(Some(Overhead { flags, .. })))
+                if flags.intersects(Flags::LOGIN_WRONG) =>
+            {
                 log::error!("interclacks: the master refuses this server's user or password");
                 self.close(id, CloseReason::LoginFailed, now, out);
             }
-            Some(Command::Overhead(Some(Overhead { flags, value }))) if flags.intersects(Flags::LOGIN) => {
-                match self.users.login(value).filter(|user| user.is_primary()).cloned() {
+            Some(Command::Overhead(Some(Overhead { flags, value })))
+                if flags.intersects(Flags::LOGIN) =>
+            {
+                match self
+                    .users
+                    .login(value)
+                    .filter(|user| user.is_primary())
+                    .cloned()
+                {
                     Some(user) => self.master_is_up(id, user, now, out),
                     None => {
                         log::error!("interclacks: the master's login is wrong; it is not obeyed");
-                        out.append(id, |to| encode::overhead(to, Flags::LOGIN_WRONG, b"Login failed!"));
+                        out.append(id, |to| {
+                            encode::overhead(to, Flags::LOGIN_WRONG, b"Login failed!")
+                        });
                         self.close(id, CloseReason::LoginFailed, now, out);
                     }
                 }
@@ -194,12 +264,22 @@ impl Broker {
         }
     }
 
-    pub(super) fn master_is_up<O: Output>(&mut self, id: ConnectionId, user: Rc<User>, now: Now, out: &mut O) {
-        let Some(session) = self.sessions.get_mut(id) else { return };
+    pub(super) fn master_is_up<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        user: Rc<User>,
+        now: Now,
+        out: &mut O,
+    ) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
         let peer = software(session.client_info());
         log::info!("interclacks: {} is the master ({peer:?})", session.cid);
         session.user = Some(user);
-        let Some(link) = &mut session.link else { return };
+        let Some(link) = &mut session.link else {
+            return;
+        };
         link.is_up = true;
         link.peer = peer;
         link.last_ping.at_us = now.monotonic_us;
