@@ -82,6 +82,35 @@ fn slaves_and_masters_hear_each_other_over_unix_sockets_and_tcp() {
     }
 }
 
+#[test]
+fn two_servers_that_both_hold_much_agree() {
+    // Dialled in vain until the link to the master's socket is there: both are full by then.
+    let (master, slave) = (Server::start(), Setup::new());
+    let path = slave.path("master");
+    let address = slave.unix("master");
+    let late = slave
+        .flags(&["--master", &address, "--interclacks-reconnect", "0.2"])
+        .start();
+    let value = "v".repeat(50_000);
+    for (server, sign) in [(&master, "m"), (&late, "s")] {
+        let mut client = server.client("admin");
+        for number in 0..900 {
+            client.send(&format!("STORE n{number}={sign}{value}"));
+        }
+        client.flush();
+    }
+    std::os::unix::fs::symlink(&master.socket, &path).expect("a name in a folder of our own");
+    wait_until("the link is up", || is_up(&late));
+    wait_until("both hold the same", || {
+        let held = [&master, &late].map(entries);
+        held[0].len() == 900 && held[0] == held[1]
+    });
+    assert_eq!(
+        late.status("stalled_write") + late.status("output_limit"),
+        0
+    );
+}
+
 /// Stands between a slave and its master, and cuts.
 struct Proxy {
     port: u16,
@@ -384,6 +413,29 @@ fn masters_are_tried_in_turn() {
             .is_some()
     );
     drop(listener);
+}
+
+/// A name that was refilled after a CLEARCACHE the master was not there for.
+#[test]
+fn what_was_stored_after_a_clear_is_not_removed_at_a_master_that_was_away() {
+    let (master, server) = Master::with_slave(&[]);
+    let mut client = server.client("admin");
+    client.ask("CLEARCACHE");
+    client.ask("STORE a=new");
+    let mut link = master.accept_and_log_in();
+    link.send("OVERHEAD L 1");
+    link.send("KEYSYNC 1000 1000 U a=old");
+    link.send("KEYSYNC 1000 1000 U gone=old");
+    link.send("OVERHEAD L 0");
+    link.expect("REMOVE gone");
+    assert!(
+        link.next_line()
+            .is_some_and(|line| line.starts_with("OVERHEAD T "))
+    );
+    assert!(
+        link.next_line()
+            .is_some_and(|line| line.ends_with(" U a=new"))
+    );
 }
 
 #[test]

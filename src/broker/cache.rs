@@ -378,7 +378,14 @@ impl Cache {
         let held = self
             .table
             .find(hash(&self.hasher, name), |entry| entry.name() == name);
-        let held = held.filter(|entry| entry.stamp >= self.cleared);
+        // A tombstone that is past its time counts as forgotten, swept or not.
+        let is_forgotten = |entry: &&Entry| {
+            matches!(
+                self.expired(entry, now_us),
+                Some(Expired::Cleared | Expired::Deleted)
+            )
+        };
+        let held = held.filter(|entry| !is_forgotten(entry));
         let order = held.map_or(Ordering::Greater, |entry| state.stamp.cmp(&entry.stamp));
         match order {
             Ordering::Less => Merged {

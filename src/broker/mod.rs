@@ -418,7 +418,7 @@ impl Broker {
 
     /// The time that all nodes of the tree share, for stamps and ageing: the root's clock.
     fn tree_now_us(&self, now: Now) -> u64 {
-        now.wall_us.saturating_add_signed(-self.tree.offset_us())
+        self.tree.now_us(now)
     }
 
     fn random(&mut self) -> u64 {

@@ -30,7 +30,8 @@ enum Stage {
     Sorting(BTreeSet<Box<[u8]>>, Cursor),
     /// Names still to be met.
     Sorted(BTreeSet<Box<[u8]>>),
-    Unsorted(Cursor),
+    /// Names of one slice of the table that are still to be met, and where the next slice begins.
+    Unsorted(Vec<Box<[u8]>>, Option<Cursor>),
     Done,
 }
 
@@ -54,7 +55,7 @@ impl Walk {
 
     pub fn unsorted(meets: Meets) -> Walk {
         Walk {
-            stage: Stage::Unsorted(Cursor::default()),
+            stage: Stage::Unsorted(Vec::new(), Some(Cursor::default())),
             meets,
             memory: 0,
         }
@@ -104,15 +105,29 @@ impl Walk {
                         .map_or(0, &mut visit);
                 }
             }
-            Stage::Unsorted(cursor) => {
-                let next = cache.visit_slice(*cursor, now_us, |found| {
-                    if is_met(&found) {
-                        visit(found);
-                    }
-                });
-                match next {
-                    Some(next) => *cursor = next,
-                    None => self.stage = Stage::Done,
+            Stage::Unsorted(rest, next) => {
+                if let Some(cursor) = *next
+                    && rest.is_empty()
+                {
+                    *next = cache.visit_slice(cursor, now_us, |found| {
+                        if is_met(&found) {
+                            rest.push(found.name().into());
+                            self.memory += found.name().len() + PER_NAME;
+                        }
+                    });
+                }
+                let mut made = 0;
+                while made < LISTING_SLICE
+                    && let Some(name) = rest.pop()
+                {
+                    self.memory = self.memory.saturating_sub(name.len() + PER_NAME);
+                    made += cache
+                        .find(&name, now_us)
+                        .filter(is_met)
+                        .map_or(0, &mut visit);
+                }
+                if rest.is_empty() && next.is_none() {
+                    self.stage = Stage::Done;
                 }
             }
             Stage::Done => {}
@@ -134,7 +149,10 @@ impl Walk {
                 }
                 is_ahead
             }
-            Stage::Unsorted(cursor) => !cache.is_behind(*cursor, name),
+            Stage::Unsorted(rest, next) => {
+                next.is_some_and(|next| !cache.is_behind(next, name))
+                    || rest.iter().any(|ahead| **ahead == *name)
+            }
             Stage::Done => false,
         }
     }

@@ -13,7 +13,7 @@ const SIGNALS: u64 = 3;
 /// A counter's base is a multiple of it; increments of a whole run stay below.
 const BASE: u64 = 1_000_000;
 /// Longer than anything takes on its way through the tree.
-const SETTLING_US: u64 = 10 * SECOND_US;
+const SETTLING_US: u64 = 3 * SECOND_US;
 
 /// A STORE, SETANDSTORE, REMOVE or CLEARCACHE.
 struct Write {
@@ -375,6 +375,7 @@ impl Run {
     }
 
     fn signal(&mut self, node: usize) {
+        let verb = ["SET", "SETANDSTORE"][self.world.random.below(2) as usize];
         let name = format!("s{}", self.world.random.below(SIGNALS));
         let number = self.witness.signals.len();
         self.witness.signals.push(Signal {
@@ -385,7 +386,7 @@ impl Run {
             runs: self.world.nodes.iter().map(|node| node.run).collect(),
         });
         self.world
-            .say(node, WRITER, &format!("SET {name}={number}"));
+            .say(node, WRITER, &format!("{verb} {name}={number}"));
     }
 
     fn write_and_notify(&mut self, node: usize) {

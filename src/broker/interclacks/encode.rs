@@ -59,12 +59,15 @@ pub(super) fn seconds(time_us: u64) -> String {
     format!("{}.{:06}", time_us / SECOND_US, time_us % SECOND_US)
 }
 
+/// Thirty thousand years: far from overflow.
+const FAR_S: f64 = 1e12;
+
 /// The reverse, of whatever number; `None` if it is none, or not finite. What is negative is 0.
 pub(super) fn microseconds(text: &[u8]) -> Option<u64> {
     let seconds: f64 = std::str::from_utf8(text).ok()?.trim().parse().ok()?;
     seconds
         .is_finite()
-        .then_some((seconds * SECOND_US as f64) as u64)
+        .then_some((seconds.min(FAR_S) * SECOND_US as f64) as u64)
 }
 
 /// Of a line, for the log.

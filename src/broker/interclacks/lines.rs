@@ -141,18 +141,17 @@ impl Broker {
             );
             return;
         };
+        let before_us = self.tree_now_us(now);
+        let anchor_us = theirs_us as i64 - now.monotonic_us as i64;
         if is_uplink {
-            let before_us = std::mem::replace(
-                &mut self.tree.offset_us,
-                now.wall_us as i64 - theirs_us as i64,
-            );
-            if before_us.abs_diff(self.tree.offset_us) > CLOCK_STEP_US {
+            self.tree.anchor_us = Some(anchor_us);
+            if before_us.abs_diff(self.tree_now_us(now)) > CLOCK_STEP_US {
                 self.tell_slaves_the_time(now, out);
             }
         }
-        let offset_us = self.tree_now_us(now) as i64 - theirs_us as i64;
         if let Some(link) = self.link_mut(id) {
-            link.offset_us = offset_us;
+            link.anchor_us = Some(anchor_us);
+            link.round_trip_us = now.monotonic_us - link.synced_us;
         }
     }
 
@@ -189,7 +188,13 @@ impl Broker {
                 }
                 let merged = self.cache.merge(name, &state, now_us);
                 self.schedule_cleaning(now);
-                self.note_heard(id, name, out);
+                // What this node has still to tell it tells at its own pace, not line for line.
+                let is_to_be_told = self
+                    .link_mut(id)
+                    .is_some_and(|link| matches!(link.telling, Telling::NotYet));
+                if !merged.differs {
+                    self.note_heard(id, name, out);
+                }
                 let signal = signal.filter(|signal| self.tree.is_new(*signal, now.monotonic_us));
                 let value = if let Register::Value(value) = state.register {
                     value
@@ -208,7 +213,7 @@ impl Broker {
                 } else if let Some(signal) = signal {
                     self.pass_on_signal(Some(id), signal, &[b"SET ", name, b"=", value], now, out);
                 }
-                if merged.differs {
+                if merged.differs && !is_to_be_told {
                     self.answer_state(id, name, state.stamp, now, out);
                 }
                 if signal.is_some() {
@@ -351,14 +356,20 @@ impl Broker {
             log::warn!("interclacks: a KEYSYNC whose times are no numbers was ignored");
             return;
         };
-        let cached_us = cached_us.saturating_add_signed(link.offset_us);
+        // Before the peer has told its time, it is taken to be this node's.
+        let theirs_us = |anchor_us: i64| now.monotonic_us as i64 + anchor_us;
+        let offset_us = link
+            .anchor_us
+            .map_or(0, |anchor_us| now_us as i64 - theirs_us(anchor_us));
+        let cached_us = cached_us.saturating_add_signed(offset_us);
         let accessed_us = if accessed_us == 0 {
             cached_us
         } else {
-            accessed_us.saturating_add_signed(link.offset_us)
+            accessed_us.saturating_add_signed(offset_us)
         };
-        let (synced_since_us, foreign, is_downlink) = (
+        let (synced_since_us, round_trip_us, foreign, is_downlink) = (
             link.synced_since_us,
+            link.round_trip_us,
             link.foreign,
             link.role == Role::Downlink,
         );
@@ -369,7 +380,7 @@ impl Broker {
         }
         if cached_us < self.cache.cleared().time_us {
             // It was away when the cache was cleared.
-            if value.is_some() {
+            if value.is_some() && self.cache.find(name, now_us).is_none() {
                 out.append(id, |to| encode::line(to, &[b"REMOVE ", name]));
             }
             return;
@@ -384,7 +395,6 @@ impl Broker {
             }
             // A Net::Clacks slave sends everything back that it was just told, a little newer. What
             // has changed here since then is newer all the same, and the slave has to hear it.
-            let round_trip_us = now_us.saturating_sub(synced_since_us);
             let changed_since = is_downlink && found.changed_us() >= synced_since_us;
             if changed_since && cached_us <= found.changed_us() + round_trip_us {
                 out.append(id, |to| encode_plain(to, found));

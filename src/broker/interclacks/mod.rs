@@ -17,7 +17,7 @@ mod telling;
 mod uplink;
 
 use super::cache::Effect;
-use super::output::ConnectionId;
+use super::output::{ConnectionId, Now};
 use super::session::LastPing;
 use super::table::Table;
 use super::walk::Walk;
@@ -46,8 +46,12 @@ pub struct Link {
     held: Vec<u8>,
     /// Names that the master has just told: it need not hear them from here. Hashes.
     heard: Table<u64>,
-    /// What makes the peer's times this node's: added to both times of a KEYSYNC.
-    offset_us: i64,
+    /// The peer's clock minus this node's monotonic one, once it has told its time.
+    anchor_us: Option<i64>,
+    /// When it came up (monotonic), and how long the peer then took to tell its time: so much newer
+    /// may be what a Net::Clacks slave sends back of what it was told.
+    synced_us: u64,
+    round_trip_us: u64,
     /// Whose writes those are that come as KEYSYNC.
     foreign: NodeId,
 }
@@ -107,8 +111,10 @@ pub struct Tree {
     path: Vec<NodeId>,
     /// All links that are up.
     pub links: Vec<ConnectionId>,
-    /// This node's clock minus the tree's, which is its root's.
-    offset_us: i64,
+    /// The tree's clock, which is its root's, minus this node's monotonic one. `None` where there
+    /// never was a master: then it is this node's own clock. Once learnt, it doesn't follow this
+    /// node's clock any more, which may be set.
+    anchor_us: Option<i64>,
     signals: u64,
     /// The newest signal of each origin that passed here, and when.
     seen: HashMap<NodeId, (u64, u64)>,
@@ -120,14 +126,18 @@ impl Tree {
             node,
             path: vec![node],
             links: Vec::new(),
-            offset_us: 0,
+            anchor_us: None,
             signals: 0,
             seen: HashMap::new(),
         }
     }
 
-    pub fn offset_us(&self) -> i64 {
-        self.offset_us
+    /// The tree's time.
+    pub fn now_us(&self, now: Now) -> u64 {
+        match self.anchor_us {
+            Some(anchor_us) => now.monotonic_us.saturating_add_signed(anchor_us),
+            None => now.wall_us,
+        }
     }
 
     fn new_signal(&mut self) -> SignalId {

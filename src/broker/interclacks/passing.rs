@@ -44,19 +44,17 @@ impl Broker {
                     });
                 }
             } else {
+                // What the master has told of it is no longer all there is.
+                let hash = cache.hash(name);
+                if link
+                    .heard
+                    .remove(hash, |heard| *heard == hash, |heard| *heard)
+                    .is_some()
+                {
+                    out.hold(id, -HEARD_NAME);
+                }
                 let is_still_to_come = match &mut link.telling {
-                    Telling::NotYet => {
-                        // What the master has told of it is no longer all there is.
-                        let hash = cache.hash(name);
-                        if link
-                            .heard
-                            .remove(hash, |heard| *heard == hash, |heard| *heard)
-                            .is_some()
-                        {
-                            out.hold(id, -HEARD_NAME);
-                        }
-                        true
-                    }
+                    Telling::NotYet => true,
                     Telling::Now(walk) => walk.will_meet(cache, name),
                     Telling::Done => false,
                 };

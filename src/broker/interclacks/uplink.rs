@@ -123,7 +123,9 @@ impl Broker {
             synced_since_us: self.tree_now_us(now),
             held: Vec::new(),
             heard: Table::default(),
-            offset_us: 0,
+            anchor_us: None,
+            synced_us: now.monotonic_us,
+            round_trip_us: 0,
             foreign: NodeId(self.random()),
         }
     }
