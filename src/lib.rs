@@ -17,7 +17,7 @@
 //! | [`limits`] | every cap and default, each with its reason | nothing |
 //! | [`address`] | addresses as flags write them | nothing |
 //! | [`protocol`] | the wire language: bytes to commands and back, numbers, tokens | |
-//! | [`broker`] | what a node is: sessions, permissions, listeners, cache, timeouts. Sans-IO | `protocol` |
+//! | [`broker`] | what a node is: sessions, permissions, listeners, cache, interclacks, timeouts. Sans-IO | `protocol` |
 //! | [`sys`] | small functions around libc; the only unsafe code | |
 //! | [`reactor`] | the loop: mio, sockets, buffers, signals, timers. Knows no verb | `broker`, `protocol::line`, `sys` |
 //! | [`cli`] | flags to configuration, logging, becoming a daemon | all of the above |

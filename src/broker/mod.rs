@@ -107,6 +107,7 @@ pub struct Broker {
     lock: Option<Lock>,
     discard_log: LogLimit,
     shutdown_log: LogLimit,
+    link_log: LogLimit,
     /// State of the generator of everything random.
     random: u64,
     /// What is being sent to many; kept for its memory.
@@ -146,6 +147,7 @@ impl Broker {
             lock: None,
             discard_log: LogLimit::default(),
             shutdown_log: LogLimit::default(),
+            link_log: LogLimit::default(),
             random,
             sessions: Sessions::with_capacity(settings.max_connections),
             listeners: Listeners::new(hasher),
@@ -253,7 +255,10 @@ impl Broker {
             return LongLine::Allowed;
         }
         if is_link {
-            log::warn!("interclacks: a line of more than {max} bytes was skipped");
+            self.warn_of_link(
+                format_args!("a line of more than {max} bytes was skipped"),
+                now,
+            );
             return LongLine::Skipped;
         }
         out.append(id, |to| encode::error(to, CloseReason::LineTooLong.word()));
@@ -419,6 +424,13 @@ impl Broker {
     /// The time that all nodes of the tree share, for stamps and ageing: the root's clock.
     fn tree_now_us(&self, now: Now) -> u64 {
         self.tree.now_us(now)
+    }
+
+    /// Logs what a peer got wrong: it may send any number of such lines.
+    fn warn_of_link(&mut self, what: fmt::Arguments<'_>, now: Now) {
+        if let Some(suppressed) = self.link_log.admit(now.monotonic_us) {
+            log::warn!("interclacks: {what}{}", Suppressed(suppressed));
+        }
     }
 
     fn random(&mut self) -> u64 {

@@ -45,9 +45,10 @@ impl Broker {
             if line == b"TIMEOUT" {
                 self.close(id, CloseReason::PeerTimeout, now, out);
             } else {
-                log::warn!(
-                    "interclacks: a line that is no command was ignored: {}",
-                    start_of(line)
+                let line = start_of(line);
+                self.warn_of_link(
+                    format_args!("a line that is no command was ignored: {line}"),
+                    now,
                 );
             }
             self.mirror(id, line, out);
@@ -135,9 +136,10 @@ impl Broker {
         out: &mut O,
     ) {
         let Some(theirs_us) = microseconds(value) else {
-            log::warn!(
-                "interclacks: a clock that is no number was ignored: {}",
-                start_of(value)
+            let value = start_of(value);
+            self.warn_of_link(
+                format_args!("a clock that is no number was ignored: {value}"),
+                now,
             );
             return;
         };
@@ -232,7 +234,10 @@ impl Broker {
                     Some(Command::Overhead(Some(overhead))) => {
                         self.handle_forwarded_overhead(overhead, now, out)
                     }
-                    _ => log::warn!("interclacks: a signal of an unknown kind was passed on"),
+                    _ => self.warn_of_link(
+                        format_args!("a signal of an unknown kind was passed on"),
+                        now,
+                    ),
                 }
             }
             PeerLine::Clear(stamp) => {
@@ -353,7 +358,10 @@ impl Broker {
             microseconds(line.cache_time),
             microseconds(line.access_time),
         ) else {
-            log::warn!("interclacks: a KEYSYNC whose times are no numbers was ignored");
+            self.warn_of_link(
+                format_args!("a KEYSYNC whose times are no numbers was ignored"),
+                now,
+            );
             return;
         };
         // Before the peer has told its time, it is taken to be this node's.
