@@ -3,7 +3,7 @@
 use crate::limits::DEFAULT_PORT;
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +79,15 @@ impl HostPort {
             host: host.to_owned(),
             port,
         })
+    }
+
+    /// Whether that is this machine, whoever is asked: an address of the loopback network, or
+    /// `localhost`. What another name stands for may change.
+    pub fn is_loopback(&self) -> bool {
+        match self.host.parse::<IpAddr>() {
+            Ok(address) => address.to_canonical().is_loopback(),
+            Err(_) => self.host.eq_ignore_ascii_case("localhost"),
+        }
     }
 
     /// Looks the name up; blocks.

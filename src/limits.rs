@@ -30,6 +30,8 @@ pub const STALLED_WRITE_TIMEOUT_S: f64 = 60.0;
 pub const INTERCLACKS_STALLED_WRITE_TIMEOUT_S: f64 = 120.0;
 /// Without PING, KEYSYNC or STATE on an interclacks link.
 pub const INTERCLACKS_PING_TIMEOUT_S: f64 = 60.0;
+/// How long one address of a master's name may take to answer before the next one is tried.
+pub const CONNECT_SHARE_US: u64 = 3 * SECOND_US;
 /// Between two dials, as Net::Clacks does it.
 pub const INTERCLACKS_RECONNECT_S: f64 = 30.0;
 /// Ageing, as Net::Clacks does it.

@@ -328,7 +328,9 @@ impl Cache {
             let contributions = &mut counter.contributions;
             match contributions.binary_search_by_key(&node, |contribution| contribution.node) {
                 Ok(at) => {
-                    contributions[at].version += 1;
+                    // A peer could have named this node with any number.
+                    let version = &mut contributions[at].version;
+                    *version = version.saturating_add(1);
                     contributions[at].sum = contributions[at].sum.accumulate(step);
                 }
                 Err(at) => contributions.insert(

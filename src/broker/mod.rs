@@ -53,8 +53,9 @@ pub struct Settings {
     pub interclacks_stalled_write_timeout_us: u64,
     /// Between two dials.
     pub interclacks_reconnect_us: u64,
-    /// How many masters there are, to be tried in turn; none: this node is nobody's slave.
-    pub masters: usize,
+    /// What the masters are called in the log; they are tried in turn. None: this node is nobody's
+    /// slave.
+    pub masters: Vec<String>,
     /// Most bytes of signals that wait for a link's synchronisation.
     pub max_held: usize,
     pub ageing: Ageing,
@@ -79,7 +80,7 @@ impl Default for Settings {
             interclacks_ping_timeout_us: us(limits::INTERCLACKS_PING_TIMEOUT_S),
             interclacks_stalled_write_timeout_us: us(limits::INTERCLACKS_STALLED_WRITE_TIMEOUT_S),
             interclacks_reconnect_us: us(limits::INTERCLACKS_RECONNECT_S),
-            masters: 0,
+            masters: Vec::new(),
             max_held: limits::MAX_OUTPUT,
             ageing: Ageing {
                 stale_us: us(limits::STALE_TIME_S),
@@ -143,7 +144,7 @@ impl Broker {
         Broker {
             cache: Cache::new(hasher.clone(), settings.ageing, node),
             tree: Tree::new(node),
-            uplink: (settings.masters > 0).then(|| Uplink::new(settings.masters)),
+            uplink: (!settings.masters.is_empty()).then(Uplink::default),
             lock: None,
             discard_log: LogLimit::default(),
             shutdown_log: LogLimit::default(),
@@ -333,7 +334,6 @@ impl Broker {
     pub fn handle_deadline<O: Output>(&mut self, now: Now, out: &mut O) {
         self.keep_appointments(now, out);
         self.tend_uplink(now, out);
-        self.break_old_lock(now, out);
         self.clean(now, out);
         self.cache.free_slice();
         self.listeners.forget_slice();
@@ -394,12 +394,10 @@ impl Broker {
             Lifetime::Until(at_us) => Some(at_us),
             _ => None,
         };
-        let lock = self.lock.as_ref().map(|lock| lock.until_us);
         let deadlines = [
             self.next_appointment(),
             cleaning,
             lifetime,
-            lock,
             self.uplink_deadline(),
         ];
         deadlines.into_iter().flatten().min()

@@ -138,14 +138,16 @@ impl Walk {
     pub fn will_meet(&mut self, cache: &Cache, name: &[u8]) -> bool {
         match &mut self.stage {
             Stage::Sorting(sorted, _) => {
-                sorted.insert(name.into());
+                if sorted.insert(name.into()) {
+                    self.memory += name.len() + PER_NAME;
+                }
                 true
             }
             Stage::Sorted(rest) => {
                 // A new name beyond the next one was not there when the names were sorted.
                 let is_ahead = rest.first().is_some_and(|next| **next <= *name);
-                if is_ahead {
-                    rest.insert(name.into());
+                if is_ahead && rest.insert(name.into()) {
+                    self.memory += name.len() + PER_NAME;
                 }
                 is_ahead
             }

@@ -86,7 +86,7 @@ impl Config {
                     "interclacks-reconnect",
                     limits::INTERCLACKS_RECONNECT_S,
                 )?,
-                masters: masters.len(),
+                masters: masters.iter().map(Address::to_string).collect(),
                 max_held: max_output,
                 ageing: Ageing {
                     stale_us: seconds(matches, "stale-time", limits::STALE_TIME_S)?,
@@ -130,7 +130,7 @@ impl Config {
     pub fn is_local(&self) -> bool {
         self.listen.iter().all(|address| match address {
             Address::Unix(_) => true,
-            Address::Tcp(host) => is_loopback(host).unwrap_or(false),
+            Address::Tcp(host) => host.is_loopback(),
         })
     }
 }
@@ -155,7 +155,7 @@ fn addresses(matches: &Matches, flag: &str) -> Result<Vec<Address>, StartError> 
             Address::parse(&text).map_err(|error| wrong(flag, &format!("{text}: {error}")))?;
         if let Address::Tcp(host) = &address
             && !matches.opt_present("allow-plaintext")
-            && !is_loopback(host).map_err(|error| wrong(flag, &format!("{address}: {error}")))?
+            && !host.is_loopback()
         {
             return Err(wrong(
                 flag,
@@ -165,13 +165,6 @@ fn addresses(matches: &Matches, flag: &str) -> Result<Vec<Address>, StartError> 
         addresses.push(address);
     }
     Ok(addresses)
-}
-
-fn is_loopback(host: &HostPort) -> std::io::Result<bool> {
-    Ok(host
-        .resolve()?
-        .iter()
-        .all(|address| address.ip().to_canonical().is_loopback()))
 }
 
 fn socket_mode(matches: &Matches) -> Result<u32, StartError> {

@@ -117,7 +117,9 @@ impl Neg for Number {
     /// The operand of a subtraction. Its integers reach beyond 64 bits; a result doesn't.
     fn neg(self) -> Number {
         match self {
-            Number::Integer(value) => Number::Integer(-value),
+            Number::Integer(value) => value
+                .checked_neg()
+                .map_or(Number::Double(-(value as f64)), Number::Integer),
             Number::Double(value) => Number::Double(-value),
         }
     }

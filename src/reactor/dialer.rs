@@ -2,8 +2,9 @@
 
 use crate::address::{Address, HostPort};
 use crate::broker::Peer;
+use crate::limits::CONNECT_SHARE_US;
 use crate::reactor::connection::Stream;
-use crate::reactor::resolver::Resolver;
+use crate::reactor::resolver::{Question, Resolver};
 use crate::reactor::{DIALED, RESOLVED};
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Waker};
@@ -20,12 +21,14 @@ pub struct Dialer {
 
 enum Attempt {
     None,
-    Resolving,
+    Resolving(Question),
     Connecting {
         stream: TcpStream,
         to: SocketAddr,
         /// Further addresses of the same name.
         rest: Vec<SocketAddr>,
+        /// When the next of them is tried instead.
+        until_us: u64,
     },
 }
 
@@ -43,7 +46,7 @@ impl Dialer {
     }
 
     /// Begins to dial the master of that number.
-    pub fn dial(&mut self, master: usize) -> Dialed {
+    pub fn dial(&mut self, master: usize, now_us: u64) -> Dialed {
         self.hang_up();
         let address = &self.masters[master];
         log::debug!("dialling {address}");
@@ -52,9 +55,9 @@ impl Dialer {
                 let connected = UnixStream::connect(path);
                 Some(connected.map(|stream| (Stream::Unix(stream), Peer::Master(None))))
             }
-            Address::Tcp(HostPort { host, port }) => match host.parse::<IpAddr>() {
-                Ok(ip) => self.connect(vec![SocketAddr::new(ip, *port)]),
-                Err(_) => self.resolve(master),
+            Address::Tcp(host) => match host.host.parse::<IpAddr>() {
+                Ok(ip) => self.connect(vec![SocketAddr::new(ip, host.port)], now_us),
+                Err(_) => self.resolve(host.clone()),
             },
         }
     }
@@ -65,10 +68,7 @@ impl Dialer {
         self.attempt = Attempt::None;
     }
 
-    fn resolve(&mut self, master: usize) -> Dialed {
-        let Address::Tcp(host) = &self.masters[master] else {
-            return None;
-        };
+    fn resolve(&mut self, host: HostPort) -> Dialed {
         let resolver = match &mut self.resolver {
             Some(resolver) => resolver,
             none => match Waker::new(&self.registry, RESOLVED).and_then(Resolver::start) {
@@ -76,29 +76,28 @@ impl Dialer {
                 Err(error) => return Some(Err(error)),
             },
         };
-        resolver.ask(host.clone());
-        self.attempt = Attempt::Resolving;
+        self.attempt = Attempt::Resolving(resolver.ask(host));
         None
     }
 
     /// The resolver has an answer.
-    pub fn handle_resolved(&mut self) -> Dialed {
-        let answer = self.resolver.as_ref().and_then(Resolver::answer)?;
-        if !matches!(self.attempt, Attempt::Resolving) {
+    pub fn handle_resolved(&mut self, now_us: u64) -> Dialed {
+        let Attempt::Resolving(question) = self.attempt else {
             return None;
-        }
+        };
+        let answer = self.resolver.as_ref()?.answer(question)?;
         self.attempt = Attempt::None;
         match answer {
             Ok(mut addresses) => {
                 addresses.reverse();
-                self.connect(addresses)
+                self.connect(addresses, now_us)
             }
             Err(error) => Some(Err(error)),
         }
     }
 
     /// Tries the addresses, the last one first.
-    fn connect(&mut self, mut rest: Vec<SocketAddr>) -> Dialed {
+    fn connect(&mut self, mut rest: Vec<SocketAddr>, now_us: u64) -> Dialed {
         let mut error = io::Error::new(ErrorKind::NotFound, "the name has no address");
         while let Some(to) = rest.pop() {
             let begun = TcpStream::connect(to).and_then(|mut stream| {
@@ -108,7 +107,12 @@ impl Dialer {
             });
             match begun {
                 Ok(stream) => {
-                    self.attempt = Attempt::Connecting { stream, to, rest };
+                    self.attempt = Attempt::Connecting {
+                        stream,
+                        to,
+                        rest,
+                        until_us: now_us + CONNECT_SHARE_US,
+                    };
                     return None;
                 }
                 Err(failed) => error = failed,
@@ -117,12 +121,32 @@ impl Dialer {
         Some(Err(error))
     }
 
+    /// When [`Dialer::handle_deadline`] has something to do (monotonic).
+    pub fn deadline(&self) -> Option<u64> {
+        match &self.attempt {
+            Attempt::Connecting { rest, until_us, .. } if !rest.is_empty() => Some(*until_us),
+            _ => None,
+        }
+    }
+
+    /// One address that doesn't answer leaves time for the others of its name.
+    pub fn handle_deadline(&mut self, now_us: u64) -> Dialed {
+        if self.deadline().is_none_or(|at_us| at_us > now_us) {
+            return None;
+        }
+        match std::mem::replace(&mut self.attempt, Attempt::None) {
+            Attempt::Connecting { rest, .. } => self.connect(rest, now_us),
+            _ => None,
+        }
+    }
+
     /// The socket says something.
-    pub fn handle_event(&mut self) -> Dialed {
+    pub fn handle_event(&mut self, now_us: u64) -> Dialed {
         let Attempt::Connecting {
             mut stream,
             to,
             rest,
+            until_us,
         } = std::mem::replace(&mut self.attempt, Attempt::None)
         else {
             return None;
@@ -138,11 +162,16 @@ impl Dialer {
                 Some(freed.map(|()| (Stream::Tcp(stream), Peer::Master(Some(to)))))
             }
             Err(error) if error.kind() == ErrorKind::NotConnected => {
-                self.attempt = Attempt::Connecting { stream, to, rest };
+                self.attempt = Attempt::Connecting {
+                    stream,
+                    to,
+                    rest,
+                    until_us,
+                };
                 None
             }
             Err(error) if rest.is_empty() => Some(Err(error)),
-            Err(_) => self.connect(rest),
+            Err(_) => self.connect(rest, now_us),
         }
     }
 }

@@ -215,6 +215,7 @@ impl Server {
         let lingering = self.lingering.front().map(|(at_us, _)| *at_us);
         let deadlines = [
             self.broker.poll_deadline(),
+            self.dialer.deadline(),
             self.accept_pause_us,
             lingering,
             self.end_us,
@@ -234,11 +235,13 @@ impl Server {
         match event.token() {
             SIGNALS => self.handle_signals(),
             DIALED => {
-                let result = self.dialer.handle_event();
+                let result = self.dialer.handle_event(self.connections.now.monotonic_us);
                 self.handle_dialed(result);
             }
             RESOLVED => {
-                let result = self.dialer.handle_resolved();
+                let result = self
+                    .dialer
+                    .handle_resolved(self.connections.now.monotonic_us);
                 self.handle_dialed(result);
             }
             Token(index) if index < FIRST_LISTENER + self.listeners.len() => {
@@ -263,9 +266,12 @@ impl Server {
 
     /// Does what the broker wants of the dialler.
     fn dial(&mut self) {
+        let now_us = self.connections.now.monotonic_us;
+        let result = self.dialer.handle_deadline(now_us);
+        self.handle_dialed(result);
         match self.connections.take_dial_request() {
             Some(DialRequest::Dial(master)) => {
-                let result = self.dialer.dial(master);
+                let result = self.dialer.dial(master, now_us);
                 self.handle_dialed(result);
             }
             Some(DialRequest::HangUp) => self.dialer.hang_up(),

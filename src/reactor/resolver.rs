@@ -9,40 +9,56 @@ use std::thread;
 
 type Answer = io::Result<Vec<SocketAddr>>;
 
+/// Which question an answer belongs to: one that was given up may be answered later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Question(u64);
+
 pub struct Resolver {
-    questions: Sender<HostPort>,
-    answers: Receiver<Answer>,
+    questions: Sender<(Question, HostPort)>,
+    answers: Receiver<(Question, Answer)>,
+    asked: u64,
 }
 
 impl Resolver {
     /// The waker tells the loop that there is an answer.
     pub fn start(waker: Waker) -> io::Result<Resolver> {
-        let (questions, asked) = channel::<HostPort>();
+        let (questions, asked) = channel::<(Question, HostPort)>();
         let (answering, answers) = channel();
         thread::Builder::new()
             .name("resolver".to_owned())
             .spawn(move || {
                 // Ends with the loop, which holds the other ends.
-                while let Ok(mut host) = asked.recv() {
+                while let Ok(mut newest) = asked.recv() {
                     // What was asked meanwhile replaces it.
                     while let Ok(newer) = asked.try_recv() {
-                        host = newer;
+                        newest = newer;
                     }
-                    if answering.send(host.resolve()).is_err() || waker.wake().is_err() {
+                    let (question, host) = newest;
+                    if answering.send((question, host.resolve())).is_err() || waker.wake().is_err()
+                    {
                         return;
                     }
                 }
             })?;
-        Ok(Resolver { questions, answers })
+        Ok(Resolver {
+            questions,
+            answers,
+            asked: 0,
+        })
     }
 
-    pub fn ask(&self, host: HostPort) {
+    pub fn ask(&mut self, host: HostPort) -> Question {
+        self.asked += 1;
+        let question = Question(self.asked);
         // If the thread is gone no answer comes, and the dial's deadline ends the attempt.
-        let _ = self.questions.send(host);
+        let _ = self.questions.send((question, host));
+        question
     }
 
-    /// The newest answer that has come.
-    pub fn answer(&self) -> Option<Answer> {
-        self.answers.try_iter().last()
+    /// The answer to that question, if it has come. Those to earlier ones are dropped.
+    pub fn answer(&self, to: Question) -> Option<Answer> {
+        self.answers
+            .try_iter()
+            .find_map(|(question, answer)| (question == to).then_some(answer))
     }
 }

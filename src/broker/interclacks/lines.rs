@@ -1,7 +1,7 @@
 //! What a peer says, and what it changes here.
 
-use super::encode::{encode_clear, encode_path, encode_plain, microseconds, seconds, start_of};
-use super::{HEARD_NAME, Link, Lock, Plain, Role, Software, Telling};
+use super::encode::{encode_path, encode_plain, microseconds, seconds, start_of};
+use super::{HEARD_NAME, Link, Plain, Role, Software, Telling};
 use crate::broker::Broker;
 use crate::broker::cache::Effect;
 use crate::broker::output::{CloseReason, ConnectionId, Flow, Now, Output};
@@ -28,9 +28,6 @@ impl Broker {
             return Flow::Stop;
         };
         let is_uplink = link.role == Role::Uplink;
-        if is_uplink && let Some(lock) = &mut self.lock {
-            lock.until_us = now.monotonic_us + self.settings.interclacks_ping_timeout_us;
-        }
         let extended = if link.peer == Software::Clacksd {
             peer::decode(line)
         } else {
@@ -110,11 +107,7 @@ impl Broker {
             self.handle_time(id, is_uplink, value, now, out);
         } else if flags.intersects(Flags::LOCK) {
             if is_uplink && overhead.is_on() {
-                let until_us = now.monotonic_us + self.settings.interclacks_ping_timeout_us;
-                self.lock.get_or_insert_with(|| Lock {
-                    until_us,
-                    waiting: Vec::new(),
-                });
+                self.lock.get_or_insert_default();
             } else if is_uplink {
                 self.unlock(out);
                 let time = seconds(self.tree_now_us(now));
@@ -216,7 +209,7 @@ impl Broker {
                     self.pass_on_signal(Some(id), signal, &[b"SET ", name, b"=", value], now, out);
                 }
                 if merged.differs && !is_to_be_told {
-                    self.answer_state(id, name, state.stamp, now, out);
+                    self.answer_state(id, name, now, out);
                 }
                 if signal.is_some() {
                     self.deliver(None, name, &[b"SET ", name, b"=", value], out);
@@ -258,19 +251,15 @@ impl Broker {
         }
     }
 
-    /// Tells a peer what it doesn't know, though it just sent something older.
+    /// Tells a peer what it doesn't know, though it just sent something older. Of a CLEARCACHE it has
+    /// heard before: that goes to every link when it comes up, and at once from then on.
     pub(super) fn answer_state<O: Output>(
         &mut self,
         id: ConnectionId,
         name: &[u8],
-        received: Stamp,
         now: Now,
         out: &mut O,
     ) {
-        let cleared = self.cache.cleared();
-        if received < cleared {
-            out.append(id, |to| encode_clear(to, cleared));
-        }
         if let Some(found) = self.cache.find(name, self.tree_now_us(now)) {
             out.append(id, |to| peer::encode_state(to, name, &found.state(), None));
         }

@@ -1,7 +1,7 @@
 //! The lock of a Net::Clacks master: while it tells what it has, clients' lines wait.
 
 use crate::broker::Broker;
-use crate::broker::output::{ConnectionId, Now, Output};
+use crate::broker::output::{ConnectionId, Output};
 
 impl Broker {
     /// Whether the line has to wait.
@@ -18,19 +18,6 @@ impl Broker {
             for id in lock.waiting {
                 out.resume(id);
             }
-        }
-    }
-
-    pub(in crate::broker) fn break_old_lock<O: Output>(&mut self, now: Now, out: &mut O) {
-        if self
-            .lock
-            .as_ref()
-            .is_some_and(|lock| lock.until_us <= now.monotonic_us)
-        {
-            log::warn!(
-                "interclacks: the master locked this server and then said nothing: unlocked"
-            );
-            self.unlock(out);
         }
     }
 }

@@ -38,6 +38,8 @@ pub struct Link {
     pub ping_sent_us: u64,
     /// What this node held when the link came up: how much of it is still to be sent.
     telling: Telling,
+    /// What the walk of the telling was last said to take, in bytes.
+    walk_held: usize,
     /// Whether the peer knows that it has been told everything once.
     is_synced: bool,
     /// Since when (tree's time).
@@ -80,9 +82,8 @@ enum Telling {
 
 /// The way to the master.
 pub struct Uplink {
-    /// How many masters there are to try in turn.
-    masters: usize,
-    next: usize,
+    /// The number of the master that is dialled, or will be.
+    master: usize,
     pub state: UplinkState,
     last_dial_us: u64,
 }
@@ -96,10 +97,10 @@ pub enum UplinkState {
     Connected(ConnectionId),
 }
 
-/// A Net::Clacks master tells what it has: clients' lines wait.
+/// A Net::Clacks master tells what it has: clients' lines wait. One that then says nothing is closed
+/// by its ping timeout, and the lock ends with the link.
+#[derive(Default)]
 pub struct Lock {
-    /// Broken when the master says nothing up to here.
-    pub until_us: u64,
     /// Connections that wait.
     waiting: Vec<ConnectionId>,
 }
@@ -167,11 +168,11 @@ impl Tree {
     }
 }
 
-impl Uplink {
-    pub fn new(masters: usize) -> Uplink {
+impl Default for Uplink {
+    /// Dials at once.
+    fn default() -> Uplink {
         Uplink {
-            masters,
-            next: 0,
+            master: 0,
             state: UplinkState::Waiting(0),
             last_dial_us: 0,
         }

@@ -67,6 +67,8 @@ impl Broker {
             slice.len() - before
         });
         out.append(id, |to| to.extend_from_slice(&slice));
+        let held_before = std::mem::replace(&mut link.walk_held, walk.memory());
+        out.hold(id, walk.memory() as isize - held_before as isize);
         if !walk.is_done() {
             out.want_room(id);
             return;

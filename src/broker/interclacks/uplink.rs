@@ -23,7 +23,7 @@ impl Broker {
                 uplink.last_dial_us = now.monotonic_us;
                 uplink.state =
                     UplinkState::Dialing(now.monotonic_us + self.settings.auth_timeout_us);
-                out.dial(uplink.next);
+                out.dial(uplink.master);
             }
             UplinkState::Dialing(until_us) if until_us <= now.monotonic_us => {
                 out.hang_up();
@@ -58,7 +58,10 @@ impl Broker {
 
     /// Dialling a master came to nothing.
     pub fn handle_dial_failed(&mut self, why: &str, now: Now) {
-        log::warn!("no connection to the master: {why}");
+        if let Some(uplink) = &self.uplink {
+            let master = &self.settings.masters[uplink.master];
+            log::warn!("no connection to the master {master}: {why}");
+        }
         self.schedule_dial(now);
     }
 
@@ -69,7 +72,7 @@ impl Broker {
         let Some(uplink) = &mut self.uplink else {
             return;
         };
-        uplink.next = (uplink.next + 1) % uplink.masters;
+        uplink.master = (uplink.master + 1) % self.settings.masters.len();
         let at_us = (uplink.last_dial_us + interval_us + jitter_us).max(now.monotonic_us);
         uplink.state = UplinkState::Waiting(at_us);
     }
@@ -119,6 +122,7 @@ impl Broker {
             },
             ping_sent_us: now.monotonic_us,
             telling: Telling::NotYet,
+            walk_held: 0,
             is_synced: false,
             synced_since_us: self.tree_now_us(now),
             held: Vec::new(),
