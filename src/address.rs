@@ -1,4 +1,5 @@
-//! Addresses as flags write them: `unix:PATH`, `tcp://HOST:PORT` (clacksd(8), ADDRESSES).
+//! Addresses as flags write them: `unix:PATH`, `tcp://HOST:PORT`, `tls://HOST:PORT` (clacksd(8),
+//! ADDRESSES).
 
 use crate::limits::DEFAULT_PORT;
 use std::fmt;
@@ -11,6 +12,7 @@ pub enum Address {
     Unix(PathBuf),
     /// Plain text.
     Tcp(HostPort),
+    Tls(HostPort),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +34,10 @@ impl Address {
         if let Some(rest) = text.strip_prefix("tcp://") {
             return HostPort::parse(rest).map(Address::Tcp);
         }
-        Err("neither unix:PATH nor tcp://HOST:PORT".to_owned())
+        if let Some(rest) = text.strip_prefix("tls://") {
+            return HostPort::parse(rest).map(Address::Tls);
+        }
+        Err("neither unix:PATH nor tcp://HOST:PORT nor tls://HOST:PORT".to_owned())
     }
 }
 
@@ -40,10 +45,19 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Address::Unix(path) => write!(f, "unix:{}", path.display()),
-            Address::Tcp(HostPort { host, port }) if host.contains(':') => {
-                write!(f, "tcp://[{host}]:{port}")
-            }
-            Address::Tcp(HostPort { host, port }) => write!(f, "tcp://{host}:{port}"),
+            Address::Tcp(host) => write!(f, "tcp://{host}"),
+            Address::Tls(host) => write!(f, "tls://{host}"),
+        }
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let HostPort { host, port } = self;
+        if host.contains(':') {
+            write!(f, "[{host}]:{port}")
+        } else {
+            write!(f, "{host}:{port}")
         }
     }
 }
@@ -109,6 +123,8 @@ mod tests {
             "tcp://localhost:1",
             "tcp://[::1]:65535",
             "tcp://127.0.0.1:0",
+            "tls://example.org:49888",
+            "tls://[2001:db8::1]:2",
         ] {
             assert_eq!(
                 Address::parse(text)
@@ -139,6 +155,7 @@ mod tests {
             "tcp://a:65536",
             "tcp://::1:1",
             "tcp://[::1",
+            "tls://",
             "x",
         ] {
             assert!(Address::parse(text).is_err(), "{text}");

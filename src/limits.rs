@@ -71,6 +71,21 @@ pub const MAX_LINK_PING_US: u64 = 3 * SECOND_US;
 /// What a line between servers may have beside a client's: stamps, counters.
 pub const PEER_LINE_EXTRA: usize = 64 * KIB;
 
+// TLS.
+
+/// A client's first message has some hundred bytes, two thousand with keys that withstand quantum
+/// computers.
+pub const MAX_CLIENT_HELLO: usize = 16 * KIB;
+/// Bytes encrypted at once: what a record holds at most. So much waits beyond the output that is counted
+/// when the socket takes no more.
+pub const TLS_RECORD: usize = 16 * KIB;
+/// What a TLS connection takes beside its buffers, as measured: keys, and a read buffer of a page.
+pub const TLS_MEMORY: usize = 8 * KIB;
+/// An RSA signature of 4096 bits is three milliseconds' work.
+pub const SIGNATURES_PER_TURN: usize = 1;
+/// Bytes that a signature is taken to be worth.
+pub const WORK_PER_SIGNATURE: usize = 512 * KIB;
+
 // Timers.
 
 /// Deadlines at least this far away are put off to the next whole second, so that a thousand idle

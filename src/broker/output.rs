@@ -157,6 +157,12 @@ close_reasons! {
     Shutdown "shutdown",
     /// Its user was removed or changed.
     UserChanged "user_changed",
+    /// The TLS handshake failed, or the peer's TLS was wrong later on.
+    TlsFailed "tls_failed",
+    /// Plain text came to a port for TLS.
+    PlainToTls "plain_text_to_tls_port",
+    /// TLS came to a port for plain text.
+    TlsToPlain "tls_to_plain_text_port",
     /// An interclacks peer said TIMEOUT.
     PeerTimeout "peer_timeout",
     /// The servers form a ring.
@@ -173,7 +179,8 @@ impl CloseReason {
             Quit | EndOfStream | LoginFailed | PingTimeout | LineTooLong | Disconnected
             | ClosedAll | Shutdown | UserChanged | ClientLimit | PeerTimeout | Ring
             | ClockAhead => true,
-            ConnectionLost | AuthTimeout | StalledWrite | OutputLimit | BuffersLimit => false,
+            ConnectionLost | AuthTimeout | StalledWrite | OutputLimit | BuffersLimit
+            | TlsFailed | PlainToTls | TlsToPlain => false,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::address::{Address, HostPort};
 use crate::broker::{self, Ageing};
+use crate::cli::certificates::CertificateFiles;
 use crate::cli::flags::{count, seconds, size, wrong};
 use crate::cli::secrets::Secrets;
 use crate::cli::{StartError, logging};
@@ -21,6 +22,7 @@ pub struct Config {
     pub broker: broker::Settings,
     pub reactor: reactor::Settings,
     pub masters: Vec<Address>,
+    pub certificates: CertificateFiles,
     pub daemonize: bool,
     pub pid_file: Option<PathBuf>,
     pub run_as: Option<Account>,
@@ -31,6 +33,7 @@ impl Config {
     pub fn from_flags(matches: &Matches) -> Result<Config, StartError> {
         let listen = listen(matches)?;
         let masters = addresses(matches, "master")?;
+        let certificates = CertificateFiles::from_flags(matches, &listen, &masters)?;
         let run_as = run_as(matches)?;
         let path = |name: &str| matches.opt_str(name).map(PathBuf::from);
         let max_line = size(matches, "max-line", limits::MAX_LINE)?;
@@ -102,6 +105,7 @@ impl Config {
                 },
             },
             masters,
+            certificates,
             daemonize,
             pid_file: path("pid-file").map(absolute).transpose()?,
             run_as,
@@ -130,7 +134,7 @@ impl Config {
     pub fn is_local(&self) -> bool {
         self.listen.iter().all(|address| match address {
             Address::Unix(_) => true,
-            Address::Tcp(host) => host.is_loopback(),
+            Address::Tcp(host) | Address::Tls(host) => host.is_loopback(),
         })
     }
 }
@@ -219,7 +223,7 @@ fn verbosity(matches: &Matches) -> Result<log::LevelFilter, StartError> {
 }
 
 /// A daemon's working directory is the root.
-fn absolute(path: PathBuf) -> Result<PathBuf, StartError> {
+pub fn absolute(path: PathBuf) -> Result<PathBuf, StartError> {
     std::path::absolute(&path)
         .map_err(|error| StartError::Usage(format!("{}: {error}", path.display())))
 }

@@ -1,13 +1,14 @@
 //! From arguments to a running server and back to an exit status.
 
-use crate::broker::Broker;
+use crate::broker::{Broker, Users};
+use crate::cli::certificates::CertificateFiles;
 use crate::cli::config::Config;
 use crate::cli::logging::LogFile;
 use crate::cli::secrets::{Secrets, random};
 use crate::cli::{StartError, flags, logging};
 use crate::limits::{MAPPED_BLOCK, RESERVED_DESCRIPTORS};
 use crate::protocol::token::Token;
-use crate::reactor::{Host, Listener, Server};
+use crate::reactor::{Certificates, Host, Listener, Server};
 use crate::sys::{self, Account};
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
@@ -37,6 +38,7 @@ pub fn run(arguments: &[String]) -> Result<(), StartError> {
         }
     };
     let users = secrets.read()?;
+    let certificates = config.certificates.read()?;
     if matches.opt_present("check") {
         config.check_folders()?;
         return print(&summary(&config, &secrets, users.len()));
@@ -72,7 +74,8 @@ pub fn run(arguments: &[String]) -> Result<(), StartError> {
         }
         sys::become_account(account)
             .map_err(|error| StartError::Failed(format!("--run-as: {error}")))?;
-        if let Err(error) = secrets.read() {
+        let unreadable = [secrets.read().err(), config.certificates.read().err()];
+        for error in unreadable.into_iter().flatten() {
             log::warn!("after --run-as this can't be read again on SIGHUP: {error}");
         }
     }
@@ -89,11 +92,23 @@ pub fn run(arguments: &[String]) -> Result<(), StartError> {
         pid_file.write()?;
     }
 
+    if config.certificates.trusts_anybody() {
+        log::warn!(
+            "--master-insecure: whoever answers at the master's address gets this server's login"
+        );
+    }
     let broker = Broker::new(config.broker, users, seed);
     let host = Host {
-        reload: Box::new(move || reload(&secrets, log_file.as_ref())),
+        reload: Box::new(move || reload(&secrets, &config.certificates, log_file.as_ref())),
     };
-    let server = Server::new(listeners, config.masters, config.reactor, broker, host);
+    let server = Server::new(
+        listeners,
+        config.masters,
+        certificates,
+        config.reactor,
+        broker,
+        host,
+    );
     server.and_then(Server::run).map_err(|error| {
         // Nobody may be looking at standard error any more.
         log::error!("the event loop: {error}");
@@ -155,17 +170,24 @@ fn seed() -> io::Result<[u64; 4]> {
 }
 
 /// SIGHUP: all or nothing.
-fn reload(secrets: &Secrets, log_file: Option<&LogFile>) -> Option<crate::broker::Users> {
+fn reload(
+    secrets: &Secrets,
+    certificates: &CertificateFiles,
+    log_file: Option<&LogFile>,
+) -> Option<(Users, Certificates)> {
     if let Some(log_file) = log_file {
         log_file.reopen();
     }
-    match secrets.read() {
-        Ok(users) => {
+    let read = secrets
+        .read()
+        .and_then(|users| Ok((users, certificates.read()?)));
+    match read {
+        Ok((users, certificates)) => {
             log::info!("read again: {} users", users.len());
-            Some(users)
+            Some((users, certificates))
         }
         Err(error) => {
-            log::error!("not read again, the old users stay: {error}");
+            log::error!("not read again, all stays as it was: {error}");
             None
         }
     }

@@ -52,7 +52,7 @@ pub const FLAGS: &[Flag] = &[
         "l",
         "listen",
         "ADDRESS",
-        "listen there: unix:PATH or tcp://HOST:PORT; may be repeated",
+        "listen there: unix:PATH, tcp://HOST:PORT or tls://HOST:PORT; may be repeated",
     )
     .default("tcp://127.0.0.1:49888")
     .repeatable(),
@@ -64,6 +64,13 @@ pub const FLAGS: &[Flag] = &[
         "",
         "allow tcp:// on addresses that aren't loopback",
     ),
+    flag(
+        "",
+        "tls-cert",
+        "FILE",
+        "certificate for tls:// listeners (PEM, with those that lead to its authority)",
+    ),
+    flag("", "tls-key", "FILE", "its private key (PEM)"),
     flag("u", "user", "NAME", "primary user").default("$CLACKSD_USER"),
     flag(
         "",
@@ -85,6 +92,19 @@ pub const FLAGS: &[Flag] = &[
         "be a slave of that server; repeated: tried in turn",
     )
     .repeatable(),
+    flag(
+        "",
+        "master-ca",
+        "FILE",
+        "authorities that a tls:// master's certificate must come from (PEM)",
+    )
+    .default("the system's"),
+    flag(
+        "",
+        "master-insecure",
+        "",
+        "don't check the certificate of a tls:// master: an impostor gets the login",
+    ),
     flag("", "max-clients", "N", "connections at once").default("10000"),
     flag("", "max-line", "SIZE", "longest line of a logged-in client").default("16M"),
     flag(

@@ -1,5 +1,6 @@
 //! The daemon as a process: flags to configuration, logging, background, identity.
 
+mod certificates;
 mod config;
 mod daemon;
 mod flags;

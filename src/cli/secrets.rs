@@ -123,7 +123,7 @@ fn first_line(text: &str) -> &str {
 }
 
 /// Reads a file that only its owner and group may be able to read.
-fn read_secret(flag: &str, path: &Path) -> Result<String, StartError> {
+pub fn read_secret(flag: &str, path: &Path) -> Result<String, StartError> {
     let failed = |what: &dyn std::fmt::Display| {
         StartError::Usage(format!("--{flag} {}: {what}", path.display()))
     };

@@ -4,89 +4,7 @@ use crate::broker::{CloseReason, ConnectionId, Traffic};
 use crate::limits::MAX_LINE_BEFORE_LOGIN;
 use crate::protocol::line::Pending;
 use crate::reactor::buffer::OutputQueue;
-use mio::event::Source;
-use mio::net::{TcpStream, UnixStream};
-use mio::{Interest, Registry, Token};
-use std::io::{self, IoSlice, Read, Write};
-use std::net::Shutdown;
-
-/// A connected socket.
-pub enum Stream {
-    Unix(UnixStream),
-    Tcp(TcpStream),
-}
-
-impl Stream {
-    /// Tells the peer that nothing more will come.
-    pub fn shutdown_write(&self) -> io::Result<()> {
-        match self {
-            Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
-            Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
-        }
-    }
-}
-
-impl Read for Stream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Stream::Unix(stream) => stream.read(buffer),
-            Stream::Tcp(stream) => stream.read(buffer),
-        }
-    }
-}
-
-impl Write for Stream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Stream::Unix(stream) => stream.write(bytes),
-            Stream::Tcp(stream) => stream.write(bytes),
-        }
-    }
-
-    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        match self {
-            Stream::Unix(stream) => stream.write_vectored(slices),
-            Stream::Tcp(stream) => stream.write_vectored(slices),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Source for Stream {
-    fn register(
-        &mut self,
-        registry: &Registry,
-        token: Token,
-        interests: Interest,
-    ) -> io::Result<()> {
-        match self {
-            Stream::Unix(stream) => stream.register(registry, token, interests),
-            Stream::Tcp(stream) => stream.register(registry, token, interests),
-        }
-    }
-
-    fn reregister(
-        &mut self,
-        registry: &Registry,
-        token: Token,
-        interests: Interest,
-    ) -> io::Result<()> {
-        match self {
-            Stream::Unix(stream) => stream.reregister(registry, token, interests),
-            Stream::Tcp(stream) => stream.reregister(registry, token, interests),
-        }
-    }
-
-    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        match self {
-            Stream::Unix(stream) => stream.deregister(registry),
-            Stream::Tcp(stream) => stream.deregister(registry),
-        }
-    }
-}
+use crate::reactor::stream::Stream;
 
 pub struct Connection {
     pub id: ConnectionId,
@@ -98,6 +16,10 @@ pub struct Connection {
     pub output: Option<Box<OutputQueue>>,
     /// The kernel may have input that we have not read: it tells only once (edge-triggered).
     pub readable: bool,
+    /// Something was read from it.
+    pub has_spoken: bool,
+    /// On the list of those whose TLS handshake waits for its signature.
+    pub in_handshakes: bool,
     /// The kernel said that the peer sends nothing more: read up to the end.
     pub hung_up: bool,
     /// The socket takes no more output; the kernel will say when it does.
@@ -190,6 +112,8 @@ impl Connection {
             pending: None,
             output: None,
             readable: false,
+            has_spoken: false,
+            in_handshakes: false,
             hung_up: false,
             blocked: false,
             stops: Stops::default(),
@@ -206,8 +130,14 @@ impl Connection {
         }
     }
 
+    /// Bytes of output that the kernel has not taken.
     pub fn queued(&self) -> usize {
-        self.output.as_ref().map_or(0, |output| output.queued())
+        self.output.as_ref().map_or(0, |output| output.queued()) + self.stream.unsent()
+    }
+
+    /// Whether there is something that the socket could take.
+    pub fn has_output(&self) -> bool {
+        self.stream.unsent() > 0 || (self.output.is_some() && self.stream.is_open())
     }
 
     /// Bytes held for it: memory of its own, and what it shares.
@@ -222,6 +152,7 @@ impl Connection {
                 .as_ref()
                 .map_or(0, |pending| pending.capacity())
             + self.held_by_broker
+            + self.stream.memory()
     }
 
     /// Memory that is freed with it.
@@ -233,6 +164,7 @@ impl Connection {
                 .as_ref()
                 .map_or(0, |pending| pending.capacity())
             + self.held_by_broker
+            + self.stream.memory()
     }
 
     /// Whether it sends so much that the others are served first.

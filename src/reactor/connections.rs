@@ -7,12 +7,13 @@ use crate::limits::{
 };
 use crate::protocol::line::Pending;
 use crate::reactor::buffer::{OutputQueue, SharedPayload};
-use crate::reactor::connection::{Connection, Stream};
+use crate::reactor::connection::Connection;
+use crate::reactor::stream::Stream;
 use mio::{Interest, Registry, Token};
 use slab::Slab;
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::rc::Rc;
 
 /// Caps on output, in bytes.
@@ -41,6 +42,8 @@ pub struct Connections {
     deliveries: VecDeque<ConnectionId>,
     /// Whose lines are being worked off.
     serving: Option<ConnectionId>,
+    /// Whose TLS handshake waits for its signature.
+    handshakes: VecDeque<ConnectionId>,
     /// Passed a limit, failed or are through: for the end of the turn.
     ending: Vec<(ConnectionId, CloseReason)>,
     finished: VecDeque<ConnectionId>,
@@ -95,6 +98,7 @@ impl Connections {
             replies: Vec::new(),
             deliveries: VecDeque::new(),
             serving: None,
+            handshakes: VecDeque::new(),
             ending: Vec::new(),
             finished: VecDeque::new(),
             stalled: Vec::new(),
@@ -128,6 +132,7 @@ impl Connections {
         };
         self.registry
             .register(&mut stream, token(id), Interest::READABLE)?;
+        self.owned += stream.memory();
         self.slab
             .insert(Connection::new(id, stream, self.now.monotonic_us));
         Ok(id)
@@ -225,6 +230,26 @@ impl Connections {
         } else {
             self.ready.push_back(id);
         }
+    }
+
+    /// To be called when a connection was served: its TLS may have come further.
+    pub fn note_handshake(&mut self, id: ConnectionId) {
+        let Some(connection) = self.get_mut(id) else {
+            return;
+        };
+        let Stream::Tls(stream) = &connection.stream else {
+            return;
+        };
+        if stream.wants_signature() && !connection.in_handshakes {
+            connection.in_handshakes = true;
+            self.handshakes.push_back(id);
+        } else if connection.has_output() {
+            self.deliver_later(id);
+        }
+    }
+
+    pub fn next_handshake(&mut self) -> Option<ConnectionId> {
+        self.handshakes.pop_front()
     }
 
     /// How many connections wait to be served: those that send little, and those that send much.
@@ -333,6 +358,7 @@ impl Connections {
             && self.bulk.is_empty()
             && self.garbage.is_empty()
             && self.deliveries.is_empty()
+            && self.handshakes.is_empty()
             && self.ending.is_empty()
             && self.finished.is_empty())
     }
@@ -379,11 +405,18 @@ impl Connections {
         self.get(id).map_or(0, Connection::queued)
     }
 
+    /// The connection was flushed for the last time.
+    pub fn say_goodbye(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.get_mut(id) {
+            connection.stream.say_goodbye();
+        }
+    }
+
     fn flush_one(&mut self, id: ConnectionId) {
         let Some(connection) = self.get(id) else {
             return;
         };
-        if connection.blocked || connection.output.is_none() {
+        if connection.blocked || !connection.has_output() {
             return;
         }
         let result = self.write(id);
@@ -400,8 +433,10 @@ impl Connections {
         }
         let queued = connection.queued();
         if queued > 0 && !connection.blocked {
-            // Its share of the turn is used up.
-            self.deliver_later(id);
+            // Its share of the turn is used up, unless the handshake of its TLS is not.
+            if connection.has_output() {
+                self.deliver_later(id);
+            }
             return;
         }
         if connection.closing.is_some() {
@@ -421,9 +456,10 @@ impl Connections {
         let Some(connection) = self.slab.get_mut(id.slot as usize) else {
             return Flushed::Failed;
         };
-        let Some(mut output) = connection.output.take() else {
+        if !connection.has_output() {
             return Flushed::All;
-        };
+        }
+        let mut output = connection.output.take().unwrap_or_default();
         let before = (output.capacity(), output.queued());
         let mut result = Flushed::Some;
         while result == Flushed::Some
@@ -431,9 +467,15 @@ impl Connections {
             && before.1 - output.queued() < WRITE_PER_CONNECTION
         {
             self.work += WORK_PER_SYSCALL;
-            result = match output.write_to(&mut connection.stream) {
+            let written = if output.queued() > 0 && connection.stream.is_open() {
+                output.write_to(&mut connection.stream)
+            } else {
+                connection.stream.flush().map(|()| 1)
+            };
+            result = match written {
                 Ok(0) => Flushed::Failed,
-                Ok(_) if output.queued() == 0 => Flushed::All,
+                Ok(_) if !connection.stream.is_open() => break,
+                Ok(_) if output.queued() + connection.stream.unsent() == 0 => Flushed::All,
                 Ok(_) => Flushed::Some,
                 Err(error) if error.kind() == ErrorKind::Interrupted => Flushed::Some,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -566,7 +608,8 @@ impl Output for Connections {
         }
         connection.closing = Some(reason);
         let pending = connection.pending.take();
-        let is_through = !reason.drains() || connection.over_limit || connection.output.is_none();
+        let can_drain = reason.drains() && !connection.over_limit && connection.stream.is_open();
+        let is_through = !can_drain || connection.queued() == 0;
         if let Some(pending) = pending {
             self.owned -= pending.capacity();
             self.discard(Garbage::Input(*pending));

@@ -3,16 +3,23 @@
 use crate::address::{Address, HostPort};
 use crate::broker::Peer;
 use crate::limits::CONNECT_SHARE_US;
-use crate::reactor::connection::Stream;
+use crate::reactor::certificates::MasterTrust;
 use crate::reactor::resolver::{Question, Resolver};
+use crate::reactor::stream::Stream;
+use crate::reactor::tls::TlsStream;
 use crate::reactor::{DIALED, RESOLVED};
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Waker};
+use rustls::pki_types::ServerName;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 
 pub struct Dialer {
     masters: Vec<Address>,
+    /// The number of the one that is dialled.
+    master: usize,
+    /// How those that speak TLS have to prove who they are.
+    pub tls: Option<MasterTrust>,
     registry: Registry,
     /// Made when the first name has to be looked up.
     resolver: Option<Resolver>,
@@ -36,9 +43,11 @@ enum Attempt {
 pub type Dialed = Option<io::Result<(Stream, Peer)>>;
 
 impl Dialer {
-    pub fn new(masters: Vec<Address>, registry: Registry) -> Dialer {
+    pub fn new(masters: Vec<Address>, tls: Option<MasterTrust>, registry: Registry) -> Dialer {
         Dialer {
             masters,
+            master: 0,
+            tls,
             registry,
             resolver: None,
             attempt: Attempt::None,
@@ -48,6 +57,7 @@ impl Dialer {
     /// Begins to dial the master of that number.
     pub fn dial(&mut self, master: usize, now_us: u64) -> Dialed {
         self.hang_up();
+        self.master = master;
         let address = &self.masters[master];
         log::debug!("dialling {address}");
         match address {
@@ -55,7 +65,7 @@ impl Dialer {
                 let connected = UnixStream::connect(path);
                 Some(connected.map(|stream| (Stream::Unix(stream), Peer::Master(None))))
             }
-            Address::Tcp(host) => match host.host.parse::<IpAddr>() {
+            Address::Tcp(host) | Address::Tls(host) => match host.host.parse::<IpAddr>() {
                 Ok(ip) => self.connect(vec![SocketAddr::new(ip, host.port)], now_us),
                 Err(_) => self.resolve(host.clone()),
             },
@@ -159,7 +169,8 @@ impl Dialer {
             Ok(()) => {
                 let _ = stream.set_nodelay(true);
                 let freed = self.registry.deregister(&mut stream);
-                Some(freed.map(|()| (Stream::Tcp(stream), Peer::Master(Some(to)))))
+                let connected = freed.and_then(|()| self.wrap(stream));
+                Some(connected.map(|stream| (stream, Peer::Master(Some(to)))))
             }
             Err(error) if error.kind() == ErrorKind::NotConnected => {
                 self.attempt = Attempt::Connecting {
@@ -173,5 +184,21 @@ impl Dialer {
             Err(error) if rest.is_empty() => Some(Err(error)),
             Err(_) => self.connect(rest, now_us),
         }
+    }
+
+    /// What is spoken on a connection to the master.
+    fn wrap(&self, stream: TcpStream) -> io::Result<Stream> {
+        let Address::Tls(HostPort { host, .. }) = &self.masters[self.master] else {
+            return Ok(Stream::Tcp(stream));
+        };
+        let name = ServerName::try_from(host.clone())
+            .map_err(|error| io::Error::new(ErrorKind::InvalidInput, error))?;
+        let config = self
+            .tls
+            .clone()
+            .expect("a master that speaks TLS is configured together with whom to trust");
+        Ok(Stream::Tls(Box::new(TlsStream::connect(
+            stream, name, config,
+        )?)))
     }
 }

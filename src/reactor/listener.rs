@@ -3,7 +3,8 @@
 use crate::address::{Address, HostPort};
 use crate::broker::Peer;
 use crate::limits::BACKLOG;
-use crate::reactor::connection::Stream;
+use crate::reactor::stream::Stream;
+use crate::reactor::tls::TlsStream;
 use crate::sys;
 use mio::event::Source;
 use mio::net::{TcpListener, UnixListener};
@@ -52,7 +53,8 @@ impl Listener {
     pub fn bind(address: &Address, access: SocketAccess) -> io::Result<Vec<Listener>> {
         match address {
             Address::Unix(path) => Ok(vec![Listener::bind_unix(path, access)?]),
-            Address::Tcp(host) => Listener::bind_tcp(host),
+            Address::Tcp(host) => Listener::bind_tcp(host, Address::Tcp),
+            Address::Tls(host) => Listener::bind_tcp(host, Address::Tls),
         }
     }
 
@@ -75,11 +77,12 @@ impl Listener {
         })
     }
 
-    fn bind_tcp(host: &HostPort) -> io::Result<Vec<Listener>> {
+    /// `kind` says what is spoken there.
+    fn bind_tcp(host: &HostPort, kind: fn(HostPort) -> Address) -> io::Result<Vec<Listener>> {
         let mut listeners = Vec::new();
         let mut missing = io::Error::new(ErrorKind::NotFound, "the name has no address");
         for address in host.resolve()? {
-            match Listener::bind_address(address) {
+            match Listener::bind_address(address, kind) {
                 Ok(listener) => listeners.push(listener),
                 // A name like localhost may stand for an address family this machine doesn't have.
                 Err(error) if is_absent(&error) => missing = error,
@@ -93,7 +96,7 @@ impl Listener {
         }
     }
 
-    fn bind_address(address: SocketAddr) -> io::Result<Listener> {
+    fn bind_address(address: SocketAddr, kind: fn(HostPort) -> Address) -> io::Result<Listener> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
         socket.set_reuse_address(true)?;
@@ -104,7 +107,7 @@ impl Listener {
         socket.listen(BACKLOG)?;
         let listener = TcpListener::from_std(socket.into());
         let bound = listener.local_addr()?;
-        let address = Address::Tcp(HostPort {
+        let address = kind(HostPort {
             host: bound.ip().to_string(),
             port: bound.port(),
         });
@@ -136,7 +139,11 @@ impl Listener {
                 // Output is gathered over a turn already; waiting for more would only cost time.
                 // If that fails the connection is gone already, and reading will tell.
                 let _ = stream.set_nodelay(true);
-                Ok((Stream::Tcp(stream), Peer::Tcp(address)))
+                let stream = match self.address {
+                    Address::Tls(_) => Stream::Tls(Box::new(TlsStream::accept(stream))),
+                    _ => Stream::Tcp(stream),
+                };
+                Ok((stream, Peer::Tcp(address)))
             }
         }
     }

@@ -6,13 +6,19 @@
 //! what is cut short goes on in the next turn, which then doesn't wait.
 
 mod buffer;
+mod certificates;
 mod connection;
 mod connections;
 mod dialer;
 mod listener;
 mod resolver;
 mod signals;
+mod stream;
+mod tls;
 
+pub use certificates::{
+    Certificates, MasterTrust, OwnCertificate, Trust, of_master, own, parse_certificates, parse_key,
+};
 pub use connections::OutputLimits;
 pub use listener::{Listener, SocketAccess};
 
@@ -22,11 +28,11 @@ use crate::broker::{
 };
 use crate::limits::{
     ACCEPT_PAUSE_US, ACCEPTS_PER_TURN, BULK_WORK_PER_TURN, CLOSES_PER_TURN, EVENTS_PER_TURN,
-    FIRST_SHARE, LINGER_US, MAX_LINE_BEFORE_LOGIN, ROOM, SCRATCH, SHUTDOWN_US, WORK_PER_CONNECTION,
-    WORK_PER_SLICE, WORK_PER_STEP, WORK_PER_SYSCALL, WORK_PER_TURN,
+    FIRST_SHARE, LINGER_US, MAX_LINE_BEFORE_LOGIN, ROOM, SCRATCH, SHUTDOWN_US, SIGNATURES_PER_TURN,
+    WORK_PER_CONNECTION, WORK_PER_SIGNATURE, WORK_PER_SLICE, WORK_PER_STEP, WORK_PER_SYSCALL,
+    WORK_PER_TURN,
 };
 use crate::protocol::line::{Pending, next_line};
-use connection::Stream;
 use connections::{Connections, DialRequest, id_of};
 use dialer::{Dialed, Dialer};
 use mio::event::Event;
@@ -35,6 +41,8 @@ use signals::{Request, Signals};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::{Duration, Instant, SystemTime};
+use stream::Stream;
+use tls::Fault;
 
 /// Generation 0 is no connection's, so these tokens are free; then comes one per listener.
 const SIGNALS: Token = Token(0);
@@ -51,8 +59,8 @@ pub struct Settings {
 
 /// What the loop asks of the process around it.
 pub struct Host {
-    /// SIGHUP: the users, read again; `None` if something is wrong with them.
-    pub reload: Box<dyn FnMut() -> Option<Users>>,
+    /// SIGHUP: users and certificates, read again; `None` if something is wrong with any of them.
+    pub reload: Box<dyn FnMut() -> Option<(Users, Certificates)>>,
 }
 
 /// The running server.
@@ -66,6 +74,9 @@ pub struct Server {
     broker: Broker,
     connections: Connections,
     dialer: Dialer,
+    /// Who this server is to clients that speak TLS.
+    tls: Option<OwnCertificate>,
+    tls_log: LogLimit,
     /// Input goes here first; only what can't be worked off at once is copied.
     scratch: Box<[u8]>,
     /// A line with a CR in its midst is put together here.
@@ -115,6 +126,7 @@ impl Server {
     pub fn new(
         mut listeners: Vec<Listener>,
         masters: Vec<Address>,
+        certificates: Certificates,
         settings: Settings,
         broker: Broker,
         host: Host,
@@ -132,7 +144,8 @@ impl Server {
             start: Instant::now(),
         };
         let registry = poll.registry().try_clone()?;
-        let dialer = Dialer::new(masters, poll.registry().try_clone()?);
+        let Certificates { own, of_master } = certificates;
+        let dialer = Dialer::new(masters, of_master, poll.registry().try_clone()?);
         let connections =
             Connections::new(registry, settings.max_clients, settings.output, clock.now());
         Ok(Server {
@@ -145,6 +158,8 @@ impl Server {
             broker,
             connections,
             dialer,
+            tls: own,
+            tls_log: LogLimit::default(),
             scratch: vec![0; SCRATCH].into_boxed_slice(),
             line: Vec::new(),
             accept_pause_us: None,
@@ -183,6 +198,7 @@ impl Server {
         }
         self.accept();
         self.serve_ready();
+        self.sign();
         let now = self.connections.now;
         if self
             .broker
@@ -304,7 +320,9 @@ impl Server {
                         .handle_shutdown(self.connections.now, &mut self.connections);
                 }
                 Request::Reload => {
-                    if let Some(users) = (self.host.reload)() {
+                    if let Some((users, certificates)) = (self.host.reload)() {
+                        self.tls = certificates.own;
+                        self.dialer.tls = certificates.of_master;
                         self.broker.handle_users(
                             users,
                             self.connections.now,
@@ -452,7 +470,54 @@ impl Server {
                 self.connections.make_ready(id);
             }
         }
+        self.connections.note_handshake(id);
         self.connections.set_serving(None);
+    }
+
+    /// Answers clients whose TLS handshake waits for a signature, some of them.
+    fn sign(&mut self) {
+        for _ in 0..SIGNATURES_PER_TURN {
+            let Some(id) = self.connections.next_handshake() else {
+                return;
+            };
+            let Some(connection) = self.connections.get_mut(id) else {
+                continue;
+            };
+            connection.in_handshakes = false;
+            let (Stream::Tls(stream), Some(config)) = (&mut connection.stream, &self.tls) else {
+                continue;
+            };
+            let signed = stream.sign(config.clone());
+            self.connections.work += WORK_PER_SIGNATURE;
+            match signed {
+                // More may have come meanwhile.
+                Ok(()) => self.connections.make_ready(id),
+                Err(error) => self.end_tls(id, &error),
+            }
+            self.connections.note_handshake(id);
+        }
+    }
+
+    /// Ends a connection that can't go on because of its TLS, or anything else that reading met.
+    fn end_tls(&mut self, id: ConnectionId, error: &io::Error) {
+        let fault = error.get_ref().and_then(|error| error.downcast_ref());
+        let reason = match fault {
+            None => CloseReason::ConnectionLost,
+            Some(Fault::PlainText) => CloseReason::PlainToTls,
+            Some(Fault::Protocol(error)) => {
+                if let Some(suppressed) = self.tls_log.admit(self.connections.now.monotonic_us)
+                    && let Some(connection) = self.connections.get(id)
+                {
+                    log::warn!(
+                        "TLS with {}: {error}{}",
+                        connection.stream.peer(),
+                        Suppressed(suppressed)
+                    );
+                }
+                CloseReason::TlsFailed
+            }
+        };
+        self.connections.end(id, reason);
     }
 
     /// Works off the lines that wait, and then reads more.
@@ -578,17 +643,28 @@ impl Server {
             }
             match connection.stream.read(scratch) {
                 Ok(0) => break CloseReason::EndOfStream,
+                Ok(_)
+                    if !std::mem::replace(&mut connection.has_spoken, true)
+                        && !matches!(connection.stream, Stream::Tls(_))
+                        && tls::is_tls(scratch[0]) =>
+                {
+                    break CloseReason::TlsToPlain;
+                }
                 Ok(count) => {
-                    // Less than asked for: there is no more, and the kernel will tell when there is.
                     // Only the end of the stream may have been told already.
-                    connection.readable = count == scratch.len() || connection.hung_up;
+                    connection.readable =
+                        !connection.stream.is_drained(count, scratch.len()) || connection.hung_up;
                     self.bytes_in += count as u64;
                     self.connections.work += WORK_PER_SYSCALL + count;
                     return Some(count);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => connection.readable = false,
-                Err(_) => break CloseReason::ConnectionLost,
+                Err(error) => {
+                    connection.readable = false;
+                    self.end_tls(id, &error);
+                    return None;
+                }
             }
         };
         connection.readable = false;
@@ -630,6 +706,7 @@ impl Server {
                 continue;
             };
             let discarded = self.connections.flush_last(id);
+            self.connections.say_goodbye(id);
             self.broker
                 .handle_closed(id, reason, discarded, now, &mut self.connections);
             if reason.lingers() && self.connections.linger(id) {

@@ -1,0 +1,123 @@
+//! Where certificates and keys for TLS come from, and whom a slave trusts.
+
+use crate::address::Address;
+use crate::cli::StartError;
+use crate::cli::flags::wrong;
+use crate::cli::secrets::read_secret;
+use crate::reactor::{self, Certificates, Trust};
+use getopts::Matches;
+use std::path::{Path, PathBuf};
+
+/// The files, to be read at the start and on SIGHUP.
+pub struct CertificateFiles {
+    /// Certificate and key, if there are listeners for TLS.
+    own: Option<(PathBuf, PathBuf)>,
+    /// If there is a master that speaks TLS.
+    master: Option<MasterCheck>,
+}
+
+enum MasterCheck {
+    System,
+    Authorities(PathBuf),
+    None,
+}
+
+impl CertificateFiles {
+    pub fn from_flags(
+        matches: &Matches,
+        listen: &[Address],
+        masters: &[Address],
+    ) -> Result<CertificateFiles, StartError> {
+        let is_tls = |addresses: &[Address]| {
+            addresses
+                .iter()
+                .any(|address| matches!(address, Address::Tls(_)))
+        };
+        let path = |name| matches.opt_str(name).map(absolute).transpose();
+        let own = match (path("tls-cert")?, path("tls-key")?) {
+            (None, None) if is_tls(listen) => {
+                return Err(wrong("tls-cert", "is missing: a listener speaks TLS"));
+            }
+            (None, None) => None,
+            (Some(_), None) => return Err(wrong("tls-key", "is missing beside --tls-cert")),
+            (None, Some(_)) => return Err(wrong("tls-cert", "is missing beside --tls-key")),
+            (Some(_), Some(_)) if !is_tls(listen) => {
+                return Err(wrong(
+                    "tls-cert",
+                    "is for listeners at tls://; there is none",
+                ));
+            }
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+        };
+        let insecure = matches.opt_present("master-insecure");
+        let master = match (path("master-ca")?, insecure) {
+            (Some(_), true) => return Err(wrong("master-ca", "contradicts --master-insecure")),
+            (Some(_), false) if !is_tls(masters) => {
+                return Err(wrong(
+                    "master-ca",
+                    "is for masters at tls://; there is none",
+                ));
+            }
+            (None, true) if !is_tls(masters) => {
+                return Err(wrong(
+                    "master-insecure",
+                    "is for masters at tls://; there is none",
+                ));
+            }
+            (Some(file), false) => Some(MasterCheck::Authorities(file)),
+            (None, true) => Some(MasterCheck::None),
+            (None, false) => is_tls(masters).then_some(MasterCheck::System),
+        };
+        Ok(CertificateFiles { own, master })
+    }
+
+    /// Whether any impostor can be the master.
+    pub fn trusts_anybody(&self) -> bool {
+        matches!(self.master, Some(MasterCheck::None))
+    }
+
+    /// Reads everything there is to read, now.
+    pub fn read(&self) -> Result<Certificates, StartError> {
+        Ok(Certificates {
+            own: match &self.own {
+                Some((certificate, key)) => Some(read_own(certificate, key)?),
+                None => None,
+            },
+            of_master: match &self.master {
+                Some(check) => Some(read_trust(check)?),
+                None => None,
+            },
+        })
+    }
+}
+
+fn absolute(path: String) -> Result<PathBuf, StartError> {
+    crate::cli::config::absolute(PathBuf::from(path))
+}
+
+fn read(flag: &str, path: &Path) -> Result<Vec<u8>, StartError> {
+    std::fs::read(path).map_err(|error| wrong(flag, &format!("{}: {error}", path.display())))
+}
+
+fn read_own(certificate: &Path, key: &Path) -> Result<reactor::OwnCertificate, StartError> {
+    let failed = |flag, path: &Path, error| wrong(flag, &format!("{}: {error}", path.display()));
+    let chain = reactor::parse_certificates(&read("tls-cert", certificate)?)
+        .map_err(|error| failed("tls-cert", certificate, error))?;
+    let secret = read_secret("tls-key", key)?;
+    let parsed = reactor::parse_key(secret.as_bytes());
+    let parsed = parsed.map_err(|error| failed("tls-key", key, error))?;
+    reactor::own(chain, parsed).map_err(|error| failed("tls-key", key, error))
+}
+
+fn read_trust(check: &MasterCheck) -> Result<reactor::MasterTrust, StartError> {
+    match check {
+        MasterCheck::None => reactor::of_master(Trust::Anybody),
+        MasterCheck::System => reactor::of_master(Trust::System),
+        MasterCheck::Authorities(file) => {
+            let pem = read("master-ca", file)?;
+            return reactor::of_master(Trust::Authorities(pem))
+                .map_err(|error| wrong("master-ca", &format!("{}: {error}", file.display())));
+        }
+    }
+    .map_err(|error| wrong("master-ca", &format!("is needed: {error}")))
+}

@@ -1,0 +1,261 @@
+//! TLS on a socket: looks like a plain stream to whoever reads and writes it, and never waits.
+//!
+//! A handshake advances as its bytes come, like everything else. Its one expensive step on the server's
+//! side, the signature, is left to the loop, which does so many in a turn ([`TlsStream::sign`]).
+
+use crate::limits::{MAX_CLIENT_HELLO, TLS_RECORD};
+use mio::net::TcpStream;
+use rustls::pki_types::ServerName;
+use rustls::server::{Accepted, Acceptor};
+use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig};
+use std::fmt;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::sync::Arc;
+
+pub struct TlsStream {
+    socket: TcpStream,
+    stage: Stage,
+    /// Bytes of lines that were taken since the socket last took everything.
+    taken: usize,
+}
+
+enum Stage {
+    /// The client's first message is on its way; so many bytes of it have come.
+    Hello(Acceptor, usize),
+    /// It is complete. Answering it takes a signature.
+    Accepted(Accepted),
+    Session(Connection),
+    /// The handshake has failed.
+    Over,
+}
+
+/// Why a peer can't be talked to.
+#[derive(Debug)]
+pub enum Fault {
+    /// What it sends is no TLS at all.
+    PlainText,
+    Protocol(rustls::Error),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::PlainText => f.write_str("the peer speaks plain text"),
+            Fault::Protocol(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Fault {}
+
+impl From<Fault> for io::Error {
+    fn from(fault: Fault) -> io::Error {
+        io::Error::new(ErrorKind::InvalidData, fault)
+    }
+}
+
+/// The first byte of every TLS handshake (RFC 8446, 5.1).
+const HANDSHAKE: u8 = 0x16;
+/// That of an alert, which is how a TLS client answers plain text.
+const ALERT: u8 = 0x15;
+
+/// Whether plain text begins so, or rather a peer that speaks TLS to a plain port.
+pub fn is_tls(first: u8) -> bool {
+    matches!(first, HANDSHAKE | ALERT)
+}
+
+/// Keeps the first byte in mind of what is read through it.
+struct Sniffer<'a> {
+    socket: &'a mut TcpStream,
+    first: Option<u8>,
+}
+
+impl Read for Sniffer<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.socket.read(buffer)?;
+        self.first = buffer[..count].first().copied();
+        Ok(count)
+    }
+}
+
+impl TlsStream {
+    /// Of a client.
+    pub fn accept(socket: TcpStream) -> TlsStream {
+        TlsStream {
+            socket,
+            stage: Stage::Hello(Acceptor::default(), 0),
+            taken: 0,
+        }
+    }
+
+    /// To a server that goes by that name.
+    pub fn connect(
+        socket: TcpStream,
+        name: ServerName<'static>,
+        config: Arc<ClientConfig>,
+    ) -> io::Result<TlsStream> {
+        let session = ClientConnection::new(config, name).map_err(Fault::Protocol)?;
+        Ok(TlsStream {
+            socket,
+            stage: Stage::Session(session.into()),
+            taken: 0,
+        })
+    }
+
+    pub fn socket(&mut self) -> &mut TcpStream {
+        &mut self.socket
+    }
+
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.peer_addr()
+    }
+
+    /// Whether it takes lines: the handshake is done.
+    pub fn is_open(&self) -> bool {
+        matches!(&self.stage, Stage::Session(session) if !session.is_handshaking())
+    }
+
+    /// Whether [`TlsStream::sign`] is due.
+    pub fn wants_signature(&self) -> bool {
+        matches!(self.stage, Stage::Accepted(_))
+    }
+
+    /// Answers the client's first message, with the certificate of `config`.
+    pub fn sign(&mut self, config: Arc<ServerConfig>) -> io::Result<()> {
+        match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Accepted(accepted) => match accepted.into_connection(config) {
+                Ok(session) => {
+                    self.stage = Stage::Session(session.into());
+                    Ok(())
+                }
+                Err((error, mut alert)) => {
+                    let _ = alert.write(&mut self.socket);
+                    Err(Fault::Protocol(error).into())
+                }
+            },
+            other => {
+                self.stage = other;
+                Ok(())
+            }
+        }
+    }
+
+    /// Bytes that were taken, or made by TLS itself, and are not in the socket yet; roughly.
+    pub fn unsent(&self) -> usize {
+        match &self.stage {
+            Stage::Session(session) if session.wants_write() => self.taken.max(1),
+            _ => 0,
+        }
+    }
+
+    /// Says that nothing more will come.
+    pub fn shutdown_write(&mut self) -> io::Result<()> {
+        self.say_goodbye();
+        self.socket.shutdown(Shutdown::Write)
+    }
+
+    /// What tells the end of a stream from a cut one, as far as the socket takes it at once.
+    pub fn say_goodbye(&mut self) {
+        if let Stage::Session(session) = &mut self.stage {
+            session.send_close_notify();
+            let _ = self.flush();
+        }
+    }
+
+    /// Reads from the socket and takes the handshake as far as that goes. How much was read.
+    fn advance(&mut self) -> io::Result<usize> {
+        match &mut self.stage {
+            Stage::Hello(acceptor, received) => {
+                let mut sniffer = Sniffer {
+                    socket: &mut self.socket,
+                    first: None,
+                };
+                let count = acceptor.read_tls(&mut sniffer)?;
+                if *received == 0 && sniffer.first.is_some_and(|first| !is_tls(first)) {
+                    self.stage = Stage::Over;
+                    return Err(Fault::PlainText.into());
+                }
+                *received += count;
+                if *received > MAX_CLIENT_HELLO {
+                    self.stage = Stage::Over;
+                    let too_long = rustls::Error::General("the ClientHello is too long".to_owned());
+                    return Err(Fault::Protocol(too_long).into());
+                }
+                match acceptor.accept() {
+                    Ok(None) => {}
+                    Ok(Some(accepted)) => self.stage = Stage::Accepted(accepted),
+                    Err((error, mut alert)) => {
+                        let _ = alert.write(&mut self.socket);
+                        self.stage = Stage::Over;
+                        return Err(Fault::Protocol(error).into());
+                    }
+                }
+                Ok(count)
+            }
+            Stage::Session(session) => {
+                let count = session.read_tls(&mut self.socket)?;
+                if let Err(error) = session.process_new_packets() {
+                    // There is an alert to be sent that says the same.
+                    let _ = session.write_tls(&mut self.socket);
+                    self.stage = Stage::Over;
+                    return Err(Fault::Protocol(error).into());
+                }
+                Ok(count)
+            }
+            Stage::Accepted(_) => Err(ErrorKind::WouldBlock.into()),
+            Stage::Over => Ok(0),
+        }
+    }
+}
+
+impl Read for TlsStream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if let Stage::Session(session) = &mut self.stage {
+                match session.reader().read(buffer) {
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                    // Net::Clacks clients close the socket without a word. Lines have ends of their own,
+                    // so nothing can pass for complete that was cut off.
+                    Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(0),
+                    result => return result,
+                }
+            }
+            if self.advance()? == 0 {
+                return Ok(0);
+            }
+        }
+    }
+}
+
+impl Write for TlsStream {
+    /// Takes at most one record's worth, and nothing while an earlier one waits for the socket.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.flush()?;
+        let Stage::Session(session) = &mut self.stage else {
+            return Err(ErrorKind::WouldBlock.into());
+        };
+        let count = session
+            .writer()
+            .write(&bytes[..bytes.len().min(TLS_RECORD)])?;
+        self.taken += count;
+        match self.flush() {
+            Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
+            _ => Ok(count),
+        }
+    }
+
+    /// Writes what waits; an error of kind `WouldBlock` if the socket doesn't take all of it.
+    fn flush(&mut self) -> io::Result<()> {
+        let Stage::Session(session) = &mut self.stage else {
+            return Ok(());
+        };
+        while session.wants_write() {
+            if session.write_tls(&mut self.socket)? == 0 {
+                return Err(ErrorKind::WriteZero.into());
+            }
+        }
+        self.taken = 0;
+        Ok(())
+    }
+}
