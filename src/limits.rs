@@ -86,6 +86,14 @@ pub const SIGNATURES_PER_TURN: usize = 1;
 /// Bytes that a signature is taken to be worth.
 pub const WORK_PER_SIGNATURE: usize = 512 * KIB;
 
+// Logging in.
+
+/// Connections that may try to log in beyond the number of clients that there may be: whoever can manage
+/// the server gets in when it is full.
+pub const MAX_SURPLUS_CLIENTS: usize = 16;
+/// How long one of these may take: somebody else may be waiting for the place.
+pub const SURPLUS_LOGIN_US: u64 = 5 * SECOND_US;
+
 // Timers.
 
 /// Deadlines at least this far away are put off to the next whole second, so that a thousand idle
@@ -147,8 +155,8 @@ pub const FREED_PER_TURN: usize = 4 * MIB;
 pub const SPARE_BUFFERS: usize = 256;
 /// Connections waiting to be accepted; the kernel caps it at net.core.somaxconn.
 pub const BACKLOG: i32 = 4096;
-/// Descriptors kept for listeners, signals, log and the refusal of surplus clients.
-pub const RESERVED_DESCRIPTORS: usize = 32;
+/// Descriptors kept for listeners, signals, log, the dialler, and clients beyond the limit.
+pub const RESERVED_DESCRIPTORS: usize = 32 + 2 * MAX_SURPLUS_CLIENTS;
 
 // Ageing and freeing in slices.
 

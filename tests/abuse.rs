@@ -456,7 +456,7 @@ fn max_clients_is_lowered_to_what_the_descriptor_limit_allows() {
     let server = Setup::new().start_changed(|command| {
         let limit = libc::rlimit {
             rlim_cur: 40,
-            rlim_max: 64,
+            rlim_max: 96,
         };
         // SAFETY: between fork and exec, setrlimit is safe to call; the limit is copied in.
         unsafe {
@@ -471,7 +471,7 @@ fn max_clients_is_lowered_to_what_the_descriptor_limit_allows() {
         .log_line("--max-clients lowered")
         .expect("a line of the log");
     assert!(
-        line.contains("lowered to 32: the limit on descriptors is 64"),
+        line.contains("lowered to 32: the limit on descriptors is 96"),
         "{line}"
     );
     let _clients: Vec<Client> = (0..32).map(|_| server.client("rw")).collect();

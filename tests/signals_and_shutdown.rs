@@ -191,7 +191,7 @@ fn after_sighup_with_a_broken_file_the_old_users_stay() {
                 .log()
                 .split_off(before)
                 .into_iter()
-                .find(|line| line.contains("old users stay"));
+                .find(|line| line.contains("not read again, everything stays as it was"));
             said.is_some()
         });
         let said = said.expect("it was found");

@@ -117,7 +117,7 @@ struct World {
 
 fn settings() -> Settings {
     Settings {
-        max_connections: 10,
+        max_clients: 2_000,
         ..Settings::default()
     }
 }
@@ -895,7 +895,7 @@ fn a_list_is_completed_whatever_becomes_of_what_it_lists() {
 #[test]
 fn a_long_clientlist_comes_in_slices_sorted_with_every_client_once() {
     let mut world = World::with(Settings {
-        max_connections: 3_000,
+        max_clients: 3_000,
         ..settings()
     });
     let admin = world.client("admin");

@@ -346,55 +346,10 @@ impl Broker {
             session.identify(text);
         }
     }
-
-    /// Logs in, or in anew: the new user's permissions replace the old one's at once.
-    fn login<O: Output>(
-        &mut self,
-        id: ConnectionId,
-        overhead: Overhead<'_>,
-        now: Now,
-        out: &mut O,
-    ) {
-        if !overhead.is_on() {
-            return;
-        }
-        let Some(user) = self.users.login(overhead.value) else {
-            out.append(id, |to| {
-                encode::overhead(to, Flags::LOGIN_WRONG, b"Login failed!")
-            });
-            self.close(id, CloseReason::LoginFailed, now, out);
-            return;
-        };
-        let permissions = user.permissions;
-        let stopped_us = out.traffic(id).stopped_us;
-        let Some(session) = self.sessions.get_mut(id) else {
-            return;
-        };
-        session.user = Some(user.clone());
-        session.last_ping = Some(LastPing {
-            at_us: now.monotonic_us,
-            stopped_us,
-        });
-        if !permissions.contains(Permissions::READ) {
-            let mut held = 0;
-            self.listeners
-                .unlisten_all(id, &mut session.subscriptions, |name| {
-                    held += subscription_memory(name)
-                });
-            out.hold(id, -held);
-        }
-        if !permissions.contains(Permissions::MANAGE) {
-            self.stop_monitoring(id);
-        }
-        out.append(id, |to| {
-            encode::overhead(to, Flags::LOGIN_RIGHT, b"Welcome!")
-        });
-        self.appoint(id, now, out);
-    }
 }
 
 /// What listening to a name takes, about, in bytes: its text, and entries in the tables.
-fn subscription_memory(name: &[u8]) -> isize {
+pub(super) fn subscription_memory(name: &[u8]) -> isize {
     name.len() as isize + 128
 }
 

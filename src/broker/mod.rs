@@ -9,6 +9,7 @@ mod commands;
 mod interclacks;
 mod listeners;
 mod listing;
+mod login;
 mod output;
 mod session;
 mod statistics;
@@ -23,7 +24,8 @@ pub use statistics::{LogLimit, Suppressed};
 pub use users::{Permissions, User, Users};
 
 use crate::limits::{
-    self, MAX_LINE_BEFORE_LOGIN, MAX_SHUTDOWN_DELAY_S, PEER_LINE_EXTRA, SECOND_US,
+    self, MAX_LINE_BEFORE_LOGIN, MAX_SHUTDOWN_DELAY_S, MAX_SURPLUS_CLIENTS, PEER_LINE_EXTRA,
+    SECOND_US,
 };
 use crate::protocol::encode;
 use crate::protocol::peer::{self, NodeId};
@@ -33,6 +35,7 @@ use interclacks::{Lock, Tree, Uplink};
 use listeners::Listeners;
 use session::{Closing, Ended, Session, Sessions};
 use statistics::{Statistics, Status};
+use std::collections::VecDeque;
 use std::fmt;
 use table::Cursor;
 use timeouts::Appointments;
@@ -42,8 +45,8 @@ use timeouts::Appointments;
 pub struct Settings {
     /// What the server says it is.
     pub software: String,
-    /// How many connections there can be at once; memory is reserved for so many.
-    pub max_connections: usize,
+    /// How many clients there may be at once, beside a few who can manage the server.
+    pub max_clients: usize,
     /// Longest line of a logged-in client, in bytes.
     pub max_line: usize,
     pub auth_timeout_us: u64,
@@ -72,7 +75,7 @@ impl Default for Settings {
                 env!("CARGO_PKG_VERSION"),
                 peer::VERSION
             ),
-            max_connections: limits::MAX_CLIENTS,
+            max_clients: limits::MAX_CLIENTS,
             max_line: limits::MAX_LINE,
             auth_timeout_us: us(limits::AUTH_TIMEOUT_S),
             ping_timeout_us: us(limits::PING_TIMEOUT_S),
@@ -96,6 +99,8 @@ pub struct Broker {
     settings: Settings,
     users: Users,
     sessions: Sessions,
+    /// Those that came when there were enough already, and have not logged in; the oldest first.
+    surplus: VecDeque<ConnectionId>,
     listeners: Listeners,
     cache: Cache,
     monitors: Vec<ConnectionId>,
@@ -150,7 +155,8 @@ impl Broker {
             shutdown_log: LogLimit::default(),
             link_log: LogLimit::default(),
             random,
-            sessions: Sessions::with_capacity(settings.max_connections),
+            sessions: Sessions::with_capacity(settings.max_clients + MAX_SURPLUS_CLIENTS),
+            surplus: VecDeque::new(),
             listeners: Listeners::new(hasher),
             settings,
             users,
@@ -181,6 +187,7 @@ impl Broker {
         } else {
             let software = &self.settings.software;
             out.append(id, |to| encode::greeting(to, software));
+            self.make_room(id, now, out);
         }
         self.debug(format_args!("CONNECTED={cid}"), out);
         self.appoint(id, now, out);
@@ -473,6 +480,7 @@ impl Broker {
     fn leave<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
         self.end_link(id, now, out);
         self.stop_monitoring(id);
+        self.surplus.retain(|other| *other != id);
         if let Some(session) = self.sessions.get_mut(id) {
             self.listeners.leave(id, &mut session.subscriptions);
         }

@@ -188,7 +188,11 @@ impl CloseReason {
     /// reset that destroys the parting words.
     pub fn lingers(self) -> bool {
         self == CloseReason::BuffersLimit
-            || (self.drains() && !matches!(self, CloseReason::Quit | CloseReason::EndOfStream))
+            || (self.drains()
+                && !matches!(
+                    self,
+                    CloseReason::Quit | CloseReason::EndOfStream | CloseReason::ClientLimit
+                ))
     }
 
     /// Whether that is the ordinary end of a connection.

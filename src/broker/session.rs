@@ -21,6 +21,8 @@ pub struct Session {
     /// Its place in the list of monitors, if it is one.
     pub monitor: Option<u32>,
     pub opened_us: u64,
+    /// Beyond the number of clients that there may be: only somebody who can manage may log in.
+    pub is_surplus: bool,
     /// `None` after NOPING.
     pub last_ping: Option<LastPing>,
     /// When the next look at its timeouts is due.
@@ -99,6 +101,7 @@ impl Session {
             subscriptions: Subscriptions::default(),
             monitor: None,
             opened_us: now.monotonic_us,
+            is_surplus: false,
             last_ping: Some(LastPing {
                 at_us: now.monotonic_us,
                 stopped_us: 0,

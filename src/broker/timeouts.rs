@@ -8,7 +8,7 @@ use super::output::{CloseReason, ConnectionId, Now, Output, Traffic};
 use super::session::{LastPing, Session};
 use super::{Broker, Settings};
 use crate::limits::{
-    CLOSE_DRAIN_US, COARSE_DEADLINE_US, MAX_LINK_PING_US, NOP_AFTER_US, SECOND_US,
+    CLOSE_DRAIN_US, COARSE_DEADLINE_US, MAX_LINK_PING_US, NOP_AFTER_US, SECOND_US, SURPLUS_LOGIN_US,
 };
 use crate::protocol::encode;
 use std::cmp::Reverse;
@@ -94,6 +94,7 @@ impl Broker {
                         }
                         out.append(id, |to| encode::line(to, &[b"PING"]));
                     }
+                    Due::Close(CloseReason::ClientLimit) => self.refuse_surplus(id, now, out),
                     Due::Close(reason) => self.time_out(id, reason, now, out),
                 }
             }
@@ -156,6 +157,9 @@ fn due(session: &Session, settings: &Settings, traffic: Traffic, now_us: u64) ->
             return Due::Ping;
         }
     } else if session.user.is_none() {
+        if session.is_surplus && past(session.opened_us + SURPLUS_LOGIN_US) {
+            return Due::Close(CloseReason::ClientLimit);
+        }
         if past(session.opened_us + settings.auth_timeout_us + traffic.stopped_us) {
             return Due::Close(CloseReason::AuthTimeout);
         }

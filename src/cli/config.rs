@@ -65,7 +65,7 @@ impl Config {
                     env!("CARGO_PKG_VERSION"),
                     peer::VERSION
                 ),
-                max_connections: max_clients,
+                max_clients,
                 max_line,
                 auth_timeout_us: seconds(matches, "auth-timeout", limits::AUTH_TIMEOUT_S)?,
                 ping_timeout_us: seconds(matches, "ping-timeout", limits::PING_TIMEOUT_S)?,
@@ -98,7 +98,7 @@ impl Config {
                 clean_interval_us: seconds(matches, "clean-interval", limits::CLEAN_INTERVAL_S)?,
             },
             reactor: reactor::Settings {
-                max_clients,
+                max_connections: max_clients + 2 * limits::MAX_SURPLUS_CLIENTS,
                 output: OutputLimits {
                     max_output,
                     max_buffers: size(matches, "max-buffers", limits::MAX_BUFFERS)?,

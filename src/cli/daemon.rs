@@ -6,7 +6,7 @@ use crate::cli::config::Config;
 use crate::cli::logging::LogFile;
 use crate::cli::secrets::{Secrets, random};
 use crate::cli::{StartError, flags, logging};
-use crate::limits::{MAPPED_BLOCK, RESERVED_DESCRIPTORS};
+use crate::limits::{MAPPED_BLOCK, MAX_SURPLUS_CLIENTS, RESERVED_DESCRIPTORS};
 use crate::protocol::token::Token;
 use crate::reactor::{Certificates, Host, Listener, Server};
 use crate::sys::{self, Account};
@@ -148,12 +148,12 @@ fn fit_descriptor_limit(config: &mut Config) {
     match sys::raise_descriptor_limit() {
         Ok(limit) => {
             let possible = limit.saturating_sub(RESERVED_DESCRIPTORS).max(1);
-            if possible < config.reactor.max_clients {
+            if possible < config.broker.max_clients {
                 log::warn!(
                     "--max-clients lowered to {possible}: the limit on descriptors is {limit}"
                 );
-                config.reactor.max_clients = possible;
-                config.broker.max_connections = possible;
+                config.broker.max_clients = possible;
+                config.reactor.max_connections = possible + 2 * MAX_SURPLUS_CLIENTS;
             }
         }
         Err(error) => log::warn!("cannot raise the limit on descriptors: {error}"),
@@ -187,7 +187,7 @@ fn reload(
             Some((users, certificates))
         }
         Err(error) => {
-            log::error!("not read again, all stays as it was: {error}");
+            log::error!("not read again, everything stays as it was: {error}");
             None
         }
     }
@@ -206,7 +206,7 @@ fn summary(config: &Config, secrets: &Secrets, users: usize) -> String {
         secrets.primary,
         users - 1
     );
-    text += &format!("up to {} clients\n", config.reactor.max_clients);
+    text += &format!("up to {} clients\n", config.broker.max_clients);
     if let Some(file) = &config.log.file {
         text += &format!("would log to {}\n", file.display());
     }

@@ -53,7 +53,8 @@ const FIRST_LISTENER: usize = 3;
 /// What an operator sets, as far as it is the loop's business.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
-    pub max_clients: usize,
+    /// Beyond so many nobody is even asked to log in.
+    pub max_connections: usize,
     pub output: OutputLimits,
 }
 
@@ -146,8 +147,12 @@ impl Server {
         let registry = poll.registry().try_clone()?;
         let Certificates { own, of_master } = certificates;
         let dialer = Dialer::new(masters, of_master, poll.registry().try_clone()?);
-        let connections =
-            Connections::new(registry, settings.max_clients, settings.output, clock.now());
+        let connections = Connections::new(
+            registry,
+            settings.max_connections,
+            settings.output,
+            clock.now(),
+        );
         Ok(Server {
             poll,
             signals,
@@ -399,7 +404,7 @@ impl Server {
     fn welcome(&mut self, mut stream: Stream, peer: Peer) {
         let now = self.connections.now;
         self.connections.work += 2 * WORK_PER_SYSCALL;
-        if self.connections.len() >= self.settings.max_clients {
+        if self.connections.len() >= self.settings.max_connections {
             // The socket's buffer is empty, so that this small write never blocks.
             let _ = stream.write(&self.broker.refusal(CloseReason::ClientLimit, now));
             return;

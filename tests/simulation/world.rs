@@ -206,7 +206,7 @@ pub struct World {
 
 fn settings() -> Settings {
     Settings {
-        max_connections: 16,
+        max_clients: 16,
         ping_timeout_us: u64::MAX >> 20,
         interclacks_reconnect_us: SECOND_US,
         masters: vec!["the master".to_owned()],
