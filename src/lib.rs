@@ -18,6 +18,8 @@
 //! | [`address`] | addresses as flags write them | nothing |
 //! | [`protocol`] | the wire language: bytes to commands and back, numbers, tokens | |
 //! | [`broker`] | what a node is: sessions, permissions, listeners, cache, interclacks, timeouts. Sans-IO | `protocol` |
+//! | [`certificates`] | who a server is, and whom a client takes for one, in TLS | |
+//! | [`client`] | the client library, blocking | `protocol`, `certificates` |
 //! | [`sys`] | small functions around libc; the only unsafe code | |
 //! | [`reactor`] | the loop: mio, sockets, buffers, signals, timers. Knows no verb | `broker`, `protocol::line`, `sys` |
 //! | [`cli`] | flags to configuration, logging, becoming a daemon | all of the above |
@@ -30,6 +32,10 @@
 #![deny(unsafe_code)]
 
 pub mod address;
+#[cfg(any(feature = "server", feature = "client"))]
+pub mod certificates;
+#[cfg(feature = "client")]
+pub mod client;
 pub mod limits;
 pub mod protocol;
 
@@ -41,3 +47,6 @@ pub mod cli;
 pub mod reactor;
 #[cfg(feature = "server")]
 pub mod sys;
+
+#[cfg(feature = "client")]
+pub use client::{Client, Error, Message, Options, Text};

@@ -10,14 +10,31 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("address", &["limits"]),
     ("protocol", &["limits"]),
     ("sys", &[]),
+    ("certificates", &[]),
+    ("client", &["limits", "address", "protocol", "certificates"]),
     ("broker", &["limits", "protocol"]),
     (
         "reactor",
-        &["limits", "address", "protocol", "broker", "sys"],
+        &[
+            "limits",
+            "address",
+            "protocol",
+            "broker",
+            "certificates",
+            "sys",
+        ],
     ),
     (
         "cli",
-        &["limits", "address", "protocol", "broker", "reactor", "sys"],
+        &[
+            "limits",
+            "address",
+            "protocol",
+            "broker",
+            "reactor",
+            "certificates",
+            "sys",
+        ],
     ),
 ];
 

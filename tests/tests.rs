@@ -3,6 +3,7 @@
 
 mod abuse;
 mod ageing;
+mod client;
 mod connections;
 mod documentation;
 mod half_close;

@@ -1,10 +1,10 @@
 //! Where certificates and keys for TLS come from, and whom a slave trusts.
 
 use crate::address::Address;
+use crate::certificates::{self, Certificates, OwnCertificate, ServerTrust, Trust};
 use crate::cli::StartError;
 use crate::cli::flags::wrong;
 use crate::cli::secrets::read_secret;
-use crate::reactor::{self, Certificates, Trust};
 use getopts::Matches;
 use std::path::{Path, PathBuf};
 
@@ -99,23 +99,23 @@ fn read(flag: &str, path: &Path) -> Result<Vec<u8>, StartError> {
     std::fs::read(path).map_err(|error| wrong(flag, &format!("{}: {error}", path.display())))
 }
 
-fn read_own(certificate: &Path, key: &Path) -> Result<reactor::OwnCertificate, StartError> {
+fn read_own(certificate: &Path, key: &Path) -> Result<OwnCertificate, StartError> {
     let failed = |flag, path: &Path, error| wrong(flag, &format!("{}: {error}", path.display()));
-    let chain = reactor::parse_certificates(&read("tls-cert", certificate)?)
+    let chain = certificates::parse_certificates(&read("tls-cert", certificate)?)
         .map_err(|error| failed("tls-cert", certificate, error))?;
     let secret = read_secret("tls-key", key)?;
-    let parsed = reactor::parse_key(secret.as_bytes());
+    let parsed = certificates::parse_key(secret.as_bytes());
     let parsed = parsed.map_err(|error| failed("tls-key", key, error))?;
-    reactor::own(chain, parsed).map_err(|error| failed("tls-key", key, error))
+    certificates::own(chain, parsed).map_err(|error| failed("tls-key", key, error))
 }
 
-fn read_trust(check: &MasterCheck) -> Result<reactor::MasterTrust, StartError> {
+fn read_trust(check: &MasterCheck) -> Result<ServerTrust, StartError> {
     match check {
-        MasterCheck::None => reactor::of_master(Trust::Anybody),
-        MasterCheck::System => reactor::of_master(Trust::System),
+        MasterCheck::None => certificates::of_server(Trust::Anybody),
+        MasterCheck::System => certificates::of_server(Trust::System),
         MasterCheck::Authorities(file) => {
             let pem = read("master-ca", file)?;
-            return reactor::of_master(Trust::Authorities(pem))
+            return certificates::of_server(Trust::Authorities(pem))
                 .map_err(|error| wrong("master-ca", &format!("{}: {error}", file.display())));
         }
     }

@@ -1,6 +1,7 @@
 //! From arguments to a running server and back to an exit status.
 
 use crate::broker::{Broker, Users};
+use crate::certificates::Certificates;
 use crate::cli::certificates::CertificateFiles;
 use crate::cli::config::Config;
 use crate::cli::logging::LogFile;
@@ -8,7 +9,7 @@ use crate::cli::secrets::{Secrets, random};
 use crate::cli::{StartError, flags, logging};
 use crate::limits::{MAPPED_BLOCK, MAX_SURPLUS_CLIENTS, RESERVED_DESCRIPTORS};
 use crate::protocol::token::Token;
-use crate::reactor::{Certificates, Host, Listener, Server};
+use crate::reactor::{Host, Listener, Server};
 use crate::sys::{self, Account};
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};

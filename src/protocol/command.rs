@@ -190,7 +190,7 @@ fn not_empty(bytes: &[u8]) -> Option<&[u8]> {
     (!bytes.is_empty()).then_some(bytes)
 }
 
-fn pair(bytes: &[u8]) -> Option<Pair<'_>> {
+pub(super) fn pair(bytes: &[u8]) -> Option<Pair<'_>> {
     let equals = memchr::memchr(b'=', bytes)?;
     let (name, value) = (not_empty(&bytes[..equals])?, &bytes[equals + 1..]);
     Some(Pair { name, value })
@@ -226,7 +226,7 @@ fn key_sync(bytes: &[u8]) -> Option<KeySync<'_>> {
     })
 }
 
-fn overhead(bytes: &[u8]) -> Option<Overhead<'_>> {
+pub(super) fn overhead(bytes: &[u8]) -> Option<Overhead<'_>> {
     let blank = memchr::memchr(b' ', bytes)?;
     let flags = Flags::parse(&bytes[..blank]);
     let value = not_empty(&bytes[blank + 1..])?;

@@ -7,6 +7,7 @@ pub mod encode;
 pub mod line;
 pub mod number;
 pub mod peer;
+pub mod reply;
 pub mod token;
 
 pub use command::{Command, Flags, Overhead, decode};

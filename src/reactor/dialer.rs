@@ -2,8 +2,8 @@
 
 use crate::address::{Address, HostPort};
 use crate::broker::Peer;
+use crate::certificates::ServerTrust;
 use crate::limits::CONNECT_SHARE_US;
-use crate::reactor::certificates::MasterTrust;
 use crate::reactor::resolver::{Question, Resolver};
 use crate::reactor::stream::Stream;
 use crate::reactor::tls::TlsStream;
@@ -19,7 +19,7 @@ pub struct Dialer {
     /// The number of the one that is dialled.
     master: usize,
     /// How those that speak TLS have to prove who they are.
-    pub tls: Option<MasterTrust>,
+    pub tls: Option<ServerTrust>,
     registry: Registry,
     /// Made when the first name has to be looked up.
     resolver: Option<Resolver>,
@@ -43,7 +43,7 @@ enum Attempt {
 pub type Dialed = Option<io::Result<(Stream, Peer)>>;
 
 impl Dialer {
-    pub fn new(masters: Vec<Address>, tls: Option<MasterTrust>, registry: Registry) -> Dialer {
+    pub fn new(masters: Vec<Address>, tls: Option<ServerTrust>, registry: Registry) -> Dialer {
         Dialer {
             masters,
             master: 0,

@@ -6,7 +6,6 @@
 //! what is cut short goes on in the next turn, which then doesn't wait.
 
 mod buffer;
-mod certificates;
 mod connection;
 mod connections;
 mod dialer;
@@ -16,9 +15,6 @@ mod signals;
 mod stream;
 mod tls;
 
-pub use certificates::{
-    Certificates, MasterTrust, OwnCertificate, Trust, of_master, own, parse_certificates, parse_key,
-};
 pub use connections::OutputLimits;
 pub use listener::{Listener, SocketAccess};
 
@@ -26,6 +22,7 @@ use crate::address::Address;
 use crate::broker::{
     Broker, CloseReason, ConnectionId, Flow, LogLimit, LongLine, Now, Peer, Suppressed, Users,
 };
+use crate::certificates::{Certificates, OwnCertificate};
 use crate::limits::{
     ACCEPT_PAUSE_US, ACCEPTS_PER_TURN, BULK_WORK_PER_TURN, CLOSES_PER_TURN, EVENTS_PER_TURN,
     FIRST_SHARE, LINGER_US, MAX_LINE_BEFORE_LOGIN, ROOM, SCRATCH, SHUTDOWN_US, SIGNATURES_PER_TURN,

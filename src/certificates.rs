@@ -1,4 +1,5 @@
-//! Who this server is to its clients, and whom it takes for its master: certificates for TLS.
+//! Who a server is to its clients, and whom a client takes for its server: certificates for TLS. A slave
+//! is its master's client.
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -17,15 +18,15 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Default)]
 pub struct Certificates {
     pub own: Option<OwnCertificate>,
-    pub of_master: Option<MasterTrust>,
+    pub of_master: Option<ServerTrust>,
 }
 
 /// For listeners.
 pub type OwnCertificate = Arc<ServerConfig>;
-/// For masters.
-pub type MasterTrust = Arc<ClientConfig>;
+/// For clients.
+pub type ServerTrust = Arc<ClientConfig>;
 
-/// Whom a slave takes for its master.
+/// Whom a client takes for its server.
 pub enum Trust {
     /// Whoever is certified by an authority that the system trusts.
     System,
@@ -74,8 +75,8 @@ pub fn own(
     Ok(Arc::new(config))
 }
 
-/// For masters. The error says what is wrong with the authorities.
-pub fn of_master(trust: Trust) -> Result<MasterTrust, String> {
+/// For clients. The error says what is wrong with the authorities.
+pub fn of_server(trust: Trust) -> Result<ServerTrust, String> {
     let verifier: Arc<dyn ServerCertVerifier> = match trust {
         Trust::Anybody => Arc::new(AnyServer),
         Trust::System => {

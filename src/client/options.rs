@@ -1,0 +1,134 @@
+//! How a client reaches its server.
+
+use super::Error;
+use crate::address::Address;
+use crate::protocol::token::Token;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where the server is, who logs in there, and how long calls may take.
+///
+/// ```
+/// use clacks::Options;
+/// use std::time::Duration;
+///
+/// let options = Options::new("unix:/run/clacksd/clacksd.sock")?
+///     .login("thermostat", "its password")
+///     .calls_itself("thermostat 1.0")
+///     .call_timeout(Duration::from_secs(5));
+/// # Ok::<(), clacks::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Options {
+    pub(super) address: Address,
+    pub(super) token: String,
+    pub(super) software: String,
+    pub(super) connect_timeout: Duration,
+    pub(super) call_timeout: Duration,
+    pub(super) ping_interval: Option<Duration>,
+    pub(super) allow_plaintext: bool,
+    pub(super) check: ServerCheck,
+    pub(super) max_queued: usize,
+}
+
+/// Whom a client takes for its server, at `tls://` addresses.
+#[derive(Debug, Clone)]
+pub(super) enum ServerCheck {
+    System,
+    Authorities(PathBuf),
+    None,
+}
+
+impl Options {
+    /// For a server at `unix:PATH`, `tcp://HOST:PORT` or `tls://HOST:PORT`; the port may be left out and
+    /// is then 49888.
+    ///
+    /// # Errors
+    /// [`Error::Options`] if that is no address.
+    pub fn new(address: &str) -> Result<Options, Error> {
+        let parsed = Address::parse(address)
+            .map_err(|error| Error::Options(format!("{address}: {error}")))?;
+        Ok(Options {
+            address: parsed,
+            token: Token::encode(b"", b""),
+            software: concat!("clacks/", env!("CARGO_PKG_VERSION")).to_owned(),
+            connect_timeout: Duration::from_secs(15),
+            call_timeout: Duration::from_secs(30),
+            ping_interval: Some(Duration::from_secs(60)),
+            allow_plaintext: false,
+            check: ServerCheck::System,
+            max_queued: 64 << 20,
+        })
+    }
+
+    /// The user and its password.
+    pub fn login(mut self, user: &str, password: &str) -> Options {
+        self.token = Token::encode(user.as_bytes(), password.as_bytes());
+        self
+    }
+
+    /// What the client is, as CLIENTLIST shows it. Line breaks become blanks.
+    pub fn calls_itself(mut self, software: &str) -> Options {
+        self.software = software.replace(['\r', '\n'], " ");
+        self
+    }
+
+    /// To connect, shake hands and log in; 15 seconds otherwise.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Options {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// For every call, a reconnection that it needs included; 30 seconds otherwise.
+    pub fn call_timeout(mut self, timeout: Duration) -> Options {
+        self.call_timeout = timeout;
+        self
+    }
+
+    /// No PINGs: the server never takes this client for hung.
+    ///
+    /// Otherwise a PING goes out every 60 seconds, from within the program's own calls: a program that
+    /// calls nothing for the server's ping timeout (180 seconds) is disconnected.
+    pub fn without_ping(mut self) -> Options {
+        self.ping_interval = None;
+        self
+    }
+
+    /// Lets `tcp://` addresses beyond this machine pass. Passwords and values then cross the network in
+    /// plain text.
+    pub fn allow_plaintext(mut self) -> Options {
+        self.allow_plaintext = true;
+        self
+    }
+
+    /// The server's certificate must come from an authority in this file (PEM), or stand in it, instead
+    /// of coming from one that the system trusts.
+    pub fn authorities(mut self, file: impl Into<PathBuf>) -> Options {
+        self.check = ServerCheck::Authorities(file.into());
+        self
+    }
+
+    /// The server's certificate is not checked: an impostor gets the password.
+    pub fn insecure(mut self) -> Options {
+        self.check = ServerCheck::None;
+        self
+    }
+
+    /// How many bytes of messages are kept for [`Client::next`](super::Client::next) before the oldest
+    /// are dropped; 64 MiB otherwise.
+    pub fn max_queued(mut self, bytes: usize) -> Options {
+        self.max_queued = bytes;
+        self
+    }
+}
+
+impl fmt::Debug for Options {
+    /// Without the login.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("address", &self.address)
+            .field("software", &self.software)
+            .finish_non_exhaustive()
+    }
+}

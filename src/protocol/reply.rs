@@ -1,0 +1,116 @@
+//! From a line of a server to what it says. The counterpart of [`decode`](super::decode), for clients.
+
+use super::command::{Overhead, Pair, overhead, pair};
+
+/// A line that a server sends, borrowed from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reply<'a> {
+    /// `CLACKS text`: what the server is.
+    Clacks(&'a [u8]),
+    /// `CLIENT fields`, one of a CLIENTLIST.
+    Client(&'a [u8]),
+    ClientListEnd,
+    ClientListStart,
+    /// `DEBUG about=text`: what a monitor sees.
+    Debug(Pair<'a>),
+    Flushed(&'a [u8]),
+    /// One of a KEYLIST.
+    Key(&'a [u8]),
+    KeyListEnd,
+    KeyListStart,
+    Nop,
+    NotRetrieved(&'a [u8]),
+    Notify(&'a [u8]),
+    Overhead(Overhead<'a>),
+    Quit,
+    Retrieved(Pair<'a>),
+    Set(Pair<'a>),
+    Timeout,
+}
+
+/// What `line` (without its end, without CR) says; `None` if it is nothing that servers say.
+pub fn decode(line: &[u8]) -> Option<Reply<'_>> {
+    let (word, rest) = match memchr::memchr(b' ', line) {
+        Some(blank) => (&line[..blank], Some(&line[blank + 1..])),
+        None => (line, None),
+    };
+    Some(match word {
+        b"SET" => Reply::Set(pair(rest?)?),
+        b"NOTIFY" => Reply::Notify(rest?),
+        b"RETRIEVED" => Reply::Retrieved(pair(rest?)?),
+        b"NOTRETRIEVED" => Reply::NotRetrieved(rest?),
+        b"FLUSHED" => Reply::Flushed(rest?),
+        b"KEYLISTSTART" => Reply::KeyListStart,
+        b"KEY" => Reply::Key(rest?),
+        b"KEYLISTEND" => Reply::KeyListEnd,
+        b"CLIENTLISTSTART" => Reply::ClientListStart,
+        b"CLIENT" => Reply::Client(rest?),
+        b"CLIENTLISTEND" => Reply::ClientListEnd,
+        b"DEBUG" => Reply::Debug(pair(rest?)?),
+        b"CLACKS" => Reply::Clacks(rest?),
+        b"OVERHEAD" => Reply::Overhead(overhead(rest?)?),
+        b"NOP" => Reply::Nop,
+        b"QUIT" => Reply::Quit,
+        b"TIMEOUT" => Reply::Timeout,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Flags;
+
+    #[test]
+    fn replies_are_told_apart() {
+        let pair = |name: &'static str, value: &'static str| Pair {
+            name: name.as_bytes(),
+            value: value.as_bytes(),
+        };
+        for (line, reply) in [
+            ("SET a=b=c", Reply::Set(pair("a", "b=c"))),
+            ("NOTIFY a b", Reply::Notify(b"a b")),
+            ("RETRIEVED a=", Reply::Retrieved(pair("a", ""))),
+            ("NOTRETRIEVED a=b", Reply::NotRetrieved(b"a=b")),
+            ("FLUSHED 1", Reply::Flushed(b"1")),
+            ("KEYLISTSTART", Reply::KeyListStart),
+            ("KEY x y", Reply::Key(b"x y")),
+            ("KEYLISTEND", Reply::KeyListEnd),
+            ("CLIENTLISTSTART", Reply::ClientListStart),
+            ("CLIENT CID=1;", Reply::Client(b"CID=1;")),
+            ("CLIENTLISTEND", Reply::ClientListEnd),
+            (
+                "DEBUG 1:2:3=SET a=b",
+                Reply::Debug(pair("1:2:3", "SET a=b")),
+            ),
+            ("CLACKS x", Reply::Clacks(b"x")),
+            (
+                "OVERHEAD E no",
+                Reply::Overhead(Overhead {
+                    flags: Flags::ERROR,
+                    value: b"no",
+                }),
+            ),
+            ("NOP", Reply::Nop),
+            ("QUIT", Reply::Quit),
+            ("TIMEOUT", Reply::Timeout),
+        ] {
+            assert_eq!(decode(line.as_bytes()), Some(reply), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_no_server_says_is_none() {
+        for line in [
+            "",
+            "SET a",
+            "RETRIEVED",
+            "OVERHEAD",
+            "STORE a=1",
+            "set a=1",
+            "KEY",
+        ] {
+            assert_eq!(decode(line.as_bytes()), None, "{line}");
+        }
+    }
+}
