@@ -491,7 +491,7 @@ fn a_net_clacks_master_hears_only_lines_of_the_reference() {
         came,
         [
             "STORE a=1",
-            "STORE c=2",
+            "INCREMENT c=2",
             "INCREMENT c=-0.5",
             "SETANDSTORE s=v",
             "SET x=1",

@@ -388,6 +388,7 @@ impl Cache {
             )
         };
         let held = held.filter(|entry| !is_forgotten(entry));
+        let is_unknown = held.is_none();
         let order = held.map_or(Ordering::Greater, |entry| state.stamp.cmp(&entry.stamp));
         match order {
             Ordering::Less => Merged {
@@ -400,7 +401,7 @@ impl Cache {
                     state.register == Register::Removed && state.contributions.is_empty();
                 let is_forgotten =
                     now_us.saturating_sub(state.stamp.time_us) > self.ageing.deleted_us;
-                if is_tombstone && is_forgotten && held.is_none() {
+                if is_tombstone && is_forgotten && is_unknown {
                     return Merged {
                         effect: Effect::None,
                         differs: false,
@@ -418,11 +419,15 @@ impl Cache {
                     state.stamp,
                     state.accessed_us.min(now_us),
                 );
-                if !state.contributions.is_empty() {
-                    self.merge_contributions(name, state, now_us);
-                }
+                let merged = self.merge_contributions(name, state, now_us);
+                // A counter that begins is told as its steps, for others may begin it as well.
+                let begins = state.register == Register::Absent && is_unknown;
                 Merged {
-                    effect: Effect::Register,
+                    effect: if begins {
+                        merged.effect
+                    } else {
+                        Effect::Register
+                    },
                     differs: false,
                 }
             }

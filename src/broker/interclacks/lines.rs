@@ -10,6 +10,7 @@ use crate::limits::{CLOCK_STEP_US, MAX_CLOCK_LEAD_US, MAX_PATH, SECOND_US};
 use crate::protocol::command::{KeySync, Pair};
 use crate::protocol::peer::{self, NodeId, PeerLine, Register, Stamp, State};
 use crate::protocol::{Command, Flags, Overhead, decode, encode};
+use sha2::{Digest, Sha256};
 
 impl Broker {
     /// A line of a link that is up.
@@ -364,10 +365,9 @@ impl Broker {
         } else {
             accessed_us.saturating_add_signed(offset_us)
         };
-        let (synced_since_us, round_trip_us, foreign, is_downlink) = (
+        let (synced_since_us, round_trip_us, is_downlink) = (
             link.synced_since_us,
             link.round_trip_us,
-            link.foreign,
             link.role == Role::Downlink,
         );
         let name = line.entry.name;
@@ -401,7 +401,7 @@ impl Broker {
         let state = State {
             stamp: Stamp {
                 time_us: cached_us,
-                node: foreign,
+                node: author(value),
             },
             accessed_us,
             register: value.map_or(Register::Removed, Register::Value),
@@ -438,4 +438,18 @@ impl Broker {
     pub(super) fn link_mut(&mut self, id: ConnectionId) -> Option<&mut Link> {
         self.sessions.get_mut(id)?.link.as_deref_mut()
     }
+}
+
+/// Whose write a KEYSYNC is taken for, which doesn't say it: somebody who only ever writes this value. So
+/// it is the same write wherever and however often it comes, and of two values with the same time the same
+/// one wins everywhere.
+fn author(value: Option<&[u8]>) -> NodeId {
+    let mut digest = Sha256::new();
+    digest.update([u8::from(value.is_some())]);
+    digest.update(value.unwrap_or_default());
+    let digest: [u8; 32] = digest.finalize().into();
+    let (first, _) = digest
+        .split_first_chunk()
+        .expect("a SHA-256 has more than 8 bytes");
+    NodeId(u64::from_be_bytes(*first))
 }

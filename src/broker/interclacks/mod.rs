@@ -54,8 +54,6 @@ pub struct Link {
     /// may be what a Net::Clacks slave sends back of what it was told.
     synced_us: u64,
     round_trip_us: u64,
-    /// Whose writes those are that come as KEYSYNC.
-    foreign: NodeId,
 }
 
 /// What a name that was heard takes, about, in bytes.

@@ -6,7 +6,6 @@ use crate::broker::output::{CloseReason, ConnectionId, Now, Output};
 use crate::broker::session::{LastPing, Session};
 use crate::broker::table::Table;
 use crate::broker::{Broker, Lifetime, User};
-use crate::protocol::peer::NodeId;
 use crate::protocol::{Command, Flags, Overhead, decode, encode};
 use std::rc::Rc;
 
@@ -130,7 +129,6 @@ impl Broker {
             anchor_us: None,
             synced_us: now.monotonic_us,
             round_trip_us: 0,
-            foreign: NodeId(self.random()),
         }
     }
 
