@@ -20,6 +20,7 @@
 //! | [`broker`] | what a node is: sessions, permissions, listeners, cache, interclacks, timeouts. Sans-IO | `protocol` |
 //! | [`certificates`] | who a server is, and whom a client takes for one, in TLS | |
 //! | [`client`] | the client library, blocking | `protocol`, `certificates` |
+//! | [`bridge`] | clacks-pg: from PostgreSQL's notifications to a server | `client` |
 //! | [`sys`] | small functions around libc; the only unsafe code | |
 //! | [`reactor`] | the loop: mio, sockets, buffers, signals, timers. Knows no verb | `broker`, `protocol::line`, `sys` |
 //! | [`cli`] | flags to configuration, logging, becoming a daemon | all of the above |
@@ -39,6 +40,8 @@ pub mod client;
 pub mod limits;
 pub mod protocol;
 
+#[cfg(feature = "postgres")]
+pub mod bridge;
 #[cfg(feature = "server")]
 pub mod broker;
 #[cfg(feature = "server")]

@@ -11,6 +11,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("protocol", &["limits"]),
     ("sys", &[]),
     ("certificates", &[]),
+    ("bridge", &["client"]),
     ("client", &["limits", "address", "protocol", "certificates"]),
     ("broker", &["limits", "protocol"]),
     (

@@ -3,6 +3,7 @@
 
 mod abuse;
 mod ageing;
+mod bridge;
 mod client;
 mod connections;
 mod documentation;

@@ -32,8 +32,10 @@ use std::time::{Duration, Instant};
 ///
 /// Commands that nobody answers ([`set`](Client::set), [`store`](Client::store) and so on) return when
 /// they are handed to the operating system. [`sync`](Client::sync) waits until the server has worked them
-/// off, and says whether it refused one. What was sent and not worked off when a connection broke is
-/// lost; signals that pass while there is none are missed.
+/// off, and says whether it refused one, or whether the connection broke meanwhile. What was sent and not
+/// worked off when a connection broke is lost; so after [`Error::Disconnected`] everything since the last
+/// `sync` may be. After [`Error::TimedOut`] such a command was not sent. Signals that pass while there is
+/// no connection are missed.
 ///
 /// A program that is meant to run for long calls something at least every 180 seconds, the server's ping
 /// timeout ([`next`](Client::next) with a timeout does well), or switches that off with
@@ -60,6 +62,7 @@ pub struct Client {
     options: Options,
     trust: Option<ServerTrust>,
     connection: Option<Connection>,
+    was_connected: bool,
     backoff: Backoff,
     listening: BTreeSet<Vec<u8>>,
     is_monitoring: bool,
@@ -81,9 +84,20 @@ impl Client {
     /// Connects and logs in.
     ///
     /// # Errors
-    /// [`Error::LoginRefused`], [`Error::Disconnected`] or [`Error::TimedOut`] after the connect timeout,
-    /// [`Error::Options`] if plain text would leave this machine or the authorities can't be read.
+    /// As [`Client::new`]; and [`Error::LoginRefused`], [`Error::Disconnected`], or [`Error::TimedOut`]
+    /// after the connect timeout.
     pub fn connect(options: Options) -> Result<Client, Error> {
+        let mut client = Client::new(options)?;
+        let until = Instant::now() + client.options.connect_timeout;
+        client.dial(until)?;
+        Ok(client)
+    }
+
+    /// A client that connects when it is first used, and is as patient then as after a lost connection.
+    ///
+    /// # Errors
+    /// [`Error::Options`] if plain text would leave this machine or the authorities can't be read.
+    pub fn new(options: Options) -> Result<Client, Error> {
         if let Address::Tcp(host) = &options.address
             && !options.allow_plaintext
             && !host.is_loopback()
@@ -94,12 +108,11 @@ impl Client {
             )));
         }
         let trust = transport::trust(&options)?;
-        let until = Instant::now() + options.connect_timeout;
-        let connection = Connection::open(&options, trust.as_ref(), until)?;
         Ok(Client {
             options,
             trust,
-            connection: Some(connection),
+            connection: None,
+            was_connected: false,
             backoff: Backoff::default(),
             listening: BTreeSet::new(),
             is_monitoring: false,
@@ -377,7 +390,16 @@ impl Client {
         let sent = ping_interval
             .map_or(Ok(()), |interval| connection.keep_alive(interval, until))
             .and_then(|()| connection.send(&bytes, until));
-        sent.map_err(|error| self.lose(error))
+        sent.map_err(|error| {
+            let error = self.lose(error);
+            // Now the caller knows.
+            self.lost_lines = false;
+            match error {
+                // A part of the line may have been sent, so the connection is lost for certain.
+                Error::TimedOut => Error::Disconnected(io::ErrorKind::TimedOut.into()),
+                error => error,
+            }
+        })
     }
 
     /// Asks something that may be asked again if the connection breaks before the answer has come.
@@ -558,7 +580,7 @@ impl Client {
             }
             std::thread::sleep(at.saturating_duration_since(Instant::now()));
             let dial_until = until.min(Instant::now() + self.options.connect_timeout);
-            match self.reconnect(dial_until) {
+            match self.dial(dial_until) {
                 Ok(()) => {}
                 Err(error @ (Error::LoginRefused | Error::Options(_))) => {
                     self.backoff.failed();
@@ -571,7 +593,7 @@ impl Client {
     }
 
     /// Connects and asks for what this client was listening to.
-    fn reconnect(&mut self, until: Instant) -> Result<(), Error> {
+    fn dial(&mut self, until: Instant) -> Result<(), Error> {
         let mut connection = Connection::open(&self.options, self.trust.as_ref(), until)?;
         let mut lines = Vec::new();
         for name in &self.listening {
@@ -580,10 +602,14 @@ impl Client {
         if self.is_monitoring {
             encode::line(&mut lines, &[b"MONITOR"]);
         }
-        connection.send(&lines, until)?;
+        if !lines.is_empty() {
+            connection.send(&lines, until)?;
+        }
         self.connection = Some(connection);
         self.backoff.succeeded();
-        self.queue(Message::Reconnected);
+        if std::mem::replace(&mut self.was_connected, true) {
+            self.queue(Message::Reconnected);
+        }
         Ok(())
     }
 }

@@ -1,0 +1,104 @@
+//! clacks-pg: what PostgreSQL's triggers notify becomes signals and cache entries. See clacks-pg(8).
+
+mod backlog;
+mod flags;
+mod functions;
+mod order;
+mod pump;
+
+pub use backlog::MAX_BYTES as MAX_BACKLOG;
+pub use flags::{FLAGS, Flag};
+pub use order::DELIMITER;
+
+use crate::client::Client;
+use postgres::NoTls;
+use pump::{Pump, chain};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use std::fmt;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// Why the bridge didn't start. One line says it, naming the flag.
+#[derive(Debug)]
+pub enum StartError {
+    /// Wrong or contradicting flags or files.
+    Usage(String),
+    /// Anything else.
+    Failed(String),
+}
+
+impl StartError {
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            StartError::Usage(_) => 2,
+            StartError::Failed(_) => 1,
+        }
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (StartError::Usage(message) | StartError::Failed(message)) = self;
+        f.write_str(message)
+    }
+}
+
+/// What `clacks-pg` does with its arguments (without the program's name): bridges until it is asked to
+/// end.
+pub fn run(arguments: &[String]) -> Result<(), StartError> {
+    let matches = flags::parse(arguments)?;
+    if matches.opt_present("help") {
+        return print(&flags::help());
+    }
+    if matches.opt_present("version") {
+        return print(concat!("clacks-pg ", env!("CARGO_PKG_VERSION"), "\n"));
+    }
+    if matches.opt_present("print-sql") {
+        return print(&functions::sql());
+    }
+    let database = flags::database(&matches)?;
+    if matches.opt_present("init") {
+        let failed =
+            |error: postgres::Error| StartError::Failed(format!("--init: {}", chain(&error)));
+        let mut database = database.connect(NoTls).map_err(failed)?;
+        return database.batch_execute(&functions::sql()).map_err(failed);
+    }
+    let server = flags::server(&matches)?;
+    start_logging(
+        match (matches.opt_present("quiet"), matches.opt_present("verbose")) {
+            (true, true) => {
+                return Err(StartError::Usage(
+                    "--quiet contradicts --verbose".to_owned(),
+                ));
+            }
+            (true, false) => log::LevelFilter::Warn,
+            (false, true) => log::LevelFilter::Debug,
+            (false, false) => log::LevelFilter::Info,
+        },
+    );
+    let client =
+        Client::new(server).map_err(|error| StartError::Usage(format!("--server {error}")))?;
+    let ended = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        signal_hook::flag::register(signal, ended.clone())
+            .map_err(|error| StartError::Failed(format!("signals: {error}")))?;
+    }
+    Pump::new(database, client).run(&ended);
+    Ok(())
+}
+
+fn print(text: &str) -> Result<(), StartError> {
+    let written = io::stdout().write_all(text.as_bytes());
+    written.map_err(|error| StartError::Failed(format!("standard output: {error}")))
+}
+
+fn start_logging(level: log::LevelFilter) {
+    let mut builder = env_logger::Builder::new();
+    // Not what the database driver logs of its own work.
+    builder.filter_module("clacks", level).format_target(false);
+    if let Ok(directives) = std::env::var("RUST_LOG") {
+        builder.parse_filters(&directives);
+    }
+    builder.init();
+}

@@ -1,0 +1,232 @@
+//! The bridge at work: from the database's notifications to the server's confirmations.
+//!
+//! One loop, which waits nowhere for long. What is notified while the server is away waits in the
+//! backlog; what is notified while the bridge has no connection to the database is lost, for PostgreSQL
+//! keeps nothing for those who don't listen.
+
+use super::backlog::Backlog;
+use super::functions::CHANNEL;
+use super::order::Order;
+use crate::client::{Client, Error, Message};
+use postgres::fallible_iterator::FallibleIterator;
+use postgres::{Config, NoTls};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long the loop waits for a notification when there is nothing else to do.
+const IDLE: Duration = Duration::from_secs(1);
+/// Notifications taken before they are passed on.
+const SLICE: usize = 1000;
+/// Between two attempts to reach the database.
+const REDIAL: Duration = Duration::from_secs(1);
+/// After such a silence the database is asked whether it is still there.
+const CHECK: Duration = Duration::from_secs(30);
+/// How long it may take to answer.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
+
+pub struct Pump {
+    config: Config,
+    database: Option<postgres::Client>,
+    dial_at: Instant,
+    /// When the database last showed that it is there.
+    heard: Instant,
+    client: Client,
+    backlog: Backlog,
+    dropped: u64,
+}
+
+impl Pump {
+    pub fn new(config: Config, client: Client) -> Pump {
+        Pump {
+            config,
+            database: None,
+            dial_at: Instant::now(),
+            heard: Instant::now(),
+            client,
+            backlog: Backlog::default(),
+            dropped: 0,
+        }
+    }
+
+    /// Works until it is to end; what has come by then is passed on, if the server takes it.
+    pub fn run(mut self, ended: &AtomicBool) {
+        while !ended.load(Ordering::Relaxed) {
+            self.fetch();
+            self.pass_on();
+            self.tell_messages();
+        }
+        self.pass_on();
+        if !self.backlog.is_empty() {
+            log::warn!("ended before the server had taken everything");
+        }
+    }
+
+    /// Takes what the database has notified, and waits a moment for it if there is nothing else to do.
+    fn fetch(&mut self) {
+        if let Err(error) = self.try_fetch() {
+            if self.database.take().is_some() {
+                log::warn!("the database is lost: {}", chain(&error));
+            } else {
+                log::warn!("the database can't be reached: {}", chain(&error));
+            }
+            self.dial_at = Instant::now() + REDIAL;
+        }
+    }
+
+    fn try_fetch(&mut self) -> Result<(), postgres::Error> {
+        let database = match &mut self.database {
+            Some(database) => database,
+            none => {
+                let left = self.dial_at.saturating_duration_since(Instant::now());
+                if !left.is_zero() {
+                    // The server hears a PING meanwhile.
+                    std::thread::sleep(left.min(IDLE / 10));
+                    return Ok(());
+                }
+                let mut database = self.config.connect(NoTls)?;
+                database.batch_execute(&format!("LISTEN {CHANNEL}"))?;
+                log::info!("listening to the database");
+                self.heard = Instant::now();
+                none.insert(database)
+            }
+        };
+        let wait = if self.backlog.is_empty() {
+            IDLE
+        } else {
+            Duration::ZERO
+        };
+        let payloads = fetch_from(database, wait)?;
+        if !payloads.is_empty() {
+            self.heard = Instant::now();
+        } else if self.heard.elapsed() > CHECK {
+            database.is_valid(CHECK_TIMEOUT)?;
+            self.heard = Instant::now();
+        }
+        for payload in payloads {
+            self.take(&payload);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, payload: &str) {
+        match Order::parse(payload) {
+            Ok(order) => {
+                let dropped = self.backlog.push(order) as u64;
+                if dropped > 0 && self.dropped == 0 {
+                    log::error!("the backlog is full: the oldest notifications are lost");
+                }
+                self.dropped += dropped;
+            }
+            Err(why) => {
+                let start: String = payload.chars().take(80).collect();
+                log::warn!("a notification was skipped: {why}: {:?}", start);
+            }
+        }
+    }
+
+    /// Sends what waits, and keeps it until the server has worked it off.
+    fn pass_on(&mut self) {
+        while !self.backlog.is_empty() {
+            // What was sent before comes first: if it was lost, it is sent again before anything else.
+            if self.backlog.sent() > 0 && !self.confirm() {
+                return;
+            }
+            while let Some(order) = self.backlog.next() {
+                match order.send(&mut self.client) {
+                    Ok(()) => self.backlog.note_sent(),
+                    Err(Error::Invalid(why)) => {
+                        log::warn!("a notification was skipped: {why}");
+                        self.backlog.skip();
+                    }
+                    Err(error) => return self.note_trouble(&error),
+                }
+            }
+            if !self.confirm() {
+                return;
+            }
+        }
+    }
+
+    /// Waits until what was sent is worked off; false if that can't be said yet.
+    fn confirm(&mut self) -> bool {
+        match self.client.sync() {
+            Ok(()) => {}
+            Err(Error::Refused(why)) => log::error!("the server refused something: {why}"),
+            Err(error) => {
+                self.note_trouble(&error);
+                return false;
+            }
+        }
+        self.backlog.confirm();
+        match std::mem::take(&mut self.dropped) {
+            0 => {}
+            dropped => {
+                log::error!("the server was away for too long: {dropped} notifications are lost")
+            }
+        }
+        true
+    }
+
+    fn note_trouble(&mut self, error: &Error) {
+        match error {
+            Error::TimedOut => log::debug!("{error}"),
+            Error::Disconnected(_) => {
+                log::debug!("{error}");
+                self.backlog.send_again();
+            }
+            error => {
+                log::error!("{error}");
+                std::thread::sleep(REDIAL);
+            }
+        }
+    }
+
+    /// Logs what happens with the server.
+    fn tell_messages(&mut self) {
+        loop {
+            match self.client.next(Duration::ZERO) {
+                Ok(Some(Message::Disconnected(why))) => log::warn!("the server is lost: {why}"),
+                Ok(Some(Message::Reconnected)) => log::info!("the server is there again"),
+                Ok(Some(Message::Error(why))) => log::error!("the server refused something: {why}"),
+                Ok(Some(_)) => {}
+                Ok(None) => return,
+                Err(error) => {
+                    log::error!("{error}");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Payloads of notifications that have come, or come within that time.
+fn fetch_from(
+    database: &mut postgres::Client,
+    wait: Duration,
+) -> Result<Vec<String>, postgres::Error> {
+    let mut payloads = Vec::new();
+    let mut notifications = database.notifications();
+    let first = notifications.timeout_iter(wait).next()?;
+    payloads.extend(first.map(|notification| notification.payload().to_owned()));
+    if !payloads.is_empty() {
+        let mut more = notifications.iter();
+        while payloads.len() < SLICE
+            && let Some(notification) = more.next()?
+        {
+            payloads.push(notification.payload().to_owned());
+        }
+    }
+    Ok(payloads)
+}
+
+/// An error with what caused it: PostgreSQL's own say little.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text += ": ";
+        text += &cause.to_string();
+        source = cause.source();
+    }
+    text
+}

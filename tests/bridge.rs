@@ -1,0 +1,453 @@
+//! clacks-pg between a real PostgreSQL and a real server. Where PostgreSQL is not installed these tests say
+//! so and count as passed; `.ci/run` installs it.
+
+use crate::support::{Client, Ending, Process, Server, Setup, run, text, wait_until};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use tempfile::TempDir;
+
+/// A database cluster of the test's own, in a temporary folder.
+struct Postgres {
+    programs: PathBuf,
+    folder: TempDir,
+    process: Option<Ending>,
+}
+
+/// PostgreSQL refuses to run as root; this account comes with its package.
+const ACCOUNT: &str = "postgres";
+
+impl Postgres {
+    /// `None`, and a line that says so, where it is not installed.
+    fn start() -> Option<Postgres> {
+        let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+        let programs = versions
+            .filter_map(|entry| Some(entry.ok()?.path().join("bin")))
+            .find(|programs| programs.join("initdb").exists());
+        let Some(programs) = programs else {
+            eprintln!("skipped: PostgreSQL is not installed");
+            return None;
+        };
+        let folder = tempfile::Builder::new()
+            .prefix("clacks-pg-test-")
+            .tempdir()
+            .expect("a temporary folder");
+        let mut postgres = Postgres {
+            programs,
+            folder,
+            process: None,
+        };
+        if is_root() {
+            let owner = format!("{ACCOUNT}:");
+            let status = Command::new("chown")
+                .args([&owner, &text(postgres.folder.path())])
+                .status();
+            assert!(status.expect("chown").success());
+            fs::set_permissions(postgres.folder.path(), fs::Permissions::from_mode(0o755))
+                .expect("a folder of our own");
+        }
+        let made = run(postgres.command("initdb").args([
+            "--auth=trust",
+            "--no-sync",
+            "--encoding=UTF8",
+            "--locale=C.UTF-8",
+            "--username=tester",
+            "--pgdata",
+            &text(&postgres.data()),
+        ]));
+        assert_eq!(made.status, Some(0), "{made:?}");
+        postgres.run();
+        Some(postgres)
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// One of PostgreSQL's programs, as an account that it accepts.
+    fn command(&self, program: &str) -> Command {
+        let program = self.programs.join(program);
+        let mut command = if is_root() {
+            let mut command = Command::new("setpriv");
+            command.args([
+                &format!("--reuid={ACCOUNT}"),
+                &format!("--regid={ACCOUNT}"),
+                "--clear-groups",
+                "--",
+            ]);
+            command.arg(program);
+            command
+        } else {
+            Command::new(program)
+        };
+        command.stdin(Stdio::null()).current_dir("/");
+        command
+    }
+
+    /// On a Unix socket in the folder, and nowhere else.
+    fn run(&mut self) {
+        let process = self
+            .command("postgres")
+            .args([
+                "-D",
+                &text(&self.data()),
+                "-k",
+                &text(self.folder.path()),
+                "-c",
+                "listen_addresses=",
+                "-c",
+                "fsync=off",
+            ])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        self.process = Some(Ending(process.expect("a process")));
+        wait_until("the database answers", || {
+            self.connect()
+                .is_ok_and(|mut database| database.simple_query("SELECT 1").is_ok())
+        });
+    }
+
+    /// Ends as by a crash, and starts anew.
+    fn restart(&mut self) {
+        self.process = None;
+        // What the killed one left is in the way of the next only while its processes live.
+        let lock = self.folder.path().join(".s.PGSQL.5432.lock");
+        let _ = fs::remove_file(lock);
+        let pid = self.data().join("postmaster.pid");
+        wait_until("the crashed database is gone", || {
+            let _ = fs::remove_file(&pid);
+            !pid.exists()
+        });
+        self.run();
+    }
+
+    fn address(&self) -> String {
+        format!(
+            "host={} user=tester dbname=postgres",
+            text(self.folder.path())
+        )
+    }
+
+    fn connect(&self) -> Result<postgres::Client, postgres::Error> {
+        postgres::Client::connect(&self.address(), postgres::NoTls)
+    }
+}
+
+fn is_root() -> bool {
+    // SAFETY: takes nothing and changes nothing.
+    unsafe { libc::geteuid() == 0 }
+}
+
+fn bridge(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_clacks-pg"));
+    for name in [
+        "CLACKS_SERVER",
+        "CLACKS_USER",
+        "CLACKS_PASSWORD",
+        "CLACKS_POSTGRES",
+        "RUST_LOG",
+    ] {
+        command.env_remove(name);
+    }
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+/// Database, server and bridge, all at work, and a connection to each end.
+struct World {
+    postgres: Postgres,
+    server: Server,
+    bridge: Process,
+    database: postgres::Client,
+}
+
+impl World {
+    fn start() -> Option<World> {
+        let postgres = Postgres::start()?;
+        let server = Server::start();
+        let installed = run(&mut bridge(&["--postgres", &postgres.address(), "--init"]));
+        assert_eq!(installed.status, Some(0), "{installed:?}");
+        let mut database = postgres.connect().expect("a database");
+        database
+            .batch_execute(
+                "CREATE TABLE rooms (name text PRIMARY KEY, temperature text);
+                 CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                     PERFORM clacks_set('rooms::' || NEW.name, NEW.temperature);
+                     PERFORM clacks_store('cached::' || NEW.name, NEW.temperature);
+                     PERFORM clacks_increment('changes', '');
+                     RETURN NEW;
+                 END $$;
+                 CREATE TRIGGER tell AFTER INSERT OR UPDATE ON rooms
+                     FOR EACH ROW EXECUTE FUNCTION tell();",
+            )
+            .expect("SQL");
+        let password = server.setup.path("bridge-password");
+        server.setup.write_secret("bridge-password", "rwpw\n");
+        let bridge = Process::spawn(&mut bridge(&[
+            "--postgres",
+            &postgres.address(),
+            "-s",
+            &format!("unix:{}", text(&server.socket)),
+            "-u",
+            "rw",
+            "--password-file",
+            &text(&password),
+        ]));
+        bridge.wait_for_log("listening to the database");
+        Some(World {
+            postgres,
+            server,
+            bridge,
+            database,
+        })
+    }
+
+    fn sql(&mut self, sql: &str) {
+        self.database.batch_execute(sql).expect("SQL");
+    }
+
+    fn listener(&self, name: &str) -> Client {
+        let mut listener = self.server.client("rw");
+        assert_eq!(listener.ask(&format!("LISTEN {name}")), [""; 0]);
+        listener
+    }
+}
+
+/// The next line but NOPs.
+fn next(client: &mut Client) -> String {
+    loop {
+        match client.next_line() {
+            Some(line) if line == "NOP" => {}
+            Some(line) => return line,
+            None => panic!("the server has closed the connection"),
+        }
+    }
+}
+
+#[test]
+fn triggers_send_signals_and_fill_the_cache() {
+    let Some(mut world) = World::start() else {
+        return;
+    };
+    let mut listener = world.listener("rooms::kitchen");
+    listener.ask("LISTEN end");
+    world.sql("INSERT INTO rooms VALUES ('kitchen', '20.5')");
+    assert_eq!(next(&mut listener), "SET rooms::kitchen=20.5");
+    // What is rolled back was never said.
+    world.sql(
+        "BEGIN; UPDATE rooms SET temperature = '99'; ROLLBACK;
+         BEGIN; UPDATE rooms SET temperature = '21'; UPDATE rooms SET temperature = '22'; COMMIT;
+         SELECT clacks_notify('end')",
+    );
+    for line in [
+        "SET rooms::kitchen=21",
+        "SET rooms::kitchen=22",
+        "NOTIFY end",
+    ] {
+        assert_eq!(next(&mut listener), line);
+    }
+    assert_eq!(
+        listener.ask("RETRIEVE cached::kitchen"),
+        ["RETRIEVED cached::kitchen=22"]
+    );
+    assert_eq!(listener.ask("RETRIEVE changes"), ["RETRIEVED changes=3"]);
+    world.sql(
+        "SELECT clacks_setandstore('both', 'x=y'), clacks_decrement('changes', '0.5'),
+                clacks_remove('cached::kitchen'), clacks_notify('end')",
+    );
+    assert_eq!(next(&mut listener), "NOTIFY end");
+    assert_eq!(listener.ask("RETRIEVE both"), ["RETRIEVED both=x=y"]);
+    assert_eq!(listener.ask("RETRIEVE changes"), ["RETRIEVED changes=2.5"]);
+    assert_eq!(
+        listener.ask("RETRIEVE cached::kitchen"),
+        ["NOTRETRIEVED cached::kitchen"]
+    );
+}
+
+#[test]
+fn what_no_line_can_say_is_skipped_and_logged() {
+    let Some(mut world) = World::start() else {
+        return;
+    };
+    let mut listener = world.listener("end");
+    world.sql(
+        "SELECT clacks_set(NULL, 'x'), clacks_set('a', NULL), clacks_notify(''),
+                clacks_notify(E'a\\nQUIT'), clacks_set('a', E'x\\r\\nCLEARCACHE'),
+                clacks_store('a=b', 'x'), clacks_increment('n', E'1\\n2'),
+                pg_notify('clacksmessage', ''), pg_notify('clacksmessage', 'hello'),
+                pg_notify('clacksmessage', 'QUIT§§§CLACKSDELIMETER§§§x'),
+                clacks_store('lines', E'one\\r\\ntwo'), clacks_store('stays', '1'),
+                clacks_notify('end')",
+    );
+    assert_eq!(next(&mut listener), "NOTIFY end");
+    let mut keys = listener.ask("KEYLIST");
+    keys.sort();
+    assert_eq!(
+        keys,
+        ["KEY lines", "KEY stays", "KEYLISTEND", "KEYLISTSTART"]
+    );
+    assert_eq!(
+        listener.ask("RETRIEVE lines"),
+        ["RETRIEVED lines=PAGECAMELCLACKSB64:b25lDQp0d28="]
+    );
+    let skipped = world
+        .bridge
+        .log()
+        .iter()
+        .filter(|line| line.contains("was skipped"))
+        .count();
+    // Two empty payloads of NULLs are one to PostgreSQL, which drops repetitions within a transaction.
+    assert_eq!(skipped, 8, "{:?}", world.bridge.log());
+}
+
+#[test]
+fn ten_thousand_notifications_arrive_in_order() {
+    let Some(mut world) = World::start() else {
+        return;
+    };
+    let mut listener = world.listener("n");
+    world.sql("SELECT clacks_set('n', i::text) FROM generate_series(1, 10000) i");
+    for number in 1..=10_000 {
+        assert_eq!(next(&mut listener), format!("SET n={number}"));
+    }
+}
+
+#[test]
+fn nothing_is_lost_while_the_server_is_away() {
+    let Some(mut world) = World::start() else {
+        return;
+    };
+    world.sql("SELECT clacks_store('a', '1')");
+    let World {
+        postgres,
+        server,
+        bridge,
+        mut database,
+    } = world;
+    // The server goes in the middle of a stream, and stays away for some of it.
+    let Server {
+        process,
+        socket,
+        setup,
+        ..
+    } = server;
+    let mut process = Some(process);
+    for number in 0..3000 {
+        if number == 1000 {
+            process = None;
+        }
+        database
+            .batch_execute(&format!("SELECT clacks_store('n{number}', '{number}')"))
+            .expect("SQL");
+    }
+    assert!(process.is_none());
+    let process = setup.spawn();
+    bridge.wait_for_log("the server is there again");
+    let mut client = Client::unix(&socket).logged_in("rw");
+    wait_until("the last one has come", || {
+        client.ask("RETRIEVE n2999") == ["RETRIEVED n2999=2999"]
+    });
+    // What was stored before went with the server; all that was notified while it was away is there.
+    for number in 1000..3000 {
+        assert_eq!(
+            client.ask(&format!("RETRIEVE n{number}")),
+            [format!("RETRIEVED n{number}={number}")]
+        );
+    }
+    drop((process, postgres));
+}
+
+#[test]
+fn the_database_may_crash_and_come_back() {
+    let Some(mut world) = World::start() else {
+        return;
+    };
+    let mut listener = world.listener("end");
+    world.sql("SELECT clacks_notify('end')");
+    assert_eq!(next(&mut listener), "NOTIFY end");
+    world.postgres.restart();
+    wait_until("the bridge listens again", || {
+        let log = world.bridge.log();
+        let times = log
+            .iter()
+            .filter(|line| line.contains("listening to the database"));
+        times.count() == 2
+    });
+    world.bridge.wait_for_log("the database is lost");
+    world.database = world.postgres.connect().expect("a database");
+    world.sql("SELECT clacks_notify('end')");
+    assert_eq!(next(&mut listener), "NOTIFY end");
+    world.bridge.signal(libc::SIGTERM);
+    assert_eq!(world.bridge.wait().code(), Some(0));
+}
+
+#[test]
+fn the_functions_can_be_installed_over_others() {
+    let Some(postgres) = Postgres::start() else {
+        return;
+    };
+    let mut database = postgres.connect().expect("a database");
+    database
+        .batch_execute(
+            "CREATE FUNCTION clacks_set(clname text, clvalue text) RETURNS void LANGUAGE plpgsql AS
+             $$ BEGIN NULL; END $$",
+        )
+        .expect("SQL");
+    for _ in 0..2 {
+        let installed = run(&mut bridge(&["--postgres", &postgres.address(), "--init"]));
+        assert_eq!(installed.status, Some(0), "{installed:?}");
+    }
+    let printed = run(&mut bridge(&["--print-sql"]));
+    database.batch_execute(&printed.stdout).expect("SQL");
+    let found = database
+        .query(
+            "SELECT proname::text, pg_get_function_identity_arguments(oid)::text FROM pg_proc
+             WHERE proname LIKE 'clacks\\_%' ORDER BY 1",
+            &[],
+        )
+        .expect("SQL");
+    let found: Vec<(String, String)> = found.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let two = "text, text";
+    let expected = [
+        ("clacks_decrement", two),
+        ("clacks_increment", two),
+        ("clacks_notify", "text"),
+        ("clacks_remove", "text"),
+        ("clacks_set", two),
+        ("clacks_setandstore", two),
+        ("clacks_store", two),
+    ];
+    let expected = expected.map(|(name, types)| (name.to_owned(), types.to_owned()));
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn wrong_flags_of_the_bridge_are_named() {
+    let setup = Setup::new();
+    setup.write_secret("open", "x");
+    fs::set_permissions(setup.path("open"), fs::Permissions::from_mode(0o604))
+        .expect("a file of our own");
+    let open = text(&setup.path("open"));
+    let base = ["--postgres", "host=/nowhere", "-s", "unix:/nowhere"];
+    let with = |more: &[&'static str]| [&base[..], more].concat();
+    for (arguments, what) in [
+        (vec![], "--postgres"),
+        (vec!["--postgres", "nonsense"], "--postgres"),
+        (with(&[]), "--user"),
+        (with(&["-u", "x"]), "--password-file"),
+        (vec!["-x"], "Unrecognized option"),
+        (vec!["--print-sql", "more"], "unexpected argument"),
+        (with(&["-q", "-v", "-u", "x"]), "--password-file"),
+    ] {
+        let ended = run(&mut bridge(&arguments));
+        assert_eq!(ended.status, Some(2), "{arguments:?}: {ended:?}");
+        assert!(ended.stderr.contains(what), "{arguments:?}: {ended:?}");
+        assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    }
+    let mut command = bridge(&with(&["-u", "x", "--password-file"]));
+    let ended = run(command.arg(&open));
+    assert_eq!(ended.status, Some(2), "{ended:?}");
+    assert!(ended.stderr.contains("chmod o="), "{ended:?}");
+}
