@@ -3,12 +3,17 @@
 //!
 //! A failing seed replays exactly: `CLACKSD_SEED=n make sim`.
 
+mod carrier;
+mod network;
 mod oracle;
+mod perl;
+mod witness;
 mod world;
 
+use network::Saboteur;
 use oracle::Run;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use world::{Random, Saboteur};
+use world::Random;
 
 /// What is wrong with a seed, if anything is.
 fn violation(seed: u64, saboteur: Option<Saboteur>) -> Option<String> {
