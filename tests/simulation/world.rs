@@ -68,12 +68,6 @@ pub struct Node {
     pub run: u32,
 }
 
-impl Node {
-    pub fn is_net_clacks(&self) -> bool {
-        matches!(self.server, Server::NetClacks(_))
-    }
-}
-
 /// What a world is made of.
 pub struct Plan<'a> {
     pub masters: &'a [Option<usize>],
@@ -220,6 +214,14 @@ impl World {
             .is_some_and(|connection| connection.stopped_since_us.is_some())
     }
 
+    /// A line that a Net::Clacks server got from another server and does not know.
+    pub fn foreign_line(&self, node: usize) -> Option<String> {
+        match &self.nodes[node].server {
+            Server::NetClacks(perl) => perl.foreign_lines.first().cloned(),
+            Server::Clacksd(_) => None,
+        }
+    }
+
     /// The value of a name at a node.
     pub fn retrieve(&mut self, at: usize, client: usize, name: &str) -> Option<String> {
         let answer = self.ask(at, client, &format!("RETRIEVE {name}"));
@@ -353,7 +355,8 @@ impl World {
     pub fn restart(&mut self, at: usize) {
         self.cut_all(at);
         let clients = self.nodes[at].clients.len();
-        self.nodes[at].server = self.new_server(self.nodes[at].is_net_clacks());
+        let is_net_clacks = matches!(self.nodes[at].server, Server::NetClacks(_));
+        self.nodes[at].server = self.new_server(is_net_clacks);
         let node = &mut self.nodes[at];
         node.carrier.connections.clear();
         node.clients.clear();
