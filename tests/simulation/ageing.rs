@@ -7,6 +7,8 @@ use clacks::broker::Ageing;
 use std::collections::{BTreeMap, BTreeSet};
 
 const STALE_US: u64 = 86_400 * SECOND_US;
+/// A short one, where links stay up all the time.
+const SHORT_STALE_US: u64 = 7_200 * SECOND_US;
 const DELETED_US: u64 = 3_600 * SECOND_US;
 /// To dial again, and to tell everything.
 const JOINING_US: u64 = 100 * SECOND_US;
@@ -18,6 +20,7 @@ pub struct Ages {
     /// How far two nodes' ideas of the tree's time may be apart: the root's clock is set now and
     /// then, and is followed only by those who connect.
     spread_us: u64,
+    stale_us: u64,
     /// Names that a node has seen removed, by node.
     gone: BTreeMap<usize, BTreeSet<String>>,
     names: u64,
@@ -36,13 +39,14 @@ impl Ages {
             &[(0, 3590), (0, 3590), (700, 700)]
                 .map(|(root, others): (u64, u64)| (root * SECOND_US, others * SECOND_US)),
         );
+        let stale_us = random.pick(&[STALE_US, SHORT_STALE_US]);
         let plan = Plan {
             masters: &masters,
             net_clacks: None,
             root_error_us,
             error_us,
             ageing: Some(Ageing {
-                stale_us: STALE_US,
+                stale_us,
                 deleted_us: DELETED_US,
             }),
             reconnect_us: 30 * SECOND_US,
@@ -56,6 +60,7 @@ impl Ages {
         Ages {
             world,
             spread_us: 2 * root_error_us,
+            stale_us,
             gone: BTreeMap::new(),
             names: 0,
             fault: None,
@@ -69,8 +74,10 @@ impl Ages {
             self.remove_while_some_are_away();
             self.check_agreement();
         }
-        if self.world.random.one_in(2) {
+        if self.stale_us == STALE_US {
             self.let_entries_go_stale();
+        } else {
+            self.use_what_is_stale_elsewhere();
         }
         if self.world.refused.contains_key("clock_ahead") {
             self.blame("a link was refused for a clock that is less than an hour off".to_owned());
@@ -171,7 +178,7 @@ impl Ages {
         }
     }
 
-    /// Everybody forgets an entry after the stale time, and nobody earlier.
+    /// Everybody forgets an entry after the stale time, a day, and nobody earlier.
     fn let_entries_go_stale(&mut self) {
         let names: BTreeSet<String> = (0..4).map(|_| self.store()).collect();
         self.go_on(10 * SECOND_US);
@@ -181,12 +188,41 @@ impl Ages {
             self.world.cut_uplink(node);
         }
         let early_us = self.spread_us + SLACK_US;
-        self.go_on(STALE_US - early_us);
+        self.go_on(self.stale_us - early_us);
         self.check_kept(&names, true);
         let node = self.any_node();
         self.world.set_clock(node);
         self.go_on(early_us + self.spread_us + SLACK_US);
         self.check_kept(&names, false);
+    }
+
+    /// Where an entry is used, it stays, while others forget it; they take an older one from a node
+    /// that was away, until they are told better.
+    fn use_what_is_stale_elsewhere(&mut self) {
+        let nodes = self.world.nodes.len();
+        let away = 1 + self.world.random.below(nodes as u64 - 1) as usize;
+        // A node above or beside it.
+        let keeper = self.world.random.below(away as u64) as usize;
+        self.world.say(away, WRITER, "STORE kept=older");
+        self.go_on(10 * SECOND_US);
+        self.world.unreachable[away] = true;
+        self.world.cut_uplink(away);
+        self.world.say(keeper, WRITER, "STORE kept=newer");
+        self.go_on(self.stale_us / 10 * 7);
+        for node in [away, keeper] {
+            self.world.retrieve(node, WRITER, "kept");
+        }
+        self.go_on(self.stale_us / 10 * 6);
+        self.join_all();
+        for node in 0..nodes {
+            let found = self.world.retrieve(node, WRITER, "kept");
+            let must_have = node == away || node == keeper;
+            if found.as_deref() == Some("older") || (must_have && found.is_none()) {
+                self.blame(format!(
+                    "node {node} has {found:?}, kept at {keeper} while {away} was away"
+                ));
+            }
+        }
     }
 
     /// By the lists: being asked for would keep them.
