@@ -1,7 +1,7 @@
 //! Trees with one Net::Clacks server in them: what is left there of the guarantees
 //! (clacks-protocol(7), Mixed trees).
 
-use super::witness::{LISTENERS, VERBS, WRITER, Witness};
+use super::witness::{VERBS, WRITER, Witness};
 use super::world::{MILLISECOND_US, Plan, Random, SECOND_US, World};
 
 const REGISTERS: u64 = 4;
@@ -221,13 +221,7 @@ impl Mixed {
         }
         for _ in 0..3000 {
             self.go_on(MILLISECOND_US);
-            self.world.say(slave, LISTENERS[0], "NOP");
-            if self.world.is_waiting(slave, LISTENERS[0]) {
-                break;
-            }
-        }
-        for _ in 0..5 {
-            if self.world.is_waiting(slave, LISTENERS[0]) {
+            if self.world.network.is_being_told(slave) {
                 self.increment(slave);
             }
         }

@@ -91,6 +91,21 @@ impl Network {
         times.max().unwrap_or(0)
     }
 
+    /// Whether `slave` is in the middle of what a Net::Clacks master tells it: the lock has come, and
+    /// the unlock is still on its way.
+    pub fn is_being_told(&self, slave: usize) -> bool {
+        let own = self.open.iter().map(|wire| &self.wires[*wire].sides[0]);
+        own.filter(|side| side.node == slave).any(|side| {
+            let coming = side.coming.iter().flat_map(|(_, packet)| match packet {
+                Packet::Bytes(bytes) => &bytes[..],
+                Packet::End => &[],
+            });
+            let coming: Vec<u8> = coming.copied().collect();
+            let contains = |part: &[u8]| coming.windows(part.len()).any(|found| found == part);
+            contains(b"OVERHEAD L 0\r\n") && !contains(b"L 1\r\n") && coming[0] != b'\n'
+        })
+    }
+
     /// The wires that nobody has cut, of one node or of all.
     fn whole(&self, of: Option<usize>) -> Vec<usize> {
         let is_whole = |wire: &&usize| {
@@ -246,37 +261,32 @@ impl World {
     /// side that had fallen silent before isn't told.
     fn cut(&mut self, number: usize) {
         self.network.wires[number].cut_us.get_or_insert(self.now_us);
-        for side in 0..2 {
-            self.let_some_arrive(number, side);
-            let side = &mut self.network.wires[number].sides[side];
-            let (node, connection) = (side.node, side.connection);
-            if !std::mem::replace(&mut side.is_dead, true) && !side.is_closed {
+        let told = [0, 1].map(|side| !self.network.wires[number].sides[side].is_dead);
+        let last = [0, 1].map(|side| self.silence(number, side));
+        for (side, bytes) in last.into_iter().enumerate() {
+            let Side {
+                node, connection, ..
+            } = self.network.wires[number].sides[side];
+            self.receive(node, connection, &bytes);
+            if told[side] && !self.network.wires[number].sides[side].is_closed {
                 self.end(node, connection);
             }
         }
         self.network.tidy(number);
     }
 
-    fn let_some_arrive(&mut self, number: usize, side: usize) {
-        let Side {
-            node,
-            connection,
-            coming,
-            is_closed,
-            ..
-        } = &mut self.network.wires[number].sides[side];
-        let (node, connection) = (*node, *connection);
-        if *is_closed {
-            return;
-        }
-        let mut bytes = Vec::new();
-        for (_, packet) in std::mem::take(coming) {
-            if let Packet::Bytes(more) = packet {
-                bytes.extend(more);
-            }
-        }
+    /// Nothing comes to that side any more, but these bytes.
+    fn silence(&mut self, number: usize, side: usize) -> Vec<u8> {
+        let side = &mut self.network.wires[number].sides[side];
+        side.is_dead = true;
+        let coming = std::mem::take(&mut side.coming).into_iter();
+        let bytes = coming.flat_map(|(_, packet)| match packet {
+            Packet::Bytes(bytes) if !side.is_closed => bytes,
+            _ => Vec::new(),
+        });
+        let mut bytes: Vec<u8> = bytes.collect();
         bytes.truncate(self.random.below(bytes.len() as u64 + 1) as usize);
-        self.receive(node, connection, &bytes);
+        bytes
     }
 
     /// Cuts one of the wires that are whole, if there is one.
@@ -298,10 +308,12 @@ impl World {
         self.network.wires[number].cut_us = Some(self.now_us);
         let dead: &[usize] = [&[0][..], &[1], &[0, 1]][self.random.below(3) as usize];
         for &side in dead {
-            self.let_some_arrive(number, side);
-            self.network.wires[number].sides[side].is_dead = true;
+            let last = self.silence(number, side);
+            let Side {
+                node, connection, ..
+            } = self.network.wires[number].sides[side];
+            self.receive(node, connection, &last);
         }
-        self.network.tidy(number);
     }
 
     pub fn cut_uplink(&mut self, slave: usize) {

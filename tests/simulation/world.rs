@@ -234,11 +234,13 @@ impl World {
     /// The names a node lists. A long list comes in slices.
     pub fn keys(&mut self, at: usize, client: usize) -> BTreeSet<String> {
         self.say(at, client, "KEYLIST");
+        let patience_us = self.now_us + 20 * SECOND_US;
         while self.nodes[at].clients[client]
             .lines
             .back()
             .is_none_or(|line| line != "KEYLISTEND")
         {
+            assert!(self.now_us < patience_us, "node {at} answers no KEYLIST");
             self.run_until(self.now_us + 5 * MILLISECOND_US, &mut |_, _| {});
         }
         let lines = std::mem::take(&mut self.nodes[at].clients[client].lines);
