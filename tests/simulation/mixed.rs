@@ -147,7 +147,11 @@ impl Mixed {
         }
         if times_stay_right || rejoins == 0 {
             let (slave, master) = self.world.random.pick(&links);
-            self.write_while_apart(slave, master);
+            if master == self.net_clacks && self.world.random.one_in(2) {
+                self.lose_the_link_while_locked(slave);
+            } else {
+                self.write_while_apart(slave, master);
+            }
         }
     }
 
@@ -231,6 +235,28 @@ impl Mixed {
             self.blame(format!("node {slave} stays locked"));
         } else {
             self.check_all("after a lock");
+        }
+    }
+
+    /// A slave whose master is gone is not locked any more.
+    fn lose_the_link_while_locked(&mut self, slave: usize) {
+        self.part(slave);
+        self.world.unreachable[slave] = false;
+        for _ in 0..3000 {
+            self.go_on(MILLISECOND_US);
+            if self.world.network.is_being_told(slave) {
+                self.world.say(slave, WRITER, "STORE waits=1");
+                self.world.unreachable[slave] = true;
+                self.world.cut_uplink(slave);
+                break;
+            }
+        }
+        self.go_on(SECOND_US);
+        let is_written = self.world.unreachable[slave];
+        if is_written && self.world.retrieve(slave, WRITER, "waits").is_none() {
+            self.blame(format!(
+                "what a client said at node {slave} was lost with the link that had locked it"
+            ));
         }
     }
 

@@ -1,7 +1,9 @@
 //! Whole trees of brokers in one thread, on a bad network: what interclacks guarantees
 //! (clacks-protocol(7), INTERCLACKS), checked against an oracle that knows who had seen what.
 //!
-//! A failing seed replays exactly: `CLACKSD_SEED=n make sim`.
+//! Most seeds are trees of clacksd servers that forget nothing (`oracle`); some are such trees over
+//! hours and days (`ageing`), and some have a Net::Clacks server in them (`mixed`). A failing seed
+//! replays exactly: `CLACKSD_SEED=n make sim`.
 
 mod ageing;
 mod carrier;
@@ -43,7 +45,7 @@ fn check_seeds(seeds: impl Iterator<Item = u64>) {
 
 #[test]
 fn trees_keep_their_guarantees() {
-    check_seeds(0..300);
+    check_seeds(0..240);
 }
 
 /// All seeds of `make sim`, on both cores.
