@@ -15,8 +15,11 @@ pub struct Mixed {
     world: World,
     witness: Witness,
     net_clacks: usize,
-    /// Clocks may be off by a second, or by much more.
-    has_wrong_clocks: bool,
+    /// Clocks are off by a second at most, and not by much more.
+    has_right_clocks: bool,
+    /// Net::Clacks passes a KEYSYNC on as the first sender's clock has it. If that is wrong, nodes
+    /// beyond it stamp all they write as wrongly from then on, or take it for older than a clear.
+    times_stay_right: bool,
     counted: [u64; COUNTERS as usize],
     writes: u64,
 }
@@ -29,8 +32,10 @@ impl Mixed {
             .map(|node| (node > 0).then(|| random.below(node as u64) as usize))
             .collect();
         let net_clacks = random.below(nodes as u64) as usize;
-        let has_wrong_clocks = random.one_in(2);
-        let error_us = if has_wrong_clocks { 1200 } else { 1 } * SECOND_US;
+        let neighbours = masters.iter().filter(|master| **master == Some(net_clacks));
+        let neighbours = neighbours.count() + usize::from(net_clacks > 0);
+        let has_right_clocks = random.one_in(2);
+        let error_us = if has_right_clocks { 1 } else { 1200 } * SECOND_US;
         let plan = Plan {
             masters: &masters,
             net_clacks: Some(net_clacks),
@@ -48,7 +53,8 @@ impl Mixed {
             world,
             witness,
             net_clacks,
-            has_wrong_clocks,
+            has_right_clocks,
+            times_stay_right: has_right_clocks || neighbours == 1,
             counted: [0; COUNTERS as usize],
             writes: 0,
         }
@@ -127,10 +133,7 @@ impl Mixed {
             .filter_map(|slave| Some((slave, self.world.nodes[slave].master?)))
             .filter(|(slave, master)| [*slave, *master].contains(&self.net_clacks))
             .collect();
-        // Net::Clacks passes a KEYSYNC on as the first sender's clock has it: a wrong one makes nodes
-        // beyond it stamp all they write as wrongly from then on.
-        let times_stay_right = !self.has_wrong_clocks || links.len() == 1;
-        let rejoins = if times_stay_right || self.world.random.one_in(2) {
+        let rejoins = if self.times_stay_right || self.world.random.one_in(2) {
             2
         } else {
             0
@@ -145,7 +148,7 @@ impl Mixed {
                 self.count_while_locked(slave);
             }
         }
-        if times_stay_right || rejoins == 0 {
+        if self.times_stay_right || rejoins == 0 {
             let (slave, master) = self.world.random.pick(&links);
             if master == self.net_clacks && self.world.random.one_in(2) {
                 self.lose_the_link_while_locked(slave);
@@ -169,14 +172,14 @@ impl Mixed {
         let value = self.new_value();
         match self.world.random.below(8) {
             0..4 => self.say(node, &format!("STORE r{name}={value}")),
-            4..5 => self.say(node, &format!("REMOVE r{name}")),
-            5..7 => self.witness.send(&mut self.world, node, "SETANDSTORE"),
-            _ => {
+            4..6 => self.witness.send(&mut self.world, node, "SETANDSTORE"),
+            6 if self.times_stay_right => {
                 self.counted.fill(0);
                 self.say(node, "CLEARCACHE");
                 self.go_on(SETTLING_US);
                 self.begin_counting();
             }
+            _ => self.say(node, &format!("REMOVE r{name}")),
         }
     }
 
@@ -262,11 +265,22 @@ impl Mixed {
 
     /// What one node writes while a Net::Clacks slave sends everything back, a little newer, stays.
     fn write_while_it_syncs(&mut self, slave: usize, master: usize) {
+        let rest_us = 200 * MILLISECOND_US;
         for _ in 0..150 {
             let value = self.new_value();
             self.say(master, &format!("STORE echo={value}"));
+            let is_last = self.world.network.is_being_told(slave) && self.world.random.one_in(3);
             let pause_us = self.world.random.below(30) * MILLISECOND_US;
-            self.go_on(pause_us);
+            self.go_on(if is_last { rest_us } else { pause_us });
+            let found = self.world.retrieve(master, WRITER, "echo");
+            if found != Some(value.to_string()) {
+                self.blame(format!(
+                    "node {master} has {found:?} where it wrote {value} while {slave} synchronised"
+                ));
+            }
+            if is_last {
+                break;
+            }
         }
         self.go_on(JOINING_US);
         self.check_all("after writes during a synchronisation");
@@ -307,7 +321,7 @@ impl Mixed {
             }
         }
         // Through a Net::Clacks server times pass as the first sender's clock showed them.
-        if !self.has_wrong_clocks {
+        if self.has_right_clocks {
             self.check_all("after writes while apart");
         }
         self.check_sides();
