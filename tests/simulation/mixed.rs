@@ -349,6 +349,7 @@ impl Mixed {
 
     /// Everything at once, with links cut and gone silent.
     fn run_on_a_bad_network(&mut self) {
+        self.witness.repeats = true;
         for _ in 0..200 {
             let node = self.any_node();
             match self.world.random.below(20) {

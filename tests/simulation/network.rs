@@ -102,7 +102,8 @@ impl Network {
             });
             let coming: Vec<u8> = coming.copied().collect();
             let contains = |part: &[u8]| coming.windows(part.len()).any(|found| found == part);
-            contains(b"OVERHEAD L 0\r\n") && !contains(b"L 1\r\n") && coming[0] != b'\n'
+            // The clock comes right after the lock.
+            contains(b"OVERHEAD L 0\r\n") && !contains(b"OVERHEAD T ")
         })
     }
 

@@ -27,6 +27,9 @@ pub struct Witness {
     pub detached: Option<usize>,
     /// Whether a write that is not found may have been cleared.
     pub clears: bool,
+    /// Whether a signal may come again, or back: it can't be told from a new one where it comes from
+    /// a Net::Clacks server that has dialled anew.
+    pub repeats: bool,
     signals: Vec<Signal>,
     /// Signals each client has got, by node and client.
     got: BTreeMap<(usize, usize), BTreeSet<usize>>,
@@ -151,6 +154,9 @@ impl Witness {
             got.insert(number);
             return;
         };
+        if self.repeats {
+            return;
+        }
         let now_us = world.now_us;
         self.faults.push(format!(
             "signal {number} of node {sender} {fault} to node {node} at {now_us} us"
