@@ -152,6 +152,8 @@ impl Mixed {
             let (slave, master) = self.world.random.pick(&links);
             if master == self.net_clacks && self.world.random.one_in(2) {
                 self.lose_the_link_while_locked(slave);
+            } else if self.has_right_clocks && self.world.random.one_in(2) {
+                self.clear_while_apart(slave, master);
             } else {
                 self.write_while_apart(slave, master);
             }
@@ -325,6 +327,22 @@ impl Mixed {
             self.check_all("after writes while apart");
         }
         self.check_sides();
+    }
+
+    /// What clacksd cleared while Net::Clacks was away is removed there.
+    fn clear_while_apart(&mut self, slave: usize, master: usize) {
+        self.part(slave);
+        let clearing = if slave == self.net_clacks {
+            master
+        } else {
+            slave
+        };
+        self.counted.fill(0);
+        self.say(clearing, "CLEARCACHE");
+        self.go_on(SETTLING_US);
+        self.world.unreachable[slave] = false;
+        self.go_on(JOINING_US);
+        self.check_all("after a clear while apart");
     }
 
     /// The clacksd nodes that are linked directly hold the same.
