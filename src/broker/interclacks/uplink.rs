@@ -125,6 +125,7 @@ impl Broker {
             is_synced: false,
             synced_since_us: self.tree_now_us(now),
             held: Vec::new(),
+            is_telling: false,
             heard: Table::default(),
             anchor_us: None,
             synced_us: now.monotonic_us,
@@ -169,9 +170,12 @@ impl Broker {
             if peer == Software::NetClacks {
                 encode::overhead(to, Flags::LOCK, b"1");
             }
+            if peer == Software::Clacksd {
+                // First of all: nothing of a ring is to be obeyed.
+                encode_path(to, &self.tree.path);
+            }
             encode::overhead(to, Flags::TIME, seconds(now_us).as_bytes());
             if peer == Software::Clacksd {
-                encode_path(to, &self.tree.path);
                 encode_clear(to, self.cache.cleared());
             }
         });
