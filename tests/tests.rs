@@ -2,6 +2,7 @@
 //! socket in a folder of their own or on port 0, and wait for what must come up to a deadline.
 
 mod abuse;
+mod activation;
 mod ageing;
 mod connections;
 mod documentation;
@@ -10,6 +11,7 @@ mod interclacks;
 mod layers;
 mod measurements;
 mod measurements_sync;
+mod notifying;
 mod permissions;
 mod signals_and_shutdown;
 mod simulation;

@@ -7,7 +7,7 @@ use crate::cli::secrets::Secrets;
 use crate::cli::{StartError, logging};
 use crate::limits::{self, MAX_LINE_BEFORE_LOGIN};
 use crate::protocol::peer;
-use crate::reactor::{self, OutputLimits, SocketAccess};
+use crate::reactor::{self, Listener, OutputLimits, SocketAccess};
 use crate::sys::{self, Account};
 use getopts::Matches;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 /// What the flags ask for.
 pub struct Config {
     pub listen: Vec<Address>,
+    /// Sockets that were open already at the start.
+    pub inherited: Vec<Listener>,
     pub socket: SocketAccess,
     /// `None`: make a password up, if it can be shown to somebody.
     pub secrets: Option<Secrets>,
@@ -28,8 +30,9 @@ pub struct Config {
 }
 
 impl Config {
-    pub fn from_flags(matches: &Matches) -> Result<Config, StartError> {
-        let listen = listen(matches)?;
+    /// `inherited` is served beside what the flags say.
+    pub fn from_flags(matches: &Matches, inherited: Vec<Listener>) -> Result<Config, StartError> {
+        let listen = listen(matches, &inherited)?;
         let masters = addresses(matches, "master")?;
         let run_as = run_as(matches)?;
         let path = |name: &str| matches.opt_str(name).map(PathBuf::from);
@@ -46,6 +49,7 @@ impl Config {
         let log_file = path("log-file").map(absolute).transpose()?;
         Ok(Config {
             listen,
+            inherited,
             socket: SocketAccess {
                 mode: socket_mode(matches)?,
                 owner: run_as.map(|account| account.user),
@@ -128,22 +132,41 @@ impl Config {
 
     /// Whether only this machine can reach the listeners.
     pub fn is_local(&self) -> bool {
-        self.listen.iter().all(|address| match address {
-            Address::Unix(_) => true,
-            Address::Tcp(host) => is_loopback(host).unwrap_or(false),
-        })
+        let inherited = self.inherited.iter().map(|listener| &listener.address);
+        self.listen
+            .iter()
+            .chain(inherited)
+            .all(|address| match address {
+                Address::Unix(_) => true,
+                Address::Tcp(host) => is_loopback(host).unwrap_or(false),
+            })
     }
 }
 
-fn listen(matches: &Matches) -> Result<Vec<Address>, StartError> {
+/// Where to listen beside the sockets that are inherited.
+fn listen(matches: &Matches, inherited: &[Listener]) -> Result<Vec<Address>, StartError> {
     let mut listen = addresses(matches, "listen")?;
-    if listen.is_empty() {
+    for listener in inherited {
+        check_plaintext(matches, &listener.address).map_err(|error| {
+            StartError::Usage(format!(
+                "the service manager's socket {}: {error}",
+                listener.address
+            ))
+        })?;
+    }
+    if listen.is_empty() && inherited.is_empty() {
         let host = "127.0.0.1".to_owned();
         listen.push(Address::Tcp(HostPort {
             host,
             port: limits::DEFAULT_PORT,
         }));
     }
+    // The same flags are to do with and without a service manager that opens the socket.
+    listen.retain(|address| {
+        inherited
+            .iter()
+            .all(|listener| listener.address != *address)
+    });
     Ok(listen)
 }
 
@@ -153,18 +176,21 @@ fn addresses(matches: &Matches, flag: &str) -> Result<Vec<Address>, StartError> 
     for text in matches.opt_strs(flag) {
         let address =
             Address::parse(&text).map_err(|error| wrong(flag, &format!("{text}: {error}")))?;
-        if let Address::Tcp(host) = &address
-            && !matches.opt_present("allow-plaintext")
-            && !is_loopback(host).map_err(|error| wrong(flag, &format!("{address}: {error}")))?
-        {
-            return Err(wrong(
-                flag,
-                &format!("{address}: plain text beyond loopback needs --allow-plaintext"),
-            ));
-        }
+        check_plaintext(matches, &address)
+            .map_err(|error| wrong(flag, &format!("{address}: {error}")))?;
         addresses.push(address);
     }
     Ok(addresses)
+}
+
+fn check_plaintext(matches: &Matches, address: &Address) -> Result<(), String> {
+    if let Address::Tcp(host) = address
+        && !matches.opt_present("allow-plaintext")
+        && !is_loopback(host).map_err(|error| error.to_string())?
+    {
+        return Err("plain text beyond loopback needs --allow-plaintext".to_owned());
+    }
+    Ok(())
 }
 
 fn is_loopback(host: &HostPort) -> std::io::Result<bool> {

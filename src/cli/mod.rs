@@ -5,6 +5,7 @@ mod daemon;
 mod flags;
 mod logging;
 mod secrets;
+mod service_manager;
 
 pub use daemon::run;
 pub use flags::{FLAGS, Flag};

@@ -2,11 +2,13 @@
 
 mod client;
 mod crowd;
+mod manager;
 mod random;
 mod server;
 
 pub use client::{Client, token};
 pub use crowd::Crowd;
+pub use manager::{Manager, hand_over};
 pub use random::Random;
 pub use server::{Ended, Ending, Process, Server, Setup, USERS, run, text};
 
