@@ -8,6 +8,7 @@ mod connections;
 mod documentation;
 mod half_close;
 mod interclacks;
+mod journal;
 mod layers;
 mod measurements;
 mod measurements_sync;

@@ -36,3 +36,16 @@ impl fmt::Display for StartError {
         f.write_str(message)
     }
 }
+
+/// Says on standard error why the daemon ends: one line, whatever the argument was that it quotes.
+pub fn complain(error: &StartError) {
+    let prefix = if service_manager::stderr_is_journal() {
+        logging::journal_prefix(log::Level::Error)
+    } else {
+        ""
+    };
+    eprintln!(
+        "{prefix}clacksd: {}",
+        error.to_string().replace('\n', "\\n")
+    );
+}

@@ -1,12 +1,16 @@
 //! What a service manager hands over in the environment: whom to tell of the server's state, how
-//! often, and sockets that are open already. The words are those of sd_notify(3),
-//! sd_watchdog_enabled(3) and sd_listen_fds(3), and so is what is ignored and what is an error.
+//! often, sockets that are open already, and whether standard error is its log. The words are those
+//! of sd_notify(3), sd_watchdog_enabled(3), sd_listen_fds(3) and systemd.exec(5), and so is what is
+//! ignored and what is an error.
 
 use crate::cli::StartError;
 use crate::reactor::{Listener, Notifier};
 use crate::sys;
 use std::env;
-use std::os::fd::RawFd;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, RawFd};
+use std::os::unix::fs::MetadataExt;
 
 /// The first descriptor that is handed over; those below are standard input, output and error.
 const FIRST_DESCRIPTOR: RawFd = 3;
@@ -73,6 +77,17 @@ pub fn inherited_listeners() -> Result<Vec<Listener>, StartError> {
         listeners.push(listener.map_err(|error| wrong(&format!("{what} {error}")))?);
     }
     Ok(listeners)
+}
+
+/// Whether standard error leads to the journal. The variable alone may be a parent's, so it names the
+/// stream.
+pub fn stderr_is_journal() -> bool {
+    let Ok(stream) = env::var("JOURNAL_STREAM") else {
+        return false;
+    };
+    let stderr = io::stderr().as_fd().try_clone_to_owned();
+    let metadata = stderr.and_then(|stderr| File::from(stderr).metadata());
+    metadata.is_ok_and(|file| stream == format!("{}:{}", file.dev(), file.ino()))
 }
 
 /// Whether the variable names this process; `None` if it isn't there.
