@@ -29,6 +29,8 @@ INSTALL    ?= install
 TARGET     := $(or $(CARGO_TARGET_DIR),target)
 BINARY     := $(TARGET)/release/clacksd
 MANPAGES   := $(wildcard man/*.[178])
+# What systemd-analyze may rate the unit with at most, in tenths.
+EXPOSURE   := 12
 
 .PHONY: all run test sim measure check check-format check-clippy check-doc check-man \
         check-unit install uninstall clean help
@@ -69,18 +71,25 @@ check-man:
 
 # systemd-analyze wants the program of ExecStart= to exist and exits with 0
 # after a mere warning. So a copy that names the built binary is verified, and
-# any line of output that names our unit is a failure. --man=no, since the
-# man pages need not be installed.
+# any line of output that names our units is a failure. --man=no, since the
+# man pages need not be installed. The second part fails if the service is
+# exposed to more than 1.2 of 10; --threshold counts in tenths.
 check-unit: all
 	@set -eu; dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
 	sed 's|^ExecStart=[^ ]*|ExecStart=$(abspath $(BINARY))|' \
 	    systemd/clacksd.service > "$$dir/clacksd.service"; \
-	echo "systemd-analyze verify systemd/clacksd.service"; \
+	cp systemd/clacksd.socket "$$dir/"; \
+	echo "systemd-analyze verify systemd/clacksd.service systemd/clacksd.socket"; \
 	status=0; \
-	systemd-analyze verify --man=no --recursive-errors=no \
-	    "$$dir/clacksd.service" > "$$dir/output" 2>&1 || status=$$?; \
+	systemd-analyze verify --man=no --recursive-errors=no "$$dir/clacksd.service" \
+	    "$$dir/clacksd.socket" > "$$dir/output" 2>&1 || status=$$?; \
 	if grep -F clacksd "$$dir/output"; then exit 1; fi; \
-	if [ $$status -ne 0 ]; then cat "$$dir/output"; exit $$status; fi
+	if [ $$status -ne 0 ]; then cat "$$dir/output"; exit $$status; fi; \
+	echo "systemd-analyze security --threshold=$(EXPOSURE) systemd/clacksd.service"; \
+	systemd-analyze security --offline=true --no-pager --threshold=$(EXPOSURE) \
+	    "$$dir/clacksd.service" > "$$dir/output" || status=$$?; \
+	if [ $$status -ne 0 ]; then grep '^✗' "$$dir/output"; fi; \
+	tail -n 1 "$$dir/output"; exit $$status
 
 # Deliberately without "all": root, who installs, has no cargo as a rule.
 # An existing /etc/default/clacksd is the administrator's and stays.
