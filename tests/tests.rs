@@ -4,9 +4,11 @@
 mod abuse;
 mod activation;
 mod ageing;
+mod completions;
 mod connections;
 mod documentation;
 mod half_close;
+mod installing;
 mod interclacks;
 mod journal;
 mod layers;
