@@ -108,7 +108,7 @@ completions:
 deb:
 	@command -v cargo-deb > /dev/null || \
 	    { echo "cargo-deb is missing: cargo install cargo-deb" >&2; exit 1; }
-	$(CARGO) deb --no-dbgsym
+	$(CARGO) deb --strip
 
 test-deb: deb
 	TARGET="$(abspath $(TARGET))" tests/package.sh

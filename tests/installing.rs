@@ -85,3 +85,11 @@ fn everything_is_installed_where_it_belongs_and_taken_away_again() {
     make("uninstall");
     assert_eq!(files(&root, &root), [""; 0]);
 }
+
+#[test]
+fn the_package_has_the_version_of_the_daemon() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let changelog = fs::read_to_string(root.join("systemd/debian/changelog")).expect("text");
+    let newest = format!("clacksd ({}-1) ", env!("CARGO_PKG_VERSION"));
+    assert!(changelog.starts_with(&newest), "{changelog}");
+}
