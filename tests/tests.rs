@@ -8,6 +8,7 @@ mod completions;
 mod connections;
 mod documentation;
 mod half_close;
+mod hardening;
 mod installing;
 mod interclacks;
 mod journal;
