@@ -515,8 +515,15 @@ impl Cage {
 fn the_restrictions_restrict() {
     let Some(cage) = Cage::new() else { return };
     cage.give_away();
-    let (signal, _) = cage.shell("exec chroot / true");
-    assert_eq!(signal, Some(libc::SIGSYS), "a forbidden call");
+    for forbidden in [
+        "chroot / true",
+        "chown 0 /",
+        "nice true",
+        "chmod u+s /dev/null",
+    ] {
+        let (signal, _) = cage.shell(&format!("exec {forbidden}"));
+        assert_eq!(signal, Some(libc::SIGSYS), "{forbidden}");
+    }
     let (_, ended) =
         cage.shell("grep -E '^(NoNewPrivs|Seccomp|Cap(Prm|Eff|Bnd)):' /proc/self/status");
     assert!(

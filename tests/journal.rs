@@ -1,6 +1,6 @@
 //! The log under systemd: standard error is a stream socket to the journal.
 
-use crate::support::{Client, Ending, Setup, text, wait_until};
+use crate::support::{Client, DEADLINE, Ending, Setup, text, wait_until};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::os::fd::OwnedFd;
@@ -37,6 +37,9 @@ fn lines_for_the_journal_have_a_priority_and_neither_time_nor_level() {
     write_to(&mut command, stderr);
     let mut server = Ending(command.spawn().expect("a process"));
     drop(command);
+    reader
+        .set_read_timeout(Some(DEADLINE))
+        .expect("a time above zero");
     let mut lines = BufReader::new(reader).lines();
     let mut wait_for = |start: &str| {
         loop {

@@ -198,6 +198,19 @@ if [ -n "$booted" ]; then
     systemctl stop clacksd; systemctl unmask -q --runtime clacksd.socket
     systemctl start clacksd; log_in
     systemctl is-active -q clacksd.socket || fail "the service doesn't pull the socket in"
+    # A port, as the comment in the socket unit tells it.
+    sed -n '/^#     \[Socket\]/,/^#     WantedBy/s/^# *//p' /usr/lib/systemd/system/clacksd.socket \
+        > /etc/systemd/system/clacksd-tcp.socket
+    sed -n 's/^#     \(systemctl\)/\1/p' /usr/lib/systemd/system/clacksd.socket > /tmp/commands
+    [ "$(wc -l < /tmp/commands)" = 3 ] || fail "the comment has other commands"
+    systemctl daemon-reload; systemctl reset-failed; sh -e /tmp/commands 2> /dev/null
+    log_in
+    : | nc -N 127.0.0.1 49888 | grep -q '^CLACKS ' || fail "nobody is at the port"
+    say "a port by a socket unit: $(journalctl -u clacksd -o cat --no-pager | grep '^listening' | tail -n 2 | sort | head -n 1)"
+    systemctl stop clacksd.socket clacksd-tcp.socket clacksd
+    systemctl disable -q clacksd-tcp.socket; rm /etc/systemd/system/clacksd-tcp.socket
+    systemctl daemon-reload; systemctl reset-failed; systemctl start clacksd
+    log_in
 fi
 
 say "upgrade"
