@@ -3,7 +3,7 @@
 //! that none goes unnoticed. (tests/package.sh runs the unit itself, where systemd can be booted.)
 
 use crate::support::{
-    Client, Ended, Manager, Process, Setup, hand_over, run, text, token, wait_until,
+    Client, Ended, Process, ServiceManager, Setup, hand_over, run, text, token, wait_until,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
@@ -558,7 +558,7 @@ fn all_works_under_the_restrictions_of_the_unit() {
     let copied = run(Command::new("cp").args([env!("CARGO_BIN_EXE_clacksd"), &text(&binary)]));
     assert_eq!(copied.status, Some(0), "{copied:?}");
     let activated = UnixListener::bind(cage.setup.path("activated")).expect("a folder of our own");
-    let manager = Manager::new(&cage.setup);
+    let manager = ServiceManager::new(&cage.setup);
     let (own, pid) = (cage.setup.unix("socket"), text(&cage.setup.path("pid")));
     let Cage {
         setup,

@@ -1,14 +1,14 @@
 //! What the server tells a service manager, and when.
 
-use crate::support::{Client, Manager, Process, Server, Setup, text, wait_until};
+use crate::support::{Client, Process, Server, ServiceManager, Setup, text, wait_until};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::{Duration, Instant};
 
 /// A server that tells the manager.
-fn started(change: impl FnOnce(&mut std::process::Command)) -> (Manager, Server) {
+fn started(change: impl FnOnce(&mut std::process::Command)) -> (ServiceManager, Server) {
     let setup = Setup::new();
-    let manager = Manager::new(&setup);
+    let manager = ServiceManager::new(&setup);
     let path = manager.path.clone();
     let server = setup.start_changed(|command| {
         command.env("NOTIFY_SOCKET", path);
@@ -31,7 +31,7 @@ fn machine_time_us() -> u64 {
 }
 
 /// What comes until the server has ended.
-fn rest(manager: &Manager, server: &mut Server) -> Vec<String> {
+fn rest(manager: &ServiceManager, server: &mut Server) -> Vec<String> {
     server.process.wait();
     std::iter::from_fn(|| manager.receive(Duration::from_millis(1))).collect()
 }
@@ -39,7 +39,7 @@ fn rest(manager: &Manager, server: &mut Server) -> Vec<String> {
 #[test]
 fn ready_is_told_once_as_soon_as_the_server_serves() {
     let setup = Setup::new();
-    let manager = Manager::new(&setup);
+    let manager = ServiceManager::new(&setup);
     let listen = setup.unix("socket");
     let setup = setup.flags(&["--listen", &listen]);
     let mut process = Process::spawn(setup.command().env("NOTIFY_SOCKET", &manager.path));
@@ -62,7 +62,7 @@ fn the_manager_may_have_an_abstract_name() {
     let name = format!("clacksd-test-{}", text(&setup.path("notify")));
     let address = SocketAddr::from_abstract_name(&name).expect("a short name");
     let socket = UnixDatagram::bind_addr(&address).expect("a free name");
-    let manager = Manager {
+    let manager = ServiceManager {
         socket,
         path: setup.path("notify"),
     };
@@ -136,39 +136,40 @@ fn the_end_is_told_before_it_comes() {
 
 #[test]
 fn clients_entries_and_the_uplink_are_shown() {
+    let start = Instant::now();
+    let at_most = || start.elapsed().as_secs() / 3 + 1;
     let (manager, server) = started(|_| ());
     manager.wait_for("STATUS=clients: 0, entries: 0, uplink: none");
     let mut client = server.client("admin");
     client.ask("STORE a=1");
     client.ask("STORE b=1");
     // Not each change, but the last one.
-    let start = Instant::now();
     let (_, before) = manager.wait_for("STATUS=clients: 1, entries: 2, uplink: none");
-    assert!(before.len() <= 1, "{before:?} in {:?}", start.elapsed());
+    let mut told = before.len() as u64 + 2;
+    assert!(told <= at_most(), "{before:?}");
     for step in 0..10_000 {
         client.ask(&format!("STORE c{}=1", step % 2000));
         if step % 1000 == 0 {
             client.ask("CLEARCACHE");
         }
     }
-    let told: Vec<String> =
-        std::iter::from_fn(|| manager.receive(Duration::from_millis(1))).collect();
-    let most = start.elapsed().as_secs() / 3 + 1;
-    assert!(told.len() as u64 <= most, "{told:?}");
+    let more = std::iter::from_fn(|| manager.receive(Duration::from_millis(1)));
+    told += more.count() as u64;
+    assert!(told <= at_most(), "{told}");
 }
 
 #[test]
 fn the_watchdog_hears_of_the_server_in_time_and_not_all_the_time() {
+    let start = Instant::now();
     let (manager, server) = started(|command| {
         command.env("WATCHDOG_USEC", "200000");
     });
-    let start = Instant::now();
     let pings = 10;
     for _ in 0..pings {
         manager.wait_for("WATCHDOG=1");
     }
-    // The first comes at once, and some may have waited in the queue.
-    assert!(start.elapsed() > Duration::from_millis(100 * (pings - 3)));
+    // The first comes at once.
+    assert!(start.elapsed() >= Duration::from_millis(100 * (pings - 1)));
     drop(server);
 
     // A child of the one that is watched isn't.
@@ -189,7 +190,7 @@ fn the_watchdog_hears_of_the_server_in_time_and_not_all_the_time() {
 #[test]
 fn a_manager_that_reads_nothing_delays_nobody_and_misses_nothing() {
     let setup = Setup::new();
-    let manager = Manager::new(&setup);
+    let manager = ServiceManager::new(&setup);
     let filler = UnixDatagram::unbound().expect("a socket");
     filler.set_nonblocking(true).expect("a fresh socket");
     while filler.send_to(b"filler", &manager.path).is_ok() {}

@@ -19,10 +19,11 @@ const FIGURES: [&str; 3] = ["clients", "entries", "uplink"];
 /// A line to the manager, or none if nobody wants to know.
 #[derive(Default)]
 pub struct Notifier {
-    manager: Option<Manager>,
+    channel: Option<Channel>,
 }
 
-struct Manager {
+/// The way to the service manager.
+struct Channel {
     socket: UnixDatagram,
     address: SocketAddr,
     /// Never more than one of each kind.
@@ -81,7 +82,7 @@ impl Notifier {
         let socket = UnixDatagram::unbound()?;
         socket.set_nonblocking(true)?;
         Ok(Notifier {
-            manager: Some(Manager {
+            channel: Some(Channel {
                 socket,
                 address,
                 unsent: VecDeque::new(),
@@ -114,56 +115,56 @@ impl Notifier {
     /// It accepts nobody any more. Nothing but signs of life follows.
     pub fn stopping(&mut self) {
         self.push(Kind::Stopping, || "STOPPING=1".to_owned());
-        if let Some(manager) = &mut self.manager {
-            manager.is_stopping = true;
+        if let Some(channel) = &mut self.channel {
+            channel.is_stopping = true;
         }
     }
 
     /// At the end of each turn: sends what there is to send. `figures` gives words of the form
     /// `name=value`.
     pub fn handle_turn(&mut self, now_us: u64, figures: impl FnOnce() -> String) {
-        let Some(manager) = &mut self.manager else {
+        let Some(channel) = &mut self.channel else {
             return;
         };
-        if let Some(watchdog) = &mut manager.watchdog
+        if let Some(watchdog) = &mut channel.watchdog
             && watchdog.due_us <= now_us
         {
             watchdog.due_us = now_us + watchdog.interval_us;
-            manager.push(Kind::Watchdog, "WATCHDOG=1".to_owned());
+            channel.push(Kind::Watchdog, "WATCHDOG=1".to_owned());
         }
-        manager.status.is_unseen = manager.status.due_us > now_us;
-        if !manager.status.is_unseen {
-            manager.status.due_us = now_us + NOTIFY_STATUS_US;
+        channel.status.is_unseen = channel.status.due_us > now_us;
+        if !channel.status.is_unseen {
+            channel.status.due_us = now_us + NOTIFY_STATUS_US;
             let text = summary(&figures());
-            if text != manager.status.told {
-                manager.push(Kind::Status, format!("STATUS={text}"));
-                manager.status.told = text;
+            if text != channel.status.told {
+                channel.push(Kind::Status, format!("STATUS={text}"));
+                channel.status.told = text;
             }
         }
-        if manager.retry_us.is_none_or(|at_us| at_us <= now_us) {
-            manager.send(now_us);
+        if channel.retry_us.is_none_or(|at_us| at_us <= now_us) {
+            channel.send(now_us);
         }
     }
 
     /// The next moment for [`Notifier::handle_turn`], if it isn't called before for another reason.
     pub fn poll_deadline(&self) -> Option<u64> {
-        let manager = self.manager.as_ref()?;
-        let watchdog = manager.watchdog.as_ref().map(|watchdog| watchdog.due_us);
-        let status = manager.status.is_unseen.then_some(manager.status.due_us);
-        let unsent = (!manager.unsent.is_empty()).then_some(manager.retry_us.unwrap_or(0));
+        let channel = self.channel.as_ref()?;
+        let watchdog = channel.watchdog.as_ref().map(|watchdog| watchdog.due_us);
+        let status = channel.status.is_unseen.then_some(channel.status.due_us);
+        let unsent = (!channel.unsent.is_empty()).then_some(channel.retry_us.unwrap_or(0));
         [watchdog, status, unsent].into_iter().flatten().min()
     }
 
     fn push(&mut self, kind: Kind, text: impl FnOnce() -> String) {
-        if let Some(manager) = &mut self.manager
-            && !manager.is_stopping
+        if let Some(channel) = &mut self.channel
+            && !channel.is_stopping
         {
-            manager.push(kind, text());
+            channel.push(kind, text());
         }
     }
 }
 
-impl Manager {
+impl Channel {
     fn push(&mut self, kind: Kind, text: String) {
         // What is being told anew needn't be told as it was before. A reload that wasn't told of is
         // over as well; its end comes with the end of the new one.

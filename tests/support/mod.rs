@@ -2,15 +2,15 @@
 
 mod client;
 mod crowd;
-mod manager;
 mod random;
 mod server;
+mod service_manager;
 
 pub use client::{Client, token};
 pub use crowd::Crowd;
-pub use manager::{Manager, hand_over};
 pub use random::Random;
 pub use server::{Ended, Ending, Process, Server, Setup, USERS, run, text};
+pub use service_manager::{ServiceManager, hand_over};
 
 use std::time::{Duration, Instant};
 

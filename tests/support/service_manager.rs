@@ -9,17 +9,17 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Hears what a server tells its manager.
-pub struct Manager {
+pub struct ServiceManager {
     pub socket: UnixDatagram,
     pub path: PathBuf,
 }
 
-impl Manager {
+impl ServiceManager {
     /// With its socket in the folder of the setup.
-    pub fn new(setup: &Setup) -> Manager {
+    pub fn new(setup: &Setup) -> ServiceManager {
         let path = setup.path("notify");
         let socket = UnixDatagram::bind(&path).expect("a folder of our own");
-        Manager { socket, path }
+        ServiceManager { socket, path }
     }
 
     /// The next message, unless nothing comes for so long.
