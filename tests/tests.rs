@@ -2,14 +2,20 @@
 //! socket in a folder of their own or on port 0, and wait for what must come up to a deadline.
 
 mod abuse;
+mod activation;
 mod ageing;
+mod completions;
 mod connections;
 mod documentation;
 mod half_close;
+mod hardening;
+mod installing;
 mod interclacks;
+mod journal;
 mod layers;
 mod measurements;
 mod measurements_sync;
+mod notifying;
 mod permissions;
 mod signals_and_shutdown;
 mod simulation;

@@ -11,6 +11,7 @@ mod connection;
 mod connections;
 mod dialer;
 mod listener;
+mod notify;
 mod resolver;
 mod signals;
 mod stream;
@@ -21,6 +22,7 @@ pub use certificates::{
 };
 pub use connections::OutputLimits;
 pub use listener::{Listener, SocketAccess};
+pub use notify::Notifier;
 
 use crate::address::Address;
 use crate::broker::{
@@ -62,6 +64,8 @@ pub struct Settings {
 pub struct Host {
     /// SIGHUP: users and certificates, read again; `None` if something is wrong with any of them.
     pub reload: Box<dyn FnMut() -> Option<(Users, Certificates)>>,
+    /// Whom to tell of the server's state, if anybody wants to know.
+    pub notifier: Notifier,
 }
 
 /// The running server.
@@ -182,6 +186,8 @@ impl Server {
             log::info!("listening on {}", listener.address);
         }
         log::info!("ready");
+        // The first turn, which waits for nothing, sends it.
+        self.host.notifier.ready();
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
         while !self.is_over() {
             let timeout = self.timeout();
@@ -222,7 +228,9 @@ impl Server {
             self.end_us = Some(now.monotonic_us + SHUTDOWN_US);
             // Nobody is to come any more; the files of Unix sockets go now.
             self.listeners.clear();
+            self.host.notifier.stopping();
         }
+        self.tell_manager(now);
         self.longest_turn = self.longest_turn.max(start.elapsed());
     }
 
@@ -240,6 +248,7 @@ impl Server {
             self.accept_pause_us,
             lingering,
             self.end_us,
+            self.host.notifier.poll_deadline(),
         ];
         let next_us = deadlines.into_iter().flatten().min()?;
         let now_us = self.clock.start.elapsed().as_micros() as u64;
@@ -325,6 +334,7 @@ impl Server {
                         .handle_shutdown(self.connections.now, &mut self.connections);
                 }
                 Request::Reload => {
+                    self.host.notifier.reloading();
                     if let Some((users, certificates)) = (self.host.reload)() {
                         self.tls = certificates.own;
                         self.dialer.tls = certificates.of_master;
@@ -334,10 +344,23 @@ impl Server {
                             &mut self.connections,
                         );
                     }
+                    self.host.notifier.ready();
                 }
                 Request::Status => self.log_status(),
             }
         }
+    }
+
+    /// Tells the service manager what it is to know by now.
+    fn tell_manager(&mut self, now: Now) {
+        let broker = &self.broker;
+        self.host.notifier.handle_turn(now.monotonic_us, || {
+            let mut status = String::new();
+            broker
+                .write_status(&mut status)
+                .expect("a String takes every write");
+            status
+        });
     }
 
     fn log_status(&mut self) {

@@ -46,6 +46,10 @@ impl Client {
         Client::tcp_address(("127.0.0.1", port))
     }
 
+    pub fn from_tcp(stream: TcpStream) -> Client {
+        Client::new(Stream::Tcp(stream))
+    }
+
     fn new(stream: Stream) -> Client {
         Client {
             stream,

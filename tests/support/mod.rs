@@ -4,11 +4,13 @@ mod client;
 mod crowd;
 mod random;
 mod server;
+mod service_manager;
 
 pub use client::{Client, token};
 pub use crowd::Crowd;
 pub use random::Random;
 pub use server::{Ended, Ending, Process, Server, Setup, USERS, run, text};
+pub use service_manager::{ServiceManager, hand_over};
 
 use std::time::{Duration, Instant};
 

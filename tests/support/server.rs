@@ -74,6 +74,13 @@ impl Setup {
             "CLACKSD_USER",
             "CLACKSD_PASSWORD",
             "CREDENTIALS_DIRECTORY",
+            "JOURNAL_STREAM",
+            "LISTEN_FDNAMES",
+            "LISTEN_FDS",
+            "LISTEN_PID",
+            "NOTIFY_SOCKET",
+            "WATCHDOG_PID",
+            "WATCHDOG_USEC",
         ] {
             command.env_remove(name);
         }
