@@ -5,7 +5,7 @@ use crate::support::tls::{VERSIONS, session};
 use crate::support::{Client, Identity, Server, Setup, token, wait_until};
 use rustls::{ClientConnection, ProtocolVersion, StreamOwned, SupportedProtocolVersion};
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -475,6 +475,29 @@ fn what_is_no_right_tls_ends_only_who_sends_it() {
     }
     assert_eq!(bystander.ask("RETRIEVE a"), ["NOTRETRIEVED a"]);
     assert_eq!(bystander.ask("RETRIEVE b"), ["RETRIEVED b=before"]);
+}
+
+/// Its side of the stream was over before the answer to its ClientHello was signed.
+#[test]
+fn who_ended_before_the_signature_stayed_until_the_auth_timeout() {
+    let server = server(&["--auth-timeout", "3600"]);
+    server.process.signal(libc::SIGSTOP);
+    let mut streams: Vec<TcpStream> = (0..5)
+        .map(|number| {
+            let mut stream = raw(&server);
+            stream
+                .write_all(&hello(VERSIONS[number % 2]))
+                .expect("the kernel takes it");
+            stream.shutdown(Shutdown::Write).expect("an open socket");
+            stream
+        })
+        .collect();
+    server.process.signal(libc::SIGCONT);
+    for stream in &mut streams {
+        read_to_end(stream);
+    }
+    wait_until("all are gone", || server.status("clients") == 0);
+    assert_eq!(server.status("end_of_stream"), 5);
 }
 
 #[test]

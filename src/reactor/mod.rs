@@ -493,9 +493,10 @@ impl Server {
                 continue;
             };
             let signed = stream.sign(config.clone());
+            // More may have come meanwhile, or the end: the kernel has told, and won't again.
+            connection.readable = true;
             self.connections.work += WORK_PER_SIGNATURE;
             match signed {
-                // More may have come meanwhile.
                 Ok(()) => self.connections.make_ready(id),
                 Err(error) => self.end_tls(id, &error),
             }
