@@ -406,7 +406,11 @@ fn half_a_handshake_takes_a_place_only_for_the_auth_timeout() {
     }
     assert!(start.elapsed() < Duration::from_secs(10));
     wait_until("they are counted", || server.status("auth_timeout") == 8);
-    server.process.wait_for_log(": auth_timeout (");
+    let line = server.process.wait_for_log(": auth_timeout (");
+    assert!(
+        !line.contains("discarded"),
+        "nobody waits for what could never be sent: {line}"
+    );
     assert_eq!(server.status("clients"), 0);
 }
 
