@@ -192,6 +192,22 @@ fn a_flood_of_strangers_keeps_no_manager_out() {
     }
 }
 
+/// Who was refused, and reads on, must not take the places of those who come after.
+#[test]
+fn wrong_logins_that_stay_connected_kept_everybody_out_of_a_full_server() {
+    let (server, _clients) = full_server(3, &[]);
+    let mut staying: Vec<UnixStream> = Vec::new();
+    for number in 1..=100 {
+        let mut stream = UnixStream::connect(&server.socket).expect("the server accepts");
+        let _ = stream.write_all(b"OVERHEAD A d3Jvbmc=:d3Jvbmc=\r\n");
+        staying.push(stream);
+        wait_until("it was answered", || {
+            server.status("login_failed") == number
+        });
+    }
+    server.client("mg").ask("CLIENTLIST");
+}
+
 #[test]
 fn the_descriptors_for_managers_are_there() {
     let setup = Setup::new()

@@ -404,6 +404,12 @@ impl Server {
     fn welcome(&mut self, mut stream: Stream, peer: Peer) {
         let now = self.connections.now;
         self.connections.work += 2 * WORK_PER_SYSCALL;
+        // Who is only read until it has seen why it was closed keeps nobody out.
+        while self.connections.len() >= self.settings.max_connections
+            && let Some((_, id)) = self.lingering.pop_front()
+        {
+            self.connections.remove(id);
+        }
         if self.connections.len() >= self.settings.max_connections {
             // The socket's buffer is empty, so that this small write never blocks.
             let _ = stream.write(&self.broker.refusal(CloseReason::ClientLimit, now));
