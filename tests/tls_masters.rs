@@ -175,8 +175,15 @@ fn who_cannot_show_that_it_is_the_master_gets_no_login() {
         let line = slave.process.wait_for_log("TLS with 127.0.0.1:");
         assert!(line.contains(said), "{what}: {line}");
         slave.process.wait_for_log(": tls_failed (");
+        let line = slave.process.wait_for_log("ended before it had logged in");
+        assert!(line.contains(&impostor.port.to_string()), "{line}");
         wait_until("it goes on trying", || impostor.dialled() >= 2);
         assert_eq!(impostor.told(), "", "{what}");
+        let log = slave.process.log();
+        assert!(
+            !log.iter().any(|line| line.contains("discarded")),
+            "{log:?}"
+        );
     }
 }
 
@@ -315,6 +322,7 @@ fn a_master_that_speaks_the_other_language_is_called_so() {
     let master = Setup::new().with_tls(&identity).start();
     let slave = slave_of(&format!("tcp://127.0.0.1:{}", master.tls_port())).start();
     master.process.wait_for_log(": plain_text_to_tls_port (");
+    slave.process.wait_for_log("ended before it had logged in");
     drop(slave);
 
     let slave = slave_of(&format!("tls://127.0.0.1:{}", master.port))
