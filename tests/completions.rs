@@ -83,7 +83,7 @@ fn zsh() -> String {
             .replace(':', r"\:");
         let value = match flag.value {
             "" => String::new(),
-            "ADDRESS" => ":ADDRESS:(unix\\: tcp\\://)".to_owned(),
+            "ADDRESS" => ":ADDRESS:(unix\\: tcp\\:// tls\\://)".to_owned(),
             "FILE" => ":FILE:_files".to_owned(),
             "GROUP" => ":GROUP:_groups".to_owned(),
             "USER[:GROUP]" => ":USER:_users".to_owned(),

@@ -427,6 +427,12 @@ impl Server {
     fn welcome(&mut self, mut stream: Stream, peer: Peer) {
         let now = self.connections.now;
         self.connections.work += 2 * WORK_PER_SYSCALL;
+        // Who is only read until it has seen why it was closed keeps nobody out.
+        while self.connections.len() >= self.settings.max_connections
+            && let Some((_, id)) = self.lingering.pop_front()
+        {
+            self.connections.remove(id);
+        }
         if self.connections.len() >= self.settings.max_connections {
             // The socket's buffer is empty, so that this small write never blocks.
             let _ = stream.write(&self.broker.refusal(CloseReason::ClientLimit, now));
@@ -516,9 +522,10 @@ impl Server {
                 continue;
             };
             let signed = stream.sign(config.clone());
+            // More may have come meanwhile, or the end: the kernel has told, and won't again.
+            connection.readable = true;
             self.connections.work += WORK_PER_SIGNATURE;
             match signed {
-                // More may have come meanwhile.
                 Ok(()) => self.connections.make_ready(id),
                 Err(error) => self.end_tls(id, &error),
             }

@@ -1,11 +1,14 @@
 //! What the tests share: a server under test and clients that speak to it.
 
+mod certificates;
 mod client;
 mod crowd;
 mod random;
 mod server;
 mod service_manager;
+pub mod tls;
 
+pub use certificates::{Authority, Identity, Validity};
 pub use client::{Client, token};
 pub use crowd::Crowd;
 pub use random::Random;

@@ -206,15 +206,19 @@ impl Broker {
             return;
         };
         self.tree.links.retain(|other| *other != id);
+        if link.role == Role::Uplink
+            && !link.is_up
+            && let Some(uplink) = &self.uplink
+        {
+            let master = &self.settings.masters[uplink.master];
+            log::warn!(
+                "interclacks: the connection to the master {master} ended before it had logged in"
+            );
+        }
         if link.role == Role::Uplink {
             self.unlock(out);
             self.schedule_dial(now);
             self.set_path(Vec::new(), out);
-        }
-        if link.role == Role::Uplink && !link.is_up {
-            log::warn!(
-                "interclacks: the master has closed the connection, or was silent, before it had logged in"
-            );
         }
         if link.is_up {
             log::info!(

@@ -2,7 +2,7 @@
 # zsh completion of clacksd. Made from the table of flags by tests/completions.rs: make completions
 
 _arguments -s -S \
-    '*'{-l+,--listen=}'[listen there\: unix\:PATH, tcp\://HOST\:PORT or tls\://HOST\:PORT; may be repeated]:ADDRESS:(unix\: tcp\://)' \
+    '*'{-l+,--listen=}'[listen there\: unix\:PATH, tcp\://HOST\:PORT or tls\://HOST\:PORT; may be repeated]:ADDRESS:(unix\: tcp\:// tls\://)' \
     '(--socket-mode)--socket-mode=[octal mode of Unix sockets]:MODE: ' \
     '(--socket-group)--socket-group=[group of Unix sockets]:GROUP:_groups' \
     '(--allow-plaintext)--allow-plaintext[allow tcp\:// on addresses that aren'\''t loopback]' \
@@ -11,7 +11,7 @@ _arguments -s -S \
     '(-u --user)'{-u+,--user=}'[primary user]:NAME: ' \
     '(--password-file)--password-file=[its password, the first line of the file]:FILE:_files' \
     '(--users)--users=[further users, a line each\: name\:permissions\:secret]:FILE:_files' \
-    '*'{-m+,--master=}'[be a slave of that server; repeated\: tried in turn]:ADDRESS:(unix\: tcp\://)' \
+    '*'{-m+,--master=}'[be a slave of that server; repeated\: tried in turn]:ADDRESS:(unix\: tcp\:// tls\://)' \
     '(--master-ca)--master-ca=[authorities that a tls\:// master'\''s certificate must come from (PEM)]:FILE:_files' \
     '(--master-insecure)--master-insecure[don'\''t check the certificate of a tls\:// master\: an impostor gets the login]' \
     '(--max-clients)--max-clients=[connections at once]:N: ' \
