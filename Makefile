@@ -8,6 +8,11 @@
 #   make measure      measure latency, memory and turns under load, on a quiet
 #                     machine (minutes)
 #   make check        everything that has to pass before a change goes in
+#   make completions  write the completions of bash, zsh and fish anew from the
+#                     table of flags
+#   make deb          build a Debian package in target/debian; needs cargo-deb
+#   make test-deb     install, upgrade, remove and purge it in a Debian root of its
+#                     own; needs root, debootstrap and a mirror (minutes)
 #   make install      install what "make" has built; needs no network, no cargo
 #   make uninstall    remove what "make install" has put there
 #   make clean        remove everything that was built
@@ -21,7 +26,12 @@ SBINDIR    ?= $(PREFIX)/sbin
 MANDIR     ?= $(PREFIX)/share/man
 UNITDIR    ?= $(PREFIX)/lib/systemd/system
 SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
+TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
 SYSCONFDIR ?= /etc
+DOCDIR     ?= $(PREFIX)/share/doc/clacksd
+BASHDIR    ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR     ?= $(PREFIX)/share/zsh/site-functions
+FISHDIR    ?= $(PREFIX)/share/fish/vendor_completions.d
 
 CARGO      ?= cargo
 INSTALL    ?= install
@@ -29,9 +39,11 @@ INSTALL    ?= install
 TARGET     := $(or $(CARGO_TARGET_DIR),target)
 BINARY     := $(TARGET)/release/clacksd
 MANPAGES   := $(wildcard man/*.[178])
+# What systemd-analyze may rate the unit with at most, in tenths.
+EXPOSURE   := 12
 
 .PHONY: all run test sim measure check check-format check-clippy check-doc check-man \
-        check-unit install uninstall clean help
+        check-unit completions deb test-deb install uninstall clean help
 
 all:
 	$(CARGO) build --release
@@ -69,35 +81,60 @@ check-man:
 
 # systemd-analyze wants the program of ExecStart= to exist and exits with 0
 # after a mere warning. So a copy that names the built binary is verified, and
-# any line of output that names our unit is a failure. --man=no, since the
-# man pages need not be installed.
+# any line of output that names our units is a failure. --man=no, since the
+# man pages need not be installed. The second part fails if the service is
+# exposed to more than 1.2 of 10; --threshold counts in tenths.
 check-unit: all
 	@set -eu; dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
 	sed 's|^ExecStart=[^ ]*|ExecStart=$(abspath $(BINARY))|' \
 	    systemd/clacksd.service > "$$dir/clacksd.service"; \
-	echo "systemd-analyze verify systemd/clacksd.service"; \
+	cp systemd/clacksd.socket "$$dir/"; \
+	echo "systemd-analyze verify systemd/clacksd.service systemd/clacksd.socket"; \
 	status=0; \
-	systemd-analyze verify --man=no --recursive-errors=no \
-	    "$$dir/clacksd.service" > "$$dir/output" 2>&1 || status=$$?; \
+	systemd-analyze verify --man=no --recursive-errors=no "$$dir/clacksd.service" \
+	    "$$dir/clacksd.socket" > "$$dir/output" 2>&1 || status=$$?; \
 	if grep -F clacksd "$$dir/output"; then exit 1; fi; \
-	if [ $$status -ne 0 ]; then cat "$$dir/output"; exit $$status; fi
+	if [ $$status -ne 0 ]; then cat "$$dir/output"; exit $$status; fi; \
+	echo "systemd-analyze security --threshold=$(EXPOSURE) systemd/clacksd.service"; \
+	systemd-analyze security --offline=true --no-pager --threshold=$(EXPOSURE) \
+	    "$$dir/clacksd.service" > "$$dir/output" || status=$$?; \
+	if [ $$status -ne 0 ]; then grep '^✗' "$$dir/output"; fi; \
+	tail -n 1 "$$dir/output"; exit $$status
+
+completions:
+	CLACKSD_WRITE_COMPLETIONS=1 $(CARGO) test --test tests -- completions::the_completions
+
+# Cargo.toml says what goes into the package.
+deb:
+	@command -v cargo-deb > /dev/null || \
+	    { echo "cargo-deb is missing: cargo install cargo-deb" >&2; exit 1; }
+	$(CARGO) deb --strip
+
+test-deb: deb
+	TARGET="$(abspath $(TARGET))" tests/package.sh
 
 # Deliberately without "all": root, who installs, has no cargo as a rule.
 # An existing /etc/default/clacksd is the administrator's and stays.
 install:
 	@test -x $(BINARY) || { echo "$(BINARY) is missing: run make first" >&2; exit 1; }
 	$(INSTALL) -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(MANDIR)/man7 \
-	    $(DESTDIR)$(MANDIR)/man8 $(DESTDIR)$(UNITDIR) \
-	    $(DESTDIR)$(SYSUSERSDIR) $(DESTDIR)$(SYSCONFDIR)/default
+	    $(DESTDIR)$(MANDIR)/man8 $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSUSERSDIR) \
+	    $(DESTDIR)$(TMPFILESDIR) $(DESTDIR)$(SYSCONFDIR)/default $(DESTDIR)$(DOCDIR) \
+	    $(DESTDIR)$(BASHDIR) $(DESTDIR)$(ZSHDIR) $(DESTDIR)$(FISHDIR)
 	$(INSTALL) -m 0755 $(BINARY) $(DESTDIR)$(SBINDIR)/clacksd
 	$(INSTALL) -m 0644 man/clacks-protocol.7 $(DESTDIR)$(MANDIR)/man7/
 	$(INSTALL) -m 0644 man/clacksd.8 $(DESTDIR)$(MANDIR)/man8/
+	$(INSTALL) -m 0644 README.md CHANGELOG.md LICENSE $(DESTDIR)$(DOCDIR)/
 	sed -e 's|^ExecStart=[^ ]*|ExecStart=$(SBINDIR)/clacksd|' \
 	    -e 's|/etc/|$(SYSCONFDIR)/|g' \
 	    systemd/clacksd.service > $(DESTDIR)$(UNITDIR)/clacksd.service
 	chmod 0644 $(DESTDIR)$(UNITDIR)/clacksd.service
-	$(INSTALL) -m 0644 systemd/clacksd.sysusers \
-	    $(DESTDIR)$(SYSUSERSDIR)/clacksd.conf
+	$(INSTALL) -m 0644 systemd/clacksd.socket $(DESTDIR)$(UNITDIR)/clacksd.socket
+	$(INSTALL) -m 0644 systemd/clacksd.sysusers $(DESTDIR)$(SYSUSERSDIR)/clacksd.conf
+	$(INSTALL) -m 0644 systemd/clacksd.tmpfiles $(DESTDIR)$(TMPFILESDIR)/clacksd.conf
+	$(INSTALL) -m 0644 src/cli/completions/clacksd.bash $(DESTDIR)$(BASHDIR)/clacksd
+	$(INSTALL) -m 0644 src/cli/completions/clacksd.zsh $(DESTDIR)$(ZSHDIR)/_clacksd
+	$(INSTALL) -m 0644 src/cli/completions/clacksd.fish $(DESTDIR)$(FISHDIR)/clacksd.fish
 	test -e $(DESTDIR)$(SYSCONFDIR)/default/clacksd || \
 	    $(INSTALL) -m 0644 systemd/clacksd.default \
 	    $(DESTDIR)$(SYSCONFDIR)/default/clacksd
@@ -108,7 +145,13 @@ uninstall:
 	    $(DESTDIR)$(MANDIR)/man7/clacks-protocol.7 \
 	    $(DESTDIR)$(MANDIR)/man8/clacksd.8 \
 	    $(DESTDIR)$(UNITDIR)/clacksd.service \
-	    $(DESTDIR)$(SYSUSERSDIR)/clacksd.conf
+	    $(DESTDIR)$(UNITDIR)/clacksd.socket \
+	    $(DESTDIR)$(SYSUSERSDIR)/clacksd.conf \
+	    $(DESTDIR)$(TMPFILESDIR)/clacksd.conf \
+	    $(DESTDIR)$(BASHDIR)/clacksd \
+	    $(DESTDIR)$(ZSHDIR)/_clacksd \
+	    $(DESTDIR)$(FISHDIR)/clacksd.fish
+	rm -rf $(DESTDIR)$(DOCDIR)
 	if cmp -s systemd/clacksd.default $(DESTDIR)$(SYSCONFDIR)/default/clacksd; \
 	then rm -f $(DESTDIR)$(SYSCONFDIR)/default/clacksd; fi
 

@@ -22,7 +22,7 @@
 //! | [`client`] | the client library, blocking | `protocol`, `certificates` |
 //! | [`bridge`] | clacks-pg: from PostgreSQL's notifications to a server | `client` |
 //! | [`sys`] | small functions around libc; the only unsafe code | |
-//! | [`reactor`] | the loop: mio, sockets, buffers, signals, timers. Knows no verb | `broker`, `protocol::line`, `sys` |
+//! | [`reactor`] | the loop: mio, sockets, buffers, signals, timers, word to the service manager. Knows no verb | `broker`, `protocol::line`, `sys` |
 //! | [`cli`] | flags to configuration, logging, becoming a daemon | all of the above |
 //!
 //! `limits` and `address` are open to all. A test (`tests/layers.rs`) reads the sources and fails when an arrow is

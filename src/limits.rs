@@ -108,6 +108,10 @@ pub const LINGER_US: u64 = 2 * SECOND_US;
 pub const SHUTDOWN_US: u64 = 4_500_000;
 /// Accepting rests this long when descriptors or memory have run out.
 pub const ACCEPT_PAUSE_US: u64 = 100_000;
+/// A message that the service manager's queue has no room for is sent again after this time.
+pub const NOTIFY_RETRY_US: u64 = 100_000;
+/// The service manager is told of new figures this often at most: they are for people to look at.
+pub const NOTIFY_STATUS_US: u64 = 3 * SECOND_US;
 
 // One turn of the loop. Work is counted in bytes moved; a line or a delivery counts for some more.
 

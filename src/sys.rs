@@ -5,7 +5,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -52,6 +52,29 @@ pub fn is_writable(descriptor: BorrowedFd<'_>) -> bool {
     ready == 1 && poll.revents & libc::POLLOUT != 0
 }
 
+/// Takes over a descriptor that whoever started the process has left open in it. To be called before
+/// the process opens anything itself, and once per number.
+pub fn take_descriptor(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: plain numbers; it fails if there is no such descriptor.
+    if unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is open, as was just seen, and nothing in this process owns it yet, as the
+    // function's caller promises.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// The time of the monotonic clock as all processes of the machine see it; `Instant` doesn't tell it.
+pub fn machine_time_us() -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `time` is a valid timespec that the call fills; this clock is always there.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1_000
+}
+
 /// A user and its primary group.
 #[derive(Debug, Clone, Copy)]
 pub struct Account {
@@ -92,6 +115,10 @@ pub fn become_account(account: Account) -> io::Result<()> {
 /// Changes the user and the group that own a file; `None` leaves them as they are.
 pub fn change_owner(path: &Path, user: Option<u32>, group: Option<u32>) -> io::Result<()> {
     const AS_IT_IS: u32 = u32::MAX;
+    if user.is_none() && group.is_none() {
+        // clacksd.service forbids the system call, even if it would change nothing.
+        return Ok(());
+    }
     let path = CString::new(path.as_os_str().as_bytes())?;
     // SAFETY: `path` is a NUL-terminated string; the rest are plain numbers.
     check(unsafe {

@@ -42,6 +42,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// What a sans-IO module may not name.
 const IO: &str = r"\b(mio|socket2|libc|std::(fs|env|process|thread|os)|TcpStream|UnixStream|SystemTime|Instant|stderr|eprintln)\b";
 
+/// All Rust files; the shell completions beside them are made from one.
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder)
         .expect("a folder")
@@ -54,6 +55,7 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
                 vec![path]
             }
         })
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
         .collect()
 }
 

@@ -1,7 +1,9 @@
 //! Starting, and refusing to: one line that says what is wrong, an exit status, and nothing left
 //! behind.
 
-use crate::support::{Client, Ended, Ending, Process, Setup, run, text, token, wait_until};
+use crate::support::{
+    Authority, Client, Ended, Ending, Process, Setup, run, text, token, wait_until,
+};
 use std::fs::{self, File};
 use std::io::Read;
 use std::net::TcpListener;
@@ -66,6 +68,34 @@ fn wrong_flags_are_named() {
         (
             &["--listen", "tls://127.0.0.1:0"],
             &["--tls-cert is missing"],
+        ),
+        (
+            &["--listen", "tls://127.0.0.1:0", "--tls-cert", "x"],
+            &["--tls-key is missing"],
+        ),
+        (
+            &["--listen", "tls://127.0.0.1:0", "--tls-key", "x"],
+            &["--tls-cert is missing"],
+        ),
+        (
+            &["--tls-cert", "x", "--tls-key", "x"],
+            &["--tls-cert", "tls://"],
+        ),
+        (&["--master-ca", "x"], &["--master-ca", "tls://"]),
+        (
+            &["--master", "tcp://127.0.0.1", "--master-ca", "x"],
+            &["--master-ca", "tls://"],
+        ),
+        (&["--master-insecure"], &["--master-insecure", "tls://"]),
+        (
+            &[
+                "--master",
+                "tls://localhost",
+                "--master-ca",
+                "x",
+                "--master-insecure",
+            ],
+            &["--master-ca", "--master-insecure"],
         ),
         (
             &["--listen", "tcp://127.0.0.1:65536"],
@@ -196,6 +226,70 @@ fn wrong_files_are_named() {
         2,
         &["--users", "directory"],
     );
+}
+
+#[test]
+fn wrong_certificates_and_keys_are_named() {
+    let authority = Authority::new("authority");
+    let (right, other) = (
+        authority.certify(&["localhost"]),
+        authority.certify(&["localhost"]),
+    );
+    let encrypted =
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIB\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    // File, its content (none: it is missing), its mode, the flag, and what is said.
+    let cases: &[(&str, Option<&str>, u32, &str)] = &[
+        ("cert.pem", None, 0, "No such file"),
+        ("cert.pem", Some(SECRET), 0o644, "no certificate in it"),
+        ("cert.pem", Some(&right.key), 0o600, "no certificate in it"),
+        ("key.pem", None, 0, "No such file"),
+        ("key.pem", Some(&right.key), 0o604, "mode 604"),
+        ("key.pem", Some(&right.key), 0o644, "mode 644"),
+        ("key.pem", Some(&right.key), 0o602, "mode 602"),
+        ("key.pem", Some(SECRET), 0o600, "no private key in it"),
+        ("key.pem", Some(encrypted), 0o600, "not encrypted"),
+        (
+            "key.pem",
+            Some(&other.key),
+            0o600,
+            "keys may not be consistent",
+        ),
+        ("ca.pem", None, 0, "No such file"),
+        ("ca.pem", Some(SECRET), 0o644, "no certificate in it"),
+        (
+            "ca.pem",
+            Some("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"),
+            0o644,
+            "no certificate in it can be used",
+        ),
+    ];
+    for (name, content, mode, said) in cases {
+        let setup = complete().with_tls(&right);
+        let file = text(&setup.path("ca.pem"));
+        setup.write_secret("ca.pem", &authority.certificate);
+        let setup = setup.flags(&["--master", "tls://localhost", "--master-ca", &file]);
+        let path = setup.path(name);
+        match content {
+            Some(content) => {
+                setup.write_secret(name, content);
+                fs::set_permissions(&path, fs::Permissions::from_mode(*mode))
+                    .expect("a file of our own");
+            }
+            None => fs::remove_file(&path).expect("a file of our own"),
+        }
+        let flag = match *name {
+            "cert.pem" => "--tls-cert",
+            "key.pem" => "--tls-key",
+            _ => "--master-ca",
+        };
+        let ended = run(&mut setup.command());
+        assert_refused(&setup, &ended, 2, &[flag, &text(&path), said]);
+        for line in right.key.lines().filter(|line| !line.starts_with('-')) {
+            assert!(!ended.stderr.contains(line), "{ended:?}");
+        }
+        let checked = run(setup.command().arg("--check"));
+        assert_refused(&setup, &checked, 2, &[flag, said]);
+    }
 }
 
 #[test]

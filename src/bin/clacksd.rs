@@ -10,8 +10,7 @@ fn main() -> ExitCode {
     match clacks::cli::run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // One line, whatever the argument was that it quotes.
-            eprintln!("clacksd: {}", error.to_string().replace('\n', "\\n"));
+            clacks::cli::complain(&error);
             ExitCode::from(error.exit_status())
         }
     }

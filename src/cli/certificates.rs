@@ -23,25 +23,22 @@ enum MasterCheck {
 }
 
 impl CertificateFiles {
-    pub fn from_flags(
+    pub fn from_flags<'a>(
         matches: &Matches,
-        listen: &[Address],
+        mut listen: impl Iterator<Item = &'a Address>,
         masters: &[Address],
     ) -> Result<CertificateFiles, StartError> {
-        let is_tls = |addresses: &[Address]| {
-            addresses
-                .iter()
-                .any(|address| matches!(address, Address::Tls(_)))
-        };
+        let is_tls = |address: &Address| matches!(address, Address::Tls(_));
+        let (listens, dials) = (listen.any(is_tls), masters.iter().any(is_tls));
         let path = |name| matches.opt_str(name).map(absolute).transpose();
         let own = match (path("tls-cert")?, path("tls-key")?) {
-            (None, None) if is_tls(listen) => {
+            (None, None) if listens => {
                 return Err(wrong("tls-cert", "is missing: a listener speaks TLS"));
             }
             (None, None) => None,
             (Some(_), None) => return Err(wrong("tls-key", "is missing beside --tls-cert")),
             (None, Some(_)) => return Err(wrong("tls-cert", "is missing beside --tls-key")),
-            (Some(_), Some(_)) if !is_tls(listen) => {
+            (Some(_), Some(_)) if !listens => {
                 return Err(wrong(
                     "tls-cert",
                     "is for listeners at tls://; there is none",
@@ -52,13 +49,13 @@ impl CertificateFiles {
         let insecure = matches.opt_present("master-insecure");
         let master = match (path("master-ca")?, insecure) {
             (Some(_), true) => return Err(wrong("master-ca", "contradicts --master-insecure")),
-            (Some(_), false) if !is_tls(masters) => {
+            (Some(_), false) if !dials => {
                 return Err(wrong(
                     "master-ca",
                     "is for masters at tls://; there is none",
                 ));
             }
-            (None, true) if !is_tls(masters) => {
+            (None, true) if !dials => {
                 return Err(wrong(
                     "master-insecure",
                     "is for masters at tls://; there is none",
@@ -66,7 +63,7 @@ impl CertificateFiles {
             }
             (Some(file), false) => Some(MasterCheck::Authorities(file)),
             (None, true) => Some(MasterCheck::None),
-            (None, false) => is_tls(masters).then_some(MasterCheck::System),
+            (None, false) => dials.then_some(MasterCheck::System),
         };
         Ok(CertificateFiles { own, master })
     }

@@ -8,7 +8,7 @@ use crate::cli::secrets::Secrets;
 use crate::cli::{StartError, logging};
 use crate::limits::{self, MAX_LINE_BEFORE_LOGIN};
 use crate::protocol::peer;
-use crate::reactor::{self, OutputLimits, SocketAccess};
+use crate::reactor::{self, Listener, OutputLimits, SocketAccess};
 use crate::sys::{self, Account};
 use getopts::Matches;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 /// What the flags ask for.
 pub struct Config {
     pub listen: Vec<Address>,
+    /// Sockets that were open already at the start.
+    pub inherited: Vec<Listener>,
     pub socket: SocketAccess,
     /// `None`: make a password up, if it can be shown to somebody.
     pub secrets: Option<Secrets>,
@@ -30,10 +32,12 @@ pub struct Config {
 }
 
 impl Config {
-    pub fn from_flags(matches: &Matches) -> Result<Config, StartError> {
-        let listen = listen(matches)?;
+    /// `inherited` is served beside what the flags say.
+    pub fn from_flags(matches: &Matches, inherited: Vec<Listener>) -> Result<Config, StartError> {
+        let listen = listen(matches, &inherited)?;
         let masters = addresses(matches, "master")?;
-        let certificates = CertificateFiles::from_flags(matches, &listen, &masters)?;
+        let all = inherited.iter().map(|listener| &listener.address);
+        let certificates = CertificateFiles::from_flags(matches, all.chain(&listen), &masters)?;
         let run_as = run_as(matches)?;
         let path = |name: &str| matches.opt_str(name).map(PathBuf::from);
         let max_line = size(matches, "max-line", limits::MAX_LINE)?;
@@ -49,6 +53,7 @@ impl Config {
         let log_file = path("log-file").map(absolute).transpose()?;
         Ok(Config {
             listen,
+            inherited,
             socket: SocketAccess {
                 mode: socket_mode(matches)?,
                 owner: run_as.map(|account| account.user),
@@ -132,22 +137,41 @@ impl Config {
 
     /// Whether only this machine can reach the listeners.
     pub fn is_local(&self) -> bool {
-        self.listen.iter().all(|address| match address {
-            Address::Unix(_) => true,
-            Address::Tcp(host) | Address::Tls(host) => host.is_loopback(),
-        })
+        let inherited = self.inherited.iter().map(|listener| &listener.address);
+        self.listen
+            .iter()
+            .chain(inherited)
+            .all(|address| match address {
+                Address::Unix(_) => true,
+                Address::Tcp(host) | Address::Tls(host) => host.is_loopback(),
+            })
     }
 }
 
-fn listen(matches: &Matches) -> Result<Vec<Address>, StartError> {
+/// Where to listen beside the sockets that are inherited.
+fn listen(matches: &Matches, inherited: &[Listener]) -> Result<Vec<Address>, StartError> {
     let mut listen = addresses(matches, "listen")?;
-    if listen.is_empty() {
+    for listener in inherited {
+        check_plaintext(matches, &listener.address).map_err(|error| {
+            StartError::Usage(format!(
+                "the service manager's socket {}: {error}",
+                listener.address
+            ))
+        })?;
+    }
+    if listen.is_empty() && inherited.is_empty() {
         let host = "127.0.0.1".to_owned();
         listen.push(Address::Tcp(HostPort {
             host,
             port: limits::DEFAULT_PORT,
         }));
     }
+    // The same flags are to do with and without a service manager that opens the socket.
+    listen.retain(|address| {
+        inherited
+            .iter()
+            .all(|listener| listener.address != *address)
+    });
     Ok(listen)
 }
 
@@ -157,18 +181,21 @@ fn addresses(matches: &Matches, flag: &str) -> Result<Vec<Address>, StartError> 
     for text in matches.opt_strs(flag) {
         let address =
             Address::parse(&text).map_err(|error| wrong(flag, &format!("{text}: {error}")))?;
-        if let Address::Tcp(host) = &address
-            && !matches.opt_present("allow-plaintext")
-            && !host.is_loopback()
-        {
-            return Err(wrong(
-                flag,
-                &format!("{address}: plain text beyond loopback needs --allow-plaintext"),
-            ));
-        }
+        check_plaintext(matches, &address)
+            .map_err(|error| wrong(flag, &format!("{address}: {error}")))?;
         addresses.push(address);
     }
     Ok(addresses)
+}
+
+fn check_plaintext(matches: &Matches, address: &Address) -> Result<(), String> {
+    if let Address::Tcp(host) = address
+        && !matches.opt_present("allow-plaintext")
+        && !host.is_loopback()
+    {
+        return Err("plain text beyond loopback needs --allow-plaintext".to_owned());
+    }
+    Ok(())
 }
 
 fn socket_mode(matches: &Matches) -> Result<u32, StartError> {

@@ -6,7 +6,7 @@ use crate::cli::certificates::CertificateFiles;
 use crate::cli::config::Config;
 use crate::cli::logging::LogFile;
 use crate::cli::secrets::{Secrets, random};
-use crate::cli::{StartError, flags, logging};
+use crate::cli::{StartError, flags, logging, service_manager};
 use crate::limits::{MAPPED_BLOCK, MAX_SURPLUS_CLIENTS, RESERVED_DESCRIPTORS};
 use crate::protocol::token::Token;
 use crate::reactor::{Host, Listener, Server};
@@ -28,7 +28,9 @@ pub fn run(arguments: &[String]) -> Result<(), StartError> {
     if matches.opt_present("version") {
         return print(concat!("clacksd ", env!("CARGO_PKG_VERSION"), "\n"));
     }
-    let mut config = Config::from_flags(&matches)?;
+    // First of all, while no other descriptor is open.
+    let inherited = service_manager::inherited_listeners()?;
+    let mut config = Config::from_flags(&matches, inherited)?;
     let mut trial_password = None;
     let secrets = match config.secrets.take() {
         Some(secrets) => secrets,
@@ -48,7 +50,7 @@ pub fn run(arguments: &[String]) -> Result<(), StartError> {
     // What can fail comes first, and what wouldn't be removed again last: a failed start leaves
     // nothing behind.
     let seed = seed().map_err(|error| StartError::Failed(format!("/dev/urandom: {error}")))?;
-    let mut listeners = Vec::new();
+    let mut listeners = std::mem::take(&mut config.inherited);
     for address in &config.listen {
         let bound = Listener::bind(address, config.socket);
         listeners.extend(
@@ -101,6 +103,7 @@ pub fn run(arguments: &[String]) -> Result<(), StartError> {
     let broker = Broker::new(config.broker, users, seed);
     let host = Host {
         reload: Box::new(move || reload(&secrets, &config.certificates, log_file.as_ref())),
+        notifier: service_manager::notifier(),
     };
     let server = Server::new(
         listeners,
@@ -196,6 +199,9 @@ fn reload(
 
 fn summary(config: &Config, secrets: &Secrets, users: usize) -> String {
     let mut text = String::new();
+    for listener in &config.inherited {
+        text += &format!("would serve {}\n", listener.address);
+    }
     for address in &config.listen {
         text += &format!("would listen on {address}\n");
     }

@@ -1,9 +1,11 @@
-//! Log lines to standard error or a file, without ever waiting for whoever reads them.
+//! Log lines to standard error or a file, without ever waiting for whoever reads them. The journal
+//! of systemd gets them in its own form.
 
-use crate::cli::StartError;
+use crate::cli::{StartError, service_manager};
 use crate::limits::MAX_LOG_LINE;
 use crate::sys;
 use env_logger::{Builder, Target};
+use log::Level;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -61,6 +63,7 @@ pub fn start(settings: &Settings) -> Result<Option<LogFile>, StartError> {
         builder.target(Target::Pipe(Box::new(Patient {
             to: Place::File(current.clone()),
             lost: 0,
+            lost_prefix: "",
         })));
         log_file = Some(LogFile {
             path: path.clone(),
@@ -72,10 +75,32 @@ pub fn start(settings: &Settings) -> Result<Option<LogFile>, StartError> {
         } else {
             Place::Stderr
         };
-        builder.target(Target::Pipe(Box::new(Patient { to, lost: 0 })));
+        let mut lost_prefix = "";
+        if service_manager::stderr_is_journal() {
+            // It adds time and level by itself.
+            builder.format(|line, record| {
+                writeln!(line, "{}{}", journal_prefix(record.level()), record.args())
+            });
+            lost_prefix = journal_prefix(Level::Warn);
+        }
+        builder.target(Target::Pipe(Box::new(Patient {
+            to,
+            lost: 0,
+            lost_prefix,
+        })));
     }
     builder.init();
     Ok(log_file)
+}
+
+/// The priority of a line, as sd-daemon(3) writes it.
+pub fn journal_prefix(level: Level) -> &'static str {
+    match level {
+        Level::Error => "<3>",
+        Level::Warn => "<4>",
+        Level::Info => "<6>",
+        Level::Debug | Level::Trace => "<7>",
+    }
 }
 
 fn open(path: &Path) -> io::Result<File> {
@@ -92,16 +117,21 @@ enum Place {
 struct Patient {
     to: Place,
     lost: u64,
+    /// Stands before the line that says so.
+    lost_prefix: &'static str,
 }
 
 impl Write for Patient {
     /// One call is one record.
     fn write(&mut self, record: &[u8]) -> io::Result<usize> {
         match &self.to {
-            Place::Stderr => write_at_once(&mut io::stderr().lock(), record, &mut self.lost),
+            Place::Stderr => {
+                let mut stderr = io::stderr().lock();
+                write_at_once(&mut stderr, record, &mut self.lost, self.lost_prefix);
+            }
             Place::File(file) => {
                 let mut file = file.lock().expect("nothing panics while it holds the lock");
-                write_at_once(&mut *file, record, &mut self.lost);
+                write_at_once(&mut *file, record, &mut self.lost, self.lost_prefix);
             }
             Place::Nowhere => {}
         }
@@ -114,7 +144,9 @@ impl Write for Patient {
     }
 }
 
-fn write_at_once(to: &mut (impl Write + AsFd), record: &[u8], lost: &mut u64) {
+/// A pipe that poll calls writable takes a line without blocking, and so does the journal's stream
+/// socket: Linux calls it writable while three quarters of its buffer or more are free.
+fn write_at_once(to: &mut (impl Write + AsFd), record: &[u8], lost: &mut u64, lost_prefix: &str) {
     if !sys::is_writable(to.as_fd()) {
         *lost += 1;
         return;
@@ -122,7 +154,7 @@ fn write_at_once(to: &mut (impl Write + AsFd), record: &[u8], lost: &mut u64) {
     let mut line = Vec::new();
     if *lost > 0 {
         line.extend_from_slice(
-            format!("({lost} log lines were lost: nobody took them)\n").as_bytes(),
+            format!("{lost_prefix}({lost} log lines were lost: nobody took them)\n").as_bytes(),
         );
         *lost = 0;
     }

@@ -6,6 +6,7 @@ mod daemon;
 mod flags;
 mod logging;
 mod secrets;
+mod service_manager;
 
 pub use daemon::run;
 pub use flags::{FLAGS, Flag};
@@ -35,4 +36,17 @@ impl fmt::Display for StartError {
         let (StartError::Usage(message) | StartError::Failed(message)) = self;
         f.write_str(message)
     }
+}
+
+/// Says on standard error why the daemon ends: one line, whatever the argument was that it quotes.
+pub fn complain(error: &StartError) {
+    let prefix = if service_manager::stderr_is_journal() {
+        logging::journal_prefix(log::Level::Error)
+    } else {
+        ""
+    };
+    eprintln!(
+        "{prefix}clacksd: {}",
+        error.to_string().replace('\n', "\\n")
+    );
 }

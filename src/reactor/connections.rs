@@ -395,14 +395,17 @@ impl Connections {
         }
     }
 
-    /// One last try, without waiting, to write what is queued. Returns how much is left.
+    /// One last try, without waiting, to write what is queued. Returns how much of it a peer misses: none
+    /// if its TLS handshake never came to an end.
     pub fn flush_last(&mut self, id: ConnectionId) -> usize {
         if let Some(connection) = self.get_mut(id)
             && !connection.blocked
         {
             self.write(id);
         }
-        self.get(id).map_or(0, Connection::queued)
+        self.get(id)
+            .filter(|connection| connection.stream.has_carried())
+            .map_or(0, Connection::queued)
     }
 
     /// The connection was flushed for the last time.

@@ -1,5 +1,7 @@
 //! Sockets that connections come in at.
 
+mod inherited;
+
 use crate::address::{Address, HostPort};
 use crate::broker::Peer;
 use crate::limits::BACKLOG;

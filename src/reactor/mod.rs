@@ -10,6 +10,7 @@ mod connection;
 mod connections;
 mod dialer;
 mod listener;
+mod notify;
 mod resolver;
 mod signals;
 mod stream;
@@ -17,6 +18,7 @@ mod tls;
 
 pub use connections::OutputLimits;
 pub use listener::{Listener, SocketAccess};
+pub use notify::Notifier;
 
 use crate::address::Address;
 use crate::broker::{
@@ -59,6 +61,8 @@ pub struct Settings {
 pub struct Host {
     /// SIGHUP: users and certificates, read again; `None` if something is wrong with any of them.
     pub reload: Box<dyn FnMut() -> Option<(Users, Certificates)>>,
+    /// Whom to tell of the server's state, if anybody wants to know.
+    pub notifier: Notifier,
 }
 
 /// The running server.
@@ -179,6 +183,8 @@ impl Server {
             log::info!("listening on {}", listener.address);
         }
         log::info!("ready");
+        // The first turn, which waits for nothing, sends it.
+        self.host.notifier.ready();
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
         while !self.is_over() {
             let timeout = self.timeout();
@@ -219,7 +225,9 @@ impl Server {
             self.end_us = Some(now.monotonic_us + SHUTDOWN_US);
             // Nobody is to come any more; the files of Unix sockets go now.
             self.listeners.clear();
+            self.host.notifier.stopping();
         }
+        self.tell_manager(now);
         self.longest_turn = self.longest_turn.max(start.elapsed());
     }
 
@@ -237,6 +245,7 @@ impl Server {
             self.accept_pause_us,
             lingering,
             self.end_us,
+            self.host.notifier.poll_deadline(),
         ];
         let next_us = deadlines.into_iter().flatten().min()?;
         let now_us = self.clock.start.elapsed().as_micros() as u64;
@@ -322,6 +331,7 @@ impl Server {
                         .handle_shutdown(self.connections.now, &mut self.connections);
                 }
                 Request::Reload => {
+                    self.host.notifier.reloading();
                     if let Some((users, certificates)) = (self.host.reload)() {
                         self.tls = certificates.own;
                         self.dialer.tls = certificates.of_master;
@@ -331,10 +341,23 @@ impl Server {
                             &mut self.connections,
                         );
                     }
+                    self.host.notifier.ready();
                 }
                 Request::Status => self.log_status(),
             }
         }
+    }
+
+    /// Tells the service manager what it is to know by now.
+    fn tell_manager(&mut self, now: Now) {
+        let broker = &self.broker;
+        self.host.notifier.handle_turn(now.monotonic_us, || {
+            let mut status = String::new();
+            broker
+                .write_status(&mut status)
+                .expect("a String takes every write");
+            status
+        });
     }
 
     fn log_status(&mut self) {
@@ -401,6 +424,12 @@ impl Server {
     fn welcome(&mut self, mut stream: Stream, peer: Peer) {
         let now = self.connections.now;
         self.connections.work += 2 * WORK_PER_SYSCALL;
+        // Who is only read until it has seen why it was closed keeps nobody out.
+        while self.connections.len() >= self.settings.max_connections
+            && let Some((_, id)) = self.lingering.pop_front()
+        {
+            self.connections.remove(id);
+        }
         if self.connections.len() >= self.settings.max_connections {
             // The socket's buffer is empty, so that this small write never blocks.
             let _ = stream.write(&self.broker.refusal(CloseReason::ClientLimit, now));
@@ -490,9 +519,10 @@ impl Server {
                 continue;
             };
             let signed = stream.sign(config.clone());
+            // More may have come meanwhile, or the end: the kernel has told, and won't again.
+            connection.readable = true;
             self.connections.work += WORK_PER_SIGNATURE;
             match signed {
-                // More may have come meanwhile.
                 Ok(()) => self.connections.make_ready(id),
                 Err(error) => self.end_tls(id, &error),
             }

@@ -24,6 +24,14 @@ impl Stream {
         }
     }
 
+    /// Whether it ever took lines, or would have: there is a peer that may miss some.
+    pub fn has_carried(&self) -> bool {
+        match self {
+            Stream::Unix(_) | Stream::Tcp(_) => true,
+            Stream::Tls(stream) => stream.has_carried(),
+        }
+    }
+
     /// Who is at the other end, for the log.
     pub fn peer(&self) -> String {
         let address = match self {

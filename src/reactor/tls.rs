@@ -18,6 +18,8 @@ pub struct TlsStream {
     stage: Stage,
     /// Bytes of lines that were taken since the socket last took everything.
     taken: usize,
+    /// Lines were ever taken.
+    has_carried: bool,
 }
 
 enum Stage {
@@ -86,6 +88,7 @@ impl TlsStream {
             socket,
             stage: Stage::Hello(Acceptor::default(), 0),
             taken: 0,
+            has_carried: false,
         }
     }
 
@@ -100,6 +103,7 @@ impl TlsStream {
             socket,
             stage: Stage::Session(session.into()),
             taken: 0,
+            has_carried: false,
         })
     }
 
@@ -114,6 +118,11 @@ impl TlsStream {
     /// Whether it takes lines: the handshake is done.
     pub fn is_open(&self) -> bool {
         matches!(&self.stage, Stage::Session(session) if !session.is_handshaking())
+    }
+
+    /// Whether it ever took lines.
+    pub fn has_carried(&self) -> bool {
+        self.has_carried
     }
 
     /// Whether [`TlsStream::sign`] is due.
@@ -239,6 +248,7 @@ impl Write for TlsStream {
             .writer()
             .write(&bytes[..bytes.len().min(TLS_RECORD)])?;
         self.taken += count;
+        self.has_carried = true;
         match self.flush() {
             Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
             _ => Ok(count),

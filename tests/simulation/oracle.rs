@@ -1,110 +1,47 @@
-//! What clients do in a world, and what has to come of it.
+//! Trees of clacksd nodes: what clients do there, and what has to come of it.
 
-use super::world::{MILLISECOND_US, SECOND_US, Saboteur, World};
+use super::network::Saboteur;
+use super::witness::{VERBS, WRITER, Witness};
+use super::world::{MILLISECOND_US, Plan, Random, SECOND_US, World};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-/// Clients at every node: one that writes and sends, and two that listen.
-const WRITER: usize = 0;
-const LISTENERS: [usize; 2] = [1, 2];
-/// Names that are written as a whole; counters; names that one node alone writes before it notifies.
+/// Names that are written as a whole; counters.
 const REGISTERS: u64 = 6;
 const COUNTERS: u64 = 4;
-const SIGNALS: u64 = 3;
 /// A counter's base is a multiple of it; increments of a whole run stay below.
 const BASE: u64 = 1_000_000;
-/// Longer than anything takes on its way through the tree.
-const SETTLING_US: u64 = 3 * SECOND_US;
+/// A ring is refused at once; up to here its news may take to get around.
+const RING_UP_US: u64 = 2 * SECOND_US;
+/// How long a ring is watched, and the most that is sent meanwhile, a dial each second included.
+const RING_WATCHED_US: u64 = 12 * SECOND_US;
+const RING_PACKETS: u64 = 1500;
 
 /// A STORE, SETANDSTORE, REMOVE or CLEARCACHE.
 struct Write {
     name: Option<String>,
     /// `None` removes.
     value: Option<String>,
+    /// Writes of that name that its node had seen.
+    after: BTreeSet<usize>,
 }
 
-/// A SET that was sent.
-struct Signal {
-    name: String,
-    sender: usize,
-    at_us: u64,
-    /// Each node's master at that moment, and each node's run.
-    masters: Vec<Option<usize>>,
-    runs: Vec<u32>,
-}
-
-/// Sees what listeners get, the moment they get it.
-struct Witness {
-    clears: bool,
-    signals: Vec<Signal>,
-    /// Signals each listener has got, in order.
-    got: BTreeMap<(usize, usize), Vec<usize>>,
-    faults: Vec<String>,
-}
-
-impl Witness {
-    /// Takes what has come to a node's clients, at once.
-    fn listen_to(&mut self, world: &mut World, node: usize) {
-        for client in [WRITER, LISTENERS[0], LISTENERS[1]] {
-            while let Some(line) = world.nodes[node].clients[client].lines.pop_front() {
-                if let Some(rest) = line.strip_prefix("SET changed") {
-                    self.check_notified(world, node, client, rest);
-                } else if let Some((name, number)) = line
-                    .strip_prefix("SET ")
-                    .and_then(|rest| rest.split_once('='))
-                {
-                    let number: usize = number.parse().expect("signals have numbers");
-                    let got = self.got.entry((node, client)).or_default();
-                    if got.contains(&number) {
-                        self.faults
-                            .push(format!("signal {number} came twice to node {node}"));
-                    } else if self.signals[number].sender == node && client == WRITER {
-                        self.faults
-                            .push(format!("signal {number} came back to its sender"));
-                    } else {
-                        let sender = self.signals[number].sender;
-                        let overtaken = got.iter().any(|&earlier| {
-                            earlier > number && self.signals[earlier].sender == sender
-                        });
-                        if overtaken {
-                            self.faults.push(format!(
-                                "signal {number} came after a later one of its sender"
-                            ));
-                        }
-                    }
-                    assert_eq!(self.signals[number].name, name);
-                    self.got.entry((node, client)).or_default().push(number);
-                } else if line != "NOP"
-                    && !line.starts_with("OVERHEAD")
-                    && !line.starts_with("CLACKS")
-                {
-                    self.faults.push(format!("node {node} got {line:?}"));
-                }
-            }
-        }
-    }
-
-    /// Whoever hears that node `w` has written number `n` finds it, or a later one.
-    fn check_notified(&mut self, world: &mut World, node: usize, client: usize, rest: &str) {
-        let (writer, number) = rest.split_once('=').expect("writer and number");
-        let found = world.retrieve(node, client, &format!("g{writer}"));
-        let found: Option<u64> = found.and_then(|value| value.parse().ok());
-        let number: u64 = number.parse().expect("a number");
-        let writer: usize = writer.parse().expect("a node");
-        // A restarted writer doesn't know its own earlier stamps; a clear is newer than any number.
-        let may_be_missing = world.nodes[writer].run > 0 || (self.clears && found.is_none());
-        if number > 0 && found.is_none_or(|found| found < number) && !may_be_missing {
-            self.faults.push(format!(
-                "a signal overtook write {number} of node {writer}: node {node} has {found:?}"
-            ));
-        }
-    }
+/// What can happen besides what clients do.
+struct Weather {
+    /// Cuts in a thousand acts.
+    cuts: u64,
+    silences: bool,
+    restarts: bool,
+    moves: bool,
+    clock_steps: bool,
+    ring: bool,
 }
 
 pub struct Run {
     world: World,
     witness: Witness,
-    restarts: bool,
-    topology_changes: bool,
+    weather: Weather,
+    /// Longer than anything takes on its way through the tree.
+    settling_us: u64,
     writes: Vec<Write>,
     /// Writes that some later one's node had seen: they can't be the last.
     superseded: HashSet<usize>,
@@ -113,44 +50,59 @@ pub struct Run {
     seen: Vec<BTreeMap<String, BTreeSet<usize>>>,
     /// Increments by counter and the base they were added to.
     increments: HashMap<(String, u64), u64>,
-    /// The newest number each node has written for others to read.
-    written: Vec<u64>,
 }
 
 impl Run {
     pub fn new(seed: u64, saboteur: Option<Saboteur>) -> Run {
-        let mut random = super::world::Random(seed ^ 0x5eed);
+        let mut random = Random(seed ^ 0x5eed);
         let nodes = 2 + random.below(7) as usize;
         let masters: Vec<Option<usize>> = (0..nodes)
             .map(|node| (node > 0).then(|| random.below(node as u64) as usize))
             .collect();
-        let skew_us = [0, SECOND_US, 1800 * SECOND_US][random.below(3) as usize];
-        let mut world = World::new(seed, &masters, skew_us, saboteur);
-        for node in 0..nodes {
-            for _ in 0..3 {
-                world.add_client(node);
-            }
-        }
-        let (restarts, clears) = (random.one_in(3), random.one_in(3));
+        // Half an hour each makes an hour between two; or the root is right and the others are off
+        // by an hour, with some seconds left for drifting.
+        let second = SECOND_US;
+        let (root_error_us, error_us) = random.pick(&[
+            (0, 0),
+            (second, second),
+            (1790 * second, 1790 * second),
+            (0, 3590 * second),
+        ]);
+        // Most networks are quiet most of the time.
+        let cuts = random.pick(&[0, 0, 0, 0, 0, 0, 10, 10, 50, 50]);
+        let weather = Weather {
+            cuts,
+            silences: cuts > 0 && random.one_in(2),
+            restarts: random.one_in(4),
+            moves: random.one_in(2),
+            clock_steps: random.one_in(2),
+            ring: random.one_in(5),
+        };
+        let plan = Plan {
+            masters: &masters,
+            net_clacks: None,
+            root_error_us,
+            error_us,
+            ageing: None,
+            reconnect_us: SECOND_US,
+        };
+        let mut world = World::new(seed, &plan, saboteur);
+        world.network.has_spikes = random.one_in(4);
+        let settling_us = if world.network.has_spikes { 20 } else { 3 } * SECOND_US;
+        let witness = Witness::new(random.one_in(3));
         let mut run = Run {
             world,
-            witness: Witness {
-                clears,
-                signals: Vec::new(),
-                got: BTreeMap::new(),
-                faults: Vec::new(),
-            },
-            restarts,
-            topology_changes: random.one_in(2),
+            witness,
+            weather,
+            settling_us,
             writes: Vec::new(),
             superseded: HashSet::new(),
             by_value: HashMap::new(),
             seen: vec![BTreeMap::new(); nodes],
             increments: HashMap::new(),
-            written: vec![0; nodes],
         };
         for node in 0..nodes {
-            run.listen(node);
+            run.witness.settle_in(&mut run.world, node);
         }
         if random.one_in(4) {
             // A cache that takes several slices to tell.
@@ -163,26 +115,17 @@ impl Run {
         run
     }
 
-    fn listen(&mut self, node: usize) {
-        for client in LISTENERS {
-            for signal in 0..SIGNALS {
-                self.world.say(node, client, &format!("LISTEN s{signal}"));
-            }
-            for writer in 0..self.world.nodes.len() {
-                self.world
-                    .say(node, client, &format!("LISTEN changed{writer}"));
-            }
-        }
-        // The writer listens to what it sends: it must never get it.
-        self.world.say(node, WRITER, "LISTEN s0");
-    }
-
     pub fn check(mut self) -> Result<(), String> {
-        for _ in 0..500 {
+        let ring_at = self.weather.ring.then(|| self.world.random.below(400));
+        for number in 0..500 {
             let pause_us = self.world.random.below(60) * MILLISECOND_US;
             self.go_on(pause_us);
             self.act();
+            if Some(number) == ring_at {
+                self.make_ring();
+            }
         }
+        self.go_on(self.settling_us);
         // At least five cuts, wherever they fall.
         for _ in 0..5 {
             self.world.cut_any();
@@ -190,11 +133,16 @@ impl Run {
             self.act();
         }
         self.world.unreachable.fill(false);
-        self.go_on(30 * SECOND_US);
-        self.check_agreement();
+        // What fell silent is noticed after a minute.
+        let rest_s = if self.weather.silences { 160 } else { 30 };
+        self.go_on(rest_s * SECOND_US);
+        let all: Vec<usize> = (0..self.world.nodes.len()).collect();
+        if let Some(what) = self.world.disagreement(&all, WRITER) {
+            self.fault(what);
+        }
         self.check_last_writes();
         self.check_counters();
-        self.check_signals();
+        self.witness.check_arrivals(&self.world, self.settling_us);
         match self.witness.faults.first() {
             None => Ok(()),
             Some(fault) => Err(fault.clone()),
@@ -213,36 +161,38 @@ impl Run {
         world.run_until(end_us, &mut |world, node| witness.listen_to(world, node));
     }
 
+    fn any_node(&mut self) -> usize {
+        self.world.random.below(self.world.nodes.len() as u64) as usize
+    }
+
     fn act(&mut self) {
-        let node = self.world.random.below(self.world.nodes.len() as u64) as usize;
+        let node = self.any_node();
+        if self.world.random.below(1000) < self.weather.cuts {
+            self.disturb(node);
+        }
         match self.world.random.below(100) {
             0..20 => self.store(node, "STORE"),
             20..26 => self.store(node, "SETANDSTORE"),
             26..34 => self.remove(node),
             34..54 => self.increment(node),
             54..58 => self.store_counter(node),
-            58..76 => self.signal(node),
-            76..88 => self.write_and_notify(node),
-            88..90 if self.witness.clears => self.clear(node),
-            90..93 => {
-                self.world.cut_any();
+            58..74 => {
+                let verb = self.world.random.pick(&VERBS);
+                self.witness.send(&mut self.world, node, verb);
             }
-            93..95 => {
-                let slave = node;
-                self.world.unreachable[slave] = !self.world.unreachable[slave];
-                if self.world.unreachable[slave] {
-                    self.world.cut_uplink(slave);
-                }
-            }
-            95..96 if self.restarts => {
-                self.world.restart(node);
+            74..78 => self.contend(node),
+            78..89 => self.witness.write_and_notify(&mut self.world, node),
+            89..91 if self.witness.clears => self.clear(node),
+            91..92 if self.weather.restarts => {
+                self.witness.restart(&mut self.world, node);
                 self.seen[node].clear();
-                self.listen(node);
-                self.witness.got.retain(|(of, _), _| *of != node);
             }
-            96..98 if self.topology_changes => self.change_master(node),
+            92..94 if self.weather.moves && self.witness.detached.is_none() => {
+                self.change_master(node);
+            }
+            94..96 if self.weather.clock_steps => self.world.set_clock(node),
             _ => {
-                let step = [0.1, 0.25, 1e15, -0.3][self.world.random.below(4) as usize];
+                let step = self.world.random.pick(&[0.1, 0.25, 1e15, -0.3]);
                 self.world
                     .say(node, WRITER, &format!("INCREMENT decimal={step}"));
             }
@@ -252,23 +202,95 @@ impl Run {
         self.witness.listen_to(&mut self.world, node);
     }
 
-    /// Moves a node, with all below it, under another one.
-    fn change_master(&mut self, node: usize) {
-        let nodes = self.world.nodes.len();
-        let new = self.world.random.below(nodes as u64) as usize;
-        let is_below = |mut at: usize| {
-            while at != node {
-                match self.world.nodes[at].master {
-                    Some(master) => at = master,
-                    None => return false,
+    /// Something happens to the network.
+    fn disturb(&mut self, slave: usize) {
+        match self.world.random.below(5) {
+            0..2 => {
+                let is_unreachable = &mut self.world.unreachable[slave];
+                *is_unreachable = !*is_unreachable;
+                if *is_unreachable {
+                    self.world.cut_uplink(slave);
                 }
             }
-            true
-        };
-        if self.world.nodes[node].master.is_some() && !is_below(new) {
+            2 if self.weather.silences => self.world.silence_any(),
+            _ => self.world.cut_any(),
+        }
+    }
+
+    /// Two nodes say the same name at once: one of the states is lost, but neither signal.
+    fn contend(&mut self, node: usize) {
+        let (other, name) = (self.any_node(), self.world.random.below(2));
+        for node in [node, other] {
+            self.witness
+                .send_as(&mut self.world, node, "SETANDSTORE", name);
+        }
+    }
+
+    fn is_below(&self, mut at: usize, node: usize) -> bool {
+        while at != node {
+            match self.world.nodes[at].master {
+                Some(master) => at = master,
+                None => return false,
+            }
+        }
+        true
+    }
+
+    /// Moves a node, with all below it, under another one, while what it has just said is still on
+    /// its way.
+    fn change_master(&mut self, node: usize) {
+        let new = self.any_node();
+        if self.world.nodes[node].master.is_some() && !self.is_below(new, node) {
+            for _ in 0..3 {
+                let verb = self.world.random.pick(&VERBS);
+                self.witness.send(&mut self.world, node, verb);
+                self.go_on(20 * MILLISECOND_US);
+            }
             self.world.nodes[node].master = Some(new);
             self.world.cut_uplink(node);
         }
+    }
+
+    /// Somebody makes a node the slave of one below it, and undoes that after a while. What ends up
+    /// in a ring is cut off from the rest, but goes on by itself.
+    fn make_ring(&mut self) {
+        let slave = self.any_node();
+        let others = 0..self.world.nodes.len();
+        let below: Vec<usize> = others
+            .filter(|node| *node != slave && self.is_below(*node, slave))
+            .collect();
+        if below.is_empty() || self.world.network.has_spikes || self.weather.silences {
+            return;
+        }
+        self.world.unreachable.fill(false);
+        self.go_on(5 * SECOND_US);
+        let (since_us, sent) = (self.world.now_us, self.world.network.sent);
+        let refused_before = self.rings_refused();
+        let old = self.world.nodes[slave].master;
+        let new = self.world.random.pick(&below);
+        self.witness.detached = Some(slave);
+        self.world.nodes[slave].master = Some(new);
+        self.world.cut_uplink(slave);
+        self.go_on(RING_WATCHED_US);
+        let (network, now_us) = (&self.world.network, self.world.now_us);
+        if network.longest_up_us(slave, new, since_us, now_us) > RING_UP_US {
+            self.fault(format!("a ring of {slave} and {new} is not refused"));
+        } else if self.rings_refused() == refused_before {
+            self.fault(format!("a ring of {slave} and {new} is refused as none"));
+        } else if network.sent - sent > RING_PACKETS {
+            self.fault(format!("a ring of {slave} and {new} is a storm"));
+        }
+        for _ in 0..30 {
+            self.go_on(20 * MILLISECOND_US);
+            self.act();
+        }
+        self.witness.detached = None;
+        self.world.nodes[slave].master = old;
+        self.world.cut_uplink(slave);
+    }
+
+    fn rings_refused(&self) -> u64 {
+        self.world.refused.get("ring").copied().unwrap_or(0)
     }
 
     /// Notes what a node shows of a name; what it has seen, a write there supersedes.
@@ -278,16 +300,30 @@ impl Run {
             .as_ref()
             .and_then(|value| self.by_value.get(&(name.to_owned(), value.clone())))
         {
-            self.seen[node]
-                .entry(name.to_owned())
-                .or_default()
-                .insert(*write);
+            let write = *write;
+            self.see(node, name, write);
         }
         value
     }
 
+    /// A node shows a write. It can't be one that is older than what the node has seen before.
+    fn see(&mut self, node: usize, name: &str, write: usize) {
+        let seen = self.seen[node].entry(name.to_owned()).or_default();
+        let newer = seen
+            .iter()
+            .find(|newer| self.writes[**newer].after.contains(&write));
+        if let Some(newer) = newer.copied() {
+            self.fault(format!(
+                "node {node} shows write {write} of {name} again, after {newer}"
+            ));
+        } else {
+            seen.insert(write);
+        }
+    }
+
     fn write(&mut self, node: usize, name: &str, value: Option<String>) {
         let number = self.writes.len();
+        let after = self.seen[node].get(name).cloned().unwrap_or_default();
         if let Some(value) = &value {
             self.by_value
                 .insert((name.to_owned(), value.clone()), number);
@@ -295,6 +331,7 @@ impl Run {
         self.writes.push(Write {
             name: Some(name.to_owned()),
             value,
+            after,
         });
         let seen = self.seen[node].entry(name.to_owned()).or_default();
         self.superseded.extend(seen.iter());
@@ -347,10 +384,8 @@ impl Run {
             .map_or(0, |value| value.parse().expect("a counter"));
         let base: u64 = value / BASE * BASE;
         if let Some(write) = self.by_value.get(&(name.to_owned(), base.to_string())) {
-            self.seen[node]
-                .entry(name.to_owned())
-                .or_default()
-                .insert(*write);
+            let write = *write;
+            self.see(node, name, write);
         }
         base
     }
@@ -374,62 +409,6 @@ impl Run {
         self.write(node, &name, Some(base.to_string()));
     }
 
-    fn signal(&mut self, node: usize) {
-        let verb = ["SET", "SETANDSTORE"][self.world.random.below(2) as usize];
-        let name = format!("s{}", self.world.random.below(SIGNALS));
-        let number = self.witness.signals.len();
-        self.witness.signals.push(Signal {
-            name: name.clone(),
-            sender: node,
-            at_us: self.world.now_us,
-            masters: self.world.nodes.iter().map(|node| node.master).collect(),
-            runs: self.world.nodes.iter().map(|node| node.run).collect(),
-        });
-        self.world
-            .say(node, WRITER, &format!("{verb} {name}={number}"));
-    }
-
-    fn write_and_notify(&mut self, node: usize) {
-        // Often long before: the write may have to be told when a link comes up.
-        if self.world.random.one_in(2) {
-            self.written[node] += 1;
-            let number = self.written[node];
-            self.world
-                .say(node, WRITER, &format!("STORE g{node}={number}"));
-        }
-        let number = self.written[node];
-        self.world
-            .say(node, WRITER, &format!("SET changed{node}={number}"));
-    }
-
-    /// All nodes hold the same.
-    fn check_agreement(&mut self) {
-        let mut all = Vec::new();
-        for node in 0..self.world.nodes.len() {
-            let names = self.world.keys(node, WRITER);
-            let entries: BTreeMap<String, Option<String>> = names
-                .into_iter()
-                .map(|name| (name.clone(), self.world.retrieve(node, WRITER, &name)))
-                .collect();
-            all.push(entries);
-        }
-        for node in 1..all.len() {
-            if all[node] != all[0] {
-                let differing = all[0]
-                    .keys()
-                    .chain(all[node].keys())
-                    .find(|name| all[0].get(*name) != all[node].get(*name));
-                let name = differing.cloned().unwrap_or_default();
-                let what = format!(
-                    "nodes 0 and {node} disagree about {name}: {:?} and {:?}",
-                    all[0].get(&name),
-                    all[node].get(&name)
-                );
-                self.fault(what);
-            }
-        }
-    }
-
     /// No write is the last one that a later writer had seen.
     fn check_last_writes(&mut self) {
         for number in 0..REGISTERS {
@@ -442,13 +421,13 @@ impl Run {
                             && w.value.is_none()
                             && !self.superseded.contains(&number)
                     });
-                if !is_possible && !self.restarts {
+                if !is_possible && !self.weather.restarts {
                     self.fault(format!("{name} is gone, though its last writes stored it"));
                 }
                 continue;
             };
             match self.by_value.get(&(name.clone(), value.clone())) {
-                Some(write) if self.superseded.contains(write) && !self.restarts => {
+                Some(write) if self.superseded.contains(write) && !self.weather.restarts => {
                     self.fault(format!(
                         "{name} is {value}, though a later writer had seen that"
                     ));
@@ -474,61 +453,10 @@ impl Run {
                 .get(&(name.clone(), base))
                 .copied()
                 .unwrap_or(0);
-            let is_exact = !(self.restarts || self.witness.clears && base == 0);
+            let is_exact = !(self.weather.restarts || self.witness.clears && base == 0);
             if counted > expected || (is_exact && counted != expected) {
                 self.fault(format!("{name} counted {counted} of {expected} on {base}"));
             }
         }
-    }
-
-    /// What nothing was in the way of has arrived.
-    fn check_signals(&mut self) {
-        for number in 0..self.witness.signals.len() {
-            for node in 0..self.world.nodes.len() {
-                let signal = &self.witness.signals[number];
-                let unchanged = signal.runs[node] == self.world.nodes[node].run;
-                if unchanged && self.is_way_clear(signal, node) {
-                    for client in LISTENERS {
-                        let got = self
-                            .witness
-                            .got
-                            .get(&(node, client))
-                            .is_some_and(|got| got.contains(&number));
-                        if !got {
-                            let (sender, at_us) = (signal.sender, signal.at_us);
-                            self.witness.faults.push(format!(
-                                "signal {number} of node {sender} at {at_us} us was lost on its way to {node}"
-                            ));
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// Whether all wires between were up from the sending on.
-    fn is_way_clear(&self, signal: &Signal, to: usize) -> bool {
-        let path = |mut at: usize| {
-            let mut path = vec![at];
-            while let Some(master) = signal.masters[at] {
-                path.push(master);
-                at = master;
-            }
-            path
-        };
-        let (from, to) = (path(signal.sender), path(to));
-        // Up to their first common master, which both paths end with.
-        let steps = |path: &[usize], other: &[usize]| -> Vec<(usize, usize)> {
-            let climb = path.windows(2).map(|pair| (pair[0], pair[1]));
-            climb
-                .take_while(|(slave, _)| !other.contains(slave))
-                .collect()
-        };
-        let mut wires = steps(&from, &to);
-        wires.extend(steps(&to, &from));
-        let end_us = signal.at_us + SETTLING_US;
-        wires
-            .iter()
-            .all(|(slave, master)| self.world.was_up(*slave, *master, signal.at_us, end_us))
     }
 }

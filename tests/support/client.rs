@@ -1,6 +1,8 @@
 //! A client that the test drives by hand: sends lines, waits for lines.
 
-use super::DEADLINE;
+use super::{DEADLINE, tls};
+use rustls::pki_types::CertificateDer;
+use rustls::{ClientConnection, StreamOwned, SupportedProtocolVersion};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
@@ -11,6 +13,25 @@ use std::time::{Duration, Instant};
 enum Stream {
     Unix(UnixStream),
     Tcp(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Stream {
+    fn set_read_timeout(&self, wait: Duration) -> io::Result<()> {
+        match self {
+            Stream::Unix(stream) => stream.set_read_timeout(Some(wait)),
+            Stream::Tcp(stream) => stream.set_read_timeout(Some(wait)),
+            Stream::Tls(stream) => stream.sock.set_read_timeout(Some(wait)),
+        }
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Unix(stream) => stream.read(buffer),
+            Stream::Tcp(stream) => stream.read(buffer),
+            Stream::Tls(stream) => stream.read(buffer),
+        }
+    }
 }
 
 pub struct Client {
@@ -21,6 +42,8 @@ pub struct Client {
     lines: VecDeque<String>,
     flushes: u32,
     closed: bool,
+    /// Closed, and not in the way that its kind of stream ends.
+    cut: bool,
 }
 
 /// The login token of a user whose password is its name and `pw`.
@@ -46,6 +69,10 @@ impl Client {
         Client::tcp_address(("127.0.0.1", port))
     }
 
+    pub fn from_tcp(stream: TcpStream) -> Client {
+        Client::new(Stream::Tcp(stream))
+    }
+
     fn new(stream: Stream) -> Client {
         Client {
             stream,
@@ -54,6 +81,7 @@ impl Client {
             lines: VecDeque::new(),
             flushes: 0,
             closed: false,
+            cut: false,
         }
     }
 
@@ -61,6 +89,52 @@ impl Client {
         let stream = TcpStream::connect(address).expect("the server listens there");
         stream.set_nodelay(true).expect("a fresh socket");
         Client::new(Stream::Tcp(stream))
+    }
+
+    /// Over TLS; the handshake is done with the first line that is sent or read.
+    pub fn tls(port: u16, version: &'static SupportedProtocolVersion) -> Client {
+        let stream = TcpStream::connect(("127.0.0.1", port)).expect("the server listens there");
+        stream.set_nodelay(true).expect("a fresh socket");
+        let stream = StreamOwned::new(tls::session(version), stream);
+        Client::new(Stream::Tls(Box::new(stream)))
+    }
+
+    fn session(&mut self) -> &mut StreamOwned<ClientConnection, TcpStream> {
+        match &mut self.stream {
+            Stream::Tls(stream) => stream,
+            _ => panic!("no TLS"),
+        }
+    }
+
+    /// What the server has shown.
+    pub fn certificate(&mut self) -> CertificateDer<'static> {
+        let certificates = self.session().conn.peer_certificates();
+        certificates.expect("the handshake is done")[0].clone()
+    }
+
+    /// Something that is no TLS, in the midst of it.
+    pub fn send_raw(&mut self, bytes: &[u8]) {
+        let sent = self.session().sock.write_all(bytes);
+        sent.expect("the server reads");
+    }
+
+    /// Closes the socket at once, without close_notify, as Net::Clacks clients do.
+    pub fn vanish(mut self) {
+        let closed = self.session().sock.shutdown(Shutdown::Both);
+        closed.expect("an open socket");
+    }
+
+    /// Ends what it sends with close_notify, and leaves the socket open.
+    pub fn send_close_notify(&mut self) {
+        let stream = self.session();
+        stream.conn.send_close_notify();
+        stream.flush().expect("the server reads");
+    }
+
+    /// Ends what it sends without close_notify.
+    pub fn shutdown_socket(&mut self) {
+        let closed = self.session().sock.shutdown(Shutdown::Write);
+        closed.expect("an open socket");
     }
 
     /// Logs in and waits for the welcome.
@@ -83,14 +157,21 @@ impl Client {
         match &mut self.stream {
             Stream::Unix(stream) => stream.write_all(bytes),
             Stream::Tcp(stream) => stream.write_all(bytes),
+            Stream::Tls(stream) => stream.write_all(bytes).and_then(|()| stream.flush()),
         }
     }
 
     /// Sends no more.
-    pub fn shutdown_write(&self) {
-        match &self.stream {
+    pub fn shutdown_write(&mut self) {
+        match &mut self.stream {
             Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Stream::Tls(stream) => {
+                stream.conn.send_close_notify();
+                stream
+                    .flush()
+                    .and_then(|()| stream.sock.shutdown(Shutdown::Write))
+            }
         }
         .expect("an open socket");
     }
@@ -101,14 +182,8 @@ impl Client {
             return false;
         }
         let mut buffer = [0; 65536];
-        let read = match &mut self.stream {
-            Stream::Unix(stream) => stream
-                .set_read_timeout(Some(wait))
-                .and_then(|()| stream.read(&mut buffer)),
-            Stream::Tcp(stream) => stream
-                .set_read_timeout(Some(wait))
-                .and_then(|()| stream.read(&mut buffer)),
-        };
+        let waiting = self.stream.set_read_timeout(wait);
+        let read = waiting.and_then(|()| self.stream.read(&mut buffer));
         match read {
             Ok(0) => self.closed = true,
             Ok(count) => {
@@ -129,9 +204,14 @@ impl Client {
                 return true;
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
-            Err(_) => self.closed = true,
+            Err(_) => (self.closed, self.cut) = (true, true),
         }
         false
+    }
+
+    /// Whether the end of the stream was none as its kind has it: with TLS, one without close_notify.
+    pub fn was_cut(&self) -> bool {
+        self.cut
     }
 
     /// The next line; `None` when the server has closed the connection.

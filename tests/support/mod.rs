@@ -1,14 +1,19 @@
 //! What the tests share: a server under test and clients that speak to it.
 
+mod certificates;
 mod client;
 mod crowd;
 mod random;
 mod server;
+mod service_manager;
+pub mod tls;
 
+pub use certificates::{Authority, Identity, Validity};
 pub use client::{Client, token};
 pub use crowd::Crowd;
 pub use random::Random;
 pub use server::{Ended, Ending, Process, Server, Setup, USERS, run, text};
+pub use service_manager::{ServiceManager, hand_over};
 
 use std::time::{Duration, Instant};
 

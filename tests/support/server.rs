@@ -1,6 +1,6 @@
 //! The server under test, as a process.
 
-use super::{Client, DEADLINE, wait_until};
+use super::{Client, DEADLINE, Identity, wait_until};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -60,6 +60,26 @@ impl Setup {
             .expect("a file of our own");
     }
 
+    /// Writes certificate and key to where [`Setup::with_tls`] has them.
+    pub fn write_identity(&self, identity: &Identity) {
+        self.write_secret("cert.pem", &identity.certificates);
+        self.write_secret("key.pem", &identity.key);
+    }
+
+    /// Listens for TLS, too.
+    pub fn with_tls(self, identity: &Identity) -> Setup {
+        self.write_identity(identity);
+        let (certificate, key) = (text(&self.path("cert.pem")), text(&self.path("key.pem")));
+        self.flags(&[
+            "--listen",
+            "tls://127.0.0.1:0",
+            "--tls-cert",
+            &certificate,
+            "--tls-key",
+            &key,
+        ])
+    }
+
     pub fn flags(mut self, flags: &[&str]) -> Setup {
         self.arguments
             .extend(flags.iter().map(|flag| flag.to_string()));
@@ -74,6 +94,15 @@ impl Setup {
             "CLACKSD_USER",
             "CLACKSD_PASSWORD",
             "CREDENTIALS_DIRECTORY",
+            "JOURNAL_STREAM",
+            "LISTEN_FDNAMES",
+            "LISTEN_FDS",
+            "LISTEN_PID",
+            "NOTIFY_SOCKET",
+            "WATCHDOG_PID",
+            "WATCHDOG_USEC",
+            "SSL_CERT_FILE",
+            "SSL_CERT_DIR",
         ] {
             command.env_remove(name);
         }
@@ -106,14 +135,7 @@ impl Setup {
         change(&mut command);
         let process = Process::spawn(&mut command);
         process.wait_for_log("ready");
-        let port = process
-            .log_line("listening on tcp://127.0.0.1:")
-            .expect("the port is logged before \"ready\"");
-        let port = port
-            .rsplit(':')
-            .next()
-            .and_then(|port| port.parse().ok())
-            .expect("a port");
+        let port = process.port("tcp");
         Server {
             process,
             socket,
@@ -206,6 +228,15 @@ impl Process {
 
     pub fn log_line(&self, part: &str) -> Option<String> {
         self.log().into_iter().find(|line| line.contains(part))
+    }
+
+    /// The port of its listener of that kind.
+    fn port(&self, kind: &str) -> u16 {
+        let line = self
+            .log_line(&format!("listening on {kind}://127.0.0.1:"))
+            .expect("the port is logged before \"ready\"");
+        let port = line.rsplit(':').next();
+        port.and_then(|port| port.parse().ok()).expect("a port")
     }
 
     pub fn wait_for_log(&self, part: &str) -> String {
@@ -302,6 +333,10 @@ impl Server {
 
     pub fn tcp_stranger(&self) -> Client {
         Client::tcp(self.port)
+    }
+
+    pub fn tls_port(&self) -> u16 {
+        self.process.port("tls")
     }
 
     /// The line of the log that SIGUSR1 asks for.

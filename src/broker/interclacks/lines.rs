@@ -72,7 +72,13 @@ impl Broker {
                     .intersects(Flags::LOGIN.with(Flags::NOT_MONITORED));
                 self.handle_link_overhead(id, is_uplink, overhead, now, out);
             }
-            _ => return self.execute_for_link(id, command, line, now, out),
+            _ => {
+                // A slave doesn't say where what it has ends; a master does.
+                if !is_uplink && let Some(link) = self.link_mut(id) {
+                    link.is_telling = false;
+                }
+                return self.execute_for_link(id, command, line, now, out);
+            }
         }
         if monitored {
             self.mirror(id, line, out);
@@ -107,6 +113,9 @@ impl Broker {
         } else if flags.intersects(Flags::TIME) {
             self.handle_time(id, is_uplink, value, now, out);
         } else if flags.intersects(Flags::LOCK) {
+            if is_uplink && let Some(link) = self.link_mut(id) {
+                link.is_telling = overhead.is_on();
+            }
             if is_uplink && overhead.is_on() {
                 self.lock.get_or_insert_default();
             } else if is_uplink {
@@ -147,6 +156,7 @@ impl Broker {
         }
         if let Some(link) = self.link_mut(id) {
             link.anchor_us = Some(anchor_us);
+            link.is_telling |= !is_uplink;
             link.round_trip_us = now.monotonic_us - link.synced_us;
         }
     }
@@ -365,19 +375,23 @@ impl Broker {
         } else {
             accessed_us.saturating_add_signed(offset_us)
         };
-        let (synced_since_us, round_trip_us, is_downlink) = (
+        let (synced_since_us, round_trip_us, is_downlink, is_telling) = (
             link.synced_since_us,
             link.round_trip_us,
             link.role == Role::Downlink,
+            link.is_telling,
         );
         let name = line.entry.name;
         let value = (line.mode != b"D").then_some(line.entry.value);
         if !self.is_plausible(id, cached_us, now, out) {
             return;
         }
+        // Net::Clacks passes times on as the first sender's clock has them. What seems to be of the future
+        // must not pull this node's stamps along: they would come back the same way, and gain each time.
+        let cached_us = cached_us.min(now_us);
         if cached_us < self.cache.cleared().time_us {
-            // It was away when the cache was cleared.
-            if value.is_some() && self.cache.find(name, now_us).is_none() {
+            // It was away when the cache was cleared. What it only passes on it may have got since.
+            if is_telling && value.is_some() && self.cache.find(name, now_us).is_none() {
                 out.append(id, |to| encode::line(to, &[b"REMOVE ", name]));
             }
             return;

@@ -46,6 +46,8 @@ pub struct Link {
     synced_since_us: u64,
     /// Encoded signals that wait until all is told.
     held: Vec<u8>,
+    /// Whether a Net::Clacks peer is telling what it held when the link came up.
+    is_telling: bool,
     /// Names that the master has just told: it need not hear them from here. Hashes.
     heard: Table<u64>,
     /// The peer's clock minus this node's monotonic one, once it has told its time.

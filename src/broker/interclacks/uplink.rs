@@ -125,6 +125,7 @@ impl Broker {
             is_synced: false,
             synced_since_us: self.tree_now_us(now),
             held: Vec::new(),
+            is_telling: false,
             heard: Table::default(),
             anchor_us: None,
             synced_us: now.monotonic_us,
@@ -169,9 +170,12 @@ impl Broker {
             if peer == Software::NetClacks {
                 encode::overhead(to, Flags::LOCK, b"1");
             }
+            if peer == Software::Clacksd {
+                // First of all: nothing of a ring is to be obeyed.
+                encode_path(to, &self.tree.path);
+            }
             encode::overhead(to, Flags::TIME, seconds(now_us).as_bytes());
             if peer == Software::Clacksd {
-                encode_path(to, &self.tree.path);
                 encode_clear(to, self.cache.cleared());
             }
         });
@@ -202,15 +206,19 @@ impl Broker {
             return;
         };
         self.tree.links.retain(|other| *other != id);
+        if link.role == Role::Uplink
+            && !link.is_up
+            && let Some(uplink) = &self.uplink
+        {
+            let master = &self.settings.masters[uplink.master];
+            log::warn!(
+                "interclacks: the connection to the master {master} ended before it had logged in"
+            );
+        }
         if link.role == Role::Uplink {
             self.unlock(out);
             self.schedule_dial(now);
             self.set_path(Vec::new(), out);
-        }
-        if link.role == Role::Uplink && !link.is_up {
-            log::warn!(
-                "interclacks: the master has closed the connection, or was silent, before it had logged in"
-            );
         }
         if link.is_up {
             log::info!(

@@ -1,0 +1,95 @@
+//! What `make install` puts where, and that `make uninstall` takes it away again.
+
+use crate::support::{run, text};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+/// Mode and path of every file below the folder.
+fn files(folder: &Path, inside: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(files(&path, inside));
+        } else {
+            let mode = fs::metadata(&path).expect("a file").permissions().mode() & 0o777;
+            let path = path.strip_prefix(inside).expect("below it");
+            found.push(format!("{mode:o} {}", text(path)));
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn everything_is_installed_where_it_belongs_and_taken_away_again() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let root = folder.path().join("root");
+    let target = folder.path().join("target");
+    fs::create_dir_all(target.join("release")).expect("a folder of our own");
+    fs::copy(
+        env!("CARGO_BIN_EXE_clacksd"),
+        target.join("release/clacksd"),
+    )
+    .expect("a folder of our own");
+    let make = |goal: &str| {
+        let mut command = Command::new("make");
+        command
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .env("CARGO_TARGET_DIR", &target)
+            .args(["-s", goal, "PREFIX=/usr"])
+            .arg(format!("DESTDIR={}", text(&root)));
+        let ended = run(&mut command);
+        assert_eq!((ended.status, &ended.stderr[..]), (Some(0), ""), "{goal}");
+    };
+    make("install");
+    assert_eq!(
+        files(&root, &root),
+        [
+            "644 etc/default/clacksd",
+            "644 usr/lib/systemd/system/clacksd.service",
+            "644 usr/lib/systemd/system/clacksd.socket",
+            "644 usr/lib/sysusers.d/clacksd.conf",
+            "644 usr/lib/tmpfiles.d/clacksd.conf",
+            "644 usr/share/bash-completion/completions/clacksd",
+            "644 usr/share/doc/clacksd/CHANGELOG.md",
+            "644 usr/share/doc/clacksd/LICENSE",
+            "644 usr/share/doc/clacksd/README.md",
+            "644 usr/share/fish/vendor_completions.d/clacksd.fish",
+            "644 usr/share/man/man7/clacks-protocol.7",
+            "644 usr/share/man/man8/clacksd.8",
+            "644 usr/share/zsh/site-functions/_clacksd",
+            "755 usr/sbin/clacksd",
+        ]
+    );
+    let unit = fs::read_to_string(root.join("usr/lib/systemd/system/clacksd.service"));
+    assert!(
+        unit.expect("text")
+            .contains("\nExecStart=/usr/sbin/clacksd $")
+    );
+
+    // What the administrator has changed stays, both times.
+    let default = root.join("etc/default/clacksd");
+    fs::write(&default, "CLACKSD_FLAGS=--changed\n").expect("a file of our own");
+    make("install");
+    make("uninstall");
+    assert_eq!(files(&root, &root), ["644 etc/default/clacksd"]);
+    assert_eq!(
+        fs::read_to_string(&default).expect("text"),
+        "CLACKSD_FLAGS=--changed\n"
+    );
+    fs::remove_file(&default).expect("a file of our own");
+    make("install");
+    make("uninstall");
+    assert_eq!(files(&root, &root), [""; 0]);
+}
+
+#[test]
+fn the_package_has_the_version_of_the_daemon() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let changelog = fs::read_to_string(root.join("systemd/debian/changelog")).expect("text");
+    let newest = format!("clacksd ({}-1) ", env!("CARGO_PKG_VERSION"));
+    assert!(changelog.starts_with(&newest), "{changelog}");
+}

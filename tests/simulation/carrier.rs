@@ -1,0 +1,229 @@
+//! A node's side of the seam between server and network: its connections, and whichever server is
+//! behind them.
+
+use super::perl::Perl;
+use clacks::broker::{Broker, CloseReason, ConnectionId, Flow, Now, Output, Peer, Traffic};
+use clacks::protocol::line::Pending;
+use std::collections::BTreeMap;
+
+/// How long a connection that wants room waits for it.
+const ROOM_US: u64 = 5_000;
+
+/// What serves at a node.
+pub enum Server {
+    Clacksd(Box<Broker>),
+    NetClacks(Box<Perl>),
+}
+
+macro_rules! either {
+    ($server:expr, $is:ident => $call:expr) => {
+        match $server {
+            Server::Clacksd($is) => $call,
+            Server::NetClacks($is) => $call,
+        }
+    };
+}
+
+impl Server {
+    pub fn handle_connected(&mut self, id: ConnectionId, peer: Peer, now: Now, out: &mut Carrier) {
+        either!(self, server => server.handle_connected(id, peer, now, out))
+    }
+
+    fn handle_line(&mut self, id: ConnectionId, line: &[u8], now: Now, out: &mut Carrier) -> Flow {
+        either!(self, server => server.handle_line(id, line, now, out))
+    }
+
+    pub fn handle_room(&mut self, id: ConnectionId, now: Now, out: &mut Carrier) {
+        if let Server::Clacksd(broker) = self {
+            broker.handle_room(id, now, out);
+        }
+    }
+
+    pub fn handle_deadline(&mut self, now: Now, out: &mut Carrier) {
+        either!(self, server => server.handle_deadline(now, out))
+    }
+
+    pub fn poll_deadline(&mut self) -> Option<u64> {
+        either!(self, server => server.poll_deadline())
+    }
+
+    pub fn handle_dial_failed(&mut self, now: Now) {
+        either!(self, server => server.handle_dial_failed("out of reach", now))
+    }
+
+    pub fn handle_closing(
+        &mut self,
+        id: ConnectionId,
+        reason: CloseReason,
+        now: Now,
+        out: &mut Carrier,
+    ) {
+        either!(self, server => server.handle_closing(id, reason, now, out))
+    }
+
+    pub fn handle_closed(
+        &mut self,
+        id: ConnectionId,
+        reason: CloseReason,
+        now: Now,
+        out: &mut Carrier,
+    ) {
+        either!(self, server => server.handle_closed(id, reason, 0, now, out))
+    }
+}
+
+/// Where the other end of a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The client of that number at this node.
+    Client(usize),
+    /// A side of the wire of that number.
+    Wire(usize, usize),
+}
+
+pub struct Connection {
+    pub id: ConnectionId,
+    pub end: End,
+    pub input: Pending,
+    pub output: Vec<u8>,
+    /// Since when its lines wait, and how long they did so before.
+    pub stopped_since_us: Option<u64>,
+    stopped_us: u64,
+    /// When it gets the room that it wants.
+    pub room_at_us: Option<u64>,
+    pub closing: Option<CloseReason>,
+    last_output_us: u64,
+}
+
+#[derive(Default)]
+pub struct Carrier {
+    pub connections: BTreeMap<u32, Connection>,
+    generation: u32,
+    pub now_us: u64,
+    pub resumed: Vec<ConnectionId>,
+    pub is_dialing: bool,
+}
+
+impl Carrier {
+    pub fn get(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        self.connections
+            .get_mut(&id.slot)
+            .filter(|connection| connection.id == id)
+    }
+
+    pub fn add(&mut self, end: End) -> ConnectionId {
+        let slot = (0..)
+            .find(|slot| !self.connections.contains_key(slot))
+            .expect("a free slot");
+        self.generation += 1;
+        let id = ConnectionId {
+            slot,
+            generation: self.generation,
+        };
+        let connection = Connection {
+            id,
+            end,
+            input: Pending::default(),
+            output: Vec::new(),
+            stopped_since_us: None,
+            stopped_us: 0,
+            room_at_us: None,
+            closing: None,
+            last_output_us: self.now_us,
+        };
+        self.connections.insert(slot, connection);
+        id
+    }
+}
+
+impl Output for Carrier {
+    fn append(&mut self, to: ConnectionId, encode: impl FnOnce(&mut Vec<u8>)) {
+        let now_us = self.now_us;
+        if let Some(connection) = self
+            .get(to)
+            .filter(|connection| connection.closing.is_none())
+        {
+            encode(&mut connection.output);
+            connection.last_output_us = now_us;
+        }
+    }
+
+    fn fan_out(&mut self, to: impl IntoIterator<Item = ConnectionId>, payload: &[u8]) {
+        for id in to {
+            self.append(id, |output| output.extend_from_slice(payload));
+        }
+    }
+
+    fn close(&mut self, id: ConnectionId, reason: CloseReason) {
+        if let Some(connection) = self.get(id) {
+            connection.closing.get_or_insert(reason);
+        }
+    }
+
+    fn resume(&mut self, id: ConnectionId) {
+        let now_us = self.now_us;
+        if let Some(connection) = self.get(id)
+            && let Some(since_us) = connection.stopped_since_us.take()
+        {
+            connection.stopped_us += now_us - since_us;
+            self.resumed.push(id);
+        }
+    }
+
+    fn hold(&mut self, _: ConnectionId, _: isize) {}
+
+    fn want_room(&mut self, id: ConnectionId) {
+        let at_us = self.now_us + ROOM_US;
+        if let Some(connection) = self.get(id) {
+            connection.room_at_us.get_or_insert(at_us);
+        }
+    }
+
+    fn dial(&mut self, _: usize) {
+        self.is_dialing = true;
+    }
+
+    fn hang_up(&mut self) {
+        self.is_dialing = false;
+    }
+
+    fn traffic(&self, id: ConnectionId) -> Traffic {
+        let found = self
+            .connections
+            .get(&id.slot)
+            .filter(|connection| connection.id == id);
+        found.map_or_else(Traffic::default, |connection| Traffic {
+            last_output_us: connection.last_output_us,
+            stopped_us: connection.stopped_us
+                + connection
+                    .stopped_since_us
+                    .map_or(0, |since_us| self.now_us - since_us),
+            ..Traffic::default()
+        })
+    }
+}
+
+/// Hands a connection's finished lines to the server, up to one that has to wait.
+pub fn work_off(server: &mut Server, carrier: &mut Carrier, id: ConnectionId, now: Now) {
+    loop {
+        let Some(connection) = carrier
+            .get(id)
+            .filter(|c| c.stopped_since_us.is_none() && c.closing.is_none())
+        else {
+            return;
+        };
+        let Some(line) = connection.input.next_line().map(<[u8]>::to_vec) else {
+            return;
+        };
+        let flow = server.handle_line(id, &line, now, carrier);
+        let now_us = carrier.now_us;
+        if let Some(connection) = carrier.get(id)
+            && flow != Flow::Next
+        {
+            connection.stopped_since_us = Some(now_us);
+            if flow == Flow::StopBefore {
+                connection.input.put_back(line.len());
+            }
+        }
+    }
+}

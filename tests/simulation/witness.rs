@@ -1,0 +1,246 @@
+//! Sees what the clients of a world get, the moment they get it: which signals, and whether a signal
+//! overtook a write.
+
+use super::world::World;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Clients at every node: one that writes and sends, and two that listen.
+pub const WRITER: usize = 0;
+pub const LISTENERS: [usize; 2] = [1, 2];
+/// Names of signals that have a value.
+const NAMES: u64 = 3;
+
+/// How a signal is sent.
+pub const VERBS: [&str; 4] = ["SET", "SETANDSTORE", "NOTIFY", "OVERHEAD"];
+
+struct Signal {
+    sender: usize,
+    at_us: u64,
+    /// Each node's master at that moment, and each node's run.
+    masters: Vec<Option<usize>>,
+    runs: Vec<u32>,
+}
+
+#[derive(Default)]
+pub struct Witness {
+    /// A node whose master refuses it.
+    pub detached: Option<usize>,
+    /// Whether a write that is not found may have been cleared.
+    pub clears: bool,
+    /// Whether a signal may come again, or back: it can't be told from a new one where it comes from
+    /// a Net::Clacks server that has dialled anew.
+    pub repeats: bool,
+    signals: Vec<Signal>,
+    /// Signals each client has got, by node and client.
+    got: BTreeMap<(usize, usize), BTreeSet<usize>>,
+    /// The newest number each node has written for others to read.
+    written: BTreeMap<usize, u64>,
+    pub faults: Vec<String>,
+}
+
+impl Witness {
+    pub fn new(clears: bool) -> Witness {
+        Witness {
+            clears,
+            ..Witness::default()
+        }
+    }
+
+    /// Gives a node its clients.
+    pub fn settle_in(&mut self, world: &mut World, node: usize) {
+        for _ in 0..3 {
+            world.add_client(node);
+        }
+        self.listen(world, node);
+    }
+
+    fn listen(&mut self, world: &mut World, node: usize) {
+        for client in LISTENERS {
+            for name in 0..NAMES {
+                world.say(node, client, &format!("LISTEN s{name}"));
+            }
+            for writer in 0..world.nodes.len() {
+                world.say(node, client, &format!("LISTEN changed{writer}"));
+            }
+        }
+        // The writer listens to what it sends: it must never get it.
+        world.say(node, WRITER, "LISTEN s0");
+    }
+
+    /// A node's process has ended and started anew.
+    pub fn restart(&mut self, world: &mut World, node: usize) {
+        world.restart(node);
+        self.listen(world, node);
+        self.got.retain(|(of, _), _| *of != node);
+    }
+
+    /// A node's writer sends a signal, which can be told from all others: by its value, or by its
+    /// name where it has none.
+    pub fn send(&mut self, world: &mut World, node: usize, verb: &str) {
+        let name = world.random.below(NAMES);
+        self.send_as(world, node, verb, name);
+    }
+
+    pub fn send_as(&mut self, world: &mut World, node: usize, verb: &str, name: u64) {
+        let number = self.signals.len();
+        let line = match verb {
+            "NOTIFY" => format!("NOTIFY n{number}"),
+            "OVERHEAD" => format!("OVERHEAD GN n{number}"),
+            _ => format!("{verb} s{name}={number}"),
+        };
+        if verb == "NOTIFY" {
+            for listening in 0..world.nodes.len() {
+                for client in LISTENERS {
+                    world.say(listening, client, &format!("LISTEN n{number}"));
+                }
+            }
+        }
+        let mut masters: Vec<Option<usize>> = world.nodes.iter().map(|node| node.master).collect();
+        if let Some(detached) = self.detached {
+            masters[detached] = None;
+        }
+        self.signals.push(Signal {
+            sender: node,
+            at_us: world.now_us,
+            masters,
+            runs: world.nodes.iter().map(|node| node.run).collect(),
+        });
+        world.say(node, WRITER, &line);
+    }
+
+    /// A node's writer writes a number that nobody else does, and tells the others. Often it has
+    /// written it long before: then it may have to be told when a link comes up.
+    pub fn write_and_notify(&mut self, world: &mut World, node: usize) {
+        let number = self.written.entry(node).or_default();
+        if world.random.one_in(2) {
+            *number += 1;
+            world.say(node, WRITER, &format!("STORE g{node}={number}"));
+        }
+        world.say(node, WRITER, &format!("SET changed{node}={number}"));
+    }
+
+    /// Takes what has come to a node's clients.
+    pub fn listen_to(&mut self, world: &mut World, node: usize) {
+        for client in [WRITER, LISTENERS[0], LISTENERS[1]] {
+            while let Some(line) = world.nodes[node].clients[client].lines.pop_front() {
+                if let Some(rest) = line.strip_prefix("SET changed") {
+                    self.check_notified(world, node, client, rest);
+                } else if let Some(number) = number_of(&line) {
+                    self.check_signal(world, node, client, number);
+                } else if !["NOP", "RETRIEVED", "NOTRETRIEVED"]
+                    .contains(&line.split(' ').next().unwrap_or_default())
+                {
+                    self.faults.push(format!("node {node} got {line:?}"));
+                }
+            }
+        }
+    }
+
+    fn check_signal(&mut self, world: &World, node: usize, client: usize, number: usize) {
+        let got = self.got.entry((node, client)).or_default();
+        let signal = &self.signals[number];
+        let sender = signal.sender;
+        let is_of_same_run = |later: &&usize| {
+            let later = &self.signals[**later];
+            (later.sender, later.runs[sender]) == (sender, signal.runs[sender])
+        };
+        let fault = if got.contains(&number) {
+            "came twice"
+        } else if (sender, WRITER) == (node, client) && signal.runs[node] == world.nodes[node].run {
+            "came back to its sender"
+        } else if got.range(number..).find(is_of_same_run).is_some() {
+            "came after a later one of its sender"
+        } else {
+            got.insert(number);
+            return;
+        };
+        if self.repeats {
+            return;
+        }
+        let now_us = world.now_us;
+        self.faults.push(format!(
+            "signal {number} of node {sender} {fault} to node {node} at {now_us} us"
+        ));
+    }
+
+    /// Whoever hears that node `w` has written number `n` finds it, or a later one.
+    fn check_notified(&mut self, world: &mut World, node: usize, client: usize, rest: &str) {
+        let (writer, number) = rest.split_once('=').expect("writer and number");
+        let found = world.retrieve(node, client, &format!("g{writer}"));
+        if world.is_waiting(node, client) {
+            return;
+        }
+        let found: Option<u64> = found.and_then(|value| value.parse().ok());
+        let number: u64 = number.parse().expect("a number");
+        let writer: usize = writer.parse().expect("a node");
+        // A restarted writer doesn't know its own earlier stamps; a clear is newer than any number.
+        let may_be_missing = world.nodes[writer].run > 0 || (self.clears && found.is_none());
+        if number > 0 && found.is_none_or(|found| found < number) && !may_be_missing {
+            self.faults.push(format!(
+                "a signal overtook write {number} of node {writer}: node {node} has {found:?}"
+            ));
+        }
+    }
+
+    /// What nothing was in the way of has arrived; in `settling_us` it must have.
+    pub fn check_arrivals(&mut self, world: &World, settling_us: u64) {
+        for (number, signal) in self.signals.iter().enumerate() {
+            for node in 0..world.nodes.len() {
+                let is_same_run = signal.runs[node] == world.nodes[node].run;
+                if !is_same_run || !is_way_clear(world, signal, node, settling_us) {
+                    continue;
+                }
+                for client in LISTENERS {
+                    let got = self.got.get(&(node, client));
+                    if got.is_none_or(|got| !got.contains(&number)) {
+                        let (sender, at_us) = (signal.sender, signal.at_us);
+                        self.faults.push(format!(
+                            "signal {number} of node {sender} at {at_us} us was lost on its way to {node}"
+                        ));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Which signal a line is.
+fn number_of(line: &str) -> Option<usize> {
+    let (verb, rest) = line.split_once(' ')?;
+    let number = match verb {
+        "SET" => rest.split_once('=')?.1,
+        "NOTIFY" => rest.strip_prefix('n')?,
+        "OVERHEAD" => rest.strip_prefix("GN n")?,
+        _ => return None,
+    };
+    number.parse().ok()
+}
+
+/// Whether all wires between were up from the sending on.
+fn is_way_clear(world: &World, signal: &Signal, to: usize, settling_us: u64) -> bool {
+    let path = |mut at: usize| {
+        let mut path = vec![at];
+        while let Some(master) = signal.masters[at] {
+            path.push(master);
+            at = master;
+        }
+        path
+    };
+    let (from, to) = (path(signal.sender), path(to));
+    if from.last() != to.last() {
+        return false;
+    }
+    // Up to their first common master, which both paths end with.
+    let steps = |path: &[usize], other: &[usize]| -> Vec<(usize, usize)> {
+        let climb = path.windows(2).map(|pair| (pair[0], pair[1]));
+        climb
+            .take_while(|(slave, _)| !other.contains(slave))
+            .collect()
+    };
+    let mut wires = steps(&from, &to);
+    wires.extend(steps(&to, &from));
+    let end_us = signal.at_us + settling_us;
+    wires
+        .iter()
+        .all(|(slave, master)| world.network.was_up(*slave, *master, signal.at_us, end_us))
+}
