@@ -114,7 +114,7 @@ test-deb: deb
 	TARGET="$(abspath $(TARGET))" tests/package.sh
 
 # Deliberately without "all": root, who installs, has no cargo as a rule.
-# An existing /etc/default/clacksd is the administrator's and stays.
+# What is in /etc/default already is the administrator's and stays.
 install:
 	@test -x $(BINARY) || { echo "$(BINARY) is missing: run make first" >&2; exit 1; }
 	$(INSTALL) -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(MANDIR)/man7 \
@@ -122,28 +122,38 @@ install:
 	    $(DESTDIR)$(TMPFILESDIR) $(DESTDIR)$(SYSCONFDIR)/default $(DESTDIR)$(DOCDIR) \
 	    $(DESTDIR)$(BASHDIR) $(DESTDIR)$(ZSHDIR) $(DESTDIR)$(FISHDIR)
 	$(INSTALL) -m 0755 $(BINARY) $(DESTDIR)$(SBINDIR)/clacksd
+	$(INSTALL) -m 0755 $(TARGET)/release/clacks-pg $(DESTDIR)$(SBINDIR)/clacks-pg
 	$(INSTALL) -m 0644 man/clacks-protocol.7 $(DESTDIR)$(MANDIR)/man7/
-	$(INSTALL) -m 0644 man/clacksd.8 $(DESTDIR)$(MANDIR)/man8/
+	$(INSTALL) -m 0644 man/clacksd.8 man/clacks-pg.8 $(DESTDIR)$(MANDIR)/man8/
 	$(INSTALL) -m 0644 README.md CHANGELOG.md LICENSE $(DESTDIR)$(DOCDIR)/
 	sed -e 's|^ExecStart=[^ ]*|ExecStart=$(SBINDIR)/clacksd|' \
 	    -e 's|/etc/|$(SYSCONFDIR)/|g' \
 	    systemd/clacksd.service > $(DESTDIR)$(UNITDIR)/clacksd.service
 	chmod 0644 $(DESTDIR)$(UNITDIR)/clacksd.service
+	sed -e 's|^ExecStart=[^ ]*|ExecStart=$(SBINDIR)/clacks-pg|' \
+	    -e 's|/etc/|$(SYSCONFDIR)/|g' \
+	    systemd/clacks-pg.service > $(DESTDIR)$(UNITDIR)/clacks-pg.service
+	chmod 0644 $(DESTDIR)$(UNITDIR)/clacks-pg.service
 	$(INSTALL) -m 0644 systemd/clacksd.socket $(DESTDIR)$(UNITDIR)/clacksd.socket
 	$(INSTALL) -m 0644 systemd/clacksd.sysusers $(DESTDIR)$(SYSUSERSDIR)/clacksd.conf
 	$(INSTALL) -m 0644 systemd/clacksd.tmpfiles $(DESTDIR)$(TMPFILESDIR)/clacksd.conf
 	$(INSTALL) -m 0644 src/cli/completions/clacksd.bash $(DESTDIR)$(BASHDIR)/clacksd
 	$(INSTALL) -m 0644 src/cli/completions/clacksd.zsh $(DESTDIR)$(ZSHDIR)/_clacksd
 	$(INSTALL) -m 0644 src/cli/completions/clacksd.fish $(DESTDIR)$(FISHDIR)/clacksd.fish
-	test -e $(DESTDIR)$(SYSCONFDIR)/default/clacksd || \
-	    $(INSTALL) -m 0644 systemd/clacksd.default \
-	    $(DESTDIR)$(SYSCONFDIR)/default/clacksd
+	for name in clacksd clacks-pg; do \
+	    test -e $(DESTDIR)$(SYSCONFDIR)/default/$$name || \
+	        $(INSTALL) -m 0644 systemd/$$name.default \
+	        $(DESTDIR)$(SYSCONFDIR)/default/$$name || exit 1; \
+	done
 
-# A changed /etc/default/clacksd stays, and so do passwords and users.
+# What was changed in /etc/default stays, and so do passwords and users.
 uninstall:
 	rm -f $(DESTDIR)$(SBINDIR)/clacksd \
+	    $(DESTDIR)$(SBINDIR)/clacks-pg \
 	    $(DESTDIR)$(MANDIR)/man7/clacks-protocol.7 \
 	    $(DESTDIR)$(MANDIR)/man8/clacksd.8 \
+	    $(DESTDIR)$(MANDIR)/man8/clacks-pg.8 \
+	    $(DESTDIR)$(UNITDIR)/clacks-pg.service \
 	    $(DESTDIR)$(UNITDIR)/clacksd.service \
 	    $(DESTDIR)$(UNITDIR)/clacksd.socket \
 	    $(DESTDIR)$(SYSUSERSDIR)/clacksd.conf \
@@ -152,8 +162,10 @@ uninstall:
 	    $(DESTDIR)$(ZSHDIR)/_clacksd \
 	    $(DESTDIR)$(FISHDIR)/clacksd.fish
 	rm -rf $(DESTDIR)$(DOCDIR)
-	if cmp -s systemd/clacksd.default $(DESTDIR)$(SYSCONFDIR)/default/clacksd; \
-	then rm -f $(DESTDIR)$(SYSCONFDIR)/default/clacksd; fi
+	for name in clacksd clacks-pg; do \
+	    if cmp -s systemd/$$name.default $(DESTDIR)$(SYSCONFDIR)/default/$$name; \
+	    then rm -f $(DESTDIR)$(SYSCONFDIR)/default/$$name; fi; \
+	done
 
 clean:
 	$(CARGO) clean

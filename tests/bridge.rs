@@ -130,6 +130,14 @@ impl Postgres {
         )
     }
 
+    /// The same as a URL, as a service's flags write it.
+    fn url(&self) -> String {
+        format!(
+            "postgresql://tester@/postgres?host={}",
+            text(self.folder.path())
+        )
+    }
+
     fn connect(&self) -> Result<postgres::Client, postgres::Error> {
         postgres::Client::connect(&self.address(), postgres::NoTls)
     }
@@ -395,8 +403,8 @@ fn the_functions_can_be_installed_over_others() {
              $$ BEGIN NULL; END $$",
         )
         .expect("SQL");
-    for _ in 0..2 {
-        let installed = run(&mut bridge(&["--postgres", &postgres.address(), "--init"]));
+    for address in [postgres.address(), postgres.url()] {
+        let installed = run(&mut bridge(&["--postgres", &address, "--init"]));
         assert_eq!(installed.status, Some(0), "{installed:?}");
     }
     let printed = run(&mut bridge(&["--print-sql"]));

@@ -29,11 +29,12 @@ fn everything_is_installed_where_it_belongs_and_taken_away_again() {
     let root = folder.path().join("root");
     let target = folder.path().join("target");
     fs::create_dir_all(target.join("release")).expect("a folder of our own");
-    fs::copy(
-        env!("CARGO_BIN_EXE_clacksd"),
-        target.join("release/clacksd"),
-    )
-    .expect("a folder of our own");
+    for (program, name) in [
+        (env!("CARGO_BIN_EXE_clacksd"), "clacksd"),
+        (env!("CARGO_BIN_EXE_clacks-pg"), "clacks-pg"),
+    ] {
+        fs::copy(program, target.join("release").join(name)).expect("a folder of our own");
+    }
     let make = |goal: &str| {
         let mut command = Command::new("make");
         command
@@ -48,7 +49,9 @@ fn everything_is_installed_where_it_belongs_and_taken_away_again() {
     assert_eq!(
         files(&root, &root),
         [
+            "644 etc/default/clacks-pg",
             "644 etc/default/clacksd",
+            "644 usr/lib/systemd/system/clacks-pg.service",
             "644 usr/lib/systemd/system/clacksd.service",
             "644 usr/lib/systemd/system/clacksd.socket",
             "644 usr/lib/sysusers.d/clacksd.conf",
@@ -59,8 +62,10 @@ fn everything_is_installed_where_it_belongs_and_taken_away_again() {
             "644 usr/share/doc/clacksd/README.md",
             "644 usr/share/fish/vendor_completions.d/clacksd.fish",
             "644 usr/share/man/man7/clacks-protocol.7",
+            "644 usr/share/man/man8/clacks-pg.8",
             "644 usr/share/man/man8/clacksd.8",
             "644 usr/share/zsh/site-functions/_clacksd",
+            "755 usr/sbin/clacks-pg",
             "755 usr/sbin/clacksd",
         ]
     );
