@@ -22,7 +22,7 @@
 //! | [`client`] | the client library, blocking | `protocol`, `certificates` |
 //! | [`sys`] | small functions around libc; the only unsafe code | |
 //! | [`reactor`] | the loop: mio, sockets, buffers, signals, timers. Knows no verb | `broker`, `protocol::line`, `sys` |
-//! | [`cli`] | flags to configuration, logging, becoming a daemon | all of the above |
+//! | [`cli`] | flags to configuration, logging, becoming a daemon | all of the above but `client` |
 //!
 //! `limits` and `address` are open to all. A test (`tests/layers.rs`) reads the sources and fails when an arrow is
 //! broken.
@@ -49,4 +49,4 @@ pub mod reactor;
 pub mod sys;
 
 #[cfg(feature = "client")]
-pub use client::{Client, Error, Message, Options, Text};
+pub use client::{Cache, Client, Error, Message, Options, Text};

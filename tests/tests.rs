@@ -3,6 +3,7 @@
 
 mod abuse;
 mod ageing;
+mod cache_client;
 mod client;
 mod connections;
 mod documentation;

@@ -1,22 +1,27 @@
-//! The client library: [`Client`] for signals and the cache, blocking, on the standard library.
+//! The client library, blocking, on the standard library: [`Client`] for signals and the cache, and
+//! [`Cache`], which keeps any value, for programs that want nothing else.
 //!
 //! Behaviour: clacks-protocol(7). What a [`Client`] adds to the protocol is correlation (answers are
 //! found among signals that stream in), time limits on everything, and reconnection.
 
+mod cache;
 mod connection;
+mod encoding;
 mod error;
 mod message;
 mod options;
 mod reconnecting;
+#[cfg(feature = "yaml")]
+mod structure;
 mod text;
 mod transport;
 
+pub use cache::Cache;
 pub use error::Error;
 pub use message::Message;
 pub use options::Options;
 pub use text::Text;
 
-use crate::address::Address;
 use crate::certificates::ServerTrust;
 use crate::protocol::encode;
 use crate::protocol::reply::{self, Reply};
@@ -75,6 +80,7 @@ pub struct Client {
     flushes: u64,
     /// The values that [`Client::set_if_changed`] has sent on this connection.
     sent: HashMap<Vec<u8>, Vec<u8>>,
+    connections: u64,
 }
 
 impl Client {
@@ -84,15 +90,6 @@ impl Client {
     /// [`Error::LoginRefused`], [`Error::Disconnected`] or [`Error::TimedOut`] after the connect timeout,
     /// [`Error::Options`] if plain text would leave this machine or the authorities can't be read.
     pub fn connect(options: Options) -> Result<Client, Error> {
-        if let Address::Tcp(host) = &options.address
-            && !options.allow_plaintext
-            && !host.is_loopback()
-        {
-            return Err(Error::Options(format!(
-                "{}: plain text beyond this machine has to be allowed",
-                options.address
-            )));
-        }
         let trust = transport::trust(&options)?;
         let until = Instant::now() + options.connect_timeout;
         let connection = Connection::open(&options, trust.as_ref(), until)?;
@@ -110,6 +107,7 @@ impl Client {
             lost_lines: false,
             flushes: 0,
             sent: HashMap::new(),
+            connections: 1,
         })
     }
 
@@ -287,9 +285,14 @@ impl Client {
         if std::mem::take(&mut self.lost_lines) {
             return Err(Error::Disconnected(io::ErrorKind::ConnectionReset.into()));
         }
-        let (refusals, ()) = self.exchange(&[], until, |reply| {
+        let exchanged = self.exchange(&[], until, |reply| {
             matches!(reply, Reply::Flushed(_)).then_some(())
-        })?;
+        });
+        if let Err(Error::Disconnected(_)) = exchanged {
+            // That is told now, and not once more by the next call.
+            self.lost_lines = false;
+        }
+        let (refusals, ()) = exchanged?;
         match refusals.into_iter().next() {
             Some(reason) => Err(Error::Refused(reason)),
             None => Ok(()),
@@ -322,6 +325,12 @@ impl Client {
     /// Whether there is a connection, as far as is known.
     pub fn is_connected(&self) -> bool {
         self.connection.is_some()
+    }
+
+    /// How many connections this client has had, the first one included: more than at the last look
+    /// means that what belongs to a connection is gone.
+    pub fn connections(&self) -> u64 {
+        self.connections
     }
 
     /// The connection's descriptor, for a program that waits for many things: when it is readable, call
@@ -582,6 +591,7 @@ impl Client {
         }
         connection.send(&lines, until)?;
         self.connection = Some(connection);
+        self.connections += 1;
         self.backoff.succeeded();
         self.queue(Message::Reconnected);
         Ok(())
