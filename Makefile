@@ -60,6 +60,8 @@ check-format:
 check-clippy:
 	$(CARGO) clippy --all-targets -- -D warnings
 	$(CARGO) clippy --no-default-features -- -D warnings
+	$(CARGO) clippy --no-default-features --features client -- -D warnings
+	$(CARGO) clippy --no-default-features --features tool -- -D warnings
 
 check-doc:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --document-private-items

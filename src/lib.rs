@@ -23,11 +23,12 @@
 //! | [`sys`] | small functions around libc; the only unsafe code | |
 //! | [`reactor`] | the loop: mio, sockets, buffers, signals, timers. Knows no verb | `broker`, `protocol::line`, `sys` |
 //! | [`cli`] | flags to configuration, logging, becoming a daemon | all of the above but `client` |
+//! | [`tool`] | the command-line client | `client` |
 //!
 //! `limits` and `address` are open to all. A test (`tests/layers.rs`) reads the sources and fails when an arrow is
 //! broken.
 //!
-//! The wire is specified in clacks-protocol(7), the daemon in clacksd(8).
+//! The wire is specified in clacks-protocol(7), the daemon in clacksd(8), the command-line client in clacks(1).
 
 #![deny(unsafe_code)]
 
@@ -47,6 +48,8 @@ pub mod cli;
 pub mod reactor;
 #[cfg(feature = "server")]
 pub mod sys;
+#[cfg(feature = "tool")]
+pub mod tool;
 
 #[cfg(feature = "client")]
 pub use client::{Cache, Client, Error, Message, Options, Text};

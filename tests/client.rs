@@ -381,6 +381,21 @@ fn a_client_that_calls_now_and_then_is_not_taken_for_hung() {
     assert!(quiet.is_connected());
 }
 
+#[test]
+fn who_is_told_of_a_reconnection_hears_all_from_then_on() {
+    let mut server = Server::start();
+    let mut listener = client(&server, "rw");
+    listener.listen("a").unwrap();
+    listener.sync().unwrap();
+    for round in 0..20 {
+        server = server.kill_and_restart();
+        let mut sender = client(&server, "rw");
+        while next(&mut listener) != Message::Reconnected {}
+        sender.set("a", round.to_string()).unwrap();
+        assert_eq!(next_signal(&mut listener), set("a", &round.to_string()));
+    }
+}
+
 /// Every call returns within its timeout, no LISTEN is lost, however often the server goes.
 #[test]
 fn fifty_restarts_under_traffic_lose_no_listen() {

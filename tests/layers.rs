@@ -12,6 +12,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sys", &[]),
     ("certificates", &[]),
     ("client", &["limits", "address", "protocol", "certificates"]),
+    ("tool", &["client"]),
     ("broker", &["limits", "protocol"]),
     (
         "reactor",

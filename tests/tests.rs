@@ -4,6 +4,10 @@
 mod abuse;
 mod ageing;
 mod cache_client;
+mod clacks;
+mod clacks_send;
+mod clacks_terminal;
+mod clacks_watch;
 mod client;
 mod connections;
 mod documentation;

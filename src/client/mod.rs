@@ -6,7 +6,7 @@
 
 mod cache;
 mod connection;
-mod encoding;
+pub(crate) mod encoding;
 mod error;
 mod message;
 mod options;
@@ -26,7 +26,10 @@ use crate::certificates::ServerTrust;
 use crate::protocol::encode;
 use crate::protocol::reply::{self, Reply};
 use crate::protocol::{Flags, Overhead};
+#[cfg(not(feature = "tool"))]
 use connection::Connection;
+#[cfg(feature = "tool")]
+pub(crate) use connection::Connection;
 use reconnecting::Backoff;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
@@ -426,8 +429,7 @@ impl Client {
         mut answer: impl FnMut(&Reply<'_>) -> Option<T>,
     ) -> Result<(Vec<String>, T), Error> {
         self.ensure_connected(until)?;
-        self.flushes += 1;
-        let mark = format!("clacks-{}", self.flushes);
+        let mark = self.next_mark();
         let mut bytes = lines.to_vec();
         encode::line(&mut bytes, &[b"FLUSH ", mark.as_bytes()]);
         if let Some(interval) = self.options.ping_interval {
@@ -440,10 +442,10 @@ impl Client {
         sent.map_err(|error| self.lose(error))?;
         let (mut refusals, mut found) = (Vec::new(), None);
         loop {
-            let connection = self
-                .connection
-                .as_mut()
-                .ok_or_else(|| Error::Disconnected(io::ErrorKind::NotConnected.into()))?;
+            let connection = self.connection.as_mut().ok_or_else(|| {
+                let kind = io::ErrorKind::ConnectionReset;
+                Error::Disconnected(io::Error::new(kind, "the server has ended it"))
+            })?;
             let line = match connection.receive(until) {
                 Ok(line) => line,
                 // An answer that comes later belongs to an earlier FLUSH, and is skipped.
@@ -476,6 +478,12 @@ impl Client {
                 None => {}
             }
         }
+    }
+
+    /// The text of a FLUSH that no other has.
+    fn next_mark(&mut self) -> String {
+        self.flushes += 1;
+        format!("clacks-{}", self.flushes)
     }
 
     /// Waits until a message is queued.
@@ -579,7 +587,8 @@ impl Client {
         Ok(())
     }
 
-    /// Connects and asks for what this client was listening to.
+    /// Connects and asks for what this client was listening to. Whoever is told of the new connection can
+    /// rely on hearing all that is sent from then on.
     fn reconnect(&mut self, until: Instant) -> Result<(), Error> {
         let mut connection = Connection::open(&self.options, self.trust.as_ref(), until)?;
         let mut lines = Vec::new();
@@ -589,11 +598,28 @@ impl Client {
         if self.is_monitoring {
             encode::line(&mut lines, &[b"MONITOR"]);
         }
-        connection.send(&lines, until)?;
+        let mut early = Vec::new();
+        if !lines.is_empty() {
+            let mark = self.next_mark();
+            encode::line(&mut lines, &[b"FLUSH ", mark.as_bytes()]);
+            connection.send(&lines, until)?;
+            loop {
+                let line = connection.receive(until)?;
+                match reply::decode(&line) {
+                    Some(Reply::Flushed(text)) if text == mark.as_bytes() => break,
+                    Some(Reply::Quit | Reply::Timeout) => {
+                        return Err(Error::Disconnected(io::ErrorKind::ConnectionReset.into()));
+                    }
+                    Some(reply) => early.extend(Message::from_reply(reply)),
+                    None => {}
+                }
+            }
+        }
         self.connection = Some(connection);
         self.connections += 1;
         self.backoff.succeeded();
         self.queue(Message::Reconnected);
+        early.into_iter().for_each(|message| self.queue(message));
         Ok(())
     }
 }

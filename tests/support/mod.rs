@@ -4,11 +4,13 @@ mod client;
 mod crowd;
 mod random;
 mod server;
+mod tool;
 
 pub use client::{Client, token};
 pub use crowd::Crowd;
 pub use random::Random;
 pub use server::{Ended, Ending, Process, Server, Setup, USERS, run, text};
+pub use tool::{Running, VARIABLES, bare_clacks};
 
 use std::io::Write;
 use std::time::{Duration, Instant};
