@@ -1,6 +1,6 @@
 # clacksd: build, try out, test, install.
 #
-#   make              build target/release/clacksd (all)
+#   make              build target/release/clacksd and clacks (all)
 #   make run          build and start it; FLAGS="…" are its flags
 #   make test         run the tests
 #   make sim          simulate trees of servers, 10,000 seeds (minutes);
@@ -18,6 +18,7 @@
 
 PREFIX     ?= /usr/local
 SBINDIR    ?= $(PREFIX)/sbin
+BINDIR     ?= $(PREFIX)/bin
 MANDIR     ?= $(PREFIX)/share/man
 UNITDIR    ?= $(PREFIX)/lib/systemd/system
 SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
@@ -28,6 +29,7 @@ INSTALL    ?= install
 # The folder that cargo builds in.
 TARGET     := $(or $(CARGO_TARGET_DIR),target)
 BINARY     := $(TARGET)/release/clacksd
+CLIENT     := $(TARGET)/release/clacks
 MANPAGES   := $(wildcard man/*.[178])
 
 .PHONY: all run test sim measure check check-format check-clippy check-doc check-man \
@@ -37,7 +39,7 @@ all:
 	$(CARGO) build --release
 
 run:
-	$(CARGO) run --release -- $(FLAGS)
+	$(CARGO) run --release --bin clacksd -- $(FLAGS)
 
 test:
 	$(CARGO) test
@@ -88,6 +90,10 @@ check-unit: all
 # An existing /etc/default/clacksd is the administrator's and stays.
 install:
 	@test -x $(BINARY) || { echo "$(BINARY) is missing: run make first" >&2; exit 1; }
+	@test -x $(CLIENT) || { echo "$(CLIENT) is missing: run make first" >&2; exit 1; }
+	$(INSTALL) -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(MANDIR)/man1
+	$(INSTALL) -m 0755 $(CLIENT) $(DESTDIR)$(BINDIR)/clacks
+	$(INSTALL) -m 0644 man/clacks.1 $(DESTDIR)$(MANDIR)/man1/
 	$(INSTALL) -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(MANDIR)/man7 \
 	    $(DESTDIR)$(MANDIR)/man8 $(DESTDIR)$(UNITDIR) \
 	    $(DESTDIR)$(SYSUSERSDIR) $(DESTDIR)$(SYSCONFDIR)/default
@@ -106,6 +112,7 @@ install:
 
 # A changed /etc/default/clacksd stays, and so do passwords and users.
 uninstall:
+	rm -f $(DESTDIR)$(BINDIR)/clacks $(DESTDIR)$(MANDIR)/man1/clacks.1
 	rm -f $(DESTDIR)$(SBINDIR)/clacksd \
 	    $(DESTDIR)$(MANDIR)/man7/clacks-protocol.7 \
 	    $(DESTDIR)$(MANDIR)/man8/clacksd.8 \
