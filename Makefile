@@ -1,6 +1,6 @@
 # clacksd: build, try out, test, install.
 #
-#   make              build target/release/clacksd (all)
+#   make              build target/release/clacksd and clacks (all)
 #   make run          build and start it; FLAGS="…" are its flags
 #   make test         run the tests
 #   make sim          simulate trees of servers, 10,000 seeds (minutes);
@@ -23,6 +23,7 @@
 
 PREFIX     ?= /usr/local
 SBINDIR    ?= $(PREFIX)/sbin
+BINDIR     ?= $(PREFIX)/bin
 MANDIR     ?= $(PREFIX)/share/man
 UNITDIR    ?= $(PREFIX)/lib/systemd/system
 SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
@@ -38,6 +39,7 @@ INSTALL    ?= install
 # The folder that cargo builds in.
 TARGET     := $(or $(CARGO_TARGET_DIR),target)
 BINARY     := $(TARGET)/release/clacksd
+CLIENT     := $(TARGET)/release/clacks
 MANPAGES   := $(wildcard man/*.[178])
 # What systemd-analyze may rate the unit with at most, in tenths.
 EXPOSURE   := 12
@@ -49,7 +51,7 @@ all:
 	$(CARGO) build --release
 
 run:
-	$(CARGO) run --release -- $(FLAGS)
+	$(CARGO) run --release --bin clacksd -- $(FLAGS)
 
 test:
 	$(CARGO) test
@@ -72,6 +74,8 @@ check-format:
 check-clippy:
 	$(CARGO) clippy --all-targets -- -D warnings
 	$(CARGO) clippy --no-default-features -- -D warnings
+	$(CARGO) clippy --no-default-features --features client -- -D warnings
+	$(CARGO) clippy --no-default-features --features tool -- -D warnings
 
 check-doc:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --document-private-items
@@ -117,6 +121,10 @@ test-deb: deb
 # What is in /etc/default already is the administrator's and stays.
 install:
 	@test -x $(BINARY) || { echo "$(BINARY) is missing: run make first" >&2; exit 1; }
+	@test -x $(CLIENT) || { echo "$(CLIENT) is missing: run make first" >&2; exit 1; }
+	$(INSTALL) -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(MANDIR)/man1
+	$(INSTALL) -m 0755 $(CLIENT) $(DESTDIR)$(BINDIR)/clacks
+	$(INSTALL) -m 0644 man/clacks.1 $(DESTDIR)$(MANDIR)/man1/
 	$(INSTALL) -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(MANDIR)/man7 \
 	    $(DESTDIR)$(MANDIR)/man8 $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSUSERSDIR) \
 	    $(DESTDIR)$(TMPFILESDIR) $(DESTDIR)$(SYSCONFDIR)/default $(DESTDIR)$(DOCDIR) \
@@ -148,6 +156,7 @@ install:
 
 # What was changed in /etc/default stays, and so do passwords and users.
 uninstall:
+	rm -f $(DESTDIR)$(BINDIR)/clacks $(DESTDIR)$(MANDIR)/man1/clacks.1
 	rm -f $(DESTDIR)$(SBINDIR)/clacksd \
 	    $(DESTDIR)$(SBINDIR)/clacks-pg \
 	    $(DESTDIR)$(MANDIR)/man7/clacks-protocol.7 \

@@ -21,14 +21,16 @@
 //! | [`certificates`] | who a server is, and whom a client takes for one, in TLS | |
 //! | [`client`] | the client library, blocking | `protocol`, `certificates` |
 //! | [`bridge`] | clacks-pg: from PostgreSQL's notifications to a server | `client` |
+//! | [`secret_file`] | files that nobody else may read | |
 //! | [`sys`] | small functions around libc; the only unsafe code | |
 //! | [`reactor`] | the loop: mio, sockets, buffers, signals, timers, word to the service manager. Knows no verb | `broker`, `protocol::line`, `sys` |
-//! | [`cli`] | flags to configuration, logging, becoming a daemon | all of the above |
+//! | [`cli`] | flags to configuration, logging, becoming a daemon | all of the above but `client` |
+//! | [`tool`] | the command-line client | `client` |
 //!
 //! `limits` and `address` are open to all. A test (`tests/layers.rs`) reads the sources and fails when an arrow is
 //! broken.
 //!
-//! The wire is specified in clacks-protocol(7), the daemon in clacksd(8).
+//! The wire is specified in clacks-protocol(7), the daemon in clacksd(8), the command-line client in clacks(1).
 
 #![deny(unsafe_code)]
 
@@ -39,6 +41,7 @@ pub mod certificates;
 pub mod client;
 pub mod limits;
 pub mod protocol;
+pub mod secret_file;
 
 #[cfg(feature = "postgres")]
 pub mod bridge;
@@ -50,6 +53,8 @@ pub mod cli;
 pub mod reactor;
 #[cfg(feature = "server")]
 pub mod sys;
+#[cfg(feature = "tool")]
+pub mod tool;
 
 #[cfg(feature = "client")]
-pub use client::{Client, Error, Message, Options, Text};
+pub use client::{Cache, Client, Error, Message, Options, Text};

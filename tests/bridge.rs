@@ -443,7 +443,6 @@ fn wrong_flags_of_the_bridge_are_named() {
     for (arguments, what) in [
         (vec![], "--postgres"),
         (vec!["--postgres", "nonsense"], "--postgres"),
-        (with(&[]), "--user"),
         (with(&["-u", "x"]), "--password-file"),
         (vec!["-x"], "Unrecognized option"),
         (vec!["--print-sql", "more"], "unexpected argument"),

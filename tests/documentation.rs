@@ -2,6 +2,7 @@
 
 use clacks::broker::CloseReason;
 use clacks::cli::FLAGS;
+use clacks::tool;
 use regex::Regex;
 use std::collections::BTreeSet;
 use std::fs;
@@ -59,6 +60,50 @@ fn the_bridges_manual_lists_exactly_its_flags() {
         .map(|(short, long, value, _)| ((*short).to_owned(), (*long).to_owned(), !value.is_empty()))
         .collect();
     assert_eq!(described, flags);
+}
+
+#[test]
+fn the_clients_manual_lists_exactly_its_commands_and_flags() {
+    let item =
+        Regex::new(r"(?m)^\.It (?:Fl (\w) , )?Fl -([\w-]+)(?: Ar (.+))?$").expect("a pattern");
+    let page = manual("clacks.1");
+    let described: Vec<String> = item
+        .captures_iter(&page)
+        .map(|found| {
+            let part = |index| found.get(index).map_or("", |part| part.as_str());
+            format!("{} {} {}", part(1), part(2), part(3))
+        })
+        .collect();
+    let flags: Vec<String> = tool::FLAGS
+        .iter()
+        .map(|flag| format!("{} {} {}", flag.short, flag.long, flag.value.to_lowercase()))
+        .collect();
+    assert_eq!(described, flags);
+
+    let (_, commands) = page.split_once(".Sh COMMANDS").expect("that section");
+    let (commands, _) = commands.split_once("\n.Sh ").expect("another one");
+    let described: Vec<&str> = commands
+        .lines()
+        .filter_map(|line| line.strip_prefix(".It Ic "))
+        .collect();
+    let written = |argument: &tool::Argument| {
+        let name = argument.name().to_lowercase();
+        match argument {
+            tool::Argument::One(_) | tool::Argument::Verbatim(_) => format!(" Ar {name}"),
+            tool::Argument::Several(_) => format!(" Ar {name} ..."),
+            tool::Argument::Optional(_) | tool::Argument::OptionalVerbatim(_) => {
+                format!(" Op Ar {name}")
+            }
+        }
+    };
+    let commands: Vec<String> = tool::COMMANDS
+        .iter()
+        .map(|command| {
+            let arguments: String = command.arguments.iter().map(written).collect();
+            format!("{}{arguments}", command.name)
+        })
+        .collect();
+    assert_eq!(described, commands);
 }
 
 #[test]

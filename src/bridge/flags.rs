@@ -1,13 +1,11 @@
 //! The flags: one table behind parsing, `--help`, and a test against the man page.
 
 use super::StartError;
-use crate::client::Options as ClientOptions;
+use crate::client::{Options as ClientOptions, local_server};
+use crate::secret_file;
 use getopts::{Matches, Options};
 use postgres::Config;
 use std::env;
-use std::fs::File;
-use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -28,7 +26,12 @@ pub const FLAGS: &[Flag] = &[
         "ADDRESS",
         "the clacks server [$CLACKS_SERVER, the local socket, or tcp://127.0.0.1:49888]",
     ),
-    ("u", "user", "USER", "who logs in there [$CLACKS_USER]"),
+    (
+        "u",
+        "user",
+        "USER",
+        "who logs in there [$CLACKS_USER, or clacks]",
+    ),
     (
         "",
         "password-file",
@@ -71,9 +74,8 @@ pub const FLAGS: &[Flag] = &[
     ("V", "version", "", "show the version"),
 ];
 
-/// Where the server is when nobody says.
-const LOCAL_SOCKET: &str = "/run/clacksd/clacksd.sock";
-const LOCAL_PORT: &str = "tcp://127.0.0.1:49888";
+/// The user of the service as it is installed.
+const USER: &str = "clacks";
 /// The loop goes on to the database meanwhile, so that it is never far behind.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -142,13 +144,7 @@ pub fn server(matches: &Matches) -> Result<ClientOptions, StartError> {
     let address = matches
         .opt_str("server")
         .or_else(|| variable("CLACKS_SERVER"));
-    let address = address.unwrap_or_else(|| {
-        if Path::new(LOCAL_SOCKET).exists() {
-            format!("unix:{LOCAL_SOCKET}")
-        } else {
-            LOCAL_PORT.to_owned()
-        }
-    });
+    let address = address.unwrap_or_else(local_server);
     let mut options = ClientOptions::new(&address)
         .map_err(usage)?
         .calls_itself(concat!("clacks-pg/", env!("CARGO_PKG_VERSION")))
@@ -156,9 +152,10 @@ pub fn server(matches: &Matches) -> Result<ClientOptions, StartError> {
     let user = matches
         .opt_str("user")
         .or_else(|| variable("CLACKS_USER"))
-        .ok_or_else(|| StartError::Usage("--user is missing".to_owned()))?;
+        .unwrap_or_else(|| USER.to_owned());
     let password = match matches.opt_str("password-file") {
-        Some(file) => read_password(Path::new(&file))?,
+        Some(file) => secret_file::read_first_line(Path::new(&file))
+            .map_err(|what| StartError::Usage(format!("--password-file {file}: {what}")))?,
         None => variable("CLACKS_PASSWORD")
             .ok_or_else(|| StartError::Usage("--password-file is missing".to_owned()))?,
     };
@@ -175,24 +172,4 @@ pub fn server(matches: &Matches) -> Result<ClientOptions, StartError> {
         options = options.allow_plaintext();
     }
     Ok(options)
-}
-
-/// The first line of a file that only its owner and group may be able to read.
-fn read_password(path: &Path) -> Result<String, StartError> {
-    let failed = |what: &dyn std::fmt::Display| {
-        StartError::Usage(format!("--password-file {}: {what}", path.display()))
-    };
-    let mut file = File::open(path).map_err(|error| failed(&error))?;
-    let metadata = file.metadata().map_err(|error| failed(&error))?;
-    let mode = metadata.permissions().mode();
-    if mode & 0o007 != 0 {
-        return Err(failed(&format_args!(
-            "other users have access (mode {:03o}); try chmod o= on it",
-            mode & 0o777
-        )));
-    }
-    let mut text = String::new();
-    file.read_to_string(&mut text)
-        .map_err(|error| failed(&error))?;
-    Ok(text.lines().next().unwrap_or_default().to_owned())
 }

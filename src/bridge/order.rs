@@ -1,16 +1,11 @@
 //! What a trigger asks for: the payload of a notification.
 
-use crate::client::{Client, Error};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use crate::client::{Client, Error, encoding};
 use std::fmt;
 
 /// Stands between command, name and value. Net::Clacks' functions and bridge use the same, so that either
 /// bridge works with either set of functions.
 pub const DELIMITER: &str = "§§§CLACKSDELIMETER§§§";
-
-/// How values are stored that no line can hold (clacks-protocol(7), VALUES OF CACHE CLIENTS).
-const BASE64: &str = "PAGECAMELCLACKSB64:";
 
 /// A command for the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,7 +99,8 @@ impl Order {
                 None => "1".to_owned(),
             },
             Verb::Store | Verb::SetAndStore if breaks(value) => {
-                format!("{BASE64}{}", STANDARD.encode(value))
+                let encoded = encoding::encode(value.as_bytes());
+                String::from_utf8_lossy(&encoded).into_owned()
             }
             _ => value.to_owned(),
         };

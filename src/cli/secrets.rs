@@ -3,10 +3,10 @@
 
 use crate::broker::Users;
 use crate::cli::StartError;
+use crate::secret_file;
 use std::env;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// Who the users are, and where that is read again.
@@ -124,23 +124,6 @@ fn first_line(text: &str) -> &str {
 
 /// Reads a file that only its owner and group may be able to read.
 pub fn read_secret(flag: &str, path: &Path) -> Result<String, StartError> {
-    let failed = |what: &dyn std::fmt::Display| {
-        StartError::Usage(format!("--{flag} {}: {what}", path.display()))
-    };
-    let mut file = File::open(path).map_err(|error| failed(&error))?;
-    let mode = file
-        .metadata()
-        .map_err(|error| failed(&error))?
-        .permissions()
-        .mode();
-    if mode & 0o007 != 0 {
-        return Err(failed(&format_args!(
-            "other users have access (mode {:03o}); try chmod o= on it",
-            mode & 0o777
-        )));
-    }
-    let mut text = String::new();
-    file.read_to_string(&mut text)
-        .map_err(|error| failed(&error))?;
-    Ok(text)
+    secret_file::read(path)
+        .map_err(|what| StartError::Usage(format!("--{flag} {}: {what}", path.display())))
 }

@@ -1,5 +1,7 @@
 //! One logged-in connection: lines out, lines in.
 
+#[cfg(feature = "tool")]
+use super::transport;
 use super::transport::Transport;
 use super::{Error, Options};
 use crate::certificates::ServerTrust;
@@ -24,6 +26,14 @@ const READ_SIZE: usize = 16 * 1024;
 const MAX_LINE: usize = 1 << 30;
 
 impl Connection {
+    /// A connection alone, for whoever speaks the protocol.
+    #[cfg(feature = "tool")]
+    pub fn dial(options: &Options) -> Result<Connection, Error> {
+        let trust = transport::trust(options)?;
+        let until = Instant::now() + options.connect_timeout;
+        Connection::open(options, trust.as_ref(), until)
+    }
+
     /// Connects and logs in. What the server says after its welcome is left to be read.
     pub fn open(
         options: &Options,

@@ -21,6 +21,8 @@ pub enum Error {
     Disconnected(io::Error),
     /// What is at the other end doesn't speak this protocol.
     NotClacks(String),
+    /// A structure can't be written, or is not what the program wants; only with the feature `yaml`.
+    Structure(String),
 }
 
 impl fmt::Display for Error {
@@ -33,6 +35,7 @@ impl fmt::Display for Error {
             Error::TimedOut => f.write_str("the server did not answer in time"),
             Error::Disconnected(error) => write!(f, "no connection to the server: {error}"),
             Error::NotClacks(what) => write!(f, "that is no clacks server: {what}"),
+            Error::Structure(what) => write!(f, "the structure: {what}"),
         }
     }
 }

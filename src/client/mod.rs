@@ -1,27 +1,35 @@
-//! The client library: [`Client`] for signals and the cache, blocking, on the standard library.
+//! The client library, blocking, on the standard library: [`Client`] for signals and the cache, and
+//! [`Cache`], which keeps any value, for programs that want nothing else.
 //!
 //! Behaviour: clacks-protocol(7). What a [`Client`] adds to the protocol is correlation (answers are
 //! found among signals that stream in), time limits on everything, and reconnection.
 
+mod cache;
 mod connection;
+pub(crate) mod encoding;
 mod error;
 mod message;
 mod options;
 mod reconnecting;
+#[cfg(feature = "yaml")]
+mod structure;
 mod text;
 mod transport;
 
+pub use cache::Cache;
 pub use error::Error;
 pub use message::Message;
-pub use options::Options;
+pub use options::{Options, local_server};
 pub use text::Text;
 
-use crate::address::Address;
 use crate::certificates::ServerTrust;
 use crate::protocol::encode;
 use crate::protocol::reply::{self, Reply};
 use crate::protocol::{Flags, Overhead};
+#[cfg(not(feature = "tool"))]
 use connection::Connection;
+#[cfg(feature = "tool")]
+pub(crate) use connection::Connection;
 use reconnecting::Backoff;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
@@ -62,7 +70,6 @@ pub struct Client {
     options: Options,
     trust: Option<ServerTrust>,
     connection: Option<Connection>,
-    was_connected: bool,
     backoff: Backoff,
     listening: BTreeSet<Vec<u8>>,
     is_monitoring: bool,
@@ -78,6 +85,7 @@ pub struct Client {
     flushes: u64,
     /// The values that [`Client::set_if_changed`] has sent on this connection.
     sent: HashMap<Vec<u8>, Vec<u8>>,
+    connections: u64,
 }
 
 impl Client {
@@ -98,21 +106,11 @@ impl Client {
     /// # Errors
     /// [`Error::Options`] if plain text would leave this machine or the authorities can't be read.
     pub fn new(options: Options) -> Result<Client, Error> {
-        if let Address::Tcp(host) = &options.address
-            && !options.allow_plaintext
-            && !host.is_loopback()
-        {
-            return Err(Error::Options(format!(
-                "{}: plain text beyond this machine has to be allowed",
-                options.address
-            )));
-        }
         let trust = transport::trust(&options)?;
         Ok(Client {
             options,
             trust,
             connection: None,
-            was_connected: false,
             backoff: Backoff::default(),
             listening: BTreeSet::new(),
             is_monitoring: false,
@@ -123,6 +121,7 @@ impl Client {
             lost_lines: false,
             flushes: 0,
             sent: HashMap::new(),
+            connections: 0,
         })
     }
 
@@ -300,9 +299,14 @@ impl Client {
         if std::mem::take(&mut self.lost_lines) {
             return Err(Error::Disconnected(io::ErrorKind::ConnectionReset.into()));
         }
-        let (refusals, ()) = self.exchange(&[], until, |reply| {
+        let exchanged = self.exchange(&[], until, |reply| {
             matches!(reply, Reply::Flushed(_)).then_some(())
-        })?;
+        });
+        if let Err(Error::Disconnected(_)) = exchanged {
+            // That is told now, and not once more by the next call.
+            self.lost_lines = false;
+        }
+        let (refusals, ()) = exchanged?;
         match refusals.into_iter().next() {
             Some(reason) => Err(Error::Refused(reason)),
             None => Ok(()),
@@ -335,6 +339,12 @@ impl Client {
     /// Whether there is a connection, as far as is known.
     pub fn is_connected(&self) -> bool {
         self.connection.is_some()
+    }
+
+    /// How many connections this client has had, the first one included: more than at the last look
+    /// means that what belongs to a connection is gone.
+    pub fn connections(&self) -> u64 {
+        self.connections
     }
 
     /// The connection's descriptor, for a program that waits for many things: when it is readable, call
@@ -439,8 +449,7 @@ impl Client {
         mut answer: impl FnMut(&Reply<'_>) -> Option<T>,
     ) -> Result<(Vec<String>, T), Error> {
         self.ensure_connected(until)?;
-        self.flushes += 1;
-        let mark = format!("clacks-{}", self.flushes);
+        let mark = self.next_mark();
         let mut bytes = lines.to_vec();
         encode::line(&mut bytes, &[b"FLUSH ", mark.as_bytes()]);
         if let Some(interval) = self.options.ping_interval {
@@ -453,10 +462,10 @@ impl Client {
         sent.map_err(|error| self.lose(error))?;
         let (mut refusals, mut found) = (Vec::new(), None);
         loop {
-            let connection = self
-                .connection
-                .as_mut()
-                .ok_or_else(|| Error::Disconnected(io::ErrorKind::NotConnected.into()))?;
+            let connection = self.connection.as_mut().ok_or_else(|| {
+                let kind = io::ErrorKind::ConnectionReset;
+                Error::Disconnected(io::Error::new(kind, "the server has ended it"))
+            })?;
             let line = match connection.receive(until) {
                 Ok(line) => line,
                 // An answer that comes later belongs to an earlier FLUSH, and is skipped.
@@ -489,6 +498,12 @@ impl Client {
                 None => {}
             }
         }
+    }
+
+    /// The text of a FLUSH that no other has.
+    fn next_mark(&mut self) -> String {
+        self.flushes += 1;
+        format!("clacks-{}", self.flushes)
     }
 
     /// Waits until a message is queued.
@@ -592,7 +607,8 @@ impl Client {
         Ok(())
     }
 
-    /// Connects and asks for what this client was listening to.
+    /// Connects and asks for what this client was listening to. Whoever is told of the new connection can
+    /// rely on hearing all that is sent from then on.
     fn dial(&mut self, until: Instant) -> Result<(), Error> {
         let mut connection = Connection::open(&self.options, self.trust.as_ref(), until)?;
         let mut lines = Vec::new();
@@ -602,14 +618,30 @@ impl Client {
         if self.is_monitoring {
             encode::line(&mut lines, &[b"MONITOR"]);
         }
+        let mut early = Vec::new();
         if !lines.is_empty() {
+            let mark = self.next_mark();
+            encode::line(&mut lines, &[b"FLUSH ", mark.as_bytes()]);
             connection.send(&lines, until)?;
+            loop {
+                let line = connection.receive(until)?;
+                match reply::decode(&line) {
+                    Some(Reply::Flushed(text)) if text == mark.as_bytes() => break,
+                    Some(Reply::Quit | Reply::Timeout) => {
+                        return Err(Error::Disconnected(io::ErrorKind::ConnectionReset.into()));
+                    }
+                    Some(reply) => early.extend(Message::from_reply(reply)),
+                    None => {}
+                }
+            }
         }
         self.connection = Some(connection);
+        self.connections += 1;
         self.backoff.succeeded();
-        if std::mem::replace(&mut self.was_connected, true) {
+        if self.connections > 1 {
             self.queue(Message::Reconnected);
         }
+        early.into_iter().for_each(|message| self.queue(message));
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use super::Error;
 use crate::address::Address;
 use crate::protocol::token::Token;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Where the server is, who logs in there, and how long calls may take.
@@ -30,6 +30,25 @@ pub struct Options {
     pub(super) allow_plaintext: bool,
     pub(super) check: ServerCheck,
     pub(super) max_queued: usize,
+}
+
+/// Where the service listens.
+const SERVICE_SOCKET: &str = "/run/clacksd/clacksd.sock";
+/// Where a clacksd without flags listens.
+const OTHERWISE: &str = "tcp://127.0.0.1:49888";
+
+/// The address of this machine's server: the service's socket if it is there, otherwise the port that a
+/// clacksd without flags listens at.
+pub fn local_server() -> String {
+    first_of(SERVICE_SOCKET)
+}
+
+fn first_of(socket: &str) -> String {
+    if Path::new(socket).exists() {
+        format!("unix:{socket}")
+    } else {
+        OTHERWISE.to_owned()
+    }
 }
 
 /// Whom a client takes for its server, at `tls://` addresses.
@@ -130,5 +149,16 @@ impl fmt::Debug for Options {
             .field("address", &self.address)
             .field("software", &self.software)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_service_comes_first() {
+        assert_eq!(first_of("/"), "unix:/");
+        assert_eq!(first_of("/is/not/there"), OTHERWISE);
     }
 }

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Deref;
 
-/// Bytes that are text by convention only: any but CR and LF, in UTF-8 as a rule.
+/// Bytes that are text by convention only, in UTF-8 as a rule. From a [`Client`](super::Client) they hold
+/// no CR and no LF; a [`Cache`](super::Cache) keeps any.
 ///
 /// Compares with `&str` and `&[u8]`, prints what is no UTF-8 as `�`, and is otherwise a slice of bytes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

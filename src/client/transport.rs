@@ -21,8 +21,18 @@ pub enum Transport {
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
-/// Whom to take for the server, where that has to be proved.
+/// Whom to take for the server, where that has to be proved. An error if the options say nothing that may
+/// be done.
 pub fn trust(options: &Options) -> Result<Option<ServerTrust>, Error> {
+    if let Address::Tcp(host) = &options.address
+        && !options.allow_plaintext
+        && !host.is_loopback()
+    {
+        return Err(Error::Options(format!(
+            "{}: plain text beyond this machine has to be allowed",
+            options.address
+        )));
+    }
     if !matches!(options.address, Address::Tls(_)) {
         return Ok(None);
     }

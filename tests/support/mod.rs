@@ -7,6 +7,7 @@ mod random;
 mod server;
 mod service_manager;
 pub mod tls;
+mod tool;
 
 pub use certificates::{Authority, Identity, Validity};
 pub use client::{Client, token};
@@ -14,11 +15,19 @@ pub use crowd::Crowd;
 pub use random::Random;
 pub use server::{Ended, Ending, Process, Server, Setup, USERS, run, text};
 pub use service_manager::{ServiceManager, hand_over};
+pub use tool::{Running, VARIABLES, bare_clacks};
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 /// How long anything may take that must happen: far more than it ever does.
 pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Says that a test has tried nothing: whatever is missing. Past the test runner, which shows nothing of
+/// tests that pass.
+pub fn skipped(what: &str) {
+    let _ = writeln!(std::io::stderr(), "skipped: {what}");
+}
 
 /// Waits until `is_so`, or fails with `what`.
 pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {

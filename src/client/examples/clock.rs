@@ -1,0 +1,47 @@
+//! A clock for all: sends the time of day (UTC) as the signal `example::clock`, each second, and keeps it in
+//! the cache for those who come later. Try it beside `clacks listen example::clock`.
+//!
+//! `clock ADDRESS USER`, with the password in `CLACKS_PASSWORD`.
+
+use clacks::{Client, Error, Message, Options};
+use std::time::{Duration, Instant, SystemTime};
+
+const SIGNAL: &str = "example::clock";
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let (Some(address), Some(user)) = (arguments.next(), arguments.next()) else {
+        return Err("usage: clock ADDRESS USER".into());
+    };
+    let password = std::env::var("CLACKS_PASSWORD")?;
+    let options = Options::new(&address)?
+        .login(&user, &password)
+        .calls_itself("clock example");
+    let mut client = Client::connect(options)?;
+    loop {
+        tick(&mut client)?;
+    }
+}
+
+/// One second.
+pub fn tick(client: &mut Client) -> Result<(), Error> {
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let second = now.as_secs() % 86_400;
+    let (hours, minutes, seconds) = (second / 3600, second / 60 % 60, second % 60);
+    let time = format!("{hours:02}:{minutes:02}:{seconds:02}");
+    // It may be lost with a connection; the next one comes in a second.
+    if let Err(error) = client.set_and_store(SIGNAL, time) {
+        eprintln!("{error}");
+    }
+    // Waiting for messages, rather than sleeping, keeps the connection alive and renews it.
+    let next =
+        Instant::now() + Duration::from_secs(1) - Duration::from_nanos(now.subsec_nanos().into());
+    while let Some(message) = client.next(next.saturating_duration_since(Instant::now()))? {
+        if let Message::Error(why) = message {
+            return Err(Error::Refused(why.to_str().into_owned()));
+        }
+    }
+    Ok(())
+}

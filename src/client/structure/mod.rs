@@ -1,0 +1,184 @@
+//! Structures as the Perl cache client keeps them: YAML, in the dialect of YAML::Syck, in which null is
+//! `~` and every other scalar is a text. Pure.
+
+mod deserialize;
+mod read;
+mod write;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// How deep structures may be nested: far deeper than any is, and no danger to the stack.
+const MAX_DEPTH: usize = 128;
+
+/// The errors say what is wrong.
+pub fn to_yaml<T: Serialize + ?Sized>(structure: &T) -> Result<String, String> {
+    let tree = serde_json::to_value(structure).map_err(|error| error.to_string())?;
+    write::yaml(&tree)
+}
+
+pub fn from_yaml<T: DeserializeOwned>(yaml: &[u8]) -> Result<T, String> {
+    deserialize::tree(read::tree(yaml)?)
+}
+
+/// From a value that is no structure: one text.
+pub fn from_text<T: DeserializeOwned>(text: &[u8]) -> Result<T, String> {
+    deserialize::tree(Value::String(read::characters(text).into_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+    use std::collections::BTreeMap;
+
+    #[derive(Serialize, Deserialize, Debug, PartialEq, Clone, Copy)]
+    enum Colour {
+        Red,
+        Mixed(u8, u8, u8),
+        Named { index: u32 },
+    }
+
+    #[derive(Serialize, Deserialize, Debug, PartialEq)]
+    struct All {
+        text: String,
+        empty: String,
+        null: Option<String>,
+        some: Option<i64>,
+        truth: (bool, bool),
+        number: f64,
+        byte: u8,
+        big: u64,
+        letter: char,
+        unit: (),
+        list: Vec<Vec<i32>>,
+        colours: Vec<Colour>,
+        map: BTreeMap<i32, BTreeMap<String, Option<bool>>>,
+        nothing: BTreeMap<String, String>,
+    }
+
+    fn all() -> All {
+        All {
+            text: "line\r\nline: - # \"quoted\" \\u00e9 é \u{0} \u{7f} €\t ".to_owned(),
+            empty: String::new(),
+            null: None,
+            some: Some(-5),
+            truth: (true, false),
+            number: 1.5e-7,
+            byte: 255,
+            big: u64::MAX,
+            letter: '~',
+            unit: (),
+            list: vec![vec![], vec![1, 2], vec![3]],
+            colours: vec![
+                Colour::Red,
+                Colour::Mixed(1, 2, 3),
+                Colour::Named { index: 7 },
+            ],
+            map: BTreeMap::from([(
+                7,
+                BTreeMap::from([("a b".to_owned(), None), (String::new(), Some(true))]),
+            )]),
+            nothing: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn structures_go_there_and_back() {
+        let yaml = to_yaml(&all()).expect("it can be written");
+        assert_eq!(
+            from_yaml::<All>(yaml.as_bytes()).as_ref(),
+            Ok(&all()),
+            "{yaml}"
+        );
+    }
+
+    #[test]
+    fn yaml_is_of_the_kind_that_syck_reads() {
+        let yaml = to_yaml(&serde_json::json!({
+            "a": [1, [true, null], {"b": "x\ny", "c": {}}, []],
+            "k: \"": "\u{1b}\u{1}é\u{85}",
+        }));
+        let expected = "--- \n\"a\": \n  - 1\n  - \n    - 1\n    - ~\n  - \n    \"b\": \"x\\ny\"\n    \"c\": {}\n  - []\n\"k: \\\"\": \"\\e\\x01é\u{85}\"\n";
+        assert_eq!(yaml.as_deref(), Ok(expected));
+        assert_eq!(to_yaml("x").as_deref(), Ok("--- \"x\"\n"));
+        assert_eq!(to_yaml(&()).as_deref(), Ok("--- ~\n"));
+    }
+
+    #[test]
+    fn a_scalar_becomes_what_is_wanted_however_perl_quotes_it() {
+        for yaml in ["--- 5\n", "--- '5'\n", "--- \"5\"\n"] {
+            assert_eq!(from_yaml(yaml.as_bytes()), Ok("5".to_owned()));
+            assert_eq!(from_yaml(yaml.as_bytes()), Ok(5_u8));
+            assert_eq!(from_yaml(yaml.as_bytes()), Ok(-5_i64 * -1));
+            assert_eq!(from_yaml(yaml.as_bytes()), Ok(5.0_f64));
+            assert_eq!(from_yaml(yaml.as_bytes()), Ok('5'));
+            assert_eq!(from_yaml(yaml.as_bytes()), Ok(Some(5_u8)));
+            assert_eq!(from_yaml(yaml.as_bytes()), Ok(serde_json::json!("5")));
+        }
+        for (yaml, truth) in [("1", true), ("true", true), ("0", false), ("''", false)] {
+            assert_eq!(from_yaml(format!("--- {yaml}\n").as_bytes()), Ok(truth));
+        }
+        for text in [
+            "null",
+            "true",
+            "'~'",
+            "no",
+            "0x10",
+            "2020-01-01",
+            "=",
+            "1:30",
+        ] {
+            let read = from_yaml::<Option<String>>(format!("--- {text}\n").as_bytes());
+            assert_eq!(read, Ok(Some(text.trim_matches('\'').to_owned())));
+        }
+        for null in ["---\na: ~\n", "---\na:\n"] {
+            let read = from_yaml::<BTreeMap<String, Option<String>>>(null.as_bytes());
+            assert_eq!(read, Ok(BTreeMap::from([("a".to_owned(), None)])));
+        }
+        assert!(from_yaml::<u8>(b"--- 256\n").is_err());
+        assert!(from_yaml::<u8>(b"--- ~\n").is_err());
+        assert!(from_yaml::<String>(b"--- ~\n").is_err());
+        assert!(from_yaml::<bool>(b"--- maybe\n").is_err());
+    }
+
+    #[test]
+    fn what_perl_writes_is_read() {
+        // As YAML::Syck writes it: blank lines, blanks behind colons, a CR as it is, an anchor.
+        let yaml = b"--- \n\"\": empty\nb c: \n  - 1\n  - \n    - 2\n\n  - \n    \"y\": {}\n\n    x: ~\n\nc: &1 \n  - 1:30\ncr: a\rb\nd: *1\ne: \"\\x7F\\x01 \\e\"\nf: quote\"s it's a, b\n";
+        let expected = serde_json::json!({
+            "": "empty", "b c": ["1", ["2"], {"y": {}, "x": null}], "c": ["1:30"], "d": ["1:30"],
+            "cr": "a\rb", "e": "\u{7f}\u{1} \u{1b}", "f": "quote\"s it's a, b",
+        });
+        assert_eq!(from_yaml(yaml), Ok(expected));
+        // Perl's own text is Latin-1.
+        assert_eq!(from_yaml(b"--- \xe9t\xe9\n"), Ok("été".to_owned()));
+        assert_eq!(from_text(b"5"), Ok(5));
+    }
+
+    #[test]
+    fn what_would_take_too_much_is_refused() {
+        let deep = "[".repeat(1000);
+        assert!(from_yaml::<Value>(deep.as_bytes()).is_err());
+        let nested = (0..200).fold(serde_json::json!(1), |inner, _| serde_json::json!([inner]));
+        assert!(to_yaml(&nested).is_err());
+        let mut bomb = "---\na0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for level in 1..12 {
+            let aliases = vec![format!("*a{}", level - 1); 10].join(", ");
+            bomb += &format!("a{level}: &a{level} [{aliases}]\n");
+        }
+        let refused = from_yaml::<Value>(bomb.as_bytes()).expect_err("it is too large");
+        assert!(refused.contains("large"), "{refused}");
+        for broken in [
+            "--- [",
+            "",
+            "--- \"a\n",
+            "--- *a\n",
+            "---\n[a]: b\n",
+            "--- 1\n--- 2\n",
+        ] {
+            assert!(from_yaml::<Value>(broken.as_bytes()).is_err(), "{broken:?}");
+        }
+    }
+}

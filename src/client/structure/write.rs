@@ -1,0 +1,74 @@
+//! From a tree to YAML that YAML::Syck reads: in blocks, texts in double quotes, with no escape but those
+//! it knows.
+
+use super::MAX_DEPTH;
+use serde_json::Value;
+use std::fmt::Write;
+
+pub fn yaml(tree: &Value) -> Result<String, String> {
+    let mut out = "---".to_owned();
+    node(&mut out, tree, 0)?;
+    Ok(out)
+}
+
+/// Writes what stands behind `---`, `-` or `key:`, the line's end included; a block is at that depth.
+fn node(out: &mut String, tree: &Value, depth: usize) -> Result<(), String> {
+    if depth > MAX_DEPTH {
+        return Err(format!("nested more than {MAX_DEPTH} deep"));
+    }
+    out.push(' ');
+    match tree {
+        Value::Null => out.push('~'),
+        Value::Bool(truth) => out.push(if *truth { '1' } else { '0' }),
+        Value::Number(number) => write!(out, "{number}").expect("a String takes every write"),
+        Value::String(text) => quoted(out, text),
+        Value::Array(items) if items.is_empty() => out.push_str("[]"),
+        Value::Object(fields) if fields.is_empty() => out.push_str("{}"),
+        Value::Array(items) => {
+            out.push('\n');
+            for item in items {
+                indent(out, depth);
+                out.push('-');
+                node(out, item, depth + 1)?;
+            }
+            return Ok(());
+        }
+        Value::Object(fields) => {
+            out.push('\n');
+            for (key, field) in fields {
+                indent(out, depth);
+                quoted(out, key);
+                out.push(':');
+                node(out, field, depth + 1)?;
+            }
+            return Ok(());
+        }
+    }
+    out.push('\n');
+    Ok(())
+}
+
+fn indent(out: &mut String, depth: usize) {
+    out.extend(std::iter::repeat_n("  ", depth));
+}
+
+fn quoted(out: &mut String, text: &str) {
+    out.push('"');
+    for character in text.chars() {
+        match character {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\0' => out.push_str("\\0"),
+            '\x1b' => out.push_str("\\e"),
+            // To Syck `\x` is a byte, to others a character: below 128 that is the same.
+            '\x01'..='\x1f' | '\x7f' => {
+                write!(out, "\\x{:02X}", u32::from(character)).expect("a String takes every write")
+            }
+            other => out.push(other),
+        }
+    }
+    out.push('"');
+}

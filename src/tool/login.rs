@@ -1,0 +1,96 @@
+//! Which server, and who logs in there: flags, the environment, a file, a person at a terminal.
+
+use super::table::Invocation;
+use super::{Failure, terminal};
+use crate::client::{Client, Error, Options, local_server};
+use crate::secret_file;
+use std::env;
+use std::io::{self, IsTerminal};
+use std::path::Path;
+
+/// The user of the service as it is installed, and of a clacksd without flags.
+const USER: &str = "clacks";
+
+/// How to reach the server that is meant.
+pub struct Login {
+    options: Options,
+    address: String,
+}
+
+pub fn login(invocation: &Invocation) -> Result<Login, Failure> {
+    let address = text(invocation, "server", "CLACKS_SERVER")?.unwrap_or_else(local_server);
+    let user = user(invocation)?;
+    let mut options =
+        Options::new(&address)?.calls_itself(concat!("clacks/", env!("CARGO_PKG_VERSION")));
+    if invocation.is_set("allow-plaintext") {
+        options = options.allow_plaintext();
+    }
+    if invocation.is_set("insecure") {
+        options = options.insecure();
+    }
+    if let Some(file) = invocation.value("ca") {
+        options = options.authorities(file);
+    }
+    let password = password(invocation, &user, &address)?;
+    let options = options.login(&user, &password);
+    Ok(Login { options, address })
+}
+
+impl Login {
+    /// Connects in one way or another.
+    pub fn reach<T>(self, connect: impl FnOnce(Options) -> Result<T, Error>) -> Result<T, Failure> {
+        connect(self.options).map_err(|error| match error {
+            // That names what is wrong.
+            Error::Options(_) => error.into(),
+            // A server that is full is one that can't be reached, too.
+            error => Failure::Connection(format!("{}: {error}", self.address)),
+        })
+    }
+}
+
+pub fn client(invocation: &Invocation) -> Result<Client, Failure> {
+    login(invocation)?.reach(Client::connect)
+}
+
+pub fn user(invocation: &Invocation) -> Result<String, Failure> {
+    Ok(text(invocation, "user", "CLACKS_USER")?.unwrap_or_else(|| USER.to_owned()))
+}
+
+/// From the flag, or else the environment, where nothing is the same as an empty text.
+fn text(invocation: &Invocation, flag: &str, variable: &str) -> Result<Option<String>, Failure> {
+    let no_text = |what: &str| Failure::Usage(format!("{what} is no UTF-8"));
+    if let Some(value) = invocation.value(flag) {
+        let value = value
+            .to_str()
+            .ok_or_else(|| no_text(&format!("--{flag}")))?;
+        return Ok(Some(value.to_owned()));
+    }
+    match env::var(variable) {
+        Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
+        Err(env::VarError::NotPresent) => Ok(None),
+        Err(env::VarError::NotUnicode(_)) => Err(no_text(variable)),
+    }
+}
+
+fn password(invocation: &Invocation, user: &str, address: &str) -> Result<String, Failure> {
+    if let Some(file) = invocation.value("password-file") {
+        let file = Path::new(file);
+        return secret_file::read_first_line(file)
+            .map_err(|what| Failure::Usage(format!("--password-file {}: {what}", file.display())));
+    }
+    match env::var("CLACKS_PASSWORD") {
+        Ok(password) if !password.is_empty() => return Ok(password),
+        Ok(_) | Err(env::VarError::NotPresent) => {}
+        Err(env::VarError::NotUnicode(_)) => {
+            return Err(Failure::Usage("CLACKS_PASSWORD is no UTF-8".to_owned()));
+        }
+    }
+    // The terminal itself is asked, but only if somebody seems to sit there.
+    if io::stdin().is_terminal() || io::stderr().is_terminal() {
+        let asked = terminal::ask_hidden(&format!("Password of {user} at {address}: "));
+        return asked.map_err(|error| Failure::Usage(format!("no password: {error}")));
+    }
+    Err(Failure::Usage(
+        "no password: give --password-file or CLACKS_PASSWORD".to_owned(),
+    ))
+}

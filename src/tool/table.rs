@@ -1,0 +1,519 @@
+//! The commands and flags: one table behind parsing, `--help`, the completions, and a test against the
+//! man page.
+
+use super::{Failure, chat, commands, send, watch};
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+/// A flag as users see it.
+pub struct Flag {
+    /// Empty if it has none.
+    pub short: &'static str,
+    pub long: &'static str,
+    /// What its value is called; empty if it takes none.
+    pub value: &'static str,
+    pub help: &'static str,
+    /// Shown in `--help`; empty if there is none.
+    pub default: &'static str,
+    /// The commands that it belongs to; empty: all.
+    pub commands: &'static [&'static str],
+}
+
+const fn flag(
+    short: &'static str,
+    long: &'static str,
+    value: &'static str,
+    help: &'static str,
+) -> Flag {
+    Flag {
+        short,
+        long,
+        value,
+        help,
+        default: "",
+        commands: &[],
+    }
+}
+
+impl Flag {
+    const fn default(self, default: &'static str) -> Flag {
+        Flag { default, ..self }
+    }
+
+    const fn only(self, commands: &'static [&'static str]) -> Flag {
+        Flag { commands, ..self }
+    }
+
+    /// As it is written, the long form.
+    fn written(&self) -> String {
+        format!("--{}", self.long)
+    }
+}
+
+/// All flags, in the order of the man page.
+pub const FLAGS: &[Flag] = &[
+    flag(
+        "s",
+        "server",
+        "ADDRESS",
+        "the server: unix:PATH, tcp://HOST:PORT or tls://HOST:PORT",
+    )
+    .default("$CLACKS_SERVER, or unix:/run/clacksd/clacksd.sock if it is there, or tcp://127.0.0.1:49888"),
+    flag("u", "user", "USER", "who logs in").default("$CLACKS_USER or clacks"),
+    flag(
+        "",
+        "password-file",
+        "FILE",
+        "the user's password, the first line of the file",
+    )
+    .default("$CLACKS_PASSWORD, or asked for on a terminal"),
+    flag(
+        "",
+        "ca",
+        "FILE",
+        "authorities that a tls:// server's certificate must come from (PEM)",
+    )
+    .default("the system's"),
+    flag(
+        "",
+        "insecure",
+        "",
+        "don't check the certificate of a tls:// server: an impostor gets the password",
+    ),
+    flag(
+        "",
+        "allow-plaintext",
+        "",
+        "allow tcp:// to addresses that aren't loopback",
+    ),
+    flag("", "json", "", "print a JSON object per line"),
+    flag("n", "count", "N", "end after so many lines").only(&["listen", "monitor"]),
+    flag("h", "help", "", "show this help"),
+    flag("V", "version", "", "show the version"),
+];
+
+/// What a command wants behind its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Argument {
+    One(&'static str),
+    /// One that may begin with a hyphen, such as a negative number: what stands in its place is never a
+    /// flag.
+    Verbatim(&'static str),
+    Optional(&'static str),
+    OptionalVerbatim(&'static str),
+    /// One or more.
+    Several(&'static str),
+}
+
+impl Argument {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Argument::One(name)
+            | Argument::Verbatim(name)
+            | Argument::Optional(name)
+            | Argument::OptionalVerbatim(name)
+            | Argument::Several(name) => name,
+        }
+    }
+
+    fn shown(&self) -> String {
+        match self {
+            Argument::One(name) | Argument::Verbatim(name) => (*name).to_owned(),
+            Argument::Optional(name) | Argument::OptionalVerbatim(name) => format!("[{name}]"),
+            Argument::Several(name) => format!("{name}..."),
+        }
+    }
+
+    fn is_needed(&self) -> bool {
+        !matches!(self, Argument::Optional(_) | Argument::OptionalVerbatim(_))
+    }
+
+    fn is_verbatim(&self) -> bool {
+        matches!(self, Argument::Verbatim(_) | Argument::OptionalVerbatim(_))
+    }
+}
+
+/// A command as users see it.
+pub struct Command {
+    pub name: &'static str,
+    pub arguments: &'static [Argument],
+    pub help: &'static str,
+    pub(super) run: fn(&Invocation) -> Result<(), Failure>,
+}
+
+const fn command(
+    name: &'static str,
+    arguments: &'static [Argument],
+    help: &'static str,
+    run: fn(&Invocation) -> Result<(), Failure>,
+) -> Command {
+    Command {
+        name,
+        arguments,
+        help,
+        run,
+    }
+}
+
+const NAME: Argument = Argument::One("NAME");
+const VALUE: Argument = Argument::Verbatim("VALUE");
+const STEP: Argument = Argument::OptionalVerbatim("STEP");
+
+/// All commands, in the order of the man page.
+pub const COMMANDS: &[Command] = &[
+    command(
+        "set",
+        &[NAME, VALUE],
+        "send a signal with a value",
+        commands::set,
+    ),
+    command(
+        "notify",
+        &[NAME],
+        "send a signal without one",
+        commands::notify,
+    ),
+    command(
+        "set-and-store",
+        &[NAME, VALUE],
+        "send a signal and store its value",
+        commands::set_and_store,
+    ),
+    command(
+        "listen",
+        &[Argument::Several("NAME")],
+        "print signals as they come",
+        watch::listen,
+    ),
+    command(
+        "store",
+        &[NAME, VALUE],
+        "put a value into the cache",
+        commands::store,
+    ),
+    command(
+        "retrieve",
+        &[NAME],
+        "print a value of the cache",
+        commands::retrieve,
+    ),
+    command(
+        "remove",
+        &[NAME],
+        "take a name out of the cache",
+        commands::remove,
+    ),
+    command(
+        "increment",
+        &[NAME, STEP],
+        "add 1 or STEP to a number",
+        commands::increment,
+    ),
+    command(
+        "decrement",
+        &[NAME, STEP],
+        "subtract 1 or STEP from a number",
+        commands::decrement,
+    ),
+    command(
+        "keys",
+        &[Argument::Optional("PREFIX")],
+        "print the names in the cache",
+        commands::keys,
+    ),
+    command("clear", &[], "empty the cache", commands::clear),
+    command("clients", &[], "print who is connected", commands::clients),
+    command(
+        "disconnect",
+        &[Argument::One("CID")],
+        "end a connection",
+        commands::disconnect,
+    ),
+    command(
+        "monitor",
+        &[],
+        "print all that passes the server",
+        watch::monitor,
+    ),
+    command(
+        "shutdown",
+        &[Argument::Optional("S")],
+        "let the server end in 1 or S seconds",
+        commands::shutdown,
+    ),
+    command(
+        "send",
+        &[],
+        "send lines of the protocol from standard input and print the answers",
+        send::send,
+    ),
+    command(
+        "chat",
+        &[Argument::Optional("NAME")],
+        "talk to whoever else does this",
+        chat::chat,
+    ),
+];
+
+/// A command with all that was said about it.
+pub struct Invocation {
+    pub command: &'static Command,
+    pub arguments: Vec<Vec<u8>>,
+    /// By long form.
+    flags: HashMap<&'static str, OsString>,
+}
+
+impl Invocation {
+    pub fn is_set(&self, long: &str) -> bool {
+        self.flags.contains_key(long)
+    }
+
+    pub fn value(&self, long: &str) -> Option<&OsStr> {
+        self.flags.get(long).map(OsString::as_os_str)
+    }
+
+    /// An argument that is always there.
+    pub fn argument(&self, index: usize) -> &[u8] {
+        &self.arguments[index]
+    }
+
+    pub fn optional(&self, index: usize) -> Option<&[u8]> {
+        self.arguments.get(index).map(Vec::as_slice)
+    }
+}
+
+pub enum Parsed {
+    Help,
+    Version,
+    Run(Invocation),
+}
+
+/// Flags may stand anywhere, except where a value or step is expected; `--` ends them.
+pub fn parse(arguments: &[OsString]) -> Result<Parsed, Failure> {
+    let mut command: Option<&'static Command> = None;
+    let mut taken: Vec<Vec<u8>> = Vec::new();
+    let mut flags = HashMap::new();
+    let mut no_more_flags = false;
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        let bytes = argument.as_bytes();
+        let expected = command.and_then(|command| command.arguments.get(taken.len()));
+        let is_flag = bytes.starts_with(b"-")
+            && bytes != b"-"
+            && !no_more_flags
+            && !expected.is_some_and(Argument::is_verbatim);
+        if !is_flag {
+            match command {
+                Some(_) => taken.push(bytes.to_vec()),
+                None => command = Some(find_command(argument)?),
+            }
+        } else if bytes == b"--" {
+            no_more_flags = true;
+        } else if let Some(long) = bytes.strip_prefix(b"--") {
+            let (name, value) = match memchr::memchr(b'=', long) {
+                Some(equals) => (&long[..equals], Some(&long[equals + 1..])),
+                None => (long, None),
+            };
+            let flag = find_flag(argument, |flag| flag.long.as_bytes() == name)?;
+            if flag.value.is_empty() && value.is_some() {
+                return usage(format!("{} takes no value", flag.written()));
+            }
+            let value = value.map(|value| OsStr::from_bytes(value).to_owned());
+            take_flag(&mut flags, flag, value, &mut rest)?;
+        } else {
+            let mut letters = &bytes[1..];
+            while let [letter, others @ ..] = letters {
+                let flag = find_flag(argument, |flag| flag.short.as_bytes() == [*letter])?;
+                let value = (!flag.value.is_empty() && !others.is_empty())
+                    .then(|| OsStr::from_bytes(others).to_owned());
+                letters = if value.is_some() { &[] } else { others };
+                take_flag(&mut flags, flag, value, &mut rest)?;
+            }
+        }
+    }
+    if flags.contains_key("help") {
+        return Ok(Parsed::Help);
+    }
+    if flags.contains_key("version") {
+        return Ok(Parsed::Version);
+    }
+    let Some(command) = command else {
+        return usage("what shall be done? Try clacks --help".to_owned());
+    };
+    check(command, &taken, &flags)?;
+    Ok(Parsed::Run(Invocation {
+        command,
+        arguments: taken,
+        flags,
+    }))
+}
+
+fn usage<T>(what: String) -> Result<T, Failure> {
+    Err(Failure::Usage(what))
+}
+
+fn find_command(name: &OsStr) -> Result<&'static Command, Failure> {
+    let found = COMMANDS.iter().find(|command| *command.name == *name);
+    found.ok_or_else(|| {
+        Failure::Usage(format!(
+            "there is no command \"{}\"; try clacks --help",
+            name.display()
+        ))
+    })
+}
+
+fn find_flag(
+    argument: &OsStr,
+    is_it: impl Fn(&&'static Flag) -> bool,
+) -> Result<&'static Flag, Failure> {
+    FLAGS.iter().find(is_it).ok_or_else(|| {
+        Failure::Usage(format!(
+            "there is no flag \"{}\"; try clacks --help",
+            argument.display()
+        ))
+    })
+}
+
+fn take_flag<'a>(
+    flags: &mut HashMap<&'static str, OsString>,
+    flag: &'static Flag,
+    value: Option<OsString>,
+    rest: &mut impl Iterator<Item = &'a OsString>,
+) -> Result<(), Failure> {
+    let value = match value {
+        Some(value) => value,
+        None if flag.value.is_empty() => OsString::new(),
+        None => rest
+            .next()
+            .cloned()
+            .ok_or_else(|| Failure::Usage(format!("{} wants {}", flag.written(), flag.value)))?,
+    };
+    match flags.insert(flag.long, value) {
+        Some(_) => usage(format!("{} is given twice", flag.written())),
+        None => Ok(()),
+    }
+}
+
+/// Whether the command can be done with that.
+fn check(
+    command: &Command,
+    arguments: &[Vec<u8>],
+    flags: &HashMap<&'static str, OsString>,
+) -> Result<(), Failure> {
+    let given = FLAGS.iter().filter(|flag| flags.contains_key(flag.long));
+    for flag in given {
+        if !flag.commands.is_empty() && !flag.commands.contains(&command.name) {
+            return usage(format!(
+                "{} means nothing to {}",
+                flag.written(),
+                command.name
+            ));
+        }
+    }
+    if flags.contains_key("ca") && flags.contains_key("insecure") {
+        return usage("--ca and --insecure contradict each other".to_owned());
+    }
+    let needed = command.arguments.iter().filter(|one| one.is_needed());
+    let has_end = !matches!(command.arguments.last(), Some(Argument::Several(_)));
+    if arguments.len() < needed.count() || has_end && arguments.len() > command.arguments.len() {
+        return usage(format!("usage: clacks [FLAGS] {}", shown(command)));
+    }
+    Ok(())
+}
+
+/// The command's name and its arguments.
+fn shown(command: &Command) -> String {
+    let arguments = command.arguments.iter().map(Argument::shown);
+    let words: Vec<String> = std::iter::once(command.name.to_owned())
+        .chain(arguments)
+        .collect();
+    words.join(" ")
+}
+
+pub fn help() -> String {
+    let mut help =
+        "Usage: clacks [FLAGS] COMMAND ...\n\nA client of clacksd. See clacks(1).\n\nCommands:\n"
+            .to_owned();
+    for command in COMMANDS {
+        help += &format!("    {:<28}{}\n", shown(command), command.help);
+    }
+    help += "\nA VALUE of - is standard input.\n\nFlags:\n";
+    for flag in FLAGS {
+        let short = match flag.short {
+            "" => "    ".to_owned(),
+            short => format!("-{short}, "),
+        };
+        let written = format!("{short}{} {}", flag.written(), flag.value);
+        help += &format!("    {written:<28}{}", flag.help);
+        if !flag.commands.is_empty() {
+            help += &format!(" ({})", flag.commands.join(", "));
+        }
+        if !flag.default.is_empty() {
+            help += &format!(" [{}]", flag.default);
+        }
+        help.push('\n');
+    }
+    help += "\nStatus: 0 done; 1 no such entry; 2 wrong usage; 3 no connection or login; 4 refused by the server.\n";
+    help
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(arguments: &[&str]) -> Result<Invocation, String> {
+        let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+        match parse(&arguments) {
+            Ok(Parsed::Run(invocation)) => Ok(invocation),
+            Ok(_) => Err("help".to_owned()),
+            Err(failure) => Err(failure.told().1.expect("a reason").to_owned()),
+        }
+    }
+
+    #[test]
+    fn flags_stand_anywhere_but_in_the_place_of_a_value() {
+        for arguments in [
+            &["--count", "3", "listen", "a", "b"][..],
+            &["listen", "-n3", "a", "b"],
+            &["listen", "a", "-n", "3", "b"],
+            &["listen", "a", "b", "--count=3"],
+            &["listen", "-n", "3", "--", "a", "b"],
+        ] {
+            let listen = parsed(arguments).expect("it is right");
+            assert_eq!(listen.arguments, [b"a", b"b"]);
+            assert_eq!(listen.value("count"), Some(OsStr::new("3")));
+        }
+        for value in ["-5", "--json", "--", "-", "-n", ""] {
+            let set = parsed(&["--json", "set", "a", value]).expect("it is right");
+            assert_eq!(set.argument(1), value.as_bytes());
+        }
+        let keys = parsed(&["keys", "--", "-x"]).expect("it is right");
+        assert_eq!(keys.argument(0), b"-x");
+        let increment = parsed(&["increment", "n", "-5"]).expect("it is right");
+        assert_eq!(increment.optional(1), Some(&b"-5"[..]));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (arguments, part) in [
+            (&[][..], "what shall be done"),
+            (&["sett"], "\"sett\""),
+            (&["set", "a"], "set NAME VALUE"),
+            (&["set", "a", "b", "c"], "set NAME VALUE"),
+            (&["listen"], "listen NAME..."),
+            (&["keys", "a", "b"], "keys [PREFIX]"),
+            (&["clear", "-x"], "\"-x\""),
+            (&["keys", "--nope=3"], "\"--nope=3\""),
+            (&["keys", "--json=yes"], "--json takes no value"),
+            (&["keys", "-s"], "--server wants ADDRESS"),
+            (&["keys", "-u", "a", "--user=b"], "--user is given twice"),
+            (&["keys", "-n", "3"], "--count means nothing to keys"),
+            (&["keys", "--ca", "x", "--insecure"], "contradict"),
+        ] {
+            let error = parsed(arguments).err().expect("it is wrong");
+            assert!(error.contains(part), "{arguments:?}: {error}");
+        }
+        assert_eq!(parsed(&["set", "-h"]).err().as_deref(), Some("help"));
+    }
+}

@@ -1,0 +1,261 @@
+//! clacks at real terminals, which tmux provides: chat in two of them, and a password that is typed.
+
+use crate::support::{DEADLINE, Server, Setup, VARIABLES, run, skipped, text, wait_until};
+use std::cell::RefCell;
+use std::process::{Command, Stdio};
+
+/// A tmux of its own, ended with the test.
+struct Terminals {
+    setup: Setup,
+}
+
+impl Terminals {
+    /// `None`, said aloud, where there is no tmux.
+    fn new() -> Option<Terminals> {
+        let mut probe = Command::new("tmux");
+        probe.arg("-V").stdout(Stdio::null()).stderr(Stdio::null());
+        if probe.status().is_err() {
+            skipped("there is no tmux");
+            return None;
+        }
+        Some(Terminals {
+            setup: Setup::bare(),
+        })
+    }
+
+    fn tmux(&self, arguments: &[&str]) -> String {
+        let socket = text(&self.setup.path("tmux"));
+        let mut command = Command::new("tmux");
+        // UTF-8 whatever the locale, and no configuration of anybody's.
+        command
+            .args(["-u", "-f", "/dev/null", "-S", &socket])
+            .args(arguments);
+        let ended = run(command
+            .env_remove("TMUX")
+            .env("LC_ALL", "C.UTF-8")
+            .stdin(Stdio::null()));
+        assert_eq!(
+            (ended.status, &*ended.stderr),
+            (Some(0), ""),
+            "{arguments:?}"
+        );
+        ended.stdout
+    }
+
+    /// A terminal of that size in which a command runs; afterwards it shows its status.
+    fn start(&self, name: &str, size: (u32, u32), server: &Server, password: &str, what: &str) {
+        let program = env!("CARGO_BIN_EXE_clacks");
+        let values = [server.address(), "rw".to_owned(), password.to_owned()];
+        let variables: Vec<String> = VARIABLES
+            .iter()
+            .zip(values)
+            .map(|(name, value)| format!("{name}='{value}'"))
+            .collect();
+        let command = format!(
+            "{} sh -c '{program} {what}; echo \"status $?\"; stty -a | grep -o \" -\\?echo \"; exec cat'",
+            variables.join(" ")
+        );
+        let (columns, rows) = (size.0.to_string(), size.1.to_string());
+        self.tmux(&[
+            "new-session",
+            "-d",
+            "-s",
+            name,
+            "-x",
+            &columns,
+            "-y",
+            &rows,
+            &command,
+        ]);
+    }
+
+    fn types(&self, name: &str, keys: &str) {
+        self.tmux(&["send-keys", "-t", name, "-l", keys]);
+    }
+
+    fn presses(&self, name: &str, key: &str) {
+        self.tmux(&["send-keys", "-t", name, key]);
+    }
+
+    /// The lines on the screen, without empty ones at the end.
+    fn screen(&self, name: &str) -> Vec<String> {
+        let screen = self.tmux(&["capture-pane", "-p", "-t", name]);
+        let lines: Vec<String> = screen
+            .lines()
+            .map(|line| line.trim_end().to_owned())
+            .collect();
+        let end = lines.iter().rposition(|line| !line.is_empty());
+        lines[..end.map_or(0, |end| end + 1)].to_vec()
+    }
+
+    fn expect(&self, name: &str, expected: &[&str]) {
+        let last = RefCell::new(Vec::new());
+        let end = std::time::Instant::now() + DEADLINE;
+        while std::time::Instant::now() < end {
+            last.replace(self.screen(name));
+            if *last.borrow() == expected {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        assert_eq!(*last.borrow(), expected, "the screen of {name}");
+    }
+}
+
+impl Drop for Terminals {
+    fn drop(&mut self) {
+        let socket = text(&self.setup.path("tmux"));
+        let mut command = Command::new("tmux");
+        command.args(["-S", &socket, "kill-server"]);
+        let _ = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+    }
+}
+
+#[test]
+fn two_people_chat_without_disturbing_what_the_other_types() {
+    let Some(terminals) = Terminals::new() else {
+        return;
+    };
+    let mut server = Server::start();
+    terminals.start("ann", (40, 12), &server, "rwpw", "chat ann");
+    terminals.start("bob", (20, 12), &server, "rwpw", "chat bob");
+    terminals.expect("ann", &["You are ann. Ctrl-D ends this.", ">"]);
+    terminals.expect("bob", &["You are bob. Ctrl-D", "ends this.", ">"]);
+    terminals.types("bob", "half a thought");
+    terminals.expect(
+        "bob",
+        &["You are bob. Ctrl-D", "ends this.", "> half a thought"],
+    );
+    terminals.types("ann", "hellp");
+    terminals.presses("ann", "BSpace");
+    terminals.presses("ann", "Left");
+    terminals.types("ann", "o wörld");
+    terminals.presses("ann", "Enter");
+    terminals.expect(
+        "ann",
+        &["You are ann. Ctrl-D ends this.", "ann: hello wörld", ">"],
+    );
+    // What was being typed is still there, below.
+    terminals.expect(
+        "bob",
+        &[
+            "You are bob. Ctrl-D",
+            "ends this.",
+            "ann: hello wörld",
+            "> half a thought",
+        ],
+    );
+    // Longer than the terminal is wide: its end is shown, in one line.
+    terminals.types("bob", " becomes whole");
+    terminals.expect(
+        "bob",
+        &[
+            "You are bob. Ctrl-D",
+            "ends this.",
+            "ann: hello wörld",
+            "> ght becomes whole",
+        ],
+    );
+    terminals.presses("bob", "Enter");
+    let bob = "bob: half a thought becomes whole";
+    terminals.expect(
+        "ann",
+        &[
+            "You are ann. Ctrl-D ends this.",
+            "ann: hello wörld",
+            bob,
+            ">",
+        ],
+    );
+    // Control characters from elsewhere do nothing to the terminal.
+    server
+        .client("rw")
+        .ask("SET example::chat=eve: \u{1b}[2J\u{7}");
+    let eve = "eve: \\x1b[2J\\x07";
+    terminals.expect(
+        "ann",
+        &[
+            "You are ann. Ctrl-D ends this.",
+            "ann: hello wörld",
+            bob,
+            eve,
+            ">",
+        ],
+    );
+    // Both ways to the end leave the terminal as it was.
+    terminals.types("ann", "never sent");
+    terminals.presses("ann", "C-c");
+    terminals.expect(
+        "ann",
+        &[
+            "You are ann. Ctrl-D ends this.",
+            "ann: hello wörld",
+            bob,
+            eve,
+            "status 0",
+            " echo",
+        ],
+    );
+    server = server.kill_and_restart();
+    wait_until("bob is told", || {
+        let screen = terminals.screen("bob");
+        screen.iter().any(|line| line == "* connected again")
+    });
+    server.client("rw").ask("SET example::chat=eve: you again");
+    wait_until("bob hears again", || {
+        let screen = terminals.screen("bob");
+        screen.ends_with(&["eve: you again".to_owned(), ">".to_owned()])
+    });
+    terminals.presses("bob", "C-d");
+    wait_until("bob has ended it", || {
+        let screen = terminals.screen("bob");
+        screen.ends_with(&["status 0".to_owned(), " echo".to_owned()])
+    });
+}
+
+#[test]
+fn programs_chat_by_lines() {
+    let server = Server::start();
+    let mut chat = server.clacks_until("rw", &["chat", "bot"], "LISTEN example::chat");
+    let mut other = server.client("rw");
+    other.ask("LISTEN example::chat");
+    other.ask("SET example::chat=ann: hello");
+    assert_eq!(chat.next_line().as_deref(), Some("ann: hello"));
+    let mut stdin = chat.stdin.take().expect("a pipe");
+    std::io::Write::write_all(&mut stdin, b"one\n\n two\tthree \x07\r\nlast").expect("it reads");
+    drop(stdin);
+    for line in ["one", "two\tthree \\x07", "last"] {
+        other.expect(&format!("SET example::chat=bot: {line}"));
+    }
+    assert_eq!(chat.rest(), [""; 0]);
+    assert_eq!(chat.wait().code(), Some(0));
+    // Without a name it is the user's.
+    let piped = server.clacks_reading("rw", &["chat"], b"hi\n");
+    assert_eq!((piped.status, &*piped.stdout), (Some(0), ""));
+    other.expect("SET example::chat=rw: hi");
+}
+
+#[test]
+fn a_password_is_asked_for_and_not_shown() {
+    let Some(terminals) = Terminals::new() else {
+        return;
+    };
+    let server = Server::start();
+    server.clacks_output("rw", &["store", "a", "1"]);
+    let asking = |name: &str, typed: &str, shown: &[&str]| {
+        let address = format!("tcp://localhost:{}", server.port);
+        let command = format!("-s {address} keys");
+        terminals.start(name, (110, 10), &server, "", &command);
+        let question = format!("Password of rw at {address}:");
+        wait_until("it asks", || terminals.screen(name).contains(&question));
+        terminals.types(name, typed);
+        terminals.presses(name, "Enter");
+        terminals.expect(name, &[&[&*question], shown].concat());
+    };
+    asking("right", "rwpx\u{7f}w", &["a", "status 0", " echo"]);
+    let refused = format!(
+        "clacks: tcp://localhost:{}: the server refuses this user or password",
+        server.port
+    );
+    asking("wrong", "wrong", &[&refused, "status 3", " echo"]);
+}
