@@ -53,6 +53,8 @@ const FIRST_LISTENER: usize = 3;
 /// What an operator sets, as far as it is the loop's business.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
+    /// Beyond so many each stranger pushes another one out.
+    pub max_clients: usize,
     /// Beyond so many nobody is even asked to log in.
     pub max_connections: usize,
     pub output: OutputLimits,
@@ -375,6 +377,10 @@ impl Server {
                 }
                 if self.accept_pause_us.is_some() {
                     return;
+                }
+                if self.connections.len() > self.settings.max_clients {
+                    // One at a time, so that each has some turns to show that it can manage the server.
+                    break;
                 }
             }
         }
