@@ -11,6 +11,7 @@ mod interclacks;
 mod layers;
 mod measurements;
 mod measurements_sync;
+mod measurements_tls;
 mod permissions;
 mod secrets;
 mod signals_and_shutdown;

@@ -205,7 +205,6 @@ impl Server {
         }
         self.accept();
         self.serve_ready();
-        self.sign();
         let now = self.connections.now;
         if self
             .broker
@@ -217,6 +216,8 @@ impl Server {
         self.dial();
         self.end_lingering();
         self.connections.flush();
+        // Nobody's answer waits for somebody else's signature.
+        self.sign();
         self.enforce_limits();
         self.close_finished();
         self.connections.free_slice();

@@ -3,6 +3,7 @@
 mod certificates;
 mod client;
 mod crowd;
+mod handshakes;
 mod random;
 mod server;
 pub mod tls;
@@ -10,6 +11,7 @@ pub mod tls;
 pub use certificates::{Authority, Identity, Validity};
 pub use client::{Client, token};
 pub use crowd::Crowd;
+pub use handshakes::Handshakes;
 pub use random::Random;
 pub use server::{Ended, Ending, Process, Server, Setup, USERS, run, text};
 
