@@ -79,8 +79,9 @@ pub const MAX_CLIENT_HELLO: usize = 16 * KIB;
 /// Bytes encrypted at once: what a record holds at most. So much waits beyond the output that is counted
 /// when the socket takes no more.
 pub const TLS_RECORD: usize = 16 * KIB;
-/// What a TLS connection takes beside its buffers, as measured: keys, and a read buffer of a page.
-pub const TLS_MEMORY: usize = 8 * KIB;
+/// What a TLS connection takes beside its buffers, as measured: keys, and a read buffer of a page. It is
+/// 8 KiB at first, and so much when values of some size have passed.
+pub const TLS_MEMORY: usize = 12 * KIB;
 /// An RSA signature of 4096 bits is three milliseconds' work.
 pub const SIGNATURES_PER_TURN: usize = 1;
 /// Bytes that a signature is taken to be worth.

@@ -1,7 +1,7 @@
 //! A server that has as many clients as there may be can still be managed.
 
 use crate::support::tls::{VERSIONS, session};
-use crate::support::{Client, Crowd, Identity, Server, Setup, token, wait_until};
+use crate::support::{Client, Crowd, Ends, Identity, Server, Setup, token, wait_until};
 use std::io::Write;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
@@ -144,6 +144,7 @@ fn a_flood_of_strangers_keeps_no_manager_out() {
     let (server, mut clients) = full_server(3, &[]);
     let (ended, attempts) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
+        let _ends = Ends(&ended);
         for kind in 0..3 {
             let (server, ended, attempts) = (&server, &ended, &attempts);
             scope.spawn(move || flood(server, ended, attempts, kind));
@@ -180,7 +181,6 @@ fn a_flood_of_strangers_keeps_no_manager_out() {
                 }
             }
         }
-        ended.store(true, Ordering::Relaxed);
         println!(
             "measured: 80 managers got in with {tries} tries, {:?}, against {} strangers",
             start.elapsed(),
@@ -189,6 +189,33 @@ fn a_flood_of_strangers_keeps_no_manager_out() {
     });
     for client in &mut clients {
         assert_eq!(client.ask("RETRIEVE a"), ["NOTRETRIEVED a"]);
+    }
+}
+
+/// They were waiting in a row to be accepted, and all were in one turn of the loop.
+#[test]
+fn who_came_behind_pushed_a_manager_out_before_it_was_heard() {
+    let (server, _clients) = full_server(3, &[]);
+    let login = format!("OVERHEAD A {}\r\nFLUSH in\r\n", token("mg"));
+    for over_tcp in [false, true] {
+        server.process.signal(libc::SIGSTOP);
+        let connect = || {
+            if over_tcp {
+                server.tcp_stranger()
+            } else {
+                server.stranger()
+            }
+        };
+        let mut manager = connect();
+        manager.send_bytes(login.as_bytes());
+        let behind: Vec<Client> = (0..200).map(|_| connect()).collect();
+        server.process.signal(libc::SIGCONT);
+        manager.expect_after_others("OVERHEAD O Welcome!");
+        manager.expect("FLUSHED in");
+        drop(behind);
+        manager.send("QUIT");
+        manager.until_closed();
+        wait_until("all are gone", || server.status("clients") == 3);
     }
 }
 

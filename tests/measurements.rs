@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 const LOAD_TIME: Duration = Duration::from_secs(8);
 
 /// Round trips of one client.
-struct Latencies(Vec<Duration>);
+pub struct Latencies(Vec<Duration>);
 
 impl Latencies {
     fn percentile(&self, percent: usize) -> Duration {
@@ -35,7 +35,7 @@ fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
 
-fn megabytes(kb: u64) -> f64 {
+pub fn megabytes(kb: u64) -> f64 {
     kb as f64 / 1024.0
 }
 
@@ -73,7 +73,11 @@ fn probe(server: &Server, ended: &AtomicBool) -> Latencies {
 }
 
 /// Measures a client's round trips while `load` runs, which is to end when it is told so.
-fn latency_during(server: &Server, what: &str, load: impl FnOnce(&AtomicBool) + Send) -> Latencies {
+pub fn latency_during(
+    server: &Server,
+    what: &str,
+    load: impl FnOnce(&AtomicBool) + Send,
+) -> Latencies {
     let ended = AtomicBool::new(false);
     let latencies = std::thread::scope(|scope| {
         let load = scope.spawn(|| load(&ended));
@@ -95,7 +99,7 @@ fn latency_during(server: &Server, what: &str, load: impl FnOnce(&AtomicBool) + 
     latencies
 }
 
-fn assert_fast(latencies: &Latencies, goal_ms: f64) {
+pub fn assert_fast(latencies: &Latencies, goal_ms: f64) {
     assert!(latencies.0.len() > 100, "too few to say anything");
     let p99 = milliseconds(latencies.percentile(99));
     assert!(
@@ -104,7 +108,7 @@ fn assert_fast(latencies: &Latencies, goal_ms: f64) {
     );
 }
 
-fn goes_on(ended: &AtomicBool) -> bool {
+pub fn goes_on(ended: &AtomicBool) -> bool {
     !ended.load(Ordering::Relaxed)
 }
 

@@ -24,6 +24,7 @@ mod journal;
 mod layers;
 mod measurements;
 mod measurements_sync;
+mod measurements_tls;
 mod notifying;
 mod permissions;
 mod secrets;

@@ -315,6 +315,78 @@ fn openssl_is_served() {
     }
 }
 
+/// What Net::Clacks does, by the module that it does it with.
+const PERL: &str = r#"
+use strict;
+use warnings;
+use IO::Socket::SSL;
+use POSIX;
+my ($port, $version, $token) = @ARGV;
+my $socket = IO::Socket::SSL->new(
+    PeerHost => '127.0.0.1', PeerPort => $port,
+    SSL_verify_mode => SSL_VERIFY_NONE, SSL_version => $version,
+) or die "no connection: $SSL_ERROR";
+alarm 20;
+for my $lines (
+    "CLACKS perl\r\nOVERHEAD A $token\r\nNOPING\r\n",
+    "STORE long=" . ("x" x 100_000) . "\r\nSTORE a=from perl\r\n",
+    "RETRIEVE long\r\nRETRIEVE a\r\n",
+) {
+    # It takes a record at a time.
+    for (my $sent = 0; $sent < length $lines;) {
+        $sent += syswrite($socket, $lines, length($lines) - $sent, $sent) || die "closed";
+    }
+}
+my ($received, $buffer) = ('', '');
+until ($received =~ /^RETRIEVED a=.*\r\n/m) {
+    sysread($socket, $buffer, 10_000) or die "closed after $received";
+    $received .= $buffer;
+}
+$received =~ s/^RETRIEVED long=(x*)\r\n//m or die "no long value";
+die "cut" if length($1) != 100_000;
+print $received;
+STDOUT->flush();
+# No word of farewell: this skips destructors.
+POSIX::_exit(0);
+"#;
+
+#[test]
+fn perl_is_served() {
+    let has_module = Command::new("perl")
+        .args(["-MIO::Socket::SSL", "-e", "1"])
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if !has_module {
+        eprintln!("skipped: no perl with IO::Socket::SSL (Debian: libio-socket-ssl-perl)");
+        return;
+    }
+    let server = server(&[]);
+    for (count, version) in ["TLSv1_2", "TLSv1_3"].into_iter().enumerate() {
+        let output = Command::new("perl")
+            .args(["-e", PERL, &server.tls_port().to_string(), version])
+            .arg(token("rw"))
+            .output()
+            .expect("perl");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{version}: {said}");
+        let shown = String::from_utf8_lossy(&output.stdout);
+        let lines: Vec<&str> = shown.split_terminator("\r\n").skip(1).collect();
+        assert_eq!(
+            lines,
+            [
+                "OVERHEAD M Authentication required",
+                "OVERHEAD O Welcome!",
+                "RETRIEVED a=from perl"
+            ],
+            "{version}"
+        );
+        wait_until("it ended in the ordinary way", || {
+            server.status("end_of_stream") == count as u64 + 1
+        });
+    }
+}
+
 /// What OpenSSL has long given up is not offered.
 #[test]
 fn only_tls_1_2_and_1_3_are_spoken() {

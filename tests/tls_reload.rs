@@ -2,7 +2,7 @@
 //! anything, the old ones for everybody.
 
 use crate::support::tls::VERSIONS;
-use crate::support::{Authority, Client, Identity, Server, Setup, USERS, text, wait_until};
+use crate::support::{Authority, Client, Ends, Identity, Server, Setup, USERS, text, wait_until};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -23,6 +23,7 @@ fn a_certificate_is_changed_while_many_are_talking() {
         });
     };
     std::thread::scope(|scope| {
+        let _ends = Ends(&ended);
         for part in clients.chunks_mut(CLIENTS / 5) {
             let (ended, rounds) = (&ended, &rounds);
             scope.spawn(move || {
@@ -45,7 +46,6 @@ fn a_certificate_is_changed_while_many_are_talking() {
             });
             wait_for_rounds();
         }
-        ended.store(true, Ordering::Relaxed);
     });
     for client in &mut clients {
         assert_eq!(client.certificate(), old.shown(), "its connection stayed");

@@ -103,6 +103,7 @@ impl Config {
                 clean_interval_us: seconds(matches, "clean-interval", limits::CLEAN_INTERVAL_S)?,
             },
             reactor: reactor::Settings {
+                max_clients,
                 max_connections: max_clients + 2 * limits::MAX_SURPLUS_CLIENTS,
                 output: OutputLimits {
                     max_output,

@@ -157,6 +157,7 @@ fn fit_descriptor_limit(config: &mut Config) {
                     "--max-clients lowered to {possible}: the limit on descriptors is {limit}"
                 );
                 config.broker.max_clients = possible;
+                config.reactor.max_clients = possible;
                 config.reactor.max_connections = possible + 2 * MAX_SURPLUS_CLIENTS;
             }
         }

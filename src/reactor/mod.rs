@@ -52,6 +52,8 @@ const FIRST_LISTENER: usize = 3;
 /// What an operator sets, as far as it is the loop's business.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
+    /// Beyond so many each stranger pushes another one out.
+    pub max_clients: usize,
     /// Beyond so many nobody is even asked to log in.
     pub max_connections: usize,
     pub output: OutputLimits,
@@ -206,7 +208,6 @@ impl Server {
         }
         self.accept();
         self.serve_ready();
-        self.sign();
         let now = self.connections.now;
         if self
             .broker
@@ -218,6 +219,8 @@ impl Server {
         self.dial();
         self.end_lingering();
         self.connections.flush();
+        // Nobody's answer waits for somebody else's signature.
+        self.sign();
         self.enforce_limits();
         self.close_finished();
         self.connections.free_slice();
@@ -395,6 +398,10 @@ impl Server {
                 }
                 if self.accept_pause_us.is_some() {
                     return;
+                }
+                if self.connections.len() > self.settings.max_clients {
+                    // One at a time, so that each has some turns to show that it can manage the server.
+                    break;
                 }
             }
         }

@@ -3,6 +3,7 @@
 mod certificates;
 mod client;
 mod crowd;
+mod handshakes;
 mod random;
 mod server;
 mod service_manager;
@@ -12,12 +13,14 @@ mod tool;
 pub use certificates::{Authority, Identity, Validity};
 pub use client::{Client, token};
 pub use crowd::Crowd;
+pub use handshakes::Handshakes;
 pub use random::Random;
 pub use server::{Ended, Ending, Process, Server, Setup, USERS, run, text};
 pub use service_manager::{ServiceManager, hand_over};
 pub use tool::{Running, VARIABLES, bare_clacks};
 
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long anything may take that must happen: far more than it ever does.
@@ -27,6 +30,16 @@ pub const DEADLINE: Duration = Duration::from_secs(30);
 /// tests that pass.
 pub fn skipped(what: &str) {
     let _ = writeln!(std::io::stderr(), "skipped: {what}");
+}
+
+/// Tells the threads beside a test that it has ended, however it does: else they would go on, and a test
+/// that fails would never be over.
+pub struct Ends<'a>(pub &'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Waits until `is_so`, or fails with `what`.
