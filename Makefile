@@ -8,6 +8,8 @@
 #   make measure      measure latency, memory and turns under load, on a quiet
 #                     machine (minutes)
 #   make check        everything that has to pass before a change goes in
+#   make completions  write the completions of bash, zsh and fish anew from the
+#                     tables of commands and flags
 #   make install      install what "make" has built; needs no network, no cargo
 #   make uninstall    remove what "make install" has put there
 #   make clean        remove everything that was built
@@ -23,6 +25,9 @@ MANDIR     ?= $(PREFIX)/share/man
 UNITDIR    ?= $(PREFIX)/lib/systemd/system
 SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
 SYSCONFDIR ?= /etc
+BASHDIR    ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR     ?= $(PREFIX)/share/zsh/site-functions
+FISHDIR    ?= $(PREFIX)/share/fish/vendor_completions.d
 
 CARGO      ?= cargo
 INSTALL    ?= install
@@ -33,7 +38,7 @@ CLIENT     := $(TARGET)/release/clacks
 MANPAGES   := $(wildcard man/*.[178])
 
 .PHONY: all run test sim measure check check-format check-clippy check-doc check-man \
-        check-unit install uninstall clean help
+        check-unit completions install uninstall clean help
 
 all:
 	$(CARGO) build --release
@@ -86,14 +91,21 @@ check-unit: all
 	if grep -F clacksd "$$dir/output"; then exit 1; fi; \
 	if [ $$status -ne 0 ]; then cat "$$dir/output"; exit $$status; fi
 
+completions:
+	CLACKSD_WRITE_COMPLETIONS=1 $(CARGO) test --test tests -- completions::the_completions
+
 # Deliberately without "all": root, who installs, has no cargo as a rule.
 # An existing /etc/default/clacksd is the administrator's and stays.
 install:
 	@test -x $(BINARY) || { echo "$(BINARY) is missing: run make first" >&2; exit 1; }
 	@test -x $(CLIENT) || { echo "$(CLIENT) is missing: run make first" >&2; exit 1; }
-	$(INSTALL) -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(MANDIR)/man1
+	$(INSTALL) -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(MANDIR)/man1 \
+	    $(DESTDIR)$(BASHDIR) $(DESTDIR)$(ZSHDIR) $(DESTDIR)$(FISHDIR)
 	$(INSTALL) -m 0755 $(CLIENT) $(DESTDIR)$(BINDIR)/clacks
 	$(INSTALL) -m 0644 man/clacks.1 $(DESTDIR)$(MANDIR)/man1/
+	$(INSTALL) -m 0644 src/tool/completions/clacks.bash $(DESTDIR)$(BASHDIR)/clacks
+	$(INSTALL) -m 0644 src/tool/completions/clacks.zsh $(DESTDIR)$(ZSHDIR)/_clacks
+	$(INSTALL) -m 0644 src/tool/completions/clacks.fish $(DESTDIR)$(FISHDIR)/clacks.fish
 	$(INSTALL) -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(MANDIR)/man7 \
 	    $(DESTDIR)$(MANDIR)/man8 $(DESTDIR)$(UNITDIR) \
 	    $(DESTDIR)$(SYSUSERSDIR) $(DESTDIR)$(SYSCONFDIR)/default
@@ -112,7 +124,9 @@ install:
 
 # A changed /etc/default/clacksd stays, and so do passwords and users.
 uninstall:
-	rm -f $(DESTDIR)$(BINDIR)/clacks $(DESTDIR)$(MANDIR)/man1/clacks.1
+	rm -f $(DESTDIR)$(BINDIR)/clacks $(DESTDIR)$(MANDIR)/man1/clacks.1 \
+	    $(DESTDIR)$(BASHDIR)/clacks $(DESTDIR)$(ZSHDIR)/_clacks \
+	    $(DESTDIR)$(FISHDIR)/clacks.fish
 	rm -f $(DESTDIR)$(SBINDIR)/clacksd \
 	    $(DESTDIR)$(MANDIR)/man7/clacks-protocol.7 \
 	    $(DESTDIR)$(MANDIR)/man8/clacksd.8 \

@@ -54,6 +54,7 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
                 vec![path]
             }
         })
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
         .collect()
 }
 

@@ -5,6 +5,7 @@ mod abuse;
 mod ageing;
 mod cache_client;
 mod clacks;
+mod clacks_completions;
 mod clacks_examples;
 mod clacks_send;
 mod clacks_terminal;
