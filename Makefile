@@ -1,6 +1,6 @@
 # clacksd: build, try out, test, install.
 #
-#   make              build target/release/clacksd and clacks (all)
+#   make              build target/release/clacksd, clacks and clacks-pg (all)
 #   make run          build and start it; FLAGS="…" are its flags
 #   make test         run the tests
 #   make sim          simulate trees of servers, 10,000 seeds (minutes);
@@ -9,7 +9,7 @@
 #                     machine (minutes)
 #   make check        everything that has to pass before a change goes in
 #   make completions  write the completions of bash, zsh and fish anew from the
-#                     table of flags
+#                     tables of commands and flags
 #   make deb          build a Debian package in target/debian; needs cargo-deb
 #   make test-deb     install, upgrade, remove and purge it in a Debian root of its
 #                     own; needs root, debootstrap and a mirror (minutes)
@@ -39,7 +39,6 @@ INSTALL    ?= install
 # The folder that cargo builds in.
 TARGET     := $(or $(CARGO_TARGET_DIR),target)
 BINARY     := $(TARGET)/release/clacksd
-CLIENT     := $(TARGET)/release/clacks
 MANPAGES   := $(wildcard man/*.[178])
 # What systemd-analyze may rate the unit with at most, in tenths.
 EXPOSURE   := 12
@@ -120,34 +119,34 @@ test-deb: deb
 # Deliberately without "all": root, who installs, has no cargo as a rule.
 # What is in /etc/default already is the administrator's and stays.
 install:
-	@test -x $(BINARY) || { echo "$(BINARY) is missing: run make first" >&2; exit 1; }
-	@test -x $(CLIENT) || { echo "$(CLIENT) is missing: run make first" >&2; exit 1; }
-	$(INSTALL) -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(MANDIR)/man1
-	$(INSTALL) -m 0755 $(CLIENT) $(DESTDIR)$(BINDIR)/clacks
+	@for name in clacks clacks-pg clacksd; do \
+	    test -x $(TARGET)/release/$$name || \
+	        { echo "$(TARGET)/release/$$name is missing: run make first" >&2; exit 1; }; \
+	done
+	$(INSTALL) -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(SBINDIR) $(DESTDIR)$(MANDIR)/man1 \
+	    $(DESTDIR)$(MANDIR)/man7 $(DESTDIR)$(MANDIR)/man8 $(DESTDIR)$(UNITDIR) \
+	    $(DESTDIR)$(SYSUSERSDIR) $(DESTDIR)$(TMPFILESDIR) $(DESTDIR)$(SYSCONFDIR)/default \
+	    $(DESTDIR)$(DOCDIR) $(DESTDIR)$(BASHDIR) $(DESTDIR)$(ZSHDIR) $(DESTDIR)$(FISHDIR)
+	$(INSTALL) -m 0755 $(TARGET)/release/clacks $(DESTDIR)$(BINDIR)/
+	$(INSTALL) -m 0755 $(TARGET)/release/clacksd $(TARGET)/release/clacks-pg $(DESTDIR)$(SBINDIR)/
 	$(INSTALL) -m 0644 man/clacks.1 $(DESTDIR)$(MANDIR)/man1/
-	$(INSTALL) -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(MANDIR)/man7 \
-	    $(DESTDIR)$(MANDIR)/man8 $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSUSERSDIR) \
-	    $(DESTDIR)$(TMPFILESDIR) $(DESTDIR)$(SYSCONFDIR)/default $(DESTDIR)$(DOCDIR) \
-	    $(DESTDIR)$(BASHDIR) $(DESTDIR)$(ZSHDIR) $(DESTDIR)$(FISHDIR)
-	$(INSTALL) -m 0755 $(BINARY) $(DESTDIR)$(SBINDIR)/clacksd
-	$(INSTALL) -m 0755 $(TARGET)/release/clacks-pg $(DESTDIR)$(SBINDIR)/clacks-pg
 	$(INSTALL) -m 0644 man/clacks-protocol.7 $(DESTDIR)$(MANDIR)/man7/
 	$(INSTALL) -m 0644 man/clacksd.8 man/clacks-pg.8 $(DESTDIR)$(MANDIR)/man8/
 	$(INSTALL) -m 0644 README.md CHANGELOG.md LICENSE $(DESTDIR)$(DOCDIR)/
-	sed -e 's|^ExecStart=[^ ]*|ExecStart=$(SBINDIR)/clacksd|' \
-	    -e 's|/etc/|$(SYSCONFDIR)/|g' \
-	    systemd/clacksd.service > $(DESTDIR)$(UNITDIR)/clacksd.service
-	chmod 0644 $(DESTDIR)$(UNITDIR)/clacksd.service
-	sed -e 's|^ExecStart=[^ ]*|ExecStart=$(SBINDIR)/clacks-pg|' \
-	    -e 's|/etc/|$(SYSCONFDIR)/|g' \
-	    systemd/clacks-pg.service > $(DESTDIR)$(UNITDIR)/clacks-pg.service
-	chmod 0644 $(DESTDIR)$(UNITDIR)/clacks-pg.service
+	for name in clacksd clacks-pg; do \
+	    sed -e "s|^ExecStart=[^ ]*|ExecStart=$(SBINDIR)/$$name|" \
+	        -e 's|/etc/|$(SYSCONFDIR)/|g' \
+	        systemd/$$name.service > $(DESTDIR)$(UNITDIR)/$$name.service && \
+	    chmod 0644 $(DESTDIR)$(UNITDIR)/$$name.service || exit 1; \
+	done
 	$(INSTALL) -m 0644 systemd/clacksd.socket $(DESTDIR)$(UNITDIR)/clacksd.socket
 	$(INSTALL) -m 0644 systemd/clacksd.sysusers $(DESTDIR)$(SYSUSERSDIR)/clacksd.conf
 	$(INSTALL) -m 0644 systemd/clacksd.tmpfiles $(DESTDIR)$(TMPFILESDIR)/clacksd.conf
-	$(INSTALL) -m 0644 src/cli/completions/clacksd.bash $(DESTDIR)$(BASHDIR)/clacksd
-	$(INSTALL) -m 0644 src/cli/completions/clacksd.zsh $(DESTDIR)$(ZSHDIR)/_clacksd
-	$(INSTALL) -m 0644 src/cli/completions/clacksd.fish $(DESTDIR)$(FISHDIR)/clacksd.fish
+	for name in cli/completions/clacksd tool/completions/clacks; do \
+	    $(INSTALL) -m 0644 src/$$name.bash $(DESTDIR)$(BASHDIR)/$${name##*/} && \
+	    $(INSTALL) -m 0644 src/$$name.zsh $(DESTDIR)$(ZSHDIR)/_$${name##*/} && \
+	    $(INSTALL) -m 0644 src/$$name.fish $(DESTDIR)$(FISHDIR)/$${name##*/}.fish || exit 1; \
+	done
 	for name in clacksd clacks-pg; do \
 	    test -e $(DESTDIR)$(SYSCONFDIR)/default/$$name || \
 	        $(INSTALL) -m 0644 systemd/$$name.default \
@@ -156,20 +155,22 @@ install:
 
 # What was changed in /etc/default stays, and so do passwords and users.
 uninstall:
-	rm -f $(DESTDIR)$(BINDIR)/clacks $(DESTDIR)$(MANDIR)/man1/clacks.1
-	rm -f $(DESTDIR)$(SBINDIR)/clacksd \
+	rm -f $(DESTDIR)$(BINDIR)/clacks \
+	    $(DESTDIR)$(SBINDIR)/clacksd \
 	    $(DESTDIR)$(SBINDIR)/clacks-pg \
+	    $(DESTDIR)$(MANDIR)/man1/clacks.1 \
 	    $(DESTDIR)$(MANDIR)/man7/clacks-protocol.7 \
 	    $(DESTDIR)$(MANDIR)/man8/clacksd.8 \
 	    $(DESTDIR)$(MANDIR)/man8/clacks-pg.8 \
-	    $(DESTDIR)$(UNITDIR)/clacks-pg.service \
 	    $(DESTDIR)$(UNITDIR)/clacksd.service \
 	    $(DESTDIR)$(UNITDIR)/clacksd.socket \
+	    $(DESTDIR)$(UNITDIR)/clacks-pg.service \
 	    $(DESTDIR)$(SYSUSERSDIR)/clacksd.conf \
-	    $(DESTDIR)$(TMPFILESDIR)/clacksd.conf \
-	    $(DESTDIR)$(BASHDIR)/clacksd \
-	    $(DESTDIR)$(ZSHDIR)/_clacksd \
-	    $(DESTDIR)$(FISHDIR)/clacksd.fish
+	    $(DESTDIR)$(TMPFILESDIR)/clacksd.conf
+	for name in clacksd clacks; do \
+	    rm -f $(DESTDIR)$(BASHDIR)/$$name $(DESTDIR)$(ZSHDIR)/_$$name \
+	        $(DESTDIR)$(FISHDIR)/$$name.fish; \
+	done
 	rm -rf $(DESTDIR)$(DOCDIR)
 	for name in clacksd clacks-pg; do \
 	    if cmp -s systemd/$$name.default $(DESTDIR)$(SYSCONFDIR)/default/$$name; \

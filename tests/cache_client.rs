@@ -321,3 +321,52 @@ fn what_perl_made_up_is_read() {
     };
     assert_eq!(made, Some(expected));
 }
+
+/// Texts full of what means something in YAML, in structures made at random, there and back: Perl says as
+/// JSON what each of them is.
+#[test]
+fn structures_made_at_random_mean_the_same_to_perl_and_rust() {
+    let server = Server::start();
+    let mut cache = cache(&server, "rw");
+    let code = r##"
+        use JSON::PP; my $json = JSON::PP->new->canonical->latin1->allow_nonref; srand 5;
+        my @parts = (qw(a b : - # ' " \\ [ ] { } & * ! | > % @ ` ? = ~ 0 . \\xC3 --- ... << null), ' ', ',',
+            "\n", "\r", "\t", "\x01", "\e", "\x7f", "\xc3\xa9", "\xe2\x82\xac", "\xc2\x85", ': ', ' #');
+        sub text { join '', map { $parts[rand @parts] } 1..int rand 6 }
+        sub tree { my $r = rand; my $deeper = $_[0] + 1;
+            $r < 0.1 ? undef : $r < 0.6 || $deeper > 4 ? text() :
+            $r < 0.8 ? [map { tree($deeper) } 1..int rand 4] : {map { (text(), tree($deeper)) } 1..int rand 4} }
+        sub texts { my ($t) = @_; ref $t eq 'ARRAY' ? [map { texts($_) } @$t] :
+            ref $t eq 'HASH' ? {map { $_ => texts($t->{$_}) } keys %$t} : defined $t ? "$t" : undef }
+    "##;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = text(&folder.path().join("values"));
+    let made = format!(
+        "{code} for (1..1000) {{ my $t = [tree(0)]; print encoded($t), \"\\t\", $json->encode(texts($t)), \"\\n\" }}"
+    );
+    let Some(made) = perl(&made, "") else {
+        return;
+    };
+    let mut meant = Vec::new();
+    let mut written = String::new();
+    for line in made.lines() {
+        let (value, json) = line.split_once('\t').expect("two columns");
+        let expected: serde_json::Value = serde_json::from_str(json).expect("JSON");
+        cache.client().unwrap().store("a", value).unwrap();
+        let read: Option<serde_json::Value> = cache.get_structure("a").unwrap();
+        assert_eq!(read.as_ref(), Some(&expected), "{value}");
+        cache.set_structure("b", &expected).unwrap();
+        let stored = cache.client().unwrap().retrieve("b").unwrap();
+        written += &format!("{}\n", stored.expect("it was just stored"));
+        meant.push(expected);
+    }
+    std::fs::write(&path, written).expect("a folder of our own");
+    let read = "open my $file, '<', $value; while (<$file>) { $value = $_; \
+        print $json->encode(texts(decoded())), \"\\n\" }";
+    let read = perl(&format!("{code} {read}"), &path).expect("it was there before");
+    for (line, meant) in read.lines().zip(&meant) {
+        let read: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        assert_eq!(&read, meant);
+    }
+    assert_eq!(read.lines().count(), meant.len());
+}

@@ -30,6 +30,7 @@ fn everything_is_installed_where_it_belongs_and_taken_away_again() {
     let target = folder.path().join("target");
     fs::create_dir_all(target.join("release")).expect("a folder of our own");
     for (program, name) in [
+        (env!("CARGO_BIN_EXE_clacks"), "clacks"),
         (env!("CARGO_BIN_EXE_clacksd"), "clacksd"),
         (env!("CARGO_BIN_EXE_clacks-pg"), "clacks-pg"),
     ] {
@@ -56,15 +57,20 @@ fn everything_is_installed_where_it_belongs_and_taken_away_again() {
             "644 usr/lib/systemd/system/clacksd.socket",
             "644 usr/lib/sysusers.d/clacksd.conf",
             "644 usr/lib/tmpfiles.d/clacksd.conf",
+            "644 usr/share/bash-completion/completions/clacks",
             "644 usr/share/bash-completion/completions/clacksd",
             "644 usr/share/doc/clacksd/CHANGELOG.md",
             "644 usr/share/doc/clacksd/LICENSE",
             "644 usr/share/doc/clacksd/README.md",
+            "644 usr/share/fish/vendor_completions.d/clacks.fish",
             "644 usr/share/fish/vendor_completions.d/clacksd.fish",
+            "644 usr/share/man/man1/clacks.1",
             "644 usr/share/man/man7/clacks-protocol.7",
             "644 usr/share/man/man8/clacks-pg.8",
             "644 usr/share/man/man8/clacksd.8",
+            "644 usr/share/zsh/site-functions/_clacks",
             "644 usr/share/zsh/site-functions/_clacksd",
+            "755 usr/bin/clacks",
             "755 usr/sbin/clacks-pg",
             "755 usr/sbin/clacksd",
         ]

@@ -103,6 +103,7 @@ mod tests {
         let expected = "--- \n\"a\": \n  - 1\n  - \n    - 1\n    - ~\n  - \n    \"b\": \"x\\ny\"\n    \"c\": {}\n  - []\n\"k: \\\"\": \"\\e\\x01é\u{85}\"\n";
         assert_eq!(yaml.as_deref(), Ok(expected));
         assert_eq!(to_yaml("x").as_deref(), Ok("--- \"x\"\n"));
+        assert_eq!(to_yaml("=").as_deref(), Ok("--- =\n"));
         assert_eq!(to_yaml(&()).as_deref(), Ok("--- ~\n"));
     }
 
@@ -152,6 +153,26 @@ mod tests {
             "cr": "a\rb", "e": "\u{7f}\u{1} \u{1b}", "f": "quote\"s it's a, b",
         });
         assert_eq!(from_yaml(yaml), Ok(expected));
+        // In double quotes it writes UTF-8 byte by byte; elsewhere a backslash is one.
+        for (yaml, text) in [
+            (r#""\xC3\xA9\n""#, "é\n"),
+            (r#""\\xC3\xE2\x82\xAC\\\xC3\xA9""#, r"\xC3€\é"),
+            (r#""\xE9 \xFF\n""#, "é ÿ\n"),
+            (r#""é \xE9""#, "é é"),
+            (r#""\x41\xc9""#, "AÉ"),
+            (r"a\xC3\xA9\\xC3", r"a\xC3\xA9\\xC3"),
+            (r"'\xC3'", r"\xC3"),
+        ] {
+            let read = from_yaml(format!("--- {yaml}\n").as_bytes());
+            assert_eq!(read, Ok(text.to_owned()), "{yaml}");
+        }
+        let yaml = b"--- \na: \n  - '5\n\n'\n  - \n    ,b: ,\tx\t#y\r\nc: {}\n\n'6': ~\n";
+        let expected = serde_json::json!({
+            "a": ["5\n", {",b": ",\tx\t#y\r"}], "c": {}, "6": null,
+        });
+        assert_eq!(from_yaml(yaml), Ok(expected));
+        let expected = serde_json::json!({"a": ["1", "2"]});
+        assert_eq!(from_yaml(b"---\r\na: [1,2]\r\n"), Ok(expected));
         // Perl's own text is Latin-1.
         assert_eq!(from_yaml(b"--- \xe9t\xe9\n"), Ok("été".to_owned()));
         assert_eq!(from_text(b"5"), Ok(5));

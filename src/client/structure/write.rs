@@ -53,6 +53,12 @@ fn indent(out: &mut String, depth: usize) {
 }
 
 fn quoted(out: &mut String, text: &str) {
+    // Syck reads that as "str" when it stands in quotes; and also what goes on with a NUL, which it does not
+    // even read when it wrote it itself.
+    if text == "=" {
+        out.push('=');
+        return;
+    }
     out.push('"');
     for character in text.chars() {
         match character {

@@ -1,0 +1,35 @@
+#compdef clacks
+# zsh completion of clacks. Made from the table of commands by tests/clacks_completions.rs: make completions
+
+local -a commands=(
+    'set:send a signal with a value'
+    'notify:send a signal without one'
+    'set-and-store:send a signal and store its value'
+    'listen:print signals as they come'
+    'store:put a value into the cache'
+    'retrieve:print a value of the cache'
+    'remove:take a name out of the cache'
+    'increment:add 1 or STEP to a number'
+    'decrement:subtract 1 or STEP from a number'
+    'keys:print the names in the cache'
+    'clear:empty the cache'
+    'clients:print who is connected'
+    'disconnect:end a connection'
+    'monitor:print all that passes the server'
+    'shutdown:let the server end in 1 or S seconds'
+    'send:send lines of the protocol from standard input and print the answers'
+    'chat:talk to whoever else does this'
+)
+_arguments -s -S \
+    '(-s --server)'{-s+,--server=}'[the server\: unix\:PATH, tcp\://HOST\:PORT or tls\://HOST\:PORT]:ADDRESS:(unix\: tcp\:// tls\://)' \
+    '(-u --user)'{-u+,--user=}'[who logs in]:USER: ' \
+    '(--password-file)--password-file=[the user'\''s password, the first line of the file]:FILE:_files' \
+    '(--ca)--ca=[authorities that a tls\:// server'\''s certificate must come from (PEM)]:FILE:_files' \
+    '(--insecure)--insecure[don'\''t check the certificate of a tls\:// server\: an impostor gets the password]' \
+    '(--allow-plaintext)--allow-plaintext[allow tcp\:// to addresses that aren'\''t loopback]' \
+    '(--json)--json[print a JSON object per line]' \
+    '(-n --count)'{-n+,--count=}'[end after so many lines]:N: ' \
+    '(-h --help)'{-h,--help}'[show this help]' \
+    '(-V --version)'{-V,--version}'[show the version]' \
+    '1:command:{ _describe command commands }' \
+    '*:argument: '
