@@ -264,6 +264,21 @@ fn refusals_have_a_status_of_their_own() {
 }
 
 #[test]
+fn what_is_too_long_for_the_server_is_refused() {
+    let server = Setup::new().flags(&["--max-line", "8K"]).start();
+    for size in [10_000, 1_000_000, 20_000_000] {
+        let value = vec![b'x'; size];
+        let ended = server.clacks_reading("rw", &["store", "a", "-"], &value);
+        assert_fails(ended, 4, "line_too_long");
+    }
+    let address = format!("tcp://localhost:{}", server.port);
+    let value = vec![b'x'; 10_000];
+    let ended = server.clacks_reading("rw", &["-s", &address, "store", "a", "-"], &value);
+    assert_fails(ended, 4, "line_too_long");
+    assert_eq!(server.clacks_output("rw", &["keys"]), "");
+}
+
+#[test]
 fn without_connection_or_login_it_says_so() {
     let setup = Setup::bare();
     let nobody = setup.unix("nobody");
@@ -295,12 +310,16 @@ fn without_connection_or_login_it_says_so() {
             let _ = std::io::Write::write_all(&mut &stream, b"220 mail.example.org ESMTP\r\n");
         }
     });
-    let ended = as_user(&["-s", &format!("unix:{}", text(&path)), "keys"]);
-    assert_fails(ended, 3, "no clacks server");
+    for _ in 0..20 {
+        let ended = as_user(&["-s", &format!("unix:{}", text(&path)), "keys"]);
+        assert_fails(ended, 3, "no clacks server");
+    }
     // A server that has enough already.
     let full = Setup::new().flags(&["--max-clients", "1"]).start();
     let _only = full.client("rw");
-    assert_fails(full.clacks("rw", &["keys"]), 3, "client_limit");
+    for _ in 0..20 {
+        assert_fails(full.clacks("rw", &["keys"]), 3, "client_limit");
+    }
 }
 
 #[test]

@@ -53,9 +53,17 @@ impl Connection {
         if options.ping_interval.is_none() {
             encode::line(&mut hello, &[b"NOPING"]);
         }
-        connection.send(&hello, until)?;
+        let sent = match connection.send(&hello, until) {
+            Err(Error::TimedOut) => return Err(Error::TimedOut),
+            sent => sent,
+        };
         loop {
-            let line = connection.receive(until)?;
+            let line = match (connection.receive(until), &sent) {
+                (Ok(line), _) => line,
+                // Who closes at once, since it is full for example, may have said why.
+                (Err(Error::Disconnected(_)), Err(_)) => return sent.map(|()| connection),
+                (Err(error), _) => return Err(error),
+            };
             match reply::decode(&line) {
                 Some(Reply::Overhead(overhead))
                     if overhead.flags.intersects(Flags::LOGIN_RIGHT) =>

@@ -292,7 +292,8 @@ impl Client {
     /// Waits until the server has worked off everything that was sent before.
     ///
     /// # Errors
-    /// [`Error::Refused`] if it refused any of it; [`Error::Disconnected`] if the connection was lost, and
+    /// [`Error::Refused`] if it refused any of it, or has closed the connection for it (`line_too_long` and
+    /// the like); [`Error::Disconnected`] if the connection was lost, and
     /// with it, perhaps, what was sent.
     pub fn sync(&mut self) -> Result<(), Error> {
         let until = Instant::now() + self.options.call_timeout;
@@ -461,6 +462,7 @@ impl Client {
         let sent = connection.send(&bytes, until);
         sent.map_err(|error| self.lose(error))?;
         let (mut refusals, mut found) = (Vec::new(), None);
+        let mut is_last_word = false;
         loop {
             let connection = self.connection.as_mut().ok_or_else(|| {
                 let kind = io::ErrorKind::ConnectionReset;
@@ -470,9 +472,15 @@ impl Client {
                 Ok(line) => line,
                 // An answer that comes later belongs to an earlier FLUSH, and is skipped.
                 Err(Error::TimedOut) => return Err(Error::TimedOut),
-                Err(error) => return Err(self.lose(error)),
+                Err(error) => {
+                    let error = self.lose(error);
+                    let reason = refusals.pop().filter(|_| is_last_word);
+                    return Err(reason.map_or(error, Error::Refused));
+                }
             };
-            match reply::decode(&line) {
+            let reply = reply::decode(&line);
+            is_last_word = reply.is_some_and(|reply| refusal(&reply).is_some());
+            match reply {
                 Some(Reply::Flushed(text)) if text == mark.as_bytes() => {
                     self.has_unconfirmed = false;
                     let found = found.or_else(|| answer(&Reply::Flushed(text)));
@@ -541,11 +549,13 @@ impl Client {
         match reply {
             Reply::Quit => self.lose_with("the server ends the connection"),
             Reply::Timeout => self.lose_with("the server says that this client was silent"),
-            reply => {
-                if let Some(message) = Message::from_reply(reply) {
-                    self.queue(message);
-                }
-            }
+            reply => self.queue_reply(reply),
+        }
+    }
+
+    fn queue_reply(&mut self, reply: Reply<'_>) {
+        if let Some(message) = Message::from_reply(reply) {
+            self.queue(message);
         }
     }
 
@@ -570,8 +580,19 @@ impl Client {
         Some(message)
     }
 
-    /// After an error the connection is of no use any more.
+    /// After an error the connection is of no use any more, but for what the server has said before.
     fn lose(&mut self, error: Error) -> Error {
+        let mut error = error;
+        while let Error::Disconnected(_) | Error::Refused(_) = error
+            && let Some(connection) = &mut self.connection
+            && let Ok(line) = connection.receive(Instant::now())
+            && let Some(reply) = reply::decode(&line)
+        {
+            match refusal(&reply) {
+                Some(reason) => error = Error::Refused(reason),
+                None => self.queue_reply(reply),
+            }
+        }
         self.lose_with(&error.to_string());
         error
     }
@@ -643,6 +664,16 @@ impl Client {
         }
         early.into_iter().for_each(|message| self.queue(message));
         Ok(())
+    }
+}
+
+/// Why the server refuses something, if it does.
+fn refusal(reply: &Reply<'_>) -> Option<String> {
+    match reply {
+        Reply::Overhead(Overhead { flags, value }) if flags.intersects(Flags::ERROR) => {
+            Some(String::from_utf8_lossy(value).into_owned())
+        }
+        _ => None,
     }
 }
 
