@@ -63,8 +63,16 @@ pub const MAX_CLOCK_LEAD_US: u64 = 3600 * SECOND_US;
 pub const CLOCK_STEP_US: u64 = 100_000;
 /// Servers in a row, from the root to the last slave. A tree so deep is a mistake.
 pub const MAX_PATH: usize = 64;
-/// Origins of signals remembered before those that have long been silent are forgotten.
+/// Origins of signals remembered at least, and half of those remembered at most; an origin is one run of
+/// one server.
 pub const MAX_SIGNAL_ORIGINS: usize = 4096;
+/// Output that may wait for a link before changes are only noted by their names: what is sent of a name
+/// later is its state then, however often it has changed meanwhile.
+pub const LINK_BACKLOG: usize = MIB;
+/// Runs of servers that have counted a counter, before it begins anew from its sum.
+pub const MANY_CONTRIBUTIONS: usize = 256;
+/// As many as one STATE line may have: more is no honest server's.
+pub const MAX_CONTRIBUTIONS: usize = 4096;
 /// Longest time between two PINGs on an interclacks link: the other side's timeout may be shorter
 /// than ours.
 pub const MAX_LINK_PING_US: u64 = 3 * SECOND_US;
@@ -127,6 +135,8 @@ pub const WORK_PER_CONNECTION: usize = 128 * KIB;
 /// The same before it has shown that it sends much: when a thousand begin to at once, a short question
 /// waits behind so much of each.
 pub const FIRST_SHARE: usize = 16 * KIB;
+/// The share of a connection that carries the traffic of many: another server's clients all come by it.
+pub const WORK_PER_TRUNK: usize = 512 * KIB;
 /// All connections' share of a turn, about two milliseconds.
 pub const WORK_PER_TURN: usize = MIB;
 /// The share of those who send much, all together: each of their bytes may be one of a new page of

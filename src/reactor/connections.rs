@@ -296,10 +296,10 @@ impl Connections {
         let Some(connection) = self.get_mut(id) else {
             return false;
         };
-        if connection.queued() > limit {
+        if connection.queued() > limit && !connection.is_trunk {
             connection.stops.stop_by_output(now_us);
         }
-        connection.takes_output() && !connection.stops.any()
+        connection.closing.is_none() && !connection.over_limit && !connection.stops.any()
     }
 
     /// Ends a connection at the end of the turn; the broker is told then.
@@ -405,7 +405,7 @@ impl Connections {
         }
         self.get(id)
             .filter(|connection| connection.stream.has_carried())
-            .map_or(0, Connection::queued)
+            .map_or(0, |connection| connection.queued() + connection.discarded)
     }
 
     /// The connection was flushed for the last time.
@@ -429,8 +429,19 @@ impl Connections {
             return;
         };
         if result == Flushed::Failed {
-            if !std::mem::replace(&mut connection.over_limit, true) {
-                self.ending.push((id, CloseReason::ConnectionLost));
+            if connection.closing.is_some() {
+                self.finished.push_back(id);
+            } else if !std::mem::replace(&mut connection.is_deaf, true) {
+                // Reading tells how it ended, after what there is to be read.
+                connection.readable = true;
+                connection.hung_up = true;
+                connection.stops.resume_by_output(now_us);
+                connection.discarded = connection.queued();
+                if let Some(output) = connection.output.take() {
+                    self.owned -= output.capacity();
+                    self.discard(Garbage::Output(*output));
+                }
+                self.make_ready(id);
             }
             return;
         }
@@ -621,6 +632,12 @@ impl Output for Connections {
             self.finished.push_back(id);
         } else {
             self.touched(id);
+        }
+    }
+
+    fn make_trunk(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.get_mut(id) {
+            connection.is_trunk = true;
         }
     }
 

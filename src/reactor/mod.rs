@@ -32,7 +32,7 @@ use crate::limits::{
     ACCEPT_PAUSE_US, ACCEPTS_PER_TURN, BULK_WORK_PER_TURN, CLOSES_PER_TURN, EVENTS_PER_TURN,
     FIRST_SHARE, LINGER_US, MAX_LINE_BEFORE_LOGIN, ROOM, SCRATCH, SHUTDOWN_US, SIGNATURES_PER_TURN,
     WORK_PER_CONNECTION, WORK_PER_SIGNATURE, WORK_PER_SLICE, WORK_PER_STEP, WORK_PER_SYSCALL,
-    WORK_PER_TURN,
+    WORK_PER_TRUNK, WORK_PER_TURN,
 };
 use crate::protocol::line::{Pending, next_line};
 use connections::{Connections, DialRequest, id_of};
@@ -489,10 +489,10 @@ impl Server {
         }
         let has_room = connection.wants_room && connection.queued() < ROOM;
         connection.wants_room &= !has_room;
-        let share = if connection.is_bulk() {
-            WORK_PER_CONNECTION
-        } else {
-            FIRST_SHARE
+        let share = match connection.is_bulk() {
+            _ if connection.is_trunk => WORK_PER_TRUNK,
+            true => WORK_PER_CONNECTION,
+            false => FIRST_SHARE,
         };
         self.connections.set_serving(Some(id));
         if has_room {
