@@ -324,7 +324,8 @@ impl Broker {
             return;
         };
         let suppressed = self.statistics.count_closed(reason, now.monotonic_us);
-        if discarded > 0 {
+        // Who connects only to see whether somebody answers is not interested in the greeting.
+        if discarded > 0 && !(session.user.is_none() && reason.is_ordinary()) {
             if let Some(suppressed) = self.discard_log.admit(now.monotonic_us) {
                 let (ended, suppressed) = (Ended(&session, reason), Suppressed(suppressed));
                 log::warn!("{ended}: {discarded} bytes of output discarded{suppressed}");
