@@ -1,5 +1,7 @@
 //! Every cap and default, each with its reason. Flags override the defaults; the caps are fixed.
 
+use std::time::Duration;
+
 /// Sizes.
 pub const KIB: usize = 1024;
 pub const MIB: usize = 1024 * KIB;
@@ -90,10 +92,11 @@ pub const TLS_RECORD: usize = 16 * KIB;
 /// What a TLS connection takes beside its buffers, as measured: keys, and a read buffer of a page. It is
 /// 8 KiB at first, and so much when values of some size have passed.
 pub const TLS_MEMORY: usize = 12 * KIB;
-/// An RSA signature of 4096 bits is three milliseconds' work.
-pub const SIGNATURES_PER_TURN: usize = 1;
-/// Bytes that a signature is taken to be worth.
-pub const WORK_PER_SIGNATURE: usize = 512 * KIB;
+/// What a server may send to prove who it is: its certificate with those that lead to its authority.
+pub const MAX_SERVER_HANDSHAKE: usize = 64 * KIB;
+/// How long TLS handshakes go on in one turn. A step is a tenth of a millisecond's work as a rule, and three
+/// milliseconds' with an RSA key of 4096 bits: then it is one.
+pub const HANDSHAKES_PER_TURN: Duration = Duration::from_micros(500);
 
 // Logging in.
 

@@ -18,7 +18,7 @@ pub struct Connection {
     pub readable: bool,
     /// Something was read from it.
     pub has_spoken: bool,
-    /// On the list of those whose TLS handshake waits for its signature.
+    /// On the list of those whose TLS handshake can go on.
     pub in_handshakes: bool,
     /// The kernel said that the peer sends nothing more: read up to the end.
     pub hung_up: bool,

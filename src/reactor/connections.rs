@@ -42,7 +42,7 @@ pub struct Connections {
     deliveries: VecDeque<ConnectionId>,
     /// Whose lines are being worked off.
     serving: Option<ConnectionId>,
-    /// Whose TLS handshake waits for its signature.
+    /// Whose TLS handshake can go on.
     handshakes: VecDeque<ConnectionId>,
     /// Passed a limit, failed or are through: for the end of the turn.
     ending: Vec<(ConnectionId, CloseReason)>,
@@ -232,18 +232,29 @@ impl Connections {
         }
     }
 
-    /// To be called when a connection was served: its TLS may have come further.
-    pub fn note_handshake(&mut self, id: ConnectionId) {
-        let Some(connection) = self.get_mut(id) else {
-            return;
-        };
-        let Stream::Tls(stream) = &connection.stream else {
-            return;
-        };
-        if stream.wants_signature() && !connection.in_handshakes {
-            connection.in_handshakes = true;
+    /// Whether lines can come from the connection: the handshake of its TLS, if it has one, is done.
+    pub fn is_open(&self, id: ConnectionId) -> bool {
+        self.get(id)
+            .is_some_and(|connection| connection.stream.is_open())
+    }
+
+    /// Puts a connection on the list of those whose TLS handshake can go on.
+    pub fn await_handshake(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.get_mut(id)
+            && connection.readable
+            && !std::mem::replace(&mut connection.in_handshakes, true)
+        {
             self.handshakes.push_back(id);
-        } else if connection.has_output() {
+        }
+    }
+
+    /// To be called when TLS may have made something of its own to be sent, or let lines through.
+    pub fn write_later(&mut self, id: ConnectionId) {
+        let is_tls = |connection: &Connection| matches!(connection.stream, Stream::Tls(_));
+        if self
+            .get(id)
+            .is_some_and(|connection| is_tls(connection) && connection.has_output())
+        {
             self.deliver_later(id);
         }
     }
