@@ -1,5 +1,7 @@
 //! Every cap and default, each with its reason. Flags override the defaults; the caps are fixed.
 
+use std::time::Duration;
+
 /// Sizes.
 pub const KIB: usize = 1024;
 pub const MIB: usize = 1024 * KIB;
@@ -63,8 +65,16 @@ pub const MAX_CLOCK_LEAD_US: u64 = 3600 * SECOND_US;
 pub const CLOCK_STEP_US: u64 = 100_000;
 /// Servers in a row, from the root to the last slave. A tree so deep is a mistake.
 pub const MAX_PATH: usize = 64;
-/// Origins of signals remembered before those that have long been silent are forgotten.
+/// Origins of signals remembered at least, and half of those remembered at most; an origin is one run of
+/// one server.
 pub const MAX_SIGNAL_ORIGINS: usize = 4096;
+/// Output that may wait for a link before changes are only noted by their names: what is sent of a name
+/// later is its state then, however often it has changed meanwhile.
+pub const LINK_BACKLOG: usize = MIB;
+/// Runs of servers that have counted a counter, before it begins anew from its sum.
+pub const MANY_CONTRIBUTIONS: usize = 256;
+/// As many as one STATE line may have: more is no honest server's.
+pub const MAX_CONTRIBUTIONS: usize = 4096;
 /// Longest time between two PINGs on an interclacks link: the other side's timeout may be shorter
 /// than ours.
 pub const MAX_LINK_PING_US: u64 = 3 * SECOND_US;
@@ -82,10 +92,11 @@ pub const TLS_RECORD: usize = 16 * KIB;
 /// What a TLS connection takes beside its buffers, as measured: keys, and a read buffer of a page. It is
 /// 8 KiB at first, and so much when values of some size have passed.
 pub const TLS_MEMORY: usize = 12 * KIB;
-/// An RSA signature of 4096 bits is three milliseconds' work.
-pub const SIGNATURES_PER_TURN: usize = 1;
-/// Bytes that a signature is taken to be worth.
-pub const WORK_PER_SIGNATURE: usize = 512 * KIB;
+/// What a server may send to prove who it is: its certificate with those that lead to its authority.
+pub const MAX_SERVER_HANDSHAKE: usize = 64 * KIB;
+/// How long TLS handshakes go on in one turn. A step is a tenth of a millisecond's work as a rule, and three
+/// milliseconds' with an RSA key of 4096 bits: then it is one.
+pub const HANDSHAKES_PER_TURN: Duration = Duration::from_micros(500);
 
 // Logging in.
 
@@ -127,6 +138,8 @@ pub const WORK_PER_CONNECTION: usize = 128 * KIB;
 /// The same before it has shown that it sends much: when a thousand begin to at once, a short question
 /// waits behind so much of each.
 pub const FIRST_SHARE: usize = 16 * KIB;
+/// The share of a connection that carries the traffic of many: another server's clients all come by it.
+pub const WORK_PER_TRUNK: usize = 512 * KIB;
 /// All connections' share of a turn, about two milliseconds.
 pub const WORK_PER_TURN: usize = MIB;
 /// The share of those who send much, all together: each of their bytes may be one of a new page of

@@ -366,6 +366,129 @@ fn a_peer_far_ahead_is_refused() {
 }
 
 #[test]
+fn what_a_net_clacks_master_only_passes_on_may_have_any_time() {
+    let (master, server) = Master::with_slave(&[]);
+    let now = unix_time();
+    let mut link = master.accept_and_log_in();
+    link.send("OVERHEAD L 1");
+    link.send(&format!("OVERHEAD T {now}"));
+    link.send("OVERHEAD L 0");
+    link.send(&format!("KEYSYNC {} {now} U far=1", now + 7200));
+    let mut client = server.client("admin");
+    wait_until("it is taken", || {
+        client.ask("RETRIEVE far") == ["RETRIEVED far=1"]
+    });
+    assert!(is_up(&server));
+    // It counts as written when it came: what is written here from now on is newer.
+    client.ask("STORE far=2");
+    link.send(&format!("KEYSYNC {} {now} U far=1", now - 10));
+    link.send("STORE end=1");
+    wait_until("the rest has come", || {
+        client.ask("RETRIEVE end") == ["RETRIEVED end=1"]
+    });
+    assert_eq!(client.ask("RETRIEVE far"), ["RETRIEVED far=2"]);
+}
+
+/// What was written here before the first link keeps its place in time, however wrong either clock is.
+#[test]
+fn older_entries_of_a_net_clacks_master_with_another_clock_do_not_win() {
+    for skew in [-1800, 1800] {
+        let (master, server) = Master::with_slave(&[]);
+        let mut client = server.client("admin");
+        for line in ["STORE kept=new", "STORE gone=1", "REMOVE gone"] {
+            client.ask(line);
+        }
+        let mut link = master.accept_and_log_in();
+        let theirs = unix_time().saturating_add_signed(skew);
+        link.send("OVERHEAD L 1");
+        link.send(&format!("OVERHEAD T {theirs}"));
+        for name in ["gone", "kept"] {
+            link.send(&format!("KEYSYNC {0} {0} U {name}=old", theirs - 600));
+        }
+        link.send(&format!("KEYSYNC {0} {0} U other=1", theirs - 600));
+        link.send("OVERHEAD L 0");
+        wait_until("all has come", || {
+            client.ask("RETRIEVE other") == ["RETRIEVED other=1"]
+        });
+        assert_eq!(client.ask("RETRIEVE kept"), ["RETRIEVED kept=new"]);
+        assert_eq!(client.ask("RETRIEVE gone"), ["NOTRETRIEVED gone"]);
+        // It tells its own clock, and so the master can put the times right as well.
+        let mut said = Vec::new();
+        while said
+            .last()
+            .is_none_or(|line: &String| !line.contains(" kept=new"))
+        {
+            said.extend(link.next_line().filter(|line| line != "PING"));
+        }
+        let told = said
+            .iter()
+            .find_map(|line| line.strip_prefix("OVERHEAD T "))
+            .and_then(|time| time.parse::<f64>().ok())
+            .expect("a time");
+        assert!((told - unix_time() as f64).abs() < 60.0, "{told}");
+    }
+}
+
+#[test]
+fn a_clacksd_master_whose_clock_is_far_off_is_refused() {
+    for (skew, word) in [(7200, "differ by"), (-7200, "differ by")] {
+        let (master, server) = Master::with_slave(&[]);
+        let mut client = server.client("admin");
+        client.ask("STORE a=1");
+        let mut link = master.accept();
+        link.send("CLACKS clacksd/9 interclacks/1");
+        link.send(&format!("OVERHEAD A {}", token("admin")));
+        let theirs = unix_time().saturating_add_signed(skew);
+        link.send(&format!("OVERHEAD T {theirs}"));
+        link.until_closed();
+        server.process.wait_for_log(word);
+        assert_eq!(client.ask("RETRIEVE a"), ["RETRIEVED a=1"]);
+    }
+}
+
+#[test]
+fn a_net_clacks_peer_gets_no_kind_of_signal_that_it_does_not_know() {
+    let (master, server) = Master::with_slave(&[]);
+    let mut link = master.accept_and_log_in();
+    link.send("OVERHEAD L 1");
+    link.send("OVERHEAD L 0");
+    let mut slave = server.stranger();
+    slave.send("CLACKS clacksd/9 interclacks/1");
+    slave.send(&format!("OVERHEAD A {}", token("admin")));
+    slave.send("OVERHEAD I 1");
+    for (number, line) in [
+        "STATE x",
+        "OVERHEAD F no",
+        "CLEARCACHE",
+        "OVERHEAD L 1",
+        "STORE a=1",
+        "QUIT",
+        "SET last=1",
+    ]
+    .iter()
+    .enumerate()
+    {
+        slave.send(&format!("SIGNAL 5:{} {line}", number + 1));
+    }
+    let mut came = Vec::new();
+    while came.last().is_none_or(|line: &String| line != "SET last=1") {
+        came.extend(link.next_line());
+    }
+    let came: Vec<String> = came
+        .into_iter()
+        .filter(|line| line != "PING" && !line.starts_with("OVERHEAD T "))
+        .collect();
+    assert_eq!(came, ["SET last=1"]);
+}
+
+fn unix_time() -> u64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("after 1970")
+        .as_secs()
+}
+
+#[test]
 fn a_ring_is_refused() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let addresses = [0, 1, 2].map(|number| format!("unix:{}/{number}", folder.path().display()));

@@ -65,6 +65,8 @@ impl Output for Wires {
         }
     }
 
+    fn make_trunk(&mut self, _: ConnectionId) {}
+
     fn resume(&mut self, id: ConnectionId) {
         let now_us = self.now_us;
         let wire = self.open(id).expect("only open connections go on");

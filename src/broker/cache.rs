@@ -10,7 +10,7 @@
 //! tree's (see `interclacks`).
 
 use super::table::{Cursor, Table};
-use crate::limits::SEGMENTS_PER_SLICE;
+use crate::limits::{MANY_CONTRIBUTIONS, SEGMENTS_PER_SLICE};
 use crate::protocol::number::Number;
 use crate::protocol::peer::{Contribution, NodeId, Register, Stamp, State};
 use ahash::RandomState;
@@ -52,6 +52,9 @@ pub enum Effect {
     /// Contributions grew by these amounts.
     Counter(Vec<Number>),
 }
+
+/// Longer texts are no numbers as people write them.
+const LONG_NUMBER: usize = 32;
 
 /// What was last written to a name as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +104,11 @@ impl Entry {
         self.text.len() + counter.map_or(0, |counter| counted(counter))
     }
 
+    fn has_many_contributions(&self) -> bool {
+        let counter = self.counter.as_ref();
+        counter.is_some_and(|counter| counter.contributions.len() >= MANY_CONTRIBUTIONS)
+    }
+
     fn set_value(&mut self, value: &[u8]) {
         let name_length = self.name_length as usize;
         if self.value().len() == value.len() {
@@ -129,10 +137,14 @@ impl Entry {
     /// The counter, made if need be from the value there is.
     fn counter_mut(&mut self) -> &mut Counter {
         if self.counter.is_none() {
-            let base = if self.kind == Kind::Value {
-                self.value().into()
-            } else {
-                Box::default()
+            let base = match self.kind {
+                // It goes along with every step from now on, and only its number counts.
+                Kind::Value if self.value().len() > LONG_NUMBER => {
+                    let number = Number::from_value(self.value()).exact().to_string();
+                    number.into_bytes().into()
+                }
+                Kind::Value => self.value().into(),
+                Kind::Absent | Kind::Removed => Box::default(),
             };
             self.counter = Some(Box::new(Counter {
                 base,
@@ -309,6 +321,11 @@ impl Cache {
         {
             None => self.write(name, Kind::Absent, b"", self.cleared, now_us),
             Some(entry) => match self.expired(entry, now_us) {
+                // Nobody knows which of the runs that have counted are over, so all begin anew.
+                None if entry.has_many_contributions() => {
+                    let (sum, stamp) = (entry.value().to_vec(), self.new_stamp(now_us));
+                    self.write(name, Kind::Value, &sum, stamp, now_us);
+                }
                 None => {}
                 Some(Expired::Cleared) => self.write(name, Kind::Absent, b"", self.cleared, now_us),
                 // Others may not have let it expire yet: it takes a newer stamp to start anew.
@@ -445,21 +462,32 @@ impl Cache {
                 differs = entry.counter.is_some();
                 return;
             }
-            let ours = &mut entry.counter_mut().contributions;
+            let counter = entry.counter_mut();
+            let mut merged =
+                Vec::with_capacity(counter.contributions.len().max(state.contributions.len()));
+            let mut ours = std::mem::take(&mut counter.contributions)
+                .into_iter()
+                .peekable();
+            // Both are in the order of the nodes.
             for theirs in &state.contributions {
-                match ours.binary_search_by_key(&theirs.node, |contribution| contribution.node) {
-                    Ok(at) if ours[at].version < theirs.version => {
-                        grown.push(theirs.sum.accumulate(-ours[at].sum));
-                        ours[at] = *theirs;
+                while let Some(before) = ours.next_if(|ours| ours.node < theirs.node) {
+                    merged.push(before);
+                }
+                match ours.next_if(|ours| ours.node == theirs.node) {
+                    Some(ours) if ours.version >= theirs.version => {
+                        differs |= ours.version > theirs.version;
+                        merged.push(ours);
                     }
-                    Ok(at) => differs |= ours[at].version > theirs.version,
-                    Err(at) => {
-                        grown.push(theirs.sum);
-                        ours.insert(at, *theirs);
+                    ours => {
+                        let former = ours.map_or(Number::ZERO, |ours| ours.sum);
+                        grown.push(theirs.sum.accumulate(-former));
+                        merged.push(*theirs);
                     }
                 }
             }
-            differs |= ours.len() > state.contributions.len();
+            merged.extend(ours);
+            differs |= merged.len() > state.contributions.len();
+            counter.contributions = merged;
             if !grown.is_empty() {
                 entry.counter_mut().changed_us = changed_us;
                 entry.recount();

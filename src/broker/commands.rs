@@ -2,6 +2,7 @@
 //! has no effect at all.
 
 use super::Broker;
+use super::interclacks::Reach;
 use super::output::{CloseReason, ConnectionId, Flow, Now, Output};
 use super::session::LastPing;
 use super::users::Permissions;
@@ -11,7 +12,7 @@ use crate::protocol::{Command, Flags, Overhead, decode, encode};
 
 /// OVERHEAD flags whose lines are never passed on: they mean something between two ends only, and
 /// every Perl client would end its connection for an F.
-const NEVER_FORWARDED: Flags = Flags::LOGIN
+pub(super) const NEVER_FORWARDED: Flags = Flags::LOGIN
     .with(Flags::TIME)
     .with(Flags::INTERCLACKS)
     .with(Flags::LOCK)
@@ -149,7 +150,7 @@ impl Broker {
             // A signal is the line that brought it.
             Command::Set(Pair { name, .. }) | Command::Notify(name) => {
                 self.deliver(Some(id), name, &[line], out);
-                self.pass_on_new_signal(id, &[line], now, out);
+                self.pass_on_new_signal(id, &[line], Reach::All, now, out);
             }
             Command::SetAndStore(Pair { name, value }) => {
                 self.cache.store(name, value, now_us);
@@ -291,7 +292,8 @@ impl Broker {
             );
             let mut line = Vec::new();
             encode::overhead(&mut line, passed_on, value);
-            self.pass_on_new_signal(id, &[line.strip_suffix(b"\r\n").unwrap_or(&line)], now, out);
+            let line = line.strip_suffix(b"\r\n").unwrap_or(&line);
+            self.pass_on_new_signal(id, &[line], Reach::of_overhead(flags), now, out);
         }
         self.obey(flags, value, now, out);
     }

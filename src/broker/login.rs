@@ -42,12 +42,7 @@ impl Broker {
             stopped_us,
         });
         if !permissions.contains(Permissions::READ) {
-            let mut held = 0;
-            self.listeners
-                .unlisten_all(id, &mut session.subscriptions, |name| {
-                    held += subscription_memory(name)
-                });
-            out.hold(id, -held);
+            self.end_subscriptions(id, out);
         }
         if !permissions.contains(Permissions::MANAGE) {
             self.stop_monitoring(id);
@@ -56,6 +51,23 @@ impl Broker {
             encode::overhead(to, Flags::LOGIN_RIGHT, b"Welcome!")
         });
         self.appoint(id, now, out);
+    }
+
+    /// It listens to nothing any more.
+    pub(super) fn end_subscriptions<O: Output>(&mut self, id: ConnectionId, out: &mut O) {
+        let Broker {
+            sessions,
+            listeners,
+            ..
+        } = self;
+        let Some(session) = sessions.get_mut(id) else {
+            return;
+        };
+        let mut held = 0;
+        listeners.unlisten_all(id, &mut session.subscriptions, |name| {
+            held += subscription_memory(name)
+        });
+        out.hold(id, -held);
     }
 
     /// A client has connected. Where there are enough already it is one of a few that may show that they

@@ -113,7 +113,10 @@ pub struct Broker {
     lock: Option<Lock>,
     discard_log: LogLimit,
     shutdown_log: LogLimit,
-    link_log: LogLimit,
+    /// Links that come and go, what is wrong with single lines, and links that can't be.
+    links_log: LogLimit,
+    link_faults_log: LogLimit,
+    link_errors_log: LogLimit,
     /// State of the generator of everything random.
     random: u64,
     /// What is being sent to many; kept for its memory.
@@ -153,7 +156,9 @@ impl Broker {
             lock: None,
             discard_log: LogLimit::default(),
             shutdown_log: LogLimit::default(),
-            link_log: LogLimit::default(),
+            links_log: LogLimit::default(),
+            link_faults_log: LogLimit::default(),
+            link_errors_log: LogLimit::default(),
             random,
             sessions: Sessions::with_capacity(settings.max_clients + MAX_SURPLUS_CLIENTS),
             surplus: VecDeque::new(),
@@ -263,7 +268,8 @@ impl Broker {
             return LongLine::Allowed;
         }
         if is_link {
-            self.warn_of_link(
+            self.log_of_link(
+                log::Level::Warn,
                 format_args!("a line of more than {max} bytes was skipped"),
                 now,
             );
@@ -313,12 +319,13 @@ impl Broker {
         now: Now,
         out: &mut O,
     ) {
-        self.leave(id, now, out);
+        self.leave(id, reason, now, out);
         let Some(session) = self.sessions.remove(id) else {
             return;
         };
         let suppressed = self.statistics.count_closed(reason, now.monotonic_us);
-        if discarded > 0 {
+        // Who connects only to see whether somebody answers is not interested in the greeting.
+        if discarded > 0 && !(session.user.is_none() && reason.is_ordinary()) {
             if let Some(suppressed) = self.discard_log.admit(now.monotonic_us) {
                 let (ended, suppressed) = (Ended(&session, reason), Suppressed(suppressed));
                 log::warn!("{ended}: {discarded} bytes of output discarded{suppressed}");
@@ -431,10 +438,15 @@ impl Broker {
         self.tree.now_us(now)
     }
 
-    /// Logs what a peer got wrong: it may send any number of such lines.
-    fn warn_of_link(&mut self, what: fmt::Arguments<'_>, now: Now) {
-        if let Some(suppressed) = self.link_log.admit(now.monotonic_us) {
-            log::warn!("interclacks: {what}{}", Suppressed(suppressed));
+    /// Logs something of a link. Peers may cause any number of such lines, so they are limited.
+    fn log_of_link(&mut self, level: log::Level, what: fmt::Arguments<'_>, now: Now) {
+        let limit = match level {
+            log::Level::Error => &mut self.link_errors_log,
+            log::Level::Warn => &mut self.link_faults_log,
+            _ => &mut self.links_log,
+        };
+        if let Some(suppressed) = limit.admit(now.monotonic_us) {
+            log::log!(level, "interclacks: {what}{}", Suppressed(suppressed));
         }
     }
 
@@ -444,7 +456,7 @@ impl Broker {
 
     /// Puts a session on its way out: from now on it takes part in nothing.
     fn close<O: Output>(&mut self, id: ConnectionId, reason: CloseReason, now: Now, out: &mut O) {
-        self.leave(id, now, out);
+        self.leave(id, reason, now, out);
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
@@ -477,8 +489,8 @@ impl Broker {
     }
 
     /// Takes the session off every list.
-    fn leave<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
-        self.end_link(id, now, out);
+    fn leave<O: Output>(&mut self, id: ConnectionId, reason: CloseReason, now: Now, out: &mut O) {
+        self.end_link(id, reason, now, out);
         self.stop_monitoring(id);
         self.surplus.retain(|other| *other != id);
         if let Some(session) = self.sessions.get_mut(id) {

@@ -88,6 +88,10 @@ pub trait Output {
     /// done.
     fn close(&mut self, connection: ConnectionId, reason: CloseReason);
 
+    /// From now on the connection carries the traffic of many, both ways: it gets a larger share, and is
+    /// read however much waits to be sent to it, since that is no answer to what it says.
+    fn make_trunk(&mut self, connection: ConnectionId);
+
     /// Ends a [`Flow::Stop`].
     fn resume(&mut self, connection: ConnectionId);
 

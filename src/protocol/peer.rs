@@ -11,6 +11,7 @@
 
 use super::command::Pair;
 use super::number::Number;
+use crate::limits::MAX_CONTRIBUTIONS;
 use std::fmt;
 use std::io::Write;
 
@@ -218,10 +219,12 @@ fn state(bytes: &[u8]) -> Option<PeerLine<'_>> {
         b"-" => Vec::new(),
         list => text(list)?
             .split(',')
+            .take(MAX_CONTRIBUTIONS + 1)
             .map(contribution)
             .collect::<Option<Vec<_>>>()?,
     };
-    let in_order = contributions.is_sorted_by(|a, b| a.node < b.node);
+    let in_order = contributions.len() <= MAX_CONTRIBUTIONS
+        && contributions.is_sorted_by(|a, b| a.node < b.node);
     let is_empty = name.is_empty() || (register == Register::Absent && contributions.is_empty());
     if is_empty || !in_order {
         return None;

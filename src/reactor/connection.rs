@@ -18,13 +18,15 @@ pub struct Connection {
     pub readable: bool,
     /// Something was read from it.
     pub has_spoken: bool,
-    /// On the list of those whose TLS handshake waits for its signature.
+    /// On the list of those whose TLS handshake can go on.
     pub in_handshakes: bool,
     /// The kernel said that the peer sends nothing more: read up to the end.
     pub hung_up: bool,
     /// The socket takes no more output; the kernel will say when it does.
     pub blocked: bool,
     pub stops: Stops,
+    /// It carries the traffic of many.
+    pub is_trunk: bool,
     /// What the broker keeps for it, in bytes.
     pub held_by_broker: usize,
     /// The broker wants to be told when little is queued.
@@ -35,6 +37,10 @@ pub struct Connection {
     pub used_up_share: bool,
     /// On the list of connections to be flushed when their turn comes.
     pub in_deliveries: bool,
+    /// The peer takes no more output. What it has sent before is worked off all the same.
+    pub is_deaf: bool,
+    /// Bytes of output that it didn't take then.
+    pub discarded: usize,
     /// A limit was passed; nothing is appended any more, and the broker will be told.
     pub over_limit: bool,
     pub closing: Option<CloseReason>,
@@ -117,11 +123,14 @@ impl Connection {
             hung_up: false,
             blocked: false,
             stops: Stops::default(),
+            is_trunk: false,
             held_by_broker: 0,
             wants_room: false,
             in_ready: false,
             used_up_share: false,
             in_deliveries: false,
+            is_deaf: false,
+            discarded: 0,
             over_limit: false,
             closing: None,
             lingering: false,
@@ -173,12 +182,12 @@ impl Connection {
             .pending
             .as_ref()
             .is_some_and(|pending| pending.waiting() > MAX_LINE_BEFORE_LOGIN);
-        self.used_up_share || self.lingering || is_in_long_line
+        !self.is_trunk && (self.used_up_share || self.lingering || is_in_long_line)
     }
 
     /// Whether the broker still gives it output.
     pub fn takes_output(&self) -> bool {
-        self.closing.is_none() && !self.over_limit
+        self.closing.is_none() && !self.over_limit && !self.is_deaf
     }
 
     pub fn traffic(&self, now_us: u64) -> Traffic {

@@ -42,7 +42,7 @@ pub struct Connections {
     deliveries: VecDeque<ConnectionId>,
     /// Whose lines are being worked off.
     serving: Option<ConnectionId>,
-    /// Whose TLS handshake waits for its signature.
+    /// Whose TLS handshake can go on.
     handshakes: VecDeque<ConnectionId>,
     /// Passed a limit, failed or are through: for the end of the turn.
     ending: Vec<(ConnectionId, CloseReason)>,
@@ -232,18 +232,29 @@ impl Connections {
         }
     }
 
-    /// To be called when a connection was served: its TLS may have come further.
-    pub fn note_handshake(&mut self, id: ConnectionId) {
-        let Some(connection) = self.get_mut(id) else {
-            return;
-        };
-        let Stream::Tls(stream) = &connection.stream else {
-            return;
-        };
-        if stream.wants_signature() && !connection.in_handshakes {
-            connection.in_handshakes = true;
+    /// Whether lines can come from the connection: the handshake of its TLS, if it has one, is done.
+    pub fn is_open(&self, id: ConnectionId) -> bool {
+        self.get(id)
+            .is_some_and(|connection| connection.stream.is_open())
+    }
+
+    /// Puts a connection on the list of those whose TLS handshake can go on.
+    pub fn await_handshake(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.get_mut(id)
+            && connection.readable
+            && !std::mem::replace(&mut connection.in_handshakes, true)
+        {
             self.handshakes.push_back(id);
-        } else if connection.has_output() {
+        }
+    }
+
+    /// To be called when TLS may have made something of its own to be sent, or let lines through.
+    pub fn write_later(&mut self, id: ConnectionId) {
+        let is_tls = |connection: &Connection| matches!(connection.stream, Stream::Tls(_));
+        if self
+            .get(id)
+            .is_some_and(|connection| is_tls(connection) && connection.has_output())
+        {
             self.deliver_later(id);
         }
     }
@@ -296,10 +307,10 @@ impl Connections {
         let Some(connection) = self.get_mut(id) else {
             return false;
         };
-        if connection.queued() > limit {
+        if connection.queued() > limit && !connection.is_trunk {
             connection.stops.stop_by_output(now_us);
         }
-        connection.takes_output() && !connection.stops.any()
+        connection.closing.is_none() && !connection.over_limit && !connection.stops.any()
     }
 
     /// Ends a connection at the end of the turn; the broker is told then.
@@ -405,7 +416,7 @@ impl Connections {
         }
         self.get(id)
             .filter(|connection| connection.stream.has_carried())
-            .map_or(0, Connection::queued)
+            .map_or(0, |connection| connection.queued() + connection.discarded)
     }
 
     /// The connection was flushed for the last time.
@@ -429,8 +440,19 @@ impl Connections {
             return;
         };
         if result == Flushed::Failed {
-            if !std::mem::replace(&mut connection.over_limit, true) {
-                self.ending.push((id, CloseReason::ConnectionLost));
+            if connection.closing.is_some() {
+                self.finished.push_back(id);
+            } else if !std::mem::replace(&mut connection.is_deaf, true) {
+                // Reading tells how it ended, after what there is to be read.
+                connection.readable = true;
+                connection.hung_up = true;
+                connection.stops.resume_by_output(now_us);
+                connection.discarded = connection.queued();
+                if let Some(output) = connection.output.take() {
+                    self.owned -= output.capacity();
+                    self.discard(Garbage::Output(*output));
+                }
+                self.make_ready(id);
             }
             return;
         }
@@ -621,6 +643,12 @@ impl Output for Connections {
             self.finished.push_back(id);
         } else {
             self.touched(id);
+        }
+    }
+
+    fn make_trunk(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.get_mut(id) {
+            connection.is_trunk = true;
         }
     }
 

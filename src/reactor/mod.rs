@@ -27,8 +27,8 @@ use crate::broker::{
 use crate::certificates::{Certificates, OwnCertificate};
 use crate::limits::{
     ACCEPT_PAUSE_US, ACCEPTS_PER_TURN, BULK_WORK_PER_TURN, CLOSES_PER_TURN, EVENTS_PER_TURN,
-    FIRST_SHARE, LINGER_US, MAX_LINE_BEFORE_LOGIN, ROOM, SCRATCH, SHUTDOWN_US, SIGNATURES_PER_TURN,
-    WORK_PER_CONNECTION, WORK_PER_SIGNATURE, WORK_PER_SLICE, WORK_PER_STEP, WORK_PER_SYSCALL,
+    FIRST_SHARE, HANDSHAKES_PER_TURN, LINGER_US, MAX_LINE_BEFORE_LOGIN, ROOM, SCRATCH, SHUTDOWN_US,
+    WORK_PER_CONNECTION, WORK_PER_SLICE, WORK_PER_STEP, WORK_PER_SYSCALL, WORK_PER_TRUNK,
     WORK_PER_TURN,
 };
 use crate::protocol::line::{Pending, next_line};
@@ -220,7 +220,7 @@ impl Server {
         self.end_lingering();
         self.connections.flush();
         // Nobody's answer waits for somebody else's signature.
-        self.sign();
+        self.shake_hands();
         self.enforce_limits();
         self.close_finished();
         self.connections.free_slice();
@@ -486,10 +486,10 @@ impl Server {
         }
         let has_room = connection.wants_room && connection.queued() < ROOM;
         connection.wants_room &= !has_room;
-        let share = if connection.is_bulk() {
-            WORK_PER_CONNECTION
-        } else {
-            FIRST_SHARE
+        let share = match connection.is_bulk() {
+            _ if connection.is_trunk => WORK_PER_TRUNK,
+            true => WORK_PER_CONNECTION,
+            false => FIRST_SHARE,
         };
         self.connections.set_serving(Some(id));
         if has_room {
@@ -497,7 +497,9 @@ impl Server {
                 .handle_room(id, self.connections.now, &mut self.connections);
             self.connections.work += WORK_PER_SLICE;
         }
-        if self.connections.may_go_on(id) {
+        if !self.connections.is_open(id) {
+            self.connections.await_handshake(id);
+        } else if self.connections.may_go_on(id) {
             let mut pending = self.connections.take_pending(id);
             let progress = self.work_off(id, &mut pending, share);
             self.connections.put_pending(id, pending);
@@ -508,32 +510,43 @@ impl Server {
                 self.connections.make_ready(id);
             }
         }
-        self.connections.note_handshake(id);
+        self.connections.write_later(id);
         self.connections.set_serving(None);
     }
 
-    /// Answers clients whose TLS handshake waits for a signature, some of them.
-    fn sign(&mut self) {
-        for _ in 0..SIGNATURES_PER_TURN {
-            let Some(id) = self.connections.next_handshake() else {
-                return;
-            };
+    /// Takes TLS handshakes further, for as long as a turn may last for that.
+    fn shake_hands(&mut self) {
+        let start = Instant::now();
+        while start.elapsed() < HANDSHAKES_PER_TURN
+            && let Some(id) = self.connections.next_handshake()
+        {
             let Some(connection) = self.connections.get_mut(id) else {
                 continue;
             };
             connection.in_handshakes = false;
-            let (Stream::Tls(stream), Some(config)) = (&mut connection.stream, &self.tls) else {
+            let Stream::Tls(stream) = &mut connection.stream else {
                 continue;
             };
-            let signed = stream.sign(config.clone());
-            // More may have come meanwhile, or the end: the kernel has told, and won't again.
-            connection.readable = true;
-            self.connections.work += WORK_PER_SIGNATURE;
-            match signed {
-                Ok(()) => self.connections.make_ready(id),
-                Err(error) => self.end_tls(id, &error),
+            if connection.closing.is_some() {
+                continue;
             }
-            self.connections.note_handshake(id);
+            if stream.is_to_sign() && connection.hung_up {
+                // A signature for nobody.
+                self.connections.end(id, CloseReason::EndOfStream);
+                continue;
+            }
+            match stream.shake_hands(self.tls.as_ref()) {
+                Ok(0) => self.connections.end(id, CloseReason::EndOfStream),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => connection.readable = false,
+                Err(error) if error.kind() != ErrorKind::Interrupted => {
+                    self.end_tls(id, &error);
+                    continue;
+                }
+                // Lines may have come with the end of the handshake, and more is to be read in any case.
+                _ if stream.is_open() => self.connections.make_ready(id),
+                _ => self.connections.await_handshake(id),
+            }
+            self.connections.write_later(id);
         }
     }
 

@@ -1,13 +1,14 @@
 //! TLS on a socket: looks like a plain stream to whoever reads and writes it, and never waits.
 //!
-//! A handshake advances as its bytes come, like everything else. Its one expensive step on the server's
-//! side, the signature, is left to the loop, which does so many in a turn ([`TlsStream::sign`]).
+//! Handshakes are work: key exchanges, and a signature at the server's side. So they take their steps when
+//! the loop has time for one ([`TlsStream::shake_hands`]), and nothing is read before they are done.
 
-use crate::limits::{MAX_CLIENT_HELLO, TLS_RECORD};
+use crate::limits::{MAX_CLIENT_HELLO, MAX_SERVER_HANDSHAKE, TLS_RECORD};
+use crate::reactor::OwnCertificate;
 use mio::net::TcpStream;
 use rustls::pki_types::ServerName;
 use rustls::server::{Accepted, Acceptor};
-use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig};
+use rustls::{ClientConfig, ClientConnection, Connection};
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -16,6 +17,8 @@ use std::sync::Arc;
 pub struct TlsStream {
     socket: TcpStream,
     stage: Stage,
+    /// Bytes read in the handshake, or since the last ones of lines.
+    unfinished: usize,
     /// Bytes of lines that were taken since the socket last took everything.
     taken: usize,
     /// Lines were ever taken.
@@ -23,8 +26,8 @@ pub struct TlsStream {
 }
 
 enum Stage {
-    /// The client's first message is on its way; so many bytes of it have come.
-    Hello(Acceptor, usize),
+    /// The client's first message is on its way.
+    Hello(Acceptor),
     /// It is complete. Answering it takes a signature.
     Accepted(Accepted),
     Session(Connection),
@@ -86,7 +89,8 @@ impl TlsStream {
     pub fn accept(socket: TcpStream) -> TlsStream {
         TlsStream {
             socket,
-            stage: Stage::Hello(Acceptor::default(), 0),
+            stage: Stage::Hello(Acceptor::default()),
+            unfinished: 0,
             taken: 0,
             has_carried: false,
         }
@@ -102,6 +106,7 @@ impl TlsStream {
         Ok(TlsStream {
             socket,
             stage: Stage::Session(session.into()),
+            unfinished: 0,
             taken: 0,
             has_carried: false,
         })
@@ -125,27 +130,32 @@ impl TlsStream {
         self.has_carried
     }
 
-    /// Whether [`TlsStream::sign`] is due.
-    pub fn wants_signature(&self) -> bool {
+    /// Whether the next step is to answer a client's first message, which takes a signature.
+    pub fn is_to_sign(&self) -> bool {
         matches!(self.stage, Stage::Accepted(_))
     }
 
-    /// Answers the client's first message, with the certificate of `config`.
-    pub fn sign(&mut self, config: Arc<ServerConfig>) -> io::Result<()> {
+    /// Takes the handshake one step further, with the certificate of `own` where this is the server: reads
+    /// a piece, and works it off. 0 at the end of the stream; an error of kind `WouldBlock` if nothing has
+    /// come. A step may be a key exchange or a signature, milliseconds of work.
+    pub fn shake_hands(&mut self, own: Option<&OwnCertificate>) -> io::Result<usize> {
         match std::mem::replace(&mut self.stage, Stage::Over) {
-            Stage::Accepted(accepted) => match accepted.into_connection(config) {
-                Ok(session) => {
-                    self.stage = Stage::Session(session.into());
-                    Ok(())
+            Stage::Accepted(accepted) => {
+                let own = own.expect("whoever listens for TLS has a certificate");
+                match accepted.into_connection(own.clone()) {
+                    Ok(session) => {
+                        self.stage = Stage::Session(session.into());
+                        Ok(1)
+                    }
+                    Err((error, mut alert)) => {
+                        let _ = alert.write(&mut self.socket);
+                        Err(Fault::Protocol(error).into())
+                    }
                 }
-                Err((error, mut alert)) => {
-                    let _ = alert.write(&mut self.socket);
-                    Err(Fault::Protocol(error).into())
-                }
-            },
+            }
             other => {
                 self.stage = other;
-                Ok(())
+                self.advance()
             }
         }
     }
@@ -172,25 +182,20 @@ impl TlsStream {
         }
     }
 
-    /// Reads from the socket and takes the handshake as far as that goes. How much was read.
+    /// Reads a piece from the socket and works it off; how much that was.
     fn advance(&mut self) -> io::Result<usize> {
-        match &mut self.stage {
-            Stage::Hello(acceptor, received) => {
+        let count = match &mut self.stage {
+            Stage::Hello(acceptor) => {
                 let mut sniffer = Sniffer {
                     socket: &mut self.socket,
                     first: None,
                 };
                 let count = acceptor.read_tls(&mut sniffer)?;
-                if *received == 0 && sniffer.first.is_some_and(|first| !is_tls(first)) {
+                if self.unfinished == 0 && sniffer.first.is_some_and(|first| !is_tls(first)) {
                     self.stage = Stage::Over;
                     return Err(Fault::PlainText.into());
                 }
-                *received += count;
-                if *received > MAX_CLIENT_HELLO {
-                    self.stage = Stage::Over;
-                    let too_long = rustls::Error::General("the ClientHello is too long".to_owned());
-                    return Err(Fault::Protocol(too_long).into());
-                }
+                self.unfinished += count;
                 match acceptor.accept() {
                     Ok(None) => {}
                     Ok(Some(accepted)) => self.stage = Stage::Accepted(accepted),
@@ -200,21 +205,43 @@ impl TlsStream {
                         return Err(Fault::Protocol(error).into());
                     }
                 }
-                Ok(count)
+                count
             }
             Stage::Session(session) => {
+                let was_open = !session.is_handshaking();
                 let count = session.read_tls(&mut self.socket)?;
-                if let Err(error) = session.process_new_packets() {
-                    // There is an alert to be sent that says the same.
-                    let _ = session.write_tls(&mut self.socket);
-                    self.stage = Stage::Over;
-                    return Err(Fault::Protocol(error).into());
+                self.unfinished += count;
+                match session.process_new_packets() {
+                    Ok(state) => {
+                        let is_open = !session.is_handshaking();
+                        if state.plaintext_bytes_to_read() > 0 || is_open != was_open {
+                            self.unfinished = 0;
+                        }
+                    }
+                    Err(error) => {
+                        // There is an alert to be sent that says the same.
+                        let _ = session.write_tls(&mut self.socket);
+                        self.stage = Stage::Over;
+                        return Err(Fault::Protocol(error).into());
+                    }
                 }
-                Ok(count)
+                count
             }
-            Stage::Accepted(_) => Err(ErrorKind::WouldBlock.into()),
-            Stage::Over => Ok(0),
+            Stage::Accepted(_) => return Err(ErrorKind::WouldBlock.into()),
+            Stage::Over => 0,
+        };
+        // So much of messages that never end would be kept.
+        let max = match &self.stage {
+            Stage::Session(Connection::Client(_)) => MAX_SERVER_HANDSHAKE,
+            _ if self.is_open() => TLS_RECORD + MAX_CLIENT_HELLO,
+            _ => MAX_CLIENT_HELLO,
+        };
+        if self.unfinished > max {
+            self.stage = Stage::Over;
+            let too_long = rustls::Error::General("a handshake message is too long".to_owned());
+            return Err(Fault::Protocol(too_long).into());
         }
+        Ok(count)
     }
 }
 

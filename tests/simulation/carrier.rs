@@ -160,6 +160,8 @@ impl Output for Carrier {
         }
     }
 
+    fn make_trunk(&mut self, _: ConnectionId) {}
+
     fn resume(&mut self, id: ConnectionId) {
         let now_us = self.now_us;
         if let Some(connection) = self.get(id)

@@ -1,7 +1,7 @@
 //! What a peer says, and what it changes here.
 
 use super::encode::{encode_path, encode_plain, microseconds, seconds, start_of};
-use super::{HEARD_NAME, Link, Plain, Role, Software, Telling};
+use super::{HEARD_NAME, Link, Plain, Reach, Role, Software, Telling};
 use crate::broker::Broker;
 use crate::broker::cache::Effect;
 use crate::broker::output::{CloseReason, ConnectionId, Flow, Now, Output};
@@ -10,6 +10,7 @@ use crate::limits::{CLOCK_STEP_US, MAX_CLOCK_LEAD_US, MAX_PATH, SECOND_US};
 use crate::protocol::command::{KeySync, Pair};
 use crate::protocol::peer::{self, NodeId, PeerLine, Register, Stamp, State};
 use crate::protocol::{Command, Flags, Overhead, decode, encode};
+use log::Level;
 use sha2::{Digest, Sha256};
 
 impl Broker {
@@ -44,7 +45,8 @@ impl Broker {
                 self.close(id, CloseReason::PeerTimeout, now, out);
             } else {
                 let line = start_of(line);
-                self.warn_of_link(
+                self.log_of_link(
+                    Level::Warn,
                     format_args!("a line that is no command was ignored: {line}"),
                     now,
                 );
@@ -96,7 +98,11 @@ impl Broker {
     ) {
         let Overhead { flags, value } = overhead;
         if flags.intersects(Flags::LOGIN_WRONG) {
-            log::error!("interclacks: the peer refuses this server's user or password");
+            self.log_of_link(
+                Level::Error,
+                format_args!("the peer refuses this server's user or password"),
+                now,
+            );
             self.close(id, CloseReason::LoginFailed, now, out);
         } else if flags.intersects(Flags::LOGIN) {
             // A peer that logs in again is asked to be the same again.
@@ -129,7 +135,8 @@ impl Broker {
         }
     }
 
-    /// The peer's clock. The master's is the tree's.
+    /// The peer's clock. A clacksd master's is the tree's. With a Net::Clacks server this node only
+    /// translates: what was stamped here before would be wrong by as much as the clocks differ.
     pub(super) fn handle_time<O: Output>(
         &mut self,
         id: ConnectionId,
@@ -138,26 +145,44 @@ impl Broker {
         now: Now,
         out: &mut O,
     ) {
-        let Some(theirs_us) = microseconds(value) else {
+        let Some(theirs_us) = microseconds(value).filter(|theirs_us| *theirs_us > 0) else {
             let value = start_of(value);
-            self.warn_of_link(
-                format_args!("a clock that is no number was ignored: {value}"),
+            self.log_of_link(
+                Level::Warn,
+                format_args!("a clock that shows no time was ignored: {value}"),
                 now,
             );
             return;
         };
         let before_us = self.tree_now_us(now);
         let anchor_us = theirs_us as i64 - now.monotonic_us as i64;
-        if is_uplink {
-            self.tree.anchor_us = Some(anchor_us);
-            if before_us.abs_diff(self.tree_now_us(now)) > CLOCK_STEP_US {
-                self.tell_slaves_the_time(now, out);
-            }
+        let Some(link) = self.link_mut(id) else {
+            return;
+        };
+        link.anchor_us = Some(anchor_us);
+        link.is_telling |= !is_uplink;
+        link.round_trip_us = now.monotonic_us - link.synced_us;
+        if !is_uplink || link.peer == Software::NetClacks {
+            return;
         }
-        if let Some(link) = self.link_mut(id) {
-            link.anchor_us = Some(anchor_us);
-            link.is_telling |= !is_uplink;
-            link.round_trip_us = now.monotonic_us - link.synced_us;
+        // Everything here would seem to be far too old or too new. An empty server takes any time: it may
+        // be a machine that has just started, without a clock of its own.
+        if before_us.abs_diff(theirs_us) > MAX_CLOCK_LEAD_US && !self.cache.is_empty() {
+            let difference_s = before_us.abs_diff(theirs_us) / SECOND_US;
+            self.log_of_link(
+                Level::Error,
+
+                format_args!(
+                    "the master's clock and this server's differ by {difference_s} s, more than an hour: the link is refused"
+                ),
+                now,
+            );
+            self.close(id, CloseReason::ClockAhead, now, out);
+            return;
+        }
+        self.tree.anchor_us = Some(anchor_us);
+        if before_us.abs_diff(theirs_us) > CLOCK_STEP_US {
+            self.tell_slaves_the_time(now, out);
         }
     }
 
@@ -201,7 +226,7 @@ impl Broker {
                 if !merged.differs {
                     self.note_heard(id, name, out);
                 }
-                let signal = signal.filter(|signal| self.tree.is_new(*signal, now.monotonic_us));
+                let signal = signal.filter(|signal| self.tree.is_new(*signal));
                 let value = if let Register::Value(value) = state.register {
                     value
                 } else {
@@ -217,7 +242,8 @@ impl Broker {
                         out,
                     );
                 } else if let Some(signal) = signal {
-                    self.pass_on_signal(Some(id), signal, &[b"SET ", name, b"=", value], now, out);
+                    let line: &[&[u8]] = &[b"SET ", name, b"=", value];
+                    self.pass_on_signal(Some(id), signal, line, Reach::All, now, out);
                 }
                 if merged.differs && !is_to_be_told {
                     self.answer_state(id, name, now, out);
@@ -227,18 +253,21 @@ impl Broker {
                 }
             }
             PeerLine::Signal { id: signal, line } => {
-                if !self.tree.is_new(signal, now.monotonic_us) {
+                if !self.tree.is_new(signal) {
                     return;
                 }
-                self.pass_on_signal(Some(id), signal, &[line], now, out);
-                match decode(line) {
+                let command = decode(line);
+                let reach = Reach::of(command.as_ref());
+                self.pass_on_signal(Some(id), signal, &[line], reach, now, out);
+                match command {
                     Some(Command::Set(Pair { name, .. }) | Command::Notify(name)) => {
                         self.deliver(None, name, &[line], out);
                     }
                     Some(Command::Overhead(Some(overhead))) => {
                         self.handle_forwarded_overhead(overhead, now, out)
                     }
-                    _ => self.warn_of_link(
+                    _ => self.log_of_link(
+                        Level::Warn,
                         format_args!("a signal of an unknown kind was passed on"),
                         now,
                     ),
@@ -289,8 +318,12 @@ impl Broker {
             return true;
         }
         let ahead_s = (time_us - now_us) / SECOND_US;
-        log::error!(
-            "interclacks: the peer's clock is {ahead_s} s ahead, more than an hour: the link is refused"
+        self.log_of_link(
+            Level::Error,
+            format_args!(
+                "the peer's clock is {ahead_s} s ahead, more than an hour: the link is refused"
+            ),
+            now,
         );
         self.close(id, CloseReason::ClockAhead, now, out);
         false
@@ -311,12 +344,19 @@ impl Broker {
             return;
         }
         if path.contains(&self.tree.node) {
-            log::error!(
-                "interclacks: the servers form a ring: this server is its own master's master; the link is refused"
+            self.log_of_link(
+                Level::Error,
+
+                format_args!("the servers form a ring: this server is its own master's master; the link is refused"),
+                now,
             );
             self.close(id, CloseReason::Ring, now, out);
         } else if path.len() >= MAX_PATH {
-            log::error!("interclacks: more than {MAX_PATH} servers in a row: the link is refused");
+            self.log_of_link(
+                Level::Error,
+                format_args!("more than {MAX_PATH} servers in a row: the link is refused"),
+                now,
+            );
             self.close(id, CloseReason::Ring, now, out);
         } else {
             self.set_path(path, out);
@@ -358,7 +398,8 @@ impl Broker {
             microseconds(line.cache_time),
             microseconds(line.access_time),
         ) else {
-            self.warn_of_link(
+            self.log_of_link(
+                Level::Warn,
                 format_args!("a KEYSYNC whose times are no numbers was ignored"),
                 now,
             );
@@ -383,7 +424,8 @@ impl Broker {
         );
         let name = line.entry.name;
         let value = (line.mode != b"D").then_some(line.entry.value);
-        if !self.is_plausible(id, cached_us, now, out) {
+        // What a Net::Clacks server only passes on has somebody else's times.
+        if is_telling && !self.is_plausible(id, cached_us, now, out) {
             return;
         }
         // Net::Clacks passes times on as the first sender's clock has them. What seems to be of the future
@@ -406,7 +448,7 @@ impl Broker {
             }
             // A Net::Clacks slave sends everything back that it was just told, a little newer. What
             // has changed here since then is newer all the same, and the slave has to hear it.
-            let changed_since = is_downlink && found.changed_us() >= synced_since_us;
+            let changed_since = is_downlink && is_telling && found.changed_us() >= synced_since_us;
             if changed_since && cached_us <= found.changed_us() + round_trip_us {
                 out.append(id, |to| encode_plain(to, found));
                 return;

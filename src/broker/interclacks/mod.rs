@@ -17,14 +17,16 @@ mod telling;
 mod uplink;
 
 use super::cache::Effect;
+use super::commands::NEVER_FORWARDED;
 use super::output::{ConnectionId, Now};
 use super::session::LastPing;
 use super::table::Table;
 use super::walk::Walk;
-use crate::limits::{MAX_SIGNAL_ORIGINS, SECOND_US};
+use crate::limits::MAX_SIGNAL_ORIGINS;
 use crate::protocol::encode as line;
 use crate::protocol::peer::{self, NodeId, SignalId};
-use std::collections::HashMap;
+use crate::protocol::{Command, Flags};
+use std::collections::{BTreeSet, HashMap};
 
 /// A session's other life: the connection to a master or to a slave.
 pub struct Link {
@@ -40,6 +42,8 @@ pub struct Link {
     telling: Telling,
     /// What the walk of the telling was last said to take, in bytes.
     walk_held: usize,
+    /// Names that changed while much was waiting for the link, and are told when there is room.
+    behind: BTreeSet<Box<[u8]>>,
     /// Whether the peer knows that it has been told everything once.
     is_synced: bool,
     /// Since when (tree's time).
@@ -60,6 +64,8 @@ pub struct Link {
 
 /// What a name that was heard takes, about, in bytes.
 const HEARD_NAME: isize = 16;
+/// What a name that is to be told takes beside its text.
+const NAME_BEHIND: isize = 48;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
@@ -117,8 +123,10 @@ pub struct Tree {
     /// node's clock any more, which may be set.
     anchor_us: Option<i64>,
     signals: u64,
-    /// The newest signal of each origin that passed here, and when.
-    seen: HashMap<NodeId, (u64, u64)>,
+    /// The newest signal of each origin that passed here, since this map was begun.
+    seen: HashMap<NodeId, u64>,
+    /// The same of the time before.
+    seen_before: HashMap<NodeId, u64>,
 }
 
 impl Tree {
@@ -130,6 +138,7 @@ impl Tree {
             anchor_us: None,
             signals: 0,
             seen: HashMap::new(),
+            seen_before: HashMap::new(),
         }
     }
 
@@ -151,19 +160,18 @@ impl Tree {
 
     /// Whether a signal comes for the first time. An earlier one of the same origin that comes after
     /// a later one took a way that was cut: it counts as lost.
-    fn is_new(&mut self, id: SignalId, now_us: u64) -> bool {
+    fn is_new(&mut self, id: SignalId) -> bool {
         if id.origin == self.node {
             return false;
         }
         if self.seen.len() >= MAX_SIGNAL_ORIGINS && !self.seen.contains_key(&id.origin) {
-            // Origins are runs of servers; those silent for an hour have ended.
-            self.seen
-                .retain(|_, (_, at_us)| now_us.saturating_sub(*at_us) < 3600 * SECOND_US);
+            // Those that send nothing for as long as it takes to fill this again are forgotten.
+            self.seen_before = std::mem::take(&mut self.seen);
         }
-        let (newest, at_us) = self.seen.entry(id.origin).or_default();
+        let before = self.seen_before.get(&id.origin).copied().unwrap_or(0);
+        let newest = self.seen.entry(id.origin).or_insert(before);
         let is_new = id.number > *newest;
         *newest = id.number.max(*newest);
-        *at_us = now_us;
         is_new
     }
 }
@@ -179,6 +187,13 @@ impl Default for Uplink {
     }
 }
 
+impl Link {
+    /// Whether everything was told that happened before: then a signal overtakes nothing.
+    fn is_up_to_date(&self) -> bool {
+        matches!(self.telling, Telling::Done) && self.behind.is_empty()
+    }
+}
+
 /// How a change is told to Net::Clacks peers.
 #[derive(Clone, Copy)]
 pub enum Plain<'a> {
@@ -188,6 +203,38 @@ pub enum Plain<'a> {
     Effect(&'a Effect),
     /// With its times: it came so from another such peer.
     KeySync,
+}
+
+/// Whom a signal is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Everybody, after the writes before it.
+    All,
+    /// Everybody, at once: it is to end the links.
+    AtOnce,
+    /// clacksd servers: of a kind that this version doesn't know.
+    Clacksd,
+}
+
+impl Reach {
+    /// Of an OVERHEAD line that is forwarded.
+    pub fn of_overhead(flags: Flags) -> Reach {
+        if flags.intersects(NEVER_FORWARDED) || !flags.intersects(Flags::FORWARD) {
+            Reach::Clacksd
+        } else if flags.intersects(Flags::CLOSE_ALL.with(Flags::SHUTDOWN)) {
+            Reach::AtOnce
+        } else {
+            Reach::All
+        }
+    }
+
+    fn of(command: Option<&Command<'_>>) -> Reach {
+        match command {
+            Some(Command::Set(_) | Command::Notify(_)) => Reach::All,
+            Some(Command::Overhead(Some(overhead))) => Reach::of_overhead(overhead.flags),
+            _ => Reach::Clacksd,
+        }
+    }
 }
 
 fn software(client_info: &[u8]) -> Software {

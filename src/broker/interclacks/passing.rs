@@ -1,10 +1,11 @@
 //! Passing changes and signals on to the peers.
 
 use super::encode::{encode_clear, encode_key_sync, encode_plain};
-use super::{HEARD_NAME, Plain, Software, Telling, hold};
+use super::{HEARD_NAME, NAME_BEHIND, Plain, Reach, Software, Telling, hold};
 use crate::broker::Broker;
 use crate::broker::cache::Effect;
 use crate::broker::output::{CloseReason, ConnectionId, Now, Output};
+use crate::limits::LINK_BACKLOG;
 use crate::protocol::encode;
 use crate::protocol::peer::{self, SignalId};
 
@@ -35,9 +36,14 @@ impl Broker {
                 continue;
             };
             let found = cache.find(name, now_us);
-            let may_signal = matches!(link.telling, Telling::Done);
+            let may_signal = link.is_up_to_date();
             if link.peer == Software::Clacksd {
-                if let Some(found) = found {
+                if !link.behind.is_empty() || out.traffic(id).queued > LINK_BACKLOG {
+                    if link.behind.insert(name.into()) {
+                        out.hold(id, name.len() as isize + NAME_BEHIND);
+                        out.want_room(id);
+                    }
+                } else if let Some(found) = found {
                     let carried = signal.filter(|_| may_signal).map(|(id, _)| id);
                     out.append(id, |to| {
                         peer::encode_state(to, name, &found.state(), carried)
@@ -86,7 +92,8 @@ impl Broker {
                     });
                 }
             }
-            if !may_signal && let Some((signal, value)) = signal {
+            let is_held = !may_signal || !link.is_up_to_date();
+            if is_held && let Some((signal, value)) = signal {
                 let more = hold(link, signal, &[b"SET ", name, b"=", value]);
                 out.hold(id, more);
             }
@@ -100,6 +107,7 @@ impl Broker {
         from: Option<ConnectionId>,
         signal: SignalId,
         line: &[&[u8]],
+        reach: Reach,
         now: Now,
         out: &mut O,
     ) {
@@ -111,7 +119,10 @@ impl Broker {
             else {
                 continue;
             };
-            if !matches!(link.telling, Telling::Done) {
+            if link.peer == Software::NetClacks && reach == Reach::Clacksd {
+                continue;
+            }
+            if !link.is_up_to_date() && reach != Reach::AtOnce {
                 let more = hold(link, signal, line);
                 out.hold(id, more);
             } else if link.peer == Software::Clacksd {
@@ -143,12 +154,13 @@ impl Broker {
         &mut self,
         from: ConnectionId,
         line: &[&[u8]],
+        reach: Reach,
         now: Now,
         out: &mut O,
     ) {
         if !self.tree.links.is_empty() {
             let signal = self.tree.new_signal();
-            self.pass_on_signal(Some(from), signal, line, now, out);
+            self.pass_on_signal(Some(from), signal, line, reach, now, out);
         }
     }
 

@@ -1,9 +1,10 @@
 //! Telling a peer what this node holds, a slice at a time.
 
 use super::encode::encode_key_sync;
-use super::{HEARD_NAME, Role, Software, Telling};
+use super::{HEARD_NAME, NAME_BEHIND, Role, Software, Telling};
 use crate::broker::Broker;
 use crate::broker::output::{ConnectionId, Now, Output};
+use crate::broker::table::Table;
 use crate::broker::walk::{Meets, Walk};
 use crate::limits::LISTING_SLICE;
 use crate::protocol::{Flags, encode, peer};
@@ -36,7 +37,8 @@ impl Broker {
         self.tell(id, now, out);
     }
 
-    /// Goes on telling, one slice.
+    /// Goes on telling, one slice: first what was held when the link came up, then what has changed while
+    /// much was waiting, and then the signals that had to wait for both.
     pub(in crate::broker) fn tell<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
         let now_us = self.tree_now_us(now);
         let Broker {
@@ -48,46 +50,66 @@ impl Broker {
         else {
             return;
         };
-        let Telling::Now(walk) = &mut link.telling else {
-            return;
-        };
         let (heard, peer) = (&link.heard, link.peer);
-        let mut slice = Vec::with_capacity(LISTING_SLICE);
-        walk.advance(cache, now_us, |found| {
-            let before = slice.len();
-            let hash = cache.hash(found.name());
-            if heard.find(hash, |heard| *heard == hash).is_none() {
-                match peer {
-                    Software::Clacksd => {
-                        peer::encode_state(&mut slice, found.name(), &found.state(), None)
+        let mut slice = Vec::new();
+        if let Telling::Now(walk) = &mut link.telling {
+            slice.reserve(LISTING_SLICE);
+            walk.advance(cache, now_us, |found| {
+                let before = slice.len();
+                let hash = cache.hash(found.name());
+                if heard.find(hash, |heard| *heard == hash).is_none() {
+                    match peer {
+                        Software::Clacksd => {
+                            peer::encode_state(&mut slice, found.name(), &found.state(), None)
+                        }
+                        Software::NetClacks => encode_key_sync(&mut slice, found),
                     }
-                    Software::NetClacks => encode_key_sync(&mut slice, found),
+                }
+                slice.len() - before
+            });
+            let held_before = std::mem::replace(&mut link.walk_held, walk.memory());
+            out.hold(id, walk.memory() as isize - held_before as isize);
+            if walk.is_done() {
+                link.telling = Telling::Done;
+                out.hold(id, -(link.heard.len() as isize * HEARD_NAME));
+                link.heard = Table::default();
+                if !std::mem::replace(&mut link.is_synced, true) {
+                    encode_end(&mut slice, peer, link.role);
                 }
             }
-            slice.len() - before
-        });
-        out.append(id, |to| to.extend_from_slice(&slice));
-        let held_before = std::mem::replace(&mut link.walk_held, walk.memory());
-        out.hold(id, walk.memory() as isize - held_before as isize);
-        if !walk.is_done() {
-            out.want_room(id);
-            return;
+        } else {
+            while slice.len() < LISTING_SLICE
+                && let Some(name) = link.behind.pop_first()
+            {
+                out.hold(id, -(name.len() as isize + NAME_BEHIND));
+                if let Some(found) = cache.find(&name, now_us) {
+                    peer::encode_state(&mut slice, &name, &found.state(), None);
+                }
+            }
         }
-        link.telling = Telling::Done;
-        let heard = std::mem::take(&mut link.heard).len();
-        let is_first = !std::mem::replace(&mut link.is_synced, true);
-        let (held, role) = (std::mem::take(&mut link.held), link.role);
-        out.hold(id, -(held.len() as isize + heard as isize * HEARD_NAME));
-        out.append(id, |to| {
-            match (peer, role) {
-                (Software::Clacksd, _) if is_first => encode::line(to, &[b"SYNCED"]),
-                (Software::NetClacks, Role::Downlink) if is_first => {
-                    encode::overhead(to, Flags::LOCK, b"0");
-                    encode::line(to, &[b"PING"]);
-                }
-                _ => {}
-            }
-            to.extend_from_slice(&held);
-        });
+        if link.is_up_to_date() && !link.held.is_empty() {
+            let held = std::mem::take(&mut link.held);
+            out.hold(id, -(held.len() as isize));
+            slice.extend_from_slice(&held);
+        }
+        let is_to_go_on = matches!(link.telling, Telling::Now(_)) || !link.behind.is_empty();
+        if !slice.is_empty() {
+            out.append(id, |to| to.extend_from_slice(&slice));
+        }
+        if is_to_go_on {
+            out.want_room(id);
+        }
+    }
+}
+
+/// Everything that was held when the link came up has been sent.
+fn encode_end(to: &mut Vec<u8>, peer: Software, role: Role) {
+    match (peer, role) {
+        (Software::Clacksd, _) => encode::line(to, &[b"SYNCED"]),
+        (Software::NetClacks, Role::Downlink) => {
+            encode::overhead(to, Flags::LOCK, b"0");
+            encode::line(to, &[b"PING"]);
+        }
+        (Software::NetClacks, Role::Uplink) => {}
     }
 }

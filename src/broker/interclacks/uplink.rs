@@ -7,6 +7,8 @@ use crate::broker::session::{LastPing, Session};
 use crate::broker::table::Table;
 use crate::broker::{Broker, Lifetime, User};
 use crate::protocol::{Command, Flags, Overhead, decode, encode};
+use log::Level;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 impl Broker {
@@ -95,6 +97,7 @@ impl Broker {
         if let Some(session) = self.sessions.get_mut(id) {
             session.link = Some(Box::new(link));
         }
+        out.make_trunk(id);
         let (software, token) = (&self.settings.software, self.users.primary_token());
         out.append(id, |to| {
             encode::line(to, &[b"CLACKS ", software.as_bytes()]);
@@ -122,10 +125,11 @@ impl Broker {
             ping_sent_us: now.monotonic_us,
             telling: Telling::NotYet,
             walk_held: 0,
+            behind: BTreeSet::new(),
             is_synced: false,
             synced_since_us: self.tree_now_us(now),
             held: Vec::new(),
-            is_telling: false,
+            is_telling: true,
             heard: Table::default(),
             anchor_us: None,
             synced_us: now.monotonic_us,
@@ -158,6 +162,8 @@ impl Broker {
             return;
         };
         let peer = software(session.client_info());
+        out.make_trunk(id);
+        self.stop_monitoring(id);
         let stopped_us = out.traffic(id).stopped_us;
         let mut link = self.new_link(Role::Downlink, peer, 0, now);
         link.is_up = true;
@@ -181,12 +187,17 @@ impl Broker {
         });
         let walk = self.new_walk(peer);
         if let Some(session) = self.sessions.get_mut(id) {
-            log::info!("interclacks: {} is a slave ({peer:?})", session.cid);
-            self.listeners.leave(id, &mut session.subscriptions);
             link.telling = Telling::Now(walk);
             session.link = Some(Box::new(link));
             self.tree.links.push(id);
         }
+        self.end_subscriptions(id, out);
+        let name = self.name_of_peer(id, Role::Downlink);
+        self.log_of_link(
+            Level::Info,
+            format_args!("{name} is a slave ({peer:?})"),
+            now,
+        );
         self.tell_at_once(id, now, out);
         self.appoint(id, now, out);
     }
@@ -195,6 +206,7 @@ impl Broker {
     pub(in crate::broker) fn end_link<O: Output>(
         &mut self,
         id: ConnectionId,
+        reason: CloseReason,
         now: Now,
         out: &mut O,
     ) {
@@ -206,29 +218,34 @@ impl Broker {
             return;
         };
         self.tree.links.retain(|other| *other != id);
-        if link.role == Role::Uplink
-            && !link.is_up
-            && let Some(uplink) = &self.uplink
-        {
-            let master = &self.settings.masters[uplink.master];
-            log::warn!(
-                "interclacks: the connection to the master {master} ended before it had logged in"
-            );
-        }
+        let name = self.name_of_peer(id, link.role);
+        let role = match link.role {
+            Role::Uplink => "master",
+            Role::Downlink => "slave",
+        };
         if link.role == Role::Uplink {
             self.unlock(out);
             self.schedule_dial(now);
             self.set_path(Vec::new(), out);
         }
+        let how = reason.word();
         if link.is_up {
-            log::info!(
-                "interclacks: the link to the {} has ended",
-                if link.role == Role::Uplink {
-                    "master"
-                } else {
-                    "slave"
-                }
+            let what = format_args!("the link to the {role} {name} has ended: {how}");
+            self.log_of_link(Level::Info, what, now);
+        } else {
+            let what = format_args!(
+                "the connection to the {role} {name} ended before it had logged in: {how}"
             );
+            self.log_of_link(Level::Warn, what, now);
+        }
+    }
+
+    /// What a peer is called in the log. A master by Unix socket has no name of its own in its CID.
+    fn name_of_peer(&self, id: ConnectionId, role: Role) -> String {
+        let cid = self.sessions.get(id).map(|session| session.cid.to_string());
+        match (role, &self.uplink) {
+            (Role::Uplink, Some(uplink)) => self.settings.masters[uplink.master].clone(),
+            _ => cid.unwrap_or_default(),
         }
     }
 
@@ -249,7 +266,11 @@ impl Broker {
             Some(Command::Overhead(Some(Overhead { flags, .. })))
                 if flags.intersects(Flags::LOGIN_WRONG) =>
             {
-                log::error!("interclacks: the master refuses this server's user or password");
+                self.log_of_link(
+                    Level::Error,
+                    format_args!("the master refuses this server's user or password"),
+                    now,
+                );
                 self.close(id, CloseReason::LoginFailed, now, out);
             }
             Some(Command::Overhead(Some(Overhead { flags, value })))
@@ -263,7 +284,11 @@ impl Broker {
                 {
                     Some(user) => self.master_is_up(id, user, now, out),
                     None => {
-                        log::error!("interclacks: the master's login is wrong; it is not obeyed");
+                        self.log_of_link(
+                            Level::Error,
+                            format_args!("the master's login is wrong; it is not obeyed"),
+                            now,
+                        );
                         out.append(id, |to| {
                             encode::overhead(to, Flags::LOGIN_WRONG, b"Login failed!")
                         });
@@ -287,7 +312,6 @@ impl Broker {
             return;
         };
         let peer = software(session.client_info());
-        log::info!("interclacks: {} is the master ({peer:?})", session.cid);
         session.user = Some(user);
         let Some(link) = &mut session.link else {
             return;
@@ -296,14 +320,19 @@ impl Broker {
         link.peer = peer;
         link.last_ping.at_us = now.monotonic_us;
         self.tree.links.push(id);
-        let (path, cleared) = (&self.tree.path, self.cache.cleared());
+        let cleared = self.cache.cleared();
         out.append(id, |to| {
             encode::overhead(to, Flags::LOGIN_RIGHT, b"Welcome!");
             if peer == Software::Clacksd {
-                encode_path(to, path);
                 encode_clear(to, cleared);
             }
         });
+        let name = self.name_of_peer(id, Role::Uplink);
+        self.log_of_link(
+            Level::Info,
+            format_args!("{name} is the master ({peer:?})"),
+            now,
+        );
         self.appoint(id, now, out);
     }
 }
