@@ -39,6 +39,11 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
+/// Whether a certificate can be one for that name or address.
+pub fn can_be_certified(host: &str) -> bool {
+    ServerName::try_from(host).is_ok()
+}
+
 /// From PEM: a certificate with those that lead to its authority, or authorities.
 pub fn parse_certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();

@@ -21,7 +21,7 @@
 //! | [`certificates`] | who a server is, and whom a client takes for one, in TLS | |
 //! | [`client`] | the client library, blocking | `protocol`, `certificates` |
 //! | [`bridge`] | clacks-pg: from PostgreSQL's notifications to a server | `client` |
-//! | [`secret_file`] | files that nobody else may read | |
+//! | [`files`] | small files, and the secrets in them | |
 //! | [`sys`] | small functions around libc; the only unsafe code | |
 //! | [`reactor`] | the loop: mio, sockets, buffers, signals, timers, word to the service manager. Knows no verb | `broker`, `protocol::line`, `sys` |
 //! | [`cli`] | flags to configuration, logging, becoming a daemon | all of the above but `client` |
@@ -39,9 +39,9 @@ pub mod address;
 pub mod certificates;
 #[cfg(feature = "client")]
 pub mod client;
+pub mod files;
 pub mod limits;
 pub mod protocol;
-pub mod secret_file;
 
 #[cfg(feature = "postgres")]
 pub mod bridge;

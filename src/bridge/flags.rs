@@ -2,7 +2,7 @@
 
 use super::StartError;
 use crate::client::{Options as ClientOptions, local_server};
-use crate::secret_file;
+use crate::files;
 use getopts::{Matches, Options};
 use postgres::Config;
 use std::env;
@@ -154,7 +154,7 @@ pub fn server(matches: &Matches) -> Result<ClientOptions, StartError> {
         .or_else(|| variable("CLACKS_USER"))
         .unwrap_or_else(|| USER.to_owned());
     let password = match matches.opt_str("password-file") {
-        Some(file) => secret_file::read_first_line(Path::new(&file))
+        Some(file) => files::read_password(Path::new(&file))
             .map_err(|what| StartError::Usage(format!("--password-file {file}: {what}")))?,
         None => variable("CLACKS_PASSWORD")
             .ok_or_else(|| StartError::Usage("--password-file is missing".to_owned()))?,

@@ -5,6 +5,7 @@ use crate::certificates::{self, Certificates, OwnCertificate, ServerTrust, Trust
 use crate::cli::StartError;
 use crate::cli::flags::wrong;
 use crate::cli::secrets::read_secret;
+use crate::files;
 use getopts::Matches;
 use std::path::{Path, PathBuf};
 
@@ -46,6 +47,16 @@ impl CertificateFiles {
             }
             (Some(certificate), Some(key)) => Some((certificate, key)),
         };
+        for master in masters {
+            if let Address::Tls(host) = master
+                && !certificates::can_be_certified(&host.host)
+            {
+                return Err(wrong(
+                    "master",
+                    &format!("{master}: no name that certificates can have"),
+                ));
+            }
+        }
         let insecure = matches.opt_present("master-insecure");
         let master = match (path("master-ca")?, insecure) {
             (Some(_), true) => return Err(wrong("master-ca", "contradicts --master-insecure")),
@@ -93,7 +104,7 @@ fn absolute(path: String) -> Result<PathBuf, StartError> {
 }
 
 fn read(flag: &str, path: &Path) -> Result<Vec<u8>, StartError> {
-    std::fs::read(path).map_err(|error| wrong(flag, &format!("{}: {error}", path.display())))
+    files::read(path).map_err(|error| wrong(flag, &format!("{}: {error}", path.display())))
 }
 
 fn read_own(certificate: &Path, key: &Path) -> Result<OwnCertificate, StartError> {

@@ -3,7 +3,7 @@
 
 use crate::broker::Users;
 use crate::cli::StartError;
-use crate::secret_file;
+use crate::files;
 use std::env;
 use std::fs::File;
 use std::io::{self, Read};
@@ -29,8 +29,11 @@ impl Secrets {
         password_file: Option<PathBuf>,
         users_file: Option<PathBuf>,
     ) -> Result<Option<Secrets>, StartError> {
-        let primary = primary.or_else(|| variable("CLACKSD_USER"));
-        let password = match (password_file, variable("CLACKSD_PASSWORD")) {
+        let primary = match primary {
+            Some(primary) => Some(primary),
+            None => variable("CLACKSD_USER")?,
+        };
+        let password = match (password_file, variable("CLACKSD_PASSWORD")?) {
             (Some(file), _) => Some(Password::File(file)),
             (None, Some(password)) => Some(Password::Fixed(password)),
             (None, None) => credential()?.map(Password::Fixed),
@@ -97,8 +100,12 @@ pub fn random<const N: usize>() -> io::Result<[u8; N]> {
     Ok(bytes)
 }
 
-fn variable(name: &str) -> Option<String> {
-    env::var(name).ok().filter(|value| !value.is_empty())
+fn variable(name: &str) -> Result<Option<String>, StartError> {
+    match env::var(name) {
+        Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
+        Err(env::VarError::NotPresent) => Ok(None),
+        Err(env::VarError::NotUnicode(_)) => Err(StartError::Usage(format!("{name} is no UTF-8"))),
+    }
 }
 
 /// The password the service manager hands over, if it does.
@@ -124,6 +131,6 @@ fn first_line(text: &str) -> &str {
 
 /// Reads a file that only its owner and group may be able to read.
 pub fn read_secret(flag: &str, path: &Path) -> Result<String, StartError> {
-    secret_file::read(path)
+    files::read_secret(path)
         .map_err(|what| StartError::Usage(format!("--{flag} {}: {what}", path.display())))
 }

@@ -3,8 +3,8 @@
 //! Handshakes are work: key exchanges, and a signature at the server's side. So they take their steps when
 //! the loop has time for one ([`TlsStream::shake_hands`]), and nothing is read before they are done.
 
+use crate::certificates::OwnCertificate;
 use crate::limits::{MAX_CLIENT_HELLO, MAX_SERVER_HANDSHAKE, TLS_RECORD};
-use crate::reactor::OwnCertificate;
 use mio::net::TcpStream;
 use rustls::pki_types::ServerName;
 use rustls::server::{Accepted, Acceptor};

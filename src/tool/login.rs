@@ -3,7 +3,7 @@
 use super::table::Invocation;
 use super::{Failure, terminal};
 use crate::client::{Client, Error, Options, local_server};
-use crate::secret_file;
+use crate::files;
 use std::env;
 use std::io::{self, IsTerminal};
 use std::path::Path;
@@ -75,7 +75,7 @@ fn text(invocation: &Invocation, flag: &str, variable: &str) -> Result<Option<St
 fn password(invocation: &Invocation, user: &str, address: &str) -> Result<String, Failure> {
     if let Some(file) = invocation.value("password-file") {
         let file = Path::new(file);
-        return secret_file::read_first_line(file)
+        return files::read_password(file)
             .map_err(|what| Failure::Usage(format!("--password-file {}: {what}", file.display())));
     }
     match env::var("CLACKS_PASSWORD") {
