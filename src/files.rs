@@ -45,10 +45,13 @@ fn open(path: &Path) -> Result<File, String> {
         .open(path);
     let file = opened.map_err(|error| error.to_string())?;
     let metadata = file.metadata().map_err(|error| error.to_string())?;
-    if !metadata.is_file() {
-        return Err("it is no file".to_owned());
+    if metadata.is_dir() {
+        Err("it is a directory".to_owned())
+    } else if !metadata.is_file() {
+        Err("it is no file".to_owned())
+    } else {
+        Ok(file)
     }
-    Ok(file)
 }
 
 fn read_all(file: File) -> Result<Vec<u8>, String> {
