@@ -70,7 +70,7 @@ pub const MAX_PATH: usize = 64;
 pub const MAX_SIGNAL_ORIGINS: usize = 4096;
 /// Output that may wait for a link before changes are only noted by their names: what is sent of a name
 /// later is its state then, however often it has changed meanwhile.
-pub const LINK_BACKLOG: usize = MIB;
+pub const LINK_BACKLOG: usize = 512 * KIB;
 /// Runs of servers that have counted a counter, before it begins anew from its sum.
 pub const MANY_CONTRIBUTIONS: usize = 256;
 /// As many as one STATE line may have: more is no honest server's.

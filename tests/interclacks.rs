@@ -116,6 +116,57 @@ fn two_servers_that_both_hold_much_agree() {
     );
 }
 
+/// Many times what may wait for a link, on both sides at once: only names are noted, the link lives, and
+/// every signal comes.
+#[test]
+fn servers_that_stood_still_catch_up_on_the_same_link() {
+    const LIMITS: [&str; 4] = ["--max-line", "4K", "--max-output", "1M"];
+    let master = Setup::new().flags(&LIMITS).start();
+    let slave = slave_of(&master.setup.unix("socket"))
+        .flags(&LIMITS)
+        .start();
+    wait_until("the link is up", || is_up(&slave));
+    let mut listeners = [&master, &slave].map(|server| server.client("ro"));
+    for listener in &mut listeners {
+        listener.ask("LISTEN master");
+        listener.ask("LISTEN slave");
+    }
+    let write = |server: &Server, who: &str| {
+        let mut writer = server.client("rw");
+        for number in 0..100 {
+            let padding = "x".repeat(100);
+            let lines: Vec<String> = (0..500)
+                .map(|name| format!("STORE {who}{name}={number} {padding}"))
+                .collect();
+            writer.send(&lines.join("\r\n"));
+            assert_eq!(writer.ask(&format!("SET {who}={number}")), [""; 0]);
+        }
+    };
+    slave.process.signal(libc::SIGSTOP);
+    write(&master, "master");
+    master.process.signal(libc::SIGSTOP);
+    slave.process.signal(libc::SIGCONT);
+    write(&slave, "slave");
+    master.process.signal(libc::SIGCONT);
+    for listener in &mut listeners {
+        let mut came = [Vec::new(), Vec::new()];
+        while came.iter().any(|numbers| numbers.len() < 100) {
+            let line = listener.next_line().expect("a signal");
+            for (who, numbers) in ["master", "slave"].into_iter().zip(&mut came) {
+                numbers.extend(line.strip_prefix(&format!("SET {who}=")).map(str::to_owned));
+            }
+        }
+        let all: Vec<String> = (0..100).map(|number: u32| number.to_string()).collect();
+        assert_eq!(came, [all.clone(), all]);
+    }
+    assert_eq!(entries(&master), entries(&slave));
+    assert_eq!(entries(&slave).len(), 1000);
+    for server in [&master, &slave] {
+        assert_eq!(server.process.log_line("output_limit"), None);
+        assert_eq!(server.process.log_line("has ended"), None);
+    }
+}
+
 /// Stands between a slave and its master, and cuts.
 struct Proxy {
     port: u16,

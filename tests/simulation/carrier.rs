@@ -95,6 +95,12 @@ pub struct Connection {
     last_output_us: u64,
 }
 
+/// Links are congested so often, and for so long.
+const CONGESTION_EVERY_US: u64 = 3_000_000;
+const CONGESTION_US: u64 = 200_000;
+/// More than anything waits for.
+const FULL: usize = 1 << 40;
+
 #[derive(Default)]
 pub struct Carrier {
     pub connections: BTreeMap<u32, Connection>,
@@ -133,6 +139,22 @@ impl Carrier {
         };
         self.connections.insert(slot, connection);
         id
+    }
+}
+
+impl Carrier {
+    /// Every now and then a link takes nothing for some time: how much longer.
+    fn congested_us(&self, id: ConnectionId) -> u64 {
+        let is_link = self
+            .connections
+            .get(&id.slot)
+            .is_some_and(|connection| matches!(connection.end, End::Wire(..)));
+        let phase_us = (self.now_us + u64::from(id.generation) * 700_000) % CONGESTION_EVERY_US;
+        if is_link {
+            CONGESTION_US.saturating_sub(phase_us)
+        } else {
+            0
+        }
     }
 }
 
@@ -175,7 +197,7 @@ impl Output for Carrier {
     fn hold(&mut self, _: ConnectionId, _: isize) {}
 
     fn want_room(&mut self, id: ConnectionId) {
-        let at_us = self.now_us + ROOM_US;
+        let at_us = self.now_us + ROOM_US.max(self.congested_us(id));
         if let Some(connection) = self.get(id) {
             connection.room_at_us.get_or_insert(at_us);
         }
@@ -195,6 +217,7 @@ impl Output for Carrier {
             .get(&id.slot)
             .filter(|connection| connection.id == id);
         found.map_or_else(Traffic::default, |connection| Traffic {
+            queued: if self.congested_us(id) > 0 { FULL } else { 0 },
             last_output_us: connection.last_output_us,
             stopped_us: connection.stopped_us
                 + connection
