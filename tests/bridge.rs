@@ -173,8 +173,12 @@ struct World {
 
 impl World {
     fn start() -> Option<World> {
+        World::start_with(&[])
+    }
+
+    fn start_with(flags: &[&str]) -> Option<World> {
         let postgres = Postgres::start()?;
-        let server = Server::start();
+        let server = Setup::new().flags(flags).start();
         let installed = run(&mut bridge(&["--postgres", &postgres.address(), "--init"]));
         assert_eq!(installed.status, Some(0), "{installed:?}");
         let mut database = postgres.connect().expect("a database");
@@ -365,6 +369,58 @@ fn nothing_is_lost_while_the_server_is_away() {
         );
     }
     drop((process, postgres));
+}
+
+/// One order that the server closes the connection for costs only itself.
+#[test]
+fn a_notification_that_the_server_does_not_take_is_skipped_alone() {
+    let Some(mut world) = World::start_with(&["--max-line", "4K"]) else {
+        return;
+    };
+    let mut listener = world.listener("end");
+    world.sql(
+        "SELECT clacks_store('c' || i, CASE i WHEN 50 THEN repeat('x', 6000) ELSE i::text END)
+         FROM generate_series(1, 200) i",
+    );
+    world.sql("SELECT clacks_notify('end')");
+    assert_eq!(next(&mut listener), "NOTIFY end");
+    let stored = listener.ask("KEYLIST");
+    assert_eq!(stored.len(), 199 + 2, "{stored:?}");
+    world.bridge.wait_for_log("which is skipped: line_too_long");
+}
+
+/// What was notified waits with the bridge, and not with the database.
+#[test]
+fn nothing_is_lost_when_the_database_goes_while_the_server_is_away() {
+    let Some(world) = World::start() else {
+        return;
+    };
+    let World {
+        mut postgres,
+        server,
+        bridge,
+        mut database,
+    } = world;
+    let Server {
+        process,
+        socket,
+        setup,
+        ..
+    } = server;
+    drop(process);
+    database
+        .batch_execute("SELECT clacks_store('n' || i, i::text) FROM generate_series(1, 5000) i")
+        .expect("SQL");
+    // The bridge reads on while it can't pass anything on, up to this one.
+    database
+        .batch_execute("SELECT pg_notify('clacksmessage', 'the last one')")
+        .expect("SQL");
+    bridge.wait_for_log("the last one");
+    postgres.restart();
+    let process = setup.spawn();
+    let mut client = Client::unix(&socket).logged_in("rw");
+    wait_until("all has come", || client.ask("KEYLIST").len() == 5000 + 2);
+    drop((process, bridge));
 }
 
 #[test]

@@ -287,6 +287,40 @@ fn a_server_that_says_nothing_is_not_waited_for_longer_than_asked() {
     drop((waiting, listener));
 }
 
+#[test]
+fn a_tls_server_that_says_nothing_is_not_waited_for_either() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = format!("tls://{}", listener.local_addr().expect("a bound socket"));
+    let options = Options::new(&address)
+        .unwrap()
+        .insecure()
+        .connect_timeout(Duration::from_millis(200));
+    let start = Instant::now();
+    assert!(matches!(Client::connect(options), Err(Error::TimedOut)));
+    assert!(start.elapsed() < SOON);
+}
+
+/// A program with a loop of its own never waits in a call.
+#[test]
+fn a_client_that_never_waits_is_connected_again_all_the_same() {
+    let server = Server::start();
+    let mut client = client(&server, "rw");
+    let server = server.kill_and_restart();
+    wait_until("it is back", || {
+        client.next(Duration::ZERO).unwrap() == Some(Message::Reconnected)
+    });
+    drop(server);
+}
+
+#[test]
+fn a_value_set_otherwise_is_a_change_too() {
+    let server = Server::start();
+    let mut client = client(&server, "rw");
+    assert!(client.set_if_changed("a", "1").unwrap());
+    client.set("a", "2").unwrap();
+    assert!(client.set_if_changed("a", "1").unwrap());
+}
+
 fn connect_at_once(path: &std::path::Path) -> Option<socket2::Socket> {
     let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).ok()?;
     socket.set_nonblocking(true).ok()?;
@@ -307,8 +341,18 @@ fn a_stopped_server_lets_calls_time_out_and_then_goes_on() {
     assert!(matches!(client.retrieve("a"), Err(Error::TimedOut)));
     assert!(matches!(client.keys(), Err(Error::TimedOut)));
     assert_eq!(client.next(Duration::from_millis(10)).unwrap(), None);
+    client.store("a", "2").unwrap();
     server.process.signal(libc::SIGCONT);
-    wait_until("the server answers", || client.sync().is_ok());
+    // The first answer that counts is the one to the question after the STORE.
+    let mut found = None;
+    wait_until("the server answers", || {
+        found = client.retrieve("a").ok();
+        found.is_some()
+    });
+    assert_eq!(found.unwrap().unwrap(), "2");
+    wait_until("the list comes whole", || {
+        client.keys().is_ok_and(|keys| keys == ["a"])
+    });
     // The late answers were not taken for this one's.
     client.store("b", "2").unwrap();
     let mut found = None;

@@ -10,6 +10,8 @@ pub struct Backlog {
     bytes: usize,
     /// So many of the first were sent, and are not confirmed.
     sent: usize,
+    /// So many of the next are sent one by one: among them is one that the server closes for.
+    alone: usize,
 }
 
 /// Beyond that the oldest unsent orders are dropped: hours of a busy database while the server is away.
@@ -43,7 +45,8 @@ impl Backlog {
 
     /// The next order to be sent, up to a batch.
     pub fn next(&self) -> Option<&Order> {
-        self.orders.get(self.sent).filter(|_| self.sent < BATCH)
+        let batch = if self.alone > 0 { 1 } else { BATCH };
+        self.orders.get(self.sent).filter(|_| self.sent < batch)
     }
 
     /// The next order was sent.
@@ -63,7 +66,25 @@ impl Backlog {
         for order in self.orders.drain(..self.sent) {
             self.bytes -= order.size();
         }
+        self.alone = self.alone.saturating_sub(self.sent);
         self.sent = 0;
+    }
+
+    /// What was sent has to be sent again, each by itself.
+    pub fn send_alone(&mut self) {
+        self.alone = BATCH.min(self.orders.len());
+        self.sent = 0;
+    }
+
+    /// Drops the order that was sent by itself; false if there were several, or none.
+    pub fn skip_if_alone(&mut self) -> bool {
+        let is_alone = self.alone > 0 && self.sent <= 1;
+        if is_alone {
+            self.sent = 0;
+            self.skip();
+            self.alone -= 1;
+        }
+        is_alone
     }
 
     /// The connection was lost: what was sent has to be sent again.

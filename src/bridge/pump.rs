@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 /// How long the loop waits for a notification when there is nothing else to do.
 const IDLE: Duration = Duration::from_secs(1);
+/// The same when there is. Without any time at all nothing would be read from the socket.
+const BRIEF: Duration = Duration::from_millis(5);
 /// Notifications taken before they are passed on.
 const SLICE: usize = 1000;
 /// Between two attempts to reach the database.
@@ -90,22 +92,18 @@ impl Pump {
                 none.insert(database)
             }
         };
-        let wait = if self.backlog.is_empty() {
-            IDLE
-        } else {
-            Duration::ZERO
-        };
-        let payloads = fetch_from(database, wait)?;
+        let wait = if self.backlog.is_empty() { IDLE } else { BRIEF };
+        let (payloads, failed) = fetch_from(database, wait);
         if !payloads.is_empty() {
             self.heard = Instant::now();
-        } else if self.heard.elapsed() > CHECK {
+        } else if failed.is_none() && self.heard.elapsed() > CHECK {
             database.is_valid(CHECK_TIMEOUT)?;
             self.heard = Instant::now();
         }
         for payload in payloads {
             self.take(&payload);
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     fn take(&mut self, payload: &str) {
@@ -151,7 +149,9 @@ impl Pump {
     fn confirm(&mut self) -> bool {
         match self.client.sync() {
             Ok(()) => {}
-            Err(Error::Refused(why)) => log::error!("the server refused something: {why}"),
+            Err(Error::Refused(why)) if self.client.is_connected() => {
+                log::error!("the server refused something: {why}");
+            }
             Err(error) => {
                 self.note_trouble(&error);
                 return false;
@@ -174,6 +174,11 @@ impl Pump {
                 log::debug!("{error}");
                 self.backlog.send_again();
             }
+            // Something that was sent has ended the connection: what it is shows when each is sent alone.
+            Error::Refused(why) if self.backlog.skip_if_alone() => {
+                log::error!("the server refused a notification, which is skipped: {why}");
+            }
+            Error::Refused(_) => self.backlog.send_alone(),
             error => {
                 log::error!("{error}");
                 std::thread::sleep(REDIAL);
@@ -199,24 +204,34 @@ impl Pump {
     }
 }
 
-/// Payloads of notifications that have come, or come within that time.
+/// Payloads of notifications that have come, or come within that time; and what ended that, if it was an
+/// error: what came before it counts all the same.
 fn fetch_from(
     database: &mut postgres::Client,
     wait: Duration,
-) -> Result<Vec<String>, postgres::Error> {
+) -> (Vec<String>, Option<postgres::Error>) {
     let mut payloads = Vec::new();
     let mut notifications = database.notifications();
-    let first = notifications.timeout_iter(wait).next()?;
-    payloads.extend(first.map(|notification| notification.payload().to_owned()));
-    if !payloads.is_empty() {
-        let mut more = notifications.iter();
-        while payloads.len() < SLICE
-            && let Some(notification) = more.next()?
-        {
-            payloads.push(notification.payload().to_owned());
+    let mut failed = match notifications.timeout_iter(wait).next() {
+        Ok(None) => return (payloads, None),
+        Ok(Some(first)) => {
+            payloads.push(first.payload().to_owned());
+            None
+        }
+        Err(error) => Some(error),
+    };
+    let mut more = notifications.iter();
+    while payloads.len() < SLICE {
+        match more.next() {
+            Ok(Some(notification)) => payloads.push(notification.payload().to_owned()),
+            Ok(None) => break,
+            Err(error) => {
+                failed.get_or_insert(error);
+                break;
+            }
         }
     }
-    Ok(payloads)
+    (payloads, failed)
 }
 
 /// An error with what caused it: PostgreSQL's own say little.

@@ -143,6 +143,7 @@ impl Client {
 
     /// Sends a signal with a value to all who listen to the name, but never back to this client.
     pub fn set(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<(), Error> {
+        self.sent.remove(name.as_ref());
         self.send_pair(b"SET ", name.as_ref(), value.as_ref())
     }
 
@@ -175,6 +176,7 @@ impl Client {
         name: impl AsRef<[u8]>,
         value: impl AsRef<[u8]>,
     ) -> Result<(), Error> {
+        self.sent.remove(name.as_ref());
         self.send_pair(b"SETANDSTORE ", name.as_ref(), value.as_ref())
     }
 
@@ -303,8 +305,8 @@ impl Client {
         let exchanged = self.exchange(&[], until, |reply| {
             matches!(reply, Reply::Flushed(_)).then_some(())
         });
-        if let Err(Error::Disconnected(_)) = exchanged {
-            // That is told now, and not once more by the next call.
+        if exchanged.is_err() {
+            // A lost connection is told now, and not once more by the next call.
             self.lost_lines = false;
         }
         let (refusals, ()) = exchanged?;
@@ -314,7 +316,8 @@ impl Client {
         }
     }
 
-    /// The next message; `None` if none comes within `timeout`. Zero fetches what is there already.
+    /// The next message; `None` if none comes within `timeout`. Zero fetches what is there already; only
+    /// when it is time to dial again, that may take half a second.
     ///
     /// After [`Message::Disconnected`] it dials again, in growing intervals, for as long as it waits.
     ///
@@ -470,7 +473,7 @@ impl Client {
             })?;
             let line = match connection.receive(until) {
                 Ok(line) => line,
-                // An answer that comes later belongs to an earlier FLUSH, and is skipped.
+                // An answer that comes later comes before the answer to this FLUSH, and so it is known.
                 Err(Error::TimedOut) => return Err(Error::TimedOut),
                 Err(error) => {
                     let error = self.lose(error);
@@ -494,6 +497,11 @@ impl Client {
                         )),
                     };
                 }
+                // What came up to here belongs to a question that was given up.
+                Some(Reply::Flushed(_)) => {
+                    found = None;
+                    self.queue_refusals(std::mem::take(&mut refusals));
+                }
                 Some(Reply::Overhead(Overhead { flags, value }))
                     if flags.intersects(Flags::ERROR) =>
                 {
@@ -504,6 +512,10 @@ impl Client {
                     None => self.handle(reply),
                 },
                 None => {}
+            }
+            // Signals that stream in are no reason to wait for longer.
+            if Instant::now() > until {
+                return Err(Error::TimedOut);
             }
         }
     }
@@ -615,7 +627,9 @@ impl Client {
                 return Err(Error::TimedOut);
             }
             std::thread::sleep(at.saturating_duration_since(Instant::now()));
-            let dial_until = until.min(Instant::now() + self.options.connect_timeout);
+            // Who never waits would never be connected.
+            let dial_until = until.max(Instant::now() + SHORTEST_DIAL);
+            let dial_until = dial_until.min(Instant::now() + self.options.connect_timeout);
             match self.dial(dial_until) {
                 Ok(()) => {}
                 Err(error @ (Error::LoginRefused | Error::Options(_))) => {
@@ -676,6 +690,9 @@ fn refusal(reply: &Reply<'_>) -> Option<String> {
         _ => None,
     }
 }
+
+/// A dial that is due takes at least so long, whatever the timeout of the call that it happens in.
+const SHORTEST_DIAL: Duration = Duration::from_millis(500);
 
 /// A line can hold anything but its end.
 fn plain(bytes: &[u8]) -> Result<&[u8], Error> {

@@ -100,11 +100,7 @@ impl Transport {
         let left = time_left(until).ok();
         self.set_nonblocking(left.is_none())?;
         if left.is_some() {
-            match (&*self, self.tcp()) {
-                (Transport::Unix(stream), _) => stream.set_read_timeout(left)?,
-                (_, Some(stream)) => stream.set_read_timeout(left)?,
-                _ => {}
-            }
+            self.set_timeouts(left)?;
         }
         let result = match self {
             Transport::Unix(stream) => stream.read(buffer),
@@ -125,12 +121,7 @@ impl Transport {
     /// Writes all of it. After an error a part of it may have been written.
     pub fn write(&mut self, mut bytes: &[u8], until: Instant) -> io::Result<()> {
         while !bytes.is_empty() {
-            let left = Some(time_left(until)?);
-            match (&*self, self.tcp()) {
-                (Transport::Unix(stream), _) => stream.set_write_timeout(left)?,
-                (_, Some(stream)) => stream.set_write_timeout(left)?,
-                _ => {}
-            }
+            self.set_timeouts(Some(time_left(until)?))?;
             let written = match self {
                 Transport::Unix(stream) => stream.write(bytes),
                 Transport::Tcp(stream) => stream.write(bytes),
@@ -148,6 +139,21 @@ impl Transport {
         }
         match self {
             Transport::Tls(stream) => stream.flush(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Both ways: TLS may have to write to be able to read, and the reverse.
+    fn set_timeouts(&self, timeout: Option<Duration>) -> io::Result<()> {
+        match (self, self.tcp()) {
+            (Transport::Unix(stream), _) => {
+                stream.set_read_timeout(timeout)?;
+                stream.set_write_timeout(timeout)
+            }
+            (_, Some(stream)) => {
+                stream.set_read_timeout(timeout)?;
+                stream.set_write_timeout(timeout)
+            }
             _ => Ok(()),
         }
     }
