@@ -92,7 +92,8 @@ impl Pump {
                 none.insert(database)
             }
         };
-        let wait = if self.backlog.is_empty() { IDLE } else { BRIEF };
+        let can_pass_on = !self.backlog.is_empty() && self.client.is_connected();
+        let wait = if can_pass_on { BRIEF } else { IDLE };
         let (payloads, failed) = fetch_from(database, wait);
         if !payloads.is_empty() {
             self.heard = Instant::now();
@@ -124,7 +125,8 @@ impl Pump {
 
     /// Sends what waits, and keeps it until the server has worked it off.
     fn pass_on(&mut self) {
-        while !self.backlog.is_empty() {
+        // Without a connection nothing waits here: it is dialled when the messages are looked at.
+        while !self.backlog.is_empty() && self.client.is_connected() {
             // What was sent before comes first: if it was lost, it is sent again before anything else.
             if self.backlog.sent() > 0 && !self.confirm() {
                 return;
