@@ -178,8 +178,12 @@ pub const RESERVED_DESCRIPTORS: usize = 32 + 2 * MAX_SURPLUS_CLIENTS;
 
 // Ageing and freeing in slices.
 
-/// Table segments aged or freed per slice; a segment holds some hundred entries.
+/// Table segments aged, or segments and pages freed, per slice; a segment holds some hundred entries.
 pub const SEGMENTS_PER_SLICE: usize = 4;
+/// Blocks moved per slice, to empty pages that are mostly unused: each is a look-up and a copy.
+pub const TIDY_BLOCKS_PER_SLICE: u32 = 128;
+/// Entries looked at per slice when some have to go.
+pub const EVICTIONS_PER_SLICE: usize = 256;
 
 // Logging.
 

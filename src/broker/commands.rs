@@ -2,6 +2,7 @@
 //! has no effect at all.
 
 use super::Broker;
+use super::cache::TooLarge;
 use super::interclacks::Reach;
 use super::output::{CloseReason, ConnectionId, Flow, Now, Output};
 use super::session::LastPing;
@@ -120,28 +121,28 @@ impl Broker {
         let now_us = self.tree_now_us(now);
         match command {
             Command::Retrieve(name) => match self.cache.retrieve(name, now_us) {
-                Some(value) => out.append(id, |to| {
-                    encode::line(to, &[b"RETRIEVED ", name, b"=", value])
+                Some(found) => out.append(id, |to| {
+                    encode::line(to, &[b"RETRIEVED ", name, b"=", found.value])
                 }),
                 None => out.append(id, |to| encode::line(to, &[b"NOTRETRIEVED ", name])),
             },
             Command::Store(Pair { name, value }) => {
-                self.cache.store(name, value, now_us);
-                self.changed(id, name, line, now, out);
+                let stored = self.cache.store(name, value, now_us);
+                self.changed(id, stored, name, line, now, out);
             }
             Command::Remove(name) => {
-                self.cache.remove(name, now_us);
-                self.changed(id, name, line, now, out);
+                let removed = self.cache.remove(name, now_us);
+                self.changed(id, removed, name, line, now, out);
             }
             Command::Increment(Counter { name, step }) => {
-                self.cache
-                    .add(name, step.map_or(Number::ONE, Number::from_step), now_us);
-                self.changed(id, name, line, now, out);
+                let step = step.map_or(Number::ONE, Number::from_step);
+                let counted = self.cache.add(name, step, now_us);
+                self.changed(id, counted, name, line, now, out);
             }
             Command::Decrement(Counter { name, step }) => {
-                self.cache
-                    .add(name, -step.map_or(Number::ONE, Number::from_step), now_us);
-                self.changed(id, name, line, now, out);
+                let step = step.map_or(Number::ONE, Number::from_step);
+                let counted = self.cache.add(name, -step, now_us);
+                self.changed(id, counted, name, line, now, out);
             }
             Command::ClearCache => {
                 self.cache.clear(now_us);
@@ -153,10 +154,11 @@ impl Broker {
                 self.pass_on_new_signal(id, &[line], Reach::All, now, out);
             }
             Command::SetAndStore(Pair { name, value }) => {
-                self.cache.store(name, value, now_us);
-                self.schedule_cleaning(now);
-                self.deliver(Some(id), name, &[b"SET ", name, b"=", value], out);
-                self.pass_on_line(id, name, line, Some(value), now, out);
+                let stored = self.cache.store(name, value, now_us);
+                if self.took(id, stored, name, now, out) {
+                    self.deliver(Some(id), name, &[b"SET ", name, b"=", value], out);
+                    self.pass_on_line(id, name, line, Some(value), now, out);
+                }
             }
             Command::Listen(name) => {
                 if let Some(session) = self.sessions.get_mut(id)
@@ -219,17 +221,45 @@ impl Broker {
         Executed::Done
     }
 
-    /// A name was written by a line of that connection.
+    /// A name was written by a line of that connection, unless it was too large.
     fn changed<O: Output>(
         &mut self,
         from: ConnectionId,
+        written: Result<(), TooLarge>,
         name: &[u8],
         line: &[u8],
         now: Now,
         out: &mut O,
     ) {
-        self.schedule_cleaning(now);
-        self.pass_on_line(from, name, line, None, now, out);
+        if self.took(from, written, name, now, out) {
+            self.pass_on_line(from, name, line, None, now, out);
+        }
+    }
+
+    /// Sees to the cache after a write. Whether it was done; if not, its sender hears of it.
+    fn took<O: Output>(
+        &mut self,
+        from: ConnectionId,
+        written: Result<(), TooLarge>,
+        name: &[u8],
+        now: Now,
+        out: &mut O,
+    ) -> bool {
+        if written == Err(TooLarge) {
+            if self
+                .sessions
+                .get(from)
+                .is_some_and(|session| session.link.is_some())
+            {
+                self.log_too_large(name, now);
+            } else {
+                self.statistics.too_large += 1;
+                out.append(from, |to| encode::error(to, "entry_too_large"));
+            }
+            return false;
+        }
+        self.written(now, out);
+        true
     }
 
     /// Delivers a line to everybody here who listens to `name`, but its sender.

@@ -30,7 +30,7 @@ use crate::limits::{
 use crate::protocol::encode;
 use crate::protocol::peer::{self, NodeId};
 use ahash::RandomState;
-use cache::Cache;
+use cache::{Cache, Dropped};
 use interclacks::{Lock, Tree, Uplink};
 use listeners::Listeners;
 use session::{Closing, Ended, Session, Sessions};
@@ -63,6 +63,8 @@ pub struct Settings {
     pub max_held: usize,
     pub ageing: Ageing,
     pub clean_interval_us: u64,
+    /// Memory that the cache may take, in bytes; `None`: no limit.
+    pub cache_max: Option<usize>,
 }
 
 impl Default for Settings {
@@ -90,6 +92,7 @@ impl Default for Settings {
                 deleted_us: us(limits::DELETED_TIME_S),
             },
             clean_interval_us: us(limits::CLEAN_INTERVAL_S),
+            cache_max: None,
         }
     }
 }
@@ -150,7 +153,7 @@ impl Broker {
             .fold(0, |random: u64, part| random.rotate_left(17) ^ part);
         let node = NodeId(next_random(&mut random));
         Broker {
-            cache: Cache::new(hasher.clone(), settings.ageing, node),
+            cache: Cache::new(hasher.clone(), settings.ageing, settings.cache_max, node),
             tree: Tree::new(node),
             uplink: (!settings.masters.is_empty()).then(Uplink::default),
             lock: None,
@@ -349,7 +352,7 @@ impl Broker {
         self.keep_appointments(now, out);
         self.tend_uplink(now, out);
         self.clean(now, out);
-        self.cache.free_slice();
+        self.tidy(out);
         self.listeners.forget_slice();
         if let Lifetime::Until(at_us) = self.lifetime
             && at_us <= now.monotonic_us
@@ -394,7 +397,7 @@ impl Broker {
     /// When [`Broker::handle_deadline`] is to be called next (monotonic); `None` if nothing is due
     /// ever.
     pub fn poll_deadline(&mut self) -> Option<u64> {
-        if self.cache.has_garbage()
+        if self.cache.is_to_be_tidied()
             || self.listeners.has_left()
             || matches!(self.cleaning, Cleaning::Now(_))
         {
@@ -556,28 +559,8 @@ impl Broker {
             _ => return,
         };
         let now_us = self.tree_now_us(now);
-        let Broker {
-            cache,
-            monitors,
-            statistics,
-            payload,
-            ..
-        } = self;
-        let next = cache.age_slice(cursor, now_us, |kind, name| {
-            let event: &[u8] = match kind {
-                cache::Expired::Stale => b"DEBUG SERVERCACHE=CLEANSTALE=",
-                cache::Expired::Deleted => b"DEBUG SERVERCACHE=CLEANDELETED=",
-                // The CLEARCACHE said it all.
-                cache::Expired::Cleared => return,
-            };
-            statistics.expired += 1;
-            if monitors.is_empty() {
-                return;
-            }
-            payload.clear();
-            encode::line(payload, &[event, name]);
-            out.fan_out(monitors.iter().copied(), payload);
-        });
+        let (cache, mut witness) = self.cache_and_witness(out);
+        let next = cache.age_slice(cursor, now_us, |kind, name| witness.note(kind, name));
         self.cleaning = match next {
             Some(cursor) => Cleaning::Now(cursor),
             None if self.cache.is_empty() => Cleaning::Idle,
@@ -585,13 +568,45 @@ impl Broker {
         };
     }
 
+    /// Makes room and gives memory back, one slice.
+    fn tidy<O: Output>(&mut self, out: &mut O) {
+        let (cache, mut witness) = self.cache_and_witness(out);
+        if cache.is_to_be_tidied() {
+            cache.tidy_slice(|kind, name| witness.note(kind, name));
+        }
+    }
+
+    fn cache_and_witness<'a, O>(&'a mut self, out: &'a mut O) -> (&'a mut Cache, Witness<'a, O>) {
+        let Broker {
+            cache,
+            statistics,
+            monitors,
+            payload,
+            ..
+        } = self;
+        (
+            cache,
+            Witness {
+                statistics,
+                monitors,
+                payload,
+                out,
+            },
+        )
+    }
+
     /// Drops at once what a CLEARCACHE elsewhere left to be dropped.
     fn sweep(&mut self) {
         self.cleaning = Cleaning::Now(Cursor::default());
     }
 
-    /// To be called when something was put into the cache.
-    fn schedule_cleaning(&mut self, now: Now) {
+    /// To be called when a name was written.
+    fn written<O: Output>(&mut self, now: Now, out: &mut O) {
+        if self.cache.is_over_limit() {
+            // If it is much, the rest goes in later turns.
+            let (cache, mut witness) = self.cache_and_witness(out);
+            cache.evict_slice(|kind, name| witness.note(kind, name));
+        }
         if matches!(self.cleaning, Cleaning::Idle) {
             self.cleaning = Cleaning::At(now.monotonic_us + self.settings.clean_interval_us);
         }
@@ -611,6 +626,37 @@ impl Broker {
                     Suppressed(suppressed)
                 );
             }
+        }
+    }
+}
+
+/// Counts what the cache drops by itself, and tells the monitors.
+struct Witness<'a, O> {
+    statistics: &'a mut Statistics,
+    monitors: &'a [ConnectionId],
+    payload: &'a mut Vec<u8>,
+    out: &'a mut O,
+}
+
+impl<O: Output> Witness<'_, O> {
+    fn note(&mut self, kind: Dropped, name: &[u8]) {
+        let event: &[u8] = match kind {
+            Dropped::Stale => b"DEBUG SERVERCACHE=CLEANSTALE=",
+            Dropped::Deleted => b"DEBUG SERVERCACHE=CLEANDELETED=",
+            Dropped::Evicted => b"DEBUG SERVERCACHE=CLEANEVICTED=",
+            // The CLEARCACHE said it all.
+            Dropped::Cleared => return,
+        };
+        if kind == Dropped::Evicted {
+            self.statistics.evicted += 1;
+        } else {
+            self.statistics.expired += 1;
+        }
+        if !self.monitors.is_empty() {
+            self.payload.clear();
+            encode::line(self.payload, &[event, name]);
+            self.out
+                .fan_out(self.monitors.iter().copied(), self.payload);
         }
     }
 }

@@ -16,6 +16,9 @@ pub struct Statistics {
     pub permission_denied: u64,
     pub unknown_commands: u64,
     pub expired: u64,
+    pub evicted: u64,
+    /// Entries larger than the cache.
+    pub too_large: u64,
     closed: [u64; REASONS],
     log_limits: [LogLimit; REASONS],
 }
@@ -88,7 +91,7 @@ impl Status {
         write!(
             f,
             "clients={} monitors={} links={} uplink={} names_listened_to={} subscriptions={} entries={} tombstones={} cache_bytes={} connections={} \
-             lines={} signals={} deliveries={} expired={} permission_denied={} unknown_commands={}",
+             lines={} signals={} deliveries={} expired={} evicted={} too_large={} permission_denied={} unknown_commands={}",
             self.clients,
             self.monitors,
             self.links,
@@ -103,6 +106,8 @@ impl Status {
             statistics.signals,
             statistics.deliveries,
             statistics.expired,
+            statistics.evicted,
+            statistics.too_large,
             statistics.permission_denied,
             statistics.unknown_commands,
         )?;

@@ -123,21 +123,21 @@ impl<T> Table<T> {
         segment.end(cursor)
     }
 
-    /// As [`Table::visit`], and drops what `keep` doesn't want.
-    pub fn retain(
-        &mut self,
-        cursor: Cursor,
-        mut keep: impl FnMut(&T) -> bool,
-        hash_of: impl Fn(&T) -> u64,
-    ) -> Option<Cursor> {
+    /// As [`Table::visit`], and drops what `keep` doesn't want. To be followed by [`Table::shrink`] at the
+    /// same place.
+    pub fn retain(&mut self, cursor: Cursor, mut keep: impl FnMut(&T) -> bool) -> Option<Cursor> {
         let segment = self.segment_mut(cursor.0);
         let before = segment.table.len();
         segment.table.retain(|element| keep(element));
         let removed = before - segment.table.len();
-        segment.shrink(&hash_of);
         let end = segment.end(cursor);
         self.len -= removed;
         end
+    }
+
+    /// Gives back the memory that the segment at `cursor` has too much of.
+    pub fn shrink(&mut self, cursor: Cursor, hash_of: impl Fn(&T) -> u64) {
+        self.segment_mut(cursor.0).shrink(&hash_of);
     }
 
     /// Whether freeing it at once takes time.
@@ -291,7 +291,8 @@ mod tests {
         let mut table = filled(50_000);
         let mut cursor = Some(Cursor::default());
         while let Some(at) = cursor {
-            cursor = table.retain(at, |element| element % 100 == 0, hash);
+            cursor = table.retain(at, |element| element % 100 == 0);
+            table.shrink(at, hash);
         }
         assert_eq!(table.len(), 500);
         let capacity: usize = table

@@ -3,7 +3,7 @@
 use crate::address::{Address, HostPort};
 use crate::broker::{self, Ageing};
 use crate::cli::certificates::CertificateFiles;
-use crate::cli::flags::{count, seconds, size, wrong};
+use crate::cli::flags::{count, seconds, size, size_or_unlimited, wrong};
 use crate::cli::secrets::Secrets;
 use crate::cli::{StartError, logging};
 use crate::limits::{self, MAX_LINE_BEFORE_LOGIN};
@@ -101,6 +101,7 @@ impl Config {
                     deleted_us: seconds(matches, "deleted-time", limits::DELETED_TIME_S)?,
                 },
                 clean_interval_us: seconds(matches, "clean-interval", limits::CLEAN_INTERVAL_S)?,
+                cache_max: size_or_unlimited(matches, "cache-max")?,
             },
             reactor: reactor::Settings {
                 max_clients,

@@ -121,6 +121,13 @@ pub const FLAGS: &[Flag] = &[
         "most memory in all connections' buffers together",
     )
     .default("1G"),
+    flag(
+        "",
+        "cache-max",
+        "SIZE",
+        "most memory for the cache; 0: no limit",
+    )
+    .default("0"),
     flag("", "auth-timeout", "S", "seconds to connect and log in").default("15"),
     flag("", "ping-timeout", "S", "seconds without PING").default("180"),
     flag(
@@ -250,6 +257,14 @@ pub fn size(matches: &Matches, name: &str, default: usize) -> Result<usize, Star
         .and_then(|number| number.checked_mul(unit));
     size.filter(|size| *size > 0)
         .ok_or_else(|| wrong(name, "wants a size such as 4096, 64K, 16M or 1G"))
+}
+
+/// As [`size`], for a limit that there is only if it is given and not 0.
+pub fn size_or_unlimited(matches: &Matches, name: &str) -> Result<Option<usize>, StartError> {
+    match matches.opt_str(name).as_deref() {
+        None | Some("0") => Ok(None),
+        Some(_) => size(matches, name, 0).map(Some),
+    }
 }
 
 /// Seconds, with decimals if need be, as microseconds.

@@ -13,6 +13,9 @@ pub enum Number {
     Double(f64),
 }
 
+/// Length of [`Number::to_bytes`].
+pub const NUMBER_BYTES: usize = 17;
+
 const INTEGERS: std::ops::RangeInclusive<i128> = i64::MIN as i128..=u64::MAX as i128;
 
 impl Number {
@@ -61,6 +64,28 @@ impl Number {
             return text.parse().ok().map(Number::Integer);
         }
         text.parse().ok().map(Number::Double)
+    }
+
+    /// All of the number, in a form for memory and files: what kind it is, and its bits.
+    pub fn to_bytes(self) -> [u8; NUMBER_BYTES] {
+        let (kind, bits) = match self {
+            Number::Integer(value) => (0, value as u128),
+            Number::Double(value) => (1, u128::from(value.to_bits())),
+        };
+        let mut bytes = [kind; NUMBER_BYTES];
+        bytes[1..].copy_from_slice(&bits.to_le_bytes());
+        bytes
+    }
+
+    /// The reverse of [`Number::to_bytes`]; `None` if the bytes can't come from there.
+    pub fn from_bytes(bytes: &[u8; NUMBER_BYTES]) -> Option<Number> {
+        let (kind, bits) = bytes.split_first()?;
+        let bits = u128::from_le_bytes(*bits.first_chunk()?);
+        match kind {
+            0 => Some(Number::Integer(bits as i128)),
+            1 => Some(Number::Double(f64::from_bits(u64::try_from(bits).ok()?))),
+            _ => None,
+        }
     }
 
     fn from_double(value: f64) -> Number {

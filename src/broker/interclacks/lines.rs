@@ -3,7 +3,7 @@
 use super::encode::{encode_path, encode_plain, microseconds, seconds, start_of};
 use super::{HEARD_NAME, Link, Plain, Reach, Role, Software, Telling};
 use crate::broker::Broker;
-use crate::broker::cache::Effect;
+use crate::broker::cache::{Effect, TooLarge};
 use crate::broker::output::{CloseReason, ConnectionId, Flow, Now, Output};
 use crate::broker::session::LastPing;
 use crate::limits::{CLOCK_STEP_US, MAX_CLOCK_LEAD_US, MAX_PATH, SECOND_US};
@@ -167,7 +167,7 @@ impl Broker {
         }
         // Everything here would seem to be far too old or too new. An empty server takes any time: it may
         // be a machine that has just started, without a clock of its own.
-        if before_us.abs_diff(theirs_us) > MAX_CLOCK_LEAD_US && !self.cache.is_empty() {
+        if before_us.abs_diff(theirs_us) > MAX_CLOCK_LEAD_US && self.cache.has_stamped() {
             let difference_s = before_us.abs_diff(theirs_us) / SECOND_US;
             self.log_of_link(
                 Level::Error,
@@ -217,8 +217,11 @@ impl Broker {
                 if !self.is_plausible(id, state.stamp.time_us, now, out) {
                     return;
                 }
-                let merged = self.cache.merge(name, &state, now_us);
-                self.schedule_cleaning(now);
+                let Ok(merged) = self.cache.merge(name, &state, now_us) else {
+                    self.log_too_large(name, now);
+                    return;
+                };
+                self.written(now, out);
                 // What this node has still to tell it tells at its own pace, not line for line.
                 let is_to_be_told = self
                     .link_mut(id)
@@ -464,10 +467,25 @@ impl Broker {
             contributions: Vec::new(),
         };
         self.note_heard(id, name, out);
-        if self.cache.merge(name, &state, now_us).effect != Effect::None {
-            self.schedule_cleaning(now);
-            self.pass_on(Some(id), name, Plain::KeySync, None, now, out);
+        match self.cache.merge(name, &state, now_us) {
+            Err(TooLarge) => self.log_too_large(name, now),
+            Ok(merged) if merged.effect != Effect::None => {
+                self.written(now, out);
+                self.pass_on(Some(id), name, Plain::KeySync, None, now, out);
+            }
+            Ok(_) => {}
         }
+    }
+
+    /// Somebody at another server wrote what has no room here.
+    pub(in crate::broker) fn log_too_large(&mut self, name: &[u8], now: Now) {
+        self.statistics.too_large += 1;
+        let name = start_of(name);
+        self.log_of_link(
+            Level::Warn,
+            format_args!("an entry larger than the cache was not taken: {name}"),
+            now,
+        );
     }
 
     pub(super) fn renew_ping<O: Output>(&mut self, id: ConnectionId, now: Now, out: &O) {

@@ -1,0 +1,734 @@
+//! The cache: names, values, tombstones, counters and their stamps. Who may use it, and who hears of
+//! it, is decided elsewhere.
+//!
+//! Behaviour: clacks-protocol(7), CACHE. Everything that grows with the number of entries (growing,
+//! ageing, evicting, listing, clearing) is done in slices.
+//!
+//! States of the same name on different nodes merge to the same result in whatever order and however
+//! often they meet: the register with the newest stamp wins; of a register's counter contributions
+//! each node's newest counts; and nothing older than the newest clear is left. All times are the
+//! tree's (see `interclacks`).
+
+mod blocks;
+mod entry;
+mod eviction;
+
+use super::table::{Cursor, Table};
+use crate::limits::{MANY_CONTRIBUTIONS, SEGMENTS_PER_SLICE, TIDY_BLOCKS_PER_SLICE};
+use crate::protocol::number::Number;
+use crate::protocol::peer::{Contribution, NodeId, Register, Stamp, State};
+use ahash::RandomState;
+use blocks::{Block, Blocks};
+use entry::{Content, Counter, Entry, Kind};
+use eviction::Eviction;
+use std::cmp::Ordering;
+use std::hash::{BuildHasher, Hasher};
+
+/// After which time what is forgotten, in microseconds.
+#[derive(Debug, Clone, Copy)]
+pub struct Ageing {
+    /// Entries that nobody touched.
+    pub stale_us: u64,
+    /// Tombstones.
+    pub deleted_us: u64,
+}
+
+/// Why something was dropped that nobody removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dropped {
+    Stale,
+    Deleted,
+    /// Written before the newest CLEARCACHE.
+    Cleared,
+    /// To make room.
+    Evicted,
+}
+
+/// An entry is larger than all memory that the cache may take; nothing was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooLarge;
+
+/// What a merge did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Merged {
+    pub effect: Effect,
+    /// Whether the sender doesn't know what is here now.
+    pub differs: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    None,
+    /// There is another register now.
+    Register,
+    /// Contributions grew by these amounts.
+    Counter(Vec<Number>),
+}
+
+/// An entry to look at.
+#[derive(Clone, Copy)]
+pub struct Found<'a> {
+    entry: Entry<'a>,
+}
+
+impl<'a> Found<'a> {
+    pub fn name(&self) -> &'a [u8] {
+        self.entry.name()
+    }
+
+    /// `None` for a tombstone.
+    pub fn value(&self) -> Option<&'a [u8]> {
+        self.entry.holds_value().then(|| self.entry.value())
+    }
+
+    /// When it was last written or counted.
+    pub fn changed_us(&self) -> u64 {
+        self.entry.changed_us()
+    }
+
+    pub fn accessed_us(&self) -> u64 {
+        self.entry.accessed_us()
+    }
+
+    pub fn state(&self) -> State<'a> {
+        self.entry.state()
+    }
+}
+
+/// The answer to RETRIEVE.
+pub struct Retrieved<'a> {
+    pub value: &'a [u8],
+    /// Whether it was last used in another of the periods that [`Cache::record_uses`] sets.
+    pub is_first_in_period: bool,
+}
+
+pub struct Cache {
+    /// The entries' blocks by the hashes of their names.
+    table: Table<Block>,
+    blocks: Blocks,
+    hasher: RandomState,
+    ageing: Ageing,
+    eviction: Eviction,
+    /// Who this node is.
+    node: NodeId,
+    /// Time of the newest stamp made or seen here.
+    newest_us: u64,
+    /// Whether a stamp was made here.
+    has_stamped: bool,
+    /// The newest CLEARCACHE. What is older counts as not there.
+    cleared: Stamp,
+    /// Entries that hold a value, and what the others, the tombstones, take, in bytes.
+    live: usize,
+    tombstone_bytes: usize,
+    /// Uses are told apart by the time without so many bits.
+    period_bits: u32,
+    /// Cleared tables and their blocks, freed in slices.
+    garbage: Vec<(Table<Block>, Blocks)>,
+}
+
+/// What a block's place in the table takes, in bytes: between 5.7 and 11.4, and its share of what leads there.
+const PLACE: usize = 12;
+
+fn hash(hasher: &RandomState, name: &[u8]) -> u64 {
+    let mut state = hasher.build_hasher();
+    state.write(name);
+    state.finish()
+}
+
+impl Cache {
+    /// `max_bytes` is what all entries may take, if that is limited.
+    pub fn new(
+        hasher: RandomState,
+        ageing: Ageing,
+        max_bytes: Option<usize>,
+        node: NodeId,
+    ) -> Cache {
+        Cache {
+            table: Table::default(),
+            blocks: Blocks::default(),
+            hasher,
+            ageing,
+            eviction: Eviction::new(max_bytes),
+            node,
+            newest_us: 0,
+            has_stamped: false,
+            cleared: Stamp::default(),
+            live: 0,
+            tombstone_bytes: 0,
+            period_bits: u64::BITS - 1,
+            garbage: Vec::new(),
+        }
+    }
+
+    /// From now on [`Cache::retrieve`] says when an entry is used for the first time in a period. There are
+    /// at least eight of them until an entry that is not used goes stale.
+    pub fn record_uses(&mut self) {
+        self.period_bits = (self.ageing.stale_us / 8).max(1).ilog2();
+    }
+
+    /// Entries with a value, those included that are stale but not yet looked for.
+    pub fn live(&self) -> usize {
+        self.live
+    }
+
+    pub fn tombstones(&self) -> usize {
+        self.table.len() - self.live
+    }
+
+    /// What all entries take, in bytes, tombstones included: their blocks and their places in the table.
+    pub fn bytes(&self) -> usize {
+        self.blocks.used() + self.table.len() * PLACE + self.eviction.bytes()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.table.len() == 0
+    }
+
+    /// Whether anything was written here, and not only learnt.
+    pub fn has_stamped(&self) -> bool {
+        self.has_stamped
+    }
+
+    /// The newest CLEARCACHE; the default stamp if there was none.
+    pub fn cleared(&self) -> Stamp {
+        self.cleared
+    }
+
+    /// What there is of a name, tombstones included, unless it has expired. Doesn't count as use.
+    pub fn find(&self, name: &[u8], now_us: u64) -> Option<Found<'_>> {
+        let entry = self.entry(name)?;
+        self.expired(entry, now_us)
+            .is_none()
+            .then_some(Found { entry })
+    }
+
+    /// The value of a live entry; being asked for keeps it from going stale.
+    pub fn retrieve(&mut self, name: &[u8], now_us: u64) -> Option<Retrieved<'_>> {
+        let block = self.block(name)?;
+        let entry = Entry(self.blocks.get(block));
+        if !entry.holds_value() || self.expired(entry, now_us).is_some() {
+            return None;
+        }
+        let is_first_in_period = (entry.accessed_us() ^ now_us) >> self.period_bits != 0;
+        let bytes = self.blocks.get_mut(block);
+        entry::note_use(bytes, now_us);
+        Some(Retrieved {
+            value: Entry(bytes).value(),
+            is_first_in_period,
+        })
+    }
+
+    pub fn store(&mut self, name: &[u8], value: &[u8], now_us: u64) -> Result<(), TooLarge> {
+        let stamp = self.new_stamp(now_us);
+        self.write(name, Kind::Value, value, stamp, now_us)
+    }
+
+    /// Leaves a tombstone, whether or not there was an entry. A name with `=` in it can't be stored,
+    /// so there is nothing to remember of it.
+    pub fn remove(&mut self, name: &[u8], now_us: u64) -> Result<(), TooLarge> {
+        if name.contains(&b'=') {
+            return Ok(());
+        }
+        let stamp = self.new_stamp(now_us);
+        self.write(name, Kind::Removed, b"", stamp, now_us)
+    }
+
+    /// Adds `step` to this node's contribution to the counter.
+    pub fn add(&mut self, name: &[u8], step: Number, now_us: u64) -> Result<(), TooLarge> {
+        match self.entry(name) {
+            None => self.write(name, Kind::Absent, b"", self.cleared, now_us)?,
+            Some(entry) => match self.expired(entry, now_us) {
+                // Nobody knows which of the runs that have counted are over, so all begin anew.
+                None if entry.has_many_contributions(MANY_CONTRIBUTIONS) => {
+                    let (sum, stamp) = (entry.value().to_vec(), self.new_stamp(now_us));
+                    self.write(name, Kind::Value, &sum, stamp, now_us)?;
+                }
+                None => {}
+                Some(Dropped::Cleared) => {
+                    self.write(name, Kind::Absent, b"", self.cleared, now_us)?
+                }
+                // Others may not have let it expire yet: it takes a newer stamp to start anew.
+                Some(_) => {
+                    let stamp = self.new_stamp(now_us);
+                    self.write(name, Kind::Absent, b"", stamp, now_us)?;
+                }
+            },
+        }
+        let Stamp {
+            time_us: changed_us,
+            node,
+        } = self.new_stamp(now_us);
+        self.recount(name, now_us, |counter| {
+            counter.changed_us = changed_us;
+            let contributions = &mut counter.contributions;
+            match contributions.binary_search_by_key(&node, |contribution| contribution.node) {
+                Ok(at) => {
+                    // A peer could have named this node with any number.
+                    let version = &mut contributions[at].version;
+                    *version = version.saturating_add(1);
+                    contributions[at].sum = contributions[at].sum.accumulate(step);
+                }
+                Err(at) => contributions.insert(
+                    at,
+                    Contribution {
+                        node,
+                        version: 1,
+                        sum: step,
+                    },
+                ),
+            }
+        })
+    }
+
+    /// Forgets everything, tombstones included. Memory is given back by [`Cache::tidy_slice`].
+    pub fn clear(&mut self, now_us: u64) {
+        // The newest stamp of all: everything in the table is older.
+        self.cleared = self.new_stamp(now_us);
+        let (table, blocks) = (
+            std::mem::take(&mut self.table),
+            std::mem::take(&mut self.blocks),
+        );
+        if table.is_large() {
+            self.garbage.push((table, blocks));
+        }
+        self.eviction.forget_all();
+        self.live = 0;
+        self.tombstone_bytes = 0;
+    }
+
+    /// Learns of a CLEARCACHE elsewhere; whether it was news. What is older is not found any more,
+    /// and dropped by the next walk of [`Cache::age_slice`].
+    pub fn merge_clear(&mut self, stamp: Stamp) -> bool {
+        self.newest_us = self.newest_us.max(stamp.time_us);
+        let is_news = stamp > self.cleared;
+        self.cleared = self.cleared.max(stamp);
+        is_news
+    }
+
+    /// Takes what is said of a name for all there is of it: it was recorded here.
+    pub fn restore(&mut self, name: &[u8], state: &State<'_>) -> Result<(), TooLarge> {
+        self.newest_us = self.newest_us.max(state.stamp.time_us);
+        let (kind, base) = register(state);
+        let counter = (!state.contributions.is_empty()).then(|| Counter {
+            base: base.into(),
+            contributions: state.contributions.clone(),
+            changed_us: state.stamp.time_us,
+        });
+        let printed = counter.as_ref().map(Counter::print);
+        self.put(
+            name,
+            &Content {
+                kind,
+                value: printed.as_ref().map_or(base, entry::Printed::text),
+                stamp: state.stamp,
+                accessed_us: state.accessed_us,
+                counter: counter.as_ref(),
+            },
+        )
+    }
+
+    /// The same, of when it was used.
+    pub fn restore_use(&mut self, name: &[u8], accessed_us: u64) {
+        if let Some(block) = self.block(name) {
+            entry::note_use(self.blocks.get_mut(block), accessed_us);
+        }
+    }
+
+    /// Learns what another node has of a name.
+    pub fn merge(
+        &mut self,
+        name: &[u8],
+        state: &State<'_>,
+        now_us: u64,
+    ) -> Result<Merged, TooLarge> {
+        self.newest_us = self.newest_us.max(state.stamp.time_us);
+        let unchanged = |differs| Merged {
+            effect: Effect::None,
+            differs,
+        };
+        if state.stamp < self.cleared {
+            return Ok(unchanged(true));
+        }
+        // A tombstone that is past its time counts as forgotten, swept or not.
+        let is_forgotten = |entry: &Entry<'_>| {
+            matches!(
+                self.expired(*entry, now_us),
+                Some(Dropped::Cleared | Dropped::Deleted)
+            )
+        };
+        let held = self.entry(name).filter(|entry| !is_forgotten(entry));
+        let is_unknown = held.is_none();
+        let order = held.map_or(Ordering::Greater, |entry| state.stamp.cmp(&entry.stamp()));
+        match order {
+            Ordering::Less => Ok(unchanged(true)),
+            Ordering::Equal => self.merge_contributions(name, state, now_us),
+            Ordering::Greater => {
+                let is_tombstone =
+                    state.register == Register::Removed && state.contributions.is_empty();
+                let is_past_its_time =
+                    now_us.saturating_sub(state.stamp.time_us) > self.ageing.deleted_us;
+                if is_tombstone && is_past_its_time && is_unknown {
+                    return Ok(unchanged(false));
+                }
+                let (kind, value) = register(state);
+                let accessed_us = state.accessed_us.min(now_us);
+                self.write(name, kind, value, state.stamp, accessed_us)?;
+                let merged = self.merge_contributions(name, state, now_us)?;
+                // A counter that begins is told as its steps, for others may begin it as well.
+                let begins = state.register == Register::Absent && is_unknown;
+                Ok(Merged {
+                    effect: if begins {
+                        merged.effect
+                    } else {
+                        Effect::Register
+                    },
+                    differs: false,
+                })
+            }
+        }
+    }
+
+    /// Of two states with the same register.
+    fn merge_contributions(
+        &mut self,
+        name: &[u8],
+        state: &State<'_>,
+        now_us: u64,
+    ) -> Result<Merged, TooLarge> {
+        let mut grown = Vec::new();
+        let mut differs = false;
+        let accessed_us = state.accessed_us.min(now_us);
+        if state.contributions.is_empty() {
+            if let Some(block) = self.block(name) {
+                differs = Entry(self.blocks.get(block)).is_counter();
+                entry::note_use(self.blocks.get_mut(block), accessed_us);
+            }
+            return Ok(Merged {
+                effect: Effect::None,
+                differs,
+            });
+        }
+        let changed_us = now_us.max(self.newest_us);
+        self.recount(name, accessed_us, |counter| {
+            let mut merged =
+                Vec::with_capacity(counter.contributions.len().max(state.contributions.len()));
+            let mut ours = std::mem::take(&mut counter.contributions)
+                .into_iter()
+                .peekable();
+            // Both are in the order of the nodes.
+            for theirs in &state.contributions {
+                while let Some(before) = ours.next_if(|ours| ours.node < theirs.node) {
+                    merged.push(before);
+                }
+                match ours.next_if(|ours| ours.node == theirs.node) {
+                    Some(ours) if ours.version >= theirs.version => {
+                        differs |= ours.version > theirs.version;
+                        merged.push(ours);
+                    }
+                    ours => {
+                        let former = ours.map_or(Number::ZERO, |ours| ours.sum);
+                        grown.push(theirs.sum.accumulate(-former));
+                        merged.push(*theirs);
+                    }
+                }
+            }
+            merged.extend(ours);
+            differs |= merged.len() > state.contributions.len();
+            counter.contributions = merged;
+            if !grown.is_empty() {
+                counter.changed_us = changed_us;
+            }
+        })?;
+        let effect = if grown.is_empty() {
+            Effect::None
+        } else {
+            Effect::Counter(grown)
+        };
+        Ok(Merged { effect, differs })
+    }
+
+    /// Whether memory is to be given back or made free.
+    pub fn is_to_be_tidied(&self) -> bool {
+        !self.garbage.is_empty() || self.is_over_limit() || self.blocks.is_to_be_tidied()
+    }
+
+    /// One slice of that; `dropped` is told of what has to go.
+    pub fn tidy_slice(&mut self, dropped: impl FnMut(Dropped, &[u8])) {
+        self.evict_slice(dropped);
+        let mut rest = SEGMENTS_PER_SLICE;
+        while let Some((table, blocks)) = self.garbage.last_mut()
+            && rest > 0
+        {
+            rest = table.free_slice(rest);
+            rest = blocks.drop_pages(rest);
+            if table.is_freed() && !blocks.has_pages() {
+                self.garbage.pop();
+            }
+        }
+        if self.blocks.is_to_be_tidied() {
+            let Cache {
+                table,
+                blocks,
+                hasher,
+                ..
+            } = self;
+            blocks.tidy_slice(TIDY_BLOCKS_PER_SLICE, |blocks, from, to| {
+                let hash = hash(hasher, Entry(blocks.get(to)).name());
+                if let Some(block) = table.find_mut(hash, |block| *block == from) {
+                    *block = to;
+                }
+            });
+        }
+    }
+
+    /// Drops what has expired in one slice of the table; the cursor of the next slice, if any.
+    pub fn age_slice(
+        &mut self,
+        from: Cursor,
+        now_us: u64,
+        mut dropped: impl FnMut(Dropped, &[u8]),
+    ) -> Option<Cursor> {
+        let (ageing, cleared) = (self.ageing, self.cleared);
+        let mut cursor = from;
+        for _ in 0..SEGMENTS_PER_SLICE {
+            cursor = self.retain(cursor, |blocks, block| {
+                let entry = Entry(blocks.get(block));
+                let expired = expired(entry, &ageing, cleared, now_us);
+                if let Some(kind) = expired {
+                    dropped(kind, entry.name());
+                }
+                expired.is_none()
+            })?;
+        }
+        Some(cursor)
+    }
+
+    /// Meets what has not expired in one slice of the table, tombstones included, in the table's order.
+    pub fn visit_slice(
+        &self,
+        from: Cursor,
+        now_us: u64,
+        mut visit: impl FnMut(Found<'_>),
+    ) -> Option<Cursor> {
+        let mut cursor = from;
+        for _ in 0..SEGMENTS_PER_SLICE {
+            cursor = self.table.visit(cursor, |block| {
+                let entry = Entry(self.blocks.get(*block));
+                if self.expired(entry, now_us).is_none() {
+                    visit(Found { entry });
+                }
+            })?;
+        }
+        Some(cursor)
+    }
+
+    /// A name's hash in the table.
+    pub fn hash(&self, name: &[u8]) -> u64 {
+        hash(&self.hasher, name)
+    }
+
+    /// Whether a walk that is at `cursor` has met that name, if it is there.
+    pub fn is_behind(&self, cursor: Cursor, name: &[u8]) -> bool {
+        cursor.is_after(hash(&self.hasher, name))
+    }
+
+    /// A stamp that is newer than everything seen here.
+    fn new_stamp(&mut self, now_us: u64) -> Stamp {
+        self.newest_us = now_us.max(self.newest_us + 1);
+        self.has_stamped = true;
+        Stamp {
+            time_us: self.newest_us,
+            node: self.node,
+        }
+    }
+
+    fn expired(&self, entry: Entry<'_>, now_us: u64) -> Option<Dropped> {
+        expired(entry, &self.ageing, self.cleared, now_us)
+    }
+
+    fn block(&self, name: &[u8]) -> Option<Block> {
+        let is_it = |block: &Block| Entry(self.blocks.get(*block)).name() == name;
+        self.table.find(hash(&self.hasher, name), is_it).copied()
+    }
+
+    fn entry(&self, name: &[u8]) -> Option<Entry<'_>> {
+        self.block(name).map(|block| Entry(self.blocks.get(block)))
+    }
+
+    /// Replaces all there is of a name by something without a counter.
+    fn write(
+        &mut self,
+        name: &[u8],
+        kind: Kind,
+        value: &[u8],
+        stamp: Stamp,
+        accessed_us: u64,
+    ) -> Result<(), TooLarge> {
+        self.put(
+            name,
+            &Content {
+                kind,
+                value,
+                stamp,
+                accessed_us,
+                counter: None,
+            },
+        )
+    }
+
+    /// Changes the counter of an entry, which begins from its value if it has none, and the value with it.
+    fn recount(
+        &mut self,
+        name: &[u8],
+        accessed_us: u64,
+        change: impl FnOnce(&mut Counter),
+    ) -> Result<(), TooLarge> {
+        let Some(entry) = self.entry(name) else {
+            return Ok(());
+        };
+        let (kind, stamp) = (entry.kind(), entry.stamp());
+        let accessed_us = accessed_us.max(entry.accessed_us());
+        let mut counter = entry.counter();
+        change(&mut counter);
+        self.put(
+            name,
+            &Content {
+                kind,
+                value: counter.print().text(),
+                stamp,
+                accessed_us,
+                counter: Some(&counter),
+            },
+        )
+    }
+
+    /// Puts an entry where its name belongs, in place of what was there.
+    fn put(&mut self, name: &[u8], content: &Content<'_>) -> Result<(), TooLarge> {
+        let hash = hash(&self.hasher, name);
+        let length = entry::length(name, content);
+        let size = self.blocks.size_for(length);
+        if !self.eviction.could_hold(size + PLACE) {
+            return Err(TooLarge);
+        }
+        let Cache {
+            table,
+            blocks,
+            hasher,
+            ..
+        } = self;
+        let is_it = |block: &Block| Entry(blocks.get(*block)).name() == name;
+        let Some(former) = table.find(hash, is_it).copied() else {
+            let block = blocks.allocate(length).ok_or(TooLarge)?;
+            entry::write(blocks.get_mut(block), 0, name, content);
+            table.insert(hash, block, |block| {
+                self::hash(hasher, Entry(blocks.get(*block)).name())
+            });
+            self.count(block, true);
+            self.admit(hash, block);
+            return Ok(());
+        };
+        let flags = blocks.get(former)[0];
+        let block = if blocks.get(former).len() == size {
+            self.count(former, false);
+            former
+        } else {
+            let block = blocks.allocate(length).ok_or(TooLarge)?;
+            if let Some(place) = table.find_mut(hash, |block| *block == former) {
+                *place = block;
+            }
+            self.count(former, false);
+            self.blocks.free(former);
+            block
+        };
+        let bytes = self.blocks.get_mut(block);
+        entry::write(bytes, flags, name, content);
+        entry::note_use(bytes, content.accessed_us);
+        self.count(block, true);
+        self.list_tombstone(hash, block);
+        Ok(())
+    }
+
+    /// Counts an entry in or out.
+    fn count(&mut self, block: Block, comes: bool) {
+        let bytes = self.blocks.get(block);
+        let change = |count: usize, by: usize| if comes { count + by } else { count - by };
+        if Entry(bytes).holds_value() {
+            self.live = change(self.live, 1);
+        } else {
+            self.tombstone_bytes = change(self.tombstone_bytes, bytes.len() + PLACE);
+        }
+    }
+
+    /// Takes an entry out.
+    fn drop_block(&mut self, hash: u64, block: Block) {
+        self.count(block, false);
+        let Cache {
+            table,
+            blocks,
+            hasher,
+            ..
+        } = self;
+        table.remove(
+            hash,
+            |found| *found == block,
+            |block| self::hash(hasher, Entry(blocks.get(*block)).name()),
+        );
+        blocks.free(block);
+    }
+
+    /// Keeps of one segment of the table what `keep` wants.
+    fn retain(
+        &mut self,
+        cursor: Cursor,
+        mut keep: impl FnMut(&mut Blocks, Block) -> bool,
+    ) -> Option<Cursor> {
+        let Cache {
+            table,
+            blocks,
+            hasher,
+            live,
+            tombstone_bytes,
+            ..
+        } = self;
+        let next = table.retain(cursor, |&block| {
+            if keep(blocks, block) {
+                return true;
+            }
+            let bytes = blocks.get(block);
+            if Entry(bytes).holds_value() {
+                *live -= 1;
+            } else {
+                *tombstone_bytes -= bytes.len() + PLACE;
+            }
+            blocks.free(block);
+            false
+        });
+        table.shrink(cursor, |block| {
+            hash(hasher, Entry(blocks.get(*block)).name())
+        });
+        next
+    }
+}
+
+fn register<'a>(state: &State<'a>) -> (Kind, &'a [u8]) {
+    match state.register {
+        Register::Absent => (Kind::Absent, b""),
+        Register::Removed => (Kind::Removed, b""),
+        Register::Value(value) => (Kind::Value, value),
+    }
+}
+
+fn expired(entry: Entry<'_>, ageing: &Ageing, cleared: Stamp, now_us: u64) -> Option<Dropped> {
+    // The clock may have been set back; then the difference is 0.
+    let age = |since_us: u64| now_us.saturating_sub(since_us);
+    if entry.stamp() < cleared {
+        Some(Dropped::Cleared)
+    } else if entry.holds_value() {
+        (age(entry.accessed_us()) > ageing.stale_us).then_some(Dropped::Stale)
+    } else {
+        (age(entry.stamp().time_us) > ageing.deleted_us).then_some(Dropped::Deleted)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,476 @@
+//! What the cache promises, tried on it alone.
+
+use super::*;
+
+fn cache() -> Cache {
+    node(1)
+}
+
+fn node(id: u64) -> Cache {
+    Cache::new(
+        RandomState::with_seeds(1, 2, 3, 4),
+        Ageing {
+            stale_us: 100,
+            deleted_us: 10,
+        },
+        None,
+        NodeId(id),
+    )
+}
+
+fn value(cache: &mut Cache, name: &[u8], now_us: u64) -> Option<Vec<u8>> {
+    cache
+        .retrieve(name, now_us)
+        .map(|found| found.value.to_vec())
+}
+
+fn names(cache: &Cache, now_us: u64) -> Vec<Vec<u8>> {
+    let (mut cursor, mut names) = (Some(Cursor::default()), Vec::new());
+    while let Some(from) = cursor {
+        cursor = cache.visit_slice(from, now_us, |found| names.push(found.name().to_vec()));
+    }
+    names.sort();
+    names
+}
+
+fn age(cache: &mut Cache, now_us: u64) -> Vec<(Dropped, Vec<u8>)> {
+    let (mut cursor, mut gone) = (Some(Cursor::default()), Vec::new());
+    while let Some(from) = cursor {
+        cursor = cache.age_slice(from, now_us, |kind, name| gone.push((kind, name.to_vec())));
+    }
+    gone
+}
+
+#[test]
+fn counts_entries_and_bytes() {
+    /// What an entry with so short a name and value takes.
+    const SMALL: usize = 40 + PLACE;
+    let counts = |cache: &Cache| (cache.live(), cache.tombstones(), cache.bytes());
+    let mut cache = cache();
+    cache.store(b"a", b"12", 1).unwrap();
+    cache.store(b"a", b"123", 1).unwrap();
+    cache.store(b"b", b"", 1).unwrap();
+    assert_eq!(counts(&cache), (2, 0, 2 * SMALL));
+    cache.remove(b"a", 1).unwrap();
+    cache.remove(b"c", 1).unwrap();
+    assert_eq!(counts(&cache), (1, 2, 3 * SMALL));
+    cache.store(b"c", b"x", 1).unwrap();
+    assert_eq!(counts(&cache), (2, 1, 3 * SMALL));
+    cache.store(b"c", &[b'x'; 66], 1).unwrap();
+    assert_eq!(counts(&cache), (2, 1, 2 * SMALL + 104 + PLACE));
+    cache.clear(1);
+    assert_eq!(counts(&cache), (0, 0, 0));
+}
+
+#[test]
+fn what_has_expired_is_never_served_even_before_it_is_looked_for() {
+    let mut cache = cache();
+    cache.store(b"used", b"1", 0).unwrap();
+    cache.store(b"unused", b"1", 0).unwrap();
+    assert_eq!(value(&mut cache, b"used", 60), Some(b"1".to_vec()));
+    assert_eq!(names(&cache, 101), [b"used".to_vec()]);
+    assert_eq!(value(&mut cache, b"unused", 101), None);
+    cache.add(b"unused", Number::ONE, 101).unwrap();
+    assert_eq!(
+        value(&mut cache, b"unused", 101),
+        Some(b"1".to_vec()),
+        "an expired counter starts at 0"
+    );
+    assert_eq!(value(&mut cache, b"used", 161), None);
+}
+
+#[test]
+fn ageing_drops_stale_entries_and_old_tombstones_and_says_which() {
+    let mut cache = cache();
+    cache.store(b"stale", b"1", 0).unwrap();
+    cache.store(b"fresh", b"1", 50).unwrap();
+    cache.remove(b"old", 80).unwrap();
+    cache.remove(b"young", 95).unwrap();
+    let mut gone = age(&mut cache, 101);
+    gone.sort_by(|a, b| a.1.cmp(&b.1));
+    assert_eq!(
+        gone,
+        [
+            (Dropped::Deleted, b"old".to_vec()),
+            (Dropped::Stale, b"stale".to_vec())
+        ]
+    );
+    assert_eq!((cache.live(), cache.tombstones()), (1, 1));
+    assert_eq!(age(&mut cache, 0), [], "a clock set back ages nothing");
+}
+
+#[test]
+fn clearing_frees_in_slices() {
+    let mut cache = cache();
+    for number in 0..20_000 {
+        cache
+            .store(format!("name{number}").as_bytes(), b"value", 1)
+            .unwrap();
+    }
+    cache.clear(1);
+    cache.store(b"new", b"1", 1).unwrap();
+    let mut slices = 0;
+    while cache.is_to_be_tidied() {
+        cache.tidy_slice(|_, _| {});
+        slices += 1;
+    }
+    assert!(slices > 10, "{slices}");
+    assert_eq!(names(&cache, 1), [b"new".to_vec()]);
+}
+
+/// All of a cache, as it would be told to another node.
+fn states(cache: &Cache) -> Vec<(Vec<u8>, String)> {
+    let (mut cursor, mut states) = (Some(Cursor::default()), Vec::new());
+    while let Some(from) = cursor {
+        cursor = cache.visit_slice(from, 0, |found| {
+            let State {
+                stamp,
+                register,
+                contributions,
+                ..
+            } = found.state();
+            let value = found.value().map(<[u8]>::to_vec);
+            states.push((
+                found.name().to_vec(),
+                format!("{stamp} {register:?} {contributions:?} {value:?}"),
+            ));
+        });
+    }
+    states.sort();
+    states
+}
+
+fn tell(from: &Cache, to: &mut Cache) {
+    to.merge_clear(from.cleared());
+    let mut cursor = Some(Cursor::default());
+    while let Some(at) = cursor {
+        cursor = from.visit_slice(at, 0, |found| {
+            to.merge(found.name(), &found.state(), 0).unwrap();
+        });
+    }
+}
+
+/// Three nodes do this and that, tell each other now and then in any order, and agree in the end.
+#[test]
+fn merging_has_no_order_and_repeats_do_nothing() {
+    for seed in 0..300_u64 {
+        let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut next = |bound: u64| {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) % bound
+        };
+        let mut nodes = [node(1), node(2), node(3)];
+        for step in 0..60 {
+            let (at, name) = (next(3) as usize, [b'a' + next(3) as u8]);
+            // Clocks of their own: one is slow, one is fast.
+            let now_us = step + [0, 5, 90][at];
+            match next(16) {
+                0 => nodes[at].clear(now_us),
+                1 | 2 => nodes[at].remove(&name, now_us).unwrap(),
+                3..6 => nodes[at]
+                    .store(&name, next(100).to_string().as_bytes(), now_us)
+                    .unwrap(),
+                6..11 => nodes[at]
+                    .add(
+                        &name,
+                        Number::from_step(next(9).to_string().as_bytes()),
+                        now_us,
+                    )
+                    .unwrap(),
+                _ => {
+                    let [a, b] = nodes
+                        .get_disjoint_mut([at, (at + 1) % 3])
+                        .expect("two of three");
+                    tell(a, b);
+                }
+            }
+        }
+        for (a, b) in [(0, 1), (1, 2), (2, 0), (0, 1), (1, 2)] {
+            let [a, b] = nodes.get_disjoint_mut([a, b]).expect("two of three");
+            tell(a, b);
+        }
+        let [a, b, c] = &nodes;
+        assert_eq!(states(a), states(b), "seed {seed}");
+        assert_eq!(states(b), states(c), "seed {seed}");
+        let before = states(a);
+        let [a, b, _] = &mut nodes;
+        tell(b, a);
+        assert_eq!(states(a), before);
+    }
+}
+
+#[test]
+fn counts_on_both_sides_of_a_cut_add_up() {
+    let (mut a, mut b) = (node(1), node(2));
+    a.store(b"n", b"10", 1).unwrap();
+    tell(&a, &mut b);
+    a.add(b"n", Number::from_step(b"1"), 2).unwrap();
+    b.add(b"n", Number::from_step(b"100"), 2).unwrap();
+    b.add(b"fresh", Number::ONE, 2).unwrap();
+    a.add(b"fresh", Number::ONE, 3).unwrap();
+    tell(&a, &mut b);
+    tell(&b, &mut a);
+    for node in [&mut a, &mut b] {
+        assert_eq!(value(node, b"n", 3), Some(b"111".to_vec()));
+        assert_eq!(value(node, b"fresh", 3), Some(b"2".to_vec()));
+    }
+}
+
+#[test]
+fn a_counter_is_exact_where_its_result_is_however_large_the_steps_add_up() {
+    let mut cache = cache();
+    cache.store(b"n", b"18446744073709551615", 1).unwrap();
+    cache
+        .add(b"n", -Number::from_step(b"10000000000000000000"), 1)
+        .unwrap();
+    assert_eq!(
+        value(&mut cache, b"n", 1),
+        Some(b"8446744073709551615".to_vec())
+    );
+    cache
+        .add(b"n", -Number::from_step(b"10000000000000000000"), 1)
+        .unwrap();
+    cache
+        .add(b"n", -Number::from_step(b"10000000000000000000"), 1)
+        .unwrap();
+    assert_eq!(
+        value(&mut cache, b"n", 1),
+        Some(b"-1.15532559262904e+19".to_vec())
+    );
+}
+
+#[test]
+fn a_merge_says_what_changed_and_whether_the_sender_knows_less() {
+    let (mut a, mut b) = (node(1), node(2));
+    a.store(b"n", b"1", 1).unwrap();
+    let first = a.find(b"n", 1).unwrap().state().stamp;
+    let told =
+        |a: &Cache, b: &mut Cache| b.merge(b"n", &a.find(b"n", 1).unwrap().state(), 1).unwrap();
+    assert_eq!(
+        told(&a, &mut b),
+        Merged {
+            effect: Effect::Register,
+            differs: false
+        }
+    );
+    assert_eq!(
+        told(&a, &mut b),
+        Merged {
+            effect: Effect::None,
+            differs: false
+        }
+    );
+    b.add(b"n", Number::from_step(b"5"), 1).unwrap();
+    assert_eq!(
+        told(&a, &mut b),
+        Merged {
+            effect: Effect::None,
+            differs: true
+        }
+    );
+    assert_eq!(
+        told(&b, &mut a),
+        Merged {
+            effect: Effect::Counter(vec![Number::from_step(b"5")]),
+            differs: false
+        }
+    );
+    a.store(b"n", b"2", 1).unwrap();
+    assert!(
+        a.find(b"n", 1).unwrap().state().stamp > first,
+        "newer, though the clock has not moved"
+    );
+    assert_eq!(
+        told(&b, &mut a),
+        Merged {
+            effect: Effect::None,
+            differs: true
+        }
+    );
+    b.clear(50);
+    assert_eq!(
+        told(&a, &mut b),
+        Merged {
+            effect: Effect::None,
+            differs: true
+        }
+    );
+}
+
+fn limited(max_bytes: usize) -> Cache {
+    Cache::new(
+        RandomState::with_seeds(1, 2, 3, 4),
+        Ageing {
+            stale_us: u64::MAX,
+            deleted_us: u64::MAX,
+        },
+        Some(max_bytes),
+        NodeId(1),
+    )
+}
+
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self, bound: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+}
+
+/// All that has to go; how many that were.
+fn evict(cache: &mut Cache) -> usize {
+    let mut evicted = 0;
+    while cache.is_over_limit() {
+        cache.evict_slice(|kind, _| {
+            assert_eq!(kind, Dropped::Evicted);
+            evicted += 1;
+        });
+    }
+    evicted
+}
+
+#[test]
+fn a_limited_cache_holds_its_limit_and_little_less() {
+    const MAX: usize = 1 << 20;
+    let (mut cache, mut random) = (limited(MAX), Random(1));
+    for step in 0..60_000_u64 {
+        let name = random.next(30_000).to_string();
+        let typical = 1 << (4 + step / 10_000);
+        match random.next(10) {
+            0 => cache.remove(name.as_bytes(), step).unwrap(),
+            1 => cache.add(name.as_bytes(), Number::ONE, step).unwrap(),
+            _ => {
+                let value = vec![b'v'; random.next(typical) as usize];
+                cache.store(name.as_bytes(), &value, step).unwrap();
+            }
+        }
+        let evicted = evict(&mut cache);
+        assert!(cache.bytes() <= MAX);
+        if evicted > 0 {
+            assert!(
+                cache.bytes() > MAX - MAX / 64 - 2048,
+                "{evicted} were too many"
+            );
+        }
+        cache.tidy_slice(|_, _| {});
+    }
+    assert_eq!(
+        cache.store(b"large", &vec![b'v'; MAX], 1),
+        Err(TooLarge),
+        "what can't fit"
+    );
+    assert_eq!(value(&mut cache, b"large", 1), None);
+    cache.store(b"large", &vec![b'v'; MAX / 2], 1).unwrap();
+    evict(&mut cache);
+    cache.clear(100_000);
+    assert_eq!((cache.bytes(), cache.live(), cache.tombstones()), (0, 0, 0));
+}
+
+#[test]
+fn removing_random_names_pushes_no_entry_out_and_the_oldest_tombstones_go() {
+    let mut cache = limited(1 << 20);
+    for number in 0..5000 {
+        let name = format!("entry{number}");
+        cache.store(name.as_bytes(), b"value", 1).unwrap();
+    }
+    let mut gone = Vec::new();
+    for number in 0..100_000_u64 {
+        let name = format!("removed{number}");
+        cache.remove(name.as_bytes(), number).unwrap();
+        cache.remove(b"removed again and again", number).unwrap();
+        while cache.is_over_limit() {
+            cache.evict_slice(|_, name| gone.push(String::from_utf8_lossy(name).into_owned()));
+        }
+    }
+    assert_eq!(cache.live(), 5000);
+    assert!(cache.tombstones() > 2000, "{}", cache.tombstones());
+    let again = gone.iter().filter(|name| name.contains("again")).count();
+    assert!(
+        again < 60,
+        "renewed tombstones have a place as well: {again}"
+    );
+    let in_order = gone.iter().filter(|name| !name.contains("again"));
+    let expected: Vec<String> = (0..gone.len() - again)
+        .map(|number| format!("removed{number}"))
+        .collect();
+    assert!(in_order.eq(expected.iter()));
+}
+
+#[test]
+fn lists_of_tombstones_stay_short_without_eviction() {
+    let mut cache = Cache::new(
+        RandomState::with_seeds(1, 2, 3, 4),
+        Ageing {
+            stale_us: 100,
+            deleted_us: 10,
+        },
+        Some(1 << 30),
+        NodeId(1),
+    );
+    for now_us in (0..200_000_u64).step_by(10) {
+        cache
+            .remove(format!("n{now_us}").as_bytes(), now_us)
+            .unwrap();
+        cache.remove(b"same", now_us).unwrap();
+        cache.store(b"same", b"1", now_us).unwrap();
+        if now_us % 200 == 0 {
+            age(&mut cache, now_us);
+        }
+    }
+    assert!(cache.tombstones() < 50);
+    assert!(cache.bytes() < 100 * (64 + PLACE), "{}", cache.bytes());
+}
+
+/// Requests by Zipf's law over ten times as many names as there is room for, and what is asked for and not
+/// there is stored: how many of them the cache answers, and how many an exact LRU of the same size would.
+fn hit_rates(exponent: f64) -> (f64, f64) {
+    const NAMES: usize = 50_000;
+    const ROOM: usize = NAMES / 10;
+    const REQUESTS: usize = 600_000;
+    let mut weights = Vec::with_capacity(NAMES);
+    let mut sum = 0.0;
+    for rank in 1..=NAMES {
+        sum += (rank as f64).powf(-exponent);
+        weights.push(sum);
+    }
+    let mut cache = limited(ROOM * (112 + PLACE) + ROOM / 10 * 8);
+    let (mut last_used, mut order) = (vec![0; NAMES], std::collections::BTreeMap::new());
+    let (mut random, mut hits, mut lru_hits) = (Random(7), 0, 0);
+    for request in 1..=REQUESTS {
+        let drawn = random.next(1 << 31) as f64 / (1_u64 << 31) as f64 * sum;
+        let rank = weights.partition_point(|weight| *weight < drawn);
+        let counts = request > REQUESTS / 4;
+        let name = format!("name:{rank:08}");
+        if cache.retrieve(name.as_bytes(), 1).is_some() {
+            hits += usize::from(counts);
+        } else {
+            cache.store(name.as_bytes(), &[b'v'; 64], 1).unwrap();
+            evict(&mut cache);
+        }
+        if order.remove(&last_used[rank]).is_some() {
+            lru_hits += usize::from(counts);
+        } else if order.len() == ROOM {
+            order.pop_first();
+        }
+        last_used[rank] = request;
+        order.insert(request, rank);
+    }
+    assert!(cache.live() <= ROOM && cache.live() > ROOM * 9 / 10);
+    let counted = (REQUESTS - REQUESTS / 4) as f64;
+    (hits as f64 / counted, lru_hits as f64 / counted)
+}
+
+#[test]
+fn eviction_keeps_more_of_what_is_asked_for_than_exact_lru() {
+    for exponent in [0.6, 0.8, 0.99, 1.1] {
+        let (ours, lru) = hit_rates(exponent);
+        println!("exponent {exponent}: hit rate {ours:.4}, exact LRU {lru:.4}");
+        assert!(ours >= lru, "exponent {exponent}: {ours} < {lru}");
+    }
+}
