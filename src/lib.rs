@@ -23,7 +23,8 @@
 //! | [`bridge`] | clacks-pg: from PostgreSQL's notifications to a server | `client` |
 //! | [`files`] | small files, and the secrets in them | |
 //! | [`sys`] | small functions around libc; the only unsafe code | |
-//! | [`reactor`] | the loop: mio, sockets, buffers, signals, timers, word to the service manager. Knows no verb | `broker`, `protocol::line`, `sys` |
+//! | [`storage`] | the journal behind the cache: a file, and a thread that writes it | `broker`, `protocol` |
+//! | [`reactor`] | the loop: mio, sockets, buffers, signals, timers, word to the service manager. Knows no verb | `broker`, `protocol::line`, `storage`, `sys` |
 //! | [`cli`] | flags to configuration, logging, becoming a daemon | all of the above but `client` |
 //! | [`tool`] | the command-line client | `client` |
 //!
@@ -51,6 +52,8 @@ pub mod broker;
 pub mod cli;
 #[cfg(feature = "server")]
 pub mod reactor;
+#[cfg(feature = "server")]
+pub mod storage;
 #[cfg(feature = "server")]
 pub mod sys;
 #[cfg(feature = "tool")]

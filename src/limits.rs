@@ -185,6 +185,22 @@ pub const TIDY_BLOCKS_PER_SLICE: u32 = 128;
 /// Entries looked at per slice when some have to go.
 pub const EVICTIONS_PER_SLICE: usize = 256;
 
+// The journal.
+
+/// A journal is written anew when it has grown by as much as it had then, and by this at least: small
+/// ones are read in no time.
+pub const MIN_REWRITE: u64 = 4 * MIB as u64;
+/// While more is on its way to the disk, writing the journal anew rests.
+pub const REWRITE_BACKLOG: usize = MIB;
+/// When more is on its way, the disk is too slow: nothing more is recorded until the journal is written
+/// anew.
+pub const MAX_UNSAVED: usize = 64 * MIB;
+/// When saving has failed, it is tried again after this time, then after twice as much, up to the second.
+pub const JOURNAL_RETRY_US: u64 = SECOND_US;
+pub const JOURNAL_RETRY_MAX_US: u64 = 60 * SECOND_US;
+/// How often changes reach the disk if nothing else is said.
+pub const FSYNC_S: f64 = 1.0;
+
 // Logging.
 
 /// Lines per second and reason; the rest is counted.

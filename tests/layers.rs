@@ -16,6 +16,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("client", &["limits", "address", "protocol", "certificates"]),
     ("tool", &["client", "files"]),
     ("broker", &["limits", "protocol"]),
+    ("storage", &["limits", "protocol", "broker"]),
     (
         "reactor",
         &[
@@ -24,6 +25,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "protocol",
             "broker",
             "certificates",
+            "storage",
             "sys",
         ],
     ),
@@ -35,6 +37,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "protocol",
             "broker",
             "reactor",
+            "storage",
             "certificates",
             "files",
             "sys",

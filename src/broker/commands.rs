@@ -5,6 +5,7 @@ use super::Broker;
 use super::cache::TooLarge;
 use super::interclacks::Reach;
 use super::output::{CloseReason, ConnectionId, Flow, Now, Output};
+use super::persistence::Barrier;
 use super::session::LastPing;
 use super::users::Permissions;
 use crate::protocol::command::{Counter, Pair};
@@ -78,8 +79,7 @@ impl Broker {
             .and_then(|session| session.user.as_ref())
             .map(|user| user.permissions);
         if permissions.is_some_and(|has| has.contains(Permissions::needed_for(&command))) {
-            if let Executed::Listing(flow) = self.execute(id, command, line, now, out) {
-                // It shows its line when it is complete.
+            if let Executed::Later(flow) = self.execute(id, command, line, now, out) {
                 return flow;
             }
         } else {
@@ -105,7 +105,7 @@ impl Broker {
     ) -> Flow {
         match self.execute(id, command, line, now, out) {
             Executed::Done => self.mirror(id, line, out),
-            Executed::Listing(flow) => return flow,
+            Executed::Later(flow) => return flow,
         }
         Flow::Next
     }
@@ -121,9 +121,14 @@ impl Broker {
         let now_us = self.tree_now_us(now);
         match command {
             Command::Retrieve(name) => match self.cache.retrieve(name, now_us) {
-                Some(found) => out.append(id, |to| {
-                    encode::line(to, &[b"RETRIEVED ", name, b"=", found.value])
-                }),
+                Some(found) => {
+                    out.append(id, |to| {
+                        encode::line(to, &[b"RETRIEVED ", name, b"=", found.value])
+                    });
+                    if found.is_first_in_period {
+                        self.record_use(name, now, out);
+                    }
+                }
                 None => out.append(id, |to| encode::line(to, &[b"NOTRETRIEVED ", name])),
             },
             Command::Store(Pair { name, value }) => {
@@ -146,6 +151,7 @@ impl Broker {
             }
             Command::ClearCache => {
                 self.cache.clear(now_us);
+                self.record_clear(now, out);
                 self.pass_on_clear(Some(id), Some(line), now, out);
             }
             // A signal is the line that brought it.
@@ -194,13 +200,20 @@ impl Broker {
                     session.last_ping = None;
                 }
             }
-            Command::Flush(text) => out.append(id, |to| encode::line(to, &[b"FLUSHED ", text])),
+            Command::Flush(text) => {
+                match self.barrier(id) {
+                    Barrier::Passed => {}
+                    Barrier::Waits => return Executed::Later(Flow::StopBefore),
+                    Barrier::NotSaved => out.append(id, |to| encode::error(to, "not_saved")),
+                }
+                out.append(id, |to| encode::line(to, &[b"FLUSHED ", text]));
+            }
             Command::Quit => self.close(id, CloseReason::Quit, now, out),
             Command::Monitor => self.start_monitoring(id),
             Command::Unmonitor => self.stop_monitoring(id),
-            Command::KeyList => return Executed::Listing(self.start_key_list(id, line, now, out)),
+            Command::KeyList => return Executed::Later(self.start_key_list(id, line, now, out)),
             Command::ClientList => {
-                return Executed::Listing(self.start_client_list(id, line, now, out));
+                return Executed::Later(self.start_client_list(id, line, now, out));
             }
             Command::ClientDisconnect(cid) => {
                 let found = self.sessions.find(cid).or_else(|| self.find_master(cid));
@@ -258,7 +271,7 @@ impl Broker {
             }
             return false;
         }
-        self.written(now, out);
+        self.written(name, now, out);
         true
     }
 
@@ -388,5 +401,6 @@ pub(super) fn subscription_memory(name: &[u8]) -> isize {
 /// What became of a permitted command.
 enum Executed {
     Done,
-    Listing(Flow),
+    /// It is still to be answered, and shown to monitors then.
+    Later(Flow),
 }

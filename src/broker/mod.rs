@@ -11,6 +11,7 @@ mod listeners;
 mod listing;
 mod login;
 mod output;
+mod persistence;
 mod session;
 mod statistics;
 mod table;
@@ -19,7 +20,10 @@ mod users;
 mod walk;
 
 pub use cache::Ageing;
-pub use output::{CloseReason, ConnectionId, Flow, LongLine, Now, Output, Peer, Traffic};
+pub use output::{
+    CloseReason, ConnectionId, Flow, LongLine, Now, Output, Peer, Record, Rewrite, Saved, Traffic,
+};
+pub use persistence::Promise;
 pub use statistics::{LogLimit, Suppressed};
 pub use users::{Permissions, User, Users};
 
@@ -33,6 +37,7 @@ use ahash::RandomState;
 use cache::{Cache, Dropped};
 use interclacks::{Lock, Tree, Uplink};
 use listeners::Listeners;
+use persistence::Persistence;
 use session::{Closing, Ended, Session, Sessions};
 use statistics::{Statistics, Status};
 use std::collections::VecDeque;
@@ -65,6 +70,8 @@ pub struct Settings {
     pub clean_interval_us: u64,
     /// Memory that the cache may take, in bytes; `None`: no limit.
     pub cache_max: Option<usize>,
+    /// Whether what is in the cache is recorded, and what FLUSHED promises of it.
+    pub journal: Option<Promise>,
 }
 
 impl Default for Settings {
@@ -93,6 +100,7 @@ impl Default for Settings {
             },
             clean_interval_us: us(limits::CLEAN_INTERVAL_S),
             cache_max: None,
+            journal: None,
         }
     }
 }
@@ -106,6 +114,7 @@ pub struct Broker {
     surplus: VecDeque<ConnectionId>,
     listeners: Listeners,
     cache: Cache,
+    persistence: Option<Persistence>,
     monitors: Vec<ConnectionId>,
     appointments: Appointments,
     statistics: Statistics,
@@ -152,8 +161,13 @@ impl Broker {
             .iter()
             .fold(0, |random: u64, part| random.rotate_left(17) ^ part);
         let node = NodeId(next_random(&mut random));
+        let mut cache = Cache::new(hasher.clone(), settings.ageing, settings.cache_max, node);
+        if settings.journal.is_some() {
+            cache.record_uses();
+        }
         Broker {
-            cache: Cache::new(hasher.clone(), settings.ageing, settings.cache_max, node),
+            cache,
+            persistence: settings.journal.map(Persistence::new),
             tree: Tree::new(node),
             uplink: (!settings.masters.is_empty()).then(Uplink::default),
             lock: None,
@@ -353,6 +367,7 @@ impl Broker {
         self.tend_uplink(now, out);
         self.clean(now, out);
         self.tidy(out);
+        self.tend_journal(now, out);
         self.listeners.forget_slice();
         if let Lifetime::Until(at_us) = self.lifetime
             && at_us <= now.monotonic_us
@@ -416,6 +431,7 @@ impl Broker {
             cleaning,
             lifetime,
             self.uplink_deadline(),
+            self.persistence.as_ref().and_then(Persistence::deadline),
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -432,6 +448,7 @@ impl Broker {
             entries: self.cache.live(),
             tombstones: self.cache.tombstones(),
             cache_bytes: self.cache.bytes(),
+            journal: self.persistence.as_ref().map_or("none", Persistence::state),
         };
         status.write(&self.statistics, f)
     }
@@ -494,6 +511,7 @@ impl Broker {
     /// Takes the session off every list.
     fn leave<O: Output>(&mut self, id: ConnectionId, reason: CloseReason, now: Now, out: &mut O) {
         self.end_link(id, reason, now, out);
+        self.end_barrier(id);
         self.stop_monitoring(id);
         self.surplus.retain(|other| *other != id);
         if let Some(session) = self.sessions.get_mut(id) {
@@ -601,12 +619,17 @@ impl Broker {
     }
 
     /// To be called when a name was written.
-    fn written<O: Output>(&mut self, now: Now, out: &mut O) {
+    fn written<O: Output>(&mut self, name: &[u8], now: Now, out: &mut O) {
+        self.record_state(name, now, out);
         if self.cache.is_over_limit() {
             // If it is much, the rest goes in later turns.
             let (cache, mut witness) = self.cache_and_witness(out);
             cache.evict_slice(|kind, name| witness.note(kind, name));
         }
+        self.schedule_cleaning(now);
+    }
+
+    fn schedule_cleaning(&mut self, now: Now) {
         if matches!(self.cleaning, Cleaning::Idle) {
             self.cleaning = Cleaning::At(now.monotonic_us + self.settings.clean_interval_us);
         }

@@ -1,5 +1,6 @@
 //! The seam between the broker and whatever carries its bytes: the only way the broker acts.
 
+use crate::protocol::peer::{Stamp, State};
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -75,6 +76,41 @@ pub struct Traffic {
     pub stopped_us: u64,
 }
 
+/// What is to outlive the process.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Record<'a> {
+    /// All there is of a name now, in place of what there was.
+    State { name: &'a [u8], state: State<'a> },
+    /// When a name was used, coarsely.
+    Used { name: &'a [u8], accessed_us: u64 },
+    /// A CLEARCACHE: what is older is not there any more.
+    Clear(Stamp),
+}
+
+/// A journal is written anew, to be without what no longer matters.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Rewrite<'a> {
+    /// From now on the new journal gets what the old one gets, too.
+    Begin,
+    /// This was there before, in whatever order.
+    Held(Record<'a>),
+    /// That was all: the new journal takes the old one's place when it is on the disk.
+    End,
+}
+
+/// How it stands with what was recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Saved {
+    /// So many records, counted from the start, are where they were promised to be.
+    UpTo(u64),
+    /// Nothing is saved any more, until the journal is written anew.
+    Failed(String),
+    /// The journal was written anew; it has so many bytes.
+    Rewritten(u64),
+    /// That came to nothing.
+    NotRewritten(String),
+}
+
 /// What the broker can do. Static dispatch: a call is as cheap as the code behind it.
 pub trait Output {
     /// Appends to the connection's output, in place. Does nothing once it is being closed.
@@ -110,6 +146,19 @@ pub trait Output {
     fn hang_up(&mut self);
 
     fn traffic(&self, connection: ConnectionId) -> Traffic;
+
+    // The rest is for brokers with a journal only; see `Settings::journal`.
+
+    /// Appends to the journal. `handle_saved` says when that is done.
+    fn record(&mut self, _record: &Record<'_>) {}
+
+    /// Writes the journal anew.
+    fn rewrite(&mut self, _step: &Rewrite<'_>) {}
+
+    /// Bytes that are on their way to the journal.
+    fn unsaved(&self) -> usize {
+        0
+    }
 }
 
 macro_rules! close_reasons {

@@ -84,13 +84,14 @@ pub struct Status {
     pub entries: usize,
     pub tombstones: usize,
     pub cache_bytes: usize,
+    pub journal: &'static str,
 }
 
 impl Status {
     pub(super) fn write(&self, statistics: &Statistics, f: &mut impl fmt::Write) -> fmt::Result {
         write!(
             f,
-            "clients={} monitors={} links={} uplink={} names_listened_to={} subscriptions={} entries={} tombstones={} cache_bytes={} connections={} \
+            "clients={} monitors={} links={} uplink={} names_listened_to={} subscriptions={} entries={} tombstones={} cache_bytes={} journal={} connections={} \
              lines={} signals={} deliveries={} expired={} evicted={} too_large={} permission_denied={} unknown_commands={}",
             self.clients,
             self.monitors,
@@ -101,6 +102,7 @@ impl Status {
             self.entries,
             self.tombstones,
             self.cache_bytes,
+            self.journal,
             statistics.connections,
             statistics.lines,
             statistics.signals,

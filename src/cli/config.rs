@@ -1,7 +1,7 @@
 //! From flags to a configuration that makes sense as a whole.
 
 use crate::address::{Address, HostPort};
-use crate::broker::{self, Ageing};
+use crate::broker::{self, Ageing, Promise};
 use crate::cli::certificates::CertificateFiles;
 use crate::cli::flags::{count, seconds, size, size_or_unlimited, wrong};
 use crate::cli::secrets::Secrets;
@@ -9,6 +9,7 @@ use crate::cli::{StartError, logging};
 use crate::limits::{self, MAX_LINE_BEFORE_LOGIN};
 use crate::protocol::peer;
 use crate::reactor::{self, Listener, OutputLimits, SocketAccess};
+use crate::storage::{self, SyncPolicy};
 use crate::sys::{self, Account};
 use getopts::Matches;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,8 @@ pub struct Config {
     pub reactor: reactor::Settings,
     pub masters: Vec<Address>,
     pub certificates: CertificateFiles,
+    /// The journal, and when what is written to it is to be on the disk.
+    pub persist: Option<(PathBuf, SyncPolicy)>,
     pub daemonize: bool,
     pub pid_file: Option<PathBuf>,
     pub run_as: Option<Account>,
@@ -51,6 +54,11 @@ impl Config {
         let max_clients = count(matches, "max-clients", limits::MAX_CLIENTS)?;
         let daemonize = matches.opt_present("daemonize");
         let log_file = path("log-file").map(absolute).transpose()?;
+        let persist = persist(matches)?;
+        let journal = persist.as_ref().map(|(_, sync)| match sync {
+            SyncPolicy::Always => Promise::Synced,
+            SyncPolicy::Within(_) | SyncPolicy::Never => Promise::Written,
+        });
         Ok(Config {
             listen,
             inherited,
@@ -102,6 +110,7 @@ impl Config {
                 },
                 clean_interval_us: seconds(matches, "clean-interval", limits::CLEAN_INTERVAL_S)?,
                 cache_max: size_or_unlimited(matches, "cache-max")?,
+                journal,
             },
             reactor: reactor::Settings {
                 max_clients,
@@ -113,6 +122,7 @@ impl Config {
             },
             masters,
             certificates,
+            persist,
             daemonize,
             pid_file: path("pid-file").map(absolute).transpose()?,
             run_as,
@@ -130,6 +140,13 @@ impl Config {
         let why = |file: &Path| format!("{}: there is no such folder", file.display());
         if let Some(file) = self.log.file.as_ref().filter(lacks_folder) {
             return Err(wrong("log-file", &why(file)));
+        }
+        if let Some((file, _)) = self.persist.as_ref() {
+            if lacks_folder(&file) {
+                return Err(wrong("persist", &why(file)));
+            }
+            storage::check(file)
+                .map_err(|error| wrong("persist", &format!("{}: {error}", file.display())))?;
         }
         match self.pid_file.as_ref().filter(lacks_folder) {
             Some(file) => Err(StartError::Failed(format!("--pid-file {}", why(file)))),
@@ -198,6 +215,30 @@ fn check_plaintext(matches: &Matches, address: &Address) -> Result<(), String> {
         return Err("plain text beyond loopback needs --allow-plaintext".to_owned());
     }
     Ok(())
+}
+
+/// Where the cache is kept, and how well.
+fn persist(matches: &Matches) -> Result<Option<(PathBuf, SyncPolicy)>, StartError> {
+    let Some(file) = matches.opt_str("persist") else {
+        return match matches.opt_present("fsync") {
+            true => Err(wrong("fsync", "goes with --persist only")),
+            false => Ok(None),
+        };
+    };
+    if file.is_empty() {
+        return Err(wrong("persist", "wants a file"));
+    }
+    let sync = match matches.opt_str("fsync").as_deref() {
+        Some("always") => SyncPolicy::Always,
+        Some("never") => SyncPolicy::Never,
+        _ => {
+            let within = seconds(matches, "fsync", limits::FSYNC_S);
+            SyncPolicy::Within(
+                within.map_err(|_| wrong("fsync", "wants always, never, or seconds from 0.001"))?,
+            )
+        }
+    };
+    Ok(Some((absolute(PathBuf::from(file))?, sync)))
 }
 
 fn socket_mode(matches: &Matches) -> Result<u32, StartError> {

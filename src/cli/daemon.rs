@@ -10,10 +10,12 @@ use crate::cli::{StartError, flags, logging, service_manager};
 use crate::limits::{MAPPED_BLOCK, MAX_SURPLUS_CLIENTS, RESERVED_DESCRIPTORS};
 use crate::protocol::token::Token;
 use crate::reactor::{Host, Listener, Server};
+use crate::storage::{self, SyncPolicy, SystemDisk, Writer};
 use crate::sys::{self, Account};
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// The user whose password is made up at a terminal.
 const TRIAL_USER: &str = "clacks";
@@ -82,6 +84,11 @@ pub fn run(arguments: &[String]) -> Result<(), StartError> {
             log::warn!("after --run-as this can't be read again on SIGHUP: {error}");
         }
     }
+    let mut broker = Broker::new(config.broker, users, seed);
+    let writer = match &config.persist {
+        Some((path, sync)) => Some(restore(path, *sync, &mut broker)?),
+        None => None,
+    };
     if config.daemonize {
         // After everything that may fail: nobody sees the messages of a process in the background.
         // Only this thread exists; listeners, pid file and log file stay open.
@@ -100,7 +107,6 @@ pub fn run(arguments: &[String]) -> Result<(), StartError> {
             "--master-insecure: whoever answers at the master's address gets this server's login"
         );
     }
-    let broker = Broker::new(config.broker, users, seed);
     let host = Host {
         reload: Box::new(move || reload(&secrets, &config.certificates, log_file.as_ref())),
         notifier: service_manager::notifier(),
@@ -111,6 +117,7 @@ pub fn run(arguments: &[String]) -> Result<(), StartError> {
         certificates,
         config.reactor,
         broker,
+        writer,
         host,
     );
     server.and_then(Server::run).map_err(|error| {
@@ -118,6 +125,53 @@ pub fn run(arguments: &[String]) -> Result<(), StartError> {
         log::error!("the event loop: {error}");
         StartError::Failed(format!("the event loop: {error}"))
     })
+}
+
+/// Takes in what is in the journal, and readies it to be gone on with.
+fn restore(
+    path: &Path,
+    sync: SyncPolicy,
+    broker: &mut Broker,
+) -> Result<Writer<SystemDisk>, StartError> {
+    let file = path.display();
+    let mut disk = SystemDisk::lock(path).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => {
+            StartError::Failed(format!("--persist {file}: another server uses it"))
+        }
+        _ => StartError::Usage(format!("--persist {file}: {error}")),
+    })?;
+    let start = Instant::now();
+    let loaded = storage::load(&mut disk, |record| broker.restore(&record));
+    let loaded = loaded.map_err(|error| StartError::Usage(format!("--persist {file}: {error}")))?;
+    let failed = |error| StartError::Failed(format!("--persist {file}: {error}"));
+    let Some((loaded, journal)) = loaded else {
+        let writer = Writer::create(disk, sync).map_err(failed)?;
+        broker.handle_restored(0, false);
+        log::info!("{file} is new");
+        return Ok(writer);
+    };
+    if let Some(damage) = loaded.damage {
+        log::error!(
+            "{file} is damaged: {} bytes in {} places could not be read, and what they held is lost; the \
+             file is kept as {file}.bad",
+            damage.bytes,
+            damage.places
+        );
+    }
+    if loaded.torn > 0 {
+        log::warn!(
+            "{file}: the last {} bytes are no whole record and were dropped",
+            loaded.torn
+        );
+    }
+    broker.handle_restored(loaded.length, loaded.damage.is_some());
+    log::info!(
+        "{file}: {} records read in {:.1} s, {} entries",
+        loaded.records,
+        start.elapsed().as_secs_f64(),
+        broker.entries()
+    );
+    Writer::new(disk, journal, sync).map_err(failed)
 }
 
 fn print(text: &str) -> Result<(), StartError> {
@@ -215,6 +269,9 @@ fn summary(config: &Config, secrets: &Secrets, users: usize) -> String {
         users - 1
     );
     text += &format!("up to {} clients\n", config.broker.max_clients);
+    if let Some((file, _)) = &config.persist {
+        text += &format!("would keep the cache in {}\n", file.display());
+    }
     if let Some(file) = &config.log.file {
         text += &format!("would log to {}\n", file.display());
     }

@@ -121,6 +121,14 @@ pub const FLAGS: &[Flag] = &[
         "most memory in all connections' buffers together",
     )
     .default("1G"),
+    flag("", "persist", "FILE", "keep the cache in this file"),
+    flag(
+        "",
+        "fsync",
+        "always|never|S",
+        "when changes reach the disk: at once, when the system likes, or after S seconds at most",
+    )
+    .default("1"),
     flag(
         "",
         "cache-max",

@@ -1,6 +1,6 @@
 //! All connections and their output: the carrier's side of the broker's seam.
 
-use crate::broker::{CloseReason, ConnectionId, Now, Output, Traffic};
+use crate::broker::{CloseReason, ConnectionId, Now, Output, Record, Rewrite, Traffic};
 use crate::limits::{
     FREED_PER_TURN, MAPPED_BLOCK, OUTPUT_CHUNK, ROOM, SHARED_PAYLOAD, SPARE_BUFFERS, WORK_PER_STEP,
     WORK_PER_SYSCALL, WORK_PER_TURN, WRITE_PER_CONNECTION,
@@ -9,6 +9,7 @@ use crate::protocol::line::Pending;
 use crate::reactor::buffer::{OutputQueue, SharedPayload};
 use crate::reactor::connection::Connection;
 use crate::reactor::stream::Stream;
+use crate::storage::Journal;
 use mio::{Interest, Registry, Token};
 use slab::Slab;
 use std::cell::Cell;
@@ -64,6 +65,8 @@ pub struct Connections {
     pub bytes_out: u64,
     /// What the broker wants of the dialler.
     dial_request: Option<DialRequest>,
+    /// Where the broker's records go.
+    pub journal: Option<Journal>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +89,13 @@ enum Flushed {
 }
 
 impl Connections {
-    pub fn new(registry: Registry, capacity: usize, limits: OutputLimits, now: Now) -> Connections {
+    pub fn new(
+        registry: Registry,
+        capacity: usize,
+        limits: OutputLimits,
+        journal: Option<Journal>,
+        now: Now,
+    ) -> Connections {
         Connections {
             slab: Slab::with_capacity(capacity),
             registry,
@@ -109,6 +118,7 @@ impl Connections {
             spare: Vec::new(),
             bytes_out: 0,
             dial_request: None,
+            journal,
         }
     }
 
@@ -691,6 +701,24 @@ impl Output for Connections {
         self.get(id).map_or_else(Traffic::default, |connection| {
             connection.traffic(self.now.monotonic_us)
         })
+    }
+
+    fn record(&mut self, record: &Record<'_>) {
+        if let Some(journal) = &mut self.journal {
+            let before = journal.unsaved();
+            journal.record(record);
+            self.work += journal.unsaved() - before;
+        }
+    }
+
+    fn rewrite(&mut self, step: &Rewrite<'_>) {
+        if let Some(journal) = &mut self.journal {
+            journal.rewrite(step);
+        }
+    }
+
+    fn unsaved(&self) -> usize {
+        self.journal.as_ref().map_or(0, Journal::unsaved)
     }
 }
 

@@ -22,7 +22,8 @@ pub use notify::Notifier;
 
 use crate::address::Address;
 use crate::broker::{
-    Broker, CloseReason, ConnectionId, Flow, LogLimit, LongLine, Now, Peer, Suppressed, Users,
+    Broker, CloseReason, ConnectionId, Flow, LogLimit, LongLine, Now, Output, Peer, Suppressed,
+    Users,
 };
 use crate::certificates::{Certificates, OwnCertificate};
 use crate::limits::{
@@ -32,13 +33,15 @@ use crate::limits::{
     WORK_PER_TURN,
 };
 use crate::protocol::line::{Pending, next_line};
+use crate::storage::{Disk, Journal, Writer};
 use connections::{Connections, DialRequest, id_of};
 use dialer::{Dialed, Dialer};
 use mio::event::Event;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Token, Waker};
 use signals::{Request, Signals};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use stream::Stream;
 use tls::Fault;
@@ -47,7 +50,8 @@ use tls::Fault;
 const SIGNALS: Token = Token(0);
 const DIALED: Token = Token(1);
 const RESOLVED: Token = Token(2);
-const FIRST_LISTENER: usize = 3;
+const SAVED: Token = Token(3);
+const FIRST_LISTENER: usize = 4;
 
 /// What an operator sets, as far as it is the loop's business.
 #[derive(Debug, Clone, Copy)]
@@ -92,6 +96,10 @@ pub struct Server {
     lingering: VecDeque<(u64, ConnectionId)>,
     /// When the server ends at the latest, once it is to end.
     end_us: Option<u64>,
+    /// The journal's thread has something to say.
+    has_saved: bool,
+    /// Here as well, for with the last one goes what it has said: the thread may end first.
+    _journal_waker: Option<Arc<Waker>>,
     bytes_in: u64,
     longest_turn: Duration,
 }
@@ -127,14 +135,18 @@ impl Clock {
 
 impl Server {
     /// Takes the signals over and readies everything; nothing is served before [`Server::run`].
-    pub fn new(
+    pub fn new<D>(
         mut listeners: Vec<Listener>,
         masters: Vec<Address>,
         certificates: Certificates,
         settings: Settings,
         broker: Broker,
+        writer: Option<Writer<D>>,
         host: Host,
-    ) -> io::Result<Server> {
+    ) -> io::Result<Server>
+    where
+        D: Disk<File: Send> + Send + 'static,
+    {
         let poll = Poll::new()?;
         let signals = Signals::register(poll.registry(), SIGNALS)?;
         for (index, listener) in listeners.iter_mut().enumerate() {
@@ -148,12 +160,23 @@ impl Server {
             start: Instant::now(),
         };
         let registry = poll.registry().try_clone()?;
+        let mut journal_waker = None;
+        let journal = match writer {
+            Some(writer) => {
+                let waker = Arc::new(Waker::new(&registry, SAVED)?);
+                let theirs = waker.clone();
+                journal_waker = Some(waker);
+                Some(Journal::start(writer, move || theirs.wake())?)
+            }
+            None => None,
+        };
         let Certificates { own, of_master } = certificates;
         let dialer = Dialer::new(masters, of_master, poll.registry().try_clone()?);
         let connections = Connections::new(
             registry,
             settings.max_connections,
             settings.output,
+            journal,
             clock.now(),
         );
         Ok(Server {
@@ -174,6 +197,8 @@ impl Server {
             accept_log: LogLimit::default(),
             lingering: VecDeque::new(),
             end_us: None,
+            has_saved: false,
+            _journal_waker: journal_waker,
             bytes_in: 0,
             longest_turn: Duration::ZERO,
         })
@@ -206,6 +231,7 @@ impl Server {
         for event in events {
             self.note(event);
         }
+        self.handle_saved();
         self.accept();
         self.serve_ready();
         let now = self.connections.now;
@@ -218,6 +244,9 @@ impl Server {
         }
         self.dial();
         self.end_lingering();
+        if let Some(journal) = &mut self.connections.journal {
+            journal.hand_over(self.broker.recorded());
+        }
         self.connections.flush();
         // Nobody's answer waits for somebody else's signature.
         self.shake_hands();
@@ -228,6 +257,10 @@ impl Server {
             self.end_us = Some(now.monotonic_us + SHUTDOWN_US);
             // Nobody is to come any more; the files of Unix sockets go now.
             self.listeners.clear();
+            // And nobody's lines are worked off any more.
+            if let Some(journal) = &mut self.connections.journal {
+                journal.finish();
+            }
             self.host.notifier.stopping();
         }
         self.tell_manager(now);
@@ -257,7 +290,12 @@ impl Server {
 
     fn is_over(&self) -> bool {
         self.end_us.is_some_and(|end_us| {
-            self.connections.len() == 0 || self.connections.now.monotonic_us >= end_us
+            let is_saved = self
+                .connections
+                .journal
+                .as_ref()
+                .is_none_or(Journal::is_over);
+            (self.connections.len() == 0 && is_saved) || self.connections.now.monotonic_us >= end_us
         })
     }
 
@@ -274,6 +312,7 @@ impl Server {
                     .handle_resolved(self.connections.now.monotonic_us);
                 self.handle_dialed(result);
             }
+            SAVED => self.has_saved = true,
             Token(index) if index < FIRST_LISTENER + self.listeners.len() => {
                 self.listeners[index - FIRST_LISTENER].is_ready = true;
             }
@@ -351,6 +390,20 @@ impl Server {
         }
     }
 
+    /// Tells the broker how it stands with what was recorded.
+    fn handle_saved(&mut self) {
+        let Some(journal) = &mut self.connections.journal else {
+            return;
+        };
+        if !std::mem::take(&mut self.has_saved) && !journal.has_news() {
+            return;
+        }
+        for news in journal.take_news() {
+            let now = self.connections.now;
+            self.broker.handle_saved(news, now, &mut self.connections);
+        }
+    }
+
     /// Tells the service manager what it is to know by now.
     fn tell_manager(&mut self, now: Now) {
         let broker = &self.broker;
@@ -369,7 +422,8 @@ impl Server {
             .write_status(&mut status)
             .expect("a String takes every write");
         log::info!(
-            "status: {status} buffers={} bytes_in={} bytes_out={} uptime_s={} longest_turn_us={}",
+            "status: {status} unsaved={} buffers={} bytes_in={} bytes_out={} uptime_s={} longest_turn_us={}",
+            self.connections.unsaved(),
             self.connections.buffered(),
             self.bytes_in,
             self.connections.bytes_out,

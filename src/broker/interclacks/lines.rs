@@ -221,7 +221,9 @@ impl Broker {
                     self.log_too_large(name, now);
                     return;
                 };
-                self.written(now, out);
+                if merged.effect != Effect::None {
+                    self.written(name, now, out);
+                }
                 // What this node has still to tell it tells at its own pace, not line for line.
                 let is_to_be_told = self
                     .link_mut(id)
@@ -279,6 +281,7 @@ impl Broker {
             PeerLine::Clear(stamp) => {
                 if self.is_plausible(id, stamp.time_us, now, out) && self.cache.merge_clear(stamp) {
                     self.sweep();
+                    self.record_clear(now, out);
                     self.pass_on_clear(Some(id), None, now, out);
                 }
             }
@@ -470,7 +473,7 @@ impl Broker {
         match self.cache.merge(name, &state, now_us) {
             Err(TooLarge) => self.log_too_large(name, now),
             Ok(merged) if merged.effect != Effect::None => {
-                self.written(now, out);
+                self.written(name, now, out);
                 self.pass_on(Some(id), name, Plain::KeySync, None, now, out);
             }
             Ok(_) => {}

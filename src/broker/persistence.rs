@@ -1,0 +1,326 @@
+//! What of the cache outlives the process: which changes are recorded, what waits until they are, and
+//! when the journal is written anew. How bytes get to a disk is not known here.
+//!
+//! A record says all there is of a name; the last one counts. So the journal can be written anew while
+//! the cache goes on changing: the new one gets what is held, in the order of the table, and every change
+//! meanwhile, and it doesn't matter which comes first.
+//!
+//! What the cache forgets by itself, by age or for want of room, is not recorded. What has expired is
+//! dropped again after a start, and what was evicted may be back, as anything may that nobody removed.
+
+use super::output::{ConnectionId, Now, Output, Record, Rewrite, Saved};
+use super::walk::{Meets, Walk};
+use super::{Broker, Cleaning, LogLimit, Suppressed};
+use crate::limits::{JOURNAL_RETRY_MAX_US, JOURNAL_RETRY_US, MIN_REWRITE, REWRITE_BACKLOG};
+use crate::protocol::peer::{Register, Stamp};
+use std::collections::{HashMap, VecDeque};
+
+/// What FLUSHED promises of everything before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Promise {
+    /// A killed process doesn't lose it.
+    Written,
+    /// Nor does a power cut. If it can't be kept, the client is told.
+    Synced,
+}
+
+/// Where recording stands.
+pub struct Persistence {
+    promise: Promise,
+    /// Records made so far, and how many of them are saved.
+    recorded: u64,
+    saved: u64,
+    /// Whether records are saved.
+    is_saving: bool,
+    rewriting: Rewriting,
+    /// Bytes on their way are few enough for more of a rewrite.
+    has_room: bool,
+    /// Bytes recorded since the journal was written anew, and its length then.
+    grown: u64,
+    rewritten_length: u64,
+    retry_us: u64,
+    /// Connections that wait with a FLUSH, in the order of what they wait for, and each one's.
+    waiting: VecDeque<(u64, ConnectionId)>,
+    barriers: HashMap<ConnectionId, u64>,
+    log: LogLimit,
+}
+
+enum Rewriting {
+    No,
+    /// At that moment (monotonic).
+    At(u64),
+    /// As far as it has come.
+    Walk(Walk),
+    /// All was said.
+    Ending,
+}
+
+/// What FLUSH is to do.
+pub(super) enum Barrier {
+    /// Answer.
+    Passed,
+    /// Wait.
+    Waits,
+    /// Answer, and say that what came before is not saved.
+    NotSaved,
+}
+
+impl Persistence {
+    pub fn new(promise: Promise) -> Persistence {
+        Persistence {
+            promise,
+            recorded: 0,
+            saved: 0,
+            is_saving: true,
+            rewriting: Rewriting::No,
+            has_room: true,
+            grown: 0,
+            rewritten_length: 0,
+            retry_us: JOURNAL_RETRY_US,
+            waiting: VecDeque::new(),
+            barriers: HashMap::new(),
+            log: LogLimit::default(),
+        }
+    }
+
+    /// In a word, for the status.
+    pub fn state(&self) -> &'static str {
+        match (self.is_saving, &self.rewriting) {
+            (false, _) => "failed",
+            (true, Rewriting::No | Rewriting::At(_)) => "saving",
+            (true, Rewriting::Walk(_) | Rewriting::Ending) => "rewriting",
+        }
+    }
+
+    /// When there is something to do.
+    pub fn deadline(&self) -> Option<u64> {
+        match self.rewriting {
+            Rewriting::At(at_us) => Some(at_us),
+            Rewriting::Walk(_) if self.has_room => Some(0),
+            _ => None,
+        }
+    }
+
+    fn record<O: Output>(&mut self, record: &Record<'_>, now: Now, out: &mut O) {
+        out.record(record);
+        self.recorded += 1;
+        self.grown += length(record) as u64;
+        let is_long = self.grown > self.rewritten_length.max(MIN_REWRITE);
+        if is_long && matches!(self.rewriting, Rewriting::No) {
+            self.rewriting = Rewriting::At(now.monotonic_us);
+        }
+    }
+}
+
+/// About what a record takes in a journal.
+fn length(record: &Record<'_>) -> usize {
+    /// Its frame, its kind, stamps and lengths.
+    const REST: usize = 48;
+    REST + match record {
+        Record::State { name, state } => {
+            let value = match state.register {
+                Register::Value(value) => value.len(),
+                Register::Absent | Register::Removed => 0,
+            };
+            name.len() + value + state.contributions.len() * 33
+        }
+        Record::Used { name, .. } => name.len(),
+        Record::Clear(_) => 0,
+    }
+}
+
+impl Broker {
+    /// Takes in what an earlier process had recorded, in that order. To be called before everything else.
+    pub fn restore(&mut self, record: &Record<'_>) {
+        match record {
+            Record::State { name, state } => {
+                // What has no room any more is as good as evicted.
+                let _ = self.cache.restore(name, state);
+                while self.cache.is_over_limit() {
+                    self.cache.evict_slice(|_, _| {});
+                }
+            }
+            Record::Used { name, accessed_us } => self.cache.restore_use(name, *accessed_us),
+            Record::Clear(stamp) => {
+                self.cache.merge_clear(*stamp);
+            }
+        }
+    }
+
+    /// All was taken in, from a journal of so many bytes. `rewrites`: it is to be written anew soon, for
+    /// something is wrong with it.
+    pub fn handle_restored(&mut self, length: u64, rewrites: bool) {
+        let Some(persistence) = &mut self.persistence else {
+            return;
+        };
+        persistence.rewritten_length = length / 2;
+        persistence.grown = length - persistence.rewritten_length;
+        if rewrites {
+            persistence.rewriting = Rewriting::At(0);
+        }
+        self.cleaning = Cleaning::At(self.settings.clean_interval_us);
+    }
+
+    /// Entries in the cache.
+    pub fn entries(&self) -> usize {
+        self.cache.live()
+    }
+
+    /// Records made so far.
+    pub fn recorded(&self) -> u64 {
+        self.persistence
+            .as_ref()
+            .map_or(0, |persistence| persistence.recorded)
+    }
+
+    /// Records what there is of a name now.
+    pub(super) fn record_state<O: Output>(&mut self, name: &[u8], now: Now, out: &mut O) {
+        let now_us = self.tree_now_us(now);
+        if let Some(persistence) = &mut self.persistence
+            && let Some(found) = self.cache.find(name, now_us)
+        {
+            let state = found.state();
+            persistence.record(&Record::State { name, state }, now, out);
+        }
+    }
+
+    pub(super) fn record_use<O: Output>(&mut self, name: &[u8], now: Now, out: &mut O) {
+        let accessed_us = self.tree_now_us(now);
+        if let Some(persistence) = &mut self.persistence {
+            persistence.record(&Record::Used { name, accessed_us }, now, out);
+        }
+    }
+
+    pub(super) fn record_clear<O: Output>(&mut self, now: Now, out: &mut O) {
+        if let Some(persistence) = &mut self.persistence {
+            persistence.record(&Record::Clear(self.cache.cleared()), now, out);
+        }
+    }
+
+    /// Whether a FLUSH of that connection may be answered.
+    pub(super) fn barrier(&mut self, id: ConnectionId) -> Barrier {
+        let session = self.sessions.get(id);
+        // A link carries what others wait for as well.
+        let is_link = session.is_some_and(|session| session.link.is_some());
+        let Some(persistence) = self.persistence.as_mut().filter(|_| !is_link) else {
+            return Barrier::Passed;
+        };
+        let needed = *persistence
+            .barriers
+            .entry(id)
+            .or_insert(persistence.recorded);
+        if persistence.is_saving && needed > persistence.saved {
+            persistence.waiting.push_back((needed, id));
+            return Barrier::Waits;
+        }
+        persistence.barriers.remove(&id);
+        match persistence.promise {
+            Promise::Synced if !persistence.is_saving => Barrier::NotSaved,
+            _ => Barrier::Passed,
+        }
+    }
+
+    /// The connection is no more.
+    pub(super) fn end_barrier(&mut self, id: ConnectionId) {
+        if let Some(persistence) = &mut self.persistence {
+            persistence.barriers.remove(&id);
+        }
+    }
+
+    /// There is news of what was recorded.
+    pub fn handle_saved<O: Output>(&mut self, saved: Saved, now: Now, out: &mut O) {
+        let Some(persistence) = &mut self.persistence else {
+            return;
+        };
+        persistence.has_room = out.unsaved() < REWRITE_BACKLOG;
+        match saved {
+            Saved::UpTo(count) => persistence.saved = count,
+            Saved::Failed(why) => {
+                persistence.is_saving = false;
+                if !matches!(
+                    persistence.rewriting,
+                    Rewriting::Walk(_) | Rewriting::Ending
+                ) {
+                    persistence.retry_later(now);
+                }
+                if let Some(suppressed) = persistence.log.admit(now.monotonic_us) {
+                    log::error!("nothing is being saved: {why}{}", Suppressed(suppressed));
+                }
+            }
+            Saved::Rewritten(length) => {
+                if !std::mem::replace(&mut persistence.is_saving, true) {
+                    log::info!("everything is being saved again");
+                }
+                persistence.rewriting = Rewriting::No;
+                persistence.rewritten_length = length;
+                persistence.grown = 0;
+                persistence.retry_us = JOURNAL_RETRY_US;
+            }
+            Saved::NotRewritten(why) => {
+                persistence.retry_later(now);
+                if let Some(suppressed) = persistence.log.admit(now.monotonic_us) {
+                    log::warn!(
+                        "the journal could not be written anew: {why}{}",
+                        Suppressed(suppressed)
+                    );
+                }
+            }
+        }
+        // Those that wait for what can't be saved are told so.
+        while let Some(&(needed, id)) = persistence.waiting.front()
+            && (needed <= persistence.saved || !persistence.is_saving)
+        {
+            persistence.waiting.pop_front();
+            if persistence.barriers.contains_key(&id) {
+                out.resume(id);
+            }
+        }
+    }
+
+    /// Goes on writing the journal anew, one slice.
+    pub(super) fn tend_journal<O: Output>(&mut self, now: Now, out: &mut O) {
+        let now_us = self.tree_now_us(now);
+        let Broker {
+            persistence, cache, ..
+        } = self;
+        let Some(persistence) = persistence else {
+            return;
+        };
+        let mut walk = match std::mem::replace(&mut persistence.rewriting, Rewriting::No) {
+            Rewriting::At(at_us) if at_us <= now.monotonic_us => {
+                out.rewrite(&Rewrite::Begin);
+                if cache.cleared() != Stamp::default() {
+                    out.rewrite(&Rewrite::Held(Record::Clear(cache.cleared())));
+                }
+                Walk::unsorted(Meets::All)
+            }
+            Rewriting::Walk(walk) if persistence.has_room => walk,
+            other => {
+                persistence.rewriting = other;
+                return;
+            }
+        };
+        walk.advance(cache, now_us, |found| {
+            let (name, state) = (found.name(), found.state());
+            let record = Record::State { name, state };
+            let length = length(&record);
+            out.rewrite(&Rewrite::Held(record));
+            length
+        });
+        persistence.has_room = out.unsaved() < REWRITE_BACKLOG;
+        persistence.rewriting = if walk.is_done() {
+            out.rewrite(&Rewrite::End);
+            Rewriting::Ending
+        } else {
+            Rewriting::Walk(walk)
+        };
+    }
+}
+
+impl Persistence {
+    /// Sets the next try to write the journal anew: soon at first, then less and less often.
+    fn retry_later(&mut self, now: Now) {
+        self.rewriting = Rewriting::At(now.monotonic_us + self.retry_us);
+        self.retry_us = (self.retry_us * 2).min(JOURNAL_RETRY_MAX_US);
+    }
+}

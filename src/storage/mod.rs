@@ -1,0 +1,25 @@
+//! The journal behind the cache: a file that every change is appended to, and that is written anew when
+//! much of it no longer matters.
+//!
+//! What is written, and when, the broker says ([`Record`](crate::broker::Record),
+//! [`Rewrite`](crate::broker::Rewrite)). Here records become bytes ([`format`]) and bytes become records
+//! again ([`load`]); [`Writer`] brings them to a [`Disk`] and knows what to do when that fails, without a
+//! thread or a clock of its own; and [`Journal`] gives it a thread, since disks make wait.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `FILE` | the journal |
+//! | `FILE.new` | the journal being written anew; it becomes `FILE` when it is whole and on the disk |
+//! | `FILE.bad` | a journal that had been damaged |
+//! | `FILE.lock` | empty; whoever serves the journal holds a lock on it |
+
+mod disk;
+pub mod format;
+mod journal;
+mod load;
+mod writer;
+
+pub use disk::{Disk, DiskFile, FileName, SystemDisk};
+pub use journal::Journal;
+pub use load::{Damage, LoadError, Loaded, check, load};
+pub use writer::{Batch, SyncPolicy, Writer};

@@ -1,0 +1,235 @@
+//! Brings a journal to a disk: what is written when, and what happens when that fails. It has no thread
+//! and no clock; whoever calls it waits.
+
+use super::disk::{Disk, DiskFile, FileName};
+use super::format::{HEADER, header, seal};
+use crate::broker::Saved;
+use std::io::{self, Write};
+
+/// When what is written has to be on the disk itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SyncPolicy {
+    /// Before it counts as saved.
+    Always,
+    /// So many microseconds later at the latest.
+    Within(u64),
+    /// When the operating system sees fit.
+    Never,
+}
+
+/// What the broker recorded in one turn of the loop.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Frames for the journal.
+    pub records: Vec<u8>,
+    /// Frames for the journal that is being written anew. They come before the records.
+    pub held: Vec<u8>,
+    /// The journal is to be written anew from here on: all that follows goes into a new file, too.
+    pub begins: bool,
+    /// The journal itself is to get nothing more: some records are missing.
+    pub abandons: bool,
+    /// The new file is whole with this.
+    pub ends: bool,
+    /// How many records there have been with this, counted from the start.
+    pub up_to: u64,
+}
+
+impl Batch {
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.held.is_empty() && !self.begins && !self.ends
+    }
+
+    /// What it takes, about.
+    pub fn bytes(&self) -> usize {
+        self.records.len() + self.held.len()
+    }
+
+    /// Empties it, and keeps memory of a usual size for the next one.
+    pub fn clear(&mut self) {
+        /// More is given back.
+        const KEPT: usize = 256 * crate::limits::KIB;
+        for bytes in [&mut self.records, &mut self.held] {
+            bytes.clear();
+            bytes.shrink_to(KEPT);
+        }
+        (self.begins, self.abandons, self.ends) = (false, false, false);
+    }
+}
+
+/// A file that frames are appended to.
+struct Appender<F> {
+    file: F,
+    length: u64,
+}
+
+impl<F: DiskFile> Appender<F> {
+    fn append(&mut self, frames: &mut [u8]) -> io::Result<()> {
+        if frames.is_empty() {
+            return Ok(());
+        }
+        seal(frames, self.length);
+        self.file.write_all(frames)?;
+        self.length += frames.len() as u64;
+        Ok(())
+    }
+}
+
+pub struct Writer<D: Disk> {
+    disk: D,
+    sync: SyncPolicy,
+    /// `None` when it can't be relied on any more.
+    journal: Option<Appender<D::File>>,
+    new: Option<Appender<D::File>>,
+    /// When the first write was that is not on the disk yet.
+    unsynced_since_us: Option<u64>,
+    up_to: u64,
+    /// How many records are where they were promised to be, as was last said.
+    said_up_to: u64,
+    news: Vec<Saved>,
+}
+
+impl<D: Disk> Writer<D> {
+    /// For a journal that is there.
+    pub fn new(disk: D, file: D::File, sync: SyncPolicy) -> io::Result<Writer<D>> {
+        let length = file.length()?;
+        Ok(Writer {
+            disk,
+            sync,
+            journal: Some(Appender { file, length }),
+            new: None,
+            unsynced_since_us: None,
+            up_to: 0,
+            said_up_to: 0,
+            news: Vec::new(),
+        })
+    }
+
+    /// Makes an empty journal, which is on the disk then, in place of one that may be there.
+    pub fn create(mut disk: D, sync: SyncPolicy) -> io::Result<Writer<D>> {
+        let mut new = create(&mut disk)?;
+        new.file.sync()?;
+        disk.rename(FileName::New, FileName::Journal)?;
+        disk.sync_names()?;
+        Writer::new(disk, new.file, sync)
+    }
+
+    /// Writes a batch. What came of it is told after [`Writer::commit`].
+    pub fn write(&mut self, batch: &mut Batch, now_us: u64) {
+        self.up_to = batch.up_to;
+        if batch.begins {
+            match create(&mut self.disk) {
+                Ok(new) => self.new = Some(new),
+                Err(error) => self.give_up_new(&error),
+            }
+        }
+        if batch.abandons {
+            self.journal = None;
+        }
+        if let Some(new) = &mut self.new {
+            let written = new.append(&mut batch.held);
+            if let Err(error) = written.and_then(|()| new.append(&mut batch.records)) {
+                self.give_up_new(&error);
+            }
+        }
+        if let Some(journal) = &mut self.journal
+            && !batch.records.is_empty()
+        {
+            self.unsynced_since_us.get_or_insert(now_us);
+            if let Err(error) = journal.append(&mut batch.records) {
+                self.give_up_journal(&error);
+            }
+        }
+        if batch.ends
+            && let Some(new) = self.new.take()
+        {
+            self.put_in_place(new);
+        }
+    }
+
+    /// Makes the new file the journal.
+    fn put_in_place(&mut self, mut new: Appender<D::File>) {
+        let synced = new.file.sync();
+        let renamed = synced.and_then(|()| self.disk.rename(FileName::New, FileName::Journal));
+        if let Err(error) = renamed {
+            self.give_up_new(&error);
+            return;
+        }
+        // Which of the two files a power cut leaves is not known before that.
+        if let Err(error) = self.disk.sync_names() {
+            self.give_up_new(&error);
+            self.give_up_journal(&error);
+            return;
+        }
+        self.news.push(Saved::Rewritten(new.length));
+        self.journal = Some(new);
+        self.unsynced_since_us = None;
+    }
+
+    /// To be called after one or several batches: makes them safe, as far as that is due.
+    pub fn commit(&mut self, now_us: u64) {
+        let is_due = match self.sync {
+            SyncPolicy::Always => true,
+            // The sync itself takes its time, too.
+            SyncPolicy::Within(us) => self
+                .unsynced_since_us
+                .is_some_and(|since_us| now_us >= since_us + us / 2),
+            SyncPolicy::Never => false,
+        };
+        if is_due {
+            self.sync_journal();
+        }
+        if self.journal.is_some() && self.said_up_to != self.up_to {
+            self.said_up_to = self.up_to;
+            self.news.push(Saved::UpTo(self.up_to));
+        }
+    }
+
+    /// When [`Writer::commit`] is due even if nothing comes.
+    pub fn deadline_us(&self) -> Option<u64> {
+        match self.sync {
+            SyncPolicy::Within(us) => Some(self.unsynced_since_us? + us / 2),
+            SyncPolicy::Always | SyncPolicy::Never => None,
+        }
+    }
+
+    /// The last word: everything written is on the disk, whatever the policy.
+    pub fn finish(&mut self) {
+        self.sync_journal();
+    }
+
+    pub fn take_news(&mut self) -> Vec<Saved> {
+        std::mem::take(&mut self.news)
+    }
+
+    fn sync_journal(&mut self) {
+        if self.unsynced_since_us.take().is_some()
+            && let Some(journal) = &mut self.journal
+            && let Err(error) = journal.file.sync()
+        {
+            // What the failed sync was about the system may have forgotten; another one would succeed.
+            self.give_up_journal(&error);
+        }
+    }
+
+    fn give_up_journal(&mut self, error: &io::Error) {
+        if self.journal.take().is_some() {
+            self.unsynced_since_us = None;
+            self.news.push(Saved::Failed(error.to_string()));
+        }
+    }
+
+    fn give_up_new(&mut self, error: &io::Error) {
+        self.new = None;
+        self.news.push(Saved::NotRewritten(error.to_string()));
+    }
+}
+
+/// A new file with a header.
+fn create<D: Disk>(disk: &mut D) -> io::Result<Appender<D::File>> {
+    let mut file = disk.create(FileName::New)?;
+    file.write_all(&header())?;
+    Ok(Appender {
+        file,
+        length: HEADER as u64,
+    })
+}
