@@ -3,8 +3,8 @@
 //!
 //! What is written, and when, the broker says ([`Record`](crate::broker::Record),
 //! [`Rewrite`](crate::broker::Rewrite)). Here records become bytes ([`format`]) and bytes become records
-//! again ([`load`]); [`Writer`] brings them to a [`Disk`] and knows what to do when that fails, without a
-//! thread or a clock of its own; and [`Journal`] gives it a thread, since disks make wait.
+//! again ([`load`]); a [`Recorder`] gathers what a turn records; a [`Writer`] brings it to a [`Disk`] and knows what to do when that fails, without a
+//! thread or a clock of its own; and a [`Journal`] is both, with a thread between them, since disks make wait.
 //!
 //! | file | what it is |
 //! |---|---|
@@ -17,9 +17,11 @@ mod disk;
 pub mod format;
 mod journal;
 mod load;
+mod recorder;
 mod writer;
 
 pub use disk::{Disk, DiskFile, FileName, SystemDisk};
 pub use journal::Journal;
 pub use load::{Damage, LoadError, Loaded, check, load};
+pub use recorder::Recorder;
 pub use writer::{Batch, SyncPolicy, Writer};

@@ -148,14 +148,13 @@ impl<D: Disk> Writer<D> {
 
     /// Makes the new file the journal.
     fn put_in_place(&mut self, mut new: Appender<D::File>) {
-        let synced = new.file.sync();
-        let renamed = synced.and_then(|()| self.disk.rename(FileName::New, FileName::Journal));
-        if let Err(error) = renamed {
+        if let Err(error) = new.file.sync() {
             self.give_up_new(&error);
             return;
         }
-        // Which of the two files a power cut leaves is not known before that.
-        if let Err(error) = self.disk.sync_names() {
+        let renamed = self.disk.rename(FileName::New, FileName::Journal);
+        if let Err(error) = renamed.and_then(|()| self.disk.sync_names()) {
+            // Which of the two files has the name, now or after a power cut, nobody knows.
             self.give_up_new(&error);
             self.give_up_journal(&error);
             return;

@@ -1,0 +1,394 @@
+//! What is kept in a journal comes back: after power cuts, after faults of the disk, and from damaged
+//! files. The real process is killed in `killed_processes`.
+
+mod disk;
+mod node;
+
+use crate::support::Random;
+use clacks::broker::Settings;
+use clacks::limits::SECOND_US;
+use clacks::storage::{FileName, LoadError, SyncPolicy, format};
+use disk::{Fault, SimulatedDisk};
+use node::{CLIENTS, Node};
+use std::collections::BTreeMap;
+
+/// Something a client may say. Large values let the journal grow until it is written anew.
+fn any_line(random: &mut Random, serial: usize) -> String {
+    let name = format!("name{}", random.below(12));
+    match random.below(100) {
+        0 => "CLEARCACHE".to_owned(),
+        1..12 => format!("REMOVE {name}"),
+        12..30 => format!("INCREMENT counter{}", random.below(3)),
+        30..45 => "FLUSH".to_owned() + &format!(" {serial}"),
+        _ => {
+            let size = [10, 100, 5_000, 60_000][random.below(4)];
+            format!("STORE {name}={serial}:{}", "v".repeat(random.below(size)))
+        }
+    }
+}
+
+/// Lets clients talk and the disk work, in any order, for so many steps.
+fn live(node: &mut Node, random: &mut Random, steps: usize) {
+    for serial in 0..steps {
+        let slot = random.below(CLIENTS as usize) as u32;
+        if !node.is_stopped(slot) {
+            node.say(slot, &any_line(random, serial));
+        }
+        node.now_us += random.below(30_000) as u64;
+        if random.below(3) > 0 {
+            node.work_off();
+        }
+        // A batch is with the thread for a tenth of a second at most, in this world.
+        if node.write_is_due() || random.below(3) == 0 {
+            node.write(if random.below(2) == 0 { 1 } else { usize::MAX });
+        }
+    }
+}
+
+/// Some lives of a server, each ended by a power cut.
+fn lives_with_power_cuts(seed: u64, sync: SyncPolicy) {
+    let mut random = Random::new(seed);
+    let mut disk = SimulatedDisk::default();
+    let mut now_us = SECOND_US;
+    let mut before: Option<(node::History, usize)> = None;
+    for life in 0..3 {
+        let started = Node::start(&disk, sync, Settings::default(), now_us);
+        let (mut node, _) = started.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        if let Some((history, since)) = &before {
+            let what = format!("seed {seed}, life {life}");
+            history.check_each(&node.contents(), *since, &what);
+        }
+        let steps = random.below(400);
+        live(&mut node, &mut random, steps);
+        let promised = match sync {
+            SyncPolicy::Always => 0,
+            SyncPolicy::Within(us) => node.history.changes_until(node.now_us.saturating_sub(us)),
+            SyncPolicy::Never => unreachable!("nothing is promised"),
+        };
+        let since = match sync {
+            SyncPolicy::Always => node.history.flushed,
+            _ => promised,
+        };
+        now_us = node.now_us + SECOND_US;
+        disk = disk.cut_power(&mut random);
+        before = Some((node.history, since));
+    }
+}
+
+/// How many cuts are tried; CLACKSD_CUTS=n for another number.
+fn cuts() -> u64 {
+    let text = std::env::var("CLACKSD_CUTS").ok();
+    text.map_or(500, |text| text.parse().expect("a number"))
+}
+
+#[test]
+fn no_power_cut_loses_what_was_flushed() {
+    // Two cuts that are looked at in each.
+    for seed in 0..cuts() {
+        lives_with_power_cuts(seed, SyncPolicy::Always);
+    }
+}
+
+#[test]
+fn no_power_cut_loses_what_is_older_than_a_second() {
+    for seed in 0..cuts() {
+        lives_with_power_cuts(1_000_000 + seed, SyncPolicy::Within(SECOND_US));
+    }
+}
+
+/// Lets everything be written and said.
+fn settle(node: &mut Node) {
+    for _ in 0..200 {
+        node.work_off();
+        node.write(usize::MAX);
+        if !(0..CLIENTS).any(|slot| node.is_stopped(slot))
+            && node.status().contains("journal=saving")
+        {
+            return;
+        }
+        node.now_us += SECOND_US;
+    }
+    panic!("it doesn't come to rest: {}", node.status());
+}
+
+/// A life that has everything in it: a new journal, one that is written anew, all kinds of records.
+fn eventful_life(node: &mut Node) {
+    let value = "v".repeat(100_000);
+    for round in 0..60 {
+        node.say(0, &format!("STORE a{}={round}:{value}", round % 5));
+        node.say(0, &format!("STORE b=before{round}"));
+        node.say(1, "INCREMENT counter");
+        node.say(2, &format!("REMOVE a{}", (round + 2) % 5));
+        if round % 4 == 3 {
+            node.say(0, "FLUSH x");
+        }
+        if round == 30 {
+            node.say(1, "CLEARCACHE");
+        }
+        node.now_us += 50_000;
+        node.work_off();
+        node.write(1 + round % 3);
+        node.work_off();
+    }
+}
+
+#[test]
+fn whatever_fails_a_start_finds_the_old_or_the_new() {
+    let sync = SyncPolicy::Always;
+    let disk = SimulatedDisk::default();
+    let (mut node, _) = Node::start(&disk, sync, Settings::default(), 1).expect("an empty disk");
+    let first_call = disk.calls();
+    eventful_life(&mut node);
+    let calls = disk.calls();
+    assert!(
+        disk.bytes(FileName::Journal)
+            .is_some_and(|bytes| bytes.len() < 5_000_000),
+        "it was written anew"
+    );
+    let (mut failures_seen, mut random) = (0, Random::new(1));
+    for call in first_call..calls {
+        for (fault, count) in [
+            (Fault::Fails, 1),
+            (Fault::Fails, 12),
+            (Fault::CutShort, 1),
+            (Fault::CutShort, 2),
+            (Fault::DoneAndFails, 1),
+        ] {
+            let what = format!("call {call}: {fault:?}, {count} times");
+            let disk = SimulatedDisk::default();
+            let (mut node, _) =
+                Node::start(&disk, sync, Settings::default(), 1).expect("an empty disk");
+            disk.set_fault(call, count, fault);
+            eventful_life(&mut node);
+            failures_seen += usize::from(node.status().contains("journal=failed"));
+            disk.clear_fault();
+            // The process is killed now: every state as it was at some time, not before the last FLUSHED.
+            let (mut after, _) = Node::start(&disk, sync, Settings::default(), node.now_us)
+                .unwrap_or_else(|error| panic!("{what}: {error}"));
+            let found = after.contents();
+            let (history, flushed) = (node.history.clone(), node.history.flushed);
+            assert!(
+                (flushed..=history.changes()).any(|changes| history.state_after(changes) == found),
+                "{what}: a state that never was"
+            );
+            // The power fails, too: what was flushed is there.
+            let cut = disk.cut_power(&mut random);
+            let (mut after, _) = Node::start(&cut, sync, Settings::default(), node.now_us)
+                .unwrap_or_else(|error| panic!("{what}: {error}"));
+            history.check_each(&after.contents(), flushed, &what);
+            // Or nothing of the kind happens: saving resumes by itself.
+            settle(&mut node);
+            node.say(0, "FLUSH again");
+            settle(&mut node);
+            assert_eq!(node.history.flushed, node.history.changes(), "{what}");
+            let cut = disk.cut_power(&mut random);
+            let (mut after, _) = Node::start(&cut, sync, Settings::default(), node.now_us)
+                .unwrap_or_else(|error| panic!("{what}: {error}"));
+            assert_eq!(after.contents(), node.contents(), "{what}");
+        }
+    }
+    assert!(failures_seen > 20, "{failures_seen}");
+}
+
+/// A small journal with a bit of everything, and what it says.
+fn small_journal() -> (Vec<u8>, BTreeMap<String, String>) {
+    let disk = SimulatedDisk::default();
+    let (mut node, _) =
+        Node::start(&disk, SyncPolicy::Always, Settings::default(), 1).expect("an empty disk");
+    for line in [
+        "STORE early=1",
+        "CLEARCACHE",
+        "STORE first=value",
+        "STORE second=another value",
+        "INCREMENT counter=5",
+        "REMOVE second",
+        "STORE last=of all",
+        "FLUSH x",
+    ] {
+        node.say(0, line);
+    }
+    settle(&mut node);
+    let bytes = disk.bytes(FileName::Journal).expect("a journal");
+    (bytes, node.contents())
+}
+
+/// Entries that the small journal holds at some place of it.
+const EVER: [(&str, &str); 5] = [
+    ("early", "1"),
+    ("first", "value"),
+    ("second", "another value"),
+    ("counter", "5"),
+    ("last", "of all"),
+];
+
+fn nothing_is_made_up(found: &BTreeMap<String, String>, what: &str) {
+    for (name, value) in found {
+        assert!(
+            EVER.contains(&(name.as_str(), value.as_str())),
+            "{what}: {name}={value}"
+        );
+    }
+}
+
+#[test]
+fn every_byte_of_a_journal_may_be_wrong() {
+    let (bytes, contents) = small_journal();
+    let mut lost = 0;
+    for at in 0..bytes.len() {
+        for bits in [1, 0x80, 0xff, bytes[at]] {
+            let what = format!("byte {at} ^ {bits:#x}");
+            let mut damaged = bytes.clone();
+            damaged[at] ^= bits;
+            if damaged == bytes {
+                continue;
+            }
+            let disk = SimulatedDisk::with_journal(damaged.clone());
+            let started = Node::start(&disk, SyncPolicy::Always, Settings::default(), 2);
+            let (mut node, loaded) = started.unwrap_or_else(|error| panic!("{what}: {error}"));
+            let loaded = loaded.expect("it is not empty");
+            let found = node.contents();
+            nothing_is_made_up(&found, &what);
+            lost += usize::from(found != contents);
+            // One record at most is lost: 7 were written.
+            assert!(loaded.records >= 6, "{what}: {loaded:?}");
+            if loaded.damage.is_some() {
+                assert_eq!(
+                    disk.bytes(FileName::Bad),
+                    Some(damaged),
+                    "{what}: it is kept"
+                );
+                settle(&mut node);
+                let (mut again, loaded) =
+                    Node::start(&disk, SyncPolicy::Always, Settings::default(), 3)
+                        .unwrap_or_else(|error| panic!("{what}: {error}"));
+                assert_eq!(loaded.and_then(|loaded| loaded.damage), None, "{what}");
+                assert_eq!(again.contents(), found, "{what}");
+            }
+        }
+    }
+    assert!(lost > bytes.len(), "damage is noticed: {lost}");
+}
+
+#[test]
+fn every_beginning_of_a_journal_is_one() {
+    let (bytes, contents) = small_journal();
+    let mut last = 0;
+    for length in 0..=bytes.len() {
+        let what = format!("{length} bytes");
+        let disk = SimulatedDisk::with_journal(bytes[..length].to_vec());
+        let started = Node::start(&disk, SyncPolicy::Always, Settings::default(), 2);
+        let (mut node, loaded) = started.unwrap_or_else(|error| panic!("{what}: {error}"));
+        let found = node.contents();
+        nothing_is_made_up(&found, &what);
+        let records = loaded.as_ref().map_or(0, |loaded| loaded.records);
+        assert!(records >= last && records <= 7, "{what}");
+        last = records;
+        if let Some(loaded) = loaded {
+            assert_eq!(loaded.damage, None, "{what}");
+            assert_eq!(loaded.length + loaded.torn, length as u64, "{what}");
+        }
+        if length == bytes.len() {
+            assert_eq!(found, contents);
+        }
+        node.say(0, "STORE new=1");
+        node.say(0, "FLUSH x");
+        settle(&mut node);
+        let (mut again, _) = Node::start(&disk, SyncPolicy::Always, Settings::default(), 3)
+            .unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_eq!(again.contents(), node.contents(), "{what}: and it goes on");
+    }
+    assert_eq!(last, 7);
+}
+
+#[test]
+fn what_only_looks_like_a_record_is_none() {
+    let (bytes, _) = small_journal();
+    // A value that holds a whole journal, without what no value may hold.
+    let copy: String = bytes
+        .iter()
+        .map(|byte| char::from(*byte))
+        .filter(|letter| !matches!(letter, '\r' | '\n'))
+        .collect();
+    let disk = SimulatedDisk::default();
+    let (mut node, _) =
+        Node::start(&disk, SyncPolicy::Always, Settings::default(), 1).expect("an empty disk");
+    node.say(0, &format!("STORE copy={copy}"));
+    node.say(0, "FLUSH x");
+    settle(&mut node);
+    let bytes = disk.bytes(FileName::Journal).expect("a journal");
+    for at in format::HEADER..format::HEADER + format::FRAME + 40 {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1;
+        let disk = SimulatedDisk::with_journal(damaged);
+        let (mut node, _) = Node::start(&disk, SyncPolicy::Always, Settings::default(), 2)
+            .unwrap_or_else(|error| panic!("byte {at}: {error}"));
+        assert_eq!(node.contents(), BTreeMap::new(), "byte {at}");
+    }
+}
+
+#[test]
+fn what_is_no_journal_or_a_newer_one_is_not_touched() {
+    let (bytes, _) = small_journal();
+    let mut newer = bytes.clone();
+    newer[16] = 2;
+    let sum = twox_hash::XxHash3_64::oneshot_with_seed(0, &newer[..24]);
+    newer[24..32].copy_from_slice(&sum.to_le_bytes());
+    let passwords = b"root:x:0:0:root:/root:/bin/bash\n".repeat(100);
+    for (bytes, is_newer) in [(newer, true), (passwords, false), (b"x".to_vec(), false)] {
+        let disk = SimulatedDisk::with_journal(bytes.clone());
+        let started = Node::start(&disk, SyncPolicy::Always, Settings::default(), 2);
+        match started.err() {
+            Some(LoadError::Newer(2)) if is_newer => {}
+            Some(LoadError::NoJournal) if !is_newer => {}
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(disk.bytes(FileName::Journal), Some(bytes));
+        assert_eq!(disk.bytes(FileName::New), None);
+        assert_eq!(disk.bytes(FileName::Bad), None);
+    }
+}
+
+#[test]
+fn a_limited_cache_is_restored_within_its_limit() {
+    let disk = SimulatedDisk::default();
+    let (mut node, _) =
+        Node::start(&disk, SyncPolicy::Always, Settings::default(), 1).expect("an empty disk");
+    for number in 0..500 {
+        node.say(0, &format!("STORE name{number}={}", "v".repeat(1000)));
+    }
+    node.say(0, "FLUSH x");
+    settle(&mut node);
+    let settings = Settings {
+        cache_max: Some(100_000),
+        ..Settings::default()
+    };
+    let (mut node, _) = Node::start(&disk, SyncPolicy::Always, settings, 2).expect("it is good");
+    let left = node.contents();
+    assert!((60..100).contains(&left.len()), "{}", left.len());
+    assert!(left.values().all(|value| value.len() == 1000));
+}
+
+#[test]
+fn a_used_entry_is_not_stale_after_a_start() {
+    let settings = Settings::default();
+    let stale_us = settings.ageing.stale_us;
+    let disk = SimulatedDisk::default();
+    let (mut node, _) =
+        Node::start(&disk, SyncPolicy::Always, settings.clone(), 1).expect("an empty disk");
+    node.say(0, "STORE used=1");
+    node.say(0, "STORE unused=1");
+    node.work_off();
+    for _ in 0..20 {
+        node.now_us += stale_us / 10;
+        node.say(0, "RETRIEVE used");
+        node.work_off();
+        node.write(usize::MAX);
+    }
+    let now_us = node.now_us + stale_us * 6 / 10;
+    let (mut node, _) =
+        Node::start(&disk, SyncPolicy::Always, settings, now_us).expect("it is good");
+    assert_eq!(
+        node.contents().into_keys().collect::<Vec<_>>(),
+        ["used".to_owned()]
+    );
+}
