@@ -28,6 +28,7 @@ mod measurements_sync;
 mod measurements_tls;
 mod notifying;
 mod permissions;
+mod persist;
 mod persistence;
 mod secrets;
 mod signals_and_shutdown;

@@ -1,0 +1,444 @@
+//! The cache in a file, with the real process: killed, with a full disk, with a slow one, with damaged
+//! files. What the journal promises is tried more thoroughly in `persistence`.
+
+use crate::support::{Client, Random, Server, Setup, run, text, wait_until};
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+fn with_journal(flags: &[&str]) -> Setup {
+    let setup = Setup::new();
+    let journal = text(&setup.path("journal"));
+    setup.flags(&["--persist", &journal]).flags(flags)
+}
+
+fn value(client: &mut Client, name: &str) -> Option<String> {
+    let answer = client.ask(&format!("RETRIEVE {name}"));
+    let answer = answer.first().expect("an answer");
+    answer
+        .strip_prefix(&format!("RETRIEVED {name}="))
+        .map(str::to_owned)
+}
+
+/// Kills a server so often in the midst of the work of four clients; each of them then finds what it has
+/// flushed, or something later.
+pub fn kill(rounds: usize, flags: &[&str]) {
+    const NAMES: usize = 20;
+    let mut server = with_journal(flags).start();
+    let mut random = Random::new(rounds as u64);
+    // What each client has said of each name: what was flushed, and what came after it.
+    let mut said: BTreeMap<(usize, usize), (u64, u64)> = BTreeMap::new();
+    let mut serial = 0;
+    for round in 0..rounds {
+        let after = Duration::from_micros(random.below(30_000) as u64);
+        let workers: Vec<_> = (0..4)
+            .map(|worker| {
+                let mut client = server.client("admin");
+                let (from, mut random) = (serial, Random::new((round * 4 + worker) as u64));
+                let mut said = said.clone();
+                std::thread::spawn(move || {
+                    let mut serial = from;
+                    'working: loop {
+                        let mut lines = String::new();
+                        let mut batch = Vec::new();
+                        for _ in 0..1 + random.below(10) {
+                            serial += 1;
+                            let name = random.below(NAMES);
+                            batch.push((name, serial));
+                            lines += &format!(
+                                "STORE w{worker}:{name}={serial}:{}\r\n",
+                                "v".repeat(random.below(2000))
+                            );
+                        }
+                        for (name, serial) in &batch {
+                            said.entry((worker, *name)).or_default().1 = *serial;
+                        }
+                        lines += &format!("FLUSH {serial}\r\n");
+                        if client.try_send(lines.as_bytes()).is_err() {
+                            break;
+                        }
+                        loop {
+                            match client.next_line() {
+                                Some(line) if line == format!("FLUSHED {serial}") => break,
+                                Some(_) => {}
+                                None => break 'working,
+                            }
+                        }
+                        for (name, serial) in batch {
+                            said.entry((worker, name)).or_default().0 = serial;
+                        }
+                    }
+                    (said, serial)
+                })
+            })
+            .collect();
+        std::thread::sleep(after);
+        server.process.signal(libc::SIGKILL);
+        server.process.wait();
+        for (worker, working) in workers.into_iter().enumerate() {
+            let (theirs, last) = working.join().expect("no panic");
+            serial = serial.max(last);
+            let theirs = theirs.into_iter().filter(|((of, _), _)| *of == worker);
+            said.extend(theirs);
+        }
+        server = server.kill_and_restart();
+        let mut client = server.client("admin");
+        for (&(worker, name), &(flushed, last)) in &said {
+            let name = format!("w{worker}:{name}");
+            let found = value(&mut client, &name);
+            let found: u64 = found.map_or(0, |value| {
+                let serial = value.split(':').next().expect("a serial number");
+                serial.parse().expect("a number")
+            });
+            assert!(
+                (flushed..=last).contains(&found),
+                "round {round}: {name} is {found}, flushed was {flushed}, {last} came last"
+            );
+        }
+        // What is there now is what counts from now on.
+        for (&(worker, name), (flushed, _)) in &mut said {
+            if let Some(value) = value(&mut client, &format!("w{worker}:{name}")) {
+                let serial = value.split(':').next().expect("a serial number");
+                *flushed = serial.parse().expect("a number");
+            }
+        }
+    }
+    assert!(serial > rounds as u64, "they got to work: {serial}");
+}
+
+#[test]
+fn a_killed_process_loses_nothing_that_was_flushed() {
+    for sync in ["always", "1", "never"] {
+        kill(8, &["--fsync", sync]);
+    }
+}
+
+#[test]
+fn all_kinds_of_state_outlive_a_killed_process_and_an_orderly_end() {
+    let mut server = with_journal(&[]).start();
+    let mut client = server.client("admin");
+    for line in [
+        "STORE gone=1",
+        "CLEARCACHE",
+        "STORE text=with = and blanks ",
+        "STORE empty=",
+        "STORE removed=1",
+        "REMOVE removed",
+        "INCREMENT counter=5",
+        "DECREMENT counter=0.5",
+        "SETANDSTORE signal=7",
+        "INCREMENT signal",
+    ] {
+        client.ask(line);
+    }
+    for round in 0..4 {
+        if round == 2 {
+            server.process.signal(libc::SIGTERM);
+            assert!(server.process.wait().success());
+        }
+        server = server.kill_and_restart();
+        let mut client = server.client("admin");
+        assert_eq!(
+            client.ask("KEYLIST"),
+            [
+                "KEYLISTSTART",
+                "KEY counter",
+                "KEY empty",
+                "KEY signal",
+                "KEY text",
+                "KEYLISTEND"
+            ]
+        );
+        assert_eq!(
+            value(&mut client, "text").as_deref(),
+            Some("with = and blanks ")
+        );
+        assert_eq!(value(&mut client, "empty").as_deref(), Some(""));
+        assert_eq!(
+            value(&mut client, "signal"),
+            Some((8 + round).to_string()),
+            "it goes on counting from what was kept"
+        );
+        client.ask("INCREMENT signal");
+        assert_eq!(server.status("tombstones"), 1);
+        assert!(server.status_line().contains(" journal=saving "));
+    }
+}
+
+#[test]
+fn a_journal_is_for_one_server() {
+    let first = with_journal(&[]).start();
+    first.client("admin").ask("STORE a=1");
+    let journal = text(&first.setup.path("journal"));
+    let before = fs::read(&journal).expect("a journal");
+    let second = Setup::new();
+    let listen = second.unix("socket");
+    let second = second.flags(&["--listen", &listen, "--persist", &journal]);
+    let ended = run(&mut second.command());
+    assert_eq!(ended.status, Some(1), "{ended:?}");
+    assert!(
+        ended.stderr.contains("--persist") && ended.stderr.contains("another server"),
+        "{ended:?}"
+    );
+    assert_eq!(fs::read(&journal).expect("a journal"), before);
+}
+
+#[test]
+fn files_that_are_no_journals_are_refused_and_not_touched() {
+    let setup = Setup::new();
+    let file = setup.path("other");
+    fs::write(&file, "something else").expect("a file");
+    let missing = setup.path("no such folder/journal");
+    let folder = setup.folder.path().to_owned();
+    let listen = setup.unix("socket");
+    let setup = setup.flags(&["--listen", &listen]);
+    for (path, check_too) in [(&file, true), (&missing, true), (&folder, false)] {
+        for check in [false, true] {
+            if check && !check_too {
+                continue;
+            }
+            let mut command = setup.command();
+            command.args(["--persist", &text(path)]);
+            if check {
+                command.arg("--check");
+            }
+            let ended = run(&mut command);
+            assert_eq!(ended.status, Some(2), "{ended:?}");
+            assert!(ended.stderr.contains("--persist"), "{ended:?}");
+            assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+        }
+    }
+    assert_eq!(fs::read(&file).expect("a file"), b"something else");
+    for (flags, part) in [
+        (&["--fsync", "always"][..], "--persist"),
+        (&["--persist", "x", "--fsync", "sometimes"], "--fsync"),
+        (&["--persist", "x", "--fsync", "0"], "--fsync"),
+        (&["--persist", ""], "--persist"),
+        (&["--cache-max", "x"], "--cache-max"),
+    ] {
+        let ended = run(setup.command().args(flags));
+        assert_eq!(ended.status, Some(2), "{flags:?}: {ended:?}");
+        assert!(ended.stderr.contains(part), "{flags:?}: {ended:?}");
+    }
+}
+
+#[test]
+fn others_can_not_read_the_journal() {
+    let server = with_journal(&[]).start();
+    server.client("admin").ask("STORE secret=1");
+    for name in ["journal", "journal.lock"] {
+        let metadata = fs::metadata(server.setup.path(name)).expect("a file");
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o600, "{name}");
+    }
+}
+
+#[test]
+fn the_log_says_what_was_torn_off_or_damaged() {
+    let mut server = with_journal(&[]).start();
+    server.client("admin").ask("STORE first=1");
+    server.client("admin").ask("STORE second=2");
+    let journal = server.setup.path("journal");
+    server.process.signal(libc::SIGKILL);
+    server.process.wait();
+    let mut bytes = fs::read(&journal).expect("a journal");
+    bytes.extend_from_slice(b"half a record");
+    fs::write(&journal, &bytes).expect("a file of ours");
+    let mut server = server.kill_and_restart();
+    server
+        .process
+        .wait_for_log("the last 13 bytes are no whole record");
+    assert_eq!(server.status("entries"), 2);
+    server.process.signal(libc::SIGKILL);
+    server.process.wait();
+    let mut bytes = fs::read(&journal).expect("a journal");
+    bytes[60] ^= 1;
+    fs::write(&journal, &bytes).expect("a file of ours");
+    let mut server = server.kill_and_restart();
+    let line = server.process.wait_for_log("is damaged");
+    assert!(
+        line.contains(" in 1 places ") && line.contains("journal.bad"),
+        "{line}"
+    );
+    assert_eq!(server.status("entries"), 1);
+    assert_eq!(
+        fs::read(server.setup.path("journal.bad")).expect("it is kept")[..bytes.len()],
+        bytes
+    );
+    wait_until("the journal is good again", || {
+        fs::read(&journal).is_ok_and(|now| now.len() < bytes.len())
+    });
+    server.process.signal(libc::SIGKILL);
+    server.process.wait();
+    let server = server.kill_and_restart();
+    assert_eq!(server.status("entries"), 1);
+    assert_eq!(server.process.log_line("damaged"), None);
+}
+
+/// Lets files of a process grow to so many bytes at most.
+fn limit_files(process: u32, bytes: u64) {
+    let limit = libc::rlimit64 {
+        rlim_cur: bytes,
+        rlim_max: libc::RLIM64_INFINITY,
+    };
+    let process = i32::try_from(process).expect("process ids fit");
+    // SAFETY: `limit` is a valid rlimit64 that the call reads; the process is a child of ours.
+    let set = unsafe { libc::prlimit64(process, libc::RLIMIT_FSIZE, &limit, std::ptr::null_mut()) };
+    assert_eq!(set, 0);
+}
+
+/// A limit on the size of files is as good as a full disk.
+#[test]
+fn a_full_disk_is_told_and_saving_resumes_by_itself() {
+    let setup = with_journal(&["--fsync", "always"]);
+    let server = setup.start_changed(|command| {
+        // Without this the limit would kill the process.
+        use std::os::unix::process::CommandExt;
+        // SAFETY: signal() may be called between fork and exec.
+        unsafe {
+            command.pre_exec(|| {
+                libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+                Ok(())
+            })
+        };
+    });
+    let mut client = server.client("admin");
+    client.ask("NOPING");
+    client.ask("STORE before=1");
+    limit_files(server.process.id(), 20_000);
+    let large = "v".repeat(30_000);
+    client.send(&format!("STORE large={large}"));
+    client.send("FLUSH 1");
+    client.expect("OVERHEAD E not_saved");
+    client.expect("FLUSHED 1");
+    assert_eq!(
+        value_or_error(&mut client, "RETRIEVE before"),
+        "RETRIEVED before=1"
+    );
+    server.process.wait_for_log("nothing is being saved");
+    assert!(server.status_line().contains(" journal=failed "));
+    limit_files(server.process.id(), libc::RLIM64_INFINITY);
+    server
+        .process
+        .wait_for_log("everything is being saved again");
+    client.send("FLUSH 2");
+    client.expect_after_others("FLUSHED 2");
+    let server = server.kill_and_restart();
+    let mut client = server.client("admin");
+    assert_eq!(value(&mut client, "before").as_deref(), Some("1"));
+    assert_eq!(value(&mut client, "large"), Some(large));
+}
+
+/// The first line that is an answer to a line.
+fn value_or_error(client: &mut Client, line: &str) -> String {
+    let answers = client.ask(line);
+    let mut answers = answers.into_iter();
+    answers
+        .find(|answer| !answer.contains("not_saved"))
+        .expect("an answer")
+}
+
+/// The number of the server's thread that writes the journal.
+pub fn journal_thread(server: &Server) -> u32 {
+    let tasks = format!("/proc/{}/task", server.process.id());
+    let tasks = fs::read_dir(tasks).expect("a running process");
+    let mut numbers = tasks.map(|task| task.expect("a thread").path());
+    let found = numbers.find(|task| {
+        fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == "journal")
+    });
+    let found = found.expect("the thread has a name");
+    let number = found.file_name().and_then(|name| name.to_str());
+    number
+        .and_then(|number| number.parse().ok())
+        .expect("a number")
+}
+
+/// strace lets the system calls of one thread take their time, or fail.
+pub struct Tampering(std::process::Child);
+
+impl Tampering {
+    pub fn start(thread: u32, with: &[&str]) -> Tampering {
+        let mut command = Command::new("strace");
+        command.args(["-qq", "-o", "/dev/null", "-p", &thread.to_string()]);
+        for what in with {
+            command.args(["-e", &format!("inject={what}")]);
+        }
+        let child = command.stderr(Stdio::inherit()).spawn().expect("strace");
+        wait_until("strace has the thread", || {
+            fs::read_to_string(format!("/proc/{thread}/status"))
+                .is_ok_and(|status| !status.contains("TracerPid:\t0\n"))
+        });
+        Tampering(child)
+    }
+}
+
+impl Drop for Tampering {
+    fn drop(&mut self) {
+        // On an interrupt it lets the thread go; killed, it would leave it stopped.
+        let id = i32::try_from(self.0.id()).expect("process ids fit");
+        // SAFETY: plain numbers; the child was not waited for, so its id is still its own.
+        unsafe { libc::kill(id, libc::SIGINT) };
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_slow_disk_delays_only_who_waits_for_it() {
+    let server = with_journal(&["--fsync", "always"]).start();
+    let (mut writer, mut reader) = (server.client("admin"), server.client("admin"));
+    writer.ask("STORE a=1");
+    let tampering = Tampering::start(
+        journal_thread(&server),
+        &["fdatasync:delay_exit=700000", "write:delay_exit=300000"],
+    );
+    writer.send("STORE a=2");
+    writer.send("FLUSH slow");
+    writer.send("RETRIEVE a");
+    let start = Instant::now();
+    let mut asked = 0;
+    while !writer.receive(Duration::from_millis(1)) {
+        // RETRIEVE is answered meanwhile; only a FLUSH, with all after it, waits.
+        reader.send("RETRIEVE a");
+        reader.expect("RETRIEVED a=2");
+        asked += 1;
+    }
+    assert!(
+        start.elapsed() > Duration::from_millis(900),
+        "the disk was slow"
+    );
+    assert!(asked > 10, "{asked}");
+    writer.expect("FLUSHED slow");
+    writer.expect("RETRIEVED a=2");
+    drop(tampering);
+}
+
+#[test]
+fn what_is_evicted_is_told_and_what_can_not_fit_is_refused() {
+    let server = Setup::new().flags(&["--cache-max", "64K"]).start();
+    let mut monitor = server.client("admin");
+    monitor.ask("MONITOR");
+    let mut client = server.client("rw");
+    for number in 0..1000 {
+        client.send(&format!("STORE name{number}={}", "v".repeat(100)));
+    }
+    client.flush();
+    let live = server.status("entries");
+    assert!((350..430).contains(&live), "{live}");
+    assert!(server.status("cache_bytes") <= 64 << 10);
+    assert_eq!(server.status("evicted"), 1000 - live);
+    let seen = monitor.whatever_came(Duration::from_millis(200));
+    let told = seen
+        .iter()
+        .filter(|line| line.starts_with("DEBUG SERVERCACHE=CLEANEVICTED=name"));
+    assert_eq!(told.count() as u64, 1000 - live);
+    let large = "v".repeat(70_000);
+    for line in [
+        format!("STORE large={large}"),
+        format!("SETANDSTORE large={large}"),
+    ] {
+        assert_eq!(client.ask(&line), ["OVERHEAD E entry_too_large"]);
+    }
+    assert_eq!(client.ask("RETRIEVE large"), ["NOTRETRIEVED large"]);
+    assert_eq!(server.status("too_large"), 2);
+}
