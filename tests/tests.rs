@@ -24,6 +24,7 @@ mod interclacks;
 mod journal;
 mod layers;
 mod measurements;
+mod measurements_persist;
 mod measurements_sync;
 mod measurements_tls;
 mod notifying;

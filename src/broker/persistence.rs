@@ -227,44 +227,19 @@ impl Broker {
         }
     }
 
-    /// There is news of what was recorded.
-    pub fn handle_saved<O: Output>(&mut self, saved: Saved, now: Now, out: &mut O) {
+    /// Something was written, or came to nothing; what is to be known of it.
+    pub fn handle_saved<O: Output>(
+        &mut self,
+        news: impl IntoIterator<Item = Saved>,
+        now: Now,
+        out: &mut O,
+    ) {
         let Some(persistence) = &mut self.persistence else {
             return;
         };
         persistence.has_room = out.unsaved() < REWRITE_BACKLOG;
-        match saved {
-            Saved::UpTo(count) => persistence.saved = count,
-            Saved::Failed(why) => {
-                persistence.is_saving = false;
-                if !matches!(
-                    persistence.rewriting,
-                    Rewriting::Walk(_) | Rewriting::Ending
-                ) {
-                    persistence.retry_later(now);
-                }
-                if let Some(suppressed) = persistence.log.admit(now.monotonic_us) {
-                    log::error!("nothing is being saved: {why}{}", Suppressed(suppressed));
-                }
-            }
-            Saved::Rewritten(length) => {
-                if !std::mem::replace(&mut persistence.is_saving, true) {
-                    log::info!("everything is being saved again");
-                }
-                persistence.rewriting = Rewriting::No;
-                persistence.rewritten_length = length;
-                persistence.grown = 0;
-                persistence.retry_us = JOURNAL_RETRY_US;
-            }
-            Saved::NotRewritten(why) => {
-                persistence.retry_later(now);
-                if let Some(suppressed) = persistence.log.admit(now.monotonic_us) {
-                    log::warn!(
-                        "the journal could not be written anew: {why}{}",
-                        Suppressed(suppressed)
-                    );
-                }
-            }
+        for news in news {
+            persistence.note(news, now);
         }
         // Those that wait for what can't be saved are told so.
         while let Some(&(needed, id)) = persistence.waiting.front()
@@ -318,6 +293,39 @@ impl Broker {
 }
 
 impl Persistence {
+    fn note(&mut self, news: Saved, now: Now) {
+        match news {
+            Saved::UpTo(count) => self.saved = count,
+            Saved::Failed(why) => {
+                self.is_saving = false;
+                if !matches!(self.rewriting, Rewriting::Walk(_) | Rewriting::Ending) {
+                    self.retry_later(now);
+                }
+                if let Some(suppressed) = self.log.admit(now.monotonic_us) {
+                    log::error!("nothing is being saved: {why}{}", Suppressed(suppressed));
+                }
+            }
+            Saved::Rewritten(length) => {
+                if !std::mem::replace(&mut self.is_saving, true) {
+                    log::info!("everything is being saved again");
+                }
+                self.rewriting = Rewriting::No;
+                self.rewritten_length = length;
+                self.grown = 0;
+                self.retry_us = JOURNAL_RETRY_US;
+            }
+            Saved::NotRewritten(why) => {
+                self.retry_later(now);
+                if let Some(suppressed) = self.log.admit(now.monotonic_us) {
+                    log::warn!(
+                        "the journal could not be written anew: {why}{}",
+                        Suppressed(suppressed)
+                    );
+                }
+            }
+        }
+    }
+
     /// Sets the next try to write the journal anew: soon at first, then less and less often.
     fn retry_later(&mut self, now: Now) {
         self.rewriting = Rewriting::At(now.monotonic_us + self.retry_us);

@@ -398,10 +398,8 @@ impl Server {
         if !std::mem::take(&mut self.has_saved) && !journal.has_news() {
             return;
         }
-        for news in journal.take_news() {
-            let now = self.connections.now;
-            self.broker.handle_saved(news, now, &mut self.connections);
-        }
+        let (news, now) = (journal.take_news(), self.connections.now);
+        self.broker.handle_saved(news, now, &mut self.connections);
     }
 
     /// Tells the service manager what it is to know by now.

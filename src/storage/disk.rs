@@ -100,6 +100,13 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
 impl Disk for SystemDisk {
     type File = File;
 
@@ -117,10 +124,7 @@ impl Disk for SystemDisk {
     fn create(&mut self, name: FileName) -> io::Result<File> {
         let path = self.path(name);
         // One that somebody else could read would stay so.
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        remove_if_there(&path)?;
         OpenOptions::new()
             .read(true)
             .append(true)
@@ -135,10 +139,8 @@ impl Disk for SystemDisk {
 
     fn keep(&mut self, from: FileName, to: FileName) -> io::Result<()> {
         let to = self.path(to);
-        match fs::remove_file(&to) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => fs::hard_link(self.path(from), to),
-        }
+        remove_if_there(&to)?;
+        fs::hard_link(self.path(from), to)
     }
 
     fn sync_names(&mut self) -> io::Result<()> {

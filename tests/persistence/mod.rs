@@ -348,6 +348,35 @@ fn what_is_no_journal_or_a_newer_one_is_not_touched() {
     }
 }
 
+/// While much is on its way to the disk a rewrite rests; nothing but that it was written lets it go on.
+#[test]
+fn a_rewrite_of_much_comes_to_its_end() {
+    let disk = SimulatedDisk::default();
+    let (mut node, _) =
+        Node::start(&disk, SyncPolicy::Never, Settings::default(), 1).expect("an empty disk");
+    let value = "v".repeat(100_000);
+    for number in 0..80 {
+        node.say(0, &format!("STORE name{number}={value}"));
+    }
+    node.work_off();
+    node.write(usize::MAX);
+    for _ in 0..50 {
+        // More than may be on its way, before anything is written.
+        for _ in 0..40 {
+            node.work_off();
+        }
+        node.write(usize::MAX);
+    }
+    assert!(
+        node.status().contains(" journal=saving "),
+        "{}",
+        node.status()
+    );
+    let length = disk.bytes(FileName::Journal).map_or(0, |bytes| bytes.len());
+    // What was recorded in the turn in which it began is in it, too.
+    assert!((8_000_000..16_100_000).contains(&length), "{length}");
+}
+
 #[test]
 fn a_limited_cache_is_restored_within_its_limit() {
     let disk = SimulatedDisk::default();

@@ -326,10 +326,8 @@ impl Node {
     fn handle_news(&mut self) {
         let mut news = self.wires.recorder.take_news();
         news.extend(self.writer.take_news());
-        for news in news {
-            let now = self.now();
-            self.broker.handle_saved(news, now, &mut self.wires);
-        }
+        let now = self.now();
+        self.broker.handle_saved(news, now, &mut self.wires);
         for slot in std::mem::take(&mut self.wires.resumed) {
             self.stopped.insert(slot, false);
         }
