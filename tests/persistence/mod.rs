@@ -5,8 +5,9 @@ mod disk;
 mod node;
 
 use crate::support::Random;
-use clacks::broker::Settings;
+use clacks::broker::{Record, Settings};
 use clacks::limits::SECOND_US;
+use clacks::protocol::peer::{Register, Stamp, State};
 use clacks::storage::{FileName, LoadError, SyncPolicy, format};
 use disk::{Fault, SimulatedDisk};
 use node::{CLIENTS, Node};
@@ -303,21 +304,22 @@ fn every_beginning_of_a_journal_is_one() {
 #[test]
 fn what_only_looks_like_a_record_is_none() {
     let (bytes, _) = small_journal();
-    // A value that holds a whole journal, without what no value may hold.
-    let copy: String = bytes
-        .iter()
-        .map(|byte| char::from(*byte))
-        .filter(|letter| !matches!(letter, '\r' | '\n'))
-        .collect();
-    let disk = SimulatedDisk::default();
-    let (mut node, _) =
-        Node::start(&disk, SyncPolicy::Always, Settings::default(), 1).expect("an empty disk");
-    node.say(0, &format!("STORE copy={copy}"));
-    node.say(0, "FLUSH x");
-    settle(&mut node);
-    let bytes = disk.bytes(FileName::Journal).expect("a journal");
+    // A value that is all the records of another journal.
+    let copy = &bytes[format::HEADER..];
+    let mut outer = format::header().to_vec();
+    let mut frame = Vec::new();
+    let state = State {
+        stamp: Stamp::default(),
+        accessed_us: 0,
+        register: Register::Value(copy),
+        contributions: Vec::new(),
+    };
+    let name = b"copy";
+    format::encode(&mut frame, &Record::State { name, state });
+    format::seal(&mut frame, format::HEADER as u64);
+    outer.extend_from_slice(&frame);
     for at in format::HEADER..format::HEADER + format::FRAME + 40 {
-        let mut damaged = bytes.clone();
+        let mut damaged = outer.clone();
         damaged[at] ^= 1;
         let disk = SimulatedDisk::with_journal(damaged);
         let (mut node, _) = Node::start(&disk, SyncPolicy::Always, Settings::default(), 2)
