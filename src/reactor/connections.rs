@@ -2,8 +2,8 @@
 
 use crate::broker::{CloseReason, ConnectionId, Now, Output, Record, Rewrite, Traffic};
 use crate::limits::{
-    FREED_PER_TURN, MAPPED_BLOCK, OUTPUT_CHUNK, ROOM, SHARED_PAYLOAD, SPARE_BUFFERS, WORK_PER_STEP,
-    WORK_PER_SYSCALL, WORK_PER_TURN, WRITE_PER_CONNECTION,
+    FREED_PER_TURN, MAPPED_BLOCK, OUTPUT_CHUNK, ROOM, SHARED_PAYLOAD, SPARE_BUFFERS,
+    WORK_BEFORE_DELIVERIES, WORK_PER_STEP, WORK_PER_SYSCALL, WORK_PER_TURN, WRITE_PER_CONNECTION,
 };
 use crate::protocol::line::Pending;
 use crate::reactor::buffer::{OutputQueue, SharedPayload};
@@ -41,6 +41,9 @@ pub struct Connections {
     replies: Vec<ConnectionId>,
     /// Got something else.
     deliveries: VecDeque<ConnectionId>,
+    /// How many of these are to be written to now, and what work was done on lines while they waited.
+    due: usize,
+    work_before_due: usize,
     /// Whose lines are being worked off.
     serving: Option<ConnectionId>,
     /// Whose TLS handshake can go on.
@@ -106,6 +109,8 @@ impl Connections {
             bulk: VecDeque::new(),
             replies: Vec::new(),
             deliveries: VecDeque::new(),
+            due: 0,
+            work_before_due: 0,
             serving: None,
             handshakes: VecDeque::new(),
             ending: Vec::new(),
@@ -393,11 +398,21 @@ impl Connections {
             self.flush_one(id);
         }
         self.replies = replies;
-        // What is put on the list meanwhile has had its share.
-        for _ in 0..self.deliveries.len() {
-            let Some(id) = self.deliveries.pop_front() else {
+        if self.due == 0 && !self.deliveries.is_empty() {
+            // As long as lines wait to be worked off, more may come for the same connections.
+            let is_busy = !(self.ready.is_empty() && self.bulk.is_empty());
+            self.work_before_due += self.work;
+            if is_busy && self.work_before_due < WORK_BEFORE_DELIVERIES {
                 return;
-            };
+            }
+            self.work_before_due = 0;
+            // What is put on the list from now on has its turn after these.
+            self.due = self.deliveries.len();
+        }
+        while self.due > 0
+            && let Some(id) = self.deliveries.pop_front()
+        {
+            self.due -= 1;
             if let Some(connection) = self.get_mut(id) {
                 connection.in_deliveries = false;
                 self.flush_one(id);
@@ -613,9 +628,11 @@ impl Output for Connections {
     fn fan_out(&mut self, to: impl IntoIterator<Item = ConnectionId>, payload: &[u8]) {
         if payload.len() < SHARED_PAYLOAD {
             for id in to {
+                let work = self.work;
                 self.append_with(id, |output| {
                     output.append(|bytes| bytes.extend_from_slice(payload))
                 });
+                self.work = work + WORK_PER_DELIVERY + payload.len() / 4;
             }
             return;
         }
@@ -629,7 +646,7 @@ impl Output for Connections {
             let work = self.work;
             self.append_with(id, |output| output.append_shared(&shared));
             // Nothing was copied.
-            self.work = work + WORK_PER_STEP;
+            self.work = work + WORK_PER_DELIVERY;
         }
     }
 
