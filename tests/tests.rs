@@ -7,7 +7,6 @@ mod ageing;
 mod bridge;
 mod cache_client;
 mod clacks;
-mod clacks_completions;
 mod clacks_examples;
 mod clacks_send;
 mod clacks_terminal;

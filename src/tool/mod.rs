@@ -11,7 +11,7 @@ mod table;
 mod terminal;
 mod watch;
 
-pub use table::{Argument, COMMANDS, Command, FLAGS, Flag};
+pub use table::{Argument, COMMANDS, Command, FLAGS};
 
 use crate::client::Error;
 use output::Output;
