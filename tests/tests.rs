@@ -12,6 +12,7 @@ mod clacks_send;
 mod clacks_terminal;
 mod clacks_watch;
 mod client;
+mod client_in_time;
 mod completions;
 mod connections;
 mod documentation;

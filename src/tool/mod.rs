@@ -52,6 +52,7 @@ impl From<Error> for Failure {
             Error::Invalid(_) | Error::Options(_) | Error::Structure(_) => Failure::Usage(what),
             Error::Refused(_) => Failure::Refused(what),
             Error::LoginRefused
+            | Error::Certificate(_)
             | Error::TimedOut
             | Error::Disconnected(_)
             | Error::NotClacks(_) => Failure::Connection(what),
