@@ -148,7 +148,7 @@ fn is_root() -> bool {
     unsafe { libc::geteuid() == 0 }
 }
 
-fn bridge(arguments: &[&str]) -> Command {
+pub fn bridge(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_clacks-pg"));
     for name in [
         "CLACKS_SERVER",

@@ -5,6 +5,7 @@ mod abuse;
 mod activation;
 mod ageing;
 mod bridge;
+mod bridge_silence;
 mod cache_client;
 mod clacks;
 mod clacks_examples;

@@ -5,10 +5,10 @@ use crate::files;
 use crate::flag::{Flag, flag};
 use crate::start::{self, StartError};
 use getopts::Matches;
-use postgres::Config;
 use std::env;
 use std::path::Path;
 use std::time::Duration;
+use tokio_postgres::Config;
 
 /// All flags, in the order of the man page.
 pub const FLAGS: &[Flag] = &[
@@ -108,10 +108,6 @@ pub fn database(matches: &Matches) -> Result<Config, StartError> {
     if config.get_application_name().is_none() {
         config.application_name("clacks-pg");
     }
-    // A database that is gone without a word is noticed within a minute or two.
-    config
-        .connect_timeout(Duration::from_secs(10))
-        .keepalives_idle(Duration::from_secs(30));
     Ok(config)
 }
 

@@ -1,6 +1,7 @@
 //! clacks-pg: what PostgreSQL's triggers notify becomes signals and cache entries. See clacks-pg(8).
 
 mod backlog;
+mod database;
 mod flags;
 mod functions;
 mod order;
@@ -12,8 +13,8 @@ pub use order::DELIMITER;
 
 use crate::client::Client;
 use crate::start::{StartError, print};
-use postgres::NoTls;
-use pump::{Pump, chain};
+use database::Database;
+use pump::Pump;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -31,12 +32,11 @@ pub fn run(arguments: &[String]) -> Result<(), StartError> {
     if matches.opt_present("print-sql") {
         return print(&functions::sql());
     }
-    let database = flags::database(&matches)?;
+    let database = Database::new(flags::database(&matches)?)
+        .map_err(|error| StartError::Failed(error.to_string()))?;
     if matches.opt_present("init") {
-        let failed =
-            |error: postgres::Error| StartError::Failed(format!("--init: {}", chain(&error)));
-        let mut database = database.connect(NoTls).map_err(failed)?;
-        return database.batch_execute(&functions::sql()).map_err(failed);
+        let installed = database.run(&functions::sql());
+        return installed.map_err(|error| StartError::Failed(format!("--init: {error}")));
     }
     let server = flags::server(&matches)?;
     start_logging(
