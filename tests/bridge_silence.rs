@@ -129,6 +129,10 @@ fn assert_recovers(conversations: &'static [Until], told: &str) {
     assert_eq!(listener.next_line().as_deref(), Some("NOTIFY end"));
     assert_eq!(database.accepted() as usize, conversations.len());
     // A database that answers is not taken for silent.
+    wait_until("it says that it listens", || {
+        let last = bridge.log().pop();
+        last.is_some_and(|line| line.ends_with("listening to the database"))
+    });
     let before = bridge.log();
     wait_until("it was asked several times", || {
         database.answered.load(Ordering::SeqCst) >= 3
