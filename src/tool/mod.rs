@@ -7,6 +7,7 @@ mod editor;
 mod login;
 mod output;
 mod send;
+mod signals;
 mod table;
 mod terminal;
 mod watch;

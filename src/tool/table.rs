@@ -1,10 +1,13 @@
 //! The commands and flags: one table behind parsing, `--help`, the completions, and a test against the
 //! man page.
 
+use super::signals::Signals;
 use super::{Failure, chat, commands, send, watch};
 use crate::flag::{Flag, flag};
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 
 /// All flags, in the order of the man page.
@@ -218,6 +221,7 @@ pub struct Invocation {
     pub arguments: Vec<Vec<u8>>,
     /// By long form.
     flags: HashMap<&'static str, OsString>,
+    signals: OnceCell<Signals>,
 }
 
 impl Invocation {
@@ -232,6 +236,15 @@ impl Invocation {
     /// An argument that is always there.
     pub fn argument(&self, index: usize) -> &[u8] {
         &self.arguments[index]
+    }
+
+    /// For whoever changes the terminal.
+    pub fn signals(&self) -> io::Result<&Signals> {
+        if self.signals.get().is_none() {
+            let made = Signals::new()?;
+            return Ok(self.signals.get_or_init(|| made));
+        }
+        Ok(self.signals.get().expect("it was just looked at"))
     }
 
     pub fn optional(&self, index: usize) -> Option<&[u8]> {
@@ -302,6 +315,7 @@ pub fn parse(arguments: &[OsString]) -> Result<Parsed, Failure> {
         command,
         arguments: taken,
         flags,
+        signals: OnceCell::new(),
     }))
 }
 
