@@ -1,11 +1,12 @@
 //! clacks-pg between a real PostgreSQL and a real server. Where PostgreSQL is not installed these tests are
 //! ignored (`tests/build.rs` looks); `.ci/run` installs it.
 
-use crate::support::{Client, Ending, Process, Server, Setup, run, text, wait_until};
+use crate::support::{Client, DEADLINE, Ending, Process, Server, Setup, run, text, wait_until};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// A database cluster of the test's own, in a temporary folder.
@@ -20,7 +21,9 @@ const ACCOUNT: &str = "postgres";
 
 impl Postgres {
     fn start() -> Postgres {
-        let programs = option_env!("POSTGRESQL_PROGRAMS").expect("PostgreSQL is not installed");
+        let Some(programs) = option_env!("POSTGRESQL_PROGRAMS") else {
+            panic!("PostgreSQL is not installed");
+        };
         let folder = tempfile::Builder::new()
             .prefix("clacks-pg-test-")
             .tempdir()
@@ -78,7 +81,11 @@ impl Postgres {
     }
 
     /// On a Unix socket in the folder, and nowhere else.
-    fn run(&mut self) {
+    fn spawn(&self) -> Ending {
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_file());
         let process = self
             .command("postgres")
             .args([
@@ -92,26 +99,40 @@ impl Postgres {
                 "fsync=off",
             ])
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(log.expect("a folder of our own"))
             .spawn();
-        self.process = Some(Ending(process.expect("a process")));
-        wait_until("the database answers", || {
-            self.connect()
-                .is_ok_and(|mut database| database.simple_query("SELECT 1").is_ok())
-        });
+        Ending(process.expect("a process"))
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    /// Starts it. After a crash it refuses that for as long as processes of the crashed one live.
+    fn run(&mut self) {
+        let mut process = self.spawn();
+        let end = Instant::now() + DEADLINE;
+        while !self
+            .connect()
+            .is_ok_and(|mut database| database.simple_query("SELECT 1").is_ok())
+        {
+            let log = || fs::read_to_string(self.log_file()).unwrap_or_default();
+            assert!(
+                Instant::now() < end,
+                "the database doesn't answer: {}",
+                log()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+            if process.0.try_wait().expect("a child of ours").is_some() {
+                process = self.spawn();
+            }
+        }
+        self.process = Some(process);
     }
 
     /// Ends as by a crash, and starts anew.
     fn restart(&mut self) {
         self.process = None;
-        // What the killed one left is in the way of the next only while its processes live.
-        let lock = self.folder.path().join(".s.PGSQL.5432.lock");
-        let _ = fs::remove_file(lock);
-        let pid = self.data().join("postmaster.pid");
-        wait_until("the crashed database is gone", || {
-            let _ = fs::remove_file(&pid);
-            !pid.exists()
-        });
         self.run();
     }
 
