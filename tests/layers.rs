@@ -15,7 +15,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("flag", &[]),
     ("start", &["flag"]),
     ("bridge", &["client", "files", "flag", "start"]),
-    ("client", &["limits", "address", "protocol", "certificates"]),
+    (
+        "client",
+        &["limits", "address", "protocol", "certificates", "files"],
+    ),
     ("tool", &["client", "files", "flag"]),
     ("broker", &["limits", "protocol"]),
     (

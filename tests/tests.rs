@@ -11,6 +11,7 @@ mod clacks;
 mod clacks_examples;
 mod clacks_send;
 mod clacks_terminal;
+mod clacks_tls;
 mod clacks_watch;
 mod client;
 mod client_in_time;

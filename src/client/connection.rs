@@ -109,6 +109,7 @@ impl Connection {
     fn write(&mut self) -> io::Result<()> {
         while self.gone < self.unsent.len() {
             match self.transport.write(&self.unsent[self.gone..]) {
+                Ok(0) => return Ok(()),
                 Ok(count) => self.gone += count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
@@ -129,7 +130,11 @@ impl Connection {
     fn read(&mut self) -> Result<bool, Error> {
         loop {
             return match self.transport.read(&mut self.buffer) {
-                Ok(0) => Err(Error::Disconnected(ErrorKind::UnexpectedEof.into())),
+                Ok(0) => {
+                    let what = "the server has closed the connection";
+                    let end = io::Error::new(ErrorKind::UnexpectedEof, what);
+                    Err(Error::Disconnected(end))
+                }
                 Ok(count) => {
                     self.pending.push(&self.buffer[..count]);
                     Ok(true)

@@ -11,6 +11,7 @@ use super::transport::{Transport, wait_for};
 use super::{Error, Message, Options, end_of};
 use crate::address::{Address, HostPort};
 use crate::certificates::{self, ServerTrust, Trust};
+use crate::files;
 use crate::protocol::reply::{self, Reply};
 use crate::protocol::{Flags, encode};
 use rustix::event::PollFlags;
@@ -65,8 +66,7 @@ pub fn trust(options: &Options) -> Result<Option<ServerTrust>, Error> {
     let trust = match &options.check {
         ServerCheck::System => certificates::of_server(Trust::System),
         ServerCheck::None => certificates::of_server(Trust::Anybody),
-        ServerCheck::Authorities(file) => std::fs::read(file)
-            .map_err(|error| error.to_string())
+        ServerCheck::Authorities(file) => files::read(file)
             .and_then(|pem| certificates::of_server(Trust::Authorities(pem)))
             .map_err(|error| format!("{}: {error}", file.display())),
     };
@@ -121,7 +121,7 @@ impl Dial {
     ) -> Result<Option<(Connection, Incoming)>, Error> {
         match self.advance(wanted, until.min(self.until)) {
             Err(Error::TimedOut) if Instant::now() < self.until => Ok(None),
-            Err(error) => Err(tell_certificate(error)),
+            Err(error) => Err(explain(error)),
             Ok(()) => {
                 let early = std::mem::replace(&mut self.early, Incoming::new(0));
                 Ok(self.connection.take().map(|connection| (connection, early)))
@@ -189,14 +189,18 @@ pub fn connect(options: &Options) -> Result<Connection, Error> {
     }
 }
 
-/// A certificate that is refused is no broken connection: the next one is refused, too.
-fn tell_certificate(error: Error) -> Error {
+/// What TLS can't agree on is no broken connection: the next one ends in the same way.
+fn explain(error: Error) -> Error {
     let Error::Disconnected(cause) = &error else {
         return error;
     };
     let cause = cause.get_ref().and_then(|cause| cause.downcast_ref());
-    let Some(rustls::Error::InvalidCertificate(wrong)) = cause else {
-        return error;
+    let wrong = match cause {
+        Some(rustls::Error::InvalidCertificate(wrong)) => wrong,
+        Some(rustls::Error::InvalidMessage(_)) => {
+            return Error::NotClacks("it doesn't speak TLS".to_owned());
+        }
+        _ => return error,
     };
     Error::Certificate(match wrong {
         CertificateError::UnknownIssuer => {

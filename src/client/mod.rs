@@ -81,6 +81,8 @@ pub struct Client {
     connection: Option<Connection>,
     /// The next connection, on its way.
     dial: Option<Dial>,
+    /// Why the last dial came to nothing.
+    trouble: Option<String>,
     backoff: Backoff,
     subscriptions: Subscriptions,
     incoming: Incoming,
@@ -126,6 +128,7 @@ impl Client {
             trust,
             connection: None,
             dial: None,
+            trouble: None,
             backoff: Backoff::default(),
             subscriptions: Subscriptions::default(),
             incoming,
@@ -205,7 +208,7 @@ impl Client {
 
     /// The cached value of a name; `None` if there is none. Asks again if the connection breaks.
     pub fn retrieve(&mut self, name: impl AsRef<[u8]>) -> Result<Option<Text>, Error> {
-        let name = filled(plain(name.as_ref())?)?;
+        let name = filled(plain(name.as_ref())?, NO_NAME)?;
         self.ask(&[b"RETRIEVE ", name], |reply| match reply {
             Reply::Retrieved(pair) if pair.name == name => Some(Some(pair.value.into())),
             Reply::NotRetrieved(missing) if *missing == name => Some(None),
@@ -215,7 +218,7 @@ impl Client {
 
     /// Takes a name out of the cache.
     pub fn remove(&mut self, name: impl AsRef<[u8]>) -> Result<(), Error> {
-        let name = filled(plain(name.as_ref())?)?;
+        let name = filled(plain(name.as_ref())?, NO_NAME)?;
         self.send(&[b"REMOVE ", name])
     }
 
@@ -275,7 +278,7 @@ impl Client {
 
     /// Ends the connection of that CID, if there is one.
     pub fn disconnect_client(&mut self, cid: impl AsRef<[u8]>) -> Result<(), Error> {
-        let cid = filled(plain(cid.as_ref())?)?;
+        let cid = filled(plain(cid.as_ref())?, "a CID can't be empty")?;
         self.send(&[b"CLIENTDISCONNECT ", cid])
     }
 
@@ -298,7 +301,7 @@ impl Client {
 
     /// Sends an OVERHEAD line (clacks-protocol(7), OVERHEAD): flags and a value.
     pub fn overhead(&mut self, flags: &str, value: impl AsRef<[u8]>) -> Result<(), Error> {
-        let value = filled(plain(value.as_ref())?)?;
+        let value = filled(plain(value.as_ref())?, "an OVERHEAD value can't be empty")?;
         if flags.is_empty() || !flags.bytes().all(|flag| flag.is_ascii_uppercase()) {
             return Err(Error::Invalid("OVERHEAD flags are upper-case letters"));
         }
@@ -364,6 +367,12 @@ impl Client {
         self.connection.is_some()
     }
 
+    /// Why the last dial came to nothing, while there is no connection; `None` if none has failed yet.
+    /// Calls that dial again and again tell it only by [`Error::TimedOut`].
+    pub fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
+    }
+
     /// How many connections this client has had, the first one included: more than at the last look
     /// means that what belongs to a connection is gone.
     pub fn connections(&self) -> u64 {
@@ -372,7 +381,8 @@ impl Client {
 
     /// The connection's descriptor, for a program that waits for many things: when it is readable, call
     /// [`next`](Client::next) with a timeout of zero until it returns `None`, and do so too before
-    /// waiting. `None` while there is no connection: then call `next` now and then.
+    /// waiting. `None` while there is no connection: then call `next` now and then, since a dial goes on in
+    /// calls only.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.connection.as_ref().map(AsFd::as_fd)
     }
@@ -404,7 +414,7 @@ impl Client {
 
     fn send_step(&mut self, verb: &[u8], name: &[u8], step: &str) -> Result<(), Error> {
         let name = key(name)?;
-        let step = filled(plain(step.as_bytes())?)?;
+        let step = filled(plain(step.as_bytes())?, "a step can't be empty")?;
         if step.contains(&b'=') {
             return Err(Error::Invalid("a step is a number"));
         }
@@ -701,6 +711,7 @@ impl Client {
             Ok(None) => Err(Error::TimedOut),
             Ok(Some((connection, early))) => {
                 self.dial = None;
+                self.trouble = None;
                 self.connection = Some(connection);
                 self.connections += 1;
                 self.backoff.succeeded();
@@ -712,6 +723,7 @@ impl Client {
             }
             Err(error) => {
                 self.dial = None;
+                self.trouble = Some(error.to_string());
                 self.backoff.failed();
                 Err(error)
             }
@@ -772,9 +784,12 @@ fn plain(bytes: &[u8]) -> Result<&[u8], Error> {
     Ok(bytes)
 }
 
-fn filled(bytes: &[u8]) -> Result<&[u8], Error> {
+const NO_NAME: &str = "a name can't be empty";
+
+/// Something that there has to be; otherwise that is what is wrong.
+fn filled<'a>(bytes: &'a [u8], wrong: &'static str) -> Result<&'a [u8], Error> {
     if bytes.is_empty() {
-        return Err(Error::Invalid("something is empty that can't be"));
+        return Err(Error::Invalid(wrong));
     }
     Ok(bytes)
 }
@@ -784,7 +799,7 @@ fn key(name: &[u8]) -> Result<&[u8], Error> {
     if name.contains(&b'=') {
         return Err(Error::Invalid("a name can't hold an equals sign"));
     }
-    filled(plain(name)?)
+    filled(plain(name)?, NO_NAME)
 }
 
 /// The fields of a CLIENT line, each `NAME=text;`.
