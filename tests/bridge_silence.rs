@@ -196,3 +196,26 @@ fn installing_the_functions_ends_at_a_silent_database() {
     );
     assert!(start.elapsed() < DEADLINE / 2);
 }
+
+#[test]
+fn a_server_that_cannot_be_reached_is_told_once() {
+    let database = Database::start(&[Until::TheEnd]);
+    let setup = Setup::new();
+    let address = setup.unix("socket");
+    let mut command = bridge(&["--postgres", &database.address(), "-s", &address]);
+    command.args(["-u", "rw"]).env("CLACKS_PASSWORD", "rwpw");
+    let bridge = Process::spawn(&mut command);
+    bridge.wait_for_log("the server can't be reached: no connection to the server: No such file");
+    let server = setup.start();
+    let mut manager = server.client("mg");
+    wait_until("the bridge is there", || {
+        let clients = manager.ask("CLIENTLIST");
+        clients
+            .iter()
+            .any(|line| line.contains("CLIENTINFO=clacks-pg/"))
+    });
+    // There may be a second reason, while the server makes its socket.
+    let told = bridge.log();
+    let times = told.iter().filter(|line| line.contains("can't be reached"));
+    assert!(times.count() <= 2, "{told:?}");
+}

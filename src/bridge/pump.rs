@@ -15,6 +15,9 @@ use std::time::Duration;
 const IDLE: Duration = Duration::from_secs(1);
 /// The same when there is. Without any time at all nothing would be read from the socket.
 const BRIEF: Duration = Duration::from_millis(5);
+/// How long a dial of the server may go on at once when there is nothing else to do, and how long the loop
+/// then waits for a notification.
+const DIAL: Duration = Duration::from_millis(100);
 /// Notifications taken before they are passed on.
 const SLICE: usize = 1000;
 /// After an error that nothing is known to help against.
@@ -25,6 +28,8 @@ pub struct Pump {
     client: Client,
     backlog: Backlog,
     dropped: u64,
+    /// Why the server can't be reached, as it was told last.
+    trouble: Option<String>,
 }
 
 impl Pump {
@@ -34,15 +39,17 @@ impl Pump {
             client,
             backlog: Backlog::default(),
             dropped: 0,
+            trouble: None,
         }
     }
 
     /// Works until it is to end; what has come by then is passed on, if the server takes it.
     pub fn run(mut self, ended: &AtomicBool) {
         while !ended.load(Ordering::Relaxed) {
-            self.fetch();
+            let has_fetched = self.fetch();
             self.pass_on();
-            self.tell_messages();
+            self.tell_messages(has_fetched);
+            self.tell_trouble();
         }
         self.pass_on();
         self.database.close();
@@ -51,13 +58,17 @@ impl Pump {
         }
     }
 
-    /// Takes what the database has notified, and waits a moment for it if there is nothing else to do.
-    fn fetch(&mut self) {
-        let can_pass_on = !self.backlog.is_empty() && self.client.is_connected();
-        let wait = if can_pass_on { BRIEF } else { IDLE };
+    /// Takes what the database has notified, if anything, and waits a moment for it if there is nothing else
+    /// to do.
+    fn fetch(&mut self) -> bool {
+        let wait = match (self.client.is_connected(), self.backlog.is_empty()) {
+            (true, true) => IDLE,
+            (true, false) => BRIEF,
+            (false, _) => DIAL,
+        };
         let (payloads, change) = self.database.fetch(wait, SLICE);
-        for payload in payloads {
-            self.take(&payload);
+        for payload in &payloads {
+            self.take(payload);
         }
         match change {
             None => {}
@@ -65,6 +76,7 @@ impl Pump {
             Some(Change::Lost(why)) => log::warn!("the database is lost: {why}"),
             Some(Change::Unreachable(why)) => log::warn!("the database can't be reached: {why}"),
         }
+        !payloads.is_empty()
     }
 
     fn take(&mut self, payload: &str) {
@@ -148,19 +160,34 @@ impl Pump {
         }
     }
 
-    /// Logs what happens with the server.
-    fn tell_messages(&mut self) {
+    /// Logs why the server can't be reached, each reason once.
+    fn tell_trouble(&mut self) {
+        let trouble = self.client.trouble();
+        if trouble == self.trouble.as_deref() {
+            return;
+        }
+        if let Some(why) = trouble {
+            log::warn!("the server can't be reached: {why}");
+        }
+        self.trouble = trouble.map(str::to_owned);
+    }
+
+    /// Logs what happens with the server, which is dialled meanwhile. While the database has much to say that
+    /// is not waited for.
+    fn tell_messages(&mut self, is_busy: bool) {
         loop {
-            match self.client.next(Duration::ZERO) {
+            let patience = if is_busy || self.client.is_connected() {
+                Duration::ZERO
+            } else {
+                DIAL
+            };
+            match self.client.next(patience) {
                 Ok(Some(Message::Disconnected(why))) => log::warn!("the server is lost: {why}"),
                 Ok(Some(Message::Reconnected)) => log::info!("the server is there again"),
                 Ok(Some(Message::Error(why))) => log::error!("the server refused something: {why}"),
                 Ok(Some(_)) => {}
-                Ok(None) => return,
-                Err(error) => {
-                    log::error!("{error}");
-                    return;
-                }
+                // Why is told as any trouble is.
+                Ok(None) | Err(_) => return,
             }
         }
     }
