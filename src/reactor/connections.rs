@@ -3,7 +3,8 @@
 use crate::broker::{CloseReason, ConnectionId, Now, Output, Record, Rewrite, Traffic};
 use crate::limits::{
     FREED_PER_TURN, MAPPED_BLOCK, OUTPUT_CHUNK, ROOM, SHARED_PAYLOAD, SPARE_BUFFERS,
-    WORK_BEFORE_DELIVERIES, WORK_PER_STEP, WORK_PER_SYSCALL, WORK_PER_TURN, WRITE_PER_CONNECTION,
+    WORK_BEFORE_DELIVERIES, WORK_PER_DELIVERY, WORK_PER_STEP, WORK_PER_SYSCALL, WORK_PER_TURN,
+    WRITE_PER_CONNECTION,
 };
 use crate::protocol::line::Pending;
 use crate::reactor::buffer::{OutputQueue, SharedPayload};
