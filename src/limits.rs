@@ -153,7 +153,7 @@ pub const BULK_WORK_PER_TURN: usize = 256 * KIB;
 pub const WRITE_PER_CONNECTION: usize = 256 * KIB;
 /// Work on lines that deliveries may wait for while there are more: a write to each listener costs a
 /// hundred times what one more signal in it does.
-pub const WORK_BEFORE_DELIVERIES: usize = WORK_PER_TURN;
+pub const WORK_BEFORE_DELIVERIES: usize = 4 * WORK_PER_TURN;
 /// Connections closed per turn.
 pub const CLOSES_PER_TURN: usize = 128;
 /// Connections accepted per listener and turn.

@@ -7,7 +7,7 @@ use crate::limits::{
     WRITE_PER_CONNECTION,
 };
 use crate::protocol::line::Pending;
-use crate::reactor::buffer::{OutputQueue, SharedPayload};
+use crate::reactor::buffer::{Appended, OutputQueue, SharedPayload};
 use crate::reactor::connection::Connection;
 use crate::reactor::stream::Stream;
 use crate::storage::Journal;
@@ -570,18 +570,6 @@ impl Connections {
         result
     }
 
-    /// To be called when output was appended to a connection.
-    fn touched(&mut self, id: ConnectionId) {
-        if self.serving == Some(id) {
-            // Once per turn is enough, and the same connection answers many lines in a row.
-            if self.replies.last() != Some(&id) {
-                self.replies.push(id);
-            }
-            return;
-        }
-        self.deliver_later(id);
-    }
-
     /// Puts a connection on the list of those to be written to when their turn comes.
     fn deliver_later(&mut self, id: ConnectionId) {
         let Some(connection) = self.get_mut(id) else {
@@ -592,8 +580,14 @@ impl Connections {
         }
     }
 
-    /// Appends to the output of a connection that takes any.
-    fn append_with(&mut self, to: ConnectionId, append: impl FnOnce(&mut OutputQueue)) {
+    /// Appends to the output of a connection that takes any, which is worth so much work beside what is
+    /// appended. One pass over the connection's memory: a signal to thousands goes through here.
+    fn append_with(
+        &mut self,
+        to: ConnectionId,
+        work: usize,
+        append: impl FnOnce(&mut OutputQueue) -> Appended,
+    ) {
         let Some(connection) = self
             .slab
             .get_mut(to.slot as usize)
@@ -606,35 +600,45 @@ impl Connections {
             self.owned += output.capacity();
             output
         });
-        let before = (output.capacity(), output.queued());
-        append(output);
-        self.owned += output.capacity() - before.0;
-        self.work += WORK_PER_STEP + output.queued() - before.1;
+        let appended = append(output);
+        self.owned += appended.grown;
+        self.work += work + appended.copied;
         connection.last_output_us = self.now.monotonic_us;
+        let is_serving = self.serving == Some(to);
         // Its own answers close no connection: after each line it is seen whether they are too many for
         // another one, so what goes beyond the limit here is one answer.
-        if output.queued() > self.limits.max_output && self.serving != Some(to) {
+        if output.queued() > self.limits.max_output && !is_serving {
             connection.over_limit = true;
             self.ending.push((to, CloseReason::OutputLimit));
         }
-        self.touched(to);
+        if is_serving {
+            // Once per turn is enough, and the same connection answers many lines in a row.
+            if self.replies.last() != Some(&to) {
+                self.replies.push(to);
+            }
+        } else if !connection.blocked && !std::mem::replace(&mut connection.in_deliveries, true) {
+            self.deliveries.push_back(to);
+        }
     }
 }
 
 impl Output for Connections {
     fn append(&mut self, to: ConnectionId, encode: impl FnOnce(&mut Vec<u8>)) {
-        self.append_with(to, |output| output.append(encode));
+        self.append_with(to, WORK_PER_STEP, |output| output.append(encode));
     }
 
     fn fan_out(&mut self, to: impl IntoIterator<Item = ConnectionId>, payload: &[u8]) {
         if payload.len() < SHARED_PAYLOAD {
+            // It is the same bytes each time, and they are near.
+            let work = self.work;
+            let mut receivers = 0;
             for id in to {
-                let work = self.work;
-                self.append_with(id, |output| {
+                receivers += 1;
+                self.append_with(id, 0, |output| {
                     output.append(|bytes| bytes.extend_from_slice(payload))
                 });
-                self.work = work + WORK_PER_DELIVERY + payload.len() / 4;
             }
+            self.work = work + receivers * (WORK_PER_DELIVERY + payload.len() / 4);
             return;
         }
         let mut receivers = to.into_iter().peekable();
@@ -644,10 +648,9 @@ impl Output for Connections {
         let shared = SharedPayload::new(payload, &self.shared);
         self.work += payload.len();
         for id in receivers {
-            let work = self.work;
-            self.append_with(id, |output| output.append_shared(&shared));
-            // Nothing was copied.
-            self.work = work + WORK_PER_DELIVERY;
+            self.append_with(id, WORK_PER_DELIVERY, |output| {
+                output.append_shared(&shared)
+            });
         }
     }
 
@@ -670,7 +673,7 @@ impl Output for Connections {
         if is_through {
             self.finished.push_back(id);
         } else {
-            self.touched(id);
+            self.write_later(id);
         }
     }
 

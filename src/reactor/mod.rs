@@ -651,7 +651,12 @@ impl Server {
                 }
             }
             let mut progress = Progress::Done;
+            let mut foreseen = 0;
             while let Some((found, used)) = next_line(rest, &mut line) {
+                if foreseen == 0 && rest.len() > used {
+                    foreseen = self.broker.handle_foresight(rest);
+                }
+                foreseen = foreseen.saturating_sub(used);
                 progress = self.hand_over(id, found, enough);
                 if progress == Progress::StoppedBefore {
                     break;
