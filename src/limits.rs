@@ -201,6 +201,8 @@ pub const REWRITE_BACKLOG: usize = MIB;
 /// When more is on its way, the disk is too slow: nothing more is recorded until the journal is written
 /// anew.
 pub const MAX_UNSAVED: usize = 64 * MIB;
+/// A journal that is written anew is synced each time it has grown by so much.
+pub const SYNCED_AT_ONCE: u64 = 8 * MIB as u64;
 /// When saving has failed, it is tried again after this time, then after twice as much, up to the second.
 pub const JOURNAL_RETRY_US: u64 = SECOND_US;
 pub const JOURNAL_RETRY_MAX_US: u64 = 60 * SECOND_US;

@@ -420,6 +420,7 @@ impl Broker {
     /// The server is to end: everybody is told and closed. See [`Broker::is_over`].
     pub fn handle_shutdown<O: Output>(&mut self, now: Now, out: &mut O) {
         self.lifetime = Lifetime::Over;
+        self.save_at_last(now);
         self.close_all(CloseReason::Shutdown, now, out);
     }
 

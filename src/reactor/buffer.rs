@@ -232,9 +232,9 @@ mod tests {
         let gauge = Rc::new(Cell::new(0));
         let mut queues: Vec<OutputQueue> = (0..10).map(|_| OutputQueue::default()).collect();
         let payload = SharedPayload::new(&[b'x'; SHARED_PAYLOAD], &gauge);
-        queues
-            .iter_mut()
-            .for_each(|queue| queue.append_shared(&payload));
+        for queue in &mut queues {
+            queue.append_shared(&payload);
+        }
         drop(payload);
         assert_eq!(gauge.get(), SHARED_PAYLOAD);
         queues.truncate(1);

@@ -81,6 +81,22 @@ impl Printed {
 }
 
 impl Counter {
+    /// That nobody has counted yet.
+    pub fn new(base: &[u8]) -> Counter {
+        // It goes along with every step from now on, and only its number counts.
+        let base = if base.len() > LONG_NUMBER {
+            let number = Number::from_value(base).exact().to_string();
+            number.into_bytes().into()
+        } else {
+            base.into()
+        };
+        Counter {
+            base,
+            contributions: Vec::new(),
+            changed_us: 0,
+        }
+    }
+
     pub fn print(&self) -> Printed {
         let base = Number::from_value(&self.base);
         let sums = self
@@ -257,20 +273,10 @@ impl<'a> Entry<'a> {
                 changed_us: u64_at(self.0, self.value_end()),
             };
         }
-        let base = match self.kind() {
-            // It goes along with every step from now on, and only its number counts.
-            Kind::Value if self.value().len() > LONG_NUMBER => {
-                let number = Number::from_value(self.value()).exact().to_string();
-                number.into_bytes().into()
-            }
-            Kind::Value => self.value().into(),
-            Kind::Absent | Kind::Removed => Box::default(),
-        };
-        Counter {
-            base,
-            contributions: Vec::new(),
-            changed_us: 0,
-        }
+        Counter::new(match self.kind() {
+            Kind::Value => self.value(),
+            Kind::Absent | Kind::Removed => b"",
+        })
     }
 
     pub fn state(self) -> State<'a> {
