@@ -297,6 +297,21 @@ impl<'a> Entry<'a> {
 
 // Changes that leave an entry where it is.
 
+/// Puts another value of the same length in place of one that is no counter's; false if there is none.
+pub fn overwrite(block: &mut [u8], value: &[u8], stamp: Stamp, now_us: u64) -> bool {
+    let entry = Entry(block);
+    let at = entry.name_end()..entry.value_end();
+    if entry.is_counter() || entry.kind() != Kind::Value || at.len() != value.len() {
+        return false;
+    }
+    block[at].copy_from_slice(value);
+    block[TIME..NODE].copy_from_slice(&stamp.time_us.to_le_bytes());
+    block[NODE..ACCESSED].copy_from_slice(&stamp.node.0.to_le_bytes());
+    block[ACCESSED..NAME].copy_from_slice(&now_us.to_le_bytes());
+    note_use(block, now_us);
+    true
+}
+
 /// It was used: then, and once more.
 pub fn note_use(block: &mut [u8], now_us: u64) {
     let accessed_us = u64_at(block, ACCESSED).max(now_us);

@@ -222,10 +222,17 @@ impl Cache {
     /// These names will be asked for next: fetches the memory of what is there of them, of all at once, as far
     /// as the processor can. Otherwise each look-up would wait for memory, three times in a row.
     pub fn foresee<'a>(&self, names: impl Iterator<Item = &'a [u8]>) {
+        // Each step for all of them: the shorter the loops, the more of their fetches go on at once.
+        let mut hashes = [0; FORESEEN];
+        let mut count = 0;
+        for (hash, name) in hashes.iter_mut().zip(names) {
+            *hash = self.hash(name);
+            count += 1;
+        }
         let mut blocks = [None; FORESEEN];
-        for (block, name) in blocks.iter_mut().zip(names) {
+        for (block, hash) in blocks.iter_mut().zip(&hashes[..count]) {
             // Whichever has the tag of its hash; it is the right one as a rule.
-            *block = self.table.find(self.hash(name), |_| true).copied();
+            *block = self.table.find(*hash, |_| true).copied();
         }
         for block in blocks.into_iter().flatten() {
             let bytes = self.blocks.get(block);
@@ -257,6 +264,12 @@ impl Cache {
 
     pub fn store(&mut self, name: &[u8], value: &[u8], now_us: u64) -> Result<(), TooLarge> {
         let stamp = self.new_stamp(now_us);
+        // A value of the same length goes where the old one was.
+        if let Some(block) = self.block(name)
+            && entry::overwrite(self.blocks.get_mut(block), value, stamp, now_us)
+        {
+            return Ok(());
+        }
         self.write(name, Kind::Value, value, stamp, now_us)
     }
 
