@@ -21,6 +21,7 @@ fn described_flags(page: &str) -> Vec<String> {
         let part = |index| found.get(index).map_or("", |part| part.as_str());
         let value = match part(3) {
             "seconds" => "s",
+            "seconds | Cm always | never" => "always|never|s",
             "user Ns Op : Ns Ar group" => "user[:group]",
             value => value,
         };
