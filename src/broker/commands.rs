@@ -31,7 +31,7 @@ impl Broker {
         out: &mut O,
     ) {
         match decode(line) {
-            Some(Command::Clacks(text)) => self.identify(id, text),
+            Some(Command::Clacks(text)) => self.sessions.identify(id, text),
             Some(Command::Overhead(Some(overhead))) if overhead.flags.intersects(Flags::LOGIN) => {
                 self.login(id, overhead, now, out);
             }
@@ -60,7 +60,7 @@ impl Broker {
         match command {
             // Neither is ever shown to monitors.
             Command::Clacks(text) => {
-                self.identify(id, text);
+                self.sessions.identify(id, text);
                 return Flow::Next;
             }
             Command::Overhead(Some(overhead)) => {
@@ -383,12 +383,6 @@ impl Broker {
         }
         if flags.intersects(Flags::CLOSE_ALL) {
             self.close_all(CloseReason::ClosedAll, now, out);
-        }
-    }
-
-    fn identify(&mut self, id: ConnectionId, text: &[u8]) {
-        if let Some(session) = self.sessions.get_mut(id) {
-            session.identify(text);
         }
     }
 }

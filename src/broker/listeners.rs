@@ -28,7 +28,44 @@ struct Subscription {
 
 /// The names one connection listens to. It is kept with the session and changed only here.
 #[derive(Default)]
-pub struct Subscriptions(Vec<NameId>);
+pub struct Subscriptions(Names);
+
+/// Most connections listen to one name or to none: these need no memory of their own.
+#[derive(Default)]
+enum Names {
+    #[default]
+    None,
+    One(NameId),
+    Many(Vec<NameId>),
+}
+
+impl Subscriptions {
+    fn names(&self) -> &[NameId] {
+        match &self.0 {
+            Names::None => &[],
+            Names::One(name) => std::slice::from_ref(name),
+            Names::Many(names) => names,
+        }
+    }
+
+    fn push(&mut self, name: NameId) {
+        match &mut self.0 {
+            Names::None => self.0 = Names::One(name),
+            Names::One(first) => self.0 = Names::Many(vec![*first, name]),
+            Names::Many(names) => names.push(name),
+        }
+    }
+
+    /// The last one takes its place.
+    fn swap_remove(&mut self, place: usize) {
+        match &mut self.0 {
+            Names::Many(names) => {
+                names.swap_remove(place);
+            }
+            Names::None | Names::One(_) => self.0 = Names::None,
+        }
+    }
+}
 
 pub struct Listeners {
     hasher: RandomState,
@@ -51,6 +88,27 @@ impl Listeners {
             by_text: Table::default(),
             by_pair: Table::default(),
             left: Vec::new(),
+        }
+    }
+
+    /// Whether there are so many names that [`Listeners::foresee`] saves more than it costs.
+    pub fn is_worth_foresight(&self) -> bool {
+        self.by_text.is_beyond_caches()
+    }
+
+    /// A name's hash.
+    pub fn hash(&self, name: &[u8]) -> u64 {
+        self.hasher.hash_one(name)
+    }
+
+    /// Signals of names with these hashes come next: fetches the memory that leads to their listeners, of all
+    /// at once.
+    pub fn foresee(&self, hashes: &[u64]) {
+        let found = self.by_text.foresee(hashes);
+        let names = found.into_iter().flatten();
+        let names: Vec<&Name> = names.map(|id| &self.names[id.0 as usize]).collect();
+        for name in names {
+            std::hint::black_box((name.text.first(), name.listeners.first()));
         }
     }
 
@@ -95,10 +153,10 @@ impl Listeners {
             name: id,
             connection,
             in_name: index(listeners.len()),
-            in_session: index(own.0.len()),
+            in_session: index(own.names().len()),
         };
         listeners.push(connection);
-        own.0.push(id);
+        own.push(id);
         self.by_pair.insert(hash, subscription, |s| {
             pair_hash(hasher, s.name, s.connection)
         });
@@ -123,7 +181,7 @@ impl Listeners {
         own: &mut Subscriptions,
         mut ended: impl FnMut(&[u8]),
     ) {
-        while let Some(&id) = own.0.last() {
+        while let Some(&id) = own.names().last() {
             ended(&self.names[id.0 as usize].text);
             self.remove(id, connection, own);
         }
@@ -131,7 +189,7 @@ impl Listeners {
 
     /// The connection is gone: what it listened to is forgotten by [`Listeners::forget_slice`].
     pub fn leave(&mut self, connection: ConnectionId, own: &mut Subscriptions) {
-        if !own.0.is_empty() {
+        if !own.names().is_empty() {
             self.left.push((connection, std::mem::take(own)));
         }
     }
@@ -146,10 +204,10 @@ impl Listeners {
             let Some((connection, mut own)) = self.left.pop() else {
                 return;
             };
-            if let Some(&id) = own.0.last() {
+            if let Some(&id) = own.names().last() {
                 self.remove(id, connection, &mut own);
             }
-            if !own.0.is_empty() {
+            if !own.names().is_empty() {
                 self.left.push((connection, own));
             }
         }
@@ -164,8 +222,8 @@ impl Listeners {
         );
         let Some(removed) = removed else { return false };
 
-        own.0.swap_remove(removed.in_session as usize);
-        if let Some(&moved) = own.0.get(removed.in_session as usize) {
+        own.swap_remove(removed.in_session as usize);
+        if let Some(&moved) = own.names().get(removed.in_session as usize) {
             self.subscription_mut(moved, connection).in_session = removed.in_session;
         }
         let listeners = &mut self.names[id.0 as usize].listeners;
@@ -183,9 +241,7 @@ impl Listeners {
 
     fn find(&self, name: &[u8]) -> Option<NameId> {
         let is_it = |id: &NameId| *self.names[id.0 as usize].text == *name;
-        self.by_text
-            .find(self.hasher.hash_one(name), is_it)
-            .copied()
+        self.by_text.find(self.hash(name), is_it).copied()
     }
 
     fn add_name(&mut self, name: &[u8]) -> NameId {

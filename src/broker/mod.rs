@@ -32,7 +32,7 @@ use crate::limits::{
     SECOND_US,
 };
 use crate::protocol::peer::{self, NodeId};
-use crate::protocol::{encode, name_looked_up};
+use crate::protocol::{LookUp, encode, look_up_of};
 use ahash::RandomState;
 use cache::{Cache, Dropped};
 use interclacks::{Lock, Tree, Uplink};
@@ -233,19 +233,26 @@ impl Broker {
     /// These bytes hold the lines that come next, from the first on, whoever they are of: a hint, which
     /// changes nothing. Returns how many bytes of them were looked at.
     pub fn handle_foresight(&self, lines: &[u8]) -> usize {
-        if !self.cache.is_worth_foresight() {
+        let (entries_too, listeners_too) = (
+            self.cache.is_worth_foresight(),
+            self.listeners.is_worth_foresight(),
+        );
+        if !entries_too && !listeners_too {
             return lines.len();
         }
-        let mut ends = memchr::memchr_iter(b'\n', lines);
+        let (mut entries, mut listeners) = (Upcoming::default(), Upcoming::default());
         let mut start = 0;
-        let names = std::iter::from_fn(|| {
-            let end = ends.next()?;
+        for end in memchr::memchr_iter(b'\n', lines).take(FORESEEN) {
             let line = &lines[start..end];
+            match look_up_of(line.strip_suffix(b"\r").unwrap_or(line)) {
+                Some(LookUp::Entry(name)) => entries.push(self.cache.hash(name)),
+                Some(LookUp::Listeners(name)) => listeners.push(self.listeners.hash(name)),
+                None => {}
+            }
             start = end + 1;
-            Some(line.strip_suffix(b"\r").unwrap_or(line))
-        });
-        self.cache
-            .foresee(names.take(cache::FORESEEN).filter_map(name_looked_up));
+        }
+        self.cache.foresee(entries.hashes());
+        self.listeners.foresee(listeners.hashes());
         start
     }
 
@@ -503,11 +510,11 @@ impl Broker {
         match &mut session.closing {
             Some(closing) => closing.is_given_up = true,
             none => {
-                *none = Some(Closing {
+                *none = Some(Box::new(Closing {
                     since_us: now.monotonic_us,
                     reason,
                     is_given_up: false,
-                })
+                }))
             }
         }
         session.listing = None;
@@ -670,6 +677,35 @@ impl Broker {
                 );
             }
         }
+    }
+}
+
+/// Look-ups that are prepared at once.
+const FORESEEN: usize = 64;
+
+/// Hashes of names that will be looked up.
+struct Upcoming {
+    hashes: [u64; FORESEEN],
+    count: usize,
+}
+
+impl Default for Upcoming {
+    fn default() -> Upcoming {
+        Upcoming {
+            hashes: [0; FORESEEN],
+            count: 0,
+        }
+    }
+}
+
+impl Upcoming {
+    fn push(&mut self, hash: u64) {
+        self.hashes[self.count] = hash;
+        self.count += 1;
+    }
+
+    fn hashes(&self) -> &[u64] {
+        &self.hashes[..self.count]
     }
 }
 

@@ -7,14 +7,15 @@ use super::output::{CloseReason, ConnectionId, Now, Peer};
 use super::table::Table;
 use super::users::User;
 use crate::limits::{MAX_CLIENT_INFO, SECOND_US};
+use std::collections::VecDeque;
 use std::fmt;
 use std::rc::Rc;
 
 pub struct Session {
     pub id: ConnectionId,
     pub cid: Cid,
-    /// What the client says it is; empty until it has.
-    client_info: Box<[u8]>,
+    /// What the client says it is; empty until it has. Shared with others that say the same.
+    client_info: Rc<[u8]>,
     /// Who it is; nobody before the login.
     pub user: Option<Rc<User>>,
     pub subscriptions: Subscriptions,
@@ -32,7 +33,7 @@ pub struct Session {
     /// The answer it is in the middle of getting.
     pub listing: Option<Box<Listing>>,
     /// It is on its way out and takes part in nothing any more.
-    pub closing: Option<Closing>,
+    pub closing: Option<Box<Closing>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -56,8 +57,8 @@ pub struct Cid {
     pub peer: Peer,
     /// Counts connections.
     pub serial: u64,
-    /// Unix time of its beginning; part of the name of Unix sockets.
-    pub opened_s: u64,
+    /// Unix time of its beginning, which lasts until 2106; part of the name of Unix sockets.
+    pub opened_s: u32,
 }
 
 impl Cid {
@@ -94,9 +95,9 @@ impl Session {
             cid: Cid {
                 peer,
                 serial,
-                opened_s: now.wall_us / SECOND_US,
+                opened_s: (now.wall_us / SECOND_US) as u32,
             },
-            client_info: Box::default(),
+            client_info: Rc::default(),
             user: None,
             subscriptions: Subscriptions::default(),
             monitor: None,
@@ -117,15 +118,6 @@ impl Session {
         self.user.is_some() && self.closing.is_none()
     }
 
-    /// The `;` ends a field of CLIENTLIST, so it can't stand in one.
-    pub fn identify(&mut self, text: &[u8]) {
-        let kept = &text[..text.len().min(MAX_CLIENT_INFO)];
-        self.client_info = kept
-            .iter()
-            .map(|&byte| if byte == b';' { b'_' } else { byte })
-            .collect();
-    }
-
     pub fn client_info(&self) -> &[u8] {
         if self.client_info.is_empty() {
             b"UNKNOWN"
@@ -140,12 +132,23 @@ impl Session {
 pub struct Sessions {
     slots: Vec<Option<Session>>,
     /// The slots by the serial numbers of their sessions.
-    by_serial: Table<(u64, u32)>,
+    by_serial: Table<u32>,
+    /// What clients have lately said that they are: most are the same few programs.
+    infos: VecDeque<Rc<[u8]>>,
 }
+
+/// Texts of clients that are kept for the next ones.
+const KEPT_INFOS: usize = 8;
 
 /// Serial numbers are ours, so scattering them is enough.
 fn serial_hash(serial: u64) -> u64 {
     serial.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// Of the session in a slot that is in the table.
+fn hash_of(slots: &[Option<Session>], slot: u32) -> u64 {
+    let session = slots.get(slot as usize).and_then(Option::as_ref);
+    session.map_or(0, |session| serial_hash(session.cid.serial))
 }
 
 impl Sessions {
@@ -155,6 +158,29 @@ impl Sessions {
         Sessions {
             slots: Vec::with_capacity(capacity),
             by_serial: Table::default(),
+            infos: VecDeque::new(),
+        }
+    }
+
+    /// The client says what it is. The `;` ends a field of CLIENTLIST, so it can't stand in one.
+    pub fn identify(&mut self, id: ConnectionId, text: &[u8]) {
+        let kept = &text[..text.len().min(MAX_CLIENT_INFO)];
+        let bytes = kept
+            .iter()
+            .map(|&byte| if byte == b';' { b'_' } else { byte });
+        let known = self
+            .infos
+            .iter()
+            .find(|info| info.iter().copied().eq(bytes.clone()))
+            .cloned();
+        let info = known.unwrap_or_else(|| {
+            let info: Rc<[u8]> = bytes.collect();
+            self.infos.truncate(KEPT_INFOS - 1);
+            self.infos.push_front(info.clone());
+            info
+        });
+        if let Some(session) = self.get_mut(id) {
+            session.client_info = info;
         }
     }
 
@@ -177,20 +203,20 @@ impl Sessions {
             "a slot is reused only after its connection was closed"
         );
         let serial = session.cid.serial;
-        self.by_serial.insert(
-            serial_hash(serial),
-            (serial, session.id.slot),
-            |(serial, _)| serial_hash(*serial),
-        );
+        let id = session.id;
         self.slots[slot] = Some(session);
+        let slots = &self.slots;
+        self.by_serial
+            .insert(serial_hash(serial), id.slot, |slot| hash_of(slots, *slot));
     }
 
     pub fn remove(&mut self, id: ConnectionId) -> Option<Session> {
         let serial = self.get(id)?.cid.serial;
+        let slots = &self.slots;
         self.by_serial.remove(
             serial_hash(serial),
-            |found| found.0 == serial,
-            |(serial, _)| serial_hash(*serial),
+            |slot| *slot == id.slot,
+            |slot| hash_of(slots, *slot),
         );
         self.slots[id.slot as usize].take()
     }
@@ -220,9 +246,11 @@ impl Sessions {
         // The serial number behind the last colon says which it can be; the rest must agree too.
         let cid = std::str::from_utf8(cid).ok()?;
         let serial: u64 = cid.rsplit(':').next()?.parse().ok()?;
-        let (_, slot) = self
-            .by_serial
-            .find(serial_hash(serial), |found| found.0 == serial)?;
+        let is_it = |slot: &u32| {
+            self.in_slot(*slot as usize)
+                .is_some_and(|session| session.cid.serial == serial)
+        };
+        let slot = self.by_serial.find(serial_hash(serial), is_it)?;
         self.in_slot(*slot as usize)
             .filter(|session| session.cid.to_string() == cid)
     }

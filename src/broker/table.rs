@@ -16,6 +16,9 @@ const SEGMENT_MAX: usize = 448;
 /// grows instead. So the directory is at most this power of two larger than it needs to be.
 const MAX_EXTRA_DEPTH: u32 = 4;
 
+/// So many elements, with what they lead to, are in the processor's own memory anyway.
+const IN_CACHES: usize = 4096;
+
 pub struct Table<T> {
     /// Segment of each prefix of `depth` bits; a segment of lesser depth stands there repeatedly.
     directory: Vec<u32>,
@@ -79,6 +82,21 @@ impl<T> Table<T> {
     fn segment_mut(&mut self, hash: u64) -> &mut Segment<T> {
         let index = self.directory[self.slot(hash)];
         &mut self.segments[index as usize]
+    }
+
+    /// Whether it is so large that the processor has to fetch what it looks up.
+    pub fn is_beyond_caches(&self) -> bool {
+        self.len >= IN_CACHES
+    }
+
+    /// Fetches the memory of look-ups to come; for each hash an element that is probably the one, if there
+    /// is any.
+    pub fn foresee(&self, hashes: &[u64]) -> Vec<Option<&T>> {
+        // Whichever has the tag of its hash.
+        hashes
+            .iter()
+            .map(|hash| self.find(*hash, |_| true))
+            .collect()
     }
 
     pub fn find(&self, hash: u64, is_it: impl FnMut(&T) -> bool) -> Option<&T> {

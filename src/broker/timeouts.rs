@@ -62,7 +62,7 @@ impl Broker {
                 .is_some_and(|session| session.wake_us == at_us)
         };
         // Connections that come and go leave theirs behind: swept before they outnumber the others.
-        if appointments.0.len() > 2 * sessions.len() + 1024 {
+        if appointments.0.len() > sessions.len() + sessions.len() / 4 + 1024 {
             appointments.0.retain(holds);
         }
         while appointments.0.peek().is_some_and(|next| !holds(next)) {
@@ -123,7 +123,7 @@ fn due(session: &Session, settings: &Settings, traffic: Traffic, now_us: u64) ->
         next_us = next_us.min(at_us);
         at_us <= now_us
     };
-    if let Some(closing) = session.closing {
+    if let Some(closing) = &session.closing {
         // Who asked for answers and then closed its side gets them however slowly it takes them.
         let at_us = match (closing.reason, traffic.stalled_since_us) {
             _ if closing.is_given_up => return Due::Later(u64::MAX),

@@ -186,13 +186,23 @@ pub fn decode(line: &[u8]) -> Option<Command<'_>> {
     })
 }
 
-/// The name that a line, or what begins with it, looks up in the cache if it is in the right form; for the
-/// most usual commands only.
-pub fn name_looked_up(line: &[u8]) -> Option<&[u8]> {
+/// What a line will look up.
+pub enum LookUp<'a> {
+    Entry(&'a [u8]),
+    Listeners(&'a [u8]),
+}
+
+/// What a line looks up first if it is in the right form; for the most usual commands only.
+pub fn look_up_of(line: &[u8]) -> Option<LookUp<'_>> {
     if let Some(name) = line.strip_prefix(b"RETRIEVE ") {
-        return Some(name);
+        Some(LookUp::Entry(name))
+    } else if let Some(rest) = line.strip_prefix(b"STORE ") {
+        pair(rest).map(|pair| LookUp::Entry(pair.name))
+    } else if let Some(rest) = line.strip_prefix(b"SET ") {
+        pair(rest).map(|pair| LookUp::Listeners(pair.name))
+    } else {
+        line.strip_prefix(b"NOTIFY ").map(LookUp::Listeners)
     }
-    pair(line.strip_prefix(b"STORE ")?).map(|pair| pair.name)
 }
 
 fn not_empty(bytes: &[u8]) -> Option<&[u8]> {

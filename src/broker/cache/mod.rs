@@ -126,10 +126,6 @@ pub struct Cache {
     garbage: Vec<(Table<Block>, Blocks)>,
 }
 
-/// So many entries are in the processor's own memory anyway.
-const FEW: usize = 4096;
-/// Look-ups that are prepared at once.
-pub const FORESEEN: usize = 64;
 /// What processors fetch at once, in bytes.
 const CACHE_LINE: usize = 64;
 
@@ -216,26 +212,16 @@ impl Cache {
 
     /// Whether there are so many entries that [`Cache::foresee`] saves more than it costs.
     pub fn is_worth_foresight(&self) -> bool {
-        self.table.len() >= FEW
+        self.table.is_beyond_caches()
     }
 
-    /// These names will be asked for next: fetches the memory of what is there of them, of all at once, as far
-    /// as the processor can. Otherwise each look-up would wait for memory, three times in a row.
-    pub fn foresee<'a>(&self, names: impl Iterator<Item = &'a [u8]>) {
+    /// Names with these hashes will be asked for next: fetches the memory of what is there of them, of all at
+    /// once, as far as the processor can. Otherwise each look-up would wait for memory, three times in a row.
+    pub fn foresee(&self, hashes: &[u64]) {
         // Each step for all of them: the shorter the loops, the more of their fetches go on at once.
-        let mut hashes = [0; FORESEEN];
-        let mut count = 0;
-        for (hash, name) in hashes.iter_mut().zip(names) {
-            *hash = self.hash(name);
-            count += 1;
-        }
-        let mut blocks = [None; FORESEEN];
-        for (block, hash) in blocks.iter_mut().zip(&hashes[..count]) {
-            // Whichever has the tag of its hash; it is the right one as a rule.
-            *block = self.table.find(*hash, |_| true).copied();
-        }
+        let blocks = self.table.foresee(hashes);
         for block in blocks.into_iter().flatten() {
-            let bytes = self.blocks.get(block);
+            let bytes = self.blocks.get(*block);
             // An entry may stand across the border of what is fetched at once.
             std::hint::black_box((bytes[0], bytes[bytes.len().min(CACHE_LINE) - 1]));
         }

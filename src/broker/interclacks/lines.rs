@@ -58,9 +58,7 @@ impl Broker {
         match command {
             Command::Clacks(text) => {
                 monitored = false;
-                if let Some(session) = self.sessions.get_mut(id) {
-                    session.identify(text);
-                }
+                self.sessions.identify(id, text);
             }
             Command::Ping => self.renew_ping(id, now, out),
             Command::KeySync(key_sync) => {

@@ -259,9 +259,7 @@ impl Broker {
     ) {
         match decode(line) {
             Some(Command::Clacks(text)) => {
-                if let Some(session) = self.sessions.get_mut(id) {
-                    session.identify(text);
-                }
+                self.sessions.identify(id, text);
             }
             Some(Command::Overhead(Some(Overhead { flags, .. })))
                 if flags.intersects(Flags::LOGIN_WRONG) =>
