@@ -4,6 +4,7 @@
 mod abuse;
 mod activation;
 mod ageing;
+mod bench_peers;
 mod bridge;
 mod cache_client;
 mod clacks;

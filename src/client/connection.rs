@@ -29,9 +29,24 @@ impl Connection {
     /// A connection alone, for whoever speaks the protocol.
     #[cfg(feature = "tool")]
     pub fn dial(options: &Options) -> Result<Connection, Error> {
-        let trust = transport::trust(options)?;
-        let until = Instant::now() + options.connect_timeout;
-        Connection::open(options, trust.as_ref(), until)
+        Connection::dialler(options.clone())?()
+    }
+
+    /// As many of them as are wanted.
+    #[cfg(feature = "tool")]
+    pub fn dialler(options: Options) -> Result<impl FnMut() -> Result<Connection, Error>, Error> {
+        let trust = transport::trust(&options)?;
+        Ok(move || {
+            let until = Instant::now() + options.connect_timeout;
+            Connection::open(&options, trust.as_ref(), until)
+        })
+    }
+
+    /// For whoever moves the bytes in a way of its own. Lines that have come and were not received are
+    /// dropped: after the welcome there are none that matter.
+    #[cfg(feature = "tool")]
+    pub fn into_transport(self) -> Transport {
+        self.transport
     }
 
     /// Connects and logs in. What the server says after its welcome is left to be read.

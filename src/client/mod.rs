@@ -35,6 +35,8 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
+#[cfg(feature = "tool")]
+pub(crate) use transport::Transport;
 
 /// A connection to a server, renewed by itself when it is lost.
 ///
