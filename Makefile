@@ -9,7 +9,8 @@
 #                     machine (minutes)
 #   make bench-peers  compare with Redis, memcached and NATS, as far as they are
 #                     installed, on a quiet machine with two cores (minutes);
-#                     CLACKSD_BENCH=text chooses rows, CLACKSD_ROUNDS=n
+#                     CLACKSD_BENCH=text chooses rows, CLACKSD_ROUNDS=n how
+#                     often each is measured, CLACKSD_SERVER=path another build
 #   make check        everything that has to pass before a change goes in
 #   make completions  write the completions of bash, zsh and fish anew from the
 #                     tables of commands and flags

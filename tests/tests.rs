@@ -8,6 +8,7 @@ mod bench_peers;
 mod bridge;
 mod cache_client;
 mod clacks;
+mod clacks_bench;
 mod clacks_completions;
 mod clacks_examples;
 mod clacks_send;

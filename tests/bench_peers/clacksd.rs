@@ -3,10 +3,16 @@
 use super::contender::{Contender, Reached};
 use crate::support::{Ending, Setup, text, token};
 use clacks::tool::bench::speaker::Clacks;
+use std::env;
 use std::process::Command;
 
+/// The build that is tested, or the one that `CLACKSD_SERVER` names.
+pub fn program() -> String {
+    env::var("CLACKSD_SERVER").unwrap_or_else(|_| env!("CARGO_BIN_EXE_clacksd").to_owned())
+}
+
 pub fn command(setup: &Setup, port: u16) -> Command {
-    let mut command = setup.command();
+    let mut command = setup.command_of(&program());
     command.args(["--max-clients", "11000"]);
     command.args(["--listen", &format!("tcp://127.0.0.1:{port}")]);
     command.args(["--listen", &setup.unix("socket")]);

@@ -37,10 +37,10 @@ impl Kind {
     /// What the program says of itself; `None` if it isn't there.
     pub fn version(self) -> Option<String> {
         let program = match self {
-            Kind::Clacksd | Kind::ClacksdOverUnix => env!("CARGO_BIN_EXE_clacksd"),
-            Kind::Redis => "redis-server",
-            Kind::Memcached => "memcached",
-            Kind::Nats => "nats-server",
+            Kind::Clacksd | Kind::ClacksdOverUnix => clacksd::program(),
+            Kind::Redis => "redis-server".to_owned(),
+            Kind::Memcached => "memcached".to_owned(),
+            Kind::Nats => "nats-server".to_owned(),
         };
         let output = Command::new(program).arg("--version").output().ok()?;
         let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();

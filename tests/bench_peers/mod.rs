@@ -5,7 +5,7 @@
 //! The loads are those of `clacks bench`, driven by the same code; only the words differ. Each measurement
 //! has a server of its own, and rounds are interleaved, so that a moment in which the machine does
 //! something else hits all of them. `CLACKSD_BENCH=text` chooses the rows with that in their names,
-//! `CLACKSD_ROUNDS=n` how often each is measured.
+//! `CLACKSD_ROUNDS=n` how often each is measured, and `CLACKSD_SERVER=path` another build of the server.
 
 mod clacksd;
 mod contender;
@@ -35,6 +35,8 @@ fn beside_others() {
         .filter(|row| row.name.contains(&wanted))
         .collect();
     assert!(!rows.is_empty(), "no row has \"{wanted}\" in its name");
+    // Behind what the test runner has left unfinished.
+    println!();
     for kind in [Kind::Clacksd, Kind::Redis, Kind::Memcached, Kind::Nats] {
         match kind.version() {
             Some(version) => println!("{}: {version}", kind.name()),

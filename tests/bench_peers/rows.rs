@@ -180,7 +180,10 @@ fn fan_outs() -> Vec<Row> {
             let bound = Bound::AtLeast(4.0);
             goals.push(goal("deliveries/s", PER_SECOND, others, bound));
         }
-        let name = format!("fan-out, {listeners} listeners");
+        let name = match listeners {
+            1 => "fan-out, 1 listener".to_owned(),
+            _ => format!("fan-out, {listeners} listeners"),
+        };
         row(name, &BROKERS, Work::FanOut { plan, listeners }, goals)
     });
     rows.into()

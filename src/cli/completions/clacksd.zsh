@@ -18,6 +18,9 @@ _arguments -s -S \
     '(--max-line)--max-line=[longest line of a logged-in client]:SIZE: ' \
     '(--max-output)--max-output=[most output waiting for one client]:SIZE: ' \
     '(--max-buffers)--max-buffers=[most memory in all connections'\'' buffers together]:SIZE: ' \
+    '(--persist)--persist=[keep the cache in this file]:FILE:_files' \
+    '(--fsync)--fsync=[when changes reach the disk\: at once, when the system likes, or after S seconds at most]:always|never|S: ' \
+    '(--cache-max)--cache-max=[most memory for the cache; 0\: no limit]:SIZE: ' \
     '(--auth-timeout)--auth-timeout=[seconds to connect and log in]:S: ' \
     '(--ping-timeout)--ping-timeout=[seconds without PING]:S: ' \
     '(--interclacks-ping-timeout)--interclacks-ping-timeout=[seconds without PING on a link between servers]:S: ' \

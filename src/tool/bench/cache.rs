@@ -109,7 +109,9 @@ impl Load<'_> {
         crowd: &mut Crowd,
         index: usize,
         worker: &mut Worker,
+        now: Instant,
     ) -> Result<(), Trouble> {
+        worker.sent_at = now;
         let mut is_unproved = worker.is_unproved;
         let mut batches = 0;
         worker.exchange.clear();
@@ -126,7 +128,6 @@ impl Load<'_> {
                 is_unproved = self.write_batch(&mut worker.exchange);
                 batches += 1;
             }
-            worker.sent_at = Instant::now();
             crowd.send(index, &worker.exchange.request)?;
         }
         worker.is_unproved = is_unproved;
@@ -152,7 +153,7 @@ pub fn run(
         is_over: plan.end.count == 0,
     };
     for (index, worker) in workers.iter_mut().enumerate() {
-        load.go_on(crowd, index, worker)?;
+        load.go_on(crowd, index, worker, Instant::now())?;
     }
     let mut at_work = workers.iter().filter(|worker| !worker.is_done).count();
     while at_work > 0 {
@@ -167,8 +168,9 @@ pub fn run(
                 continue;
             }
             worker.answered += 1;
-            load.watch.record(worker.sent_at.elapsed());
-            load.go_on(crowd, index, worker)?;
+            let now = Instant::now();
+            load.watch.record(now - worker.sent_at);
+            load.go_on(crowd, index, worker, now)?;
             at_work -= usize::from(worker.is_done);
         }
         load.is_over |= load.watch.elapsed() >= plan.end.time;

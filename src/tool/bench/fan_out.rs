@@ -1,6 +1,6 @@
 //! Signals from one sender to many listeners.
 //!
-//! The sender sends a burst of signals with one write. It is at most two bursts ahead of the slowest
+//! The sender sends a burst of signals with one write. It is at most some bursts ahead of the slowest
 //! listener, so that nothing piles up at the server, and the server is never out of work.
 
 use super::Trouble;
@@ -23,7 +23,7 @@ pub struct Plan {
 }
 
 /// How far the sender may be ahead, in bursts.
-const WINDOW: u64 = 2;
+const WINDOW: u64 = 8;
 /// The first connection of the crowd; the others listen.
 const SENDER: usize = 0;
 

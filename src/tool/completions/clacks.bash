@@ -1,7 +1,7 @@
 # bash completion of clacks. Made from the table of commands by tests/clacks_completions.rs: make completions
 
 _clacks() {
-    local current=$2 previous=$3 word words='set notify set-and-store listen store retrieve remove increment decrement keys clear clients disconnect monitor shutdown send chat'
+    local current=$2 previous=$3 word words='set notify set-and-store listen store retrieve remove increment decrement keys clear clients disconnect monitor shutdown send chat bench'
     COMPREPLY=()
     case $previous in
         -s|--server)
@@ -13,13 +13,13 @@ _clacks() {
             compopt -o filenames
             COMPREPLY=($(compgen -f -- "$current"))
             return ;;
-        -u|--user|-n|--count)
+        -u|--user|-n|--count|--seconds|--connections|--listeners|--pipeline|--value-size|--names|--reads|--pid)
             return ;;
     esac
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
-        case $word in set|notify|set-and-store|listen|store|retrieve|remove|increment|decrement|keys|clear|clients|disconnect|monitor|shutdown|send|chat) words= ;; esac
+        case $word in set|notify|set-and-store|listen|store|retrieve|remove|increment|decrement|keys|clear|clients|disconnect|monitor|shutdown|send|chat|bench) words= ;; esac
     done
-    case $current in -*) words='-s --server -u --user --password-file --ca --insecure --allow-plaintext --json -n --count -h --help -V --version' ;; esac
+    case $current in -*) words='-s --server -u --user --password-file --ca --insecure --allow-plaintext --json -n --count --seconds --connections --listeners --pipeline --value-size --names --reads --own-names --pid -h --help -V --version' ;; esac
     COMPREPLY=($(compgen -W "$words" -- "$current"))
 }
 
