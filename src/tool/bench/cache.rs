@@ -142,6 +142,7 @@ pub fn run(
     plan: &Plan,
     server: Option<Process>,
 ) -> Result<Figures, Trouble> {
+    crowd.start_anew();
     let mut workers: Vec<Worker> = (0..crowd.len()).map(|_| Worker::new()).collect();
     let mut load = Load {
         speaker,

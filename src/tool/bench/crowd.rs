@@ -55,6 +55,11 @@ impl Crowd {
         self.wires[index].answered()
     }
 
+    /// Counts exchanges anew, where none is under way.
+    pub fn start_anew(&mut self) {
+        self.wires.iter_mut().for_each(Wire::start_anew);
+    }
+
     pub fn send(&mut self, index: usize, bytes: &[u8]) -> Result<(), Trouble> {
         self.change(index, |wire| wire.send(bytes))
     }
@@ -131,6 +136,7 @@ impl Crowd {
         first: usize,
         exchanges: &[Exchange],
     ) -> Result<(), Trouble> {
+        self.start_anew();
         for (number, exchange) in exchanges.iter().enumerate() {
             self.send(first + number, &exchange.request)?;
         }
@@ -147,7 +153,6 @@ impl Crowd {
                 waiting -= usize::from(self.answered(index) > before);
             }
         }
-        self.wires.iter_mut().for_each(Wire::start_anew);
         Ok(())
     }
 }

@@ -109,6 +109,7 @@ pub fn run(
     plan: &Plan,
     server: Option<Process>,
 ) -> Result<Figures, Trouble> {
+    crowd.start_anew();
     let listeners = crowd.len() - 1;
     let bursts = Bursts::new(speaker, plan, listeners);
     let nothing: &[u8] = &[];
