@@ -190,7 +190,7 @@ fn what_can_not_be_done_is_told() {
     // More than the server lets in.
     let small = Setup::new().flags(&["--max-clients", "20"]).start();
     let ended = small.clacks("rw", &["bench", "idle", "--connections", "100"]);
-    assert_fails(&ended, 4, "client_limit");
+    assert_fails(&ended, 3, "client_limit");
 }
 
 /// Another client writes in between: then answers are not what they should be.

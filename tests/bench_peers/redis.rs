@@ -49,7 +49,7 @@ impl Speaker for Redis {
     }
 
     fn barrier(&self, to: &mut Exchange) {
-        // With an array as answer where the connection listens, so an ECHO would be refused there.
+        // All commands are answered, in order; and once a connection listens, PING has another answer.
         if to.answer.is_empty() {
             array(&mut to.request, &[b"PING"]);
             to.expect(&[b"+PONG\r\n"]);

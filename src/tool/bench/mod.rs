@@ -66,7 +66,8 @@ impl From<Trouble> for Failure {
         let what = trouble.to_string();
         match trouble {
             Trouble::Refused(_) => Failure::Refused(what),
-            Trouble::Unreachable(error) => error.into(),
+            // A server that is full is one that can't be reached, too.
+            Trouble::Unreachable(_) => Failure::Connection(what),
             Trouble::Wrong(_) | Trouble::Late | Trouble::Lost(_) => Failure::Connection(what),
         }
     }
