@@ -48,7 +48,7 @@ MANPAGES   := $(wildcard man/*.[178])
 EXPOSURE   := 12
 
 .PHONY: all run test sim measure bench-peers check check-format check-clippy check-doc check-man \
-        check-unit completions deb test-deb install uninstall clean help
+        check-unit check-hot-paths completions deb test-deb install uninstall clean help
 
 all:
 	$(CARGO) build --release
@@ -73,7 +73,7 @@ bench-peers:
 	$(CARGO) test --release --test tests -- --ignored --nocapture \
 	    --test-threads=1 bench_peers
 
-check: check-format check-clippy test check-doc check-man check-unit
+check: check-format check-clippy test check-doc check-man check-unit check-hot-paths
 
 check-format:
 	$(CARGO) fmt --check
@@ -112,6 +112,10 @@ check-unit: all
 	    "$$dir/clacksd.service" > "$$dir/output" || status=$$?; \
 	if [ $$status -ne 0 ]; then grep '^✗' "$$dir/output"; fi; \
 	tail -n 1 "$$dir/output"; exit $$status
+
+# How many instructions the hottest paths take; needs valgrind, and does nothing without it.
+check-hot-paths:
+	$(CARGO) run --release --example hot_paths
 
 completions:
 	CLACKSD_WRITE_COMPLETIONS=1 $(CARGO) test --test tests -- completions::the_completions

@@ -22,14 +22,16 @@
 //! | [`client`] | the client library, blocking | `protocol`, `certificates` |
 //! | [`bridge`] | clacks-pg: from PostgreSQL's notifications to a server | `client` |
 //! | [`files`] | small files, and the secrets in them | |
+//! | [`flag`] | a flag as people see it; each program has a table of them | nothing |
+//! | [`start`] | how long-running programs read their arguments, and why they don't start | `flag` |
 //! | [`sys`] | small functions around libc; the only unsafe code | |
 //! | [`storage`] | the journal behind the cache: a file, and a thread that writes it | `broker`, `protocol` |
 //! | [`reactor`] | the loop: mio, sockets, buffers, signals, timers, word to the service manager. Knows no verb | `broker`, `protocol::line`, `storage`, `sys` |
 //! | [`cli`] | flags to configuration, logging, becoming a daemon | all of the above but `client` |
 //! | [`tool`] | the command-line client | `client` |
 //!
-//! `limits` and `address` are open to all. A test (`tests/layers.rs`) reads the sources and fails when an arrow is
-//! broken.
+//! `limits`, `address` and `files` are open to all, `flag` and `start` to the programs. A test (`tests/layers.rs`)
+//! reads the sources and fails when an arrow is broken.
 //!
 //! The wire is specified in clacks-protocol(7), the daemon in clacksd(8), the command-line client in clacks(1).
 
@@ -41,6 +43,8 @@ pub mod certificates;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod files;
+#[cfg(any(feature = "server", feature = "tool", feature = "postgres"))]
+pub mod flag;
 pub mod limits;
 pub mod protocol;
 
@@ -52,6 +56,8 @@ pub mod broker;
 pub mod cli;
 #[cfg(feature = "server")]
 pub mod reactor;
+#[cfg(any(feature = "server", feature = "postgres"))]
+pub mod start;
 #[cfg(feature = "server")]
 pub mod storage;
 #[cfg(feature = "server")]

@@ -127,8 +127,11 @@ pub const NOTIFY_STATUS_US: u64 = 3 * SECOND_US;
 
 // One turn of the loop. Work is counted in bytes moved; a line or a delivery counts for some more.
 
-/// Bytes that one table look-up or one delivery is taken to be worth.
+/// Bytes that one line with its table look-up is taken to be worth.
 pub const WORK_PER_STEP: usize = 128;
+/// Bytes that one delivery is taken to be worth, beside a fourth of what is copied: it goes where others
+/// have just gone.
+pub const WORK_PER_DELIVERY: usize = 32;
 /// Bytes that one system call is taken to be worth.
 pub const WORK_PER_SYSCALL: usize = 2 * KIB;
 /// Bytes that a slice of a long answer is taken to be worth: mostly look-ups that nobody counts.
@@ -148,6 +151,9 @@ pub const BULK_WORK_PER_TURN: usize = 256 * KIB;
 /// Most bytes written to one connection in a turn: about what a socket's buffer takes. A reader that
 /// is as fast as we are would be written to until the end of all that waits for it.
 pub const WRITE_PER_CONNECTION: usize = 256 * KIB;
+/// Work on lines that deliveries may wait for while there are more: a write to each listener costs a
+/// hundred times what one more signal in it does.
+pub const WORK_BEFORE_DELIVERIES: usize = 4 * WORK_PER_TURN;
 /// Connections closed per turn.
 pub const CLOSES_PER_TURN: usize = 128;
 /// Connections accepted per listener and turn.
@@ -195,6 +201,8 @@ pub const REWRITE_BACKLOG: usize = MIB;
 /// When more is on its way, the disk is too slow: nothing more is recorded until the journal is written
 /// anew.
 pub const MAX_UNSAVED: usize = 64 * MIB;
+/// A journal that is written anew is synced each time it has grown by so much.
+pub const SYNCED_AT_ONCE: u64 = 8 * MIB as u64;
 /// When saving has failed, it is tried again after this time, then after twice as much, up to the second.
 pub const JOURNAL_RETRY_US: u64 = SECOND_US;
 pub const JOURNAL_RETRY_MAX_US: u64 = 60 * SECOND_US;

@@ -354,7 +354,7 @@ fn wrong_usage_is_told_before_anybody_is_asked() {
     for (arguments, part) in [
         (&["store", "a=b", "1"][..], "equals sign"),
         (&["store", "a\nb", "1"], "line breaks"),
-        (&["retrieve", ""], "empty"),
+        (&["retrieve", ""], "a name can't be empty"),
         (&["increment", "a=b"], "equals sign"),
     ] {
         assert_fails(server.clacks("rw", arguments), 2, part);

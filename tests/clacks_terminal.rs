@@ -1,8 +1,11 @@
 //! clacks at real terminals, which tmux provides: chat in two of them, and a password that is typed.
 
-use crate::support::{DEADLINE, Server, Setup, VARIABLES, run, skipped, text, wait_until};
+use crate::support::{DEADLINE, Ends, Server, Setup, VARIABLES, run, skipped, text, wait_until};
 use std::cell::RefCell;
+use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A tmux of its own, ended with the test.
 struct Terminals {
@@ -77,6 +80,21 @@ impl Terminals {
         self.tmux(&["send-keys", "-t", name, key]);
     }
 
+    /// Sends a signal to the clacks there, as somebody would elsewhere.
+    fn signal(&self, name: &str, signal: i32) {
+        let shell = self.tmux(&["display-message", "-p", "-t", name, "#{pane_pid}"]);
+        let mut process = shell.trim().to_owned();
+        // It is the last of the shells' only children.
+        while let Some(child) = only_child(&process) {
+            process = child;
+        }
+        let program = fs::read_link(format!("/proc/{process}/exe")).expect("a running process");
+        assert_eq!(program, Path::new(env!("CARGO_BIN_EXE_clacks")));
+        let process = process.parse().expect("a number");
+        // SAFETY: plain numbers; its parent has not waited for it.
+        assert_eq!(unsafe { libc::kill(process, signal) }, 0);
+    }
+
     /// The lines on the screen, without empty ones at the end.
     fn screen(&self, name: &str) -> Vec<String> {
         let screen = self.tmux(&["capture-pane", "-p", "-t", name]);
@@ -100,6 +118,12 @@ impl Terminals {
         }
         assert_eq!(*last.borrow(), expected, "the screen of {name}");
     }
+}
+
+fn only_child(process: &str) -> Option<String> {
+    let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children"));
+    let children = children.expect("a running process");
+    children.split_whitespace().next().map(str::to_owned)
 }
 
 impl Drop for Terminals {
@@ -258,4 +282,95 @@ fn a_password_is_asked_for_and_not_shown() {
         server.port
     );
     asking("wrong", "wrong", &[&refused, "status 3", " echo"]);
+}
+
+/// The terminal is the shell's again, and the shell knows by what it was ended.
+#[test]
+fn signals_leave_the_terminal_as_it_was() {
+    let Some(terminals) = Terminals::new() else {
+        return;
+    };
+    let server = Server::start();
+    let ends_with = |name: &str, signal: i32| {
+        terminals.signal(name, signal);
+        let status = format!("status {}", 128 + signal);
+        wait_until("the shell goes on", || {
+            terminals
+                .screen(name)
+                .ends_with(&[status.clone(), " echo".to_owned()])
+        });
+    };
+    for signal in [libc::SIGTERM, libc::SIGHUP, libc::SIGINT] {
+        let name = format!("chat{signal}");
+        terminals.start(&name, (40, 12), &server, "rwpw", "chat ann");
+        terminals.types(&name, "half a thou");
+        let shown = ["You are ann. Ctrl-D ends this.", "> half a thou"];
+        terminals.expect(&name, &shown);
+        ends_with(&name, signal);
+        assert!(!terminals.screen(&name).contains(&shown[1].to_owned()));
+    }
+    // While a password is typed, and, after one was, in a chat and in a command that goes on.
+    let asks = |name: &str, command: &str| {
+        terminals.start(name, (110, 10), &server, "", command);
+        wait_until("it asks", || {
+            let screen = terminals.screen(name);
+            screen.iter().any(|line| line.starts_with("Password of rw"))
+        });
+    };
+    let answers = |name: &str| {
+        terminals.types(name, "rwpw");
+        terminals.presses(name, "Enter");
+    };
+    asks("asked", "keys");
+    terminals.types("asked", "rw");
+    ends_with("asked", libc::SIGTERM);
+    asks("chats", "chat ann");
+    answers("chats");
+    wait_until("it is a chat", || {
+        terminals.screen("chats").ends_with(&[">".to_owned()])
+    });
+    ends_with("chats", libc::SIGTERM);
+    asks("listens", "listen a");
+    answers("listens");
+    wait_until("it listens", || {
+        server.client("rw").ask("NOTIFY a");
+        terminals.screen("listens").contains(&"a".to_owned())
+    });
+    ends_with("listens", libc::SIGTERM);
+}
+
+#[test]
+fn a_flood_of_messages_leaves_the_keys_their_turn() {
+    let Some(terminals) = Terminals::new() else {
+        return;
+    };
+    let server = Server::start();
+    terminals.start("ann", (40, 12), &server, "rwpw", "chat ann");
+    terminals.expect("ann", &["You are ann. Ctrl-D ends this.", ">"]);
+    let has_ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut flood = server.client("rw");
+            while !has_ended.load(Ordering::Relaxed) {
+                flood.send_bytes(
+                    "SET example::chat=eve: again and again\r\n"
+                        .repeat(1000)
+                        .as_bytes(),
+                );
+                flood.flush();
+            }
+        });
+        let _ends = Ends(&has_ended);
+        wait_until("eve is heard", || {
+            terminals
+                .screen("ann")
+                .contains(&"eve: again and again".to_owned())
+        });
+        terminals.presses("ann", "C-d");
+        wait_until("the shell goes on", || {
+            terminals
+                .screen("ann")
+                .ends_with(&["status 0".to_owned(), " echo".to_owned()])
+        });
+    });
 }

@@ -1,9 +1,10 @@
-//! The shell completions in `src/cli/completions` are made here, from the table of flags. The test
-//! fails when they are not what the table says; `make completions` writes them anew. Who installs them
-//! needs neither cargo nor a running clacksd.
+//! The shell completions are made here, from each program's table of flags, and of commands if it has any.
+//! The test fails when they are not what the tables say; `make completions` writes them anew. Who installs
+//! them needs neither cargo nor a running program.
 
-use crate::support::{run, text};
-use clacks::cli::{FLAGS, Flag};
+use crate::support::{run, skipped, text};
+use clacks::flag::Flag;
+use clacks::{cli, tool};
 use std::env;
 use std::fs;
 use std::path::PathBuf;
@@ -11,140 +12,217 @@ use std::process::Command;
 
 const HEADER: &str = "Made from the table of flags by tests/completions.rs: make completions";
 
-fn path(shell: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("src/cli/completions/clacksd")
-        .with_extension(shell)
+struct Program {
+    name: &'static str,
+    folder: &'static str,
+    flags: &'static [Flag],
+    /// Name and help.
+    commands: Vec<(&'static str, &'static str)>,
 }
 
-/// How a flag is written, short form first.
-fn forms(flag: &Flag) -> Vec<String> {
-    let short = (!flag.short.is_empty()).then(|| format!("-{}", flag.short));
-    short
-        .into_iter()
-        .chain([format!("--{}", flag.long)])
-        .collect()
+fn clacksd() -> Program {
+    Program {
+        name: "clacksd",
+        folder: "src/cli/completions",
+        flags: cli::FLAGS,
+        commands: Vec::new(),
+    }
 }
 
-/// The flags whose value is called so, as a pattern of the shell.
-fn bash_pattern(value: &str) -> String {
-    let flags = FLAGS.iter().filter(|flag| flag.value == value);
-    flags.flat_map(forms).collect::<Vec<_>>().join("|")
+fn clacks() -> Program {
+    let commands = tool::COMMANDS.iter();
+    Program {
+        name: "clacks",
+        folder: "src/tool/completions",
+        flags: tool::FLAGS,
+        commands: commands
+            .map(|command| (command.name, command.help))
+            .collect(),
+    }
 }
 
-fn bash() -> String {
-    let known = ["", "ADDRESS", "FILE", "GROUP", "USER[:GROUP]"];
-    let others = FLAGS.iter().filter(|flag| !known.contains(&flag.value));
-    let all: Vec<String> = FLAGS.iter().flat_map(forms).collect();
-    format!(
-        r#"# bash completion of clacksd. {HEADER}
+/// What a value is called that the shells know how to complete.
+const KNOWN: [&str; 4] = ["ADDRESS", "FILE", "GROUP", "USER[:GROUP]"];
 
-_clacksd() {{
+impl Program {
+    fn path(&self, shell: &str) -> PathBuf {
+        PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+            .join(self.folder)
+            .join(self.name)
+            .with_extension(shell)
+    }
+
+    fn scripts(&self) -> [(&'static str, String); 3] {
+        [
+            ("bash", self.bash()),
+            ("zsh", self.zsh()),
+            ("fish", self.fish()),
+        ]
+    }
+
+    fn bash(&self) -> String {
+        let Program { name, flags, .. } = self;
+        // The flags whose value is called so, as a pattern.
+        let pattern = |is_meant: &dyn Fn(&str) -> bool| {
+            let meant = flags.iter().filter(|flag| is_meant(flag.value));
+            meant.flat_map(Flag::forms).collect::<Vec<_>>().join("|")
+        };
+        let arm = |pattern: &str, lines: &str| match pattern {
+            "" => String::new(),
+            pattern => format!("        {pattern}){lines} ;;\n"),
+        };
+        let complete =
+            |how: &str| format!("\n            COMPREPLY=($(compgen {how} -- \"$current\"))");
+        let option = |option: &str| format!("\n            compopt -o {option}");
+        let mut arms = arm(
+            &pattern(&|value| value == "ADDRESS"),
+            &(option("nospace") + &complete("-W 'unix: tcp:// tls://'")),
+        );
+        arms += "        # Behind \"unix\", since bash takes words apart there.\n";
+        arms += &arm(
+            &format!(":|{}", pattern(&|value| value == "FILE")),
+            &(option("filenames") + &complete("-f")),
+        );
+        arms += &arm(&pattern(&|value| value == "GROUP"), &complete("-g"));
+        arms += &arm(&pattern(&|value| value == "USER[:GROUP]"), &complete("-u"));
+        let is_other = |value: &str| !value.is_empty() && !KNOWN.contains(&value);
+        arms += &arm(&pattern(&is_other), "");
+        let all: Vec<String> = flags.iter().flat_map(Flag::forms).collect();
+        let all = all.join(" ");
+        if self.commands.is_empty() {
+            arms += &arm("*", &complete(&format!("-W '{all}'")));
+        } else {
+            let commands: Vec<&str> = self.commands.iter().map(|(name, _)| *name).collect();
+            let (words, pattern) = (commands.join(" "), commands.join("|"));
+            let found = format!(
+                "
+            local word words='{words}'
+            for word in \"${{COMP_WORDS[@]:1:COMP_CWORD-1}}\"; do
+                case $word in {pattern}) words= ;; esac
+            done
+            case $current in -*) words='{all}' ;; esac"
+            );
+            arms += &arm("*", &(found + &complete("-W \"$words\"")));
+        }
+        format!(
+            "# bash completion of {name}. {HEADER}
+
+_{name}() {{
     local current=$2 previous=$3
     COMPREPLY=()
     case $previous in
-        {addresses})
-            compopt -o nospace
-            COMPREPLY=($(compgen -W 'unix: tcp:// tls://' -- "$current")) ;;
-        # Behind "unix", since bash takes words apart there.
-        :|{files})
-            compopt -o filenames
-            COMPREPLY=($(compgen -f -- "$current")) ;;
-        {groups})
-            COMPREPLY=($(compgen -g -- "$current")) ;;
-        {users})
-            COMPREPLY=($(compgen -u -- "$current")) ;;
-        {others}) ;;
-        *)
-            COMPREPLY=($(compgen -W '{all}' -- "$current")) ;;
-    esac
+{arms}    esac
 }}
 
-complete -F _clacksd clacksd
-"#,
-        addresses = bash_pattern("ADDRESS"),
-        files = bash_pattern("FILE"),
-        groups = bash_pattern("GROUP"),
-        users = bash_pattern("USER[:GROUP]"),
-        others = others.flat_map(forms).collect::<Vec<_>>().join("|"),
-        all = all.join(" "),
-    )
-}
-
-fn zsh() -> String {
-    let mut script = format!("#compdef clacksd\n# zsh completion of clacksd. {HEADER}\n\n");
-    script += "_arguments -s -S";
-    for flag in FLAGS {
-        let help = flag
-            .help
-            .replace('\'', r"'\''")
-            .replace('[', r"\[")
-            .replace(']', r"\]")
-            .replace(':', r"\:");
-        let value = match flag.value {
-            "" => String::new(),
-            "ADDRESS" => ":ADDRESS:(unix\\: tcp\\:// tls\\://)".to_owned(),
-            "FILE" => ":FILE:_files".to_owned(),
-            "GROUP" => ":GROUP:_groups".to_owned(),
-            "USER[:GROUP]" => ":USER:_users".to_owned(),
-            other => format!(":{other}: "),
-        };
-        let with_value = |form: &str| match (flag.value.is_empty(), form.starts_with("--")) {
-            (true, _) => form.to_owned(),
-            (false, true) => format!("{form}="),
-            (false, false) => format!("{form}+"),
-        };
-        let forms = forms(flag);
-        let specs: Vec<String> = forms.iter().map(|form| with_value(form)).collect();
-        let specs = match &specs[..] {
-            [one] => one.clone(),
-            both => format!("'{{{}}}'", both.join(",")),
-        };
-        // What may stand only once is not offered again, in neither form.
-        let before = if flag.repeatable {
-            "*".to_owned()
-        } else {
-            format!("({})", forms.join(" "))
-        };
-        script += &format!(" \\\n    '{before}{specs}[{help}]{value}'");
+complete -F _{name} {name}
+"
+        )
     }
-    script + "\n"
-}
 
-fn fish() -> String {
-    let mut script = format!("# fish completion of clacksd. {HEADER}\n\ncomplete -c clacksd -f\n");
-    for flag in FLAGS {
-        script += "complete -c clacksd";
-        if !flag.short.is_empty() {
-            script += &format!(" -s {}", flag.short);
+    fn zsh(&self) -> String {
+        let Program { name, flags, .. } = self;
+        let mut script = format!("#compdef {name}\n# zsh completion of {name}. {HEADER}\n\n");
+        if !self.commands.is_empty() {
+            script += "local -a commands=(\n";
+            for (command, help) in &self.commands {
+                script += &format!("    '{command}:{}'\n", zsh_text(help));
+            }
+            script += ")\n";
         }
-        script += &format!(" -l {}", flag.long);
-        script += match flag.value {
-            "" => "",
-            "ADDRESS" => " -x -a 'unix: tcp:// tls://'",
-            "FILE" => " -r -F",
-            "GROUP" => " -x -a '(__fish_complete_groups)'",
-            "USER[:GROUP]" => " -x -a '(__fish_complete_users)'",
-            _ => " -x",
-        };
-        script += &format!(" -d '{}'\n", flag.help.replace('\'', r"\'"));
+        script += "_arguments -s -S";
+        for flag in *flags {
+            let value = match flag.value {
+                "" => String::new(),
+                "ADDRESS" => ":ADDRESS:(unix\\: tcp\\:// tls\\://)".to_owned(),
+                "FILE" => ":FILE:_files".to_owned(),
+                "GROUP" => ":GROUP:_groups".to_owned(),
+                "USER[:GROUP]" => ":USER:_users".to_owned(),
+                other => format!(":{other}: "),
+            };
+            let with_value = |form: &String| match (flag.value.is_empty(), form.starts_with("--")) {
+                (true, _) => form.clone(),
+                (false, true) => format!("{form}="),
+                (false, false) => format!("{form}+"),
+            };
+            let forms = flag.forms();
+            let specs: Vec<String> = forms.iter().map(with_value).collect();
+            let specs = match &specs[..] {
+                [one] => one.clone(),
+                both => format!("'{{{}}}'", both.join(",")),
+            };
+            // What may stand only once is not offered again, in neither form.
+            let before = if flag.repeatable {
+                "*".to_owned()
+            } else {
+                format!("({})", forms.join(" "))
+            };
+            let help = zsh_text(flag.help);
+            script += &format!(" \\\n    '{before}{specs}[{help}]{value}'");
+        }
+        if !self.commands.is_empty() {
+            script += " \\\n    '1:command:{ _describe command commands }' \\\n    '*:argument: '";
+        }
+        script + "\n"
     }
-    script
+
+    fn fish(&self) -> String {
+        let Program { name, flags, .. } = self;
+        let quoted = |text: &str| text.replace('\'', r"\'");
+        let mut script =
+            format!("# fish completion of {name}. {HEADER}\n\ncomplete -c {name} -f\n");
+        for (command, help) in &self.commands {
+            let help = quoted(help);
+            script +=
+                &format!("complete -c {name} -n __fish_use_subcommand -a {command} -d '{help}'\n");
+        }
+        for flag in *flags {
+            script += &format!("complete -c {name}");
+            if !flag.commands.is_empty() {
+                let commands = flag.commands.join(" ");
+                script += &format!(" -n '__fish_seen_subcommand_from {commands}'");
+            }
+            if !flag.short.is_empty() {
+                script += &format!(" -s {}", flag.short);
+            }
+            script += &format!(" -l {}", flag.long);
+            script += match flag.value {
+                "" => "",
+                "ADDRESS" => " -x -a 'unix: tcp:// tls://'",
+                "FILE" => " -r -F",
+                "GROUP" => " -x -a '(__fish_complete_groups)'",
+                "USER[:GROUP]" => " -x -a '(__fish_complete_users)'",
+                _ => " -x",
+            };
+            script += &format!(" -d '{}'\n", quoted(flag.help));
+        }
+        script
+    }
+}
+
+/// Text inside single quotes, in which zsh's _arguments gives some characters a meaning.
+fn zsh_text(text: &str) -> String {
+    let mut escaped = text.replace('\'', r"'\''");
+    for special in ['[', ']', ':'] {
+        escaped = escaped.replace(special, &format!("\\{special}"));
+    }
+    escaped
 }
 
 #[test]
-fn the_completions_are_those_of_the_flags() {
-    for (shell, script) in [("bash", bash()), ("zsh", zsh()), ("fish", fish())] {
-        let path = path(shell);
-        if env::var_os("CLACKSD_WRITE_COMPLETIONS").is_some() {
-            fs::write(&path, &script).expect("the sources may be written to");
+fn the_completions_are_those_of_the_tables() {
+    for program in [clacksd(), clacks()] {
+        for (shell, script) in program.scripts() {
+            let path = program.path(shell);
+            if env::var_os("CLACKSD_WRITE_COMPLETIONS").is_some() {
+                fs::write(&path, &script).expect("the sources may be written to");
+            }
+            let found = fs::read_to_string(&path).unwrap_or_default();
+            assert!(
+                found == script,
+                "{} is not what the table says: make completions",
+                path.display()
+            );
         }
-        let found = fs::read_to_string(&path).unwrap_or_default();
-        assert!(
-            found == script,
-            "{} is not what the flags say: make completions",
-            path.display()
-        );
     }
 }
 
@@ -152,7 +230,7 @@ fn the_completions_are_those_of_the_flags() {
 fn output(shell: &str, arguments: &[&str]) -> Option<String> {
     let mut command = Command::new(shell);
     if Command::new(shell).arg("--version").output().is_err() {
-        eprintln!("skipped: there is no {shell}");
+        skipped(&format!("there is no {shell}"));
         return None;
     }
     let ended = run(command.args(arguments));
@@ -160,19 +238,28 @@ fn output(shell: &str, arguments: &[&str]) -> Option<String> {
     Some(ended.stdout)
 }
 
+/// What bash offers for the last of these words, of a program with that script; only bash itself may call
+/// compopt.
+fn bash_offers(program: &Program, words: &[&str]) -> String {
+    let [.., previous, current] = words else {
+        unreachable!("there are two words at least");
+    };
+    let (name, script) = (program.name, text(&program.path("bash")));
+    let quoted: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
+    let code = format!(
+        "compopt() {{ :; }}; . {script}; COMP_WORDS=({}); COMP_CWORD={}; \
+         _{name} {name} '{current}' '{previous}'; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+        quoted.join(" "),
+        words.len() - 1,
+    );
+    output("bash", &["--norc", "-c", &code]).expect("the tests need bash anyway")
+}
+
 #[test]
 fn bash_completes_flags_files_and_addresses() {
-    let script = text(&path("bash"));
-    // As bash calls it for the last of these words; only it may call compopt.
-    let complete = |current: &str, previous: &str| {
-        let code = format!(
-            "compopt() {{ :; }}; . {script}; _clacksd clacksd '{current}' '{previous}'; \
-             printf '%s\\n' \"${{COMPREPLY[@]}}\""
-        );
-        output("bash", &["--norc", "-c", &code]).expect("the tests need bash anyway")
-    };
+    let complete = |current, previous| bash_offers(&clacksd(), &["clacksd", previous, current]);
     assert_eq!(
-        complete("--ma", "clacksd"),
+        complete("--ma", "--check"),
         "--master\n--master-ca\n--master-insecure\n--max-clients\n--max-line\n--max-output\n--max-buffers\n"
     );
     assert_eq!(complete("-", "--user"), "\n", "what a name is nobody knows");
@@ -188,7 +275,7 @@ fn bash_completes_flags_files_and_addresses() {
 
 #[test]
 fn fish_completes_flags_with_their_help() {
-    let script = text(&path("fish"));
+    let script = text(&clacksd().path("fish"));
     let code = format!("source {script}; complete -C 'clacksd --daem'");
     if let Some(shown) = output("fish", &["--no-config", "-c", &code]) {
         assert_eq!(shown, "--daemonize\tgo into the background\n");
@@ -196,8 +283,8 @@ fn fish_completes_flags_with_their_help() {
 }
 
 #[test]
-fn zsh_understands_its_script() {
-    let script = text(&path("zsh"));
+fn zsh_understands_the_script_of_the_flags() {
+    let script = text(&clacksd().path("zsh"));
     // Flags are offered in the middle of a line only; so it is read, and the arguments are parsed.
     let code = format!(
         "autoload -Uz compinit && compinit -u -D; _arguments() {{ print -rl -- \"$@\" }}; source {script}"
@@ -211,6 +298,49 @@ fn zsh_understands_its_script() {
         );
         assert!(
             shown.lines().any(|line| line.starts_with("*--master=[")),
+            "{shown}"
+        );
+    }
+}
+
+#[test]
+fn bash_completes_commands_and_flags() {
+    let complete = |words: &[&str]| bash_offers(&clacks(), words);
+    assert_eq!(complete(&["clacks", "se"]), "set\nset-and-store\nsend\n");
+    assert_eq!(complete(&["clacks", "-u", "ann", "ret"]), "retrieve\n");
+    assert_eq!(complete(&["clacks", "set", "se"]), "\n", "that is a name");
+    assert_eq!(complete(&["clacks", "keys", "--j"]), "--json\n");
+    assert_eq!(complete(&["clacks", "-s", "t"]), "tcp://\ntls://\n");
+    assert_eq!(complete(&["clacks", "-u", "set"]), "\n", "that is a user");
+}
+
+#[test]
+fn fish_completes_commands_with_their_help() {
+    let script = text(&clacks().path("fish"));
+    let code = format!("source {script}; complete -C 'clacks retr'");
+    if let Some(shown) = output("fish", &["--no-config", "-c", &code]) {
+        assert_eq!(shown, "retrieve\tprint a value of the cache\n");
+    }
+}
+
+#[test]
+fn zsh_understands_the_script_of_the_commands() {
+    let script = text(&clacks().path("zsh"));
+    let code = format!(
+        "autoload -Uz compinit && compinit -u -D; _arguments() {{ print -rl -- \"$@\" $commands }}; \
+         t() {{ source {script} }}; t"
+    );
+    if let Some(shown) = output("zsh", &["-f", "-c", &code]) {
+        assert!(
+            shown
+                .lines()
+                .any(|line| line == "retrieve:print a value of the cache"),
+            "{shown}"
+        );
+        assert!(
+            shown
+                .lines()
+                .any(|line| line.starts_with("(--json)--json[")),
             "{shown}"
         );
     }

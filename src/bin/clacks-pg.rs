@@ -10,8 +10,7 @@ fn main() -> ExitCode {
     match clacks::bridge::run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // One line, whatever the argument was that it quotes.
-            eprintln!("clacks-pg: {}", error.to_string().replace('\n', "\\n"));
+            eprintln!("clacks-pg: {error}");
             ExitCode::from(error.exit_status())
         }
     }

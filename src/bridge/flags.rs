@@ -1,77 +1,74 @@
 //! The flags: one table behind parsing, `--help`, and a test against the man page.
 
-use super::StartError;
-use crate::client::{Options as ClientOptions, local_server};
+use crate::client::{Options, local_server};
 use crate::files;
-use getopts::{Matches, Options};
-use postgres::Config;
+use crate::flag::{Flag, flag};
+use crate::start::{self, StartError};
+use getopts::Matches;
 use std::env;
 use std::path::Path;
 use std::time::Duration;
-
-/// A flag: short and long name, what its value is called (empty if it takes none), help.
-pub type Flag = (&'static str, &'static str, &'static str, &'static str);
+use tokio_postgres::Config;
 
 /// All flags, in the order of the man page.
 pub const FLAGS: &[Flag] = &[
-    (
+    flag(
         "",
         "postgres",
         "CONNECTION-STRING",
-        "the database, as in \"host=/run/postgresql dbname=house\" [$CLACKS_POSTGRES]",
-    ),
-    (
+        "the database, as in \"host=/run/postgresql dbname=house\"",
+    )
+    .default("$CLACKS_POSTGRES"),
+    flag(
         "s",
         "server",
         "ADDRESS",
-        "the clacks server [$CLACKS_SERVER, the local socket, or tcp://127.0.0.1:49888]",
-    ),
-    (
-        "u",
-        "user",
-        "USER",
-        "who logs in there [$CLACKS_USER, or clacks]",
-    ),
-    (
+        "the clacks server: unix:PATH, tcp://HOST:PORT or tls://HOST:PORT",
+    )
+    .default("$CLACKS_SERVER, or unix:/run/clacksd/clacksd.sock if it is there, or tcp://127.0.0.1:49888"),
+    flag("u", "user", "USER", "who logs in there").default("$CLACKS_USER or clacks"),
+    flag(
         "",
         "password-file",
         "FILE",
-        "the password, the first line of the file [$CLACKS_PASSWORD]",
-    ),
-    (
+        "the password, the first line of the file",
+    )
+    .default("$CLACKS_PASSWORD"),
+    flag(
         "",
         "ca",
         "FILE",
-        "authorities that a tls:// server's certificate must come from (PEM) [the system's]",
-    ),
-    (
+        "authorities that a tls:// server's certificate must come from (PEM)",
+    )
+    .default("the system's"),
+    flag(
         "",
         "insecure",
         "",
-        "don't check a tls:// server's certificate: an impostor gets the password",
+        "don't check the certificate of a tls:// server: an impostor gets the password",
     ),
-    (
+    flag(
         "",
         "allow-plaintext",
         "",
         "allow tcp:// to addresses that aren't loopback",
     ),
-    (
+    flag(
         "",
         "init",
         "",
         "install the functions for triggers in the database, and exit",
     ),
-    (
+    flag(
         "",
         "print-sql",
         "",
         "print the SQL that --init runs, and exit",
     ),
-    ("v", "verbose", "", "log more"),
-    ("q", "quiet", "", "log warnings and errors only"),
-    ("h", "help", "", "show this help"),
-    ("V", "version", "", "show the version"),
+    flag("v", "verbose", "", "log more"),
+    flag("q", "quiet", "", "log warnings and errors only"),
+    flag("h", "help", "", "show this help"),
+    flag("V", "version", "", "show the version"),
 ];
 
 /// The user of the service as it is installed.
@@ -79,34 +76,14 @@ const USER: &str = "clacks";
 /// The loop goes on to the database meanwhile, so that it is never far behind.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-fn table() -> Options {
-    let mut options = Options::new();
-    for (short, long, value, help) in FLAGS {
-        match *value {
-            "" => options.optflag(short, long, help),
-            value => options.optopt(short, long, help, value),
-        };
-    }
-    options
-}
-
-/// Parses arguments, without the program's name. Nothing but flags is taken.
+/// Parses arguments, without the program's name.
 pub fn parse(arguments: &[String]) -> Result<Matches, StartError> {
-    let matches = table()
-        .parse(arguments)
-        .map_err(|error| StartError::Usage(error.to_string()))?;
-    match matches.free.first() {
-        Some(surplus) => Err(StartError::Usage(format!(
-            "unexpected argument \"{surplus}\""
-        ))),
-        None => Ok(matches),
-    }
+    start::parse(FLAGS, arguments)
 }
 
 pub fn help() -> String {
-    table().usage(
-        "Usage: clacks-pg [FLAGS]\n\nSends clacks signals from PostgreSQL triggers. See clacks-pg(8).",
-    )
+    let purpose = "Usage: clacks-pg [FLAGS]\n\nSends clacks signals from PostgreSQL triggers. See clacks-pg(8).";
+    start::help(purpose, FLAGS)
 }
 
 fn variable(name: &str) -> Option<String> {
@@ -131,21 +108,17 @@ pub fn database(matches: &Matches) -> Result<Config, StartError> {
     if config.get_application_name().is_none() {
         config.application_name("clacks-pg");
     }
-    // A database that is gone without a word is noticed within a minute or two.
-    config
-        .connect_timeout(Duration::from_secs(10))
-        .keepalives_idle(Duration::from_secs(30));
     Ok(config)
 }
 
 /// The server, and the login there.
-pub fn server(matches: &Matches) -> Result<ClientOptions, StartError> {
+pub fn server(matches: &Matches) -> Result<Options, StartError> {
     let usage = |error: crate::client::Error| StartError::Usage(format!("--server {error}"));
     let address = matches
         .opt_str("server")
         .or_else(|| variable("CLACKS_SERVER"));
     let address = address.unwrap_or_else(local_server);
-    let mut options = ClientOptions::new(&address)
+    let mut options = Options::new(&address)
         .map_err(usage)?
         .calls_itself(concat!("clacks-pg/", env!("CARGO_PKG_VERSION")))
         .call_timeout(CALL_TIMEOUT);

@@ -1,48 +1,23 @@
 //! clacks-pg: what PostgreSQL's triggers notify becomes signals and cache entries. See clacks-pg(8).
 
 mod backlog;
+mod database;
 mod flags;
 mod functions;
 mod order;
 mod pump;
 
 pub use backlog::MAX_BYTES as MAX_BACKLOG;
-pub use flags::{FLAGS, Flag};
+pub use flags::FLAGS;
 pub use order::DELIMITER;
 
 use crate::client::Client;
-use postgres::NoTls;
-use pump::{Pump, chain};
+use crate::start::{StartError, print};
+use database::Database;
+use pump::Pump;
 use signal_hook::consts::{SIGINT, SIGTERM};
-use std::fmt;
-use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-
-/// Why the bridge didn't start. One line says it, naming the flag.
-#[derive(Debug)]
-pub enum StartError {
-    /// Wrong or contradicting flags or files.
-    Usage(String),
-    /// Anything else.
-    Failed(String),
-}
-
-impl StartError {
-    pub fn exit_status(&self) -> u8 {
-        match self {
-            StartError::Usage(_) => 2,
-            StartError::Failed(_) => 1,
-        }
-    }
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (StartError::Usage(message) | StartError::Failed(message)) = self;
-        f.write_str(message)
-    }
-}
 
 /// What `clacks-pg` does with its arguments (without the program's name): bridges until it is asked to
 /// end.
@@ -57,12 +32,11 @@ pub fn run(arguments: &[String]) -> Result<(), StartError> {
     if matches.opt_present("print-sql") {
         return print(&functions::sql());
     }
-    let database = flags::database(&matches)?;
+    let database = Database::new(flags::database(&matches)?)
+        .map_err(|error| StartError::Failed(error.to_string()))?;
     if matches.opt_present("init") {
-        let failed =
-            |error: postgres::Error| StartError::Failed(format!("--init: {}", chain(&error)));
-        let mut database = database.connect(NoTls).map_err(failed)?;
-        return database.batch_execute(&functions::sql()).map_err(failed);
+        let installed = database.run(&functions::sql());
+        return installed.map_err(|error| StartError::Failed(format!("--init: {error}")));
     }
     let server = flags::server(&matches)?;
     start_logging(
@@ -86,11 +60,6 @@ pub fn run(arguments: &[String]) -> Result<(), StartError> {
     }
     Pump::new(database, client).run(&ended);
     Ok(())
-}
-
-fn print(text: &str) -> Result<(), StartError> {
-    let written = io::stdout().write_all(text.as_bytes());
-    written.map_err(|error| StartError::Failed(format!("standard output: {error}")))
 }
 
 fn start_logging(level: log::LevelFilter) {

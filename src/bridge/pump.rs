@@ -5,106 +5,78 @@
 //! keeps nothing for those who don't listen.
 
 use super::backlog::Backlog;
-use super::functions::CHANNEL;
+use super::database::{Change, Database};
 use super::order::Order;
 use crate::client::{Client, Error, Message};
-use postgres::fallible_iterator::FallibleIterator;
-use postgres::{Config, NoTls};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long the loop waits for a notification when there is nothing else to do.
 const IDLE: Duration = Duration::from_secs(1);
 /// The same when there is. Without any time at all nothing would be read from the socket.
 const BRIEF: Duration = Duration::from_millis(5);
+/// How long a dial of the server may go on at once when there is nothing else to do, and how long the loop
+/// then waits for a notification.
+const DIAL: Duration = Duration::from_millis(100);
 /// Notifications taken before they are passed on.
 const SLICE: usize = 1000;
-/// Between two attempts to reach the database.
-const REDIAL: Duration = Duration::from_secs(1);
-/// After such a silence the database is asked whether it is still there.
-const CHECK: Duration = Duration::from_secs(30);
-/// How long it may take to answer.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
+/// After an error that nothing is known to help against.
+const PAUSE: Duration = Duration::from_secs(1);
 
 pub struct Pump {
-    config: Config,
-    database: Option<postgres::Client>,
-    dial_at: Instant,
-    /// When the database last showed that it is there.
-    heard: Instant,
+    database: Database,
     client: Client,
     backlog: Backlog,
     dropped: u64,
+    /// Why the server can't be reached, as it was told last.
+    trouble: Option<String>,
 }
 
 impl Pump {
-    pub fn new(config: Config, client: Client) -> Pump {
+    pub fn new(database: Database, client: Client) -> Pump {
         Pump {
-            config,
-            database: None,
-            dial_at: Instant::now(),
-            heard: Instant::now(),
+            database,
             client,
             backlog: Backlog::default(),
             dropped: 0,
+            trouble: None,
         }
     }
 
     /// Works until it is to end; what has come by then is passed on, if the server takes it.
     pub fn run(mut self, ended: &AtomicBool) {
         while !ended.load(Ordering::Relaxed) {
-            self.fetch();
+            let has_fetched = self.fetch();
             self.pass_on();
-            self.tell_messages();
+            self.tell_messages(has_fetched);
+            self.tell_trouble();
         }
         self.pass_on();
+        self.database.close();
         if !self.backlog.is_empty() {
             log::warn!("ended before the server had taken everything");
         }
     }
 
-    /// Takes what the database has notified, and waits a moment for it if there is nothing else to do.
-    fn fetch(&mut self) {
-        if let Err(error) = self.try_fetch() {
-            if self.database.take().is_some() {
-                log::warn!("the database is lost: {}", chain(&error));
-            } else {
-                log::warn!("the database can't be reached: {}", chain(&error));
-            }
-            self.dial_at = Instant::now() + REDIAL;
-        }
-    }
-
-    fn try_fetch(&mut self) -> Result<(), postgres::Error> {
-        let database = match &mut self.database {
-            Some(database) => database,
-            none => {
-                let left = self.dial_at.saturating_duration_since(Instant::now());
-                if !left.is_zero() {
-                    // The server hears a PING meanwhile.
-                    std::thread::sleep(left.min(IDLE / 10));
-                    return Ok(());
-                }
-                let mut database = self.config.connect(NoTls)?;
-                database.batch_execute(&format!("LISTEN {CHANNEL}"))?;
-                log::info!("listening to the database");
-                self.heard = Instant::now();
-                none.insert(database)
-            }
+    /// Takes what the database has notified, if anything, and waits a moment for it if there is nothing else
+    /// to do.
+    fn fetch(&mut self) -> bool {
+        let wait = match (self.client.is_connected(), self.backlog.is_empty()) {
+            (true, true) => IDLE,
+            (true, false) => BRIEF,
+            (false, _) => DIAL,
         };
-        let can_pass_on = !self.backlog.is_empty() && self.client.is_connected();
-        let wait = if can_pass_on { BRIEF } else { IDLE };
-        let (payloads, failed) = fetch_from(database, wait);
-        if !payloads.is_empty() {
-            self.heard = Instant::now();
-        } else if failed.is_none() && self.heard.elapsed() > CHECK {
-            database.is_valid(CHECK_TIMEOUT)?;
-            self.heard = Instant::now();
+        let (payloads, change) = self.database.fetch(wait, SLICE);
+        for payload in &payloads {
+            self.take(payload);
         }
-        for payload in payloads {
-            self.take(&payload);
+        match change {
+            None => {}
+            Some(Change::Listening) => log::info!("listening to the database"),
+            Some(Change::Lost(why)) => log::warn!("the database is lost: {why}"),
+            Some(Change::Unreachable(why)) => log::warn!("the database can't be reached: {why}"),
         }
-        failed.map_or(Ok(()), Err)
+        !payloads.is_empty()
     }
 
     fn take(&mut self, payload: &str) {
@@ -183,67 +155,40 @@ impl Pump {
             Error::Refused(_) => self.backlog.send_alone(),
             error => {
                 log::error!("{error}");
-                std::thread::sleep(REDIAL);
+                std::thread::sleep(PAUSE);
             }
         }
     }
 
-    /// Logs what happens with the server.
-    fn tell_messages(&mut self) {
+    /// Logs why the server can't be reached, each reason once.
+    fn tell_trouble(&mut self) {
+        let trouble = self.client.trouble();
+        if trouble == self.trouble.as_deref() {
+            return;
+        }
+        if let Some(why) = trouble {
+            log::warn!("the server can't be reached: {why}");
+        }
+        self.trouble = trouble.map(str::to_owned);
+    }
+
+    /// Logs what happens with the server, which is dialled meanwhile. While the database has much to say that
+    /// is not waited for.
+    fn tell_messages(&mut self, is_busy: bool) {
         loop {
-            match self.client.next(Duration::ZERO) {
+            let patience = if is_busy || self.client.is_connected() {
+                Duration::ZERO
+            } else {
+                DIAL
+            };
+            match self.client.next(patience) {
                 Ok(Some(Message::Disconnected(why))) => log::warn!("the server is lost: {why}"),
                 Ok(Some(Message::Reconnected)) => log::info!("the server is there again"),
                 Ok(Some(Message::Error(why))) => log::error!("the server refused something: {why}"),
                 Ok(Some(_)) => {}
-                Ok(None) => return,
-                Err(error) => {
-                    log::error!("{error}");
-                    return;
-                }
+                // Why is told as any trouble is.
+                Ok(None) | Err(_) => return,
             }
         }
     }
-}
-
-/// Payloads of notifications that have come, or come within that time; and what ended that, if it was an
-/// error: what came before it counts all the same.
-fn fetch_from(
-    database: &mut postgres::Client,
-    wait: Duration,
-) -> (Vec<String>, Option<postgres::Error>) {
-    let mut payloads = Vec::new();
-    let mut notifications = database.notifications();
-    let mut failed = match notifications.timeout_iter(wait).next() {
-        Ok(None) => return (payloads, None),
-        Ok(Some(first)) => {
-            payloads.push(first.payload().to_owned());
-            None
-        }
-        Err(error) => Some(error),
-    };
-    let mut more = notifications.iter();
-    while payloads.len() < SLICE {
-        match more.next() {
-            Ok(Some(notification)) => payloads.push(notification.payload().to_owned()),
-            Ok(None) => break,
-            Err(error) => {
-                failed.get_or_insert(error);
-                break;
-            }
-        }
-    }
-    (payloads, failed)
-}
-
-/// An error with what caused it: PostgreSQL's own say little.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text += ": ";
-        text += &cause.to_string();
-        source = cause.source();
-    }
-    text
 }

@@ -31,8 +31,8 @@ use crate::limits::{
     self, MAX_LINE_BEFORE_LOGIN, MAX_SHUTDOWN_DELAY_S, MAX_SURPLUS_CLIENTS, PEER_LINE_EXTRA,
     SECOND_US,
 };
-use crate::protocol::encode;
 use crate::protocol::peer::{self, NodeId};
+use crate::protocol::{encode, name_looked_up};
 use ahash::RandomState;
 use cache::{Cache, Dropped};
 use interclacks::{Lock, Tree, Uplink};
@@ -230,6 +230,25 @@ impl Broker {
         lines
     }
 
+    /// These bytes hold the lines that come next, from the first on, whoever they are of: a hint, which
+    /// changes nothing. Returns how many bytes of them were looked at.
+    pub fn handle_foresight(&self, lines: &[u8]) -> usize {
+        if !self.cache.is_worth_foresight() {
+            return lines.len();
+        }
+        let mut ends = memchr::memchr_iter(b'\n', lines);
+        let mut start = 0;
+        let names = std::iter::from_fn(|| {
+            let end = ends.next()?;
+            let line = &lines[start..end];
+            start = end + 1;
+            Some(line.strip_suffix(b"\r").unwrap_or(line))
+        });
+        self.cache
+            .foresee(names.take(cache::FORESEEN).filter_map(name_looked_up));
+        start
+    }
+
     /// A line came, without its end and without CR.
     pub fn handle_line<O: Output>(
         &mut self,
@@ -401,6 +420,7 @@ impl Broker {
     /// The server is to end: everybody is told and closed. See [`Broker::is_over`].
     pub fn handle_shutdown<O: Output>(&mut self, now: Now, out: &mut O) {
         self.lifetime = Lifetime::Over;
+        self.save_at_last(now);
         self.close_all(CloseReason::Shutdown, now, out);
     }
 

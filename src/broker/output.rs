@@ -79,8 +79,12 @@ pub struct Traffic {
 /// What is to outlive the process.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Record<'a> {
-    /// All there is of a name now, in place of what there was.
-    State { name: &'a [u8], state: State<'a> },
+    /// All there is of a name now, in place of what there was; and when a counter last changed.
+    State {
+        name: &'a [u8],
+        state: State<'a>,
+        changed_us: u64,
+    },
     /// When a name was used, coarsely.
     Used { name: &'a [u8], accessed_us: u64 },
     /// A CLEARCACHE: what is older is not there any more.

@@ -8,6 +8,7 @@
 //! What the cache forgets by itself, by age or for want of room, is not recorded. What has expired is
 //! dropped again after a start, and what was evicted may be back, as anything may that nobody removed.
 
+use super::cache::Found;
 use super::output::{ConnectionId, Now, Output, Record, Rewrite, Saved};
 use super::walk::{Meets, Walk};
 use super::{Broker, Cleaning, LogLimit, Suppressed};
@@ -39,6 +40,8 @@ pub struct Persistence {
     grown: u64,
     rewritten_length: u64,
     retry_us: u64,
+    /// The server is to end.
+    is_last_try: bool,
     /// Connections that wait with a FLUSH, in the order of what they wait for, and each one's.
     waiting: VecDeque<(u64, ConnectionId)>,
     barriers: HashMap<ConnectionId, u64>,
@@ -77,6 +80,7 @@ impl Persistence {
             grown: 0,
             rewritten_length: 0,
             retry_us: JOURNAL_RETRY_US,
+            is_last_try: false,
             waiting: VecDeque::new(),
             barriers: HashMap::new(),
             log: LogLimit::default(),
@@ -95,7 +99,7 @@ impl Persistence {
     /// When there is something to do.
     pub fn deadline(&self) -> Option<u64> {
         match self.rewriting {
-            Rewriting::At(at_us) => Some(at_us),
+            Rewriting::At(at_us) if self.has_room => Some(at_us),
             Rewriting::Walk(_) if self.has_room => Some(0),
             _ => None,
         }
@@ -117,7 +121,7 @@ fn length(record: &Record<'_>) -> usize {
     /// Its frame, its kind, stamps and lengths.
     const REST: usize = 48;
     REST + match record {
-        Record::State { name, state } => {
+        Record::State { name, state, .. } => {
             let value = match state.register {
                 Register::Value(value) => value.len(),
                 Register::Absent | Register::Removed => 0,
@@ -129,21 +133,31 @@ fn length(record: &Record<'_>) -> usize {
     }
 }
 
+fn state_record<'a>(found: &Found<'a>) -> Record<'a> {
+    Record::State {
+        name: found.name(),
+        state: found.state(),
+        changed_us: found.changed_us(),
+    }
+}
+
 impl Broker {
     /// Takes in what an earlier process had recorded, in that order. To be called before everything else.
     pub fn restore(&mut self, record: &Record<'_>) {
         match record {
-            Record::State { name, state } => {
+            Record::State {
+                name,
+                state,
+                changed_us,
+            } => {
                 // What has no room any more is as good as evicted.
-                let _ = self.cache.restore(name, state);
+                let _ = self.cache.restore(name, state, *changed_us);
                 while self.cache.is_over_limit() {
                     self.cache.evict_slice(|_, _| {});
                 }
             }
             Record::Used { name, accessed_us } => self.cache.restore_use(name, *accessed_us),
-            Record::Clear(stamp) => {
-                self.cache.merge_clear(*stamp);
-            }
+            Record::Clear(stamp) => self.cache.restore_clear(*stamp),
         }
     }
 
@@ -175,12 +189,11 @@ impl Broker {
 
     /// Records what there is of a name now.
     pub(super) fn record_state<O: Output>(&mut self, name: &[u8], now: Now, out: &mut O) {
-        let now_us = self.tree_now_us(now);
+        // A write may be old enough to have expired, and has replaced something all the same.
         if let Some(persistence) = &mut self.persistence
-            && let Some(found) = self.cache.find(name, now_us)
+            && let Some(found) = self.cache.find_even_expired(name)
         {
-            let state = found.state();
-            persistence.record(&Record::State { name, state }, now, out);
+            persistence.record(&state_record(&found), now, out);
         }
     }
 
@@ -252,6 +265,25 @@ impl Broker {
         }
     }
 
+    /// The server is to end: what could not be saved is tried once more.
+    pub(super) fn save_at_last(&mut self, now: Now) {
+        if let Some(persistence) = &mut self.persistence {
+            persistence.is_last_try = true;
+            if let Rewriting::At(at_us) = &mut persistence.rewriting
+                && !persistence.is_saving
+            {
+                *at_us = now.monotonic_us;
+            }
+        }
+    }
+
+    /// Whether all that could be recorded is.
+    pub fn has_recorded_all(&self) -> bool {
+        self.persistence.as_ref().is_none_or(|persistence| {
+            persistence.is_saving || matches!(persistence.rewriting, Rewriting::No)
+        })
+    }
+
     /// Goes on writing the journal anew, one slice.
     pub(super) fn tend_journal<O: Output>(&mut self, now: Now, out: &mut O) {
         let now_us = self.tree_now_us(now);
@@ -262,7 +294,7 @@ impl Broker {
             return;
         };
         let mut walk = match std::mem::replace(&mut persistence.rewriting, Rewriting::No) {
-            Rewriting::At(at_us) if at_us <= now.monotonic_us => {
+            Rewriting::At(at_us) if at_us <= now.monotonic_us && persistence.has_room => {
                 out.rewrite(&Rewrite::Begin);
                 if cache.cleared() != Stamp::default() {
                     out.rewrite(&Rewrite::Held(Record::Clear(cache.cleared())));
@@ -276,8 +308,7 @@ impl Broker {
             }
         };
         walk.advance(cache, now_us, |found| {
-            let (name, state) = (found.name(), found.state());
-            let record = Record::State { name, state };
+            let record = state_record(&found);
             let length = length(&record);
             out.rewrite(&Rewrite::Held(record));
             length
@@ -305,6 +336,8 @@ impl Persistence {
                     log::error!("nothing is being saved: {why}{}", Suppressed(suppressed));
                 }
             }
+            // One that was given up meanwhile may come to its end all the same.
+            Saved::Rewritten(_) if !matches!(self.rewriting, Rewriting::Ending) => {}
             Saved::Rewritten(length) => {
                 if !std::mem::replace(&mut self.is_saving, true) {
                     log::info!("everything is being saved again");
@@ -328,6 +361,10 @@ impl Persistence {
 
     /// Sets the next try to write the journal anew: soon at first, then less and less often.
     fn retry_later(&mut self, now: Now) {
+        if self.is_last_try {
+            self.rewriting = Rewriting::No;
+            return;
+        }
         self.rewriting = Rewriting::At(now.monotonic_us + self.retry_us);
         self.retry_us = (self.retry_us * 2).min(JOURNAL_RETRY_MAX_US);
     }

@@ -10,6 +10,7 @@ use crate::cli::{StartError, flags, logging, service_manager};
 use crate::limits::{MAPPED_BLOCK, MAX_SURPLUS_CLIENTS, RESERVED_DESCRIPTORS};
 use crate::protocol::token::Token;
 use crate::reactor::{Host, Listener, Server};
+use crate::start::print;
 use crate::storage::{self, SyncPolicy, SystemDisk, Writer};
 use crate::sys::{self, Account};
 use std::fs::{self, File};
@@ -172,11 +173,6 @@ fn restore(
         broker.entries()
     );
     Writer::new(disk, journal, sync).map_err(failed)
-}
-
-fn print(text: &str) -> Result<(), StartError> {
-    let written = io::stdout().write_all(text.as_bytes());
-    written.map_err(|error| StartError::Failed(format!("standard output: {error}")))
 }
 
 /// For whoever tries the server at a terminal, and nobody else.

@@ -1,52 +1,11 @@
 //! The flags: one table behind parsing, `--help`, and a test against the man page.
 
 use crate::cli::StartError;
-use crate::limits;
-use getopts::{Matches, Options};
+use crate::flag::{Flag, flag};
+use crate::{limits, start};
+use getopts::Matches;
 
-/// A flag as operators see it.
-pub struct Flag {
-    /// Empty if it has none.
-    pub short: &'static str,
-    pub long: &'static str,
-    /// What its value is called; empty if it takes none.
-    pub value: &'static str,
-    pub repeatable: bool,
-    pub help: &'static str,
-    /// Shown in `--help`; empty if there is none.
-    pub default: &'static str,
-}
-
-const fn flag(
-    short: &'static str,
-    long: &'static str,
-    value: &'static str,
-    help: &'static str,
-) -> Flag {
-    Flag {
-        short,
-        long,
-        value,
-        repeatable: false,
-        help,
-        default: "",
-    }
-}
-
-impl Flag {
-    const fn default(self, default: &'static str) -> Flag {
-        Flag { default, ..self }
-    }
-
-    const fn repeatable(self) -> Flag {
-        Flag {
-            repeatable: true,
-            ..self
-        }
-    }
-}
-
-/// All flags, in the order of the man page.
+/// All flags.
 pub const FLAGS: &[Flag] = &[
     flag(
         "l",
@@ -213,39 +172,14 @@ pub const FLAGS: &[Flag] = &[
     flag("V", "version", "", "show the version"),
 ];
 
-/// Parses arguments, without the program's name. Nothing but flags is taken.
+/// Parses arguments, without the program's name.
 pub fn parse(arguments: &[String]) -> Result<Matches, StartError> {
-    let matches = options()
-        .parse(arguments)
-        .map_err(|error| StartError::Usage(error.to_string()))?;
-    match matches.free.first() {
-        Some(surplus) => Err(StartError::Usage(format!(
-            "unexpected argument \"{surplus}\""
-        ))),
-        None => Ok(matches),
-    }
+    start::parse(FLAGS, arguments)
 }
 
 pub fn help() -> String {
-    let brief = "Usage: clacksd [FLAGS]\n\nMessaging and caching for processes, compatible with Net::Clacks. See clacksd(8).";
-    options().usage(brief)
-}
-
-fn options() -> Options {
-    let mut options = Options::new();
-    for flag in FLAGS {
-        let help = match flag.default {
-            "" => flag.help.to_owned(),
-            default => format!("{} [{default}]", flag.help),
-        };
-        match (flag.value, flag.repeatable) {
-            ("", false) => options.optflag(flag.short, flag.long, &help),
-            ("", true) => options.optflagmulti(flag.short, flag.long, &help),
-            (value, false) => options.optopt(flag.short, flag.long, &help, value),
-            (value, true) => options.optmulti(flag.short, flag.long, &help, value),
-        };
-    }
-    options
+    let purpose = "Usage: clacksd [FLAGS]\n\nMessaging and caching for processes, compatible with Net::Clacks. See clacksd(8).";
+    start::help(purpose, FLAGS)
 }
 
 /// A size in bytes, with a suffix K, M or G if need be.

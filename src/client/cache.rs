@@ -3,12 +3,12 @@
 use super::encoding;
 #[cfg(feature = "yaml")]
 use super::structure;
-use super::{Client, Error, Options, Text};
+use super::{Client, Error, Options, Text, end_of};
 
 /// A cache that all clients of the server share: the counterpart of Net::Clacks::ClacksCache.
 ///
 /// It connects when it is first used, and anew when the connection was lost. Calls return when the server
-/// has worked them off. What a line of the protocol can't hold is encoded on the way, so that values
+/// has worked them off, or with an error when [`Options::call_timeout`] is over, whatever they have to do. What a line of the protocol can't hold is encoded on the way, so that values
 /// come back as they were, whatever bytes they are; Perl programs that use ClacksCache read them, and
 /// the other way round. In names, blanks and `=` become `___`.
 ///
@@ -44,8 +44,7 @@ use super::{Client, Error, Options, Text};
 /// ```
 pub struct Cache {
     options: Options,
-    name: String,
-    version: String,
+    announcement: Announcement,
     client: Option<Client>,
     /// The connection on which the version was stored last, as [`Client::connections`] counts.
     announced: u64,
@@ -67,8 +66,10 @@ impl Cache {
                 .calls_itself(&format!("{name}/{version}"))
                 // Nobody fetches messages.
                 .max_queued(0),
-            name: name.to_owned(),
-            version: version.to_owned(),
+            announcement: Announcement {
+                name: encoding::sanitise(format!("VERSION::{name}").as_bytes()).into_owned(),
+                version: encoding::encode(version.as_bytes()).into_owned(),
+            },
             client: None,
             announced: 0,
         }
@@ -186,19 +187,22 @@ impl Cache {
         Ok(self.client.as_mut().expect("a call needs one"))
     }
 
-    /// Connects if need be, and says who this is on every new connection.
+    /// Connects if need be, and says who this is on every new connection, all within the time of one call.
     fn call<T>(&mut self, act: impl FnOnce(&mut Client) -> Result<T, Error>) -> Result<T, Error> {
-        if self.client.is_none() {
-            self.client = Some(Client::connect(self.options.clone())?);
-            self.announced = 0;
+        let until = end_of(self.options.call_timeout);
+        let client = match &mut self.client {
+            Some(client) => client,
+            none => none.insert(Client::new(self.options.clone())?),
+        };
+        let (announcement, announced) = (&self.announcement, &mut self.announced);
+        client.within(until, |client| {
             // If that fails, so does what comes next.
-            let _ = self.announce();
-        }
-        let client = self.client.as_mut().expect("it was just made");
-        let result = act(client)?;
-        // What was asked for is done, and the next call tries this again.
-        let _ = self.announce();
-        Ok(result)
+            let _ = announcement.make(client, announced);
+            let result = act(client)?;
+            // What was asked for is done, and the next call tries this again.
+            let _ = announcement.make(client, announced);
+            Ok(result)
+        })
     }
 
     /// The same for what may be done twice.
@@ -206,29 +210,35 @@ impl Cache {
         &mut self,
         mut act: impl FnMut(&mut Client) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let mut tries = 1;
-        loop {
-            match self.call(&mut act) {
-                Err(Error::Disconnected(_)) if tries < TRIES && self.client.is_some() => tries += 1,
-                result => return result,
+        self.call(|client| {
+            let mut tries = 1;
+            loop {
+                match act(client) {
+                    Err(Error::Disconnected(_)) if tries < TRIES => tries += 1,
+                    result => return result,
+                }
             }
-        }
+        })
     }
+}
 
-    fn announce(&mut self) -> Result<(), Error> {
-        let client = self.client.as_mut().expect("a call has made one");
-        if self.announced == client.connections() {
+/// The entry that says which version of a program uses the cache.
+struct Announcement {
+    name: Vec<u8>,
+    version: Vec<u8>,
+}
+
+impl Announcement {
+    /// Stores it, unless `announced` is the present connection already.
+    fn make(&self, client: &mut Client, announced: &mut u64) -> Result<(), Error> {
+        if *announced == client.connections() {
             return Ok(());
         }
-        let name = format!("VERSION::{}", self.name);
-        client.store(
-            encoding::sanitise(name.as_bytes()),
-            encoding::encode(self.version.as_bytes()),
-        )?;
+        client.store(&self.name, &self.version)?;
         match client.sync() {
             // Users who may only read have no version.
             Ok(()) | Err(Error::Refused(_)) => {
-                self.announced = client.connections();
+                *announced = client.connections();
                 Ok(())
             }
             Err(error) => Err(error),

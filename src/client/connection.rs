@@ -1,13 +1,8 @@
-//! One logged-in connection: lines out, lines in.
+//! One connection: lines out, lines in.
 
-#[cfg(feature = "tool")]
-use super::transport;
+use super::Error;
 use super::transport::Transport;
-use super::{Error, Options};
-use crate::certificates::ServerTrust;
 use crate::protocol::line::Pending;
-use crate::protocol::reply::{self, Reply};
-use crate::protocol::{Flags, encode};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
@@ -15,6 +10,9 @@ use std::time::{Duration, Instant};
 pub struct Connection {
     transport: Transport,
     pending: Pending,
+    /// Lines on their way out, of which so many bytes are gone.
+    unsent: Vec<u8>,
+    gone: usize,
     /// When the last PING went out.
     pinged: Instant,
     buffer: Box<[u8]>,
@@ -24,140 +22,165 @@ pub struct Connection {
 const READ_SIZE: usize = 16 * 1024;
 /// A server that sends longer lines is none: they are limited to a fraction of that by default.
 const MAX_LINE: usize = 1 << 30;
+/// What is there already is read, even if the time of a call is over. That takes no time, or else there is no
+/// end of it.
+pub const DRAIN: Duration = Duration::from_millis(100);
 
 impl Connection {
-    /// A connection alone, for whoever speaks the protocol.
-    #[cfg(feature = "tool")]
-    pub fn dial(options: &Options) -> Result<Connection, Error> {
-        Connection::dialler(options.clone())?()
+    pub fn new(transport: Transport) -> Connection {
+        Connection {
+            transport,
+            pending: Pending::default(),
+            unsent: Vec::new(),
+            gone: 0,
+            pinged: Instant::now(),
+            buffer: vec![0; READ_SIZE].into_boxed_slice(),
+        }
     }
 
-    /// As many of them as are wanted.
-    #[cfg(feature = "tool")]
-    pub fn dialler(options: Options) -> Result<impl FnMut() -> Result<Connection, Error>, Error> {
-        let trust = transport::trust(&options)?;
-        Ok(move || {
-            let until = Instant::now() + options.connect_timeout;
-            Connection::open(&options, trust.as_ref(), until)
-        })
-    }
-
-    /// For whoever moves the bytes in a way of its own. Lines that have come and were not received are
-    /// dropped: after the welcome there are none that matter.
+    /// For whoever moves the bytes in a way of its own. Lines that have come and were not received are dropped:
+    /// after the welcome there are none that matter.
     #[cfg(feature = "tool")]
     pub fn into_transport(self) -> Transport {
         self.transport
     }
 
-    /// Connects and logs in. What the server says after its welcome is left to be read.
-    pub fn open(
-        options: &Options,
-        trust: Option<&ServerTrust>,
-        until: Instant,
-    ) -> Result<Connection, Error> {
-        let transport = Transport::connect(options, trust, until).map_err(Error::Disconnected)?;
-        let mut connection = Connection {
-            transport,
-            pending: Pending::default(),
-            pinged: Instant::now(),
-            buffer: vec![0; READ_SIZE].into_boxed_slice(),
-        };
-        let mut hello = Vec::new();
-        encode::line(&mut hello, &[b"CLACKS ", options.software.as_bytes()]);
-        encode::overhead(&mut hello, Flags::LOGIN, options.token.as_bytes());
-        if options.ping_interval.is_none() {
-            encode::line(&mut hello, &[b"NOPING"]);
+    /// Adds lines to what is to be sent; [`Connection::send`] and [`Connection::receive`] do it.
+    pub fn push(&mut self, lines: Vec<u8>) {
+        if self.unsent.is_empty() {
+            self.unsent = lines;
+        } else {
+            self.unsent.extend_from_slice(&lines);
         }
-        let sent = match connection.send(&hello, until) {
-            Err(Error::TimedOut) => return Err(Error::TimedOut),
-            sent => sent,
-        };
+    }
+
+    /// Whether the operating system has taken everything.
+    pub fn is_sent(&self) -> bool {
+        self.unsent.is_empty() && !self.transport.keeps_something()
+    }
+
+    /// Waits until everything is sent. A server that is busy with sending takes nothing, so lines are read
+    /// meanwhile: with the next of them this has to be called again.
+    ///
+    /// After an error the connection is of no use any more, but for what was received: half a line may have
+    /// been sent.
+    pub fn send(&mut self, until: Instant) -> Result<Option<Vec<u8>>, Error> {
         loop {
-            let line = match (connection.receive(until), &sent) {
-                (Ok(line), _) => line,
-                // Who closes at once, since it is full for example, may have said why.
-                (Err(Error::Disconnected(_)), Err(_)) => return sent.map(|()| connection),
-                (Err(error), _) => return Err(error),
-            };
-            match reply::decode(&line) {
-                Some(Reply::Overhead(overhead))
-                    if overhead.flags.intersects(Flags::LOGIN_RIGHT) =>
-                {
-                    return Ok(connection);
-                }
-                Some(Reply::Overhead(overhead))
-                    if overhead.flags.intersects(Flags::LOGIN_WRONG) =>
-                {
-                    return Err(Error::LoginRefused);
-                }
-                Some(Reply::Overhead(overhead)) if overhead.flags.intersects(Flags::ERROR) => {
-                    return Err(Error::Refused(
-                        String::from_utf8_lossy(overhead.value).into_owned(),
-                    ));
-                }
-                Some(_) => {}
-                None => {
-                    let start = line[..line.len().min(80)].escape_ascii().to_string();
-                    return Err(Error::NotClacks(start));
-                }
+            self.write().map_err(Error::Disconnected)?;
+            if self.is_sent() {
+                return Ok(None);
             }
+            if let Some(line) = self.next_line()? {
+                return Ok(Some(line));
+            }
+            self.read_or_wait(Ok(()), until)?;
         }
     }
 
-    /// Sends lines. After an error the connection is of no use any more: it may end in half a line.
-    pub fn send(&mut self, lines: &[u8], until: Instant) -> Result<(), Error> {
-        self.transport.write(lines, until).map_err(lost)
-    }
-
-    /// The next line; [`Error::TimedOut`] if none has come by then.
+    /// The next line; [`Error::TimedOut`] if none has come by then. Sends meanwhile.
     pub fn receive(&mut self, until: Instant) -> Result<Vec<u8>, Error> {
         loop {
-            while let Some(line) = self.pending.next_line() {
-                if !line.is_empty() {
-                    return Ok(line.to_vec());
-                }
+            if let Some(line) = self.next_line()? {
+                return Ok(line);
             }
-            if self.pending.waiting() > MAX_LINE {
-                return Err(Error::NotClacks("a line without end".to_owned()));
-            }
-            match self.transport.read(&mut self.buffer, until) {
-                Ok(0) => return Err(Error::Disconnected(ErrorKind::UnexpectedEof.into())),
-                Ok(count) => self.pending.push(&self.buffer[..count]),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(lost(error)),
-            }
+            let written = self.write();
+            self.read_or_wait(written, until)?;
         }
     }
 
-    /// Sends a PING if the last one is older than that.
-    pub fn keep_alive(&mut self, interval: Duration, until: Instant) -> Result<(), Error> {
-        if self.pinged.elapsed() >= interval {
-            self.pinged = Instant::now();
-            self.send(b"PING\r\n", until)?;
+    fn read_or_wait(&mut self, written: io::Result<()>, until: Instant) -> Result<(), Error> {
+        if !self.read()? {
+            // Whoever takes nothing more may have said why: only now all of that was read.
+            written.map_err(Error::Disconnected)?;
+            return self.wait(until);
+        }
+        if Instant::now() > until + DRAIN {
+            return Err(Error::TimedOut);
         }
         Ok(())
+    }
+
+    fn next_line(&mut self) -> Result<Option<Vec<u8>>, Error> {
+        while let Some(line) = self.pending.next_line() {
+            if !line.is_empty() {
+                return Ok(Some(line.to_vec()));
+            }
+        }
+        if self.pending.waiting() > MAX_LINE {
+            return Err(Error::NotClacks("a line without end".to_owned()));
+        }
+        Ok(None)
+    }
+
+    /// Sends what there is room for.
+    fn write(&mut self) -> io::Result<()> {
+        while self.gone < self.unsent.len() {
+            match self.transport.write(&self.unsent[self.gone..]) {
+                Ok(0) => return Ok(()),
+                Ok(count) => self.gone += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        (self.unsent, self.gone) = (Vec::new(), 0);
+        if !self.transport.keeps_something() {
+            return Ok(());
+        }
+        match self.transport.flush() {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
+            flushed => flushed,
+        }
+    }
+
+    /// Reads what has come; false if that is nothing.
+    fn read(&mut self) -> Result<bool, Error> {
+        loop {
+            return match self.transport.read(&mut self.buffer) {
+                Ok(0) => {
+                    let what = "the server has closed the connection";
+                    let end = io::Error::new(ErrorKind::UnexpectedEof, what);
+                    Err(Error::Disconnected(end))
+                }
+                Ok(count) => {
+                    self.pending.push(&self.buffer[..count]);
+                    Ok(true)
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+                Err(error) => Err(Error::Disconnected(error)),
+            };
+        }
+    }
+
+    fn wait(&self, until: Instant) -> Result<(), Error> {
+        if Instant::now() >= until {
+            return Err(Error::TimedOut);
+        }
+        let has_more = !self.unsent.is_empty();
+        let waited = self.transport.wait(has_more, until);
+        waited.map_err(|error| match error.kind() {
+            ErrorKind::TimedOut => Error::TimedOut,
+            _ => Error::Disconnected(error),
+        })
+    }
+
+    /// Adds a PING if the last one is older than that.
+    pub fn keep_alive(&mut self, interval: Duration) {
+        if self.pinged.elapsed() >= interval {
+            self.pinged = Instant::now();
+            self.push(b"PING\r\n".to_vec());
+        }
     }
 
     /// When the next PING is due.
     pub fn next_ping(&self, interval: Duration) -> Instant {
         self.pinged + interval
     }
-
-    pub fn shutdown_write(&mut self) -> io::Result<()> {
-        self.transport.shutdown_write()
-    }
 }
 
 impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.transport.as_fd()
-    }
-}
-
-fn lost(error: io::Error) -> Error {
-    if error.kind() == ErrorKind::TimedOut {
-        Error::TimedOut
-    } else {
-        Error::Disconnected(error)
     }
 }

@@ -10,9 +10,12 @@ pub enum Error {
     Invalid(&'static str),
     /// The server doesn't take this user and password.
     LoginRefused,
+    /// The server's certificate doesn't show that it is the one that is meant.
+    Certificate(String),
     /// The server refused a command; the text is its reason, such as `permission_denied`.
     Refused(String),
-    /// The server's certificate can't be checked as the options want it, or they contradict each other.
+    /// What the options ask for can't be done: the authorities can't be read, plain text would leave this
+    /// machine.
     Options(String),
     /// The call's time was up. Whether the server has worked it off is not known.
     TimedOut,
@@ -30,6 +33,7 @@ impl fmt::Display for Error {
         match self {
             Error::Invalid(what) => f.write_str(what),
             Error::LoginRefused => f.write_str("the server refuses this user or password"),
+            Error::Certificate(what) => write!(f, "the server's certificate is refused: {what}"),
             Error::Refused(reason) => write!(f, "the server refused it: {reason}"),
             Error::Options(what) => f.write_str(what),
             Error::TimedOut => f.write_str("the server did not answer in time"),

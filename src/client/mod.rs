@@ -6,13 +6,17 @@
 
 mod cache;
 mod connection;
+mod dial;
 pub(crate) mod encoding;
 mod error;
+mod incoming;
+mod last_values;
 mod message;
 mod options;
 mod reconnecting;
 #[cfg(feature = "yaml")]
 mod structure;
+mod subscriptions;
 mod text;
 mod transport;
 
@@ -28,15 +32,22 @@ use crate::protocol::reply::{self, Reply};
 use crate::protocol::{Flags, Overhead};
 #[cfg(not(feature = "tool"))]
 use connection::Connection;
-#[cfg(feature = "tool")]
-pub(crate) use connection::Connection;
+use connection::DRAIN;
+use dial::Dial;
+use incoming::Incoming;
+use last_values::LastValues;
 use reconnecting::Backoff;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
+use subscriptions::Subscriptions;
 #[cfg(feature = "tool")]
-pub(crate) use transport::Transport;
+pub(crate) use {
+    connection::Connection,
+    dial::{connect, dialler},
+    transport::Transport,
+};
 
 /// A connection to a server, renewed by itself when it is lost.
 ///
@@ -72,22 +83,28 @@ pub struct Client {
     options: Options,
     trust: Option<ServerTrust>,
     connection: Option<Connection>,
+    /// The next connection, on its way.
+    dial: Option<Dial>,
+    /// Why the last dial came to nothing.
+    trouble: Option<String>,
     backoff: Backoff,
-    listening: BTreeSet<Vec<u8>>,
-    is_monitoring: bool,
-    /// What came and was not fetched, with its size in bytes.
-    incoming: VecDeque<Message>,
-    queued: usize,
-    lost: u64,
+    subscriptions: Subscriptions,
+    incoming: Incoming,
+    /// Why something that was sent was refused, if that came while something else was being sent.
+    refusal: Option<String>,
+    /// It is the last that the server has said.
+    refusal_is_last: bool,
     /// Lines were sent that the server may not have worked off yet.
     has_unconfirmed: bool,
     /// Such lines were sent on a connection that broke.
     lost_lines: bool,
     /// Counts FLUSHes: each has a text of its own.
     flushes: u64,
-    /// The values that [`Client::set_if_changed`] has sent on this connection.
-    sent: HashMap<Vec<u8>, Vec<u8>>,
+    /// What [`Client::set_if_changed`] has sent on this connection.
+    last_values: LastValues,
     connections: u64,
+    /// When the present call has to be over, if it is a part of a longer one.
+    call_end: Option<Instant>,
 }
 
 impl Client {
@@ -98,8 +115,8 @@ impl Client {
     /// after the connect timeout.
     pub fn connect(options: Options) -> Result<Client, Error> {
         let mut client = Client::new(options)?;
-        let until = Instant::now() + client.options.connect_timeout;
-        client.dial(until)?;
+        let until = end_of(client.options.connect_timeout);
+        client.try_to_connect(until)?;
         Ok(client)
     }
 
@@ -108,22 +125,25 @@ impl Client {
     /// # Errors
     /// [`Error::Options`] if plain text would leave this machine or the authorities can't be read.
     pub fn new(options: Options) -> Result<Client, Error> {
-        let trust = transport::trust(&options)?;
+        let trust = dial::trust(&options)?;
+        let incoming = Incoming::new(options.max_queued);
         Ok(Client {
             options,
             trust,
             connection: None,
+            dial: None,
+            trouble: None,
             backoff: Backoff::default(),
-            listening: BTreeSet::new(),
-            is_monitoring: false,
-            incoming: VecDeque::new(),
-            queued: 0,
-            lost: 0,
+            subscriptions: Subscriptions::default(),
+            incoming,
+            refusal: None,
+            refusal_is_last: false,
             has_unconfirmed: false,
             lost_lines: false,
             flushes: 0,
-            sent: HashMap::new(),
+            last_values: LastValues::default(),
             connections: 0,
+            call_end: None,
         })
     }
 
@@ -132,37 +152,38 @@ impl Client {
     /// From now on signals of that name come as messages, also after a reconnection.
     pub fn listen(&mut self, name: impl AsRef<[u8]>) -> Result<(), Error> {
         let name = plain(name.as_ref())?;
-        self.listening.insert(name.to_vec());
+        self.subscriptions.names.insert(name.to_vec());
         self.send(&[b"LISTEN ", name])
     }
 
     /// The reverse. A signal on its way may still come.
     pub fn unlisten(&mut self, name: impl AsRef<[u8]>) -> Result<(), Error> {
         let name = plain(name.as_ref())?;
-        self.listening.remove(name);
+        self.subscriptions.names.remove(name);
         self.send(&[b"UNLISTEN ", name])
     }
 
     /// Sends a signal with a value to all who listen to the name, but never back to this client.
     pub fn set(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<(), Error> {
-        self.sent.remove(name.as_ref());
+        self.last_values.forget(name.as_ref());
         self.send_pair(b"SET ", name.as_ref(), value.as_ref())
     }
 
     /// The same, unless this is the value that this client set last. Whether it was sent.
     ///
-    /// After a reconnection every value counts as changed.
+    /// After a reconnection every value counts as changed, and so does one that is forgotten: names and
+    /// values of 16 MiB are remembered.
     pub fn set_if_changed(
         &mut self,
         name: impl AsRef<[u8]>,
         value: impl AsRef<[u8]>,
     ) -> Result<bool, Error> {
         let (name, value) = (name.as_ref(), value.as_ref());
-        if self.connection.is_some() && self.sent.get(name).is_some_and(|sent| sent == value) {
+        if self.connection.is_some() && self.last_values.is(name, value) {
             return Ok(false);
         }
         self.send_pair(b"SET ", name, value)?;
-        self.sent.insert(name.to_vec(), value.to_vec());
+        self.last_values.remember(name, value);
         Ok(true)
     }
 
@@ -178,7 +199,7 @@ impl Client {
         name: impl AsRef<[u8]>,
         value: impl AsRef<[u8]>,
     ) -> Result<(), Error> {
-        self.sent.remove(name.as_ref());
+        self.last_values.forget(name.as_ref());
         self.send_pair(b"SETANDSTORE ", name.as_ref(), value.as_ref())
     }
 
@@ -191,7 +212,7 @@ impl Client {
 
     /// The cached value of a name; `None` if there is none. Asks again if the connection breaks.
     pub fn retrieve(&mut self, name: impl AsRef<[u8]>) -> Result<Option<Text>, Error> {
-        let name = filled(plain(name.as_ref())?)?;
+        let name = filled(plain(name.as_ref())?, NO_NAME)?;
         self.ask(&[b"RETRIEVE ", name], |reply| match reply {
             Reply::Retrieved(pair) if pair.name == name => Some(Some(pair.value.into())),
             Reply::NotRetrieved(missing) if *missing == name => Some(None),
@@ -201,7 +222,7 @@ impl Client {
 
     /// Takes a name out of the cache.
     pub fn remove(&mut self, name: impl AsRef<[u8]>) -> Result<(), Error> {
-        let name = filled(plain(name.as_ref())?)?;
+        let name = filled(plain(name.as_ref())?, NO_NAME)?;
         self.send(&[b"REMOVE ", name])
     }
 
@@ -261,18 +282,18 @@ impl Client {
 
     /// Ends the connection of that CID, if there is one.
     pub fn disconnect_client(&mut self, cid: impl AsRef<[u8]>) -> Result<(), Error> {
-        let cid = filled(plain(cid.as_ref())?)?;
+        let cid = filled(plain(cid.as_ref())?, "a CID can't be empty")?;
         self.send(&[b"CLIENTDISCONNECT ", cid])
     }
 
     /// From now on everything that passes the server comes as [`Message::Debug`].
     pub fn monitor(&mut self) -> Result<(), Error> {
-        self.is_monitoring = true;
+        self.subscriptions.is_monitoring = true;
         self.send(&[b"MONITOR"])
     }
 
     pub fn unmonitor(&mut self) -> Result<(), Error> {
-        self.is_monitoring = false;
+        self.subscriptions.is_monitoring = false;
         self.send(&[b"UNMONITOR"])
     }
 
@@ -284,7 +305,7 @@ impl Client {
 
     /// Sends an OVERHEAD line (clacks-protocol(7), OVERHEAD): flags and a value.
     pub fn overhead(&mut self, flags: &str, value: impl AsRef<[u8]>) -> Result<(), Error> {
-        let value = filled(plain(value.as_ref())?)?;
+        let value = filled(plain(value.as_ref())?, "an OVERHEAD value can't be empty")?;
         if flags.is_empty() || !flags.bytes().all(|flag| flag.is_ascii_uppercase()) {
             return Err(Error::Invalid("OVERHEAD flags are upper-case letters"));
         }
@@ -300,7 +321,7 @@ impl Client {
     /// the like); [`Error::Disconnected`] if the connection was lost, and
     /// with it, perhaps, what was sent.
     pub fn sync(&mut self) -> Result<(), Error> {
-        let until = Instant::now() + self.options.call_timeout;
+        let until = self.end_of_call();
         if std::mem::take(&mut self.lost_lines) {
             return Err(Error::Disconnected(io::ErrorKind::ConnectionReset.into()));
         }
@@ -318,26 +339,29 @@ impl Client {
         }
     }
 
-    /// The next message; `None` if none comes within `timeout`. Zero fetches what is there already; only
-    /// when it is time to dial again, that may take half a second.
+    /// The next message; `None` if none comes within `timeout`. Zero fetches what is there already.
     ///
-    /// After [`Message::Disconnected`] it dials again, in growing intervals, for as long as it waits.
+    /// After [`Message::Disconnected`] it dials again, in growing intervals. What one call has begun the
+    /// next goes on with.
     ///
     /// # Errors
-    /// [`Error::LoginRefused`] if the server, after a reconnection, doesn't take the login any more.
+    /// [`Error::LoginRefused`] or [`Error::Certificate`] if, after a reconnection, the server doesn't take
+    /// the login any more, or this client the server.
     pub fn next(&mut self, timeout: Duration) -> Result<Option<Message>, Error> {
-        let until = Instant::now() + timeout;
+        let until = end_of(timeout);
         loop {
-            if let Some(message) = self.take_message() {
+            if let Some(reason) = self.refusal.take() {
+                self.refusal_is_last = false;
+                return Ok(Some(Message::Error(reason.as_str().into())));
+            }
+            if let Some(message) = self.incoming.take() {
                 return Ok(Some(message));
             }
-            if let Err(error) = self.wait_for_message(until) {
-                match error {
-                    Error::TimedOut => return Ok(None),
-                    Error::LoginRefused | Error::Options(_) => return Err(error),
-                    // There is a message that says so.
-                    _ => {}
-                }
+            match self.wait_for_message(until) {
+                Err(Error::TimedOut) => return Ok(None),
+                Err(error) if is_final(&error) => return Err(error),
+                // Of all others there is a message that says so.
+                _ => {}
             }
         }
     }
@@ -345,6 +369,12 @@ impl Client {
     /// Whether there is a connection, as far as is known.
     pub fn is_connected(&self) -> bool {
         self.connection.is_some()
+    }
+
+    /// Why the last dial came to nothing, while there is no connection; `None` if none has failed yet.
+    /// Calls that dial again and again tell it only by [`Error::TimedOut`].
+    pub fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
     }
 
     /// How many connections this client has had, the first one included: more than at the last look
@@ -355,23 +385,24 @@ impl Client {
 
     /// The connection's descriptor, for a program that waits for many things: when it is readable, call
     /// [`next`](Client::next) with a timeout of zero until it returns `None`, and do so too before
-    /// waiting. `None` while there is no connection: then call `next` now and then.
+    /// waiting. `None` while there is no connection: then call `next` now and then, since a dial goes on in
+    /// calls only.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.connection.as_ref().map(AsFd::as_fd)
     }
 
     /// Says goodbye and waits until the server has taken everything that was sent.
     pub fn close(mut self) -> Result<(), Error> {
-        let until = Instant::now() + self.options.call_timeout;
+        let until = self.end_of_call();
         let Some(connection) = &mut self.connection else {
             return Ok(());
         };
-        connection.send(b"QUIT\r\n", until)?;
-        connection.shutdown_write().map_err(Error::Disconnected)?;
+        connection.push(b"QUIT\r\n".to_vec());
         loop {
             match connection.receive(until) {
-                Ok(_) => {}
-                Err(Error::Disconnected(_)) => return Ok(()),
+                Ok(_) if Instant::now() < until => {}
+                Ok(_) => return Err(Error::TimedOut),
+                Err(Error::Disconnected(_)) if connection.is_sent() => return Ok(()),
                 Err(error) => return Err(error),
             }
         }
@@ -387,7 +418,7 @@ impl Client {
 
     fn send_step(&mut self, verb: &[u8], name: &[u8], step: &str) -> Result<(), Error> {
         let name = key(name)?;
-        let step = filled(plain(step.as_bytes())?)?;
+        let step = filled(plain(step.as_bytes())?, "a step can't be empty")?;
         if step.contains(&b'=') {
             return Err(Error::Invalid("a step is a number"));
         }
@@ -396,17 +427,13 @@ impl Client {
 
     /// Sends a line that nobody answers.
     fn send(&mut self, line: &[&[u8]]) -> Result<(), Error> {
-        let until = Instant::now() + self.options.call_timeout;
+        let until = self.end_of_call();
         let mut bytes = Vec::new();
         encode::line(&mut bytes, line);
         self.ensure_connected(until)?;
         self.has_unconfirmed = true;
-        let ping_interval = self.options.ping_interval;
-        let connection = self.connection.as_mut().expect("it was just ensured");
-        let sent = ping_interval
-            .map_or(Ok(()), |interval| connection.keep_alive(interval, until))
-            .and_then(|()| connection.send(&bytes, until));
-        sent.map_err(|error| {
+        self.push(bytes);
+        self.transmit(until).map_err(|error| {
             let error = self.lose(error);
             // Now the caller knows.
             self.lost_lines = false;
@@ -418,13 +445,71 @@ impl Client {
         })
     }
 
+    /// Adds lines to what goes out, and a PING if it is due.
+    fn push(&mut self, lines: Vec<u8>) {
+        if let Some(connection) = &mut self.connection {
+            if let Some(interval) = self.options.ping_interval {
+                connection.keep_alive(interval);
+            }
+            connection.push(lines);
+        }
+    }
+
+    /// Waits until that has gone out. What comes meanwhile is kept: a server that nobody reads from may
+    /// read nothing itself.
+    fn transmit(&mut self, until: Instant) -> Result<(), Error> {
+        loop {
+            let line = match self.present()?.send(until) {
+                Ok(Some(line)) => line,
+                Ok(None) => return Ok(()),
+                Err(error) => return Err(self.explain(error)),
+            };
+            let reply = reply::decode(&line);
+            self.refusal_is_last = false;
+            match reply.and_then(|reply| refusal(&reply)) {
+                Some(reason) => self.keep_refusal(reason),
+                None => reply.into_iter().for_each(|reply| self.handle(reply)),
+            }
+            // Lines that stream in are no reason to wait for longer.
+            if Instant::now() > until {
+                return Err(Error::TimedOut);
+            }
+        }
+    }
+
+    /// One that nobody was told of: it is for the next [`Client::sync`], or else a message.
+    fn keep_refusal(&mut self, reason: String) {
+        if let Some(earlier) = self.refusal.replace(reason) {
+            self.incoming.push(Message::Error(earlier.as_str().into()));
+        }
+        self.refusal_is_last = true;
+    }
+
+    /// If the server has refused something and then said nothing more, that is why it has closed.
+    fn explain(&mut self, error: Error) -> Error {
+        match error {
+            Error::Disconnected(_) if self.refusal_is_last => {
+                self.refusal.take().map_or(error, Error::Refused)
+            }
+            error => error,
+        }
+    }
+
+    /// The connection, as long as the server keeps it.
+    fn present(&mut self) -> Result<&mut Connection, Error> {
+        self.connection.as_mut().ok_or_else(|| {
+            let kind = io::ErrorKind::ConnectionReset;
+            Error::Disconnected(io::Error::new(kind, "the server has ended it"))
+        })
+    }
+
     /// Asks something that may be asked again if the connection breaks before the answer has come.
     fn ask<T>(
         &mut self,
         line: &[&[u8]],
         mut answer: impl FnMut(&Reply<'_>) -> Option<T>,
     ) -> Result<T, Error> {
-        let until = Instant::now() + self.options.call_timeout;
+        let until = self.end_of_call();
         let mut bytes = Vec::new();
         encode::line(&mut bytes, line);
         loop {
@@ -439,15 +524,8 @@ impl Client {
         }
     }
 
-    /// Refusals of what was sent before: nobody waits for them.
-    fn queue_refusals(&mut self, refusals: Vec<String>) {
-        for reason in refusals {
-            self.queue(Message::Error(reason.as_str().into()));
-        }
-    }
-
     /// Sends lines and a FLUSH, and reads up to its answer: what is expected has come by then, or never
-    /// comes. Returns what was expected, and the refusals among the lines before.
+    /// comes. Returns what was expected, and the refusals of what was sent before.
     fn exchange<T>(
         &mut self,
         lines: &[u8],
@@ -458,55 +536,60 @@ impl Client {
         let mark = self.next_mark();
         let mut bytes = lines.to_vec();
         encode::line(&mut bytes, &[b"FLUSH ", mark.as_bytes()]);
-        if let Some(interval) = self.options.ping_interval {
-            let connection = self.connection.as_mut().expect("it was just ensured");
-            let kept = connection.keep_alive(interval, until);
-            kept.map_err(|error| self.lose(error))?;
-        }
-        let connection = self.connection.as_mut().expect("it was just ensured");
-        let sent = connection.send(&bytes, until);
-        sent.map_err(|error| self.lose(error))?;
+        self.push(bytes);
+        let mut older: Vec<String> = self.refusal.take().into_iter().collect();
         let (mut refusals, mut found) = (Vec::new(), None);
-        let mut is_last_word = false;
+        let mut is_last_word = std::mem::take(&mut self.refusal_is_last);
         loop {
-            let connection = self.connection.as_mut().ok_or_else(|| {
-                let kind = io::ErrorKind::ConnectionReset;
-                Error::Disconnected(io::Error::new(kind, "the server has ended it"))
-            })?;
-            let line = match connection.receive(until) {
-                Ok(line) => line,
+            let connection = self.present()?;
+            let received = connection.receive(until);
+            let is_sent = connection.is_sent();
+            let line = match received {
+                // Signals that stream in are no reason to wait for longer.
+                Ok(line) if Instant::now() < until => line,
                 // An answer that comes later comes before the answer to this FLUSH, and so it is known.
-                Err(Error::TimedOut) => return Err(Error::TimedOut),
+                Ok(_) | Err(Error::TimedOut) if is_sent => {
+                    older.append(&mut refusals);
+                    older.into_iter().for_each(|one| self.keep_refusal(one));
+                    self.refusal_is_last = is_last_word;
+                    return Err(Error::TimedOut);
+                }
+                Ok(_) => return Err(self.lose(Error::TimedOut)),
                 Err(error) => {
                     let error = self.lose(error);
-                    let reason = refusals.pop().filter(|_| is_last_word);
+                    let reason = refusals.pop().or(older.pop());
+                    let reason = reason.filter(|_| is_last_word);
                     return Err(reason.map_or(error, Error::Refused));
                 }
             };
             let reply = reply::decode(&line);
-            is_last_word = reply.is_some_and(|reply| refusal(&reply).is_some());
+            is_last_word = false;
             match reply {
                 Some(Reply::Flushed(text)) if text == mark.as_bytes() => {
                     self.has_unconfirmed = false;
                     let found = found.or_else(|| answer(&Reply::Flushed(text)));
-                    return match found {
-                        Some(found) => Ok((refusals, found)),
-                        // The last refusal is that of the question.
-                        None => Err(Error::Refused(
-                            refusals
-                                .pop()
-                                .unwrap_or_else(|| "there was no answer".to_owned()),
-                        )),
+                    // Without an answer the last refusal is that of the question.
+                    let refused = found.is_none().then(|| refusals.pop());
+                    older.append(&mut refusals);
+                    return match (found, refused) {
+                        (Some(found), _) => Ok((older, found)),
+                        (None, refused) => {
+                            self.queue_refusals(older);
+                            let reason = refused.flatten();
+                            let reason = reason.unwrap_or_else(|| "there was no answer".to_owned());
+                            Err(Error::Refused(reason))
+                        }
                     };
                 }
-                // What came up to here belongs to a question that was given up.
+                // What came up to here belongs to a question that was given up, or is older.
                 Some(Reply::Flushed(_)) => {
                     found = None;
-                    self.queue_refusals(std::mem::take(&mut refusals));
+                    older.append(&mut refusals);
                 }
                 Some(Reply::Overhead(Overhead { flags, value }))
                     if flags.intersects(Flags::ERROR) =>
                 {
+                    is_last_word = true;
                     refusals.push(String::from_utf8_lossy(value).into_owned());
                 }
                 Some(reply) => match found.is_none().then(|| answer(&reply)).flatten() {
@@ -515,10 +598,13 @@ impl Client {
                 },
                 None => {}
             }
-            // Signals that stream in are no reason to wait for longer.
-            if Instant::now() > until {
-                return Err(Error::TimedOut);
-            }
+        }
+    }
+
+    /// Refusals of what was sent before: nobody waits for them.
+    fn queue_refusals(&mut self, refusals: Vec<String>) {
+        for reason in refusals {
+            self.incoming.push(Message::Error(reason.as_str().into()));
         }
     }
 
@@ -528,26 +614,26 @@ impl Client {
         format!("clacks-{}", self.flushes)
     }
 
-    /// Waits until a message is queued.
+    /// Waits until a message may have come.
     fn wait_for_message(&mut self, until: Instant) -> Result<(), Error> {
         self.ensure_connected(until)?;
         if !self.incoming.is_empty() {
             return Ok(());
         }
-        let ping_interval = self.options.ping_interval;
-        let call_timeout = self.options.call_timeout;
         let connection = self.connection.as_mut().expect("it was just ensured");
         let mut wake = until;
-        if let Some(interval) = ping_interval {
-            let kept = connection.keep_alive(interval, Instant::now() + call_timeout);
+        if let Some(interval) = self.options.ping_interval {
+            connection.keep_alive(interval);
             wake = until.min(connection.next_ping(interval));
-            kept.map_err(|error| self.lose(error))?;
         }
-        let connection = self.connection.as_mut().expect("it was just ensured");
         match connection.receive(wake) {
             Ok(line) => {
                 if let Some(reply) = reply::decode(&line) {
                     self.handle(reply);
+                }
+                // There may be no end of lines that are no messages.
+                if Instant::now() > until + DRAIN && self.incoming.is_empty() {
+                    return Err(Error::TimedOut);
                 }
                 Ok(())
             }
@@ -569,29 +655,8 @@ impl Client {
 
     fn queue_reply(&mut self, reply: Reply<'_>) {
         if let Some(message) = Message::from_reply(reply) {
-            self.queue(message);
+            self.incoming.push(message);
         }
-    }
-
-    fn queue(&mut self, message: Message) {
-        self.queued += message.size();
-        self.incoming.push_back(message);
-        while self.queued > self.options.max_queued
-            && self.incoming.len() > 1
-            && let Some(oldest) = self.incoming.pop_front()
-        {
-            self.queued -= oldest.size();
-            self.lost += 1;
-        }
-    }
-
-    fn take_message(&mut self) -> Option<Message> {
-        if self.lost > 0 {
-            return Some(Message::Lost(std::mem::take(&mut self.lost)));
-        }
-        let message = self.incoming.pop_front()?;
-        self.queued -= message.size();
-        Some(message)
     }
 
     /// After an error the connection is of no use any more, but for what the server has said before.
@@ -614,73 +679,95 @@ impl Client {
     fn lose_with(&mut self, why: &str) {
         if self.connection.take().is_some() {
             self.lost_lines |= std::mem::take(&mut self.has_unconfirmed);
-            self.sent.clear();
+            self.last_values.forget_all();
             self.backoff.failed();
-            self.queue(Message::Disconnected(why.into()));
+            self.incoming.push(Message::Disconnected(why.into()));
         }
     }
 
     /// Dials, if there is no connection, until there is one or the time is over.
     fn ensure_connected(&mut self, until: Instant) -> Result<(), Error> {
         while self.connection.is_none() {
-            let at = self.backoff.at();
-            if at > until {
-                std::thread::sleep(until.saturating_duration_since(Instant::now()));
-                return Err(Error::TimedOut);
-            }
-            std::thread::sleep(at.saturating_duration_since(Instant::now()));
-            // Who never waits would never be connected.
-            let dial_until = until.max(Instant::now() + SHORTEST_DIAL);
-            let dial_until = dial_until.min(Instant::now() + self.options.connect_timeout);
-            match self.dial(dial_until) {
-                Ok(()) => {}
-                Err(error @ (Error::LoginRefused | Error::Options(_))) => {
-                    self.backoff.failed();
-                    return Err(error);
+            if self.dial.is_none() {
+                let at = self.backoff.at();
+                std::thread::sleep(at.min(until).saturating_duration_since(Instant::now()));
+                if at > until {
+                    return Err(Error::TimedOut);
                 }
-                Err(_) => self.backoff.failed(),
+            }
+            match self.try_to_connect(until) {
+                Err(Error::TimedOut) if self.dial.is_some() => return Err(Error::TimedOut),
+                Err(error) if is_final(&error) => return Err(error),
+                _ => {}
             }
         }
         Ok(())
     }
 
-    /// Connects and asks for what this client was listening to. Whoever is told of the new connection can
-    /// rely on hearing all that is sent from then on.
-    fn dial(&mut self, until: Instant) -> Result<(), Error> {
-        let mut connection = Connection::open(&self.options, self.trust.as_ref(), until)?;
-        let mut lines = Vec::new();
-        for name in &self.listening {
-            encode::line(&mut lines, &[b"LISTEN ", name]);
-        }
-        if self.is_monitoring {
-            encode::line(&mut lines, &[b"MONITOR"]);
-        }
-        let mut early = Vec::new();
-        if !lines.is_empty() {
-            let mark = self.next_mark();
-            encode::line(&mut lines, &[b"FLUSH ", mark.as_bytes()]);
-            connection.send(&lines, until)?;
-            loop {
-                let line = connection.receive(until)?;
-                match reply::decode(&line) {
-                    Some(Reply::Flushed(text)) if text == mark.as_bytes() => break,
-                    Some(Reply::Quit | Reply::Timeout) => {
-                        return Err(Error::Disconnected(io::ErrorKind::ConnectionReset.into()));
-                    }
-                    Some(reply) => early.extend(Message::from_reply(reply)),
-                    None => {}
+    /// Goes on with a dial, or begins one. [`Error::TimedOut`] while there still is a dial: it takes longer
+    /// than up to then.
+    fn try_to_connect(&mut self, until: Instant) -> Result<(), Error> {
+        let dial = match &mut self.dial {
+            Some(dial) => Ok(dial),
+            none => Dial::new(&self.options, self.trust.as_ref()).map(|dial| none.insert(dial)),
+        };
+        match dial.and_then(|dial| dial.go_on(&self.subscriptions, until)) {
+            Ok(None) => Err(Error::TimedOut),
+            Ok(Some((connection, early))) => {
+                self.dial = None;
+                self.trouble = None;
+                self.connection = Some(connection);
+                self.connections += 1;
+                self.backoff.succeeded();
+                if self.connections > 1 {
+                    self.incoming.push(Message::Reconnected);
                 }
+                self.incoming.append(early);
+                Ok(())
+            }
+            Err(error) => {
+                self.dial = None;
+                self.trouble = Some(error.to_string());
+                self.backoff.failed();
+                Err(error)
             }
         }
-        self.connection = Some(connection);
-        self.connections += 1;
-        self.backoff.succeeded();
-        if self.connections > 1 {
-            self.queue(Message::Reconnected);
-        }
-        early.into_iter().for_each(|message| self.queue(message));
-        Ok(())
     }
+
+    /// Lets several calls end in time together. A first connection that fails is not tried again.
+    fn within<T>(
+        &mut self,
+        until: Instant,
+        act: impl FnOnce(&mut Client) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        if self.connections == 0 {
+            self.try_to_connect(until)?;
+        }
+        self.call_end = Some(until);
+        let result = act(self);
+        self.call_end = None;
+        result
+    }
+
+    fn end_of_call(&self) -> Instant {
+        self.call_end
+            .unwrap_or_else(|| end_of(self.options.call_timeout))
+    }
+}
+
+/// So much time from now on.
+fn end_of(timeout: Duration) -> Instant {
+    /// A century, for whoever wants to wait for ever.
+    const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
+    Instant::now() + timeout.min(LONGEST)
+}
+
+/// Whether dialling again is of no use, until somebody has changed something.
+fn is_final(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::LoginRefused | Error::Certificate(_) | Error::Options(_)
+    )
 }
 
 /// Why the server refuses something, if it does.
@@ -693,9 +780,6 @@ fn refusal(reply: &Reply<'_>) -> Option<String> {
     }
 }
 
-/// A dial that is due takes at least so long, whatever the timeout of the call that it happens in.
-const SHORTEST_DIAL: Duration = Duration::from_millis(500);
-
 /// A line can hold anything but its end.
 fn plain(bytes: &[u8]) -> Result<&[u8], Error> {
     if memchr::memchr2(b'\r', b'\n', bytes).is_some() {
@@ -704,9 +788,12 @@ fn plain(bytes: &[u8]) -> Result<&[u8], Error> {
     Ok(bytes)
 }
 
-fn filled(bytes: &[u8]) -> Result<&[u8], Error> {
+const NO_NAME: &str = "a name can't be empty";
+
+/// Something that there has to be; otherwise that is what is wrong.
+fn filled<'a>(bytes: &'a [u8], wrong: &'static str) -> Result<&'a [u8], Error> {
     if bytes.is_empty() {
-        return Err(Error::Invalid("something is empty that can't be"));
+        return Err(Error::Invalid(wrong));
     }
     Ok(bytes)
 }
@@ -716,7 +803,7 @@ fn key(name: &[u8]) -> Result<&[u8], Error> {
     if name.contains(&b'=') {
         return Err(Error::Invalid("a name can't hold an equals sign"));
     }
-    filled(plain(name)?)
+    filled(plain(name)?, NO_NAME)
 }
 
 /// The fields of a CLIENT line, each `NAME=text;`.

@@ -107,10 +107,17 @@ impl Options {
 
     /// No PINGs: the server never takes this client for hung.
     ///
-    /// Otherwise a PING goes out every 60 seconds, from within the program's own calls: a program that
-    /// calls nothing for the server's ping timeout (180 seconds) is disconnected.
+    /// Otherwise a PING goes out now and then, from within the program's own calls: a program that calls
+    /// nothing for the server's ping timeout (180 seconds) is disconnected.
     pub fn without_ping(mut self) -> Options {
         self.ping_interval = None;
+        self
+    }
+
+    /// How often a PING goes out; every 60 seconds otherwise. For servers whose ping timeout is not much
+    /// longer than that.
+    pub fn ping_interval(mut self, interval: Duration) -> Options {
+        self.ping_interval = Some(interval);
         self
     }
 

@@ -186,6 +186,15 @@ pub fn decode(line: &[u8]) -> Option<Command<'_>> {
     })
 }
 
+/// The name that a line, or what begins with it, looks up in the cache if it is in the right form; for the
+/// most usual commands only.
+pub fn name_looked_up(line: &[u8]) -> Option<&[u8]> {
+    if let Some(name) = line.strip_prefix(b"RETRIEVE ") {
+        return Some(name);
+    }
+    pair(line.strip_prefix(b"STORE ")?).map(|pair| pair.name)
+}
+
 fn not_empty(bytes: &[u8]) -> Option<&[u8]> {
     (!bytes.is_empty()).then_some(bytes)
 }

@@ -10,4 +10,4 @@ pub mod peer;
 pub mod reply;
 pub mod token;
 
-pub use command::{Command, Flags, Overhead, decode};
+pub use command::{Command, Flags, Overhead, decode, name_looked_up};

@@ -54,6 +54,13 @@ impl Chunk {
     }
 }
 
+/// What appending did, in bytes.
+pub struct Appended {
+    pub copied: usize,
+    /// Memory that the queue has more than before.
+    pub grown: usize,
+}
+
 /// What one connection is still to be sent, in order.
 #[derive(Default)]
 pub struct OutputQueue {
@@ -79,20 +86,29 @@ impl OutputQueue {
     }
 
     /// Lets `encode` append in place.
-    pub fn append(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
+    pub fn append(&mut self, encode: impl FnOnce(&mut Vec<u8>)) -> Appended {
         if self.open.len() >= OUTPUT_CHUNK {
             self.seal();
         }
-        let before = self.open.len();
+        let (length, capacity) = (self.open.len(), self.open.capacity());
         encode(&mut self.open);
-        self.queued += self.open.len() - before;
+        let copied = self.open.len() - length;
+        self.queued += copied;
+        Appended {
+            copied,
+            grown: self.open.capacity() - capacity,
+        }
     }
 
-    pub fn append_shared(&mut self, payload: &Rc<SharedPayload>) {
+    pub fn append_shared(&mut self, payload: &Rc<SharedPayload>) -> Appended {
         debug_assert!(payload.bytes.len() >= SHARED_PAYLOAD);
         self.seal();
         self.queued += payload.bytes.len();
         self.sealed.push_back(Chunk::Shared(payload.clone()));
+        Appended {
+            copied: 0,
+            grown: 0,
+        }
     }
 
     fn seal(&mut self) {
@@ -216,9 +232,9 @@ mod tests {
         let gauge = Rc::new(Cell::new(0));
         let mut queues: Vec<OutputQueue> = (0..10).map(|_| OutputQueue::default()).collect();
         let payload = SharedPayload::new(&[b'x'; SHARED_PAYLOAD], &gauge);
-        queues
-            .iter_mut()
-            .for_each(|queue| queue.append_shared(&payload));
+        for queue in &mut queues {
+            queue.append_shared(&payload);
+        }
         drop(payload);
         assert_eq!(gauge.get(), SHARED_PAYLOAD);
         queues.truncate(1);

@@ -2,11 +2,12 @@
 
 use crate::broker::{CloseReason, ConnectionId, Now, Output, Record, Rewrite, Traffic};
 use crate::limits::{
-    FREED_PER_TURN, MAPPED_BLOCK, OUTPUT_CHUNK, ROOM, SHARED_PAYLOAD, SPARE_BUFFERS, WORK_PER_STEP,
-    WORK_PER_SYSCALL, WORK_PER_TURN, WRITE_PER_CONNECTION,
+    FREED_PER_TURN, MAPPED_BLOCK, OUTPUT_CHUNK, ROOM, SHARED_PAYLOAD, SPARE_BUFFERS,
+    WORK_BEFORE_DELIVERIES, WORK_PER_DELIVERY, WORK_PER_STEP, WORK_PER_SYSCALL, WORK_PER_TURN,
+    WRITE_PER_CONNECTION,
 };
 use crate::protocol::line::Pending;
-use crate::reactor::buffer::{OutputQueue, SharedPayload};
+use crate::reactor::buffer::{Appended, OutputQueue, SharedPayload};
 use crate::reactor::connection::Connection;
 use crate::reactor::stream::Stream;
 use crate::storage::Journal;
@@ -41,6 +42,9 @@ pub struct Connections {
     replies: Vec<ConnectionId>,
     /// Got something else.
     deliveries: VecDeque<ConnectionId>,
+    /// How many of these are to be written to now, and what work was done on lines while they waited.
+    due: usize,
+    work_before_due: usize,
     /// Whose lines are being worked off.
     serving: Option<ConnectionId>,
     /// Whose TLS handshake can go on.
@@ -106,6 +110,8 @@ impl Connections {
             bulk: VecDeque::new(),
             replies: Vec::new(),
             deliveries: VecDeque::new(),
+            due: 0,
+            work_before_due: 0,
             serving: None,
             handshakes: VecDeque::new(),
             ending: Vec::new(),
@@ -393,11 +399,21 @@ impl Connections {
             self.flush_one(id);
         }
         self.replies = replies;
-        // What is put on the list meanwhile has had its share.
-        for _ in 0..self.deliveries.len() {
-            let Some(id) = self.deliveries.pop_front() else {
+        if self.due == 0 && !self.deliveries.is_empty() {
+            // As long as lines wait to be worked off, more may come for the same connections.
+            let is_busy = !(self.ready.is_empty() && self.bulk.is_empty());
+            self.work_before_due += self.work;
+            if is_busy && self.work_before_due < WORK_BEFORE_DELIVERIES {
                 return;
-            };
+            }
+            self.work_before_due = 0;
+            // What is put on the list from now on has its turn after these.
+            self.due = self.deliveries.len();
+        }
+        while self.due > 0
+            && let Some(id) = self.deliveries.pop_front()
+        {
+            self.due -= 1;
             if let Some(connection) = self.get_mut(id) {
                 connection.in_deliveries = false;
                 self.flush_one(id);
@@ -554,18 +570,6 @@ impl Connections {
         result
     }
 
-    /// To be called when output was appended to a connection.
-    fn touched(&mut self, id: ConnectionId) {
-        if self.serving == Some(id) {
-            // Once per turn is enough, and the same connection answers many lines in a row.
-            if self.replies.last() != Some(&id) {
-                self.replies.push(id);
-            }
-            return;
-        }
-        self.deliver_later(id);
-    }
-
     /// Puts a connection on the list of those to be written to when their turn comes.
     fn deliver_later(&mut self, id: ConnectionId) {
         let Some(connection) = self.get_mut(id) else {
@@ -576,8 +580,14 @@ impl Connections {
         }
     }
 
-    /// Appends to the output of a connection that takes any.
-    fn append_with(&mut self, to: ConnectionId, append: impl FnOnce(&mut OutputQueue)) {
+    /// Appends to the output of a connection that takes any, which is worth so much work beside what is
+    /// appended. One pass over the connection's memory: a signal to thousands goes through here.
+    fn append_with(
+        &mut self,
+        to: ConnectionId,
+        work: usize,
+        append: impl FnOnce(&mut OutputQueue) -> Appended,
+    ) {
         let Some(connection) = self
             .slab
             .get_mut(to.slot as usize)
@@ -590,33 +600,45 @@ impl Connections {
             self.owned += output.capacity();
             output
         });
-        let before = (output.capacity(), output.queued());
-        append(output);
-        self.owned += output.capacity() - before.0;
-        self.work += WORK_PER_STEP + output.queued() - before.1;
+        let appended = append(output);
+        self.owned += appended.grown;
+        self.work += work + appended.copied;
         connection.last_output_us = self.now.monotonic_us;
+        let is_serving = self.serving == Some(to);
         // Its own answers close no connection: after each line it is seen whether they are too many for
         // another one, so what goes beyond the limit here is one answer.
-        if output.queued() > self.limits.max_output && self.serving != Some(to) {
+        if output.queued() > self.limits.max_output && !is_serving {
             connection.over_limit = true;
             self.ending.push((to, CloseReason::OutputLimit));
         }
-        self.touched(to);
+        if is_serving {
+            // Once per turn is enough, and the same connection answers many lines in a row.
+            if self.replies.last() != Some(&to) {
+                self.replies.push(to);
+            }
+        } else if !connection.blocked && !std::mem::replace(&mut connection.in_deliveries, true) {
+            self.deliveries.push_back(to);
+        }
     }
 }
 
 impl Output for Connections {
     fn append(&mut self, to: ConnectionId, encode: impl FnOnce(&mut Vec<u8>)) {
-        self.append_with(to, |output| output.append(encode));
+        self.append_with(to, WORK_PER_STEP, |output| output.append(encode));
     }
 
     fn fan_out(&mut self, to: impl IntoIterator<Item = ConnectionId>, payload: &[u8]) {
         if payload.len() < SHARED_PAYLOAD {
+            // It is the same bytes each time, and they are near.
+            let work = self.work;
+            let mut receivers = 0;
             for id in to {
-                self.append_with(id, |output| {
+                receivers += 1;
+                self.append_with(id, 0, |output| {
                     output.append(|bytes| bytes.extend_from_slice(payload))
                 });
             }
+            self.work = work + receivers * (WORK_PER_DELIVERY + payload.len() / 4);
             return;
         }
         let mut receivers = to.into_iter().peekable();
@@ -626,10 +648,9 @@ impl Output for Connections {
         let shared = SharedPayload::new(payload, &self.shared);
         self.work += payload.len();
         for id in receivers {
-            let work = self.work;
-            self.append_with(id, |output| output.append_shared(&shared));
-            // Nothing was copied.
-            self.work = work + WORK_PER_STEP;
+            self.append_with(id, WORK_PER_DELIVERY, |output| {
+                output.append_shared(&shared)
+            });
         }
     }
 
@@ -652,7 +673,7 @@ impl Output for Connections {
         if is_through {
             self.finished.push_back(id);
         } else {
-            self.touched(id);
+            self.write_later(id);
         }
     }
 

@@ -220,7 +220,12 @@ impl Server {
                 _ => self.turn(&events),
             }
         }
-        log::info!("ended");
+        match &self.connections.journal {
+            Some(journal) if !journal.is_over() => {
+                log::error!("ended with {} bytes unsaved", journal.unsaved());
+            }
+            _ => log::info!("ended"),
+        }
         Ok(())
     }
 
@@ -257,11 +262,14 @@ impl Server {
             self.end_us = Some(now.monotonic_us + SHUTDOWN_US);
             // Nobody is to come any more; the files of Unix sockets go now.
             self.listeners.clear();
-            // And nobody's lines are worked off any more.
-            if let Some(journal) = &mut self.connections.journal {
-                journal.finish();
-            }
             self.host.notifier.stopping();
+        }
+        // Nobody's lines are worked off any more then.
+        if self.end_us.is_some()
+            && self.broker.has_recorded_all()
+            && let Some(journal) = &mut self.connections.journal
+        {
+            journal.finish();
         }
         self.tell_manager(now);
         self.longest_turn = self.longest_turn.max(start.elapsed());
@@ -651,7 +659,12 @@ impl Server {
                 }
             }
             let mut progress = Progress::Done;
+            let mut foreseen = 0;
             while let Some((found, used)) = next_line(rest, &mut line) {
+                if foreseen == 0 && rest.len() > used {
+                    foreseen = self.broker.handle_foresight(rest);
+                }
+                foreseen = foreseen.saturating_sub(used);
                 progress = self.hand_over(id, found, enough);
                 if progress == Progress::StoppedBefore {
                     break;

@@ -79,6 +79,8 @@ impl SystemDisk {
             .mode(0o600)
             .open(with_suffix(path, ".lock"))?;
         lock.try_lock().map_err(io::Error::from)?;
+        // One that was not finished is of no use, and may be large.
+        remove_if_there(&with_suffix(path, ".new"))?;
         Ok(SystemDisk {
             path: path.to_owned(),
             _lock: lock,
@@ -140,7 +142,8 @@ impl Disk for SystemDisk {
     fn keep(&mut self, from: FileName, to: FileName) -> io::Result<()> {
         let to = self.path(to);
         remove_if_there(&to)?;
-        fs::hard_link(self.path(from), to)
+        // Not every file system has second names.
+        fs::hard_link(self.path(from), &to).or_else(|_| fs::copy(self.path(from), &to).map(|_| ()))
     }
 
     fn sync_names(&mut self) -> io::Result<()> {

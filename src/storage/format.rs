@@ -4,8 +4,8 @@
 //! header: "clacksd journal\n"   version u32   0 u32   checksum of these 24 bytes u64
 //! frame:  length u32   checksum of the length u32   checksum of the record u64   record
 //! record: kind u8, and then
-//!   state  register u8   time u64   node u64   accessed u64   name's length u32   contributions u32
-//!          name   (node u64   version u64   sum 17) …   value
+//!   state  register u8   time u64   node u64   accessed u64   changed u64   name's length u32
+//!          contributions u32   name   (node u64   version u64   sum 17) …   value
 //!   used   accessed u64   name
 //!   clear  time u64   node u64
 //! ```
@@ -59,7 +59,11 @@ pub fn encode(to: &mut Vec<u8>, record: &Record<'_>) {
     let start = to.len();
     to.extend_from_slice(&[0; FRAME]);
     match record {
-        Record::State { name, state } => {
+        Record::State {
+            name,
+            state,
+            changed_us,
+        } => {
             let (register, value): (u8, &[u8]) = match state.register {
                 Register::Absent => (ABSENT, b""),
                 Register::Removed => (REMOVED, b""),
@@ -68,6 +72,7 @@ pub fn encode(to: &mut Vec<u8>, record: &Record<'_>) {
             to.extend_from_slice(&[STATE, register]);
             put_stamp(to, state.stamp);
             to.extend_from_slice(&state.accessed_us.to_le_bytes());
+            to.extend_from_slice(&changed_us.to_le_bytes());
             to.extend_from_slice(&length(name.len()).to_le_bytes());
             to.extend_from_slice(&length(state.contributions.len()).to_le_bytes());
             to.extend_from_slice(name);
@@ -157,6 +162,7 @@ fn decode(bytes: &[u8]) -> Option<Record<'_>> {
             let register = rest.take(1)?[0];
             let stamp = rest.stamp()?;
             let accessed_us = rest.u64()?;
+            let changed_us = rest.u64()?;
             let name_length = rest.u32()? as usize;
             let count = rest.u32()? as usize;
             let name = rest.take(name_length)?;
@@ -184,7 +190,11 @@ fn decode(bytes: &[u8]) -> Option<Record<'_>> {
                 register,
                 contributions,
             };
-            is_whole.then_some(Record::State { name, state })
+            is_whole.then_some(Record::State {
+                name,
+                state,
+                changed_us,
+            })
         }
         USED => Some(Record::Used {
             accessed_us: rest.u64()?,
@@ -247,6 +257,7 @@ mod tests {
         ];
         let state = |register, contributions| Record::State {
             name: b"na me",
+            changed_us: 7,
             state: State {
                 stamp,
                 accessed_us: 5,

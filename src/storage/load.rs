@@ -12,7 +12,7 @@ use std::path::Path;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Loaded {
     pub records: u64,
-    /// Up to where the journal is good; what comes behind it is cut.
+    /// Up to where the journal is good. What comes behind it is cut, if nothing before it is damaged.
     pub length: u64,
     /// Bytes at the end that are no whole record: the write of them came to no end.
     pub torn: u64,
@@ -130,10 +130,17 @@ fn start<F: Read>(window: &mut Window<F>) -> Result<Start, LoadError> {
 
 /// Whether the file at `path`, if there is one, could be loaded, as far as its beginning says.
 pub fn check(path: &Path) -> Result<(), LoadError> {
-    let file = match std::fs::File::open(path) {
+    match std::fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        file => file?,
-    };
+        Ok(metadata) if !metadata.is_file() => {
+            return Err(io::Error::other("it is no file").into());
+        }
+        _ => {}
+    }
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .append(true)
+        .open(path)?;
     match start(&mut Window::new(file))? {
         Start::Strange => Err(LoadError::NoJournal),
         Start::Good | Start::Torn | Start::Damaged => Ok(()),

@@ -4,6 +4,7 @@
 use super::disk::{Disk, DiskFile, FileName};
 use super::format::{HEADER, header, seal};
 use crate::broker::Saved;
+use crate::limits::SYNCED_AT_ONCE;
 use std::io::{self, Write};
 
 /// When what is written has to be on the disk itself.
@@ -60,6 +61,8 @@ impl Batch {
 struct Appender<F> {
     file: F,
     length: u64,
+    /// How much of it was on the disk when that was last seen to.
+    synced: u64,
 }
 
 impl<F: DiskFile> Appender<F> {
@@ -70,6 +73,15 @@ impl<F: DiskFile> Appender<F> {
         seal(frames, self.length);
         self.file.write_all(frames)?;
         self.length += frames.len() as u64;
+        Ok(())
+    }
+
+    /// Keeps the last sync of a long file short: the journal waits for it, too.
+    fn sync_if_much(&mut self) -> io::Result<()> {
+        if self.length - self.synced > SYNCED_AT_ONCE {
+            self.file.sync()?;
+            self.synced = self.length;
+        }
         Ok(())
     }
 }
@@ -89,13 +101,18 @@ pub struct Writer<D: Disk> {
 }
 
 impl<D: Disk> Writer<D> {
-    /// For a journal that is there.
-    pub fn new(disk: D, file: D::File, sync: SyncPolicy) -> io::Result<Writer<D>> {
+    /// For a journal that is there. What was read of it is served from now on, so it has to stay.
+    pub fn new(disk: D, mut file: D::File, sync: SyncPolicy) -> io::Result<Writer<D>> {
+        file.sync()?;
         let length = file.length()?;
         Ok(Writer {
             disk,
             sync,
-            journal: Some(Appender { file, length }),
+            journal: Some(Appender {
+                file,
+                length,
+                synced: length,
+            }),
             new: None,
             unsynced_since_us: None,
             up_to: 0,
@@ -127,7 +144,8 @@ impl<D: Disk> Writer<D> {
         }
         if let Some(new) = &mut self.new {
             let written = new.append(&mut batch.held);
-            if let Err(error) = written.and_then(|()| new.append(&mut batch.records)) {
+            let written = written.and_then(|()| new.append(&mut batch.records));
+            if let Err(error) = written.and_then(|()| new.sync_if_much()) {
                 self.give_up_new(&error);
             }
         }
@@ -149,6 +167,7 @@ impl<D: Disk> Writer<D> {
     /// Makes the new file the journal.
     fn put_in_place(&mut self, mut new: Appender<D::File>) {
         if let Err(error) = new.file.sync() {
+            self.new = Some(new);
             self.give_up_new(&error);
             return;
         }
@@ -218,7 +237,10 @@ impl<D: Disk> Writer<D> {
     }
 
     fn give_up_new(&mut self, error: &io::Error) {
-        self.new = None;
+        if let Some(mut new) = self.new.take() {
+            // If the disk is full, the journal itself needs the room.
+            let _ = new.file.set_length(0);
+        }
         self.news.push(Saved::NotRewritten(error.to_string()));
     }
 }
@@ -230,5 +252,6 @@ fn create<D: Disk>(disk: &mut D) -> io::Result<Appender<D::File>> {
     Ok(Appender {
         file,
         length: HEADER as u64,
+        synced: 0,
     })
 }

@@ -2,6 +2,7 @@
 
 use super::editor::{Editor, Event};
 use super::output::{Output, printable};
+use super::signals::Signals;
 use super::table::Invocation;
 use super::terminal::{self, KeyByKey, Wanted};
 use super::{Failure, complain, login};
@@ -16,6 +17,10 @@ const PROMPT: &str = "> ";
 const ERASE_LINE: &str = "\r\x1b[K";
 /// How long to wait at once: the client sends its PINGs in between.
 const WAIT: Duration = Duration::from_secs(5);
+/// How long a server may take to pass on what was said: nothing can be typed meanwhile.
+const ANSWER: Duration = Duration::from_secs(5);
+/// Messages shown before the keys get their turn.
+const MESSAGES: usize = 1000;
 /// Without a connection: how long to dial before keys are looked at again.
 const DIAL: Duration = Duration::from_millis(100);
 
@@ -36,7 +41,8 @@ pub fn chat(invocation: &Invocation) -> Result<(), Failure> {
         Some(name) => printable(name).into_owned(),
         None => login::user(invocation)?,
     };
-    let mut client = login::client(invocation)?;
+    let login = login::login(invocation)?;
+    let mut client = login.reach(|options| Client::connect(options.call_timeout(ANSWER)))?;
     client.listen(SIGNAL)?;
     client.sync()?;
     let (stdin, output) = (io::stdin(), Output::new(false));
@@ -49,14 +55,15 @@ pub fn chat(invocation: &Invocation) -> Result<(), Failure> {
         editor: Editor::default(),
     };
     if !is_typed {
-        return chat.talk();
+        return chat.talk(None);
     }
-    let key_by_key = KeyByKey::new(stdin.as_fd())?;
+    let signals = invocation.signals()?;
+    let key_by_key = KeyByKey::new(stdin.as_fd(), signals)?;
     chat.show(&format!(
         "You are {}. Ctrl-D ends this.",
         printable(chat.name.as_bytes())
     ))?;
-    let end = chat.talk();
+    let end = chat.talk(Some(signals));
     chat.output.exactly(ERASE_LINE.as_bytes())?;
     chat.output.flush()?;
     drop(key_by_key);
@@ -64,11 +71,12 @@ pub fn chat(invocation: &Invocation) -> Result<(), Failure> {
 }
 
 impl Chat {
-    fn talk(&mut self) -> Result<(), Failure> {
+    /// Up to the end of what is said here, or a signal.
+    fn talk(&mut self, signals: Option<&Signals>) -> Result<(), Failure> {
         let mut stdin = io::stdin();
         let mut unfinished = Vec::new();
         loop {
-            self.hear()?;
+            let has_more = self.hear()?;
             let stdout = io::stdout();
             let mut wanted = vec![
                 Wanted::end_of(stdout.as_fd()),
@@ -76,10 +84,15 @@ impl Chat {
             ];
             let descriptor = self.client.descriptor();
             let patience = descriptor.map_or(Duration::ZERO, |_| WAIT);
+            let patience = if has_more { Duration::ZERO } else { patience };
             wanted.extend(descriptor.map(Wanted::input_of));
+            wanted.extend(signals.map(|signals| Wanted::input_of(signals.as_fd())));
             let ready = terminal::wait(&wanted, patience)?;
             if ready[0] {
                 return Err(Failure::OutputClosed);
+            }
+            if signals.is_some() && ready.last() == Some(&true) {
+                return Ok(());
             }
             if !ready[1] {
                 continue;
@@ -139,14 +152,17 @@ impl Chat {
         }
     }
 
-    /// Shows what has come.
-    fn hear(&mut self) -> Result<(), Failure> {
+    /// Shows what has come; whether there may be more.
+    fn hear(&mut self) -> Result<bool, Failure> {
         let patience = if self.client.is_connected() {
             Duration::ZERO
         } else {
             DIAL
         };
-        while let Some(message) = self.client.next(patience)? {
+        for _ in 0..MESSAGES {
+            let Some(message) = self.client.next(patience)? else {
+                return Ok(false);
+            };
             match message {
                 Message::Set { value, .. } => self.show(&printable(&value))?,
                 Message::Disconnected(why) => self.remark(&printable(&why))?,
@@ -155,7 +171,7 @@ impl Chat {
                 _ => {}
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// What nobody has said.

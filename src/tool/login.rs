@@ -87,7 +87,8 @@ fn password(invocation: &Invocation, user: &str, address: &str) -> Result<String
     }
     // The terminal itself is asked, but only if somebody seems to sit there.
     if io::stdin().is_terminal() || io::stderr().is_terminal() {
-        let asked = terminal::ask_hidden(&format!("Password of {user} at {address}: "));
+        let question = format!("Password of {user} at {address}: ");
+        let asked = terminal::ask_hidden(&question, invocation.signals()?);
         return asked.map_err(|error| Failure::Usage(format!("no password: {error}")));
     }
     Err(Failure::Usage(

@@ -8,11 +8,12 @@ mod editor;
 mod login;
 mod output;
 mod send;
+mod signals;
 mod table;
 mod terminal;
 mod watch;
 
-pub use table::{Argument, COMMANDS, Command, FLAGS, Flag};
+pub use table::{Argument, COMMANDS, Command, FLAGS};
 
 use crate::client::Error;
 use output::Output;
@@ -53,6 +54,7 @@ impl From<Error> for Failure {
             Error::Invalid(_) | Error::Options(_) | Error::Structure(_) => Failure::Usage(what),
             Error::Refused(_) => Failure::Refused(what),
             Error::LoginRefused
+            | Error::Certificate(_)
             | Error::TimedOut
             | Error::Disconnected(_)
             | Error::NotClacks(_) => Failure::Connection(what),

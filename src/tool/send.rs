@@ -4,7 +4,7 @@ use super::output::Output;
 use super::table::Invocation;
 use super::terminal::{self, Wanted};
 use super::{Failure, login};
-use crate::client::{Connection, Error};
+use crate::client::{self, Connection, Error};
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -13,8 +13,7 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// While nothing happens there is nothing to do.
 const WAIT: Duration = Duration::from_secs(3600);
-/// Written at once: less than a socket has room for when it says that it has any, so that a write never
-/// waits while answers do.
+/// Read and handed over at once.
 const PIECE: usize = 16 * 1024;
 /// Lines printed before standard input gets its turn.
 const LINES: usize = 1000;
@@ -24,6 +23,8 @@ struct Sending {
     output: Output,
     /// Read and not yet sent; only its whole lines are.
     waiting: Vec<u8>,
+    /// When the server has to have taken what was handed over last.
+    taken_by: Instant,
     stdin_has_ended: bool,
     /// What the answer to the last FLUSH is, and when it is missed; it is sent after all lines.
     last: Option<(Vec<u8>, Instant)>,
@@ -37,14 +38,16 @@ pub fn send(invocation: &Invocation) -> Result<(), Failure> {
     // Whoever types may take a while.
     let login = login::login(invocation)?;
     let mut sending = Sending {
-        connection: login.reach(|options| Connection::dial(&options.without_ping()))?,
+        connection: login.reach(|options| client::connect(options.without_ping()))?,
         output: Output::new(false),
         waiting: Vec::new(),
+        taken_by: Instant::now(),
         stdin_has_ended: false,
         last: None,
         has_quit: false,
     };
     loop {
+        sending.hand_over();
         let has_more = match sending.print() {
             Ok(Printed::Everything) => false,
             Ok(Printed::Some) => true,
@@ -73,15 +76,15 @@ enum Printed {
 }
 
 impl Sending {
-    /// Prints what has come.
+    /// Prints what has come, and sends what was handed over.
     fn print(&mut self) -> Result<Printed, Failure> {
         for _ in 0..LINES {
             let line = match self.connection.receive(Instant::now()) {
                 Ok(line) => line,
                 Err(Error::TimedOut) => {
                     self.output.flush()?;
-                    return match &self.last {
-                        Some((_, end)) if Instant::now() > *end => Err(Error::TimedOut.into()),
+                    return match self.patience_ends() {
+                        Some(end) if Instant::now() > end => Err(Error::TimedOut.into()),
                         _ => Ok(Printed::Everything),
                     };
                 }
@@ -114,68 +117,56 @@ impl Sending {
         memchr::memrchr(b'\n', &self.waiting).map_or(0, |end| end + 1)
     }
 
-    /// Until there is something to read or to write, and does that.
+    /// When the server has taken too long, if it has to do anything.
+    fn patience_ends(&self) -> Option<Instant> {
+        if self.connection.is_sent() {
+            self.last.as_ref().map(|(_, end)| *end)
+        } else {
+            Some(self.taken_by)
+        }
+    }
+
+    /// Whole lines go to the connection, one piece after the other.
+    fn hand_over(&mut self) {
+        let piece = self.whole_lines().min(PIECE);
+        if piece == 0 || !self.connection.is_sent() {
+            return;
+        }
+        let lines: Vec<u8> = self.waiting.drain(..piece).collect();
+        self.has_quit |= lines
+            .split(|byte| *byte == b'\n')
+            .any(|line| line.trim_ascii_end() == b"QUIT");
+        self.connection.push(lines);
+        self.taken_by = Instant::now() + PATIENCE;
+    }
+
+    /// Until there is something to print, to send or to read, which it does.
     fn wait(&mut self, has_more: bool) -> Result<(), Failure> {
         let (stdin, stdout) = (io::stdin(), io::stdout());
         let has_lines = self.whole_lines() > 0;
+        let is_sent = self.connection.is_sent();
         let reads = !has_lines && !self.stdin_has_ended;
         let socket = self.connection.as_fd();
-        let mut wanted = vec![
-            Wanted::end_of(stdout.as_fd()),
-            Wanted::input_of(socket),
-            // Twice in the list, since the answers tell which of the two it is.
-            if has_lines {
-                Wanted::room_in(socket)
-            } else {
-                Wanted::end_of(socket)
-            },
-        ];
+        let mut wanted = vec![Wanted::end_of(stdout.as_fd()), Wanted::input_of(socket)];
+        if !is_sent {
+            wanted.push(Wanted::room_in(socket));
+        }
         if reads {
             wanted.push(Wanted::input_of(stdin.as_fd()));
         }
-        let patience = match (&self.last, has_more) {
-            (_, true) => Duration::ZERO,
-            (Some((_, end)), false) => {
-                end.saturating_duration_since(Instant::now()) + Duration::from_millis(1)
-            }
-            (None, false) => WAIT,
+        let patience = match self.patience_ends() {
+            _ if has_more || is_sent && has_lines => Duration::ZERO,
+            Some(end) => end.saturating_duration_since(Instant::now()) + Duration::from_millis(1),
+            None => WAIT,
         };
         let ready = terminal::wait(&wanted, patience)?;
         if ready[0] {
             return Err(Failure::OutputClosed);
         }
-        if has_lines && ready[2] {
-            self.write()?;
-        }
-        if reads && ready[3] {
+        if reads && ready.last() == Some(&true) {
             self.read(stdin)?;
         }
         Ok(())
-    }
-
-    fn write(&mut self) -> Result<(), Failure> {
-        let piece = self.whole_lines().min(PIECE);
-        self.has_quit |= self.waiting[..piece]
-            .split(|byte| *byte == b'\n')
-            .any(|line| line.trim_ascii_end() == b"QUIT");
-        match self
-            .connection
-            .send(&self.waiting[..piece], Instant::now() + PATIENCE)
-        {
-            Ok(()) => {
-                self.waiting.drain(..piece);
-                Ok(())
-            }
-            // What the server said before it closed is still to be read.
-            Err(Error::Disconnected(_)) => {
-                self.waiting.clear();
-                self.stdin_has_ended = true;
-                self.last
-                    .get_or_insert((Vec::new(), Instant::now() + PATIENCE));
-                Ok(())
-            }
-            Err(error) => Err(error.into()),
-        }
     }
 
     fn read(&mut self, mut stdin: io::Stdin) -> Result<(), Failure> {

@@ -1,55 +1,14 @@
 //! The commands and flags: one table behind parsing, `--help`, the completions, and a test against the
 //! man page.
 
+use super::signals::Signals;
 use super::{Failure, bench, chat, commands, send, watch};
+use crate::flag::{Flag, flag};
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
-
-/// A flag as users see it.
-pub struct Flag {
-    /// Empty if it has none.
-    pub short: &'static str,
-    pub long: &'static str,
-    /// What its value is called; empty if it takes none.
-    pub value: &'static str,
-    pub help: &'static str,
-    /// Shown in `--help`; empty if there is none.
-    pub default: &'static str,
-    /// The commands that it belongs to; empty: all.
-    pub commands: &'static [&'static str],
-}
-
-const fn flag(
-    short: &'static str,
-    long: &'static str,
-    value: &'static str,
-    help: &'static str,
-) -> Flag {
-    Flag {
-        short,
-        long,
-        value,
-        help,
-        default: "",
-        commands: &[],
-    }
-}
-
-impl Flag {
-    const fn default(self, default: &'static str) -> Flag {
-        Flag { default, ..self }
-    }
-
-    const fn only(self, commands: &'static [&'static str]) -> Flag {
-        Flag { commands, ..self }
-    }
-
-    /// As it is written, the long form.
-    fn written(&self) -> String {
-        format!("--{}", self.long)
-    }
-}
 
 const BENCH: &[&str] = &["bench"];
 
@@ -279,6 +238,7 @@ pub struct Invocation {
     pub arguments: Vec<Vec<u8>>,
     /// By long form.
     flags: HashMap<&'static str, OsString>,
+    signals: OnceCell<Signals>,
 }
 
 impl Invocation {
@@ -293,6 +253,15 @@ impl Invocation {
     /// An argument that is always there.
     pub fn argument(&self, index: usize) -> &[u8] {
         &self.arguments[index]
+    }
+
+    /// For whoever changes the terminal.
+    pub fn signals(&self) -> io::Result<&Signals> {
+        if self.signals.get().is_none() {
+            let made = Signals::new()?;
+            return Ok(self.signals.get_or_init(|| made));
+        }
+        Ok(self.signals.get().expect("it was just looked at"))
     }
 
     pub fn optional(&self, index: usize) -> Option<&[u8]> {
@@ -334,7 +303,7 @@ pub fn parse(arguments: &[OsString]) -> Result<Parsed, Failure> {
             };
             let flag = find_flag(argument, |flag| flag.long.as_bytes() == name)?;
             if flag.value.is_empty() && value.is_some() {
-                return usage(format!("{} takes no value", flag.written()));
+                return usage(format!("{} takes no value", written(flag)));
             }
             let value = value.map(|value| OsStr::from_bytes(value).to_owned());
             take_flag(&mut flags, flag, value, &mut rest)?;
@@ -363,7 +332,13 @@ pub fn parse(arguments: &[OsString]) -> Result<Parsed, Failure> {
         command,
         arguments: taken,
         flags,
+        signals: OnceCell::new(),
     }))
+}
+
+/// As messages name it.
+fn written(flag: &Flag) -> String {
+    format!("--{}", flag.long)
 }
 
 fn usage<T>(what: String) -> Result<T, Failure> {
@@ -404,10 +379,10 @@ fn take_flag<'a>(
         None => rest
             .next()
             .cloned()
-            .ok_or_else(|| Failure::Usage(format!("{} wants {}", flag.written(), flag.value)))?,
+            .ok_or_else(|| Failure::Usage(format!("{} wants {}", written(flag), flag.value)))?,
     };
     match flags.insert(flag.long, value) {
-        Some(_) => usage(format!("{} is given twice", flag.written())),
+        Some(_) => usage(format!("{} is given twice", written(flag))),
         None => Ok(()),
     }
 }
@@ -423,7 +398,7 @@ fn check(
         if !flag.commands.is_empty() && !flag.commands.contains(&command.name) {
             return usage(format!(
                 "{} means nothing to {}",
-                flag.written(),
+                written(flag),
                 command.name
             ));
         }
@@ -457,18 +432,9 @@ pub fn help() -> String {
     }
     help += "\nA VALUE of - is standard input.\n\nFlags:\n";
     for flag in FLAGS {
-        let short = match flag.short {
-            "" => "    ".to_owned(),
-            short => format!("-{short}, "),
-        };
-        let written = format!("{short}{} {}", flag.written(), flag.value);
-        help += &format!("    {written:<28}{}", flag.help);
-        if !flag.commands.is_empty() {
-            help += &format!(" ({})", flag.commands.join(", "));
-        }
-        if !flag.default.is_empty() {
-            help += &format!(" [{}]", flag.default);
-        }
+        let indent = if flag.short.is_empty() { "    " } else { "" };
+        let written = format!("{indent}{} {}", flag.forms().join(", "), flag.value);
+        help += &format!("    {written:<28}{}", flag.explained());
         help.push('\n');
     }
     help += "\nStatus: 0 done; 1 no such entry; 2 wrong usage; 3 no connection or login; 4 refused by the server.\n";

@@ -1,6 +1,7 @@
 //! Terminals and waiting: small functions around termios and poll. No policy.
 
 use super::editor::{Editor, Event};
+use super::signals::Signals;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::termios::{
@@ -53,28 +54,36 @@ pub fn wait(wanted: &[Wanted<'_>], patience: Duration) -> io::Result<Vec<bool>> 
 }
 
 /// A terminal that hands over each key as it is typed and shows nothing by itself; as it was before when
-/// this is dropped.
+/// this is dropped. Signals that end the process do so only then.
 pub struct KeyByKey<'a> {
     terminal: BorrowedFd<'a>,
     before: Termios,
+    signals: &'a Signals,
 }
 
 impl<'a> KeyByKey<'a> {
-    pub fn new(terminal: BorrowedFd<'a>) -> io::Result<KeyByKey<'a>> {
+    pub fn new(terminal: BorrowedFd<'a>, signals: &'a Signals) -> io::Result<KeyByKey<'a>> {
         let before = tcgetattr(terminal)?;
         let mut wanted = before.clone();
         // Ctrl-C comes as a key: else the terminal stayed like this.
         wanted.local_modes -= LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG;
         wanted.special_codes[SpecialCodeIndex::VMIN] = 1;
         wanted.special_codes[SpecialCodeIndex::VTIME] = 0;
+        signals.put_off();
+        let key_by_key = KeyByKey {
+            terminal,
+            before,
+            signals,
+        };
         tcsetattr(terminal, OptionalActions::Now, &wanted)?;
-        Ok(KeyByKey { terminal, before })
+        Ok(key_by_key)
     }
 }
 
 impl Drop for KeyByKey<'_> {
     fn drop(&mut self) {
         let _ = tcsetattr(self.terminal, OptionalActions::Now, &self.before);
+        self.signals.let_end();
     }
 }
 
@@ -86,15 +95,30 @@ pub fn columns(terminal: BorrowedFd<'_>) -> usize {
     }
 }
 
+/// Nobody has to hurry.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
 /// A line that is typed on the process's terminal and not shown.
-pub fn ask_hidden(question: &str) -> io::Result<String> {
+pub fn ask_hidden(question: &str, signals: &Signals) -> io::Result<String> {
     let mut terminal = OpenOptions::new().read(true).write(true).open("/dev/tty")?;
     let keys = terminal.try_clone()?;
-    let _key_by_key = KeyByKey::new(keys.as_fd())?;
+    let _key_by_key = KeyByKey::new(keys.as_fd(), signals)?;
     terminal.write_all(question.as_bytes())?;
     let mut editor = Editor::default();
     let mut buffer = [0; 256];
     loop {
+        let wanted = [
+            Wanted::input_of(signals.as_fd()),
+            Wanted::input_of(keys.as_fd()),
+        ];
+        let ready = wait(&wanted, PATIENCE)?;
+        if ready[0] {
+            terminal.write_all(b"\r\n")?;
+            return Err(ErrorKind::Interrupted.into());
+        }
+        if !ready[1] {
+            continue;
+        }
         let count = terminal.read(&mut buffer)?;
         let mut events = editor.feed(&buffer[..count]).into_iter();
         let event = if count == 0 {

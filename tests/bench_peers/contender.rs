@@ -120,13 +120,13 @@ impl Contender {
                 let _ = stream.set_nodelay(true);
                 self.log_in(&stream)?;
                 stream.set_nonblocking(true).map_err(Trouble::Lost)?;
-                Ok(Box::new(stream))
+                Ok(Box::new(socket2::Socket::from(stream)))
             }
             Reached::Unix(path) => {
                 let stream = UnixStream::connect(path).map_err(Trouble::Lost)?;
                 self.log_in(&stream)?;
                 stream.set_nonblocking(true).map_err(Trouble::Lost)?;
-                Ok(Box::new(stream))
+                Ok(Box::new(socket2::Socket::from(stream)))
             }
         }
     }

@@ -283,6 +283,7 @@ impl DiskFile for SimulatedFile {
         let content = &mut state.files[self.file];
         content.bytes.truncate(length as usize);
         content.durable.truncate(length as usize);
+        content.dirty.retain(|page| page * PAGE < length as usize);
         Ok(())
     }
 }

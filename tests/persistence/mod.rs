@@ -5,8 +5,9 @@ mod disk;
 mod node;
 
 use crate::support::Random;
-use clacks::broker::Settings;
+use clacks::broker::{Record, Settings};
 use clacks::limits::SECOND_US;
+use clacks::protocol::peer::{Register, Stamp, State};
 use clacks::storage::{FileName, LoadError, SyncPolicy, format};
 use disk::{Fault, SimulatedDisk};
 use node::{CLIENTS, Node};
@@ -303,21 +304,28 @@ fn every_beginning_of_a_journal_is_one() {
 #[test]
 fn what_only_looks_like_a_record_is_none() {
     let (bytes, _) = small_journal();
-    // A value that holds a whole journal, without what no value may hold.
-    let copy: String = bytes
-        .iter()
-        .map(|byte| char::from(*byte))
-        .filter(|letter| !matches!(letter, '\r' | '\n'))
-        .collect();
-    let disk = SimulatedDisk::default();
-    let (mut node, _) =
-        Node::start(&disk, SyncPolicy::Always, Settings::default(), 1).expect("an empty disk");
-    node.say(0, &format!("STORE copy={copy}"));
-    node.say(0, "FLUSH x");
-    settle(&mut node);
-    let bytes = disk.bytes(FileName::Journal).expect("a journal");
+    // A value that is all the records of another journal.
+    let copy = &bytes[format::HEADER..];
+    let mut outer = format::header().to_vec();
+    let mut frame = Vec::new();
+    let state = State {
+        stamp: Stamp::default(),
+        accessed_us: 0,
+        register: Register::Value(copy),
+        contributions: Vec::new(),
+    };
+    let name = b"copy";
+    let changed_us = 0;
+    let record = Record::State {
+        name,
+        state,
+        changed_us,
+    };
+    format::encode(&mut frame, &record);
+    format::seal(&mut frame, format::HEADER as u64);
+    outer.extend_from_slice(&frame);
     for at in format::HEADER..format::HEADER + format::FRAME + 40 {
-        let mut damaged = bytes.clone();
+        let mut damaged = outer.clone();
         damaged[at] ^= 1;
         let disk = SimulatedDisk::with_journal(damaged);
         let (mut node, _) = Node::start(&disk, SyncPolicy::Always, Settings::default(), 2)
@@ -375,6 +383,60 @@ fn a_rewrite_of_much_comes_to_its_end() {
     let length = disk.bytes(FileName::Journal).map_or(0, |bytes| bytes.len());
     // What was recorded in the turn in which it began is in it, too.
     assert!((8_000_000..16_100_000).contains(&length), "{length}");
+}
+
+/// The disk doesn't follow while the journal is written anew, and not for long after that: whatever of it
+/// comes to its end late, a FLUSHED is no lie, and saving resumes.
+#[test]
+fn an_overrun_is_told_and_mended() {
+    let value = "v".repeat(1_000_000);
+    for written_before in 0..12 {
+        let disk = SimulatedDisk::default();
+        let sync = SyncPolicy::Always;
+        let (mut node, _) =
+            Node::start(&disk, sync, Settings::default(), 1).expect("an empty disk");
+        for number in 0..90 {
+            node.say(0, &format!("STORE name{}={number}:{value}", number % 7));
+            node.now_us += 1000;
+            node.work_off();
+            node.work_off();
+            if number < written_before {
+                node.write(1);
+            }
+            if number == 88 {
+                node.say(1, "FLUSH x");
+            }
+        }
+        assert!(
+            node.status().contains(" journal=failed "),
+            "{}",
+            node.status()
+        );
+        node.say(2, "FLUSH x");
+        node.work_off();
+        for _ in 0..6 {
+            node.write(7);
+            node.work_off();
+            node.say(1, "INCREMENT counter");
+            node.say(1, "FLUSH x");
+            node.now_us += SECOND_US / 4;
+            node.work_off();
+            let cut = disk.cut_power(&mut Random::new(written_before));
+            let (mut after, _) = Node::start(&cut, sync, Settings::default(), node.now_us)
+                .unwrap_or_else(|error| panic!("{error}"));
+            let what = format!("{written_before} written before");
+            node.history
+                .check_each(&after.contents(), node.history.flushed, &what);
+        }
+        settle(&mut node);
+        node.say(0, "FLUSH again");
+        settle(&mut node);
+        assert_eq!(node.history.flushed, node.history.changes());
+        let cut = disk.cut_power(&mut Random::new(written_before));
+        let (mut after, _) = Node::start(&cut, sync, Settings::default(), node.now_us)
+            .unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(after.contents(), node.contents());
+    }
 }
 
 #[test]

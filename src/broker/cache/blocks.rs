@@ -5,6 +5,8 @@
 //! can't tell how much that is. Here a block costs its size, pages that are empty go back to the system,
 //! and pages that are nearly so are emptied, in slices, when much of all memory is unused.
 
+use crate::limits::FREED_PER_TURN;
+
 /// What the system is asked for at once. Blocks from this size on it takes from and gives back to the
 /// operating system each by itself (see [`limits::MAPPED_BLOCK`](crate::limits::MAPPED_BLOCK)).
 const PAGE: usize = crate::limits::MAPPED_BLOCK;
@@ -17,6 +19,8 @@ const SLOTS: u32 = (PAGE / MIN_BLOCK) as u32;
 /// Page numbers: 2^19, so that a block's number fits into 32 bits. With pages full of small blocks that is
 /// 128 GiB.
 const MAX_PAGES: usize = (u32::MAX / SLOTS) as usize;
+/// Pages taken apart at once when all of them go.
+const PAGES_PER_SLICE: usize = 16;
 /// How many pages are looked at to find one that is worth emptying.
 const SAMPLE: usize = 64;
 /// No slot, no place: the end of a list.
@@ -81,6 +85,8 @@ pub struct Blocks {
     /// Bytes of all pages, and of the blocks in use.
     held: usize,
     used: usize,
+    /// Pages that are given back when there is time: each takes the operating system some.
+    garbage: Vec<Box<[u8]>>,
     /// The page being emptied, and its next slot.
     emptying: Option<(u32, u32)>,
     /// Where the search for a page to be emptied goes on.
@@ -99,6 +105,7 @@ impl Default for Blocks {
             vacant: Vec::new(),
             held: 0,
             used: 0,
+            garbage: Vec::new(),
             emptying: None,
             sample_from: 0,
         }
@@ -220,15 +227,24 @@ impl Blocks {
         &mut page.bytes[range]
     }
 
+    /// Whether there is something for [`Blocks::tidy_slice`] to do.
+    pub fn is_to_be_tidied(&self) -> bool {
+        !self.garbage.is_empty() || self.emptying.is_some() || self.wastes_much()
+    }
+
     /// Whether so much is unused that pages are to be emptied: more than an eighth, beyond one page of each
     /// size. Then there is a size whose emptiest page finds room in the others.
-    pub fn is_to_be_tidied(&self) -> bool {
-        self.emptying.is_some() || self.held - self.used > self.sizes_in_use * PAGE + self.used / 8
+    fn wastes_much(&self) -> bool {
+        self.held - self.used > self.sizes_in_use * PAGE + self.used / 8
     }
 
     /// Goes on emptying a page, for up to `slots` of its blocks. `moved` is told of each that was in use,
     /// where it was and where it is now.
     pub fn tidy_slice(&mut self, slots: u32, mut moved: impl FnMut(&Blocks, Block, Block)) {
+        free_some(&mut self.garbage);
+        if self.emptying.is_none() && !self.wastes_much() {
+            return;
+        }
         let Some((number, from)) = self.emptying.or_else(|| self.choose_page()) else {
             return;
         };
@@ -288,16 +304,20 @@ impl Blocks {
             .map(|(_, number)| (number, 0))
     }
 
-    /// Gives up to `pages` pages back, whatever is in them; how many there were no more of.
-    pub fn drop_pages(&mut self, pages: usize) -> usize {
-        let kept = self.pages.len().saturating_sub(pages);
-        let dropped = self.pages.len() - kept;
-        self.pages.truncate(kept);
-        pages - dropped
+    /// Whether freeing all at once takes time.
+    pub fn is_large(&self) -> bool {
+        self.held > FREED_PER_TURN || !self.garbage.is_empty()
     }
 
-    pub fn has_pages(&self) -> bool {
-        !self.pages.is_empty()
+    /// Gives some pages back, whatever is in them; whether there are any left.
+    pub fn drop_slice(&mut self) -> bool {
+        if self.garbage.is_empty() {
+            let kept = self.pages.len().saturating_sub(PAGES_PER_SLICE);
+            let pages = self.pages.drain(kept..).flatten();
+            self.garbage.extend(pages.map(|page| page.bytes));
+        }
+        free_some(&mut self.garbage);
+        !self.pages.is_empty() || !self.garbage.is_empty()
     }
 
     fn add_page(&mut self, size: usize, block_size: u32) -> Option<u32> {
@@ -333,12 +353,16 @@ impl Blocks {
         let Some(page) = self.pages[number as usize].take() else {
             return;
         };
+        if self.emptying.is_some_and(|(page, _)| page == number) {
+            self.emptying = None;
+        }
         self.held -= page.bytes.len();
         self.vacant.push(number);
         if let Some(count) = self.pages_of.get_mut(self.class(page.block_size as usize)) {
             *count -= 1;
             self.sizes_in_use -= usize::from(*count == 0);
         }
+        self.garbage.push(page.bytes);
     }
 
     /// Puts a page on the list of those with room.
@@ -369,6 +393,16 @@ impl Blocks {
         {
             page.place = place;
         }
+    }
+}
+
+/// Frees pages of together some megabytes, at least one.
+fn free_some(garbage: &mut Vec<Box<[u8]>>) {
+    let mut freed = 0;
+    while freed < FREED_PER_TURN
+        && let Some(page) = garbage.pop()
+    {
+        freed += page.len();
     }
 }
 
@@ -444,20 +478,20 @@ mod tests {
             let mut victims: Vec<u32> = expected.keys().copied().collect();
             victims.sort_unstable();
             for number in victims {
-                if next(100) < 40 {
+                // A slice of tidying may come between any two frees, and new blocks as well.
+                if next(100) < 40 && expected.remove(&number).is_some() {
                     blocks.free(Block(number));
-                    expected.remove(&number);
                 }
-            }
-            check(&blocks, &expected);
-            for _ in 0..next(100_000) {
-                if !blocks.is_to_be_tidied() {
-                    break;
+                if next(4) == 0 {
+                    let length = 1 + next(typical) as usize;
+                    put(&mut blocks, &mut expected, length, 9);
                 }
-                blocks.tidy_slice(8, |_, from, to| {
-                    let bytes = expected.remove(&from.0).expect("it was in use");
-                    assert!(expected.insert(to.0, bytes).is_none());
-                });
+                if next(2) == 0 && blocks.is_to_be_tidied() {
+                    blocks.tidy_slice(8, |_, from, to| {
+                        let bytes = expected.remove(&from.0).expect("it was in use");
+                        assert!(expected.insert(to.0, bytes).is_none());
+                    });
+                }
             }
             check(&blocks, &expected);
         }

@@ -81,6 +81,22 @@ impl Printed {
 }
 
 impl Counter {
+    /// That nobody has counted yet.
+    pub fn new(base: &[u8]) -> Counter {
+        // It goes along with every step from now on, and only its number counts.
+        let base = if base.len() > LONG_NUMBER {
+            let number = Number::from_value(base).exact().to_string();
+            number.into_bytes().into()
+        } else {
+            base.into()
+        };
+        Counter {
+            base,
+            contributions: Vec::new(),
+            changed_us: 0,
+        }
+    }
+
     pub fn print(&self) -> Printed {
         let base = Number::from_value(&self.base);
         let sums = self
@@ -257,20 +273,10 @@ impl<'a> Entry<'a> {
                 changed_us: u64_at(self.0, self.value_end()),
             };
         }
-        let base = match self.kind() {
-            // It goes along with every step from now on, and only its number counts.
-            Kind::Value if self.value().len() > LONG_NUMBER => {
-                let number = Number::from_value(self.value()).exact().to_string();
-                number.into_bytes().into()
-            }
-            Kind::Value => self.value().into(),
-            Kind::Absent | Kind::Removed => Box::default(),
-        };
-        Counter {
-            base,
-            contributions: Vec::new(),
-            changed_us: 0,
-        }
+        Counter::new(match self.kind() {
+            Kind::Value => self.value(),
+            Kind::Absent | Kind::Removed => b"",
+        })
     }
 
     pub fn state(self) -> State<'a> {
@@ -290,6 +296,21 @@ impl<'a> Entry<'a> {
 }
 
 // Changes that leave an entry where it is.
+
+/// Puts another value of the same length in place of one that is no counter's; false if there is none.
+pub fn overwrite(block: &mut [u8], value: &[u8], stamp: Stamp, now_us: u64) -> bool {
+    let entry = Entry(block);
+    let at = entry.name_end()..entry.value_end();
+    if entry.is_counter() || entry.kind() != Kind::Value || at.len() != value.len() {
+        return false;
+    }
+    block[at].copy_from_slice(value);
+    block[TIME..NODE].copy_from_slice(&stamp.time_us.to_le_bytes());
+    block[NODE..ACCESSED].copy_from_slice(&stamp.node.0.to_le_bytes());
+    block[ACCESSED..NAME].copy_from_slice(&now_us.to_le_bytes());
+    note_use(block, now_us);
+    true
+}
 
 /// It was used: then, and once more.
 pub fn note_use(block: &mut [u8], now_us: u64) {

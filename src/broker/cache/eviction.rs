@@ -19,6 +19,8 @@ use std::collections::VecDeque;
 /// The part of all entries that are newcomers, and of all memory that is for tombstones.
 const NEWCOMERS: usize = 10;
 const TOMBSTONES: usize = 8;
+/// A list of tombstones that is no longer than this is not looked through.
+const MIN_LISTED: usize = 64;
 
 pub struct Eviction {
     max_bytes: usize,
@@ -91,19 +93,21 @@ impl Cache {
             return;
         }
         entry::set_flag(bytes, LISTED_AS_TOMBSTONE);
-        // Those that have expired, or are entries again, are found at the front.
+        self.eviction.tombstones.push_back(hash);
+        // Some have expired, or are entries again. One that is none of that has been there for long, and
+        // may have been renewed since.
         for _ in 0..2 {
-            if let Some(&oldest) = self.eviction.tombstones.front()
-                && self.find_listed_tombstone(oldest).is_none()
+            if self.eviction.tombstones.len() > 2 * self.tombstones() + MIN_LISTED
+                && let Some(oldest) = self.eviction.tombstones.pop_front()
+                && self.find_listed_tombstone(oldest).is_some()
             {
-                self.eviction.tombstones.pop_front();
+                self.eviction.tombstones.push_back(oldest);
             }
         }
-        self.eviction.tombstones.push_back(hash);
     }
 
     fn most_newcomers(&self) -> usize {
-        self.table.len() / NEWCOMERS
+        self.live / NEWCOMERS
     }
 
     /// Drops entries until all fit, or until a slice's work is done.

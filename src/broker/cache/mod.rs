@@ -126,6 +126,13 @@ pub struct Cache {
     garbage: Vec<(Table<Block>, Blocks)>,
 }
 
+/// So many entries are in the processor's own memory anyway.
+const FEW: usize = 4096;
+/// Look-ups that are prepared at once.
+pub const FORESEEN: usize = 64;
+/// What processors fetch at once, in bytes.
+const CACHE_LINE: usize = 64;
+
 /// What a block's place in the table takes, in bytes: between 5.7 and 11.4, and its share of what leads there.
 const PLACE: usize = 12;
 
@@ -189,6 +196,11 @@ impl Cache {
         self.has_stamped
     }
 
+    /// Time of the newest stamp made or seen here.
+    pub fn newest_us(&self) -> u64 {
+        self.newest_us
+    }
+
     /// The newest CLEARCACHE; the default stamp if there was none.
     pub fn cleared(&self) -> Stamp {
         self.cleared
@@ -200,6 +212,38 @@ impl Cache {
         self.expired(entry, now_us)
             .is_none()
             .then_some(Found { entry })
+    }
+
+    /// Whether there are so many entries that [`Cache::foresee`] saves more than it costs.
+    pub fn is_worth_foresight(&self) -> bool {
+        self.table.len() >= FEW
+    }
+
+    /// These names will be asked for next: fetches the memory of what is there of them, of all at once, as far
+    /// as the processor can. Otherwise each look-up would wait for memory, three times in a row.
+    pub fn foresee<'a>(&self, names: impl Iterator<Item = &'a [u8]>) {
+        // Each step for all of them: the shorter the loops, the more of their fetches go on at once.
+        let mut hashes = [0; FORESEEN];
+        let mut count = 0;
+        for (hash, name) in hashes.iter_mut().zip(names) {
+            *hash = self.hash(name);
+            count += 1;
+        }
+        let mut blocks = [None; FORESEEN];
+        for (block, hash) in blocks.iter_mut().zip(&hashes[..count]) {
+            // Whichever has the tag of its hash; it is the right one as a rule.
+            *block = self.table.find(*hash, |_| true).copied();
+        }
+        for block in blocks.into_iter().flatten() {
+            let bytes = self.blocks.get(block);
+            // An entry may stand across the border of what is fetched at once.
+            std::hint::black_box((bytes[0], bytes[bytes.len().min(CACHE_LINE) - 1]));
+        }
+    }
+
+    /// The same, of what has expired and is still there as well.
+    pub fn find_even_expired(&self, name: &[u8]) -> Option<Found<'_>> {
+        self.entry(name).map(|entry| Found { entry })
     }
 
     /// The value of a live entry; being asked for keeps it from going stale.
@@ -220,6 +264,12 @@ impl Cache {
 
     pub fn store(&mut self, name: &[u8], value: &[u8], now_us: u64) -> Result<(), TooLarge> {
         let stamp = self.new_stamp(now_us);
+        // A value of the same length goes where the old one was.
+        if let Some(block) = self.block(name)
+            && entry::overwrite(self.blocks.get_mut(block), value, stamp, now_us)
+        {
+            return Ok(());
+        }
         self.write(name, Kind::Value, value, stamp, now_us)
     }
 
@@ -235,49 +285,46 @@ impl Cache {
 
     /// Adds `step` to this node's contribution to the counter.
     pub fn add(&mut self, name: &[u8], step: Number, now_us: u64) -> Result<(), TooLarge> {
-        match self.entry(name) {
-            None => self.write(name, Kind::Absent, b"", self.cleared, now_us)?,
+        let (cleared, held) = (self.cleared, self.entry(name));
+        let anew = |base: &[u8]| Counter::new(base);
+        let (kind, stamp, mut counter) = match held {
+            None => (Kind::Absent, Some(cleared), anew(b"")),
             Some(entry) => match self.expired(entry, now_us) {
                 // Nobody knows which of the runs that have counted are over, so all begin anew.
                 None if entry.has_many_contributions(MANY_CONTRIBUTIONS) => {
-                    let (sum, stamp) = (entry.value().to_vec(), self.new_stamp(now_us));
-                    self.write(name, Kind::Value, &sum, stamp, now_us)?;
+                    (Kind::Value, None, anew(entry.value()))
                 }
-                None => {}
-                Some(Dropped::Cleared) => {
-                    self.write(name, Kind::Absent, b"", self.cleared, now_us)?
-                }
+                None => (entry.kind(), Some(entry.stamp()), entry.counter()),
+                Some(Dropped::Cleared) => (Kind::Absent, Some(cleared), anew(b"")),
                 // Others may not have let it expire yet: it takes a newer stamp to start anew.
-                Some(_) => {
-                    let stamp = self.new_stamp(now_us);
-                    self.write(name, Kind::Absent, b"", stamp, now_us)?;
-                }
+                Some(_) => (Kind::Absent, None, anew(b"")),
             },
-        }
+        };
+        let accessed_us = held.map_or(now_us, |entry| entry.accessed_us().max(now_us));
+        let stamp = stamp.unwrap_or_else(|| self.new_stamp(now_us));
         let Stamp {
             time_us: changed_us,
             node,
         } = self.new_stamp(now_us);
-        self.recount(name, now_us, |counter| {
-            counter.changed_us = changed_us;
-            let contributions = &mut counter.contributions;
-            match contributions.binary_search_by_key(&node, |contribution| contribution.node) {
-                Ok(at) => {
-                    // A peer could have named this node with any number.
-                    let version = &mut contributions[at].version;
-                    *version = version.saturating_add(1);
-                    contributions[at].sum = contributions[at].sum.accumulate(step);
-                }
-                Err(at) => contributions.insert(
-                    at,
-                    Contribution {
-                        node,
-                        version: 1,
-                        sum: step,
-                    },
-                ),
+        counter.changed_us = changed_us;
+        let contributions = &mut counter.contributions;
+        match contributions.binary_search_by_key(&node, |contribution| contribution.node) {
+            Ok(at) => {
+                // A peer could have named this node with any number.
+                let version = &mut contributions[at].version;
+                *version = version.saturating_add(1);
+                contributions[at].sum = contributions[at].sum.accumulate(step);
             }
-        })
+            Err(at) => contributions.insert(
+                at,
+                Contribution {
+                    node,
+                    version: 1,
+                    sum: step,
+                },
+            ),
+        }
+        self.put_counter(name, kind, stamp, accessed_us, &counter)
     }
 
     /// Forgets everything, tombstones included. Memory is given back by [`Cache::tidy_slice`].
@@ -288,7 +335,7 @@ impl Cache {
             std::mem::take(&mut self.table),
             std::mem::take(&mut self.blocks),
         );
-        if table.is_large() {
+        if table.is_large() || blocks.is_large() {
             self.garbage.push((table, blocks));
         }
         self.eviction.forget_all();
@@ -306,25 +353,24 @@ impl Cache {
     }
 
     /// Takes what is said of a name for all there is of it: it was recorded here.
-    pub fn restore(&mut self, name: &[u8], state: &State<'_>) -> Result<(), TooLarge> {
-        self.newest_us = self.newest_us.max(state.stamp.time_us);
-        let (kind, base) = register(state);
-        let counter = (!state.contributions.is_empty()).then(|| Counter {
-            base: base.into(),
-            contributions: state.contributions.clone(),
-            changed_us: state.stamp.time_us,
-        });
-        let printed = counter.as_ref().map(Counter::print);
-        self.put(
-            name,
-            &Content {
-                kind,
-                value: printed.as_ref().map_or(base, entry::Printed::text),
-                stamp: state.stamp,
-                accessed_us: state.accessed_us,
-                counter: counter.as_ref(),
-            },
-        )
+    pub fn restore(
+        &mut self,
+        name: &[u8],
+        state: &State<'_>,
+        changed_us: u64,
+    ) -> Result<(), TooLarge> {
+        self.newest_us = self.newest_us.max(state.stamp.time_us).max(changed_us);
+        self.put_state(name, state, state.accessed_us, changed_us)
+    }
+
+    /// The same, of a CLEARCACHE.
+    pub fn restore_clear(&mut self, stamp: Stamp) {
+        self.merge_clear(stamp);
+        // What it leaves is not to push out what comes after it. Nothing else has expired at time 0.
+        let mut cursor = Some(Cursor::default());
+        while let Some(from) = cursor {
+            cursor = self.age_slice(from, 0, |_, _| {});
+        }
     }
 
     /// The same, of when it was used.
@@ -370,15 +416,14 @@ impl Cache {
                 if is_tombstone && is_past_its_time && is_unknown {
                     return Ok(unchanged(false));
                 }
-                let (kind, value) = register(state);
-                let accessed_us = state.accessed_us.min(now_us);
-                self.write(name, kind, value, state.stamp, accessed_us)?;
-                let merged = self.merge_contributions(name, state, now_us)?;
+                let changed_us = now_us.max(self.newest_us);
+                self.put_state(name, state, state.accessed_us.min(now_us), changed_us)?;
                 // A counter that begins is told as its steps, for others may begin it as well.
                 let begins = state.register == Register::Absent && is_unknown;
+                let sums = state.contributions.iter().map(|theirs| theirs.sum);
                 Ok(Merged {
                     effect: if begins {
-                        merged.effect
+                        Effect::Counter(sums.collect())
                     } else {
                         Effect::Register
                     },
@@ -409,42 +454,57 @@ impl Cache {
             });
         }
         let changed_us = now_us.max(self.newest_us);
-        self.recount(name, accessed_us, |counter| {
-            let mut merged =
-                Vec::with_capacity(counter.contributions.len().max(state.contributions.len()));
-            let mut ours = std::mem::take(&mut counter.contributions)
-                .into_iter()
-                .peekable();
-            // Both are in the order of the nodes.
-            for theirs in &state.contributions {
-                while let Some(before) = ours.next_if(|ours| ours.node < theirs.node) {
-                    merged.push(before);
+        let Some(entry) = self.entry(name) else {
+            return Ok(Merged {
+                effect: Effect::None,
+                differs,
+            });
+        };
+        let (kind, stamp) = (entry.kind(), entry.stamp());
+        let accessed_us = accessed_us.max(entry.accessed_us());
+        let mut counter = entry.counter();
+        let mut merged =
+            Vec::with_capacity(counter.contributions.len().max(state.contributions.len()));
+        let mut ours = std::mem::take(&mut counter.contributions)
+            .into_iter()
+            .peekable();
+        // Both are in the order of the nodes.
+        for theirs in &state.contributions {
+            while let Some(before) = ours.next_if(|ours| ours.node < theirs.node) {
+                merged.push(before);
+            }
+            match ours.next_if(|ours| ours.node == theirs.node) {
+                Some(ours) if ours.version >= theirs.version => {
+                    differs |= ours.version > theirs.version;
+                    merged.push(ours);
                 }
-                match ours.next_if(|ours| ours.node == theirs.node) {
-                    Some(ours) if ours.version >= theirs.version => {
-                        differs |= ours.version > theirs.version;
-                        merged.push(ours);
-                    }
-                    ours => {
-                        let former = ours.map_or(Number::ZERO, |ours| ours.sum);
-                        grown.push(theirs.sum.accumulate(-former));
-                        merged.push(*theirs);
-                    }
+                ours => {
+                    let former = ours.map_or(Number::ZERO, |ours| ours.sum);
+                    grown.push(theirs.sum.accumulate(-former));
+                    merged.push(*theirs);
                 }
             }
-            merged.extend(ours);
-            differs |= merged.len() > state.contributions.len();
-            counter.contributions = merged;
-            if !grown.is_empty() {
-                counter.changed_us = changed_us;
-            }
-        })?;
+        }
+        merged.extend(ours);
+        differs |= merged.len() > state.contributions.len();
+        counter.contributions = merged;
+        if !grown.is_empty() {
+            counter.changed_us = changed_us;
+        }
+        self.put_counter(name, kind, stamp, accessed_us, &counter)?;
         let effect = if grown.is_empty() {
             Effect::None
         } else {
             Effect::Counter(grown)
         };
         Ok(Merged { effect, differs })
+    }
+
+    /// Drops a name, as if it had been evicted.
+    pub fn forget(&mut self, name: &[u8]) {
+        if let Some(block) = self.block(name) {
+            self.drop_block(self.hash(name), block);
+        }
     }
 
     /// Whether memory is to be given back or made free.
@@ -455,13 +515,10 @@ impl Cache {
     /// One slice of that; `dropped` is told of what has to go.
     pub fn tidy_slice(&mut self, dropped: impl FnMut(Dropped, &[u8])) {
         self.evict_slice(dropped);
-        let mut rest = SEGMENTS_PER_SLICE;
-        while let Some((table, blocks)) = self.garbage.last_mut()
-            && rest > 0
-        {
-            rest = table.free_slice(rest);
-            rest = blocks.drop_pages(rest);
-            if table.is_freed() && !blocks.has_pages() {
+        if let Some((table, blocks)) = self.garbage.last_mut() {
+            table.free_slice(SEGMENTS_PER_SLICE);
+            let has_blocks = blocks.drop_slice();
+            if table.is_freed() && !has_blocks {
                 self.garbage.pop();
             }
         }
@@ -576,20 +633,15 @@ impl Cache {
         )
     }
 
-    /// Changes the counter of an entry, which begins from its value if it has none, and the value with it.
-    fn recount(
+    /// Replaces all there is of a name by a counter, with the value that it makes.
+    fn put_counter(
         &mut self,
         name: &[u8],
+        kind: Kind,
+        stamp: Stamp,
         accessed_us: u64,
-        change: impl FnOnce(&mut Counter),
+        counter: &Counter,
     ) -> Result<(), TooLarge> {
-        let Some(entry) = self.entry(name) else {
-            return Ok(());
-        };
-        let (kind, stamp) = (entry.kind(), entry.stamp());
-        let accessed_us = accessed_us.max(entry.accessed_us());
-        let mut counter = entry.counter();
-        change(&mut counter);
         self.put(
             name,
             &Content {
@@ -597,9 +649,33 @@ impl Cache {
                 value: counter.print().text(),
                 stamp,
                 accessed_us,
-                counter: Some(&counter),
+                counter: Some(counter),
             },
         )
+    }
+
+    /// Replaces all there is of a name by that state.
+    fn put_state(
+        &mut self,
+        name: &[u8],
+        state: &State<'_>,
+        accessed_us: u64,
+        changed_us: u64,
+    ) -> Result<(), TooLarge> {
+        let (kind, value) = match state.register {
+            Register::Absent => (Kind::Absent, &b""[..]),
+            Register::Removed => (Kind::Removed, &b""[..]),
+            Register::Value(value) => (Kind::Value, value),
+        };
+        if state.contributions.is_empty() {
+            return self.write(name, kind, value, state.stamp, accessed_us);
+        }
+        let counter = Counter {
+            contributions: state.contributions.clone(),
+            changed_us,
+            ..Counter::new(value)
+        };
+        self.put_counter(name, kind, state.stamp, accessed_us, &counter)
     }
 
     /// Puts an entry where its name belongs, in place of what was there.
@@ -707,14 +783,6 @@ impl Cache {
             hash(hasher, Entry(blocks.get(*block)).name())
         });
         next
-    }
-}
-
-fn register<'a>(state: &State<'a>) -> (Kind, &'a [u8]) {
-    match state.register {
-        Register::Absent => (Kind::Absent, b""),
-        Register::Removed => (Kind::Removed, b""),
-        Register::Value(value) => (Kind::Value, value),
     }
 }
 

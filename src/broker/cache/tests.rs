@@ -419,12 +419,111 @@ fn lists_of_tombstones_stay_short_without_eviction() {
             .unwrap();
         cache.remove(b"same", now_us).unwrap();
         cache.store(b"same", b"1", now_us).unwrap();
+        // The first of all, and there all the time.
+        cache.remove(b"again and again", now_us).unwrap();
         if now_us % 200 == 0 {
             age(&mut cache, now_us);
         }
     }
     assert!(cache.tombstones() < 50);
     assert!(cache.bytes() < 100 * (64 + PLACE), "{}", cache.bytes());
+}
+
+/// Tombstones and newcomers may be most of what there is; something can go all the same.
+#[test]
+fn whatever_there_is_something_can_go() {
+    const MAX: usize = 1 << 20;
+    let mut cache = limited(MAX);
+    for number in 0..2000 {
+        let name = format!("removed{number}");
+        cache.remove(name.as_bytes(), 1).unwrap();
+    }
+    for number in 0..150 {
+        let name = format!("large{number}");
+        cache.store(name.as_bytes(), &[b'v'; 20_000], 1).unwrap();
+        for _ in 0..1000 {
+            cache.evict_slice(|_, _| {});
+        }
+        assert!(!cache.is_over_limit(), "{number}: {}", cache.bytes());
+    }
+}
+
+#[test]
+fn new_counters_are_newcomers_as_well() {
+    let mut cache = limited(1 << 20);
+    for number in 0..2000 {
+        let name = format!("used{number}");
+        cache.store(name.as_bytes(), b"1", 1).unwrap();
+        cache.retrieve(name.as_bytes(), 1).unwrap();
+    }
+    cache.remove(b"removed", 1).unwrap();
+    for number in 0..100_000 {
+        let name = format!("counter{number}");
+        cache.add(name.as_bytes(), Number::ONE, 1).unwrap();
+        if number % 5000 == 0 {
+            for number in 0..2000 {
+                cache.retrieve(format!("used{number}").as_bytes(), 1);
+            }
+        }
+        evict(&mut cache);
+    }
+    let left = (0..2000).filter(|number| {
+        cache
+            .retrieve(format!("used{number}").as_bytes(), 1)
+            .is_some()
+    });
+    assert!(left.count() > 1900);
+}
+
+#[test]
+fn what_is_restored_is_what_was_recorded() {
+    let mut before = node(1);
+    before.store(b"text", b"value", 5).unwrap();
+    before.remove(b"removed", 6).unwrap();
+    before
+        .add(b"counter", Number::from_step(b"2.5"), 50)
+        .unwrap();
+    before.store(b"both", b"10", 7).unwrap();
+    before.add(b"both", Number::ONE, 60).unwrap();
+    let mut after = node(2);
+    let all = |cache: &Cache| {
+        let mut all = Vec::new();
+        let mut cursor = Some(Cursor::default());
+        while let Some(from) = cursor {
+            cursor = cache.visit_slice(from, 0, |found| {
+                let (state, value) = (format!("{:?}", found.state()), found.value());
+                let value = value.map(<[u8]>::to_vec);
+                all.push((found.name().to_vec(), state, value, found.changed_us()));
+            });
+        }
+        all.sort();
+        all
+    };
+    let mut cursor = Some(Cursor::default());
+    while let Some(from) = cursor {
+        cursor = before.visit_slice(from, 0, |found| {
+            let (state, changed_us) = (found.state(), found.changed_us());
+            after.restore(found.name(), &state, changed_us).unwrap();
+        });
+    }
+    assert_eq!(all(&before), all(&after));
+    // It counts on as a node of its own.
+    after.add(b"counter", Number::ONE, 70).unwrap();
+    assert_eq!(value(&mut after, b"counter", 70), Some(b"3.5".to_vec()));
+    assert_eq!(
+        after
+            .find(b"counter", 70)
+            .unwrap()
+            .state()
+            .contributions
+            .len(),
+        2
+    );
+    after.restore_clear(Stamp {
+        time_us: 1000,
+        node: NodeId(1),
+    });
+    assert_eq!((after.live(), after.tombstones(), after.bytes()), (0, 0, 0));
 }
 
 /// Requests by Zipf's law over ten times as many names as there is room for, and what is asked for and not

@@ -3,7 +3,7 @@
 use super::encode::{encode_path, encode_plain, microseconds, seconds, start_of};
 use super::{HEARD_NAME, Link, Plain, Reach, Role, Software, Telling};
 use crate::broker::Broker;
-use crate::broker::cache::{Effect, TooLarge};
+use crate::broker::cache::{Effect, Merged, TooLarge};
 use crate::broker::output::{CloseReason, ConnectionId, Flow, Now, Output};
 use crate::broker::session::LastPing;
 use crate::limits::{CLOCK_STEP_US, MAX_CLOCK_LEAD_US, MAX_PATH, SECOND_US};
@@ -167,7 +167,8 @@ impl Broker {
         }
         // Everything here would seem to be far too old or too new. An empty server takes any time: it may
         // be a machine that has just started, without a clock of its own.
-        if before_us.abs_diff(theirs_us) > MAX_CLOCK_LEAD_US && self.cache.has_stamped() {
+        if before_us.abs_diff(theirs_us) > MAX_CLOCK_LEAD_US && self.is_used_to_its_time(before_us)
+        {
             let difference_s = before_us.abs_diff(theirs_us) / SECOND_US;
             self.log_of_link(
                 Level::Error,
@@ -217,10 +218,16 @@ impl Broker {
                 if !self.is_plausible(id, state.stamp.time_us, now, out) {
                     return;
                 }
-                let Ok(merged) = self.cache.merge(name, &state, now_us) else {
+                let merged = self.cache.merge(name, &state, now_us);
+                let merged = merged.unwrap_or_else(|TooLarge| {
                     self.log_too_large(name, now);
-                    return;
-                };
+                    // The old value is nobody's any more. The signal is for whoever listens all the same.
+                    self.cache.forget(name);
+                    Merged {
+                        effect: Effect::None,
+                        differs: false,
+                    }
+                });
                 if merged.effect != Effect::None {
                     self.written(name, now, out);
                 }
@@ -478,6 +485,13 @@ impl Broker {
             }
             Ok(_) => {}
         }
+    }
+
+    /// Whether what is held would seem to be far too old or too new by another clock. A clock that is far
+    /// behind what was kept has just been started.
+    fn is_used_to_its_time(&self, now_us: u64) -> bool {
+        !self.cache.is_empty()
+            && (self.cache.has_stamped() || now_us + MAX_CLOCK_LEAD_US >= self.cache.newest_us())
     }
 
     /// Somebody at another server wrote what has no room here.

@@ -18,7 +18,7 @@ mod report;
 
 use super::table::Invocation;
 use super::{Failure, login};
-use crate::client::{Connection, Error, Transport};
+use crate::client::{self, Connection, Error, Transport};
 use crowd::Crowd;
 use options::Work;
 use process::Process;
@@ -82,41 +82,24 @@ fn raise_descriptor_limit() {
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
-/// A logged-in connection as part of a load, and the server's process if it can be seen there.
-fn socket(connection: Connection) -> io::Result<(Box<dyn Socket>, Option<Process>)> {
-    Ok(match connection.into_transport() {
-        Transport::Unix(stream) => {
-            stream.set_nonblocking(true)?;
-            let process = Process::behind_unix(&stream);
-            (Box::new(stream), process)
-        }
-        Transport::Tcp(stream) => {
-            stream.set_nonblocking(true)?;
-            let process = Process::behind_tcp(&stream);
-            (Box::new(stream), process)
-        }
-        Transport::Tls(stream) => {
-            stream.sock.set_nonblocking(true)?;
-            let process = Process::behind_tcp(&stream.sock);
-            (stream, process)
-        }
-    })
+/// A logged-in connection as part of a load.
+fn socket(connection: Connection) -> Box<dyn Socket> {
+    match connection.into_transport() {
+        Transport::Plain(socket) => Box::new(socket),
+        Transport::Tls(stream) => stream,
+    }
 }
 
 pub(super) fn bench(invocation: &Invocation) -> Result<(), Failure> {
     let load = options::load(invocation)?;
     raise_descriptor_limit();
     let (mut dial, first) = login::login(invocation)?.reach(|options| {
-        let mut dial = Connection::dialler(options.without_ping())?;
+        let mut dial = client::dialler(options.without_ping())?;
         let first = dial()?;
         Ok((dial, first))
     })?;
-    let (first, seen) = socket(first).map_err(Trouble::Lost)?;
-    let server = load.server.or(seen);
-    let mut dial = || {
-        let connection = dial().map_err(Trouble::Unreachable)?;
-        Ok(socket(connection).map_err(Trouble::Lost)?.0)
-    };
+    let server = load.server.or_else(|| Process::behind(&first));
+    let mut dial = || dial().map(socket).map_err(Trouble::Unreachable);
     let mut crowd_of = |size: usize| -> Result<Crowd, Trouble> {
         let mut crowd = Crowd::new(Vec::new())?;
         (0..size).try_for_each(|_| crowd.add(dial()?))?;

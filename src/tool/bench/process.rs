@@ -1,9 +1,10 @@
 //! The server's process, as far as this one may see it: its processor time and its memory.
 
 use rustix::net::sockopt::socket_peercred;
+use socket2::SockRef;
 use std::fs;
-use std::net::{SocketAddr, TcpStream};
-use std::os::unix::net::UnixStream;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,10 +23,20 @@ impl Process {
         self.pid
     }
 
-    /// The one that listens at the other end. Where a service manager has opened the socket, the kernel
-    /// names that one instead, which would tell nothing.
-    pub fn behind_unix(stream: &UnixStream) -> Option<Process> {
-        let pid = socket_peercred(stream).ok()?.pid.as_raw_nonzero().get();
+    /// The one at the other end of a connection.
+    pub fn behind(connection: impl AsFd) -> Option<Process> {
+        let socket = SockRef::from(&connection);
+        let (ours, theirs) = (socket.local_addr().ok()?, socket.peer_addr().ok()?);
+        match (ours.as_socket(), theirs.as_socket()) {
+            (Some(ours), Some(theirs)) => Process::behind_tcp(ours, theirs),
+            _ => Process::behind_unix(&connection),
+        }
+    }
+
+    /// The one that listens there. Where a service manager has opened the socket, the kernel names that one
+    /// instead, which would tell nothing.
+    fn behind_unix(connection: impl AsFd) -> Option<Process> {
+        let pid = socket_peercred(connection).ok()?.pid.as_raw_nonzero().get();
         u32::try_from(pid)
             .ok()
             .filter(|pid| *pid != 1)
@@ -33,8 +44,7 @@ impl Process {
     }
 
     /// The one on this machine that holds the other end.
-    pub fn behind_tcp(stream: &TcpStream) -> Option<Process> {
-        let (ours, theirs) = (stream.local_addr().ok()?, stream.peer_addr().ok()?);
+    fn behind_tcp(ours: SocketAddr, theirs: SocketAddr) -> Option<Process> {
         let table = match ours {
             SocketAddr::V4(_) => "/proc/net/tcp",
             SocketAddr::V6(_) => "/proc/net/tcp6",
@@ -113,7 +123,8 @@ fn holds(pid: u32, held: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::unix::net::UnixStream;
 
     #[test]
     fn the_process_at_the_other_end_is_found() {
@@ -126,10 +137,10 @@ mod tests {
             let address = listener.local_addr().expect("a listener");
             let stream = TcpStream::connect(address).expect("it listens");
             let _accepted = listener.accept().expect("it came");
-            assert_eq!(Process::behind_tcp(&stream), ours, "{address}");
+            assert_eq!(Process::behind(&stream), ours, "{address}");
         }
         let (one, _other) = UnixStream::pair().expect("two sockets");
-        assert_eq!(Process::behind_unix(&one), ours);
+        assert_eq!(Process::behind(&one), ours);
     }
 
     #[test]

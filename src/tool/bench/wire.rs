@@ -4,9 +4,7 @@ use super::Trouble;
 use super::speaker::{Aside, Speaker};
 use rustls::{ClientConnection, StreamOwned};
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
 
 /// A connected and logged-in stream that never blocks.
 pub trait Socket: Read + Write {
@@ -18,19 +16,13 @@ pub trait Socket: Read + Write {
     }
 }
 
-impl Socket for UnixStream {
+impl Socket for socket2::Socket {
     fn descriptor(&self) -> BorrowedFd<'_> {
         self.as_fd()
     }
 }
 
-impl Socket for TcpStream {
-    fn descriptor(&self) -> BorrowedFd<'_> {
-        self.as_fd()
-    }
-}
-
-impl Socket for StreamOwned<ClientConnection, TcpStream> {
+impl Socket for StreamOwned<ClientConnection, socket2::Socket> {
     fn descriptor(&self) -> BorrowedFd<'_> {
         self.sock.as_fd()
     }
@@ -217,12 +209,13 @@ impl Wire {
 mod tests {
     use super::super::speaker::Clacks;
     use super::*;
+    use std::os::unix::net::UnixStream;
 
     /// What a wire makes of bytes that come in these pieces, where two exchanges are under way.
     fn heard(pieces: &[&[u8]]) -> Result<u64, String> {
         let (ours, mut theirs) = UnixStream::pair().expect("two sockets");
         ours.set_nonblocking(true).expect("a fresh socket");
-        let mut wire = Wire::new(Box::new(ours));
+        let mut wire = Wire::new(Box::new(socket2::Socket::from(ours)));
         let expected = |number| match number {
             0 => &b"RETRIEVED a=1\r\nRETRIEVED b=2\r\n"[..],
             1 => b"FLUSHED bench\r\n",

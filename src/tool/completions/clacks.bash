@@ -1,26 +1,25 @@
-# bash completion of clacks. Made from the table of commands by tests/clacks_completions.rs: make completions
+# bash completion of clacks. Made from the table of flags by tests/completions.rs: make completions
 
 _clacks() {
-    local current=$2 previous=$3 word words='set notify set-and-store listen store retrieve remove increment decrement keys clear clients disconnect monitor shutdown send chat bench'
+    local current=$2 previous=$3
     COMPREPLY=()
     case $previous in
         -s|--server)
             compopt -o nospace
-            COMPREPLY=($(compgen -W 'unix: tcp:// tls://' -- "$current"))
-            return ;;
+            COMPREPLY=($(compgen -W 'unix: tcp:// tls://' -- "$current")) ;;
         # Behind "unix", since bash takes words apart there.
         :|--password-file|--ca)
             compopt -o filenames
-            COMPREPLY=($(compgen -f -- "$current"))
-            return ;;
-        -u|--user|-n|--count|--seconds|--connections|--listeners|--pipeline|--value-size|--names|--reads|--pid)
-            return ;;
+            COMPREPLY=($(compgen -f -- "$current")) ;;
+        -u|--user|-n|--count|--seconds|--connections|--listeners|--pipeline|--value-size|--names|--reads|--pid) ;;
+        *)
+            local word words='set notify set-and-store listen store retrieve remove increment decrement keys clear clients disconnect monitor shutdown send chat bench'
+            for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+                case $word in set|notify|set-and-store|listen|store|retrieve|remove|increment|decrement|keys|clear|clients|disconnect|monitor|shutdown|send|chat|bench) words= ;; esac
+            done
+            case $current in -*) words='-s --server -u --user --password-file --ca --insecure --allow-plaintext --json -n --count --seconds --connections --listeners --pipeline --value-size --names --reads --own-names --pid -h --help -V --version' ;; esac
+            COMPREPLY=($(compgen -W "$words" -- "$current")) ;;
     esac
-    for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
-        case $word in set|notify|set-and-store|listen|store|retrieve|remove|increment|decrement|keys|clear|clients|disconnect|monitor|shutdown|send|chat|bench) words= ;; esac
-    done
-    case $current in -*) words='-s --server -u --user --password-file --ca --insecure --allow-plaintext --json -n --count --seconds --connections --listeners --pipeline --value-size --names --reads --own-names --pid -h --help -V --version' ;; esac
-    COMPREPLY=($(compgen -W "$words" -- "$current"))
 }
 
 complete -F _clacks clacks

@@ -1,0 +1,70 @@
+//! How the programs that work until they are ended read their arguments, and why they don't start.
+
+use crate::flag::Flag;
+use getopts::{Matches, Options};
+use std::fmt;
+use std::io::{self, Write};
+
+/// Why a program didn't start. One line says it, naming the flag.
+#[derive(Debug, PartialEq, Eq)]
+pub enum StartError {
+    /// Wrong or contradicting flags or files.
+    Usage(String),
+    /// Anything else: a port in use, no right to do something.
+    Failed(String),
+}
+
+impl StartError {
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            StartError::Usage(_) => 2,
+            StartError::Failed(_) => 1,
+        }
+    }
+}
+
+/// In one line, whatever the argument was that it quotes.
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (StartError::Usage(message) | StartError::Failed(message)) = self;
+        f.write_str(&message.replace('\n', "\\n"))
+    }
+}
+
+/// Parses arguments, without the program's name. Nothing but flags is taken.
+pub fn parse(flags: &[Flag], arguments: &[String]) -> Result<Matches, StartError> {
+    let matches = options(flags)
+        .parse(arguments)
+        .map_err(|error| StartError::Usage(error.to_string()))?;
+    match matches.free.first() {
+        Some(surplus) => Err(StartError::Usage(format!(
+            "unexpected argument \"{surplus}\""
+        ))),
+        None => Ok(matches),
+    }
+}
+
+/// Below the program's usage and purpose: its flags.
+pub fn help(purpose: &str, flags: &[Flag]) -> String {
+    options(flags).usage(purpose)
+}
+
+fn options(flags: &[Flag]) -> Options {
+    let mut options = Options::new();
+    for flag in flags {
+        let help = flag.explained();
+        match (flag.value, flag.repeatable) {
+            ("", false) => options.optflag(flag.short, flag.long, &help),
+            ("", true) => options.optflagmulti(flag.short, flag.long, &help),
+            (value, false) => options.optopt(flag.short, flag.long, &help, value),
+            (value, true) => options.optmulti(flag.short, flag.long, &help, value),
+        };
+    }
+    options
+}
+
+/// What was asked for instead of a start.
+pub fn print(text: &str) -> Result<(), StartError> {
+    let written = io::stdout().write_all(text.as_bytes());
+    written.map_err(|error| StartError::Failed(format!("standard output: {error}")))
+}
