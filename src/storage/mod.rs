@@ -2,9 +2,10 @@
 //! much of it no longer matters.
 //!
 //! What is written, and when, the broker says ([`Record`](crate::broker::Record),
-//! [`Rewrite`](crate::broker::Rewrite)). Here records become bytes ([`format`]) and bytes become records
-//! again ([`load`]); a [`Recorder`] gathers what a turn records; a [`Writer`] brings it to a [`Disk`] and knows what to do when that fails, without a
-//! thread or a clock of its own; and a [`Journal`] is both, with a thread between them, since disks make wait.
+//! [`Rewrite`](crate::broker::Rewrite)). Here records become bytes ([`mod@format`]) and bytes become
+//! records again ([`load()`]); a [`Recorder`] gathers what a turn records; a [`Writer`] brings it to a
+//! [`Disk`] and knows what to do when that fails, without a thread or a clock of its own; and a
+//! [`Journal`] is both, with a thread between them, since disks make wait.
 //!
 //! | file | what it is |
 //! |---|---|
