@@ -7,6 +7,10 @@
 #                     CLACKSD_SEEDS=n for another number, CLACKSD_SEED=n to replay one
 #   make measure      measure latency, memory and turns under load, on a quiet
 #                     machine (minutes)
+#   make bench-peers  compare with Redis, memcached and NATS, as far as they are
+#                     installed, on a quiet machine with two cores (minutes);
+#                     CLACKSD_BENCH=text chooses rows, CLACKSD_ROUNDS=n how
+#                     often each is measured, CLACKSD_SERVER=path another build
 #   make check        everything that has to pass before a change goes in
 #   make completions  write the completions of bash, zsh and fish anew from the
 #                     tables of commands and flags
@@ -43,7 +47,7 @@ MANPAGES   := $(wildcard man/*.[178])
 # What systemd-analyze may rate the unit with at most, in tenths.
 EXPOSURE   := 12
 
-.PHONY: all run test sim measure check check-format check-clippy check-doc check-man \
+.PHONY: all run test sim measure bench-peers check check-format check-clippy check-doc check-man \
         check-unit check-hot-paths completions deb test-deb install uninstall clean help
 
 all:
@@ -63,6 +67,11 @@ sim:
 measure:
 	$(CARGO) test --release --test tests -- --ignored --nocapture \
 	    --test-threads=1 measurements
+
+# Fails only if a server doesn't do its work, or answers anything wrong.
+bench-peers:
+	$(CARGO) test --release --test tests -- --ignored --nocapture \
+	    --test-threads=1 bench_peers
 
 check: check-format check-clippy test check-doc check-man check-unit check-hot-paths
 

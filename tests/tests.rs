@@ -4,10 +4,12 @@
 mod abuse;
 mod activation;
 mod ageing;
+mod bench_peers;
 mod bridge;
 mod bridge_silence;
 mod cache_client;
 mod clacks;
+mod clacks_bench;
 mod clacks_examples;
 mod clacks_send;
 mod clacks_terminal;

@@ -38,6 +38,13 @@ impl Connection {
         }
     }
 
+    /// For whoever moves the bytes in a way of its own. Lines that have come and were not received are dropped:
+    /// after the welcome there are none that matter.
+    #[cfg(feature = "tool")]
+    pub fn into_transport(self) -> Transport {
+        self.transport
+    }
+
     /// Adds lines to what is to be sent; [`Connection::send`] and [`Connection::receive`] do it.
     pub fn push(&mut self, lines: Vec<u8>) {
         if self.unsent.is_empty() {

@@ -179,14 +179,22 @@ impl Dial {
 /// A connection alone, for whoever speaks the protocol. What the server says after its welcome is left to be
 /// read.
 #[cfg(feature = "tool")]
-pub fn connect(options: &Options) -> Result<Connection, Error> {
-    let trust = trust(options)?;
-    let mut dial = Dial::new(options, trust.as_ref())?;
-    let until = dial.until;
-    match dial.go_on(&Subscriptions::default(), until)? {
-        Some((connection, _)) => Ok(connection),
-        None => Err(Error::TimedOut),
-    }
+pub fn connect(options: Options) -> Result<Connection, Error> {
+    dialler(options)?()
+}
+
+/// As many of them as are wanted.
+#[cfg(feature = "tool")]
+pub fn dialler(options: Options) -> Result<impl FnMut() -> Result<Connection, Error>, Error> {
+    let trust = trust(&options)?;
+    Ok(move || {
+        let mut dial = Dial::new(&options, trust.as_ref())?;
+        let until = dial.until;
+        match dial.go_on(&Subscriptions::default(), until)? {
+            Some((connection, _)) => Ok(connection),
+            None => Err(Error::TimedOut),
+        }
+    })
 }
 
 /// What TLS can't agree on is no broken connection: the next one ends in the same way.

@@ -43,7 +43,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 use subscriptions::Subscriptions;
 #[cfg(feature = "tool")]
-pub(crate) use {connection::Connection, dial::connect};
+pub(crate) use {
+    connection::Connection,
+    dial::{connect, dialler},
+    transport::Transport,
+};
 
 /// A connection to a server, renewed by itself when it is lost.
 ///

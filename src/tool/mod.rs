@@ -1,6 +1,7 @@
 //! clacks, the command-line client: arguments to one command, its output, and the status it exits with.
 //! See clacks(1).
 
+pub mod bench;
 mod chat;
 mod commands;
 mod editor;

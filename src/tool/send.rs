@@ -38,7 +38,7 @@ pub fn send(invocation: &Invocation) -> Result<(), Failure> {
     // Whoever types may take a while.
     let login = login::login(invocation)?;
     let mut sending = Sending {
-        connection: login.reach(|options| client::connect(&options.without_ping()))?,
+        connection: login.reach(|options| client::connect(options.without_ping()))?,
         output: Output::new(false),
         waiting: Vec::new(),
         taken_by: Instant::now(),

@@ -2,13 +2,15 @@
 //! man page.
 
 use super::signals::Signals;
-use super::{Failure, chat, commands, send, watch};
+use super::{Failure, bench, chat, commands, send, watch};
 use crate::flag::{Flag, flag};
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+
+const BENCH: &[&str] = &["bench"];
 
 /// All flags, in the order of the man page.
 pub const FLAGS: &[Flag] = &[
@@ -47,7 +49,16 @@ pub const FLAGS: &[Flag] = &[
         "allow tcp:// to addresses that aren't loopback",
     ),
     flag("", "json", "", "print a JSON object per line"),
-    flag("n", "count", "N", "end after so many lines").only(&["listen", "monitor"]),
+    flag("n", "count", "N", "end after so many lines; bench: operations").only(&["listen", "monitor", "bench"]),
+    flag("", "seconds", "S", "end after that time").default("3, or none with --count").only(BENCH),
+    flag("", "connections", "N", "how many there are").default("50; idle: 1000").only(BENCH),
+    flag("", "listeners", "N", "how many get each signal").default("100").only(BENCH),
+    flag("", "pipeline", "N", "commands sent at once").default("1; fan-out: 64").only(BENCH),
+    flag("", "value-size", "SIZE", "bytes in a value").default("64").only(BENCH),
+    flag("", "names", "N", "different names").default("1000; fan-out: 1").only(BENCH),
+    flag("", "reads", "PERCENT", "share of reads; the rest writes").default("90").only(BENCH),
+    flag("", "own-names", "", "idle: each listens to a name of its own").only(BENCH),
+    flag("", "pid", "PID", "the server's process").default("found out on this machine").only(BENCH),
     flag("h", "help", "", "show this help"),
     flag("V", "version", "", "show the version"),
 ];
@@ -212,6 +223,12 @@ pub const COMMANDS: &[Command] = &[
         &[Argument::Optional("NAME")],
         "talk to whoever else does this",
         chat::chat,
+    ),
+    command(
+        "bench",
+        &[Argument::One("LOAD")],
+        "measure the server under a load: cache, fan-out, ping-pong or idle",
+        bench::bench,
     ),
 ];
 

@@ -88,7 +88,12 @@ impl Setup {
 
     /// The server with these flags and nothing from the environment of the tests.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_clacksd"));
+        self.command_of(env!("CARGO_BIN_EXE_clacksd"))
+    }
+
+    /// The same with another build of the server.
+    pub fn command_of(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
         for name in [
             "RUST_LOG",
             "CLACKSD_USER",

@@ -19,6 +19,7 @@ local -a commands=(
     'shutdown:let the server end in 1 or S seconds'
     'send:send lines of the protocol from standard input and print the answers'
     'chat:talk to whoever else does this'
+    'bench:measure the server under a load\: cache, fan-out, ping-pong or idle'
 )
 _arguments -s -S \
     '(-s --server)'{-s+,--server=}'[the server\: unix\:PATH, tcp\://HOST\:PORT or tls\://HOST\:PORT]:ADDRESS:(unix\: tcp\:// tls\://)' \
@@ -28,7 +29,16 @@ _arguments -s -S \
     '(--insecure)--insecure[don'\''t check the certificate of a tls\:// server\: an impostor gets the password]' \
     '(--allow-plaintext)--allow-plaintext[allow tcp\:// to addresses that aren'\''t loopback]' \
     '(--json)--json[print a JSON object per line]' \
-    '(-n --count)'{-n+,--count=}'[end after so many lines]:N: ' \
+    '(-n --count)'{-n+,--count=}'[end after so many lines; bench\: operations]:N: ' \
+    '(--seconds)--seconds=[end after that time]:S: ' \
+    '(--connections)--connections=[how many there are]:N: ' \
+    '(--listeners)--listeners=[how many get each signal]:N: ' \
+    '(--pipeline)--pipeline=[commands sent at once]:N: ' \
+    '(--value-size)--value-size=[bytes in a value]:SIZE: ' \
+    '(--names)--names=[different names]:N: ' \
+    '(--reads)--reads=[share of reads; the rest writes]:PERCENT: ' \
+    '(--own-names)--own-names[idle\: each listens to a name of its own]' \
+    '(--pid)--pid=[the server'\''s process]:PID: ' \
     '(-h --help)'{-h,--help}'[show this help]' \
     '(-V --version)'{-V,--version}'[show the version]' \
     '1:command:{ _describe command commands }' \

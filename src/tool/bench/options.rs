@@ -1,0 +1,200 @@
+//! From arguments and flags to a load.
+
+use super::super::Failure;
+use super::super::output::printable;
+use super::super::table::Invocation;
+use super::figures::End;
+use super::names::MOST_NAMES;
+use super::process::Process;
+use super::{cache, fan_out, idle};
+use std::time::Duration;
+
+pub enum Work {
+    Cache {
+        plan: cache::Plan,
+        connections: usize,
+    },
+    FanOut {
+        plan: fan_out::Plan,
+        listeners: usize,
+    },
+    PingPong {
+        plan: cache::Plan,
+        connections: usize,
+    },
+    Idle(idle::Plan),
+}
+
+pub struct Load {
+    pub work: Work,
+    /// As it was said; otherwise it has to be found out.
+    pub server: Option<Process>,
+}
+
+/// Each load, and the flags that mean something to it.
+const LOADS: &[(&str, &[&str])] = &[
+    (
+        "cache",
+        &[
+            "connections",
+            "pipeline",
+            "value-size",
+            "names",
+            "reads",
+            "seconds",
+            "count",
+        ],
+    ),
+    (
+        "fan-out",
+        &[
+            "listeners",
+            "pipeline",
+            "value-size",
+            "names",
+            "seconds",
+            "count",
+        ],
+    ),
+    ("ping-pong", &["value-size", "names", "seconds", "count"]),
+    ("idle", &["connections", "own-names"]),
+];
+
+/// All flags that belong to some load only.
+const FLAGS: &[&str] = &[
+    "connections",
+    "listeners",
+    "pipeline",
+    "value-size",
+    "names",
+    "reads",
+    "own-names",
+    "seconds",
+    "count",
+];
+
+/// What nobody means, and would only fill the memory.
+const MOST_CONNECTIONS: u64 = 1_000_000;
+const MOST_PIPELINE: u64 = 100_000;
+const LARGEST_VALUE: u64 = 1 << 30;
+const LONGEST_S: f64 = 1e9;
+
+pub fn load(invocation: &Invocation) -> Result<Load, Failure> {
+    let name = invocation.argument(0);
+    let Some((_, flags)) = LOADS.iter().find(|(load, _)| load.as_bytes() == name) else {
+        return Err(Failure::Usage(format!(
+            "\"{}\" is no LOAD: cache, fan-out, ping-pong, idle",
+            printable(name)
+        )));
+    };
+    let is_useless = |flag: &&&str| invocation.is_set(flag) && !flags.contains(flag);
+    if let Some(flag) = FLAGS.iter().find(is_useless) {
+        return Err(Failure::Usage(format!(
+            "--{flag} means nothing to bench {}",
+            printable(name)
+        )));
+    }
+    let number = |flag, default, least, most| number(invocation, flag, default, least, most);
+    let cache = || -> Result<cache::Plan, Failure> {
+        Ok(cache::Plan {
+            pipeline: number("pipeline", 1, 1, MOST_PIPELINE)?,
+            value_size: number("value-size", 64, 0, LARGEST_VALUE)?,
+            names: number("names", 1000, 1, MOST_NAMES as u64)?,
+            reads: number("reads", 90, 0, 100)?,
+            end: end(invocation)?,
+        })
+    };
+    let work = match name {
+        b"cache" => Work::Cache {
+            plan: cache()?,
+            connections: number("connections", 50, 1, MOST_CONNECTIONS)?,
+        },
+        b"ping-pong" => Work::PingPong {
+            plan: cache::Plan {
+                reads: 100,
+                ..cache()?
+            },
+            connections: 1,
+        },
+        b"fan-out" => Work::FanOut {
+            plan: fan_out::Plan {
+                pipeline: number("pipeline", 64, 1, MOST_PIPELINE)?,
+                value_size: number("value-size", 64, 0, LARGEST_VALUE)?,
+                names: number("names", 1, 1, MOST_NAMES as u64)?,
+                end: end(invocation)?,
+            },
+            listeners: number("listeners", 100, 1, MOST_CONNECTIONS)?,
+        },
+        _ => Work::Idle(idle::Plan {
+            connections: number("connections", 1000, 1, MOST_NAMES as u64)?,
+            own_names: Some(invocation.is_set("own-names")),
+        }),
+    };
+    let server = server(invocation)?;
+    Ok(Load { work, server })
+}
+
+fn end(invocation: &Invocation) -> Result<End, Failure> {
+    let count = number(invocation, "count", u64::MAX, 1, u64::MAX)?;
+    let time = match text(invocation, "seconds")? {
+        None if invocation.is_set("count") => Duration::MAX,
+        None => Duration::from_secs(3),
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|seconds| *seconds > 0.0 && *seconds < LONGEST_S)
+            .map(Duration::from_secs_f64)
+            .ok_or_else(|| Failure::Usage("--seconds wants seconds above 0".to_owned()))?,
+    };
+    Ok(End {
+        time,
+        count: count as u64,
+    })
+}
+
+fn server(invocation: &Invocation) -> Result<Option<Process>, Failure> {
+    let Some(text) = text(invocation, "pid")? else {
+        return Ok(None);
+    };
+    let process = text.parse().ok().and_then(Process::new);
+    let no_process = || Failure::Usage(format!("--pid {text}: no process that can be seen"));
+    process.map(Some).ok_or_else(no_process)
+}
+
+fn text<'a>(invocation: &'a Invocation, flag: &str) -> Result<Option<&'a str>, Failure> {
+    let no_text = || Failure::Usage(format!("--{flag} is no UTF-8"));
+    let value = invocation.value(flag);
+    value
+        .map(|value| value.to_str().ok_or_else(no_text))
+        .transpose()
+}
+
+/// A flag's number, which may have a suffix K, M or G, within bounds.
+fn number(
+    invocation: &Invocation,
+    flag: &str,
+    default: u64,
+    least: u64,
+    most: u64,
+) -> Result<usize, Failure> {
+    let parsed = match text(invocation, flag)? {
+        None => Some(default),
+        Some(text) => parse(text).filter(|number| (least..=most).contains(number)),
+    };
+    let number = parsed.and_then(|number| usize::try_from(number).ok());
+    number.ok_or_else(|| {
+        Failure::Usage(match most {
+            u64::MAX => format!("--{flag} wants a number of at least {least}"),
+            _ => format!("--{flag} wants a number from {least} to {most}"),
+        })
+    })
+}
+
+fn parse(text: &str) -> Option<u64> {
+    let suffixes = [("K", 10), ("M", 20), ("G", 30)];
+    let suffix = suffixes
+        .iter()
+        .find_map(|(suffix, bits)| Some((text.strip_suffix(suffix)?, *bits)));
+    let (digits, bits) = suffix.unwrap_or((text, 0));
+    digits.parse::<u64>().ok()?.checked_mul(1 << bits)
+}

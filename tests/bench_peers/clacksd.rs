@@ -1,0 +1,36 @@
+//! The server that all this is about.
+
+use super::contender::{Contender, Reached};
+use crate::support::{Ending, Setup, text, token};
+use clacks::tool::bench::speaker::Clacks;
+use std::env;
+use std::process::Command;
+
+/// The build that is tested, or the one that `CLACKSD_SERVER` names.
+pub fn program() -> String {
+    env::var("CLACKSD_SERVER").unwrap_or_else(|_| env!("CARGO_BIN_EXE_clacksd").to_owned())
+}
+
+pub fn command(setup: &Setup, port: u16) -> Command {
+    let mut command = setup.command_of(&program());
+    command.args(["--max-clients", "11000"]);
+    command.args(["--listen", &format!("tcp://127.0.0.1:{port}")]);
+    command.args(["--listen", &setup.unix("socket")]);
+    command
+}
+
+pub fn start(setup: Setup, process: Ending, port: u16) -> Contender {
+    let mut contender = Contender::new(process, port, Box::new(Clacks));
+    let token = token("rw");
+    contender.hello = format!("CLACKS bench\r\nOVERHEAD A {token}\r\nNOPING\r\n").into_bytes();
+    contender.welcome = b"OVERHEAD O Welcome!\r\n".to_vec();
+    contender.setup = Some(setup);
+    contender
+}
+
+/// The same one by its Unix socket.
+pub fn over_unix(mut contender: Contender) -> Contender {
+    let setup = contender.setup.as_ref().expect("it was started here");
+    contender.reached = Reached::Unix(text(&setup.path("socket")).into());
+    contender
+}

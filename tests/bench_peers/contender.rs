@@ -1,0 +1,189 @@
+//! A server under comparison, started anew for each measurement, on a core of its own.
+
+use super::{clacksd, memcached, nats, redis};
+use crate::support::{DEADLINE, Ending, Setup};
+use clacks::tool::bench::Trouble;
+use clacks::tool::bench::process::Process;
+use clacks::tool::bench::speaker::Speaker;
+use clacks::tool::bench::wire::Socket;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    Clacksd,
+    ClacksdOverUnix,
+    Redis,
+    Memcached,
+    Nats,
+}
+
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Clacksd => "clacksd",
+            Kind::ClacksdOverUnix => "clacksd, Unix socket",
+            Kind::Redis => "redis",
+            Kind::Memcached => "memcached",
+            Kind::Nats => "nats",
+        }
+    }
+
+    /// What the program says of itself; `None` if it isn't there.
+    pub fn version(self) -> Option<String> {
+        let program = match self {
+            Kind::Clacksd | Kind::ClacksdOverUnix => clacksd::program(),
+            Kind::Redis => "redis-server".to_owned(),
+            Kind::Memcached => "memcached".to_owned(),
+            Kind::Nats => "nats-server".to_owned(),
+        };
+        let output = Command::new(program).arg("--version").output().ok()?;
+        let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        Some(text)
+    }
+
+    /// Starts it on the server's core, and waits until it takes connections.
+    pub fn start(self) -> Contender {
+        let port = free_port();
+        let spawn = |mut command: Command| {
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
+            on_core(&mut command, SERVER_CORE);
+            Ending(command.spawn().expect("the program is there"))
+        };
+        let contender = match self {
+            Kind::Clacksd | Kind::ClacksdOverUnix => {
+                let setup = Setup::new();
+                let process = spawn(clacksd::command(&setup, port));
+                clacksd::start(setup, process, port)
+            }
+            Kind::Redis => redis::start(spawn(redis::command(port)), port),
+            Kind::Memcached => memcached::start(spawn(memcached::command(port)), port),
+            Kind::Nats => nats::start(spawn(nats::command(port)), port),
+        };
+        let end = Instant::now() + DEADLINE;
+        while contender.connect().is_err() {
+            assert!(Instant::now() < end, "{} doesn't start", self.name());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        match self {
+            Kind::ClacksdOverUnix => clacksd::over_unix(contender),
+            _ => contender,
+        }
+    }
+}
+
+pub enum Reached {
+    Tcp(u16),
+    Unix(PathBuf),
+}
+
+pub struct Contender {
+    pub speaker: Box<dyn Speaker>,
+    pub reached: Reached,
+    /// What a client says first, and how the answer to that ends.
+    pub hello: Vec<u8>,
+    pub welcome: Vec<u8>,
+    process: Ending,
+    /// The folder of a clacksd.
+    pub setup: Option<Setup>,
+}
+
+impl Contender {
+    pub fn new(process: Ending, port: u16, speaker: Box<dyn Speaker>) -> Contender {
+        Contender {
+            speaker,
+            reached: Reached::Tcp(port),
+            hello: Vec::new(),
+            welcome: Vec::new(),
+            process,
+            setup: None,
+        }
+    }
+
+    pub fn process(&self) -> Process {
+        Process::new(self.process.0.id()).expect("it runs")
+    }
+
+    /// A connection that is logged in.
+    pub fn connect(&self) -> Result<Box<dyn Socket>, Trouble> {
+        match &self.reached {
+            Reached::Tcp(port) => {
+                let stream = TcpStream::connect(("127.0.0.1", *port)).map_err(Trouble::Lost)?;
+                let _ = stream.set_nodelay(true);
+                self.log_in(&stream)?;
+                stream.set_nonblocking(true).map_err(Trouble::Lost)?;
+                Ok(Box::new(socket2::Socket::from(stream)))
+            }
+            Reached::Unix(path) => {
+                let stream = UnixStream::connect(path).map_err(Trouble::Lost)?;
+                self.log_in(&stream)?;
+                stream.set_nonblocking(true).map_err(Trouble::Lost)?;
+                Ok(Box::new(socket2::Socket::from(stream)))
+            }
+        }
+    }
+
+    fn log_in<S>(&self, mut stream: &S) -> Result<(), Trouble>
+    where
+        for<'a> &'a S: Read + Write,
+    {
+        stream.write_all(&self.hello).map_err(Trouble::Lost)?;
+        let mut received = Vec::new();
+        let mut buffer = [0; 4096];
+        while !received.ends_with(&self.welcome) {
+            let count = stream.read(&mut buffer).map_err(Trouble::Lost)?;
+            if count == 0 {
+                return Err(Trouble::Lost(ErrorKind::UnexpectedEof.into()));
+            }
+            received.extend_from_slice(&buffer[..count]);
+        }
+        Ok(())
+    }
+}
+
+/// Somebody else may take it before the server does; then that one doesn't start.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback is there");
+    listener.local_addr().expect("a listener").port()
+}
+
+pub const SERVER_CORE: usize = 0;
+pub const OUR_CORE: usize = 1;
+
+fn only(core: usize) -> libc::cpu_set_t {
+    // SAFETY: a set is plain memory, where zeros are the empty set; the number is below its size.
+    unsafe {
+        let mut cores: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(core, &mut cores);
+        cores
+    }
+}
+
+fn on_core(command: &mut Command, core: usize) {
+    let cores = only(core);
+    // SAFETY: between fork and exec, the closure only makes one system call, on a set of its own.
+    unsafe {
+        command.pre_exec(move || {
+            let result = libc::sched_setaffinity(0, size_of_val(&cores), &cores);
+            match result {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
+        });
+    }
+}
+
+/// Keeps this thread on its core. Whether that is possible.
+pub fn stay_on_our_core() -> bool {
+    let cores = only(OUR_CORE);
+    // SAFETY: the set is valid, and of the size that is said.
+    unsafe { libc::sched_setaffinity(0, size_of_val(&cores), &cores) == 0 }
+}

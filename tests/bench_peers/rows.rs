@@ -1,0 +1,345 @@
+//! What is measured, and what it is hoped to come to.
+
+use super::contender::Kind;
+use super::sample::{Metric, Sample};
+use clacks::tool::bench::crowd::Crowd;
+use clacks::tool::bench::figures::End;
+use clacks::tool::bench::wire::Socket;
+use clacks::tool::bench::{Trouble, cache, fan_out, idle};
+use std::time::Duration;
+
+pub struct Row {
+    pub name: String,
+    pub variants: Vec<Variant>,
+    pub goals: Vec<Goal>,
+}
+
+/// A server and its load.
+pub struct Variant {
+    pub label: String,
+    pub kind: Kind,
+    work: Work,
+}
+
+#[derive(Clone, Copy)]
+enum Work {
+    Cache {
+        plan: cache::Plan,
+        connections: usize,
+        /// Others that do nothing.
+        idle: usize,
+    },
+    FanOut {
+        plan: fan_out::Plan,
+        listeners: usize,
+    },
+    Idle(idle::Plan),
+}
+
+#[derive(Clone, Copy)]
+pub enum Bound {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+/// A figure of one variant, measured by the best of others, or by itself if there are none.
+pub struct Goal {
+    pub what: &'static str,
+    pub metric: Metric,
+    pub ours: &'static str,
+    pub others: &'static [&'static str],
+    pub bound: Bound,
+}
+
+impl Goal {
+    pub fn is_absolute(&self) -> bool {
+        self.others.is_empty()
+    }
+}
+
+const TIME: Duration = Duration::from_secs(2);
+const CONNECTIONS: usize = 50;
+const END: End = End {
+    time: TIME,
+    count: u64::MAX,
+};
+const CACHE: cache::Plan = cache::Plan {
+    pipeline: 1,
+    value_size: 64,
+    names: 1000,
+    reads: 90,
+    end: END,
+};
+const SIGNALS: fan_out::Plan = fan_out::Plan {
+    pipeline: 64,
+    value_size: 64,
+    names: 1,
+    end: END,
+};
+
+const CACHES: [Kind; 3] = [Kind::Clacksd, Kind::Redis, Kind::Memcached];
+const BROKERS: [Kind; 3] = [Kind::Clacksd, Kind::Redis, Kind::Nats];
+
+const CPU: Metric = |sample| sample.cpu_ns;
+const PER_SECOND: Metric = |sample| sample.per_second;
+const MEDIAN: Metric = |sample| sample.latency_50_us;
+const LATE: Metric = |sample| sample.latency_99_us;
+const MEMORY: Metric = |sample| sample.bytes_each;
+
+fn row(name: impl Into<String>, kinds: &[Kind], work: Work, goals: Vec<Goal>) -> Row {
+    let variants = kinds.iter().map(|&kind| variant(kind.name(), kind, work));
+    Row {
+        name: name.into(),
+        variants: variants.collect(),
+        goals,
+    }
+}
+
+fn variant(label: &str, kind: Kind, work: Work) -> Variant {
+    Variant {
+        label: label.to_owned(),
+        kind,
+        work,
+    }
+}
+
+fn goal(what: &'static str, metric: Metric, others: &'static [&'static str], bound: Bound) -> Goal {
+    let ours = "clacksd";
+    Goal {
+        what,
+        metric,
+        ours,
+        others,
+        bound,
+    }
+}
+
+fn busy(plan: cache::Plan) -> Work {
+    Work::Cache {
+        plan,
+        connections: CONNECTIONS,
+        idle: 0,
+    }
+}
+
+/// All rows.
+pub fn all() -> Vec<Row> {
+    let mut rows = caches();
+    rows.extend(fan_outs());
+    rows.push(ping_pong());
+    rows.push(idle_memory());
+    rows.extend(sizes());
+    rows
+}
+
+fn caches() -> Vec<Row> {
+    let million = cache::Plan {
+        pipeline: 64,
+        names: 1_000_000,
+        ..CACHE
+    };
+    let deep = cache::Plan {
+        pipeline: 16,
+        ..CACHE
+    };
+    vec![
+        row(
+            "cache, pipeline 1",
+            &CACHES,
+            busy(CACHE),
+            vec![
+                goal("CPU", CPU, &["redis"], Bound::AtMost(0.95)),
+                goal("CPU", CPU, &["memcached"], Bound::AtMost(0.95)),
+            ],
+        ),
+        row(
+            "cache, pipeline 16",
+            &CACHES,
+            busy(deep),
+            vec![
+                goal("CPU", CPU, &["redis"], Bound::AtMost(0.5)),
+                goal("operations/s", PER_SECOND, &["redis"], Bound::AtLeast(2.0)),
+            ],
+        ),
+        row(
+            "cache, pipeline 64, 1000000 names",
+            &CACHES,
+            busy(million),
+            vec![goal("CPU", CPU, &["redis"], Bound::AtMost(0.3))],
+        ),
+    ]
+}
+
+fn fan_outs() -> Vec<Row> {
+    let goals = [(1, 0.25), (10, 0.3), (100, 0.25), (1000, 0.4)];
+    let rows = goals.map(|(listeners, bound)| {
+        let plan = SIGNALS;
+        let others = &["redis", "nats"];
+        let mut goals = vec![goal("CPU", CPU, others, Bound::AtMost(bound))];
+        if listeners == 100 {
+            let bound = Bound::AtLeast(4.0);
+            goals.push(goal("deliveries/s", PER_SECOND, others, bound));
+        }
+        let name = match listeners {
+            1 => "fan-out, 1 listener".to_owned(),
+            _ => format!("fan-out, {listeners} listeners"),
+        };
+        row(name, &BROKERS, Work::FanOut { plan, listeners }, goals)
+    });
+    rows.into()
+}
+
+fn ping_pong() -> Row {
+    let work = Work::Cache {
+        plan: cache::Plan {
+            reads: 100,
+            ..CACHE
+        },
+        connections: 1,
+        idle: 0,
+    };
+    let kinds = [
+        Kind::Clacksd,
+        Kind::ClacksdOverUnix,
+        Kind::Redis,
+        Kind::Memcached,
+    ];
+    let goals = vec![
+        goal("median", MEDIAN, &["redis"], Bound::AtMost(1.05)),
+        goal("99%", LATE, &["redis"], Bound::AtMost(1.05)),
+    ];
+    row("ping-pong", &kinds, work, goals)
+}
+
+fn idle_memory() -> Row {
+    let work = |own_names| {
+        Work::Idle(idle::Plan {
+            connections: 10_000,
+            own_names,
+        })
+    };
+    let goal = |ours, bound| Goal {
+        what: ours,
+        metric: MEMORY,
+        ours,
+        others: &[],
+        bound: Bound::AtMost(bound),
+    };
+    let (shared, own) = ("clacksd, one name for all", "clacksd, a name each");
+    Row {
+        name: "10000 idle connections".to_owned(),
+        variants: vec![
+            variant(shared, Kind::Clacksd, work(Some(false))),
+            variant(own, Kind::Clacksd, work(Some(true))),
+            variant("memcached, no listeners", Kind::Memcached, work(None)),
+            variant("redis, no listeners", Kind::Redis, work(None)),
+        ],
+        goals: vec![goal(shared, 400.0), goal(own, 512.0)],
+    }
+}
+
+/// A small and a large one of the same.
+fn sizes() -> Vec<Row> {
+    let grown = |name: &str, labels: &'static [&'static str; 2], works: [Work; 2], bound| Row {
+        name: name.to_owned(),
+        variants: labels
+            .iter()
+            .zip(works)
+            .map(|(label, work)| variant(label, Kind::Clacksd, work))
+            .collect(),
+        goals: vec![Goal {
+            what: "CPU",
+            metric: CPU,
+            ours: labels[1],
+            others: &labels[..1],
+            bound: Bound::AtMost(bound),
+        }],
+    };
+    let names = |names| {
+        busy(cache::Plan {
+            names,
+            pipeline: 64,
+            ..CACHE
+        })
+    };
+    let beside = |idle| Work::Cache {
+        plan: CACHE,
+        connections: CONNECTIONS,
+        idle,
+    };
+    let listened = |names| Work::FanOut {
+        plan: fan_out::Plan { names, ..SIGNALS },
+        listeners: 1,
+    };
+    vec![
+        grown(
+            "size: cache, pipeline 64",
+            &["1000 names", "1000000 names"],
+            [names(1000), names(1_000_000)],
+            2.5,
+        ),
+        grown(
+            "size: cache, pipeline 1, beside idle connections",
+            &["10 idle", "10000 idle"],
+            [beside(10), beside(10_000)],
+            1.3,
+        ),
+        grown(
+            "size: fan-out to 1 listener",
+            &["listens to 1 name", "listens to 100000 names"],
+            [listened(1), listened(100_000)],
+            1.3,
+        ),
+    ]
+}
+
+impl Variant {
+    /// Measures it once, with a server that is started for that.
+    pub fn measure(&self) -> Sample {
+        self.try_to_measure()
+            .unwrap_or_else(|trouble| panic!("{}: {trouble}", self.label))
+    }
+
+    fn try_to_measure(&self) -> Result<Sample, Trouble> {
+        let contender = self.kind.start();
+        let (speaker, server) = (&*contender.speaker, Some(contender.process()));
+        let mut dial = || contender.connect();
+        match self.work {
+            Work::Cache {
+                plan,
+                connections,
+                idle,
+            } => {
+                let plan_of_others = idle::Plan {
+                    connections: idle,
+                    own_names: Some(false),
+                };
+                let others = idle::open(&mut dial, speaker, &plan_of_others, None)?;
+                let mut crowd = crowd_of(connections, &mut dial)?;
+                cache::fill(&mut crowd, speaker, &plan)?;
+                let figures = cache::run(&mut crowd, speaker, &plan, server)?;
+                drop(others);
+                Ok(figures.into())
+            }
+            Work::FanOut { plan, listeners } => {
+                let mut crowd = crowd_of(listeners + 1, &mut dial)?;
+                fan_out::listen(&mut crowd, speaker, &plan)?;
+                Ok(fan_out::run(&mut crowd, speaker, &plan, server)?.into())
+            }
+            Work::Idle(plan) => {
+                let first = dial()?;
+                let (crowd, memory) = idle::open(&mut dial, speaker, &plan, server)?;
+                drop((first, crowd));
+                Ok(memory.into())
+            }
+        }
+    }
+}
+
+fn crowd_of(
+    size: usize,
+    dial: &mut dyn FnMut() -> Result<Box<dyn Socket>, Trouble>,
+) -> Result<Crowd, Trouble> {
+    let sockets: Result<Vec<_>, Trouble> = (0..size).map(|_| dial()).collect();
+    Crowd::new(sockets?)
+}
