@@ -560,6 +560,7 @@ fn all_works_under_the_restrictions_of_the_unit() {
     let activated = UnixListener::bind(cage.setup.path("activated")).expect("a folder of our own");
     let manager = ServiceManager::new(&cage.setup);
     let (own, pid) = (cage.setup.unix("socket"), text(&cage.setup.path("pid")));
+    let journal = text(&cage.setup.path("journal"));
     let Cage {
         setup,
         filter,
@@ -573,6 +574,9 @@ fn all_works_under_the_restrictions_of_the_unit() {
             "tcp://127.0.0.1:0",
             "--pid-file",
             &pid,
+            // The values below are so large that it is written anew as well.
+            "--persist",
+            &journal,
             // By its name, for a thread looks that up.
             "--master",
             &format!("tcp://localhost:{}", master.port),
@@ -652,7 +656,15 @@ fn all_works_under_the_restrictions_of_the_unit() {
     assert!(!cage.setup.path("socket").exists() && !cage.setup.path("pid").exists());
     assert!(cage.setup.path("activated").exists());
     let log = process.log();
-    for complaint in ["cannot", "Permission denied", "not permitted"] {
+    let kept = fs::metadata(&journal).expect("the journal is there").len();
+    assert!(kept > 12 << 20, "{kept}");
+    for complaint in [
+        "cannot",
+        "Permission denied",
+        "not permitted",
+        "being saved",
+        "written anew",
+    ] {
         assert!(!log.iter().any(|line| line.contains(complaint)), "{log:?}");
     }
 }

@@ -4,15 +4,16 @@ use crate::address::{Address, HostPort};
 use crate::broker::Peer;
 use crate::certificates::ServerTrust;
 use crate::limits::CONNECT_SHARE_US;
+use crate::reactor::DIALED;
 use crate::reactor::resolver::{Question, Resolver};
 use crate::reactor::stream::Stream;
 use crate::reactor::tls::TlsStream;
-use crate::reactor::{DIALED, RESOLVED};
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Waker};
 use rustls::pki_types::ServerName;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 pub struct Dialer {
     masters: Vec<Address>,
@@ -22,6 +23,8 @@ pub struct Dialer {
     pub tls: Option<ServerTrust>,
     registry: Registry,
     /// Made when the first name has to be looked up.
+    /// Wakes the loop when there is an answer.
+    waker: Arc<Waker>,
     resolver: Option<Resolver>,
     attempt: Attempt,
 }
@@ -43,12 +46,18 @@ enum Attempt {
 pub type Dialed = Option<io::Result<(Stream, Peer)>>;
 
 impl Dialer {
-    pub fn new(masters: Vec<Address>, tls: Option<ServerTrust>, registry: Registry) -> Dialer {
+    pub fn new(
+        masters: Vec<Address>,
+        tls: Option<ServerTrust>,
+        registry: Registry,
+        waker: Arc<Waker>,
+    ) -> Dialer {
         Dialer {
             masters,
             master: 0,
             tls,
             registry,
+            waker,
             resolver: None,
             attempt: Attempt::None,
         }
@@ -81,7 +90,7 @@ impl Dialer {
     fn resolve(&mut self, host: HostPort) -> Dialed {
         let resolver = match &mut self.resolver {
             Some(resolver) => resolver,
-            none => match Waker::new(&self.registry, RESOLVED).and_then(Resolver::start) {
+            none => match Resolver::start(self.waker.clone()) {
                 Ok(resolver) => none.insert(resolver),
                 Err(error) => return Some(Err(error)),
             },

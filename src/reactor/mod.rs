@@ -49,9 +49,9 @@ use tls::Fault;
 /// Generation 0 is no connection's, so these tokens are free; then comes one per listener.
 const SIGNALS: Token = Token(0);
 const DIALED: Token = Token(1);
-const RESOLVED: Token = Token(2);
-const SAVED: Token = Token(3);
-const FIRST_LISTENER: usize = 4;
+/// A helper thread has something to say. There may be one waker per poll only.
+const WOKEN: Token = Token(2);
+const FIRST_LISTENER: usize = 3;
 
 /// What an operator sets, as far as it is the loop's business.
 #[derive(Debug, Clone, Copy)]
@@ -98,8 +98,8 @@ pub struct Server {
     end_us: Option<u64>,
     /// The journal's thread has something to say.
     has_saved: bool,
-    /// Here as well, for with the last one goes what it has said: the thread may end first.
-    _journal_waker: Option<Arc<Waker>>,
+    /// Here as well, for with the last one goes what it has said: threads may end first.
+    _waker: Arc<Waker>,
     bytes_in: u64,
     longest_turn: Duration,
 }
@@ -160,18 +160,19 @@ impl Server {
             start: Instant::now(),
         };
         let registry = poll.registry().try_clone()?;
-        let mut journal_waker = None;
-        let journal = match writer {
-            Some(writer) => {
-                let waker = Arc::new(Waker::new(&registry, SAVED)?);
-                let theirs = waker.clone();
-                journal_waker = Some(waker);
-                Some(Journal::start(writer, move || theirs.wake())?)
-            }
-            None => None,
+        let waker = Arc::new(Waker::new(&registry, WOKEN)?);
+        let start_journal = |writer| {
+            let waker = waker.clone();
+            Journal::start(writer, move || waker.wake())
         };
+        let journal = writer.map(start_journal).transpose()?;
         let Certificates { own, of_master } = certificates;
-        let dialer = Dialer::new(masters, of_master, poll.registry().try_clone()?);
+        let dialer = Dialer::new(
+            masters,
+            of_master,
+            poll.registry().try_clone()?,
+            waker.clone(),
+        );
         let connections = Connections::new(
             registry,
             settings.max_connections,
@@ -198,7 +199,7 @@ impl Server {
             lingering: VecDeque::new(),
             end_us: None,
             has_saved: false,
-            _journal_waker: journal_waker,
+            _waker: waker,
             bytes_in: 0,
             longest_turn: Duration::ZERO,
         })
@@ -314,13 +315,13 @@ impl Server {
                 let result = self.dialer.handle_event(self.connections.now.monotonic_us);
                 self.handle_dialed(result);
             }
-            RESOLVED => {
+            WOKEN => {
+                self.has_saved = true;
                 let result = self
                     .dialer
                     .handle_resolved(self.connections.now.monotonic_us);
                 self.handle_dialed(result);
             }
-            SAVED => self.has_saved = true,
             Token(index) if index < FIRST_LISTENER + self.listeners.len() => {
                 self.listeners[index - FIRST_LISTENER].is_ready = true;
             }

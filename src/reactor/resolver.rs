@@ -4,6 +4,7 @@ use crate::address::HostPort;
 use mio::Waker;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
@@ -21,7 +22,7 @@ pub struct Resolver {
 
 impl Resolver {
     /// The waker tells the loop that there is an answer.
-    pub fn start(waker: Waker) -> io::Result<Resolver> {
+    pub fn start(waker: Arc<Waker>) -> io::Result<Resolver> {
         let (questions, asked) = channel::<(Question, HostPort)>();
         let (answering, answers) = channel();
         thread::Builder::new()
