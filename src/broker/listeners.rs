@@ -2,7 +2,7 @@
 //! are; delivering costs per listener.
 
 use super::output::ConnectionId;
-use super::table::Table;
+use super::table::{LookUps, Table};
 use ahash::RandomState;
 use slab::Slab;
 
@@ -103,11 +103,9 @@ impl Listeners {
 
     /// Signals of names with these hashes come next: fetches the memory that leads to their listeners, of all
     /// at once.
-    pub fn foresee(&self, hashes: &[u64]) {
-        let found = self.by_text.foresee(hashes);
-        let names = found.into_iter().flatten();
-        let names: Vec<&Name> = names.map(|id| &self.names[id.0 as usize]).collect();
-        for name in names {
+    pub fn foresee(&self, look_ups: &LookUps) {
+        for id in self.by_text.foresee(look_ups).into_iter().flatten() {
+            let name = &self.names[id.0 as usize];
             std::hint::black_box((name.text.first(), name.listeners.first()));
         }
     }

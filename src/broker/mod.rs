@@ -42,7 +42,7 @@ use session::{Closing, Ended, Session, Sessions};
 use statistics::{Statistics, Status};
 use std::collections::VecDeque;
 use std::fmt;
-use table::Cursor;
+use table::{Cursor, LookUps};
 use timeouts::Appointments;
 
 /// What an operator sets, in the broker's units.
@@ -233,16 +233,12 @@ impl Broker {
     /// These bytes hold the lines that come next, from the first on, whoever they are of: a hint, which
     /// changes nothing. Returns how many bytes of them were looked at.
     pub fn handle_foresight(&self, lines: &[u8]) -> usize {
-        let (entries_too, listeners_too) = (
-            self.cache.is_worth_foresight(),
-            self.listeners.is_worth_foresight(),
-        );
-        if !entries_too && !listeners_too {
+        if !self.cache.is_worth_foresight() && !self.listeners.is_worth_foresight() {
             return lines.len();
         }
-        let (mut entries, mut listeners) = (Upcoming::default(), Upcoming::default());
+        let (mut entries, mut listeners) = (LookUps::default(), LookUps::default());
         let mut start = 0;
-        for end in memchr::memchr_iter(b'\n', lines).take(FORESEEN) {
+        for end in memchr::memchr_iter(b'\n', lines).take(LookUps::MOST) {
             let line = &lines[start..end];
             match look_up_of(line.strip_suffix(b"\r").unwrap_or(line)) {
                 Some(LookUp::Entry(name)) => entries.push(self.cache.hash(name)),
@@ -251,8 +247,8 @@ impl Broker {
             }
             start = end + 1;
         }
-        self.cache.foresee(entries.hashes());
-        self.listeners.foresee(listeners.hashes());
+        self.cache.foresee(&entries);
+        self.listeners.foresee(&listeners);
         start
     }
 
@@ -677,35 +673,6 @@ impl Broker {
                 );
             }
         }
-    }
-}
-
-/// Look-ups that are prepared at once.
-const FORESEEN: usize = 64;
-
-/// Hashes of names that will be looked up.
-struct Upcoming {
-    hashes: [u64; FORESEEN],
-    count: usize,
-}
-
-impl Default for Upcoming {
-    fn default() -> Upcoming {
-        Upcoming {
-            hashes: [0; FORESEEN],
-            count: 0,
-        }
-    }
-}
-
-impl Upcoming {
-    fn push(&mut self, hash: u64) {
-        self.hashes[self.count] = hash;
-        self.count += 1;
-    }
-
-    fn hashes(&self) -> &[u64] {
-        &self.hashes[..self.count]
     }
 }
 

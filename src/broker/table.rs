@@ -33,6 +33,32 @@ struct Segment<T> {
     depth: u32,
 }
 
+/// Hashes of what will be looked up.
+pub struct LookUps {
+    hashes: [u64; LookUps::MOST],
+    count: usize,
+}
+
+impl LookUps {
+    /// So many are prepared at once.
+    pub const MOST: usize = 64;
+
+    /// No more than [`LookUps::MOST`].
+    pub fn push(&mut self, hash: u64) {
+        self.hashes[self.count] = hash;
+        self.count += 1;
+    }
+}
+
+impl Default for LookUps {
+    fn default() -> LookUps {
+        LookUps {
+            hashes: [0; LookUps::MOST],
+            count: 0,
+        }
+    }
+}
+
 /// A place in the order of the walk: everything with a smaller hash has been met.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cursor(u64);
@@ -91,12 +117,13 @@ impl<T> Table<T> {
 
     /// Fetches the memory of look-ups to come; for each hash an element that is probably the one, if there
     /// is any.
-    pub fn foresee(&self, hashes: &[u64]) -> Vec<Option<&T>> {
-        // Whichever has the tag of its hash.
-        hashes
-            .iter()
-            .map(|hash| self.find(*hash, |_| true))
-            .collect()
+    pub fn foresee(&self, look_ups: &LookUps) -> [Option<&T>; LookUps::MOST] {
+        let mut found = [None; LookUps::MOST];
+        for (found, hash) in found.iter_mut().zip(&look_ups.hashes[..look_ups.count]) {
+            // Whichever has the tag of its hash.
+            *found = self.find(*hash, |_| true);
+        }
+        found
     }
 
     pub fn find(&self, hash: u64, is_it: impl FnMut(&T) -> bool) -> Option<&T> {

@@ -23,8 +23,8 @@ const TOMBSTONES: usize = 8;
 const MIN_LISTED: usize = 64;
 
 pub struct Eviction {
+    /// The largest number if there is no limit.
     max_bytes: usize,
-    is_limited: bool,
     /// Hashes of the names that came last, and of those that were removed, the oldest first. An entry may
     /// be gone meanwhile.
     newcomers: VecDeque<u64>,
@@ -38,12 +38,15 @@ impl Eviction {
     pub fn new(max_bytes: Option<usize>) -> Eviction {
         Eviction {
             max_bytes: max_bytes.unwrap_or(usize::MAX),
-            is_limited: max_bytes.is_some(),
             newcomers: VecDeque::new(),
             tombstones: VecDeque::new(),
             hand: Cursor::default(),
             passed: 0,
         }
+    }
+
+    fn is_limited(&self) -> bool {
+        self.max_bytes != usize::MAX
     }
 
     /// Whether something of that size has room at all.
@@ -53,7 +56,7 @@ impl Eviction {
 
     /// The cache was cleared.
     pub fn forget_all(&mut self) {
-        *self = Eviction::new(self.is_limited.then_some(self.max_bytes));
+        *self = Eviction::new(Some(self.max_bytes));
     }
 
     /// What the lists take.
@@ -70,7 +73,7 @@ impl Cache {
 
     /// An entry is new.
     pub(super) fn admit(&mut self, hash: u64, block: Block) {
-        if self.eviction.is_limited && Entry(self.blocks.get(block)).holds_value() {
+        if self.eviction.is_limited() && Entry(self.blocks.get(block)).holds_value() {
             entry::set_flag(self.blocks.get_mut(block), ON_PROBATION);
             self.eviction.newcomers.push_back(hash);
             // While nothing has to go, those before simply stay.
@@ -86,7 +89,7 @@ impl Cache {
     /// An entry was written; it may be a tombstone.
     pub(super) fn list_tombstone(&mut self, hash: u64, block: Block) {
         let bytes = self.blocks.get_mut(block);
-        if !self.eviction.is_limited
+        if !self.eviction.is_limited()
             || Entry(bytes).holds_value()
             || Entry(bytes).flags() & LISTED_AS_TOMBSTONE != 0
         {

@@ -13,7 +13,7 @@ mod blocks;
 mod entry;
 mod eviction;
 
-use super::table::{Cursor, Table};
+use super::table::{Cursor, LookUps, Table};
 use crate::limits::{MANY_CONTRIBUTIONS, SEGMENTS_PER_SLICE, TIDY_BLOCKS_PER_SLICE};
 use crate::protocol::number::Number;
 use crate::protocol::peer::{Contribution, NodeId, Register, Stamp, State};
@@ -217,9 +217,9 @@ impl Cache {
 
     /// Names with these hashes will be asked for next: fetches the memory of what is there of them, of all at
     /// once, as far as the processor can. Otherwise each look-up would wait for memory, three times in a row.
-    pub fn foresee(&self, hashes: &[u64]) {
+    pub fn foresee(&self, look_ups: &LookUps) {
         // Each step for all of them: the shorter the loops, the more of their fetches go on at once.
-        let blocks = self.table.foresee(hashes);
+        let blocks = self.table.foresee(look_ups);
         for block in blocks.into_iter().flatten() {
             let bytes = self.blocks.get(*block);
             // An entry may stand across the border of what is fetched at once.
