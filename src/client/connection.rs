@@ -89,6 +89,11 @@ impl Connection {
     }
 
     fn read_or_wait(&mut self, written: io::Result<()>, until: Instant) -> Result<(), Error> {
+        // A handshake that fails does so in the midst of a write too. What follows, perhaps a reset, doesn't say
+        // why.
+        if matches!(&written, Err(error) if error.kind() == ErrorKind::InvalidData) {
+            return written.map_err(Error::Disconnected);
+        }
         if !self.read()? {
             // Whoever takes nothing more may have said why: only now all of that was read.
             written.map_err(Error::Disconnected)?;
