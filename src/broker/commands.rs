@@ -4,7 +4,7 @@
 use super::Broker;
 use super::cache::TooLarge;
 use super::interclacks::Reach;
-use super::output::{CloseReason, ConnectionId, Flow, Now, Output};
+use super::output::{Audience, CloseReason, ConnectionId, Flow, Now, Output};
 use super::persistence::Barrier;
 use super::session::LastPing;
 use super::users::Permissions;
@@ -290,17 +290,17 @@ impl Broker {
             ..
         } = self;
         statistics.signals += 1;
-        let listeners = listeners.of(name);
-        if listeners.is_empty() {
+        let Some((id, listeners)) = listeners.of(name) else {
             return;
-        }
+        };
         payload.clear();
         encode::line(payload, line);
-        let receivers = listeners
-            .iter()
-            .copied()
-            .filter(|listener| Some(*listener) != sender);
-        out.fan_out(receivers.inspect(|_| statistics.deliveries += 1), payload);
+        let audience = Audience {
+            id,
+            listeners,
+            sender,
+        };
+        statistics.deliveries += out.deliver(&audience, payload) as u64;
     }
 
     /// An OVERHEAD line that is on, from somebody who may send it.

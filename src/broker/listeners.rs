@@ -1,13 +1,13 @@
 //! Who listens to which names. Every operation costs the same however many names and listeners there
 //! are; delivering costs per listener.
 
-use super::output::ConnectionId;
+use super::output::{AudienceId, ConnectionId};
 use super::table::{LookUps, Table};
 use ahash::RandomState;
 use slab::Slab;
 
 /// A name somebody listens to, for as long as somebody does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct NameId(u32);
 
 struct Name {
@@ -17,6 +17,7 @@ struct Name {
 
 /// That a connection listens to a name, with its places in the two lists that say so, so that it
 /// leaves both without a search.
+#[derive(Clone, Copy, Default)]
 struct Subscription {
     name: NameId,
     connection: ConnectionId,
@@ -72,6 +73,7 @@ pub struct Listeners {
     names: Slab<Name>,
     by_text: Table<NameId>,
     by_pair: Table<Subscription>,
+    changes: u64,
     /// Subscriptions of connections that are gone, forgotten in slices. Delivering to one of them
     /// reaches nobody.
     left: Vec<(ConnectionId, Subscriptions)>,
@@ -87,6 +89,7 @@ impl Listeners {
             names: Slab::new(),
             by_text: Table::default(),
             by_pair: Table::default(),
+            changes: 0,
             left: Vec::new(),
         }
     }
@@ -120,13 +123,17 @@ impl Listeners {
         self.by_pair.len()
     }
 
-    /// The connections that listen to `name`, in no order.
-    pub fn of(&self, name: &[u8]) -> &[ConnectionId] {
+    /// The connections that listen to `name`, in no order; `None` if there are none.
+    pub fn of(&self, name: &[u8]) -> Option<(AudienceId, &[ConnectionId])> {
         if self.names.is_empty() {
-            return &[];
+            return None;
         }
-        self.find(name)
-            .map_or(&[], |id| &self.names[id.0 as usize].listeners)
+        let name = self.find(name)?;
+        let id = AudienceId {
+            name,
+            changes: self.changes,
+        };
+        Some((id, &self.names[name.0 as usize].listeners))
     }
 
     /// Whether that is new; repeating it changes nothing.
@@ -154,6 +161,7 @@ impl Listeners {
             in_session: index(own.names().len()),
         };
         listeners.push(connection);
+        self.changes += 1;
         own.push(id);
         self.by_pair.insert(hash, subscription, |s| {
             pair_hash(hasher, s.name, s.connection)
@@ -212,13 +220,12 @@ impl Listeners {
     }
 
     fn remove(&mut self, id: NameId, connection: ConnectionId, own: &mut Subscriptions) -> bool {
-        let hasher = &self.hasher;
-        let removed = self.by_pair.remove(
-            pair_hash(hasher, id, connection),
-            |s| s.name == id && s.connection == connection,
-            |s| pair_hash(hasher, s.name, s.connection),
-        );
+        let hash = pair_hash(&self.hasher, id, connection);
+        let removed = self
+            .by_pair
+            .remove(hash, |s| s.name == id && s.connection == connection);
         let Some(removed) = removed else { return false };
+        self.changes += 1;
 
         own.swap_remove(removed.in_session as usize);
         if let Some(&moved) = own.names().get(removed.in_session as usize) {
@@ -267,7 +274,7 @@ impl Listeners {
             ..
         } = self;
         let hash_of = |id: &NameId| hasher.hash_one(&*names[id.0 as usize].text);
-        by_text.remove(hash_of(&id), |found| *found == id, hash_of);
+        by_text.remove(hash_of(&id), |found| *found == id);
         names.remove(id.0 as usize);
     }
 
@@ -331,11 +338,9 @@ mod tests {
                 }
             }
             for name in 0..30 {
-                let found: BTreeSet<u32> = listeners
-                    .of(name.to_string().as_bytes())
-                    .iter()
-                    .map(|c| c.slot)
-                    .collect();
+                let found = listeners.of(name.to_string().as_bytes());
+                let all = found.map_or(&[][..], |(_, all)| all);
+                let found: BTreeSet<u32> = all.iter().map(|c| c.slot).collect();
                 let expected: BTreeSet<u32> = model
                     .range((name, 0)..(name + 1, 0))
                     .map(|pair| pair.1)
@@ -359,7 +364,14 @@ mod tests {
         while listeners.has_left() {
             listeners.forget_slice();
         }
-        assert_eq!(listeners.of(b"0"), [next]);
+        let (before, all) = listeners.of(b"0").expect("one listens");
+        assert_eq!(all, [next]);
+        // Whoever remembers who got a signal has to see that they are no longer the same.
+        assert_eq!(listeners.of(b"0").map(|(id, _)| id), Some(before));
+        assert!(listeners.unlisten(b"0", next, &mut own));
+        assert!(listeners.of(b"0").is_none());
+        assert!(listeners.listen(b"0", next, &mut own));
+        assert_ne!(listeners.of(b"0").map(|(id, _)| id), Some(before));
         listeners.leave(next, &mut own);
         listeners.forget_slice();
         assert_eq!((listeners.names(), listeners.subscriptions()), (0, 0));

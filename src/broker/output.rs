@@ -1,11 +1,12 @@
 //! The seam between the broker and whatever carries its bytes: the only way the broker acts.
 
+use super::listeners::NameId;
 use crate::protocol::peer::{Stamp, State};
 use std::fmt;
 use std::net::SocketAddr;
 
 /// One connection among all there ever were: a slot, which is reused, and a generation, which isn't.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct ConnectionId {
     pub slot: u32,
     pub generation: u32,
@@ -115,6 +116,30 @@ pub enum Saved {
     NotRewritten(String),
 }
 
+/// Who gets a signal: everybody who listens to its name, but its sender.
+#[derive(Debug, Clone, Copy)]
+pub struct Audience<'a> {
+    pub id: AudienceId,
+    pub listeners: &'a [ConnectionId],
+    pub sender: Option<ConnectionId>,
+}
+
+/// The same for the same listeners in the same order, and never for others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AudienceId {
+    pub(super) name: NameId,
+    /// How often anybody had begun or ended to listen to anything.
+    pub(super) changes: u64,
+}
+
+impl<'a> Audience<'a> {
+    pub fn receivers(&self) -> impl Iterator<Item = ConnectionId> + use<'a> {
+        let sender = self.sender;
+        let listeners = self.listeners.iter().copied();
+        listeners.filter(move |listener| Some(*listener) != sender)
+    }
+}
+
 /// What the broker can do. Static dispatch: a call is as cheap as the code behind it.
 pub trait Output {
     /// Appends to the connection's output, in place. Does nothing once it is being closed.
@@ -122,6 +147,13 @@ pub trait Output {
 
     /// Appends the same bytes to many connections' output.
     fn fan_out(&mut self, to: impl IntoIterator<Item = ConnectionId>, payload: &[u8]);
+
+    /// Appends a signal to its receivers' output. How many they are.
+    fn deliver(&mut self, audience: &Audience<'_>, payload: &[u8]) -> usize {
+        let mut receivers = 0;
+        self.fan_out(audience.receivers().inspect(|_| receivers += 1), payload);
+        receivers
+    }
 
     /// Ends a connection: no more lines come from it. If the reason [drains](CloseReason::drains),
     /// what is queued is sent before; a second call gives that up. The broker is told when it is

@@ -142,7 +142,8 @@ const KEPT_INFOS: usize = 8;
 
 /// Serial numbers are ours, so scattering them is enough.
 fn serial_hash(serial: u64) -> u64 {
-    serial.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    let hash = serial.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    hash ^ (hash >> 32)
 }
 
 /// Of the session in a slot that is in the table.
@@ -212,12 +213,8 @@ impl Sessions {
 
     pub fn remove(&mut self, id: ConnectionId) -> Option<Session> {
         let serial = self.get(id)?.cid.serial;
-        let slots = &self.slots;
-        self.by_serial.remove(
-            serial_hash(serial),
-            |slot| *slot == id.slot,
-            |slot| hash_of(slots, *slot),
-        );
+        self.by_serial
+            .remove(serial_hash(serial), |slot| *slot == id.slot);
         self.slots[id.slot as usize].take()
     }
 

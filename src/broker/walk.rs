@@ -2,7 +2,7 @@
 
 use super::cache::{Cache, Found};
 use super::table::Cursor;
-use crate::limits::{LISTING_SLICE, SORTED_KEYS};
+use crate::limits::{LISTING_SLICE, SEGMENTS_PER_SLICE, SORTED_KEYS};
 use std::collections::BTreeSet;
 
 /// In the order of the names where they are few enough to be sorted, in the table's order otherwise.
@@ -30,7 +30,8 @@ enum Stage {
     Sorting(BTreeSet<Box<[u8]>>, Cursor),
     /// Names still to be met.
     Sorted(BTreeSet<Box<[u8]>>),
-    /// Names of one slice of the table that are still to be met, and where the next slice begins.
+    /// Names of one segment of the table that are still to be met, since the rest of it was much, and where the
+    /// next segment begins.
     Unsorted(Vec<Box<[u8]>>, Option<Cursor>),
     Done,
 }
@@ -80,14 +81,17 @@ impl Walk {
         let is_met = |found: &Found<'_>| self.meets == Meets::All || found.value().is_some();
         match &mut self.stage {
             Stage::Sorting(sorted, cursor) => {
-                let next = cache.visit_slice(*cursor, now_us, |found| {
-                    if is_met(&found) && sorted.insert(found.name().into()) {
-                        self.memory += found.name().len() + PER_NAME;
-                    }
-                });
-                match next {
-                    Some(next) => *cursor = next,
-                    None => self.stage = Stage::Sorted(std::mem::take(sorted)),
+                for _ in 0..SEGMENTS_PER_SLICE {
+                    let next = cache.visit_segment(*cursor, now_us, |found| {
+                        if is_met(&found) && sorted.insert(found.name().into()) {
+                            self.memory += found.name().len() + PER_NAME;
+                        }
+                    });
+                    let Some(next) = next else {
+                        self.stage = Stage::Sorted(std::mem::take(sorted));
+                        return;
+                    };
+                    *cursor = next;
                 }
             }
             Stage::Sorted(rest) => {
@@ -106,16 +110,6 @@ impl Walk {
                 }
             }
             Stage::Unsorted(rest, next) => {
-                if let Some(cursor) = *next
-                    && rest.is_empty()
-                {
-                    *next = cache.visit_slice(cursor, now_us, |found| {
-                        if is_met(&found) {
-                            rest.push(found.name().into());
-                            self.memory += found.name().len() + PER_NAME;
-                        }
-                    });
-                }
                 let mut made = 0;
                 while made < LISTING_SLICE
                     && let Some(name) = rest.pop()
@@ -125,6 +119,23 @@ impl Walk {
                         .find(&name, now_us)
                         .filter(is_met)
                         .map_or(0, &mut visit);
+                }
+                for _ in 0..SEGMENTS_PER_SLICE {
+                    let Some(cursor) = *next else { break };
+                    if made >= LISTING_SLICE {
+                        break;
+                    }
+                    *next = cache.visit_segment(cursor, now_us, |found| {
+                        if !is_met(&found) {
+                            return;
+                        }
+                        if made < LISTING_SLICE {
+                            made += visit(found);
+                        } else {
+                            rest.push(found.name().into());
+                            self.memory += found.name().len() + PER_NAME;
+                        }
+                    });
                 }
                 if rest.is_empty() && next.is_none() {
                     self.stage = Stage::Done;

@@ -76,6 +76,11 @@ impl Pending {
         Some(&self.bytes[line])
     }
 
+    /// Where the next lines are, as far as nothing is known of them; not the beginning of a long one.
+    pub fn unscanned(&self) -> &[u8] {
+        &self.bytes[self.scanned..]
+    }
+
     /// Puts the line that [`Pending::next_line`] has just returned back; it had `length` bytes.
     pub fn put_back(&mut self, length: usize) {
         self.start -= length + 1;

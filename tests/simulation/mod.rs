@@ -71,12 +71,12 @@ fn trees_keep_their_guarantees_for_long() {
     println!("measured: {seeds} seeds without a violation");
 }
 
-/// The first seed of a thousand at which a network that breaks the mechanism is noticed.
+/// Within a thousand seeds, a network that breaks the mechanism is noticed by that.
 fn noticed(saboteur: Saboteur, what: &str) {
-    let noticed =
-        (0..1000).find_map(|seed| violation(seed, Some(saboteur)).map(|found| (seed, found)));
-    let (seed, found) = noticed.expect("a violation within 1000 seeds");
-    assert!(found.contains(what), "seed {seed}: {found}");
+    let is_noticed = (0..1000)
+        .filter_map(|seed| violation(seed, Some(saboteur)))
+        .any(|found| found.contains(what));
+    assert!(is_noticed, "no violation within 1000 seeds");
 }
 
 fn keep(line: Vec<u8>) -> Vec<Vec<u8>> {

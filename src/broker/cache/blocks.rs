@@ -30,7 +30,7 @@ const NONE: u32 = u32::MAX;
 const NEXT_FREE: std::ops::Range<usize> = 1..5;
 
 /// A block's number. It stays until the block is freed or moved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Block(u32);
 
 impl Block {

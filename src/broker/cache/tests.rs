@@ -27,7 +27,7 @@ fn value(cache: &mut Cache, name: &[u8], now_us: u64) -> Option<Vec<u8>> {
 fn names(cache: &Cache, now_us: u64) -> Vec<Vec<u8>> {
     let (mut cursor, mut names) = (Some(Cursor::default()), Vec::new());
     while let Some(from) = cursor {
-        cursor = cache.visit_slice(from, now_us, |found| names.push(found.name().to_vec()));
+        cursor = cache.visit_segment(from, now_us, |found| names.push(found.name().to_vec()));
     }
     names.sort();
     names
@@ -122,7 +122,7 @@ fn clearing_frees_in_slices() {
 fn states(cache: &Cache) -> Vec<(Vec<u8>, String)> {
     let (mut cursor, mut states) = (Some(Cursor::default()), Vec::new());
     while let Some(from) = cursor {
-        cursor = cache.visit_slice(from, 0, |found| {
+        cursor = cache.visit_segment(from, 0, |found| {
             let State {
                 stamp,
                 register,
@@ -144,7 +144,7 @@ fn tell(from: &Cache, to: &mut Cache) {
     to.merge_clear(from.cleared());
     let mut cursor = Some(Cursor::default());
     while let Some(at) = cursor {
-        cursor = from.visit_slice(at, 0, |found| {
+        cursor = from.visit_segment(at, 0, |found| {
             to.merge(found.name(), &found.state(), 0).unwrap();
         });
     }
@@ -490,7 +490,7 @@ fn what_is_restored_is_what_was_recorded() {
         let mut all = Vec::new();
         let mut cursor = Some(Cursor::default());
         while let Some(from) = cursor {
-            cursor = cache.visit_slice(from, 0, |found| {
+            cursor = cache.visit_segment(from, 0, |found| {
                 let (state, value) = (format!("{:?}", found.state()), found.value());
                 let value = value.map(<[u8]>::to_vec);
                 all.push((found.name().to_vec(), state, value, found.changed_us()));
@@ -501,7 +501,7 @@ fn what_is_restored_is_what_was_recorded() {
     };
     let mut cursor = Some(Cursor::default());
     while let Some(from) = cursor {
-        cursor = before.visit_slice(from, 0, |found| {
+        cursor = before.visit_segment(from, 0, |found| {
             let (state, changed_us) = (found.state(), found.changed_us());
             after.restore(found.name(), &state, changed_us).unwrap();
         });

@@ -52,11 +52,7 @@ impl Broker {
             } else {
                 // What the master has told of it is no longer all there is.
                 let hash = cache.hash(name);
-                if link
-                    .heard
-                    .remove(hash, |heard| *heard == hash, |heard| *heard)
-                    .is_some()
-                {
+                if link.heard.remove(hash, |heard| *heard == hash).is_some() {
                     out.hold(id, -HEARD_NAME);
                 }
                 let is_still_to_come = match &mut link.telling {

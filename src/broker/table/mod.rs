@@ -7,10 +7,11 @@
 //!
 //! Hashes come from the caller, who must key them.
 
-use hashbrown::HashTable;
+mod lines;
 
-/// Entries at which a segment splits: what a table of 512 buckets holds. Splitting takes some tens
-/// of microseconds.
+use lines::Lines;
+
+/// Entries at which a segment splits. Splitting takes some tens of microseconds.
 const SEGMENT_MAX: usize = 448;
 /// How much deeper than the others a segment may get; then only equal hashes can be the cause, and it
 /// grows instead. So the directory is at most this power of two larger than it needs to be.
@@ -28,7 +29,7 @@ pub struct Table<T> {
 }
 
 struct Segment<T> {
-    table: HashTable<T>,
+    lines: Lines<T>,
     /// How many of the top bits all its hashes share.
     depth: u32,
 }
@@ -70,16 +71,15 @@ impl Cursor {
     }
 }
 
-/// Within a segment all hashes share their top bits, where `HashTable` looks for its tags; so they
-/// are turned.
-fn inner(hash: u64) -> u64 {
-    hash.rotate_left(32)
+/// What of a hash is kept within a segment. Which segment it is the other end says.
+fn tag(hash: u64) -> u16 {
+    hash as u16
 }
 
-impl<T> Default for Table<T> {
+impl<T: Copy + Default> Default for Table<T> {
     fn default() -> Self {
         let segments = vec![Segment {
-            table: HashTable::new(),
+            lines: Lines::default(),
             depth: 0,
         }];
         Table {
@@ -91,7 +91,7 @@ impl<T> Default for Table<T> {
     }
 }
 
-impl<T> Table<T> {
+impl<T: Copy + Default> Table<T> {
     pub fn len(&self) -> usize {
         self.len
     }
@@ -119,70 +119,59 @@ impl<T> Table<T> {
     /// is any.
     pub fn foresee(&self, look_ups: &LookUps) -> [Option<&T>; LookUps::MOST] {
         let mut found = [None; LookUps::MOST];
-        for (found, hash) in found.iter_mut().zip(&look_ups.hashes[..look_ups.count]) {
-            // Whichever has the tag of its hash.
-            *found = self.find(*hash, |_| true);
+        let mut segments = [None; LookUps::MOST];
+        let hashes = &look_ups.hashes[..look_ups.count];
+        // Each step for all of them: the shorter the loops, the more of their fetches go on at once.
+        for (segment, hash) in segments.iter_mut().zip(hashes) {
+            let lines = &self.segment(*hash).lines;
+            lines.fetch(tag(*hash));
+            *segment = Some(lines);
+        }
+        for ((found, lines), hash) in found.iter_mut().zip(segments).zip(hashes) {
+            *found = lines.and_then(|lines| lines.candidate(tag(*hash)));
         }
         found
     }
 
     pub fn find(&self, hash: u64, is_it: impl FnMut(&T) -> bool) -> Option<&T> {
-        self.segment(hash).table.find(inner(hash), is_it)
+        self.segment(hash).lines.find(tag(hash), is_it)
     }
 
     pub fn find_mut(&mut self, hash: u64, is_it: impl FnMut(&T) -> bool) -> Option<&mut T> {
-        self.segment_mut(hash).table.find_mut(inner(hash), is_it)
+        self.segment_mut(hash).lines.find_mut(tag(hash), is_it)
     }
 
     /// Adds what is known not to be there; `hash_of` gives the hash of any element.
     pub fn insert(&mut self, hash: u64, element: T, hash_of: impl Fn(&T) -> u64) {
         let max_depth = (self.len / SEGMENT_MAX).max(1).ilog2() + MAX_EXTRA_DEPTH;
-        while self.segment(hash).table.len() >= SEGMENT_MAX && self.segment(hash).depth < max_depth
+        while self.segment(hash).lines.len() >= SEGMENT_MAX && self.segment(hash).depth < max_depth
         {
             self.split(hash, &hash_of);
         }
-        self.segment_mut(hash)
-            .table
-            .insert_unique(inner(hash), element, |element| inner(hash_of(element)));
+        self.segment_mut(hash).lines.insert(tag(hash), element);
         self.len += 1;
     }
 
-    pub fn remove(
-        &mut self,
-        hash: u64,
-        is_it: impl FnMut(&T) -> bool,
-        hash_of: impl Fn(&T) -> u64,
-    ) -> Option<T> {
-        let segment = self.segment_mut(hash);
-        let entry = segment.table.find_entry(inner(hash), is_it).ok()?;
-        let (element, _) = entry.remove();
-        segment.shrink(&hash_of);
+    pub fn remove(&mut self, hash: u64, is_it: impl FnMut(&T) -> bool) -> Option<T> {
+        let element = self.segment_mut(hash).lines.remove(tag(hash), is_it)?;
         self.len -= 1;
         Some(element)
     }
 
     /// Meets every element of the segment at `cursor`; `None` when that was the last one.
-    pub fn visit(&self, cursor: Cursor, visit: impl FnMut(&T)) -> Option<Cursor> {
+    pub fn visit(&self, cursor: Cursor, mut visit: impl FnMut(&T)) -> Option<Cursor> {
         let segment = self.segment(cursor.0);
-        segment.table.iter().for_each(visit);
+        segment.lines.iter().for_each(|(_, element)| visit(element));
         segment.end(cursor)
     }
 
-    /// As [`Table::visit`], and drops what `keep` doesn't want. To be followed by [`Table::shrink`] at the
-    /// same place.
-    pub fn retain(&mut self, cursor: Cursor, mut keep: impl FnMut(&T) -> bool) -> Option<Cursor> {
+    /// As [`Table::visit`], and drops what `keep` doesn't want.
+    pub fn retain(&mut self, cursor: Cursor, keep: impl FnMut(&T) -> bool) -> Option<Cursor> {
         let segment = self.segment_mut(cursor.0);
-        let before = segment.table.len();
-        segment.table.retain(|element| keep(element));
-        let removed = before - segment.table.len();
+        let removed = segment.lines.retain(keep);
         let end = segment.end(cursor);
         self.len -= removed;
         end
-    }
-
-    /// Gives back the memory that the segment at `cursor` has too much of.
-    pub fn shrink(&mut self, cursor: Cursor, hash_of: impl Fn(&T) -> u64) {
-        self.segment_mut(cursor.0).shrink(&hash_of);
     }
 
     /// Whether freeing it at once takes time.
@@ -224,31 +213,14 @@ impl<T> Table<T> {
         let bit = 1 << (64 - depth);
         let segment = &mut self.segments[index as usize];
         segment.depth = depth;
-        let mut table = HashTable::with_capacity(segment.table.len() / 2);
-        for element in segment
-            .table
-            .extract_if(|element| hash_of(element) & bit != 0)
-        {
-            let hash = inner(hash_of(&element));
-            table.insert_unique(hash, element, |element| inner(hash_of(element)));
-        }
-        segment
-            .table
-            .shrink_to_fit(|element| inner(hash_of(element)));
-        self.segments.push(Segment { table, depth });
+        let lines = segment
+            .lines
+            .split_off(|element| hash_of(element) & bit != 0);
+        self.segments.push(Segment { lines, depth });
     }
 }
 
 impl<T> Segment<T> {
-    /// Gives memory back once most of it is unused.
-    fn shrink(&mut self, hash_of: &impl Fn(&T) -> u64) {
-        let len = self.table.len();
-        if len * 4 < self.table.capacity() && self.table.capacity() > 16 {
-            self.table
-                .shrink_to(len * 2, |element| inner(hash_of(element)));
-        }
-    }
-
     /// Where the segment behind this one begins.
     fn end(&self, cursor: Cursor) -> Option<Cursor> {
         if self.depth == 0 {
@@ -293,11 +265,11 @@ mod tests {
         }
         for element in (0..100_000).step_by(2) {
             assert_eq!(
-                table.remove(hash(&element), |found| *found == element, hash),
+                table.remove(hash(&element), |found| *found == element),
                 Some(element)
             );
             assert_eq!(
-                table.remove(hash(&element), |found| *found == element, hash),
+                table.remove(hash(&element), |found| *found == element),
                 None
             );
         }
@@ -323,7 +295,7 @@ mod tests {
                 next += 1;
             }
             for element in (next - 1_000..next).step_by(2) {
-                table.remove(hash(&element), |found| *found == element, hash);
+                table.remove(hash(&element), |found| *found == element);
             }
         }
         let distinct: HashSet<u64> = met.iter().copied().collect();
@@ -337,13 +309,12 @@ mod tests {
         let mut cursor = Some(Cursor::default());
         while let Some(at) = cursor {
             cursor = table.retain(at, |element| element % 100 == 0);
-            table.shrink(at, hash);
         }
         assert_eq!(table.len(), 500);
         let capacity: usize = table
             .segments
             .iter()
-            .map(|segment| segment.table.capacity())
+            .map(|segment| segment.lines.capacity())
             .sum();
         assert!(capacity < 10_000, "{capacity}");
     }
