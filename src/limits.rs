@@ -132,6 +132,9 @@ pub const WORK_PER_STEP: usize = 128;
 /// Bytes that one delivery is taken to be worth, beside a fourth of what is copied: it goes where others
 /// have just gone.
 pub const WORK_PER_DELIVERY: usize = 32;
+/// The same for a delivery that is one of a burst: only the write to the receiver is still to come, which
+/// counts then.
+pub const WORK_PER_DELIVERY_OF_BURST: usize = 8;
 /// Bytes that one system call is taken to be worth.
 pub const WORK_PER_SYSCALL: usize = 2 * KIB;
 /// Bytes that a slice of a long answer is taken to be worth: mostly look-ups that nobody counts.
@@ -166,6 +169,8 @@ pub const SCRATCH: usize = 64 * KIB;
 pub const OUTPUT_CHUNK: usize = 64 * KIB;
 /// Payloads from here on are shared among their receivers instead of copied to each.
 pub const SHARED_PAYLOAD: usize = 4 * KIB;
+/// A burst of signals from here on: it has been put together anyway.
+pub const SHARED_BURST: usize = KIB;
 /// A connection that waits for room gets it when less than this is queued.
 pub const ROOM: usize = 16 * KIB;
 /// Blocks of memory from this size on are taken from the system each by itself and given back at once.

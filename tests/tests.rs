@@ -7,6 +7,7 @@ mod ageing;
 mod bench_peers;
 mod bridge;
 mod bridge_silence;
+mod bursts;
 mod cache_client;
 mod clacks;
 mod clacks_bench;

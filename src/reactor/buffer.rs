@@ -1,7 +1,7 @@
 //! Output that waits to be written to a socket. Small payloads are copied in, large ones shared with
 //! the other receivers.
 
-use crate::limits::{OUTPUT_CHUNK, SHARED_PAYLOAD};
+use crate::limits::OUTPUT_CHUNK;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write};
@@ -101,7 +101,6 @@ impl OutputQueue {
     }
 
     pub fn append_shared(&mut self, payload: &Rc<SharedPayload>) -> Appended {
-        debug_assert!(payload.bytes.len() >= SHARED_PAYLOAD);
         self.seal();
         self.queued += payload.bytes.len();
         self.sealed.push_back(Chunk::Shared(payload.clone()));
@@ -121,8 +120,13 @@ impl OutputQueue {
 
     /// One write of as much as the socket takes; returns how much it was.
     pub fn write_to(&mut self, socket: &mut impl Write) -> io::Result<usize> {
-        let count = if self.sealed.is_empty() {
-            socket.write(&self.open[self.written..])?
+        let only = match self.sealed.front() {
+            None => Some(&self.open[..]),
+            Some(first) if self.sealed.len() == 1 && self.open.is_empty() => Some(first.bytes()),
+            Some(_) => None,
+        };
+        let count = if let Some(bytes) = only {
+            socket.write(&bytes[self.written..])?
         } else {
             let mut slices = [IoSlice::new(&[]); MAX_SLICES];
             let chunks = self.sealed.iter().map(Chunk::bytes).chain([&self.open[..]]);
@@ -166,6 +170,7 @@ impl OutputQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::SHARED_PAYLOAD;
 
     /// Takes as many bytes per write as it is told.
     struct Narrow {

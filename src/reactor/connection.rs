@@ -35,6 +35,8 @@ pub struct Connection {
     pub in_ready: bool,
     /// Its last share of a turn wasn't enough.
     pub used_up_share: bool,
+    /// Among the receivers of the burst.
+    pub in_burst: bool,
     /// On the list of connections to be flushed when their turn comes.
     pub in_deliveries: bool,
     /// The peer takes no more output. What it has sent before is worked off all the same.
@@ -128,6 +130,7 @@ impl Connection {
             wants_room: false,
             in_ready: false,
             used_up_share: false,
+            in_burst: false,
             in_deliveries: false,
             is_deaf: false,
             discarded: 0,

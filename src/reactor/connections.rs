@@ -1,13 +1,14 @@
 //! All connections and their output: the carrier's side of the broker's seam.
 
-use crate::broker::{CloseReason, ConnectionId, Now, Output, Record, Rewrite, Traffic};
+use crate::broker::{Audience, CloseReason, ConnectionId, Now, Output, Record, Rewrite, Traffic};
 use crate::limits::{
-    FREED_PER_TURN, MAPPED_BLOCK, OUTPUT_CHUNK, ROOM, SHARED_PAYLOAD, SPARE_BUFFERS,
-    WORK_BEFORE_DELIVERIES, WORK_PER_DELIVERY, WORK_PER_STEP, WORK_PER_SYSCALL, WORK_PER_TURN,
-    WRITE_PER_CONNECTION,
+    FREED_PER_TURN, MAPPED_BLOCK, OUTPUT_CHUNK, ROOM, SHARED_BURST, SHARED_PAYLOAD, SPARE_BUFFERS,
+    WORK_BEFORE_DELIVERIES, WORK_PER_DELIVERY, WORK_PER_DELIVERY_OF_BURST, WORK_PER_STEP,
+    WORK_PER_SYSCALL, WORK_PER_TURN, WRITE_PER_CONNECTION,
 };
 use crate::protocol::line::Pending;
 use crate::reactor::buffer::{Appended, OutputQueue, SharedPayload};
+use crate::reactor::burst::Burst;
 use crate::reactor::connection::Connection;
 use crate::reactor::stream::Stream;
 use crate::storage::Journal;
@@ -42,6 +43,8 @@ pub struct Connections {
     replies: Vec<ConnectionId>,
     /// Got something else.
     deliveries: VecDeque<ConnectionId>,
+    /// Signals that are not in their receivers' output yet.
+    burst: Burst,
     /// How many of these are to be written to now, and what work was done on lines while they waited.
     due: usize,
     work_before_due: usize,
@@ -110,6 +113,7 @@ impl Connections {
             bulk: VecDeque::new(),
             replies: Vec::new(),
             deliveries: VecDeque::new(),
+            burst: Burst::default(),
             due: 0,
             work_before_due: 0,
             serving: None,
@@ -407,6 +411,9 @@ impl Connections {
                 return;
             }
             self.work_before_due = 0;
+        }
+        self.end_burst();
+        if self.due == 0 {
             // What is put on the list from now on has its turn after these.
             self.due = self.deliveries.len();
         }
@@ -580,6 +587,57 @@ impl Connections {
         }
     }
 
+    /// Begins a burst with this signal; for how many receivers.
+    fn begin_burst(&mut self, audience: &Audience<'_>, payload: &[u8]) -> usize {
+        let Connections {
+            slab,
+            burst,
+            deliveries,
+            ..
+        } = self;
+        let receivers = audience.receivers().filter(|id| {
+            let Some(connection) = slab
+                .get_mut(id.slot as usize)
+                .filter(|c| c.id == *id && c.takes_output())
+            else {
+                return false;
+            };
+            connection.in_burst = true;
+            if !connection.blocked && !std::mem::replace(&mut connection.in_deliveries, true) {
+                deliveries.push_back(*id);
+            }
+            true
+        });
+        burst.begin(receivers, payload);
+        let receivers = burst.receivers().len();
+        self.work += receivers * (WORK_PER_DELIVERY + payload.len() / 4);
+        receivers
+    }
+
+    /// Appends the burst to the output of its receivers.
+    fn end_burst(&mut self) {
+        if self.burst.receivers().is_empty() {
+            return;
+        }
+        let mut burst = std::mem::take(&mut self.burst);
+        // It was counted when it came.
+        let work = self.work;
+        let bytes = burst.bytes();
+        let shared = (bytes.len() >= SHARED_BURST).then(|| SharedPayload::new(bytes, &self.shared));
+        for &id in burst.receivers() {
+            if let Some(connection) = self.get_mut(id) {
+                connection.in_burst = false;
+            }
+            self.append_with(id, 0, |output| match &shared {
+                Some(payload) => output.append_shared(payload),
+                None => output.append(|to| to.extend_from_slice(bytes)),
+            });
+        }
+        self.work = work;
+        burst.end();
+        self.burst = burst;
+    }
+
     /// Appends to the output of a connection that takes any, which is worth so much work beside what is
     /// appended. One pass over the connection's memory: a signal to thousands goes through here.
     fn append_with(
@@ -588,13 +646,17 @@ impl Connections {
         work: usize,
         append: impl FnOnce(&mut OutputQueue) -> Appended,
     ) {
-        let Some(connection) = self
-            .slab
-            .get_mut(to.slot as usize)
-            .filter(|c| c.id == to && c.takes_output())
-        else {
-            return;
+        let in_burst = match self.slab.get(to.slot as usize) {
+            Some(connection) if connection.id == to && connection.takes_output() => {
+                connection.in_burst
+            }
+            _ => return,
         };
+        if in_burst {
+            // What came before goes before.
+            self.end_burst();
+        }
+        let connection = &mut self.slab[to.slot as usize];
         let output = connection.output.get_or_insert_with(|| {
             let output = self.spare.pop().unwrap_or_default();
             self.owned += output.capacity();
@@ -654,7 +716,28 @@ impl Output for Connections {
         }
     }
 
+    fn deliver(&mut self, audience: &Audience<'_>, payload: &[u8]) -> usize {
+        let includes_sender = audience
+            .sender
+            .and_then(|sender| self.get(sender))
+            .is_some_and(|sender| sender.in_burst);
+        if let Some(receivers) = self.burst.add(audience, includes_sender, payload) {
+            self.work += payload.len() + receivers * WORK_PER_DELIVERY_OF_BURST;
+            return receivers;
+        }
+        self.end_burst();
+        if self.burst.is_repeated(audience) && payload.len() < SHARED_PAYLOAD {
+            return self.begin_burst(audience, payload);
+        }
+        let mut receivers = 0;
+        self.fan_out(audience.receivers().inspect(|_| receivers += 1), payload);
+        receivers
+    }
+
     fn close(&mut self, id: ConnectionId, reason: CloseReason) {
+        if self.get(id).is_some_and(|connection| connection.in_burst) {
+            self.end_burst();
+        }
         let Some(connection) = self.get_mut(id) else {
             return;
         };

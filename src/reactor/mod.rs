@@ -6,6 +6,7 @@
 //! what is cut short goes on in the next turn, which then doesn't wait.
 
 mod buffer;
+mod burst;
 mod connection;
 mod connections;
 mod dialer;
@@ -661,10 +662,13 @@ impl Server {
             }
             let mut progress = Progress::Done;
             let mut foreseen = 0;
-            while let Some((found, used)) = next_line(rest, &mut line) {
-                if foreseen == 0 && rest.len() > used {
+            loop {
+                if foreseen == 0 {
                     foreseen = self.broker.handle_foresight(rest);
                 }
+                let Some((found, used)) = next_line(rest, &mut line) else {
+                    break;
+                };
                 foreseen = foreseen.saturating_sub(used);
                 progress = self.hand_over(id, found, enough);
                 if progress == Progress::StoppedBefore {
@@ -695,8 +699,16 @@ impl Server {
         pending: &mut Pending,
         enough: usize,
     ) -> Progress {
-        while let Some(line) = pending.next_line() {
+        let mut foreseen = 0;
+        loop {
+            if foreseen == 0 {
+                foreseen = self.broker.handle_foresight(pending.unscanned());
+            }
+            let Some(line) = pending.next_line() else {
+                break;
+            };
             let length = line.len();
+            foreseen = foreseen.saturating_sub(length + 1);
             let progress = self.hand_over(id, line, enough);
             if progress == Progress::StoppedBefore {
                 pending.put_back(length);

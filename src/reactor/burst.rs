@@ -1,0 +1,66 @@
+//! Signals to the same listeners, one straight after the other: put together once, for all of them.
+//!
+//! A receiver gets a burst as one piece when it has ended. Whatever else goes to one of them ends it first,
+//! so everybody gets everything in the order in which it came.
+
+use crate::broker::{Audience, AudienceId, ConnectionId};
+use crate::limits::OUTPUT_CHUNK;
+
+#[derive(Default)]
+pub struct Burst {
+    /// Who got the last signal, and which of the listeners did not since it had sent it.
+    last: Option<(AudienceId, Option<ConnectionId>)>,
+    /// None while it is not open.
+    receivers: Vec<ConnectionId>,
+    bytes: Vec<u8>,
+}
+
+impl Burst {
+    /// Takes a signal in if it is for the same receivers, and not too much; how many they are.
+    /// `includes_sender`: its sender is one of them.
+    pub fn add(
+        &mut self,
+        audience: &Audience<'_>,
+        includes_sender: bool,
+        payload: &[u8],
+    ) -> Option<usize> {
+        let (id, left_out) = self.last?;
+        let is_same = id == audience.id
+            && (left_out == audience.sender || left_out.is_none() && !includes_sender);
+        if self.receivers.is_empty() || !is_same || self.bytes.len() + payload.len() > OUTPUT_CHUNK
+        {
+            return None;
+        }
+        self.bytes.extend_from_slice(payload);
+        Some(self.receivers.len())
+    }
+
+    /// To be told of every signal that could not be added. Whether the one before it had the same receivers:
+    /// then it is worth a burst.
+    pub fn is_repeated(&mut self, audience: &Audience<'_>) -> bool {
+        let sender = audience.sender;
+        let left_out = sender.filter(|sender| audience.listeners.contains(sender));
+        let this = Some((audience.id, left_out));
+        std::mem::replace(&mut self.last, this) == this
+    }
+
+    /// Begins one with the signal last told of.
+    pub fn begin(&mut self, receivers: impl Iterator<Item = ConnectionId>, payload: &[u8]) {
+        self.receivers.extend(receivers);
+        self.bytes.extend_from_slice(payload);
+    }
+
+    pub fn receivers(&self) -> &[ConnectionId] {
+        &self.receivers
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Keeps its memory for the next.
+    pub fn end(&mut self) {
+        self.receivers.clear();
+        self.bytes.clear();
+    }
+}
