@@ -5,6 +5,7 @@ use super::output::{AudienceId, ConnectionId};
 use super::table::{LookUps, Table};
 use ahash::RandomState;
 use slab::Slab;
+use std::cell::Cell;
 
 /// A name somebody listens to, for as long as somebody does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -74,6 +75,8 @@ pub struct Listeners {
     by_text: Table<NameId>,
     by_pair: Table<Subscription>,
     changes: u64,
+    /// What a signal was last of, if that is still there.
+    last: Cell<NameId>,
     /// Subscriptions of connections that are gone, forgotten in slices. Delivering to one of them
     /// reaches nobody.
     left: Vec<(ConnectionId, Subscriptions)>,
@@ -90,6 +93,7 @@ impl Listeners {
             by_text: Table::default(),
             by_pair: Table::default(),
             changes: 0,
+            last: Cell::default(),
             left: Vec::new(),
         }
     }
@@ -128,7 +132,14 @@ impl Listeners {
         if self.names.is_empty() {
             return None;
         }
-        let name = self.find(name)?;
+        // Signals often come many at once, of one name.
+        let last = self.last.get();
+        let is_last = |found: &Name| *found.text == *name;
+        let name = match self.names.get(last.0 as usize) {
+            Some(found) if is_last(found) => last,
+            _ => self.find(name)?,
+        };
+        self.last.set(name);
         let id = AudienceId {
             name,
             changes: self.changes,

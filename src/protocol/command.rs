@@ -151,9 +151,14 @@ impl fmt::Debug for Flags {
     }
 }
 
+/// CLIENTDISCONNECT.
+const LONGEST_VERB: usize = 16;
+
 /// The command that `line` (without its end, without CR) is; `None` if it is none in the right form.
 pub fn decode(line: &[u8]) -> Option<Command<'_>> {
-    let (verb, rest) = match memchr::memchr(b' ', line) {
+    // A verb is so short that a search for many bytes at once would take longer.
+    let start = &line[..line.len().min(LONGEST_VERB + 1)];
+    let (verb, rest) = match start.iter().position(|byte| *byte == b' ') {
         Some(blank) => (&line[..blank], Some(&line[blank + 1..])),
         None => (line, None),
     };

@@ -22,7 +22,7 @@ const PATHS: [Path; 5] = [
     Path {
         name: "RETRIEVE",
         line: "RETRIEVE name:00000042\r\n",
-        bound: 890,
+        bound: 906,
     },
     Path {
         name: "STORE over a value of the same size",
@@ -30,22 +30,22 @@ const PATHS: [Path; 5] = [
             "STORE name:00000042=",
             "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\r\n"
         ),
-        bound: 839,
+        bound: 835,
     },
     Path {
         name: "INCREMENT",
         line: "INCREMENT counter=3\r\n",
-        bound: 2952,
+        bound: 3090,
     },
     Path {
         name: "SET that nobody listens to",
         line: "SET nobody=0123456789abcdef\r\n",
-        bound: 595,
+        bound: 637,
     },
     Path {
         name: "SET to ten listeners",
         line: "SET signal=0123456789abcdef\r\n",
-        bound: 1205,
+        bound: 1066,
     },
 ];
 
