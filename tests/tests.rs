@@ -41,6 +41,7 @@ mod persistence;
 mod secrets;
 mod signals_and_shutdown;
 mod simulation;
+mod soak;
 mod sockets;
 mod starting;
 mod support;
