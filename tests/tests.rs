@@ -20,6 +20,7 @@ mod client_in_time;
 mod completions;
 mod connections;
 mod documentation;
+mod faults_clock;
 mod faults_network;
 mod faults_process;
 mod faults_resources;

@@ -8,6 +8,7 @@ mod proxy;
 mod random;
 mod server;
 mod service_manager;
+mod set_clock;
 pub mod tls;
 mod tool;
 
@@ -19,6 +20,7 @@ pub use proxy::{Proxy, Trouble, Way};
 pub use random::Random;
 pub use server::{Ended, Ending, Process, Server, Setup, USERS, run, text};
 pub use service_manager::{ServiceManager, hand_over};
+pub use set_clock::SetClock;
 pub use tool::{Running, VARIABLES, bare_clacks};
 
 use std::io::Write;
