@@ -32,6 +32,7 @@ mod interclacks;
 mod journal;
 mod layers;
 mod measurements;
+mod measurements_overload;
 mod measurements_persist;
 mod measurements_sync;
 mod measurements_tls;
