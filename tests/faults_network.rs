@@ -2,8 +2,9 @@
 //! doubled. What a tree guarantees then is tried with far more histories in `simulation`; here are the
 //! sockets, the descriptors and the log.
 
-use crate::support::{Client, Proxy, Server, Setup, Trouble, Way, token, wait_until};
-use std::time::Duration;
+use crate::support::{Client, DEADLINE, Proxy, Server, Setup, Trouble, Way, token, wait_until};
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 /// A server, a proxy before it, and a slave behind that.
 struct Pair {
@@ -85,6 +86,7 @@ fn a_link_cut_at_any_byte_loses_no_write_and_repeats_no_signal() {
     let mut writers = pair.servers().map(|server| server.client("rw"));
     let mut heard: [Vec<String>; 2] = Default::default();
     let mut rounds = 0;
+    let start = Instant::now();
     for cut in 0..2 * BYTES {
         let (after, of_answers) = (1 + cut / 2, cut % 2 == 1);
         pair.proxy.set(Trouble {
@@ -98,6 +100,7 @@ fn a_link_cut_at_any_byte_loses_no_write_and_repeats_no_signal() {
             pair.proxy.cut();
         }
         rounds += 1;
+        assert!(start.elapsed() < 4 * DEADLINE, "a cut is noticed late");
         for (writer, side) in writers.iter_mut().zip(["master", "slave"]) {
             let name = rounds % 17;
             writer.send(&format!("STORE name{name}={side} {rounds}"));
@@ -298,11 +301,11 @@ fn clients_cut_at_any_byte_leave_nothing_but_whole_lines() {
         heard.extend(observer.flush());
         server.status("clients") == 1 && server.open_descriptors() == descriptors
     });
-    assert_once_and_in_order(&heard, "client");
-    assert!(
-        numbers(&heard, "client").len() > length / 2,
-        "many of them got so far"
-    );
+    // Each was a client of its own, and so their order is nobody's.
+    let numbers = numbers(&heard, "client");
+    assert!(numbers.len() > length / 2, "many of them got so far");
+    let once: BTreeSet<u64> = numbers.iter().copied().collect();
+    assert_eq!(once.len(), numbers.len(), "{numbers:?}");
     assert_eq!(server.status("subscriptions"), 1);
 
     // Replayed by somebody on the way, it is what two clients say.
