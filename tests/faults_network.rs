@@ -117,7 +117,7 @@ fn a_link_cut_at_any_byte_loses_no_write_and_repeats_no_signal() {
     // No process has ended, so each increment counts once.
     let counted = format!("RETRIEVED counter={}", 2 * rounds);
     for writer in &mut writers {
-        assert_eq!(writer.ask("RETRIEVE counter"), [counted.clone()]);
+        assert_eq!(writer.ask("RETRIEVE counter"), [&*counted]);
     }
     writers[1].ask(&format!("SET signal=slave:{}", rounds + 1));
     listeners[0].expect_after_others(&format!("SET signal=slave:{}", rounds + 1));
