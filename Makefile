@@ -7,6 +7,9 @@
 #                     CLACKSD_SEEDS=n for another number, CLACKSD_SEED=n to replay one
 #   make measure      measure latency, memory and turns under load, on a quiet
 #                     machine (minutes)
+#   make soak         an hour of traffic, misbehaviour and faults at a tree of three
+#                     servers; SOAK_SECONDS=n for another time, CLACKSD_SERVER=path
+#                     another build
 #   make bench-peers  compare with Redis, memcached and NATS, as far as they are
 #                     installed, on a quiet machine with two cores (minutes);
 #                     CLACKSD_BENCH=text chooses rows, CLACKSD_ROUNDS=n how
@@ -51,7 +54,7 @@ SOURCES    := $(shell find . -name .git -prune -o -name target -prune -o -type f
 # What systemd-analyze may rate the unit with at most, in tenths.
 EXPOSURE   := 12
 
-.PHONY: all run test sim measure bench-peers check check-format check-clippy check-doc check-man \
+.PHONY: all run test sim measure soak bench-peers check check-format check-clippy check-doc check-man \
         check-unit check-hot-paths completions deb test-deb install uninstall clean help
 
 all:
@@ -76,6 +79,10 @@ sim:
 measure:
 	$(CARGO) test --release --test tests -- --ignored --nocapture \
 	    --test-threads=1 measurements
+
+# It takes about a core, for the servers and the clients together.
+soak:
+	$(CARGO) test --release --test tests -- --ignored --nocapture soak::for_long
 
 # Fails only if a server doesn't do its work, or answers anything wrong.
 bench-peers:

@@ -486,32 +486,7 @@ fn max_clients_is_lowered_to_what_the_descriptor_limit_allows() {
 fn running_out_of_descriptors_does_not_spin_and_passes() {
     let server = Server::start();
     let mut client = server.client("rw");
-    let id = i32::try_from(server.process.id()).expect("process ids fit");
-    // The limit is one on the numbers of descriptors, and it may have inherited some high one.
-    let open = server.descriptors();
-    let limit = (0..)
-        .filter(|number| !open.contains(number))
-        .nth(5)
-        .expect("free numbers");
-    let mut old = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: `old` is a valid place for the limit.
-    assert_eq!(
-        unsafe { libc::prlimit(id, libc::RLIMIT_NOFILE, std::ptr::null(), &mut old) },
-        0
-    );
-    let new = libc::rlimit {
-        rlim_cur: limit,
-        rlim_max: old.rlim_max,
-    };
-    // SAFETY: `new` is a valid limit, and the old one isn't asked for.
-    assert_eq!(
-        unsafe { libc::prlimit(id, libc::RLIMIT_NOFILE, &new, std::ptr::null_mut()) },
-        0
-    );
-
+    let before = server.leave_descriptors(5);
     let mut served: Vec<Client> = (0..5).map(|_| server.client("rw")).collect();
     let mut waiting = Crowd::unix(&server.socket, 20);
     server.process.wait_for_log("cannot accept connections");
@@ -549,11 +524,7 @@ fn running_out_of_descriptors_does_not_spin_and_passes() {
         waiting.receive(Duration::from_millis(10));
         greeted(&waiting) == 5
     });
-    // SAFETY: `old` is the limit that was there before.
-    assert_eq!(
-        unsafe { libc::prlimit(id, libc::RLIMIT_NOFILE, &old, std::ptr::null_mut()) },
-        0
-    );
+    server.limit_descriptors(before);
     waiting.wait_for_all("the greeting", |received| {
         received.ends_with(b"Authentication required\r\n")
     });

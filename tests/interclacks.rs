@@ -1,38 +1,11 @@
 //! Masters and slaves as real processes: what the simulation can't show, sockets and all.
 
-use crate::support::{Client, Server, Setup, token, wait_until};
-use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use crate::support::{Client, Proxy, Server, Setup, Way, token, wait_until};
 use std::os::unix::net::UnixListener;
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 fn slave_of(address: &str) -> Setup {
     Setup::new().flags(&["--master", address, "--interclacks-reconnect", "0.2"])
-}
-
-fn is_up(server: &Server) -> bool {
-    server.status_line().contains(" uplink=up ")
-}
-
-/// What a server holds.
-fn entries(server: &Server) -> BTreeMap<String, String> {
-    let mut client = server.client("admin");
-    let keys = client.ask("KEYLIST");
-    let names = keys.iter().filter_map(|line| line.strip_prefix("KEY "));
-    let mut value_of = |name: &str| {
-        let answer = client.ask(&format!("RETRIEVE {name}"));
-        answer[0]
-            .split_once('=')
-            .map_or_else(String::new, |(_, value)| value.to_owned())
-    };
-    names
-        .map(|name| (name.to_owned(), value_of(name)))
-        .collect()
 }
 
 #[test]
@@ -41,7 +14,7 @@ fn slaves_and_masters_hear_each_other_over_unix_sockets_and_tcp() {
     let middle = slave_of(&root.setup.unix("socket")).start();
     // By name: it is looked up.
     let leaf = slave_of(&format!("tcp://localhost:{}", middle.port)).start();
-    wait_until("both links are up", || is_up(&middle) && is_up(&leaf));
+    wait_until("both links are up", || middle.is_slave() && leaf.is_slave());
     let mut listeners: Vec<Client> = [&root, &middle, &leaf]
         .map(|server| server.client("ro"))
         .into();
@@ -105,9 +78,9 @@ fn two_servers_that_both_hold_much_agree() {
         client.flush();
     }
     std::os::unix::fs::symlink(&master.socket, &path).expect("a name in a folder of our own");
-    wait_until("the link is up", || is_up(&late));
+    wait_until("the link is up", || late.is_slave());
     wait_until("both hold the same", || {
-        let held = [&master, &late].map(entries);
+        let held = [&master, &late].map(Server::entries);
         held[0].len() == 300 && held[0] == held[1]
     });
     assert_eq!(
@@ -125,7 +98,7 @@ fn servers_that_stood_still_catch_up_on_the_same_link() {
     let slave = slave_of(&master.setup.unix("socket"))
         .flags(&LIMITS)
         .start();
-    wait_until("the link is up", || is_up(&slave));
+    wait_until("the link is up", || slave.is_slave());
     let mut listeners = [&master, &slave].map(|server| server.client("ro"));
     for listener in &mut listeners {
         listener.ask("LISTEN master");
@@ -159,93 +132,11 @@ fn servers_that_stood_still_catch_up_on_the_same_link() {
         let all: Vec<String> = (0..100).map(|number: u32| number.to_string()).collect();
         assert_eq!(came, [all.clone(), all]);
     }
-    assert_eq!(entries(&master), entries(&slave));
-    assert_eq!(entries(&slave).len(), 1000);
+    assert_eq!(master.entries(), slave.entries());
+    assert_eq!(slave.entries().len(), 1000);
     for server in [&master, &slave] {
         assert_eq!(server.process.log_line("output_limit"), None);
         assert_eq!(server.process.log_line("has ended"), None);
-    }
-}
-
-/// Stands between a slave and its master, and cuts.
-struct Proxy {
-    port: u16,
-    streams: Arc<Mutex<Vec<(TcpStream, UnixStream)>>>,
-    is_over: Arc<AtomicBool>,
-}
-
-impl Proxy {
-    fn to(master: PathBuf) -> Proxy {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = listener.local_addr().expect("it is bound").port();
-        let streams: Arc<Mutex<Vec<(TcpStream, UnixStream)>>> = Arc::default();
-        let is_over = Arc::new(AtomicBool::new(false));
-        let (accepted, over) = (streams.clone(), is_over.clone());
-        std::thread::spawn(move || {
-            for slave in listener.incoming().map_while(Result::ok) {
-                if over.load(Ordering::Relaxed) {
-                    return;
-                }
-                // Without a master the slave's connection just ends.
-                let Ok(master) = UnixStream::connect(&master) else {
-                    continue;
-                };
-                let copy = |slave: &TcpStream, master: &UnixStream| {
-                    (
-                        slave.try_clone().expect("a descriptor"),
-                        master.try_clone().expect("a descriptor"),
-                    )
-                };
-                accepted
-                    .lock()
-                    .expect("no panic while it is held")
-                    .push(copy(&slave, &master));
-                let (slave_again, master_again) = copy(&slave, &master);
-                std::thread::spawn(move || pump(slave_again, master));
-                std::thread::spawn(move || pump(master_again, slave));
-            }
-        });
-        Proxy {
-            port,
-            streams,
-            is_over,
-        }
-    }
-
-    /// Ends the connections, in the middle of whatever they carry.
-    fn cut(&self) {
-        for (slave, master) in self
-            .streams
-            .lock()
-            .expect("no panic while it is held")
-            .drain(..)
-        {
-            let _ = slave.shutdown(Shutdown::Both);
-            let _ = master.shutdown(Shutdown::Both);
-        }
-    }
-
-    fn address(&self) -> String {
-        format!("tcp://127.0.0.1:{}", self.port)
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.is_over.store(true, Ordering::Relaxed);
-        self.cut();
-        // Wakes the thread, which then sees that it is over.
-        let _ = TcpStream::connect(("127.0.0.1", self.port));
-    }
-}
-
-/// Copies until either side ends, a few bytes at a time: a cut falls anywhere.
-fn pump(mut from: impl Read, mut to: impl Write) {
-    let mut buffer = [0; 777];
-    while let Ok(count @ 1..) = from.read(&mut buffer) {
-        if to.write_all(&buffer[..count]).is_err() {
-            return;
-        }
     }
 }
 
@@ -257,7 +148,7 @@ fn a_tree_of_seven_agrees_after_kills_and_cuts() {
     for number in 1..7_usize {
         let master = &servers[(number - 1) / 2];
         let address = if number % 2 == 1 {
-            proxies.push(Proxy::to(master.socket.clone()));
+            proxies.push(Proxy::to(Way::Unix(master.socket.clone())));
             proxies.last().expect("it was just made").address()
         } else {
             master.setup.unix("socket")
@@ -292,12 +183,14 @@ fn a_tree_of_seven_agrees_after_kills_and_cuts() {
             servers.insert(number, killed.kill_and_restart());
         }
     }
-    wait_until("all links are up", || servers[1..].iter().all(is_up));
+    wait_until("all links are up", || {
+        servers[1..].iter().all(Server::is_slave)
+    });
     wait_until("all hold the same", || {
-        let held: Vec<_> = servers.iter().map(entries).collect();
+        let held: Vec<_> = servers.iter().map(Server::entries).collect();
         held.iter().all(|entries| *entries == held[0])
     });
-    assert!(!entries(&servers[0]).is_empty());
+    assert!(!servers[0].entries().is_empty());
     for server in &servers {
         assert_eq!(server.process.log_line("ERROR"), None);
     }
@@ -395,7 +288,7 @@ fn a_master_with_a_wrong_token_is_not_obeyed() {
     assert_eq!(server.client("admin").ask("RETRIEVE a"), ["NOTRETRIEVED a"]);
     // It goes on trying.
     let _link = master.accept_and_log_in();
-    wait_until("the link is up", || is_up(&server));
+    wait_until("the link is up", || server.is_slave());
 }
 
 #[test]
@@ -429,7 +322,7 @@ fn what_a_net_clacks_master_only_passes_on_may_have_any_time() {
     wait_until("it is taken", || {
         client.ask("RETRIEVE far") == ["RETRIEVED far=1"]
     });
-    assert!(is_up(&server));
+    assert!(server.is_slave());
     // It counts as written when it came: what is written here from now on is newer.
     client.ask("STORE far=2");
     link.send(&format!("KEYSYNC {} {now} U far=1", now - 10));
@@ -584,7 +477,7 @@ fn masters_are_tried_in_turn() {
         .flags(&["--master", &good.setup.unix("socket")])
         .flags(&flags)
         .start();
-    wait_until("the good one is found", || is_up(&server));
+    wait_until("the good one is found", || server.is_slave());
     assert!(
         server
             .process
@@ -629,14 +522,14 @@ fn a_line_too_long_for_a_link_is_skipped_and_the_link_lives() {
     });
     assert_eq!(client.ask("RETRIEVE long"), ["NOTRETRIEVED long"]);
     server.process.wait_for_log("was skipped");
-    assert!(is_up(&server));
+    assert!(server.is_slave());
 }
 
 #[test]
 fn a_net_clacks_master_hears_only_lines_of_the_reference() {
     let (master, server) = Master::with_slave(&[]);
     let other = slave_of(&server.setup.unix("socket")).start();
-    wait_until("the clacksd slave is up", || is_up(&other));
+    wait_until("the clacksd slave is up", || other.is_slave());
     let mut link = master.accept_and_log_in();
     link.send("OVERHEAD L 1");
     link.send("OVERHEAD L 0");

@@ -1,9 +1,7 @@
 //! Masters that speak TLS: who can't show that it is the one gets no login.
 
 use crate::support::tls::master_session;
-use crate::support::{
-    Authority, Client, Identity, Server, Setup, Validity, run, text, token, wait_until,
-};
+use crate::support::{Authority, Client, Identity, Setup, Validity, run, text, token, wait_until};
 use rustls::ServerConnection;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -14,10 +12,6 @@ const NAMES: &[&str] = &["localhost", "127.0.0.1"];
 
 fn slave_of(address: &str) -> Setup {
     Setup::new().flags(&["--master", address, "--interclacks-reconnect", "0.2"])
-}
-
-fn is_up(server: &Server) -> bool {
-    server.status_line().contains(" uplink=up ")
 }
 
 /// Stands where the master is expected, and keeps what it is told.
@@ -240,7 +234,7 @@ fn a_master_with_a_right_certificate_is_obeyed() {
             setup.write_secret("ca.pem", known);
             let file = text(&setup.path("ca.pem"));
             let slave = setup.flags(&["--master-ca", &file]).start();
-            wait_until("the link is up", || is_up(&slave));
+            wait_until("the link is up", || slave.is_slave());
             let mut client = slave.client("rw");
             wait_until("the slave has what the master has", || {
                 client.ask("RETRIEVE from") == [format!("RETRIEVED from=the master, {what}")]
@@ -274,7 +268,7 @@ fn master_insecure_takes_whoever_answers_and_warns() {
         line.contains("WARN") && line.contains("gets this server's login"),
         "{line}"
     );
-    wait_until("the link is up", || is_up(&slave));
+    wait_until("the link is up", || slave.is_slave());
 }
 
 #[test]
@@ -288,7 +282,7 @@ fn without_master_ca_the_authorities_of_the_system_count() {
     let slave = setup.start_changed(|command| {
         command.env("SSL_CERT_FILE", &system);
     });
-    wait_until("the link is up", || is_up(&slave));
+    wait_until("the link is up", || slave.is_slave());
     drop(slave);
 
     let setup = slave_of(&address);
@@ -373,7 +367,7 @@ fn a_new_master_ca_is_used_from_the_next_dial_on() {
     slave.process.wait_for_log("UnknownIssuer");
     slave.setup.write_secret("ca.pem", &right.certificate);
     slave.process.signal(libc::SIGHUP);
-    wait_until("the link is up", || is_up(&slave));
+    wait_until("the link is up", || slave.is_slave());
     // What is up stays so, whatever counts from now on.
     slave.setup.write_secret("ca.pem", &wrong.certificate);
     slave.process.signal(libc::SIGHUP);
@@ -386,5 +380,5 @@ fn a_new_master_ca_is_used_from_the_next_dial_on() {
     });
     let mut client: Client = slave.client("rw");
     client.ask("STORE a=1");
-    assert!(is_up(&slave));
+    assert!(slave.is_slave());
 }

@@ -273,6 +273,12 @@ impl Client {
         self.lines.drain(..).collect()
     }
 
+    /// The lines that are here after at most one read.
+    pub fn read_once(&mut self, wait: Duration) -> Vec<String> {
+        self.receive(wait);
+        self.lines.drain(..).collect()
+    }
+
     /// Waits for the end of the connection; what came before.
     pub fn until_closed(&mut self) -> Vec<String> {
         let mut lines = Vec::new();

@@ -4,9 +4,11 @@ mod certificates;
 mod client;
 mod crowd;
 mod handshakes;
+mod proxy;
 mod random;
 mod server;
 mod service_manager;
+mod set_clock;
 pub mod tls;
 mod tool;
 
@@ -14,9 +16,11 @@ pub use certificates::{Authority, Identity, Validity};
 pub use client::{Client, token};
 pub use crowd::Crowd;
 pub use handshakes::Handshakes;
+pub use proxy::{Proxy, Trouble, Way};
 pub use random::Random;
 pub use server::{Ended, Ending, Process, Server, Setup, USERS, run, text};
 pub use service_manager::{ServiceManager, hand_over};
+pub use set_clock::SetClock;
 pub use tool::{Running, VARIABLES, bare_clacks};
 
 use std::io::Write;

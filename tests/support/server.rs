@@ -1,7 +1,7 @@
 //! The server under test, as a process.
 
 use super::{Client, DEADLINE, Identity, wait_until};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
@@ -16,6 +16,7 @@ use tempfile::TempDir;
 /// transcripts.
 pub struct Setup {
     pub folder: TempDir,
+    program: String,
     arguments: Vec<String>,
 }
 
@@ -30,6 +31,7 @@ impl Setup {
             .expect("a temporary folder");
         Setup {
             folder,
+            program: env!("CARGO_BIN_EXE_clacksd").to_owned(),
             arguments: Vec::new(),
         }
     }
@@ -88,7 +90,15 @@ impl Setup {
 
     /// The server with these flags and nothing from the environment of the tests.
     pub fn command(&self) -> Command {
-        self.command_of(env!("CARGO_BIN_EXE_clacksd"))
+        self.command_of(&self.program)
+    }
+
+    /// Takes the build of the server that `CLACKSD_SERVER` names, if it names one.
+    pub fn with_server_of_environment(mut self) -> Setup {
+        if let Ok(program) = std::env::var("CLACKSD_SERVER") {
+            self.program = program;
+        }
+        self
     }
 
     /// The same with another build of the server.
@@ -231,6 +241,11 @@ impl Process {
         self.log.lock().expect("no panic while it is held").clone()
     }
 
+    /// The log from its line of that number on.
+    pub fn log_from(&self, line: usize) -> Vec<String> {
+        self.log.lock().expect("no panic while it is held")[line..].to_vec()
+    }
+
     pub fn log_line(&self, part: &str) -> Option<String> {
         self.log().into_iter().find(|line| line.contains(part))
     }
@@ -352,8 +367,7 @@ impl Server {
         wait_until("a status in the log", || {
             found = self
                 .process
-                .log()
-                .split_off(before)
+                .log_from(before)
                 .into_iter()
                 .find(|line| line.contains("status: "));
             found.is_some()
@@ -370,6 +384,33 @@ impl Server {
         value.map_or(0, |value| value.parse().expect("figures are numbers"))
     }
 
+    /// Whether its link to the master is up.
+    pub fn is_slave(&self) -> bool {
+        self.status_line().contains(" uplink=up ")
+    }
+
+    /// What it holds.
+    pub fn entries(&self) -> BTreeMap<String, String> {
+        /// So many answers wait in the socket at most.
+        const AT_ONCE: usize = 100;
+        let mut client = self.client("admin");
+        let keys = client.ask("KEYLIST");
+        let names: Vec<&str> = keys
+            .iter()
+            .filter_map(|line| line.strip_prefix("KEY "))
+            .collect();
+        let mut entries = BTreeMap::new();
+        for names in names.chunks(AT_ONCE) {
+            let lines = names.iter().map(|name| format!("RETRIEVE {name}\r\n"));
+            client.send_bytes(lines.collect::<String>().as_bytes());
+            for (name, answer) in names.iter().zip(client.flush()) {
+                let value = answer.split_once('=').map_or("", |(_, value)| value);
+                entries.insert(name.to_string(), value.to_owned());
+            }
+        }
+        entries
+    }
+
     /// A line of `/proc/PID/status`, as a number.
     pub fn proc_status(&self, name: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))
@@ -381,6 +422,31 @@ impl Server {
             .and_then(|line| line.split_whitespace().next())
             .expect("a line of that name");
         value.parse().expect("a number")
+    }
+
+    /// Lets it open descriptors with numbers below this one only; the limit that was there.
+    pub fn limit_descriptors(&self, limit: u64) -> u64 {
+        let id = i32::try_from(self.process.id()).expect("process ids fit");
+        let mut limits = libc::rlimit {
+            rlim_cur: 0,
+            rlim_max: 0,
+        };
+        // SAFETY: `limits` is a valid place for the limits, and none are set.
+        let got = unsafe { libc::prlimit(id, libc::RLIMIT_NOFILE, std::ptr::null(), &mut limits) };
+        assert_eq!(got, 0);
+        let before = std::mem::replace(&mut limits.rlim_cur, limit);
+        // SAFETY: `limits` are valid limits, and the old ones aren't asked for.
+        let set = unsafe { libc::prlimit(id, libc::RLIMIT_NOFILE, &limits, std::ptr::null_mut()) };
+        assert_eq!(set, 0);
+        before
+    }
+
+    /// Lets it open so many descriptors more; the limit that was there.
+    pub fn leave_descriptors(&self, count: usize) -> u64 {
+        // The limit is one on their numbers, and it may have inherited some high one.
+        let open = self.descriptors();
+        let mut free = (0..).filter(|number| !open.contains(number));
+        self.limit_descriptors(free.nth(count).expect("free numbers"))
     }
 
     /// The numbers of its open descriptors.

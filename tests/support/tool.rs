@@ -136,6 +136,12 @@ impl Running {
         std::iter::from_fn(|| self.next_line()).collect()
     }
 
+    pub fn signal(&self, signal: i32) {
+        let id = i32::try_from(self.child.id()).expect("process ids fit");
+        // SAFETY: plain numbers; the child was not waited for, so its id is still its own.
+        assert_eq!(unsafe { libc::kill(id, signal) }, 0);
+    }
+
     pub fn wait(&mut self) -> ExitStatus {
         let end = Instant::now() + DEADLINE;
         loop {

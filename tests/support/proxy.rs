@@ -1,0 +1,223 @@
+//! Stands between a server and who dials it, and does what bad networks do.
+
+use super::Random;
+use socket2::{Domain, SockAddr, Socket, Type};
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+/// Where a proxy leads.
+#[derive(Clone)]
+pub enum Way {
+    Unix(PathBuf),
+    /// A port on loopback.
+    Tcp(u16),
+}
+
+impl Way {
+    fn connect(&self) -> io::Result<Socket> {
+        let (domain, address) = match self {
+            Way::Unix(path) => (Domain::UNIX, SockAddr::unix(path)?),
+            Way::Tcp(port) => {
+                let address = SocketAddr::from((Ipv4Addr::LOCALHOST, *port));
+                (Domain::IPV4, address.into())
+            }
+        };
+        let socket = Socket::new(domain, Type::STREAM, None)?;
+        socket.connect(&address)?;
+        Ok(socket)
+    }
+}
+
+/// What becomes of a connection; by default, it passes in pieces, so that a cut falls anywhere.
+#[derive(Clone, Copy, Default)]
+pub struct Trouble {
+    /// Each piece waits so long at most.
+    pub delay: Duration,
+    /// The connection ends when so many bytes have gone to the server, or come from it.
+    pub cut_after_sent: Option<usize>,
+    pub cut_after_answered: Option<usize>,
+    /// Where it would be cut, only that direction ends.
+    pub is_half: bool,
+    /// A second connection to the server says the same; nobody hears its answers.
+    pub is_double: bool,
+}
+
+/// Largest piece that passes at once.
+const PIECE: usize = 777;
+
+struct Shared {
+    trouble: Mutex<Trouble>,
+    open: Mutex<Vec<Socket>>,
+    dialled: AtomicU64,
+    is_over: AtomicBool,
+}
+
+pub struct Proxy {
+    pub port: u16,
+    shared: Arc<Shared>,
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("no panic while it is held")
+}
+
+impl Proxy {
+    pub fn to(way: Way) -> Proxy {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("it is bound").port();
+        let shared = Arc::new(Shared {
+            trouble: Mutex::default(),
+            open: Mutex::default(),
+            dialled: AtomicU64::new(0),
+            is_over: AtomicBool::new(false),
+        });
+        let of_thread = shared.clone();
+        std::thread::spawn(move || {
+            for dialler in listener.incoming().map_while(Result::ok) {
+                if of_thread.is_over.load(Ordering::Relaxed) {
+                    return;
+                }
+                // Without a server the dialler's connection just ends.
+                let _ = of_thread.carry(dialler.into(), &way);
+            }
+        });
+        Proxy { port, shared }
+    }
+
+    pub fn address(&self) -> String {
+        format!("tcp://127.0.0.1:{}", self.port)
+    }
+
+    /// What becomes of those who dial from now on.
+    pub fn set(&self, trouble: Trouble) {
+        *held(&self.shared.trouble) = trouble;
+    }
+
+    /// How many have dialled.
+    pub fn dialled(&self) -> u64 {
+        self.shared.dialled.load(Ordering::Relaxed)
+    }
+
+    /// Ends the connections, in the middle of whatever they carry.
+    pub fn cut(&self) {
+        self.end(Shutdown::Both);
+    }
+
+    /// Ends what goes to either side; they may still say something, which nobody hears.
+    pub fn half_close(&self) {
+        self.end(Shutdown::Write);
+    }
+
+    fn end(&self, how: Shutdown) {
+        for socket in held(&self.shared.open).drain(..) {
+            let _ = socket.shutdown(how);
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.shared.is_over.store(true, Ordering::Relaxed);
+        self.cut();
+        // Wakes the thread, which then sees that it is over.
+        let _ = TcpStream::connect(("127.0.0.1", self.port));
+    }
+}
+
+impl Shared {
+    fn carry(&self, dialler: Socket, way: &Way) -> io::Result<()> {
+        let number = self.dialled.fetch_add(1, Ordering::Relaxed);
+        let trouble = *held(&self.trouble);
+        let server = way.connect()?;
+        let mut servers = vec![server.try_clone()?];
+        if trouble.is_double {
+            let second = way.connect()?;
+            let mut unheard = second.try_clone()?;
+            std::thread::spawn(move || io::copy(&mut unheard, &mut io::sink()));
+            servers.push(second);
+        }
+        {
+            let mut open = held(&self.open);
+            // Those that are gone would be kept open here.
+            open.retain(|socket| socket.peer_addr().is_ok());
+            open.push(dialler.try_clone()?);
+            for server in &servers {
+                open.push(server.try_clone()?);
+            }
+        }
+        let answers = Direction {
+            from: server,
+            to: vec![dialler.try_clone()?],
+            cut_after: trouble.cut_after_answered,
+            trouble,
+            random: Random::new(2 * number),
+        };
+        let words = Direction {
+            from: dialler,
+            to: servers,
+            cut_after: trouble.cut_after_sent,
+            trouble,
+            random: Random::new(2 * number + 1),
+        };
+        for direction in [answers, words] {
+            std::thread::spawn(move || direction.pass());
+        }
+        Ok(())
+    }
+}
+
+/// One direction of a connection.
+struct Direction {
+    from: Socket,
+    to: Vec<Socket>,
+    cut_after: Option<usize>,
+    trouble: Trouble,
+    random: Random,
+}
+
+impl Direction {
+    /// Copies until either side ends, or is to be ended.
+    fn pass(mut self) {
+        let mut left = self.cut_after.unwrap_or(usize::MAX);
+        let mut piece = [0; PIECE];
+        while left > 0 {
+            let size = PIECE.min(left);
+            let count = match self.from.read(&mut piece[..size]) {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(_) => return self.end(Shutdown::Both),
+            };
+            if !self.trouble.delay.is_zero() {
+                let most = self.trouble.delay.as_micros() as usize;
+                std::thread::sleep(Duration::from_micros(self.random.below(most) as u64));
+            }
+            if !self
+                .to
+                .iter_mut()
+                .all(|to| to.write_all(&piece[..count]).is_ok())
+            {
+                return self.end(Shutdown::Both);
+            }
+            left -= count;
+        }
+        let is_cut = left == 0 && !self.trouble.is_half;
+        self.end(if is_cut {
+            Shutdown::Both
+        } else {
+            Shutdown::Write
+        });
+    }
+
+    fn end(&self, how: Shutdown) {
+        if how == Shutdown::Both {
+            let _ = self.from.shutdown(how);
+        }
+        for to in &self.to {
+            let _ = to.shutdown(how);
+        }
+    }
+}
