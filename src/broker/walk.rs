@@ -66,6 +66,16 @@ impl Walk {
         self.memory
     }
 
+    /// The same, counted anew; for [`Broker::check`](super::Broker::check).
+    pub fn counted_memory(&self) -> usize {
+        let memory_of = |name: &Box<[u8]>| name.len() + PER_NAME;
+        match &self.stage {
+            Stage::Sorting(names, _) | Stage::Sorted(names) => names.iter().map(memory_of).sum(),
+            Stage::Unsorted(names, _) => names.iter().map(memory_of).sum(),
+            Stage::Done => 0,
+        }
+    }
+
     pub fn is_done(&self) -> bool {
         matches!(self.stage, Stage::Done)
     }
