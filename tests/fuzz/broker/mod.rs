@@ -8,9 +8,9 @@
 
 mod lines;
 mod oracle;
-mod steps;
+pub mod steps;
 mod wires;
-mod world;
+pub mod world;
 
 use steps::Steps;
 use world::World;

@@ -1,5 +1,13 @@
 //! The bytes of an input, taken one after the other. Behind their end there are zeros.
 
+/// The steps that conversations are made of.
+pub const SEND_MANY: usize = 10;
+pub const SEND_RAW: usize = 11;
+pub const CONNECT: usize = 13;
+pub const LOG_IN: usize = 15;
+pub const DIALED: usize = 20;
+pub const PASS: usize = 22;
+
 pub struct Steps<'a> {
     rest: &'a [u8],
 }

@@ -2,7 +2,7 @@
 
 use super::lines::{Known, SOFTWARE, line};
 use super::oracle::{Oracle, Rights, SECRET, SECRET_IN_BASE64, is_flush, token_of};
-use super::steps::Steps;
+use super::steps::{CONNECT, DIALED, LOG_IN, PASS, SEND_MANY, SEND_RAW, Steps};
 use super::wires::{MAX_OUTPUT, Wires, has_room};
 use clacks::broker::{
     Ageing, Broker, CloseReason, ConnectionId, Flow, LongLine, Now, Peer, Promise, Saved, Settings,
@@ -13,14 +13,14 @@ use clacks::protocol::token::Token;
 use memchr::memmem;
 
 /// Some day in 2023.
-const START_WALL_US: u64 = 1_700_000_000 * SECOND_US;
+pub const START_WALL_US: u64 = 1_700_000_000 * SECOND_US;
 /// More connections than that show nothing new.
 const MAX_WIRES: usize = 10;
 /// Calls for one moment: each of them does a slice of whatever there is, and that is little here.
 const MAX_CALLS_AT_ONCE: u32 = 4_000;
 
 /// A user of the server: name, permissions, and whose rights they are.
-const USERS: [(&str, &str, Rights); 6] = [
+pub const USERS: [(&str, &str, Rights); 6] = [
     ("admin", "", rights(true, true, true)),
     ("rw", "read,write", rights(true, false, false)),
     ("ro", "read", rights(true, false, false)),
@@ -132,15 +132,15 @@ impl World {
     pub fn step(&mut self, steps: &mut Steps<'_>) {
         match steps.below(32) {
             0..10 => self.send_line(steps),
-            10 => self.send_many(steps),
-            11 => self.send_raw(steps),
+            SEND_MANY => self.send_many(steps),
+            SEND_RAW => self.send_raw(steps),
             12 => self.send_rest(steps),
-            13 | 14 => self.connect(steps),
-            15..18 => self.log_in(steps),
+            CONNECT | 14 => self.connect(steps),
+            LOG_IN | 16 | 17 => self.log_in(steps),
             18 | 19 => self.become_slave(steps),
-            20 => self.dialed(steps),
+            DIALED => self.dialed(steps),
             21 => self.play_master(steps),
-            22 | 23 => self.pass(steps),
+            PASS | 23 => self.pass(steps),
             24 => self.set_clock(steps),
             25 => self.stall(steps),
             26 => self.take_output(steps),
