@@ -68,10 +68,11 @@ impl Walk {
 
     /// The same, counted anew; for [`Broker::check`](super::Broker::check).
     pub fn counted_memory(&self) -> usize {
-        let memory_of = |name: &Box<[u8]>| name.len() + PER_NAME;
         match &self.stage {
-            Stage::Sorting(names, _) | Stage::Sorted(names) => names.iter().map(memory_of).sum(),
-            Stage::Unsorted(names, _) => names.iter().map(memory_of).sum(),
+            Stage::Sorting(names, _) | Stage::Sorted(names) => {
+                names.iter().map(|name| name.len() + PER_NAME).sum()
+            }
+            Stage::Unsorted(names, _) => names.iter().map(|name| name.len() + PER_NAME).sum(),
             Stage::Done => 0,
         }
     }
