@@ -14,6 +14,10 @@
 #                     installed, on a quiet machine with two cores (minutes);
 #                     CLACKSD_BENCH=text chooses rows, CLACKSD_ROUNDS=n how
 #                     often each is measured, CLACKSD_SERVER=path another build
+#   make fuzz         let fuzzers look for faults, FUZZ_SECONDS=60 for each of them;
+#                     TARGET=broker chooses one; needs cargo-fuzz
+#   make fuzz-corpus  keep those of the inputs they have found that reach everything,
+#                     for the tests; TARGET=broker chooses one
 #   make check        everything that has to pass before a change goes in; the tests,
 #                     unless they have passed since the last change
 #   make completions  write the completions of bash, zsh and fish anew from the
@@ -53,8 +57,16 @@ TESTED     := $(TARGET)/tested
 SOURCES    := $(shell find . -name .git -prune -o -name target -prune -o -type f -print)
 # What systemd-analyze may rate the unit with at most, in tenths.
 EXPOSURE   := 12
+# The fuzzers, which of them run, and for how long.
+FUZZ       := tests/fuzz
+FUZZERS    := broker decoder journal number users
+FUZZED     := $(if $(filter command,$(origin TARGET)),$(TARGET),$(FUZZERS))
+FUZZ_SECONDS ?= 60
+# The daemon's code is safe, so that a sanitizer would find nothing and take half of the time. Coverage
+# needs flags of the compiler that are not stable yet.
+FUZZ_RUN   := RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --fuzz-dir $(FUZZ) --sanitizer none
 
-.PHONY: all run test sim measure soak bench-peers check check-format check-clippy check-doc check-man \
+.PHONY: all run test sim measure soak bench-peers fuzz fuzz-corpus check check-format check-clippy check-doc check-man \
         check-unit check-hot-paths completions deb test-deb install uninstall clean help
 
 all:
@@ -88,6 +100,33 @@ soak:
 bench-peers:
 	$(CARGO) test --release --test tests -- --ignored --nocapture \
 	    --test-threads=1 bench_peers
+
+# What is found is kept in $(FUZZ)/target/corpus for the next time, and what fails in $(FUZZ)/artifacts.
+# A fault's input belongs into the corpus as fault-…, with its mending.
+fuzz:
+	@command -v cargo-fuzz > /dev/null || \
+	    { echo "cargo-fuzz is missing: cargo install cargo-fuzz" >&2; exit 1; }
+	set -e; for target in $(FUZZED); do \
+	    mkdir -p $(FUZZ)/target/corpus/$$target; \
+	    $(FUZZ_RUN) $$target $(FUZZ)/target/corpus/$$target $(FUZZ)/corpus/$$target -- \
+	        -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -len_control=20 -timeout=20 \
+	        -rss_limit_mb=2048 -print_final_stats=1; \
+	done
+
+# As few inputs as reach all the code, however often, so that the tests are quick. The first pass leaves
+# some for the second, which takes long for each.
+fuzz-corpus:
+	@command -v cargo-fuzz > /dev/null || \
+	    { echo "cargo-fuzz is missing: cargo install cargo-fuzz" >&2; exit 1; }
+	set -e; for target in $(FUZZED); do \
+	    kept=$(FUZZ)/corpus/$$target; found=$(FUZZ)/target/corpus/$$target; \
+	    some=$(FUZZ)/target/some/$$target; few=$(FUZZ)/target/few/$$target; \
+	    rm -rf $$some $$few; mkdir -p $$found $$some $$few; \
+	    $(FUZZ_RUN) $$target $$some $$kept $$found -- -merge=1 -use_counters=0 -max_len=2048; \
+	    $(FUZZ_RUN) $$target $$few $$some -- -set_cover_merge=1 -use_counters=0 -max_len=2048; \
+	    find $$kept -type f ! -name 'fault-*' -delete; \
+	    cp $$few/* $$kept/; \
+	done
 
 check: check-format check-clippy $(TESTED) check-doc check-man check-unit check-hot-paths
 

@@ -230,6 +230,50 @@ impl Listeners {
         }
     }
 
+    /// The names that a connection listens to.
+    pub fn names_of<'a>(&'a self, own: &'a Subscriptions) -> impl Iterator<Item = &'a [u8]> {
+        let names = own.names().iter();
+        names.map(|id| &*self.names[id.0 as usize].text)
+    }
+
+    /// Panics if the lists by names, the lists of the connections (`own`), and what was left to be forgotten
+    /// don't agree; for [`Broker::check`](super::Broker::check).
+    pub fn check<'a>(&'a self, own: impl Iterator<Item = (ConnectionId, &'a Subscriptions)>) {
+        let hash_of = |id: &NameId| self.hash(&self.names[id.0 as usize].text);
+        self.by_text.check(hash_of, |_| {});
+        assert_eq!(self.by_text.len(), self.names.len(), "names are found");
+        let hash_of = |s: &Subscription| pair_hash(&self.hasher, s.name, s.connection);
+        self.by_pair.check(hash_of, |s| {
+            let listeners = &self.names[s.name.0 as usize].listeners;
+            assert_eq!(listeners.get(s.in_name as usize), Some(&s.connection));
+        });
+        let of_names = self.names.iter().map(|(_, name)| name.listeners.len());
+        assert!(
+            of_names.clone().all(|listeners| listeners > 0),
+            "no name is left over"
+        );
+        assert_eq!(of_names.sum::<usize>(), self.by_pair.len());
+
+        let left = self.left.iter().map(|(connection, own)| (*connection, own));
+        let mut of_connections = 0;
+        for (connection, own) in own.chain(left) {
+            for (place, &name) in own.names().iter().enumerate() {
+                let found = self
+                    .by_pair
+                    .find(pair_hash(&self.hasher, name, connection), |s| {
+                        s.name == name && s.connection == connection
+                    });
+                assert_eq!(found.map(|s| s.in_session as usize), Some(place));
+                of_connections += 1;
+            }
+        }
+        assert_eq!(
+            of_connections,
+            self.by_pair.len(),
+            "every listener has a session"
+        );
+    }
+
     fn remove(&mut self, id: NameId, connection: ConnectionId, own: &mut Subscriptions) -> bool {
         let hash = pair_hash(&self.hasher, id, connection);
         let removed = self

@@ -20,6 +20,18 @@ pub struct Listing {
     held: usize,
 }
 
+impl Listing {
+    /// What is kept for it, in bytes, as was last said. Panics if that is wrong; for
+    /// [`Broker::check`](super::Broker::check).
+    pub fn checked_held(&self) -> usize {
+        if let Stage::Keys(walk) = &self.stage {
+            assert_eq!(walk.memory(), walk.counted_memory());
+            assert_eq!(walk.memory(), self.held);
+        }
+        self.held
+    }
+}
+
 /// Lines up to this length are kept: the command, with some text that means nothing.
 const KEPT_LINE: usize = 256;
 /// What a session in a sorted map takes beside its name, about, in bytes.

@@ -5,6 +5,7 @@
 //! networks of brokers run inside a test with a clock and a network of the test's own.
 
 mod cache;
+mod check;
 mod commands;
 mod interclacks;
 mod listeners;

@@ -233,6 +233,21 @@ impl Broker {
         }
     }
 
+    /// Panics if somebody who waits is not there any more; for [`Broker::check`].
+    pub(super) fn check_barriers(&self) {
+        let barriers = self
+            .persistence
+            .iter()
+            .flat_map(|persistence| persistence.barriers.keys());
+        for id in barriers {
+            let session = self.sessions.get(*id).expect("who waits is there");
+            assert!(
+                session.closing.is_none(),
+                "who is on its way out doesn't wait"
+            );
+        }
+    }
+
     /// The connection is no more.
     pub(super) fn end_barrier(&mut self, id: ConnectionId) {
         if let Some(persistence) = &mut self.persistence {

@@ -189,6 +189,17 @@ impl Sessions {
         self.by_serial.len()
     }
 
+    /// Panics if a session is not found by its serial number, or the other way round; for
+    /// [`Broker::check`](super::Broker::check).
+    pub fn check(&self) {
+        let hash_of = |slot: &u32| hash_of(&self.slots, *slot);
+        self.by_serial.check(hash_of, |slot| {
+            let session = self.in_slot(*slot as usize).expect("a number's session");
+            assert_eq!(session.id.slot, *slot, "a session is in its slot");
+        });
+        assert_eq!(self.iter().count(), self.len(), "sessions are counted");
+    }
+
     /// Slots that are or were in use.
     pub fn slots(&self) -> usize {
         self.slots.len()

@@ -12,7 +12,7 @@ use crate::limits::{
 };
 use crate::protocol::encode;
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashSet};
 
 /// Sessions looked at per call of `handle_deadline`.
 const LOOKS_PER_SLICE: usize = 256;
@@ -69,6 +69,28 @@ impl Broker {
             appointments.0.pop();
         }
         appointments.0.peek().map(|&Reverse((at_us, _))| at_us)
+    }
+
+    /// Panics if a session would never be looked at; for [`Broker::check`].
+    pub(super) fn check_appointments(&self) {
+        let appointments: HashSet<(u64, ConnectionId)> = self
+            .appointments
+            .0
+            .iter()
+            .map(|Reverse(next)| *next)
+            .collect();
+        for session in self.sessions.iter() {
+            let is_given_up = session
+                .closing
+                .as_ref()
+                .is_some_and(|closing| closing.is_given_up);
+            let is_looked_at = appointments.contains(&(session.wake_us, session.id));
+            assert!(
+                is_looked_at || is_given_up,
+                "{} is looked at some time",
+                session.cid
+            );
+        }
     }
 
     /// Keeps the appointments that are due, so many at a time.

@@ -67,6 +67,17 @@ impl Walk {
         self.memory
     }
 
+    /// The same, counted anew; for [`Broker::check`](super::Broker::check).
+    pub fn counted_memory(&self) -> usize {
+        match &self.stage {
+            Stage::Sorting(names, _) | Stage::Sorted(names) => {
+                names.iter().map(|name| name.len() + PER_NAME).sum()
+            }
+            Stage::Unsorted(names, _) => names.iter().map(|name| name.len() + PER_NAME).sum(),
+            Stage::Done => 0,
+        }
+    }
+
     pub fn is_done(&self) -> bool {
         matches!(self.stage, Stage::Done)
     }

@@ -1,7 +1,7 @@
 //! What is kept in a journal comes back: after power cuts, after faults of the disk, and from damaged
 //! files. The real process is killed in `killed_processes`.
 
-mod disk;
+pub mod disk;
 mod node;
 
 use crate::support::Random;

@@ -304,6 +304,27 @@ impl Blocks {
             .map(|(_, number)| (number, 0))
     }
 
+    /// Panics if what is counted is not what there is; for [`Broker::check`](crate::broker::Broker::check).
+    pub fn check(&self) {
+        let (mut held, mut used, mut with_room) = (0, 0, 0);
+        for (number, page) in self.pages.iter().enumerate() {
+            let Some(page) = page else { continue };
+            held += page.bytes.len();
+            used += (page.used * page.block_size) as usize;
+            if page.place != NONE {
+                let list = &self.with_room[self.class(page.block_size as usize)];
+                assert_eq!(list[page.place as usize] as usize, number);
+                with_room += 1;
+            }
+        }
+        assert_eq!(held, self.held, "pages are counted");
+        assert_eq!(used, self.used, "blocks in use are counted");
+        let listed: usize = self.with_room.iter().map(Vec::len).sum();
+        assert_eq!(with_room, listed, "pages with room are there");
+        let vacant = self.pages.iter().filter(|page| page.is_none()).count();
+        assert_eq!(vacant, self.vacant.len(), "numbers of no page are known");
+    }
+
     /// Whether freeing all at once takes time.
     pub fn is_large(&self) -> bool {
         self.held > FREED_PER_TURN || !self.garbage.is_empty()

@@ -59,6 +59,12 @@ impl Eviction {
         *self = Eviction::new(Some(self.max_bytes));
     }
 
+    /// Panics if so many entries can't be on the lists; for [`Broker::check`](crate::broker::Broker::check).
+    pub fn check(&self, newcomers: usize, tombstones: usize) {
+        assert!(newcomers <= self.newcomers.len(), "newcomers are listed");
+        assert!(tombstones <= self.tombstones.len(), "tombstones are listed");
+    }
+
     /// What the lists take.
     pub fn bytes(&self) -> usize {
         (self.newcomers.len() + self.tombstones.len()) * size_of::<u64>()

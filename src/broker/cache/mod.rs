@@ -586,6 +586,35 @@ impl Cache {
         cursor.is_after(hash(&self.hasher, name))
     }
 
+    /// Panics if what is counted is not what there is; for [`Broker::check`](super::Broker::check).
+    pub fn check(&self) {
+        let (mut live, mut tombstone_bytes, mut used) = (0, 0, 0);
+        let (mut on_probation, mut listed) = (0, 0);
+        let hash_of = |block: &Block| self.hash(Entry(self.blocks.get(*block)).name());
+        self.table.check(hash_of, |block| {
+            let bytes = self.blocks.get(*block);
+            let entry = Entry(bytes);
+            used += bytes.len();
+            if entry.holds_value() {
+                live += 1;
+            } else {
+                tombstone_bytes += bytes.len() + PLACE;
+            }
+            on_probation += usize::from(entry.flags() & entry::ON_PROBATION != 0);
+            listed += usize::from(entry.flags() & entry::LISTED_AS_TOMBSTONE != 0);
+            // All of it can be read.
+            let _ = entry.state();
+        });
+        assert_eq!(live, self.live, "live entries are counted");
+        assert_eq!(
+            tombstone_bytes, self.tombstone_bytes,
+            "tombstones are counted"
+        );
+        assert_eq!(used, self.blocks.used(), "every block is an entry's");
+        self.blocks.check();
+        self.eviction.check(on_probation, listed);
+    }
+
     /// A stamp that is newer than everything seen here.
     fn new_stamp(&mut self, now_us: u64) -> Stamp {
         self.newest_us = now_us.max(self.newest_us + 1);

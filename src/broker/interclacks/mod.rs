@@ -9,6 +9,7 @@
 //! of a link arrive in order, and a write goes out at once. But while a link is still being told what
 //! this node held before, a signal could overtake that; so signals wait until all of it is sent.
 
+mod check;
 mod encode;
 mod lines;
 mod lock;

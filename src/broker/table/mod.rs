@@ -174,6 +174,21 @@ impl<T: Copy + Default> Table<T> {
         end
     }
 
+    /// Hands every element to `each`. Panics if one is not found where its hash leads, or if they are not so
+    /// many as are counted; for [`Broker::check`](super::Broker::check).
+    pub fn check(&self, hash_of: impl Fn(&T) -> u64, mut each: impl FnMut(&T)) {
+        let (mut cursor, mut met) = (Some(Cursor::default()), 0);
+        while let Some(at) = cursor {
+            cursor = self.visit(at, |element| {
+                let is_it = |found: &T| std::ptr::eq(found, element);
+                assert!(self.find(hash_of(element), is_it).is_some(), "it is found");
+                each(element);
+                met += 1;
+            });
+        }
+        assert_eq!(met, self.len, "elements are counted");
+    }
+
     /// Whether freeing it at once takes time.
     pub fn is_large(&self) -> bool {
         self.segments.len() > 1

@@ -1,0 +1,76 @@
+//! What is true of a node between any two calls: that what is kept in two places agrees, and that what is
+//! counted is what there is. Tests ask for it; the daemon doesn't, since it takes time.
+
+use super::Broker;
+use super::commands::subscription_memory;
+use super::output::ConnectionId;
+
+impl Broker {
+    /// Panics if something is not as it has to be.
+    #[doc(hidden)]
+    pub fn check(&self) {
+        self.sessions.check();
+        self.cache.check();
+        let own = self.sessions.iter();
+        self.listeners
+            .check(own.map(|session| (session.id, &session.subscriptions)));
+        self.check_links();
+        self.check_appointments();
+        self.check_barriers();
+        for (place, id) in self.monitors.iter().enumerate() {
+            let session = self.sessions.get(*id).expect("a monitor is there");
+            assert_eq!(
+                session.monitor,
+                Some(place as u32),
+                "a monitor has its place"
+            );
+        }
+        let monitors = self
+            .sessions
+            .iter()
+            .filter(|session| session.monitor.is_some());
+        assert_eq!(monitors.count(), self.monitors.len(), "monitors are listed");
+        let mut surplus = 0;
+        for session in self.sessions.iter() {
+            let is_open = session.closing.is_none();
+            assert!(
+                is_open || session.monitor.is_none(),
+                "who is on its way out sees nothing"
+            );
+            assert!(
+                is_open || session.listing.is_none(),
+                "who is on its way out lists nothing"
+            );
+            if session.is_surplus && session.user.is_none() && is_open {
+                assert!(
+                    self.surplus.contains(&session.id),
+                    "who is too many is listed"
+                );
+                surplus += 1;
+            }
+        }
+        assert_eq!(
+            surplus,
+            self.surplus.len(),
+            "those who are too many are there"
+        );
+    }
+
+    /// What is kept for a connection, in bytes, counted anew: what its carrier was told by
+    /// [`Output::hold`](super::Output::hold). `None` if it is on its way out, or gone.
+    #[doc(hidden)]
+    pub fn counted_held(&self, id: ConnectionId) -> Option<isize> {
+        let session = self
+            .sessions
+            .get(id)
+            .filter(|session| session.closing.is_none())?;
+        let names = self.listeners.names_of(&session.subscriptions);
+        let subscriptions: isize = names.map(subscription_memory).sum();
+        let listing = session
+            .listing
+            .as_ref()
+            .map_or(0, |listing| listing.checked_held());
+        let link = session.link.as_ref().map_or(0, |link| link.counted_held());
+        Some(subscriptions + listing as isize + link)
+    }
+}

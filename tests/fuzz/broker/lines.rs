@@ -1,0 +1,281 @@
+//! Whole lines, each of a few bytes: every command of the protocol, what a clacksd server says to another,
+//! and some nonsense, about names of a small set.
+
+use super::steps::Steps;
+
+const NAMES: [&str; 12] = [
+    "a",
+    "b",
+    "count",
+    "n::x",
+    "n::y",
+    "x y",
+    "with=sign",
+    "",
+    "\u{e4}\u{df}",
+    "=",
+    "Z",
+    "zz",
+];
+const VALUES: [&str; 20] = [
+    "",
+    "1",
+    "-1",
+    "v",
+    "0.1",
+    "1e308",
+    "inf",
+    "nan",
+    "18446744073709551615",
+    "-9223372036854775808",
+    "7up",
+    " 5 ",
+    "0",
+    "a=b",
+    "1e-400",
+    "REMOVED",
+    "\0\u{1}",
+    "STORE a=1",
+    "999999999999999999999999999999999999999",
+    "3",
+];
+/// What else a value may be: so many bytes.
+const LENGTHS: [usize; 6] = [20, 60, 200, 900, 3_000, 20_000];
+/// Differences of times, in microseconds. An hour is what a peer may be ahead.
+const TIMES_US: [i64; 12] = [
+    0,
+    1,
+    -1,
+    1_000_000,
+    -1_000_000,
+    60_000_000,
+    -60_000_000,
+    3_599_000_000,
+    3_700_000_000,
+    -3_700_000_000,
+    -90_000_000_000,
+    1_000_000_000_000_000,
+];
+/// Nodes of a tree. The second may be the broker itself, where that is known.
+const NODES: [u64; 5] = [1, 0, 7, 0xffff_ffff_ffff_ffff, 0xabcdef];
+const FLAGS: &[u8] = b"CDEFGILMNOSTUXGGNU";
+
+/// What lines are made from beside the bytes.
+pub struct Known {
+    /// The time by the system's clock.
+    pub wall_us: u64,
+    /// What connections go by.
+    pub cids: Vec<String>,
+    /// The broker's own number in the tree, once it has told it.
+    pub node: u64,
+    /// Counts signals, so that each can be a new one.
+    pub signals: u64,
+}
+
+fn name(steps: &mut Steps<'_>) -> Vec<u8> {
+    match steps.below(16) {
+        15 => vec![b'n'; steps.pick(&LENGTHS).min(3_000)],
+        14 => format!("more{}", steps.byte()).into_bytes(),
+        place => NAMES[place % NAMES.len()].as_bytes().to_vec(),
+    }
+}
+
+fn value(steps: &mut Steps<'_>) -> Vec<u8> {
+    match steps.below(VALUES.len() + 8) {
+        place if place < VALUES.len() => VALUES[place].as_bytes().to_vec(),
+        place if place < VALUES.len() + LENGTHS.len() => {
+            vec![b'v'; LENGTHS[place - VALUES.len()]]
+        }
+        _ => {
+            let length = steps.below(12);
+            let bytes = steps.take(length).iter();
+            bytes
+                .copied()
+                .filter(|byte| !b"\r\n".contains(byte))
+                .collect()
+        }
+    }
+}
+
+fn time_us(steps: &mut Steps<'_>, known: &Known) -> u64 {
+    known.wall_us.saturating_add_signed(steps.pick(&TIMES_US))
+}
+
+fn seconds(steps: &mut Steps<'_>, known: &Known) -> String {
+    match steps.below(20) {
+        19 => "nan".to_owned(),
+        18 => "1e300".to_owned(),
+        17 => "-5".to_owned(),
+        16 => "x".to_owned(),
+        15 => "0".to_owned(),
+        _ => {
+            let time_us = time_us(steps, known);
+            format!("{}.{:06}", time_us / 1_000_000, time_us % 1_000_000)
+        }
+    }
+}
+
+fn node(steps: &mut Steps<'_>, known: &Known) -> u64 {
+    match steps.pick(&NODES) {
+        0 => known.node,
+        node => node,
+    }
+}
+
+fn signal(steps: &mut Steps<'_>, known: &mut Known) -> String {
+    known.signals += 1;
+    let number = match steps.below(4) {
+        3 => u64::from(steps.byte()),
+        _ => known.signals,
+    };
+    format!("{:x}:{number}", node(steps, known))
+}
+
+fn pair(verb: &str, steps: &mut Steps<'_>) -> Vec<u8> {
+    [verb.as_bytes(), &name(steps), b"=", &value(steps)].concat()
+}
+
+fn named(verb: &str, steps: &mut Steps<'_>) -> Vec<u8> {
+    [verb.as_bytes(), &name(steps)].concat()
+}
+
+fn counter(verb: &str, steps: &mut Steps<'_>) -> Vec<u8> {
+    match steps.one_in(3) {
+        true => named(verb, steps),
+        false => pair(verb, steps),
+    }
+}
+
+fn overhead(steps: &mut Steps<'_>) -> Vec<u8> {
+    let count = 1 + steps.below(3);
+    let flags: Vec<u8> = (0..count).map(|_| steps.pick(FLAGS)).collect();
+    let value = match steps.below(6) {
+        0 => "0",
+        1 => "1",
+        2 => "86400",
+        3 => "0.5",
+        4 => "Terry Pratchett",
+        _ => "1e99",
+    };
+    [b"OVERHEAD ", &flags[..], b" ", value.as_bytes()].concat()
+}
+
+fn state(steps: &mut Steps<'_>, known: &mut Known) -> Vec<u8> {
+    let stamp = format!("{}:{:x}", time_us(steps, known), node(steps, known));
+    let accessed_us = time_us(steps, known);
+    let kind = steps.pick(&["V", "V", "R", "A"]);
+    let count = steps.below(4);
+    let mut contributions: Vec<(u64, u64, &str)> = (0..count)
+        .map(|_| {
+            let sum = steps.pick(&[
+                "1",
+                "-1",
+                "0.5",
+                "170141183460469231731687303715884105727",
+                "NaN",
+                "inf",
+                "-170141183460469231731687303715884105728",
+                "1e308",
+            ]);
+            let version = steps.pick(&[1, 2, 3, u64::MAX]);
+            (node(steps, known), version, sum)
+        })
+        .collect();
+    contributions.sort_unstable();
+    contributions.dedup_by_key(|contribution| contribution.0);
+    let list = match contributions.is_empty() {
+        true => "-".to_owned(),
+        false => {
+            let each = contributions.iter();
+            let each: Vec<String> = each
+                .map(|(node, version, sum)| format!("{node:x}:{version}:{sum}"))
+                .collect();
+            each.join(",")
+        }
+    };
+    let signal = match steps.one_in(3) {
+        true => signal(steps, known),
+        false => "-".to_owned(),
+    };
+    let head = format!("STATE {stamp} {accessed_us} {kind} {list} {signal} ");
+    pair(&head, steps)
+}
+
+fn key_sync(steps: &mut Steps<'_>, known: &Known) -> Vec<u8> {
+    let (cached, accessed) = (seconds(steps, known), seconds(steps, known));
+    match steps.one_in(3) {
+        true => {
+            let head = format!("KEYSYNC {cached} 0 D ");
+            [&named(&head, steps)[..], b"=REMOVED"].concat()
+        }
+        false => pair(&format!("KEYSYNC {cached} {accessed} U "), steps),
+    }
+}
+
+/// Who somebody says that it is: the last one speaks as clacksd servers do.
+pub const SOFTWARE: [&str; 4] = ["Net::Clacks 36", "a;b\0c", "", "clacksd/9 interclacks/1"];
+
+/// A line, without its end.
+pub fn line(steps: &mut Steps<'_>, known: &mut Known) -> Vec<u8> {
+    match steps.below(44) {
+        0 | 1 => pair("STORE ", steps),
+        2 | 3 => pair("SETANDSTORE ", steps),
+        4 | 5 => pair("SET ", steps),
+        6 => named("NOTIFY ", steps),
+        7 | 8 => named("LISTEN ", steps),
+        9 => named("UNLISTEN ", steps),
+        10 => named("RETRIEVE ", steps),
+        11 => named("REMOVE ", steps),
+        12 | 13 => counter("INCREMENT ", steps),
+        14 => counter("DECREMENT ", steps),
+        15 => b"KEYLIST".to_vec(),
+        16 => b"CLIENTLIST".to_vec(),
+        17 => b"CLEARCACHE".to_vec(),
+        18 => b"MONITOR".to_vec(),
+        19 => b"UNMONITOR".to_vec(),
+        20 => b"PING".to_vec(),
+        21 => b"NOPING".to_vec(),
+        22 => b"NOP".to_vec(),
+        23 | 24 => named("FLUSH ", steps),
+        25 => b"QUIT".to_vec(),
+        26 => format!("CLACKS {}", steps.pick(&SOFTWARE)).into_bytes(),
+        27 | 28 => overhead(steps),
+        29 => {
+            let place = steps.below(known.cids.len() + 2);
+            let cid = known.cids.get(place).map_or("127.0.0.1:5:3", |cid| cid);
+            format!("CLIENTDISCONNECT {cid}").into_bytes()
+        }
+        30 | 31 => key_sync(steps, known),
+        32..35 => state(steps, known),
+        35 => {
+            let head = format!("SIGNAL {} ", signal(steps, known));
+            let line = match steps.below(4) {
+                0 => overhead(steps),
+                1 => pair("SET ", steps),
+                2 => named("NOTIFY ", steps),
+                _ => pair("UNHEARD-OF ", steps),
+            };
+            [head.as_bytes(), &line].concat()
+        }
+        36 => {
+            let (time_us, node) = (time_us(steps, known), node(steps, known));
+            format!("CLEAR {time_us}:{node:x}").into_bytes()
+        }
+        37 => {
+            let count = match steps.below(6) {
+                5 => 70,
+                count => count,
+            };
+            let nodes: Vec<String> = (0..count)
+                .map(|_| format!("{:x}", node(steps, known)))
+                .collect();
+            format!("PATH {}", nodes.join(" ")).into_bytes()
+        }
+        38 => b"SYNCED".to_vec(),
+        39 => format!("OVERHEAD T {}", seconds(steps, known)).into_bytes(),
+        40 => format!("OVERHEAD L {}", steps.below(2)).into_bytes(),
+        41 => b"OVERHEAD I 1".to_vec(),
+        42 => b"TIMEOUT".to_vec(),
+        _ => [b"NONSENSE ", &value(steps)[..]].concat(),
+    }
+}

@@ -1,0 +1,191 @@
+//! What may be sent to a connection: in which form, when, and to whom.
+
+use clacks::protocol::reply::{self, Reply};
+use clacks::protocol::{Command, Flags, decode, peer};
+use memchr::memmem;
+
+/// All passwords begin with this, and so do tokens with what it is in base64.
+pub const SECRET: &[u8] = b"secret-of-";
+pub const SECRET_IN_BASE64: &[u8] = b"c2VjcmV0LW9m";
+
+/// Who somebody logs in as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rights {
+    pub reads: bool,
+    pub manages: bool,
+    pub is_primary: bool,
+}
+
+pub struct Oracle {
+    /// Whether this node dialled it.
+    pub is_uplink: bool,
+    is_link: bool,
+    /// Whether something was sent in one of the two languages of links.
+    is_clacksd: bool,
+    is_net_clacks: bool,
+    lines: usize,
+    /// Who it is, and who it says that it is with the line that is worked off.
+    rights: Option<Rights>,
+    pub logs_in_as: Option<Rights>,
+    /// How many records there were when the FLUSH came that is not answered yet.
+    pub flush_needs: Option<u64>,
+    /// The last line said that not all is saved.
+    was_not_saved: bool,
+}
+
+impl Oracle {
+    pub fn new(is_uplink: bool) -> Oracle {
+        Oracle {
+            is_uplink,
+            is_link: false,
+            is_clacksd: false,
+            is_net_clacks: false,
+            lines: 0,
+            rights: None,
+            logs_in_as: None,
+            flush_needs: None,
+            was_not_saved: false,
+        }
+    }
+
+    pub fn become_link(&mut self) {
+        assert!(!self.is_link, "nobody becomes a link twice");
+        let may = self.is_uplink || self.rights.is_some_and(|rights| rights.is_primary);
+        assert!(may, "only the primary user becomes a link");
+        self.is_link = true;
+    }
+
+    /// All that is said at once are whole lines, and each of them may be said. `saved`: how many records are.
+    pub fn check_output(&mut self, bytes: &[u8], saved: u64, looks_for_secrets: bool) {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let end = memchr::memchr2(b'\r', b'\n', rest).expect("a line has an end");
+            assert_eq!(
+                rest.get(end..end + 2),
+                Some(&b"\r\n"[..]),
+                "and that is CR LF"
+            );
+            self.check_line(&rest[..end], saved);
+            if looks_for_secrets {
+                self.check_secrets(&rest[..end]);
+            }
+            rest = &rest[end + 2..];
+        }
+    }
+
+    fn check_line(&mut self, line: &[u8], saved: u64) {
+        let text = || line.escape_ascii().to_string();
+        self.lines += 1;
+        let said = reply::decode(line);
+        if !self.is_uplink {
+            let is_right = match self.lines {
+                1 => matches!(said, Some(Reply::Clacks(_))),
+                2 => line == b"OVERHEAD M Authentication required",
+                _ => true,
+            };
+            assert!(is_right, "the greeting comes first: {}", text());
+            if self.lines <= 2 {
+                return;
+            }
+        }
+        if self.is_link {
+            return self.check_link_line(line);
+        }
+        let said = said.unwrap_or_else(|| panic!("no client knows this line: {}", text()));
+        match said {
+            Reply::Overhead(overhead) if overhead.flags == Flags::LOGIN_RIGHT => {
+                self.rights = self.logs_in_as.take();
+                assert!(self.rights.is_some(), "who was welcomed has logged in");
+            }
+            Reply::Overhead(overhead) if overhead.flags.intersects(Flags::LOGIN_WRONG) => {
+                assert_eq!(overhead.value, b"Login failed!");
+            }
+            Reply::Flushed(_) => {
+                let needed = self.flush_needs.take().expect("a FLUSH was sent");
+                assert!(
+                    needed <= saved || self.was_not_saved,
+                    "{needed} records were to be saved, {saved} are"
+                );
+            }
+            _ => {}
+        }
+        self.was_not_saved = line == b"OVERHEAD E not_saved";
+        let Some(rights) = self.rights else {
+            let is_error = matches!(&said, Reply::Overhead(overhead)
+                if overhead.flags == Flags::ERROR || overhead.flags == Flags::LOGIN_WRONG);
+            let may = is_error || said == Reply::Quit;
+            assert!(may, "nothing is said to strangers: {}", text());
+            return;
+        };
+        let may = match said {
+            Reply::Retrieved(_)
+            | Reply::NotRetrieved(_)
+            | Reply::Key(_)
+            | Reply::KeyListStart
+            | Reply::KeyListEnd
+            | Reply::Set(_)
+            | Reply::Notify(_) => rights.reads,
+            Reply::Debug(_) | Reply::Client(_) | Reply::ClientListStart | Reply::ClientListEnd => {
+                rights.manages
+            }
+            Reply::Clacks(_) => false,
+            _ => true,
+        };
+        assert!(may, "it has no right to this: {}", text());
+    }
+
+    /// A peer is told nothing in another language than its own, and nothing that only clients are told.
+    fn check_link_line(&mut self, line: &[u8]) {
+        let text = || line.escape_ascii().to_string();
+        let command = decode(line);
+        if let Some(Command::Overhead(Some(overhead))) = command {
+            assert!(
+                !overhead.flags.intersects(Flags::ERROR)
+                    || overhead.flags.intersects(Flags::FORWARD)
+            );
+            // Who logs in with nothing to say it with is no clacksd, but not yet known to be anything.
+            self.is_net_clacks |= overhead.flags.intersects(Flags::LOCK);
+        }
+        assert_ne!(command, Some(Command::Nop), "no link is sent a NOP");
+        if peer::decode(line).is_some() {
+            self.is_clacksd = true;
+        } else {
+            let is_known = command.is_some() || reply::decode(line).is_some();
+            assert!(is_known, "no peer knows this line: {}", text());
+            self.is_net_clacks |= matches!(command, Some(Command::KeySync(_)));
+        }
+        assert!(
+            !(self.is_clacksd && self.is_net_clacks),
+            "one language for one peer: {}",
+            text()
+        );
+    }
+
+    /// The token of the primary user goes to links, as their login; no other secret goes anywhere.
+    fn check_secrets(&self, line: &[u8]) {
+        let holds = |secret: &[u8]| memmem::find(line, secret).is_some();
+        if holds(SECRET) || holds(SECRET_IN_BASE64) {
+            let is_login = line.starts_with(b"OVERHEAD A ");
+            assert!(
+                is_login && self.is_link,
+                "a secret: {}",
+                line.escape_ascii()
+            );
+        }
+    }
+}
+
+/// Whether a line asks for something that is answered by FLUSHED.
+pub fn is_flush(line: &[u8]) -> bool {
+    matches!(decode(line), Some(Command::Flush(_)))
+}
+
+/// The token in a login line.
+pub fn token_of(line: &[u8]) -> Option<&[u8]> {
+    match decode(line) {
+        Some(Command::Overhead(Some(overhead))) if overhead.flags.intersects(Flags::LOGIN) => {
+            Some(overhead.value)
+        }
+        _ => None,
+    }
+}

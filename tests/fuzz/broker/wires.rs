@@ -1,0 +1,312 @@
+//! The carrier: connections as the reactor has them, but for sockets. What it is told and asked for it checks
+//! at once.
+
+use super::oracle::Oracle;
+use clacks::broker::{CloseReason, ConnectionId, Output, Promise, Record, Rewrite, Saved, Traffic};
+use clacks::limits::ROOM;
+use clacks::protocol::line::Pending;
+
+/// Output that may wait for one connection.
+pub const MAX_OUTPUT: usize = 512 * 1024;
+
+/// A connection.
+pub struct Wire {
+    pub id: ConnectionId,
+    pub input: Pending,
+    /// Sent by the peer, and not come yet.
+    pub on_the_way: Vec<u8>,
+    /// Whether what was sent ends within a line.
+    pub is_within_line: bool,
+    /// Waits to be taken by the peer.
+    pub output: Vec<u8>,
+    /// The peer takes nothing.
+    pub is_stalled: bool,
+    pub stalled_since_us: Option<u64>,
+    stopped_by_broker: bool,
+    stopped_by_output: bool,
+    stopped_since_us: u64,
+    stopped_us: u64,
+    pub wants_room: bool,
+    pub held: isize,
+    is_trunk: bool,
+    is_over_limit: bool,
+    pub closing: Option<CloseReason>,
+    last_output_us: u64,
+    pub oracle: Oracle,
+}
+
+impl Wire {
+    pub fn is_stopped(&self) -> bool {
+        self.stopped_by_broker || self.stopped_by_output
+    }
+
+    fn stop(&mut self, now_us: u64) {
+        if !self.is_stopped() {
+            self.stopped_since_us = now_us;
+        }
+    }
+
+    pub fn stop_by_broker(&mut self, now_us: u64) {
+        self.stop(now_us);
+        self.stopped_by_broker = true;
+    }
+
+    fn note_resumed(&mut self, now_us: u64) {
+        if !self.is_stopped() {
+            self.stopped_us += now_us - self.stopped_since_us;
+        }
+    }
+
+    fn takes_output(&self) -> bool {
+        self.closing.is_none() && !self.is_over_limit
+    }
+
+    /// Whether its next line may be handed over.
+    pub fn may_go_on(&mut self, now_us: u64) -> bool {
+        if self.output.len() > MAX_OUTPUT / 2 && !self.is_trunk {
+            self.stop(now_us);
+            self.stopped_by_output = true;
+        }
+        self.takes_output() && !self.is_stopped()
+    }
+
+    /// The peer takes up to so many bytes of what waits for it.
+    pub fn take_output(&mut self, most: usize, now_us: u64) {
+        let taken = most.min(self.output.len());
+        self.output.drain(..taken);
+        self.stalled_since_us = match self.output.is_empty() {
+            true => None,
+            false if taken > 0 => Some(now_us),
+            false => self.stalled_since_us,
+        };
+        if self.output.len() < MAX_OUTPUT / 4 && std::mem::take(&mut self.stopped_by_output) {
+            self.note_resumed(now_us);
+        }
+    }
+}
+
+/// The journal, as far as the broker knows it.
+pub struct Disk {
+    pub promise: Option<Promise>,
+    /// Records that were made and, as was told, saved.
+    pub recorded: u64,
+    pub saved: u64,
+    pub has_failed: bool,
+    /// A rewrite was begun; it has been ended.
+    pub is_rewriting: bool,
+    pub is_rewritten: bool,
+    /// What is to be told.
+    pub news: Vec<Saved>,
+    /// Bytes on their way.
+    pub unsaved: usize,
+}
+
+pub struct Wires {
+    pub all: Vec<Wire>,
+    pub now_us: u64,
+    generation: u32,
+    /// Whose line is worked off, or who is given room.
+    pub serving: Option<ConnectionId>,
+    /// What that one has got for it.
+    pub answered: usize,
+    /// Passed a limit.
+    pub ending: Vec<(ConnectionId, CloseReason)>,
+    /// Closed a second time: what they are owed is given up.
+    pub given_up: Vec<ConnectionId>,
+    /// The number of the master that is dialled.
+    pub dialing: Option<usize>,
+    pub disk: Disk,
+    /// Whether secrets are looked for: not if they are in the input.
+    pub looks_for_secrets: bool,
+}
+
+impl Wires {
+    pub fn new(promise: Option<Promise>, looks_for_secrets: bool) -> Wires {
+        Wires {
+            all: Vec::new(),
+            now_us: 0,
+            generation: 0,
+            serving: None,
+            answered: 0,
+            ending: Vec::new(),
+            given_up: Vec::new(),
+            dialing: None,
+            disk: Disk {
+                promise,
+                recorded: 0,
+                saved: 0,
+                has_failed: false,
+                is_rewriting: false,
+                is_rewritten: false,
+                news: Vec::new(),
+                unsaved: 0,
+            },
+            looks_for_secrets,
+        }
+    }
+
+    pub fn get(&mut self, id: ConnectionId) -> Option<&mut Wire> {
+        self.all.iter_mut().find(|wire| wire.id == id)
+    }
+
+    /// The connection to the master, unless it is on its way out.
+    pub fn uplink(&self) -> Option<ConnectionId> {
+        let is_it = |wire: &&Wire| wire.oracle.is_uplink && wire.closing.is_none();
+        self.all.iter().find(is_it).map(|wire| wire.id)
+    }
+
+    pub fn add(&mut self, oracle: Oracle) -> ConnectionId {
+        let is_free = |slot: &u32| self.all.iter().all(|wire| wire.id.slot != *slot);
+        let slot = (0..).find(is_free).expect("a free slot");
+        self.generation += 1;
+        let generation = self.generation;
+        let id = ConnectionId { slot, generation };
+        self.all.push(Wire {
+            id,
+            input: Pending::default(),
+            on_the_way: Vec::new(),
+            is_within_line: false,
+            output: Vec::new(),
+            is_stalled: false,
+            stalled_since_us: None,
+            stopped_by_broker: false,
+            stopped_by_output: false,
+            stopped_since_us: 0,
+            stopped_us: 0,
+            wants_room: false,
+            held: 0,
+            is_trunk: false,
+            is_over_limit: false,
+            closing: None,
+            last_output_us: self.now_us,
+            oracle,
+        });
+        id
+    }
+}
+
+impl Output for Wires {
+    fn append(&mut self, to: ConnectionId, encode: impl FnOnce(&mut Vec<u8>)) {
+        let (now_us, is_serving) = (self.now_us, self.serving == Some(to));
+        let looks_for_secrets = self.looks_for_secrets;
+        let saved = self.disk.has_failed.then_some(u64::MAX);
+        let saved = saved.unwrap_or(self.disk.saved);
+        let Some(wire) = self.get(to).filter(|wire| wire.takes_output()) else {
+            return;
+        };
+        let before = wire.output.len();
+        encode(&mut wire.output);
+        wire.last_output_us = now_us;
+        let (output, more) = (&wire.output, wire.output.len() - before);
+        wire.oracle
+            .check_output(&output[before..], saved, looks_for_secrets);
+        if is_serving {
+            self.answered += more;
+        } else if wire.output.len() > MAX_OUTPUT {
+            wire.is_over_limit = true;
+            self.ending.push((to, CloseReason::OutputLimit));
+        }
+    }
+
+    fn fan_out(&mut self, to: impl IntoIterator<Item = ConnectionId>, payload: &[u8]) {
+        for id in to {
+            self.append(id, |bytes| bytes.extend_from_slice(payload));
+        }
+    }
+
+    fn close(&mut self, id: ConnectionId, reason: CloseReason) {
+        let Some(wire) = self.get(id) else { return };
+        if wire.closing.is_some() {
+            self.given_up.push(id);
+            return;
+        }
+        wire.closing = Some(reason);
+        wire.input = Pending::default();
+    }
+
+    fn make_trunk(&mut self, id: ConnectionId) {
+        let wire = self.get(id).expect("only who is there becomes a trunk");
+        wire.is_trunk = true;
+        wire.oracle.become_link();
+    }
+
+    fn resume(&mut self, id: ConnectionId) {
+        let now_us = self.now_us;
+        if let Some(wire) = self.get(id)
+            && std::mem::take(&mut wire.stopped_by_broker)
+        {
+            wire.note_resumed(now_us);
+        }
+    }
+
+    fn hold(&mut self, id: ConnectionId, bytes: isize) {
+        if let Some(wire) = self.get(id) {
+            wire.held += bytes;
+            assert!(wire.held >= 0, "nobody holds less than nothing");
+        }
+    }
+
+    fn want_room(&mut self, id: ConnectionId) {
+        if let Some(wire) = self.get(id) {
+            wire.wants_room = true;
+        }
+    }
+
+    fn dial(&mut self, master: usize) {
+        assert!(self.dialing.is_none(), "one is dialled at a time");
+        let is_connected = self.uplink().is_some();
+        assert!(!is_connected, "there is one uplink at a time");
+        self.dialing = Some(master);
+    }
+
+    fn hang_up(&mut self) {
+        self.dialing = None;
+    }
+
+    fn traffic(&self, id: ConnectionId) -> Traffic {
+        let Some(wire) = self.all.iter().find(|wire| wire.id == id) else {
+            return Traffic::default();
+        };
+        let now_stopped_us = match wire.is_stopped() {
+            true => self.now_us - wire.stopped_since_us,
+            false => 0,
+        };
+        Traffic {
+            queued: wire.output.len(),
+            unread: wire.input.waiting(),
+            stalled_since_us: wire.stalled_since_us,
+            last_output_us: wire.last_output_us,
+            stopped_us: wire.stopped_us + now_stopped_us,
+        }
+    }
+
+    fn record(&mut self, record: &Record<'_>) {
+        assert!(self.disk.promise.is_some(), "there is a journal");
+        self.disk.recorded += 1;
+        self.disk.unsaved += match record {
+            Record::State { name, .. } | Record::Used { name, .. } => 48 + name.len(),
+            Record::Clear(_) => 48,
+        };
+    }
+
+    fn rewrite(&mut self, step: &Rewrite<'_>) {
+        match step {
+            // One that came to nothing is begun anew without an end.
+            Rewrite::Begin => (self.disk.is_rewriting, self.disk.is_rewritten) = (true, false),
+            Rewrite::Held(_) => assert!(self.disk.is_rewriting, "it was begun"),
+            Rewrite::End => {
+                assert!(std::mem::take(&mut self.disk.is_rewriting), "it was begun");
+                self.disk.is_rewritten = true;
+            }
+        }
+    }
+
+    fn unsaved(&self) -> usize {
+        self.disk.unsaved
+    }
+}
+
+/// Whether who waits for room has it.
+pub fn has_room(wire: &Wire) -> bool {
+    wire.wants_room && wire.output.len() < ROOM && wire.closing.is_none()
+}

@@ -1,0 +1,258 @@
+//! Any bytes to lines, and any line to what it says in each of the three languages: a client's, a server's,
+//! and that between clacksd servers.
+//!
+//! However a stream is cut, its lines are the same; what was decoded is encoded to a line that says the same;
+//! and nothing takes more memory than what came.
+//!
+//! The first byte chooses where the rest is cut.
+
+use clacks::protocol::command::{Counter, KeySync, Pair, decode};
+use clacks::protocol::line::{Pending, next_line};
+use clacks::protocol::peer::{self, PeerLine};
+use clacks::protocol::reply::{self, Reply};
+use clacks::protocol::token::Token;
+use clacks::protocol::{Command, LookUp, Overhead, encode, look_up_of};
+
+pub fn run(data: &[u8]) {
+    let Some((&cuts, stream)) = data.split_first() else {
+        return;
+    };
+    let lines = all_at_once(stream);
+    assert_eq!(in_pieces(stream, cuts), lines, "cut by {cuts}");
+    check_put_back_and_skip(stream, cuts, &lines);
+    for line in &lines {
+        check_command(line);
+        check_reply(line);
+        check_peer_line(line);
+        check_token(line);
+    }
+}
+
+fn all_at_once(stream: &[u8]) -> Vec<Vec<u8>> {
+    let (mut rest, mut scratch, mut lines) = (stream, Vec::new(), Vec::new());
+    while let Some((line, used)) = next_line(rest, &mut scratch) {
+        assert!(!line.contains(&b'\r') && !line.contains(&b'\n'));
+        assert_eq!(rest[used - 1], b'\n');
+        lines.push(line.to_vec());
+        rest = &rest[used..];
+    }
+    assert!(!rest.contains(&b'\n'), "no line is left over");
+    lines
+}
+
+/// Lengths of pieces, without end: a generator that begins with what chooses.
+fn pieces(mut stream: &[u8], cuts: u8) -> impl Iterator<Item = &[u8]> {
+    let mut state = u32::from(cuts);
+    std::iter::from_fn(move || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let most = match state >> 30 {
+            0 => 1,
+            1 => 7,
+            2 => 64,
+            _ => 4096,
+        };
+        let length = (1 + (state >> 8) as usize % most).min(stream.len());
+        let (piece, rest) = stream.split_at(length);
+        stream = rest;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
+fn in_pieces(stream: &[u8], cuts: u8) -> Vec<Vec<u8>> {
+    let (mut pending, mut lines, mut came) = (Pending::default(), Vec::new(), 0);
+    for piece in pieces(stream, cuts) {
+        pending.push(piece);
+        came += piece.len();
+        while let Some(line) = pending.next_line() {
+            lines.push(line.to_vec());
+        }
+        assert!(pending.waiting() <= came);
+        // A Vec grows to twice of what it needs, and has 8 bytes at first.
+        assert!(
+            pending.capacity() <= 2 * came.max(8),
+            "bounded by what came"
+        );
+        assert_eq!(pending.is_idle(), pending.waiting() == 0);
+    }
+    let end = stream.iter().rposition(|byte| *byte == b'\n');
+    let unfinished = &stream[end.map_or(0, |end| end + 1)..];
+    let unfinished = unfinished.iter().filter(|byte| **byte != b'\r');
+    assert_eq!(pending.waiting(), unfinished.count());
+    lines
+}
+
+/// Every other line is put back once. The unfinished line after some piece is skipped.
+fn check_put_back_and_skip(stream: &[u8], cuts: u8, lines: &[Vec<u8>]) {
+    let (mut pending, mut found) = (Pending::default(), Vec::new());
+    let mut skipped = None;
+    for (index, piece) in pieces(stream, cuts).enumerate() {
+        pending.push(piece);
+        while let Some(line) = pending.next_line().map(<[u8]>::to_vec) {
+            if found.len() % 2 == 0 {
+                pending.put_back(line.len());
+                assert_eq!(pending.next_line(), Some(&line[..]));
+            }
+            found.push(line);
+        }
+        if index == usize::from(cuts % 8) {
+            pending.skip_line();
+            assert!(!pending.is_idle());
+            skipped = Some(found.len());
+        }
+    }
+    let mut expected = lines.to_vec();
+    if let Some(skipped) = skipped.filter(|skipped| *skipped < expected.len()) {
+        expected.remove(skipped);
+    }
+    assert_eq!(found, expected);
+}
+
+/// What `write` writes, which is one whole line, without its end.
+fn line_of(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut line = Vec::new();
+    write(&mut line);
+    assert!(line.ends_with(b"\r\n"));
+    line.truncate(line.len() - 2);
+    line
+}
+
+fn joined(parts: &[&[u8]]) -> Vec<u8> {
+    line_of(|to| encode::line(to, parts))
+}
+
+fn overhead_line(overhead: Overhead<'_>) -> Vec<u8> {
+    line_of(|to| encode::overhead(to, overhead.flags, overhead.value))
+}
+
+fn check_command(line: &[u8]) {
+    let command = decode(line);
+    match look_up_of(line) {
+        None => {}
+        Some(LookUp::Entry(name)) => assert!(
+            matches!(command, Some(Command::Retrieve(found) | Command::Store(Pair { name: found, .. })) if found == name)
+                || name.is_empty()
+        ),
+        Some(LookUp::Listeners(name)) => assert!(
+            matches!(command, Some(Command::Notify(found) | Command::Set(Pair { name: found, .. })) if found == name)
+        ),
+    }
+    let Some(command) = command else { return };
+    let pair = |verb: &[u8], Pair { name, value }| joined(&[verb, name, b"=", value]);
+    let counter = |verb: &[u8], Counter { name, step }| match step {
+        Some(step) => joined(&[verb, name, b"=", step]),
+        None => joined(&[verb, name]),
+    };
+    let same = match command {
+        Command::Clacks(text) => joined(&[b"CLACKS ", text]),
+        Command::ClearCache => joined(&[b"CLEARCACHE"]),
+        Command::ClientDisconnect(cid) => joined(&[b"CLIENTDISCONNECT ", cid]),
+        Command::ClientList => joined(&[b"CLIENTLIST"]),
+        Command::Decrement(parts) => counter(b"DECREMENT ", parts),
+        Command::Flush(text) => joined(&[b"FLUSH ", text]),
+        Command::Increment(parts) => counter(b"INCREMENT ", parts),
+        Command::KeyList => joined(&[b"KEYLIST"]),
+        Command::KeySync(KeySync {
+            cache_time,
+            access_time,
+            mode,
+            entry: Pair { name, value },
+        }) => joined(&[
+            b"KEYSYNC ",
+            cache_time,
+            b" ",
+            access_time,
+            b" ",
+            mode,
+            b" ",
+            name,
+            b"=",
+            value,
+        ]),
+        Command::Listen(name) => joined(&[b"LISTEN ", name]),
+        Command::Monitor => joined(&[b"MONITOR"]),
+        Command::NoPing => joined(&[b"NOPING"]),
+        Command::Nop => joined(&[b"NOP"]),
+        Command::Notify(name) => joined(&[b"NOTIFY ", name]),
+        Command::Overhead(None) => joined(&[b"OVERHEAD x"]),
+        Command::Overhead(Some(overhead)) => {
+            assert!(!overhead.flags.is_empty() && !overhead.value.is_empty());
+            overhead_line(overhead)
+        }
+        Command::Ping => joined(&[b"PING"]),
+        Command::Quit => joined(&[b"QUIT"]),
+        Command::Remove(name) => joined(&[b"REMOVE ", name]),
+        Command::Retrieve(name) => joined(&[b"RETRIEVE ", name]),
+        Command::Set(parts) => pair(b"SET ", parts),
+        Command::SetAndStore(parts) => pair(b"SETANDSTORE ", parts),
+        Command::Store(parts) => pair(b"STORE ", parts),
+        Command::Unlisten(name) => joined(&[b"UNLISTEN ", name]),
+        Command::Unmonitor => joined(&[b"UNMONITOR"]),
+    };
+    assert_eq!(decode(&same), Some(command));
+    if let Command::Store(Pair { name, .. })
+    | Command::Set(Pair { name, .. })
+    | Command::SetAndStore(Pair { name, .. }) = command
+    {
+        assert!(!name.is_empty() && !name.contains(&b'='));
+    }
+}
+
+fn check_reply(line: &[u8]) {
+    let Some(said) = reply::decode(line) else {
+        return;
+    };
+    let pair = |word: &[u8], Pair { name, value }| joined(&[word, name, b"=", value]);
+    let same = match said {
+        Reply::Clacks(text) => joined(&[b"CLACKS ", text]),
+        Reply::Client(fields) => joined(&[b"CLIENT ", fields]),
+        Reply::ClientListEnd => joined(&[b"CLIENTLISTEND"]),
+        Reply::ClientListStart => joined(&[b"CLIENTLISTSTART"]),
+        Reply::Debug(parts) => pair(b"DEBUG ", parts),
+        Reply::Flushed(text) => joined(&[b"FLUSHED ", text]),
+        Reply::Key(name) => joined(&[b"KEY ", name]),
+        Reply::KeyListEnd => joined(&[b"KEYLISTEND"]),
+        Reply::KeyListStart => joined(&[b"KEYLISTSTART"]),
+        Reply::Nop => joined(&[b"NOP"]),
+        Reply::NotRetrieved(name) => joined(&[b"NOTRETRIEVED ", name]),
+        Reply::Notify(name) => joined(&[b"NOTIFY ", name]),
+        Reply::Overhead(overhead) => overhead_line(overhead),
+        Reply::Quit => joined(&[b"QUIT"]),
+        Reply::Retrieved(parts) => pair(b"RETRIEVED ", parts),
+        Reply::Set(parts) => pair(b"SET ", parts),
+        Reply::Timeout => joined(&[b"TIMEOUT"]),
+    };
+    assert_eq!(reply::decode(&same), Some(said));
+}
+
+fn check_peer_line(line: &[u8]) {
+    let Some(said) = peer::decode(line) else {
+        return;
+    };
+    let same = line_of(|to| match &said {
+        PeerLine::State {
+            name,
+            state,
+            signal,
+        } => {
+            assert!(!name.is_empty() && !name.contains(&b'='));
+            peer::encode_state(to, name, state, *signal);
+        }
+        PeerLine::Signal { id, line } => peer::encode_signal(to, *id, &[line]),
+        PeerLine::Clear(stamp) => encode::text(to, format_args!("CLEAR {stamp}")),
+        PeerLine::Synced => encode::line(to, &[b"SYNCED"]),
+        PeerLine::Path(nodes) => {
+            let nodes: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+            encode::text(to, format_args!("PATH {}", nodes.join(" ")));
+        }
+    });
+    // A NaN among the sums is not equal to itself, but it is written as it was read.
+    let again = peer::decode(&same).expect("what is encoded is decoded");
+    assert_eq!(format!("{again:?}"), format!("{said:?}"));
+}
+
+fn check_token(line: &[u8]) {
+    if let Some(Token { user, password }) = Token::decode(line) {
+        let same = Token::encode(&user, &password);
+        assert_eq!(same.as_bytes(), line, "there is one way to write a token");
+    }
+}

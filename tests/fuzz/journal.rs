@@ -1,0 +1,235 @@
+//! Any bytes as a journal's file, and any damage to a right one.
+//!
+//! What is loaded of it takes no more memory than what is there; records before the first wrong byte are
+//! loaded all; and what was loaded, written anew and loaded again, is the same.
+//!
+//! The first byte chooses. Journals of whole records are made from the bytes: without the right checksums
+//! nothing would be read at all.
+
+use crate::persistence::disk::SimulatedDisk;
+use clacks::broker::{Broker, Record, Settings, Users};
+use clacks::protocol::number::{NUMBER_BYTES, Number};
+use clacks::protocol::peer::{Contribution, NodeId, Register, Stamp, State};
+use clacks::storage::{Disk, FileName, LoadError, Loaded, SyncPolicy, Writer, format, load};
+
+/// Where records begin that are whole, and what they say, as a text.
+struct Made {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+    records: Vec<String>,
+}
+
+pub fn run(data: &[u8]) {
+    let Some((&how, rest)) = data.split_first() else {
+        return;
+    };
+    match how & 3 {
+        0 => check(rest.to_vec(), None),
+        1 => {
+            // A right beginning, and then anything.
+            let bytes = [&format::header()[..], rest].concat();
+            check(bytes, None);
+        }
+        _ => {
+            // Right records, some of their bytes wrong, and an end anywhere.
+            let (faults, rest) = rest.split_at(rest.len().min(usize::from(how >> 2 & 7) * 3));
+            let made = make(rest);
+            let mut bytes = made.bytes.clone();
+            let mut first_wrong = bytes.len();
+            for fault in faults.chunks_exact(3) {
+                let place = usize::from(u16::from_le_bytes([fault[0], fault[1]])) % bytes.len();
+                if how & 3 == 3 && place >= format::HEADER {
+                    bytes.truncate(place);
+                    first_wrong = first_wrong.min(place);
+                    break;
+                }
+                bytes[place] ^= fault[2];
+                if fault[2] != 0 {
+                    first_wrong = first_wrong.min(place);
+                }
+            }
+            check(
+                bytes,
+                (first_wrong >= format::HEADER).then_some((&made, first_wrong)),
+            );
+        }
+    }
+}
+
+/// Takes numbers and texts from the bytes.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn take(&mut self, length: usize) -> &'a [u8] {
+        let (taken, rest) = self.0.split_at(length.min(self.0.len()));
+        self.0 = rest;
+        taken
+    }
+
+    fn byte(&mut self) -> u8 {
+        self.take(1).first().copied().unwrap_or(0)
+    }
+
+    fn number(&mut self) -> u64 {
+        let mut bytes = [0; 8];
+        let length = usize::from(self.byte() & 7) + 1;
+        let taken = self.take(length);
+        bytes[..taken.len()].copy_from_slice(taken);
+        u64::from_le_bytes(bytes)
+    }
+}
+
+/// A journal of whole records. A name is one of a few, as in a cache that lives long.
+fn make(data: &[u8]) -> Made {
+    let mut fields = Fields(data);
+    let mut made = Made {
+        bytes: format::header().to_vec(),
+        ends: Vec::new(),
+        records: Vec::new(),
+    };
+    while !fields.0.is_empty() && made.ends.len() < 200 {
+        let kind = fields.byte();
+        let name = [b"a", b"b", b"c", b"d"][usize::from(kind >> 6)];
+        let stamp = Stamp {
+            time_us: fields.number(),
+            node: NodeId(u64::from(fields.byte())),
+        };
+        let record = match kind & 7 {
+            7 => Record::Clear(stamp),
+            6 => Record::Used {
+                name,
+                accessed_us: stamp.time_us,
+            },
+            _ => {
+                let count = usize::from(kind >> 3 & 7) % 4;
+                let mut contributions = Vec::new();
+                for node in 0..count {
+                    let mut sum = [0; NUMBER_BYTES];
+                    let taken = fields.take(NUMBER_BYTES);
+                    sum[..taken.len()].copy_from_slice(taken);
+                    contributions.push(Contribution {
+                        node: NodeId(node as u64),
+                        version: fields.number(),
+                        sum: Number::from_bytes(&sum).unwrap_or(Number::ONE),
+                    });
+                }
+                let length = usize::from(fields.byte());
+                let register = match kind & 3 {
+                    0 => Register::Absent,
+                    1 => Register::Removed,
+                    _ => Register::Value(fields.take(length)),
+                };
+                let state = State {
+                    stamp,
+                    accessed_us: fields.number(),
+                    register,
+                    contributions,
+                };
+                Record::State {
+                    name,
+                    state,
+                    changed_us: stamp.time_us,
+                }
+            }
+        };
+        made.records.push(format!("{record:?}"));
+        let mut frame = Vec::new();
+        format::encode(&mut frame, &record);
+        format::seal(&mut frame, made.bytes.len() as u64);
+        made.bytes.extend_from_slice(&frame);
+        made.ends.push(made.bytes.len());
+    }
+    made
+}
+
+/// A broker that has taken in what a disk has, what was read for it, and what was found.
+type Started = (Broker, Vec<String>, Option<Loaded>);
+
+fn start(disk: &SimulatedDisk) -> Result<Started, LoadError> {
+    let settings = Settings {
+        journal: Some(clacks::broker::Promise::Synced),
+        cache_max: Some(1 << 20),
+        ..Settings::default()
+    };
+    let mut broker = Broker::new(settings, Users::new("admin", b"pw"), [1, 2, 3, 4]);
+    let mut records = Vec::new();
+    let mut disk = disk.clone();
+    let loaded = load(&mut disk, |record| {
+        records.push(format!("{record:?}"));
+        broker.restore(&record);
+    })?;
+    broker.check();
+    let loaded = loaded.map(|(loaded, _)| loaded);
+    let (length, is_damaged) = loaded.as_ref().map_or((0, false), |loaded| {
+        (loaded.length, loaded.damage.is_some())
+    });
+    broker.handle_restored(length, is_damaged);
+    broker.check();
+    Ok((broker, records, loaded))
+}
+
+fn check(bytes: Vec<u8>, made: Option<(&Made, usize)>) {
+    let disk = SimulatedDisk::with_journal(bytes.clone());
+    let (broker, records, loaded) = match start(&disk) {
+        Ok(started) => started,
+        Err(LoadError::NoJournal | LoadError::Newer(_)) => {
+            assert_eq!(
+                disk.bytes(FileName::Journal),
+                Some(bytes),
+                "it is not touched"
+            );
+            assert!(made.is_none(), "a right beginning is a journal");
+            return;
+        }
+        Err(LoadError::Io(error)) => panic!("the disk is right: {error}"),
+    };
+    if let Some((made, first_wrong)) = made {
+        let whole = made.ends.partition_point(|end| *end <= first_wrong);
+        assert!(
+            records.len() >= whole,
+            "what is before the damage is loaded"
+        );
+        assert_eq!(records[..whole], made.records[..whole]);
+        let mut rest = made.records.iter();
+        let is_made = |record: &String| rest.any(|made| made == record);
+        assert!(
+            records.iter().all(is_made),
+            "nothing is made up, and all in order"
+        );
+    }
+    if let Some(loaded) = &loaded {
+        assert_eq!(loaded.records as usize, records.len());
+        assert!(loaded.length <= bytes.len() as u64);
+        let kept = disk.bytes(FileName::Journal).expect("it stays");
+        match loaded.damage {
+            None => assert_eq!(kept.len() as u64, loaded.length, "what is torn off is cut"),
+            Some(_) => assert_eq!(disk.bytes(FileName::Bad), Some(bytes), "it is kept"),
+        }
+    }
+    check_again(&disk, &broker, &records);
+}
+
+/// Loads it once more, and then what is written of it, and compares.
+fn check_again(disk: &SimulatedDisk, broker: &Broker, records: &[String]) {
+    let (again, records_again, _) = start(disk).expect("what was loaded is a journal");
+    assert_eq!(records_again, records);
+    assert_eq!(again.entries(), broker.entries());
+
+    let mut new = SimulatedDisk::default();
+    let mut writer = Writer::create(new.clone(), SyncPolicy::Always).expect("an empty disk");
+    let mut batch = clacks::storage::Batch::default();
+    let mut old = disk.clone();
+    load(&mut old, |record| {
+        format::encode(&mut batch.records, &record)
+    })
+    .expect("it is a journal");
+    batch.up_to = records.len() as u64;
+    writer.write(&mut batch, 0);
+    writer.commit(0);
+    drop(writer);
+    assert!(new.open(FileName::Journal).is_ok());
+    let (written, records_written, loaded) = start(&new).expect("what was written is a journal");
+    assert_eq!(records_written, records, "what was written is read");
+    assert_eq!(written.entries(), broker.entries());
+    assert_eq!(loaded.and_then(|loaded| loaded.damage), None);
+}

@@ -1,0 +1,137 @@
+//! Inputs to begin with: the recorded conversations (tests/transcripts), each as what it is to a target.
+
+use super::broker::steps::{CONNECT, DIALED, LOG_IN, PASS, SEND_RAW};
+use super::broker::world::{START_WALL_US, USERS};
+use clacks::limits::SECOND_US;
+use regex::{Captures, Regex};
+use std::fs;
+use std::path::Path;
+
+/// Inputs of that target, each with a name.
+pub fn of(target: &str) -> Vec<(String, Vec<u8>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts");
+    let mut seeds = Vec::new();
+    for entry in fs::read_dir(folder).expect("the transcripts") {
+        let path = entry.expect("a file").path();
+        let text = fs::read_to_string(&path).expect("text");
+        let name = path.file_stem().expect("a name").to_string_lossy();
+        if path.extension().is_none_or(|extension| extension != "txt") {
+            continue;
+        }
+        let mut add = |number: usize, seed: Vec<u8>| {
+            seeds.push((format!("transcript-{name}-{number}"), seed));
+        };
+        match target {
+            "decoder" => add(0, all_lines(&text)),
+            "broker" => add(0, conversation(&text)),
+            "number" => sums(&text)
+                .into_iter()
+                .enumerate()
+                .for_each(|(number, sum)| add(number, sum)),
+            "users" => add(0, text.into_bytes()),
+            _ => {}
+        }
+    }
+    seeds.sort();
+    seeds
+}
+
+/// The words of a step behind who takes it: who, whether it sends, and what.
+fn said(line: &str) -> Option<(&str, bool, &str)> {
+    let (first, rest) = line.split_once(' ')?;
+    let sender = first.strip_suffix(">>").or(first.strip_suffix('>'));
+    match (sender, first.strip_suffix('<')) {
+        (Some(name), _) => Some((name, true, rest)),
+        (_, Some(name)) => Some((name, false, rest)),
+        _ => None,
+    }
+}
+
+fn fill_in(text: &str) -> String {
+    let pattern = Regex::new(r"\{(now|repeat|time|n)(?:([+-]\d+)|:(\w+):(\d+))?\}").expect("right");
+    let filled = pattern.replace_all(text, |found: &Captures<'_>| {
+        let part = |index| found.get(index).map_or("", |part| part.as_str());
+        match &found[1] {
+            "repeat" => part(3).repeat(part(4).parse().expect("a number")),
+            _ => {
+                let offset: i64 = part(2).parse().unwrap_or(0);
+                ((START_WALL_US / SECOND_US) as i64 + offset).to_string()
+            }
+        }
+    });
+    let escaped = filled.replace("\\r", "\r").replace("\\n", "\n");
+    escaped.replace("\\t", "\t")
+}
+
+/// Everything that anybody says, in one stream.
+fn all_lines(text: &str) -> Vec<u8> {
+    let lines = text.lines().filter_map(said);
+    let lines = lines.map(|(_, _, what)| format!("{}\r\n", fill_in(what)));
+    // The first byte chooses how it is cut.
+    [&b"\x05"[..], lines.collect::<String>().as_bytes()].concat()
+}
+
+/// What the clients and the other servers of the conversation do.
+fn conversation(text: &str) -> Vec<u8> {
+    let has_master = text.contains("\nuplink ");
+    let mut seed = vec![u8::from(has_master), 0, 0];
+    let mut names: Vec<&str> = Vec::new();
+    let user_of = |name: &str| USERS.iter().position(|(user, _, _)| *user == name);
+    for line in text.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        match words[..] {
+            ["open", name, user] => {
+                let user = user_of(user).unwrap_or(0);
+                let place = names.len() as u8;
+                seed.extend([CONNECT as u8, 0, LOG_IN as u8, place, user as u8, 0]);
+                names.push(name);
+            }
+            ["raw", name] => {
+                seed.extend([CONNECT as u8, 0]);
+                names.push(name);
+            }
+            ["uplink", name] => {
+                seed.extend([PASS as u8, 0, DIALED as u8, 2]);
+                names.push(name);
+            }
+            ["wait", _] => seed.extend([PASS as u8, 3]),
+            [name, "closed"] => names.retain(|other| *other != name),
+            _ => {}
+        }
+        let Some((name, true, what)) = said(line) else {
+            continue;
+        };
+        let place = names.iter().position(|other| *other == name).unwrap_or(0) as u8;
+        if let Some((_, user)) = what.split_once("{token:") {
+            let user = user_of(user.trim_end_matches('}')).unwrap_or(0);
+            seed.extend([LOG_IN as u8, place, user as u8, 0]);
+            continue;
+        }
+        let mut bytes = fill_in(what).into_bytes();
+        if !line.contains(">>") {
+            bytes.extend_from_slice(b"\r\n");
+        }
+        for piece in bytes.chunks(255) {
+            seed.extend([SEND_RAW as u8, place, piece.len() as u8]);
+            seed.extend_from_slice(piece);
+        }
+    }
+    seed
+}
+
+/// Values and steps of counters, as one text and another one.
+fn sums(text: &str) -> Vec<Vec<u8>> {
+    let lines = text.lines().filter_map(said);
+    let texts = lines.filter_map(|(_, _, what)| {
+        let (verb, rest) = what.split_once(' ')?;
+        let (_, value) = rest.split_once('=')?;
+        ["STORE", "INCREMENT", "DECREMENT", "RETRIEVED"]
+            .contains(&verb)
+            .then_some(value)
+    });
+    let texts: Vec<&str> = texts.collect();
+    let pairs = texts.windows(2);
+    pairs
+        .map(|pair| format!("\0{}\n{}", pair[0], pair[1]).into_bytes())
+        .collect()
+}
