@@ -3,7 +3,9 @@
 //! tests shows that nothing gets lost or out of order on the way.
 
 use crate::measurements::megabytes;
-use crate::support::{Client, Ends, Server, Setup, wait_until};
+use crate::support::{
+    Client, Ends, Server, Setup, run_on_servers_core, stay_on_our_core, wait_until,
+};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -265,9 +267,20 @@ impl Speed {
 #[test]
 #[ignore = "a measurement"]
 fn twice_as_much_as_it_can_for_a_minute() {
+    // A thread of its own: only this measurement is to stay on one core.
+    let measuring = std::thread::spawn(overload_for_a_minute);
+    measuring.join().expect("no panic");
+}
+
+fn overload_for_a_minute() {
     const SECOND: Duration = Duration::from_secs(1);
     let setup = Setup::new().with_server_of_environment();
-    let server = setup.flags(&FLAGS).start();
+    let has_two_cores = stay_on_our_core();
+    let server = setup.flags(&FLAGS).start_changed(|command| {
+        if has_two_cores {
+            run_on_servers_core(command);
+        }
+    });
     let mut client = server.client("rw");
     client.ask("NOPING");
     client.ask("STORE name:0:000002=1");

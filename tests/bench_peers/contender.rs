@@ -1,7 +1,7 @@
 //! A server under comparison, started anew for each measurement, on a core of its own.
 
 use super::{clacksd, memcached, nats, redis};
-use crate::support::{DEADLINE, Ending, Setup};
+use crate::support::{DEADLINE, Ending, Setup, run_on_servers_core};
 use clacks::tool::bench::Trouble;
 use clacks::tool::bench::process::Process;
 use clacks::tool::bench::speaker::Speaker;
@@ -9,7 +9,6 @@ use clacks::tool::bench::wire::Socket;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -55,7 +54,7 @@ impl Kind {
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
                 .stderr(Stdio::null());
-            on_core(&mut command, SERVER_CORE);
+            run_on_servers_core(&mut command);
             Ending(command.spawn().expect("the program is there"))
         };
         let contender = match self {
@@ -153,37 +152,4 @@ impl Contender {
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback is there");
     listener.local_addr().expect("a listener").port()
-}
-
-pub const SERVER_CORE: usize = 0;
-pub const OUR_CORE: usize = 1;
-
-fn only(core: usize) -> libc::cpu_set_t {
-    // SAFETY: a set is plain memory, where zeros are the empty set; the number is below its size.
-    unsafe {
-        let mut cores: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(core, &mut cores);
-        cores
-    }
-}
-
-fn on_core(command: &mut Command, core: usize) {
-    let cores = only(core);
-    // SAFETY: between fork and exec, the closure only makes one system call, on a set of its own.
-    unsafe {
-        command.pre_exec(move || {
-            let result = libc::sched_setaffinity(0, size_of_val(&cores), &cores);
-            match result {
-                0 => Ok(()),
-                _ => Err(std::io::Error::last_os_error()),
-            }
-        });
-    }
-}
-
-/// Keeps this thread on its core. Whether that is possible.
-pub fn stay_on_our_core() -> bool {
-    let cores = only(OUR_CORE);
-    // SAFETY: the set is valid, and of the size that is said.
-    unsafe { libc::sched_setaffinity(0, size_of_val(&cores), &cores) == 0 }
 }

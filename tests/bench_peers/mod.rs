@@ -16,6 +16,7 @@ mod rows;
 mod sample;
 mod table;
 
+use crate::support::stay_on_our_core;
 use contender::Kind;
 use rows::{Row, Variant};
 use sample::Sample;
@@ -43,7 +44,7 @@ fn beside_others() {
             None => println!("{}: not installed", kind.name()),
         }
     }
-    if !contender::stay_on_our_core() {
+    if !stay_on_our_core() {
         println!("There is one core only: servers and load share it.");
     }
     println!("{rounds} rounds each; medians\n");

@@ -1,0 +1,39 @@
+//! A core for the server under test, and another one for what loads it: else it is chance, for seconds at a
+//! time, whether both share one.
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+const SERVER_CORE: usize = 0;
+const OUR_CORE: usize = 1;
+
+fn only(core: usize) -> libc::cpu_set_t {
+    // SAFETY: a set is plain memory, where zeros are the empty set; the number is below its size.
+    unsafe {
+        let mut cores: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(core, &mut cores);
+        cores
+    }
+}
+
+/// Starts the process on the server's core.
+pub fn run_on_servers_core(command: &mut Command) {
+    let cores = only(SERVER_CORE);
+    // SAFETY: between fork and exec, the closure only makes one system call, on a set of its own.
+    unsafe {
+        command.pre_exec(move || {
+            let result = libc::sched_setaffinity(0, size_of_val(&cores), &cores);
+            match result {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
+        });
+    }
+}
+
+/// Keeps this thread, and those that it starts from now on, on our core. Whether that is possible.
+pub fn stay_on_our_core() -> bool {
+    let cores = only(OUR_CORE);
+    // SAFETY: the set is valid, and of the size that is said.
+    unsafe { libc::sched_setaffinity(0, size_of_val(&cores), &cores) == 0 }
+}
