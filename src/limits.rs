@@ -208,6 +208,9 @@ pub const REWRITE_BACKLOG: usize = MIB;
 pub const MAX_UNSAVED: usize = 64 * MIB;
 /// A journal that is written anew is synced each time it has grown by so much.
 pub const SYNCED_AT_ONCE: u64 = 8 * MIB as u64;
+/// How much the thread that writes gives way to the loop, and to clients on the same machine: an answer
+/// that waits for a core waits longer than the answer takes. As nice(1) has it, a third of the share of others.
+pub const JOURNAL_NICENESS: i32 = 5;
 /// When saving has failed, it is tried again after this time, then after twice as much, up to the second.
 pub const JOURNAL_RETRY_US: u64 = SECOND_US;
 pub const JOURNAL_RETRY_MAX_US: u64 = 60 * SECOND_US;

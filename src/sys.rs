@@ -40,6 +40,20 @@ pub fn tame_allocator(mapped_from: usize) {
     let _ = mapped_from;
 }
 
+/// Lets the calling thread run after others of the process by so much (see nice(1)). On Linux threads have
+/// priorities of their own; elsewhere this does nothing.
+///
+/// # Errors
+/// A system call filter may forbid it.
+pub fn lower_priority(niceness: i32) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    // SAFETY: plain numbers; 0 is the calling thread.
+    check(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, niceness) })?;
+    #[cfg(not(target_os = "linux"))]
+    let _ = niceness;
+    Ok(())
+}
+
 /// Whether a write of up to `PIPE_BUF` bytes to the descriptor would not block.
 pub fn is_writable(descriptor: BorrowedFd<'_>) -> bool {
     let mut poll = libc::pollfd {

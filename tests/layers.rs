@@ -21,7 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("tool", &["client", "files", "flag"]),
     ("broker", &["limits", "protocol"]),
-    ("storage", &["limits", "protocol", "broker"]),
+    ("storage", &["limits", "protocol", "broker", "sys"]),
     (
         "reactor",
         &[

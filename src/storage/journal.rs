@@ -5,6 +5,8 @@ use super::disk::Disk;
 use super::recorder::Recorder;
 use super::writer::{Batch, Writer};
 use crate::broker::{Record, Rewrite, Saved};
+use crate::limits::JOURNAL_NICENESS;
+use crate::sys::lower_priority;
 use std::io;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
@@ -109,6 +111,9 @@ fn write_all<D: Disk>(
     reporting: &Sender<Report>,
     wake: &impl Fn() -> io::Result<()>,
 ) {
+    if let Err(error) = lower_priority(JOURNAL_NICENESS) {
+        log::debug!("the journal's thread keeps its priority: {error}");
+    }
     let start = Instant::now();
     let now_us = || start.elapsed().as_micros() as u64;
     loop {
