@@ -109,7 +109,7 @@ fuzz:
 	set -e; for target in $(FUZZED); do \
 	    mkdir -p $(FUZZ)/target/corpus/$$target; \
 	    $(FUZZ_RUN) $$target $(FUZZ)/target/corpus/$$target $(FUZZ)/corpus/$$target -- \
-	        -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -len_control=20 -timeout=20 \
+	        -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -len_control=20 -timeout=120 \
 	        -rss_limit_mb=2048 -print_final_stats=1; \
 	done
 

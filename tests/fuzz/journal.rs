@@ -1,4 +1,4 @@
-//! Any bytes as a journal's file, and any damage to a right one.
+//! Any bytes as a journal's file, and any damage to a right one; and any bytes as the one being written anew.
 //!
 //! What is loaded of it takes no more memory than what is there; records before the first wrong byte are
 //! loaded all; and what was loaded, written anew and loaded again, is the same.
@@ -7,10 +7,11 @@
 //! nothing would be read at all.
 
 use crate::persistence::disk::SimulatedDisk;
-use clacks::broker::{Broker, Record, Settings, Users};
+use clacks::broker::{Broker, Record, Saved, Settings, Users};
 use clacks::protocol::number::{NUMBER_BYTES, Number};
 use clacks::protocol::peer::{Contribution, NodeId, Register, Stamp, State};
-use clacks::storage::{Disk, FileName, LoadError, Loaded, SyncPolicy, Writer, format, load};
+use clacks::storage::{Batch, Disk, FileName, LoadError, Loaded, SyncPolicy, Writer, format, load};
+use std::io::Write;
 
 /// Where records begin that are whole, and what they say, as a text.
 struct Made {
@@ -170,6 +171,10 @@ fn start(disk: &SimulatedDisk) -> Result<Started, LoadError> {
 
 fn check(bytes: Vec<u8>, made: Option<(&Made, usize)>) {
     let disk = SimulatedDisk::with_journal(bytes.clone());
+    // What was being written anew when a process ended, whatever it is, changes nothing.
+    let left = disk.clone().create(FileName::New);
+    let written = left.and_then(|mut new| new.write_all(&bytes[bytes.len() / 2..]));
+    written.expect("the disk is right");
     let (broker, records, loaded) = match start(&disk) {
         Ok(started) => started,
         Err(LoadError::NoJournal | LoadError::Newer(_)) => {
@@ -215,20 +220,24 @@ fn check_again(disk: &SimulatedDisk, broker: &Broker, records: &[String]) {
     assert_eq!(records_again, records);
     assert_eq!(again.entries(), broker.entries());
 
-    let mut new = SimulatedDisk::default();
-    let mut writer = Writer::create(new.clone(), SyncPolicy::Always).expect("an empty disk");
-    let mut batch = clacks::storage::Batch::default();
-    let mut old = disk.clone();
-    load(&mut old, |record| {
-        format::encode(&mut batch.records, &record)
-    })
-    .expect("it is a journal");
-    batch.up_to = records.len() as u64;
+    // As the server does it: into a new file, in place of one that was left there, which then gets the name.
+    let mut disk = disk.clone();
+    let mut batch = Batch {
+        begins: true,
+        ends: true,
+        ..Batch::default()
+    };
+    let found = load(&mut disk, |record| format::encode(&mut batch.held, &record));
+    let writer = match found.expect("it is a journal") {
+        Some((_, file)) => Writer::new(disk.clone(), file, SyncPolicy::Always),
+        None => Writer::create(disk.clone(), SyncPolicy::Always),
+    };
+    let mut writer = writer.expect("the disk is right");
     writer.write(&mut batch, 0);
     writer.commit(0);
-    drop(writer);
-    assert!(new.open(FileName::Journal).is_ok());
-    let (written, records_written, loaded) = start(&new).expect("what was written is a journal");
+    assert!(matches!(writer.take_news()[..], [Saved::Rewritten(_)]));
+    assert_eq!(disk.bytes(FileName::New), None, "it has its name");
+    let (written, records_written, loaded) = start(&disk).expect("what was written is a journal");
     assert_eq!(records_written, records, "what was written is read");
     assert_eq!(written.entries(), broker.entries());
     assert_eq!(loaded.and_then(|loaded| loaded.damage), None);
