@@ -84,3 +84,29 @@ fn the_manual_explains_every_reason_a_connection_ends_for() {
         assert!(page.contains(reason.word()), "{reason}");
     }
 }
+
+#[test]
+fn the_tests_that_check_what_is_promised_are_there() {
+    let page = manual("clacks-protocol.7");
+    let (_, promises) = page
+        .split_once(".Sh 14. WHAT IS PROMISED")
+        .expect("that section");
+    let (promises, _) = promises
+        .split_once("\nNot promised:")
+        .expect("the second part");
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let named: Vec<&str> = promises
+        .lines()
+        .filter_map(|line| line.strip_prefix(".Sy "))
+        .collect();
+    assert!(named.len() >= promises.matches("\n.It\n").count());
+    for name in named {
+        let (module, function) = name.split_once("::").expect("a path");
+        let file = [format!("{module}.rs"), format!("{module}/mod.rs")]
+            .into_iter()
+            .find_map(|file| fs::read_to_string(tests.join(file)).ok())
+            .unwrap_or_else(|| panic!("{name}: no such file"));
+        let test = format!("#[test]\nfn {function}()");
+        assert!(file.contains(&test), "{name}: no such test");
+    }
+}
