@@ -235,9 +235,9 @@ impl Broker {
     /// These bytes hold the lines that come next, from the first on, whoever they are of: a hint, which
     /// changes nothing. Returns how many bytes of them were looked at.
     pub fn handle_foresight(&self, lines: &[u8]) -> usize {
-        let is_one_line = memchr::memchr(b'\n', lines).is_none_or(|end| end + 1 == lines.len());
         let is_worth_it = self.cache.is_worth_foresight() || self.listeners.is_worth_foresight();
-        if is_one_line || !is_worth_it {
+        // A line alone is looked up as fast without.
+        if !is_worth_it || memchr::memchr(b'\n', lines).is_none_or(|end| end + 1 == lines.len()) {
             return lines.len();
         }
         let (mut entries, mut listeners) = (LookUps::default(), LookUps::default());

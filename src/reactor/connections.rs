@@ -620,37 +620,34 @@ impl Connections {
             return;
         }
         let mut burst = std::mem::take(&mut self.burst);
-        // It was counted when it came.
-        let work = self.work;
         let bytes = burst.bytes();
         let shared = (bytes.len() >= SHARED_BURST).then(|| SharedPayload::new(bytes, &self.shared));
         for &id in burst.receivers() {
             if let Some(connection) = self.get_mut(id) {
                 connection.in_burst = false;
             }
-            self.append_with(id, 0, |output| match &shared {
+            // As work it was counted when it came.
+            self.append_with(id, |output| match &shared {
                 Some(payload) => output.append_shared(payload),
                 None => output.append(|to| to.extend_from_slice(bytes)),
             });
         }
-        self.work = work;
         burst.end();
         self.burst = burst;
     }
 
-    /// Appends to the output of a connection that takes any, which is worth so much work beside what is
-    /// appended. One pass over the connection's memory: a signal to thousands goes through here.
+    /// Appends to the output of a connection that takes any; how many bytes were copied. What work that is
+    /// the caller counts. One pass over the connection's memory: a signal to thousands goes through here.
     fn append_with(
         &mut self,
         to: ConnectionId,
-        work: usize,
         append: impl FnOnce(&mut OutputQueue) -> Appended,
-    ) {
+    ) -> usize {
         let in_burst = match self.slab.get(to.slot as usize) {
             Some(connection) if connection.id == to && connection.takes_output() => {
                 connection.in_burst
             }
-            _ => return,
+            _ => return 0,
         };
         if in_burst {
             // What came before goes before.
@@ -664,7 +661,6 @@ impl Connections {
         });
         let appended = append(output);
         self.owned += appended.grown;
-        self.work += work + appended.copied;
         connection.last_output_us = self.now.monotonic_us;
         let is_serving = self.serving == Some(to);
         // Its own answers close no connection: after each line it is seen whether they are too many for
@@ -681,26 +677,24 @@ impl Connections {
         } else if !connection.blocked && !std::mem::replace(&mut connection.in_deliveries, true) {
             self.deliveries.push_back(to);
         }
+        appended.copied
     }
 }
 
 impl Output for Connections {
     fn append(&mut self, to: ConnectionId, encode: impl FnOnce(&mut Vec<u8>)) {
-        self.append_with(to, WORK_PER_STEP, |output| output.append(encode));
+        self.work += WORK_PER_STEP + self.append_with(to, |output| output.append(encode));
     }
 
     fn fan_out(&mut self, to: impl IntoIterator<Item = ConnectionId>, payload: &[u8]) {
         if payload.len() < SHARED_PAYLOAD {
             // It is the same bytes each time, and they are near.
-            let work = self.work;
-            let mut receivers = 0;
             for id in to {
-                receivers += 1;
-                self.append_with(id, 0, |output| {
+                self.work += WORK_PER_DELIVERY + payload.len() / 4;
+                self.append_with(id, |output| {
                     output.append(|bytes| bytes.extend_from_slice(payload))
                 });
             }
-            self.work = work + receivers * (WORK_PER_DELIVERY + payload.len() / 4);
             return;
         }
         let mut receivers = to.into_iter().peekable();
@@ -710,9 +704,8 @@ impl Output for Connections {
         let shared = SharedPayload::new(payload, &self.shared);
         self.work += payload.len();
         for id in receivers {
-            self.append_with(id, WORK_PER_DELIVERY, |output| {
-                output.append_shared(&shared)
-            });
+            self.work += WORK_PER_DELIVERY;
+            self.append_with(id, |output| output.append_shared(&shared));
         }
     }
 
