@@ -140,10 +140,10 @@ pub const WORK_PER_SYSCALL: usize = 2 * KIB;
 /// Bytes that a slice of a long answer is taken to be worth: mostly look-ups that nobody counts.
 pub const WORK_PER_SLICE: usize = 128 * KIB;
 /// One connection's share of a turn.
-pub const WORK_PER_CONNECTION: usize = 128 * KIB;
+pub const WORK_PER_CONNECTION: usize = 64 * KIB;
 /// The same before it has shown that it sends much: when a thousand begin to at once, a short question
 /// waits behind so much of each.
-pub const FIRST_SHARE: usize = 16 * KIB;
+pub const FIRST_SHARE: usize = 32 * KIB;
 /// The share of a connection that carries the traffic of many: another server's clients all come by it.
 pub const WORK_PER_TRUNK: usize = 512 * KIB;
 /// All connections' share of a turn, about two milliseconds.

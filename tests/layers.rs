@@ -20,7 +20,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["limits", "address", "protocol", "certificates", "files"],
     ),
     ("tool", &["client", "files", "flag"]),
-    ("broker", &["limits", "protocol"]),
+    // Of sys only a hint to the processor; the rest is IO.
+    ("broker", &["limits", "protocol", "sys"]),
     ("storage", &["limits", "protocol", "broker", "sys"]),
     (
         "reactor",

@@ -271,7 +271,7 @@ impl Broker {
             }
             return false;
         }
-        self.written(name, now, out);
+        self.written(now, out);
         true
     }
 

@@ -2,78 +2,45 @@
 //! are; delivering costs per listener.
 
 use super::output::{AudienceId, ConnectionId};
-use super::table::{LookUps, Table};
+use super::table::{LookUps, Table, hash};
+use crate::sys::prefetch;
 use ahash::RandomState;
 use slab::Slab;
+use smallvec::SmallVec;
 use std::cell::Cell;
 
 /// A name somebody listens to, for as long as somebody does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct NameId(u32);
 
+/// Usual names, and the listeners of most, are found where this is, and need no memory of their own.
 struct Name {
-    text: Box<[u8]>,
-    listeners: Vec<ConnectionId>,
+    text: SmallVec<[u8; 24]>,
+    listeners: SmallVec<[ConnectionId; 2]>,
 }
 
-/// That a connection listens to a name, with its places in the two lists that say so, so that it
-/// leaves both without a search.
+/// That a connection listens to a name: its places in the two lists that say so, so that it leaves both
+/// without a search. Which connection it is the first of them says.
 #[derive(Clone, Copy, Default)]
 struct Subscription {
     name: NameId,
-    connection: ConnectionId,
     /// In [`Name::listeners`].
     in_name: u32,
     /// In [`Subscriptions`].
     in_session: u32,
 }
 
-/// The names one connection listens to. It is kept with the session and changed only here.
+/// The names one connection listens to, for most only a few. It is kept with the session and changed only
+/// here.
 #[derive(Default)]
-pub struct Subscriptions(Names);
-
-/// Most connections listen to one name or to none: these need no memory of their own.
-#[derive(Default)]
-enum Names {
-    #[default]
-    None,
-    One(NameId),
-    Many(Vec<NameId>),
-}
-
-impl Subscriptions {
-    fn names(&self) -> &[NameId] {
-        match &self.0 {
-            Names::None => &[],
-            Names::One(name) => std::slice::from_ref(name),
-            Names::Many(names) => names,
-        }
-    }
-
-    fn push(&mut self, name: NameId) {
-        match &mut self.0 {
-            Names::None => self.0 = Names::One(name),
-            Names::One(first) => self.0 = Names::Many(vec![*first, name]),
-            Names::Many(names) => names.push(name),
-        }
-    }
-
-    /// The last one takes its place.
-    fn swap_remove(&mut self, place: usize) {
-        match &mut self.0 {
-            Names::Many(names) => {
-                names.swap_remove(place);
-            }
-            Names::None | Names::One(_) => self.0 = Names::None,
-        }
-    }
-}
+pub struct Subscriptions(SmallVec<[NameId; 4]>);
 
 pub struct Listeners {
     hasher: RandomState,
     names: Slab<Name>,
     by_text: Table<NameId>,
-    by_pair: Table<Subscription>,
+    /// With so many to a line, lines are full.
+    by_pair: Table<Subscription, 13>,
     changes: u64,
     /// What a signal was last of, if that is still there.
     last: Cell<NameId>,
@@ -105,15 +72,24 @@ impl Listeners {
 
     /// A name's hash.
     pub fn hash(&self, name: &[u8]) -> u64 {
-        self.hasher.hash_one(name)
+        hash(&self.hasher, name)
     }
 
     /// Signals of names with these hashes come next: fetches the memory that leads to their listeners, of all
     /// at once.
     pub fn foresee(&self, look_ups: &LookUps) {
-        for id in self.by_text.foresee(look_ups).into_iter().flatten() {
-            let name = &self.names[id.0 as usize];
-            std::hint::black_box((name.text.first(), name.listeners.first()));
+        let ids = self.by_text.foresee(look_ups);
+        let names = || {
+            let found = ids.iter().flatten();
+            found.map(|id| &self.names[id.0 as usize])
+        };
+        for name in names() {
+            prefetch(name);
+        }
+        // What is not in place.
+        for name in names() {
+            prefetch(&name.text[0]);
+            prefetch(&name.listeners[0]);
         }
     }
 
@@ -157,25 +133,22 @@ impl Listeners {
         let id = self.find(name).unwrap_or_else(|| self.add_name(name));
         let hasher = &self.hasher;
         let hash = pair_hash(hasher, id, connection);
-        if self
-            .by_pair
-            .find(hash, |s| s.name == id && s.connection == connection)
-            .is_some()
-        {
+        let is_it = is_pair(&self.names, id, connection);
+        if self.by_pair.find(hash, is_it).is_some() {
             return false;
         }
         let listeners = &mut self.names[id.0 as usize].listeners;
         let subscription = Subscription {
             name: id,
-            connection,
             in_name: index(listeners.len()),
-            in_session: index(own.names().len()),
+            in_session: index(own.0.len()),
         };
         listeners.push(connection);
         self.changes += 1;
-        own.push(id);
+        own.0.push(id);
+        let names = &self.names;
         self.by_pair.insert(hash, subscription, |s| {
-            pair_hash(hasher, s.name, s.connection)
+            pair_hash(hasher, s.name, s.connection(names))
         });
         true
     }
@@ -198,7 +171,7 @@ impl Listeners {
         own: &mut Subscriptions,
         mut ended: impl FnMut(&[u8]),
     ) {
-        while let Some(&id) = own.names().last() {
+        while let Some(&id) = own.0.last() {
             ended(&self.names[id.0 as usize].text);
             self.remove(id, connection, own);
         }
@@ -206,7 +179,7 @@ impl Listeners {
 
     /// The connection is gone: what it listened to is forgotten by [`Listeners::forget_slice`].
     pub fn leave(&mut self, connection: ConnectionId, own: &mut Subscriptions) {
-        if !own.names().is_empty() {
+        if !own.0.is_empty() {
             self.left.push((connection, std::mem::take(own)));
         }
     }
@@ -221,10 +194,10 @@ impl Listeners {
             let Some((connection, mut own)) = self.left.pop() else {
                 return;
             };
-            if let Some(&id) = own.names().last() {
+            if let Some(&id) = own.0.last() {
                 self.remove(id, connection, &mut own);
             }
-            if !own.names().is_empty() {
+            if !own.0.is_empty() {
                 self.left.push((connection, own));
             }
         }
@@ -232,7 +205,7 @@ impl Listeners {
 
     /// The names that a connection listens to.
     pub fn names_of<'a>(&'a self, own: &'a Subscriptions) -> impl Iterator<Item = &'a [u8]> {
-        let names = own.names().iter();
+        let names = own.0.iter();
         names.map(|id| &*self.names[id.0 as usize].text)
     }
 
@@ -242,11 +215,8 @@ impl Listeners {
         let hash_of = |id: &NameId| self.hash(&self.names[id.0 as usize].text);
         self.by_text.check(hash_of, |_| {});
         assert_eq!(self.by_text.len(), self.names.len(), "names are found");
-        let hash_of = |s: &Subscription| pair_hash(&self.hasher, s.name, s.connection);
-        self.by_pair.check(hash_of, |s| {
-            let listeners = &self.names[s.name.0 as usize].listeners;
-            assert_eq!(listeners.get(s.in_name as usize), Some(&s.connection));
-        });
+        let hash_of = |s: &Subscription| pair_hash(&self.hasher, s.name, s.connection(&self.names));
+        self.by_pair.check(hash_of, |_| {});
         let of_names = self.names.iter().map(|(_, name)| name.listeners.len());
         assert!(
             of_names.clone().all(|listeners| listeners > 0),
@@ -257,12 +227,10 @@ impl Listeners {
         let left = self.left.iter().map(|(connection, own)| (*connection, own));
         let mut of_connections = 0;
         for (connection, own) in own.chain(left) {
-            for (place, &name) in own.names().iter().enumerate() {
-                let found = self
-                    .by_pair
-                    .find(pair_hash(&self.hasher, name, connection), |s| {
-                        s.name == name && s.connection == connection
-                    });
+            for (place, &name) in own.0.iter().enumerate() {
+                let hash = pair_hash(&self.hasher, name, connection);
+                let is_it = is_pair(&self.names, name, connection);
+                let found = self.by_pair.find(hash, is_it);
                 assert_eq!(found.map(|s| s.in_session as usize), Some(place));
                 of_connections += 1;
             }
@@ -276,24 +244,28 @@ impl Listeners {
 
     fn remove(&mut self, id: NameId, connection: ConnectionId, own: &mut Subscriptions) -> bool {
         let hash = pair_hash(&self.hasher, id, connection);
-        let removed = self
-            .by_pair
-            .remove(hash, |s| s.name == id && s.connection == connection);
-        let Some(removed) = removed else { return false };
+        let is_it = is_pair(&self.names, id, connection);
+        let Some(removed) = self.by_pair.remove(hash, is_it) else {
+            return false;
+        };
         self.changes += 1;
 
-        own.swap_remove(removed.in_session as usize);
-        if let Some(&moved) = own.names().get(removed.in_session as usize) {
+        own.0.swap_remove(removed.in_session as usize);
+        if let Some(&moved) = own.0.get(removed.in_session as usize) {
             self.subscription_mut(moved, connection).in_session = removed.in_session;
+        }
+        // The last listener takes the place; until it has, it is found at its old one.
+        let listeners = &self.names[id.0 as usize].listeners;
+        if removed.in_name as usize + 1 < listeners.len() {
+            let moved = listeners[listeners.len() - 1];
+            self.subscription_mut(id, moved).in_name = removed.in_name;
         }
         let listeners = &mut self.names[id.0 as usize].listeners;
         listeners.swap_remove(removed.in_name as usize);
         if listeners.len() * 4 < listeners.capacity() {
-            listeners.shrink_to(listeners.len() * 2);
+            listeners.shrink_to_fit();
         }
-        if let Some(&moved) = listeners.get(removed.in_name as usize) {
-            self.subscription_mut(id, moved).in_name = removed.in_name;
-        } else if listeners.is_empty() {
+        if listeners.is_empty() {
             self.remove_name(id);
         }
         true
@@ -306,8 +278,8 @@ impl Listeners {
 
     fn add_name(&mut self, name: &[u8]) -> NameId {
         let id = NameId(index(self.names.insert(Name {
-            text: name.into(),
-            listeners: Vec::new(),
+            text: SmallVec::from_slice(name),
+            listeners: SmallVec::new(),
         })));
         let Listeners {
             hasher,
@@ -315,8 +287,8 @@ impl Listeners {
             by_text,
             ..
         } = self;
-        by_text.insert(hasher.hash_one(name), id, |id| {
-            hasher.hash_one(&*names[id.0 as usize].text)
+        by_text.insert(hash(hasher, name), id, |id| {
+            hash(hasher, &names[id.0 as usize].text)
         });
         id
     }
@@ -328,18 +300,32 @@ impl Listeners {
             by_text,
             ..
         } = self;
-        let hash_of = |id: &NameId| hasher.hash_one(&*names[id.0 as usize].text);
+        let hash_of = |id: &NameId| hash(hasher, &names[id.0 as usize].text);
         by_text.remove(hash_of(&id), |found| *found == id);
         names.remove(id.0 as usize);
     }
 
     fn subscription_mut(&mut self, name: NameId, connection: ConnectionId) -> &mut Subscription {
         let hash = pair_hash(&self.hasher, name, connection);
-        let found = self
-            .by_pair
-            .find_mut(hash, |s| s.name == name && s.connection == connection);
+        let is_it = is_pair(&self.names, name, connection);
+        let found = self.by_pair.find_mut(hash, is_it);
         found.expect("every listener of a name has its subscription")
     }
+}
+
+impl Subscription {
+    fn connection(&self, names: &Slab<Name>) -> ConnectionId {
+        names[self.name.0 as usize].listeners[self.in_name as usize]
+    }
+}
+
+/// Whether a subscription is that connection's, of that name.
+fn is_pair(
+    names: &Slab<Name>,
+    name: NameId,
+    connection: ConnectionId,
+) -> impl Fn(&Subscription) -> bool {
+    move |s| s.name == name && s.connection(names) == connection
 }
 
 fn pair_hash(hasher: &RandomState, name: NameId, connection: ConnectionId) -> u64 {

@@ -646,8 +646,8 @@ impl Broker {
     }
 
     /// To be called when a name was written.
-    fn written<O: Output>(&mut self, name: &[u8], now: Now, out: &mut O) {
-        self.record_state(name, now, out);
+    fn written<O: Output>(&mut self, now: Now, out: &mut O) {
+        self.record_state(now, out);
         if self.cache.is_over_limit() {
             // If it is much, the rest goes in later turns.
             let (cache, mut witness) = self.cache_and_witness(out);

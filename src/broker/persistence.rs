@@ -187,11 +187,10 @@ impl Broker {
             .map_or(0, |persistence| persistence.recorded)
     }
 
-    /// Records what there is of a name now.
-    pub(super) fn record_state<O: Output>(&mut self, name: &[u8], now: Now, out: &mut O) {
-        // A write may be old enough to have expired, and has replaced something all the same.
+    /// Records what the write just done has left.
+    pub(super) fn record_state<O: Output>(&mut self, now: Now, out: &mut O) {
         if let Some(persistence) = &mut self.persistence
-            && let Some(found) = self.cache.find_even_expired(name)
+            && let Some(found) = self.cache.take_written()
         {
             persistence.record(&state_record(&found), now, out);
         }

@@ -6,10 +6,18 @@
 use crate::broker::{Audience, AudienceId, ConnectionId};
 use crate::limits::OUTPUT_CHUNK;
 
+/// Who got the last signal.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Last {
+    /// A listener to however many names.
+    Only(ConnectionId),
+    /// All of them, but the one that had sent it.
+    AllBut(Option<ConnectionId>, AudienceId),
+}
+
 #[derive(Default)]
 pub struct Burst {
-    /// Who got the last signal, and which of the listeners did not since it had sent it.
-    last: Option<(AudienceId, Option<ConnectionId>)>,
+    last: Option<Last>,
     /// None while it is not open.
     receivers: Vec<ConnectionId>,
     bytes: Vec<u8>,
@@ -24,9 +32,16 @@ impl Burst {
         includes_sender: bool,
         payload: &[u8],
     ) -> Option<usize> {
-        let (id, left_out) = self.last?;
-        let is_same = id == audience.id
-            && (left_out == audience.sender || left_out.is_none() && !includes_sender);
+        let is_same = match (self.last?, audience.listeners) {
+            (Last::Only(listener), [only]) => {
+                listener == *only && audience.sender != Some(listener)
+            }
+            (Last::Only(_), _) => false,
+            (Last::AllBut(left_out, id), _) => {
+                id == audience.id
+                    && (left_out == audience.sender || left_out.is_none() && !includes_sender)
+            }
+        };
         if self.receivers.is_empty() || !is_same || self.bytes.len() + payload.len() > OUTPUT_CHUNK
         {
             return None;
@@ -40,7 +55,10 @@ impl Burst {
     pub fn is_repeated(&mut self, audience: &Audience<'_>) -> bool {
         let sender = audience.sender;
         let left_out = sender.filter(|sender| audience.listeners.contains(sender));
-        let this = Some((audience.id, left_out));
+        let this = Some(match audience.listeners {
+            [only] if left_out.is_none() => Last::Only(*only),
+            _ => Last::AllBut(left_out, audience.id),
+        });
         std::mem::replace(&mut self.last, this) == this
     }
 

@@ -13,16 +13,16 @@ mod blocks;
 mod entry;
 mod eviction;
 
-use super::table::{Cursor, LookUps, Table};
+use super::table::{Cursor, LookUps, Table, hash};
 use crate::limits::{MANY_CONTRIBUTIONS, SEGMENTS_PER_SLICE, TIDY_BLOCKS_PER_SLICE};
 use crate::protocol::number::Number;
 use crate::protocol::peer::{Contribution, NodeId, Register, Stamp, State};
+use crate::sys::prefetch;
 use ahash::RandomState;
 use blocks::{Block, Blocks};
 use entry::{Content, Counter, Entry, Kind};
 use eviction::Eviction;
 use std::cmp::Ordering;
-use std::hash::{BuildHasher, Hasher};
 
 /// After which time what is forgotten, in microseconds.
 #[derive(Debug, Clone, Copy)]
@@ -120,6 +120,8 @@ pub struct Cache {
     /// Entries that hold a value, and what the others, the tombstones, take, in bytes.
     live: usize,
     tombstone_bytes: usize,
+    /// Where the last write went, until that is asked for.
+    written: Option<Block>,
     /// Uses are told apart by the time without so many bits.
     period_bits: u32,
     /// Cleared tables and their blocks, freed in slices.
@@ -134,12 +136,6 @@ const LINES_FETCHED: usize = 4;
 /// What a block's place in the table takes, in bytes: between 7.5 and 9.5 if nothing was dropped, and its
 /// share of what leads there.
 const PLACE: usize = 12;
-
-fn hash(hasher: &RandomState, name: &[u8]) -> u64 {
-    let mut state = hasher.build_hasher();
-    state.write(name);
-    state.finish()
-}
 
 impl Cache {
     /// `max_bytes` is what all entries may take, if that is limited.
@@ -161,6 +157,7 @@ impl Cache {
             cleared: Stamp::default(),
             live: 0,
             tombstone_bytes: 0,
+            written: None,
             period_bits: u64::BITS - 1,
             garbage: Vec::new(),
         }
@@ -233,15 +230,17 @@ impl Cache {
         // Of a long one the processor fetches the rest by itself.
         let start = &bytes[..bytes.len().min(LINES_FETCHED * CACHE_LINE)];
         for line in start.chunks(CACHE_LINE) {
-            std::hint::black_box(line[0]);
+            prefetch(&line[0]);
         }
         // It may end in a line more.
-        std::hint::black_box(start[start.len() - 1]);
+        prefetch(&start[start.len() - 1]);
     }
 
-    /// The same, of what has expired and is still there as well.
-    pub fn find_even_expired(&self, name: &[u8]) -> Option<Found<'_>> {
-        self.entry(name).map(|entry| Found { entry })
+    /// What the write just done has left of its name; `None` if it has left nothing. To be asked for before
+    /// anything else is done. It may be old enough to have expired, and has replaced something all the same.
+    pub fn take_written(&mut self) -> Option<Found<'_>> {
+        let entry = Entry(self.blocks.get(self.written.take()?));
+        Some(Found { entry })
     }
 
     /// The value of a live entry; being asked for keeps it from going stale.
@@ -266,6 +265,7 @@ impl Cache {
         if let Some(block) = self.block(name)
             && entry::overwrite(self.blocks.get_mut(block), value, stamp, now_us)
         {
+            self.written = Some(block);
             return Ok(());
         }
         self.write(name, Kind::Value, value, stamp, now_us)
@@ -275,6 +275,7 @@ impl Cache {
     /// so there is nothing to remember of it.
     pub fn remove(&mut self, name: &[u8], now_us: u64) -> Result<(), TooLarge> {
         if name.contains(&b'=') {
+            self.written = None;
             return Ok(());
         }
         let stamp = self.new_stamp(now_us);
@@ -723,10 +724,11 @@ impl Cache {
             let block = blocks.allocate(length).ok_or(TooLarge)?;
             entry::write(blocks.get_mut(block), 0, name, content);
             table.insert(hash, block, |block| {
-                self::hash(hasher, Entry(blocks.get(*block)).name())
+                super::table::hash(hasher, Entry(blocks.get(*block)).name())
             });
             self.count(block, true);
             self.admit(hash, block);
+            self.written = Some(block);
             return Ok(());
         };
         let flags = blocks.get(former)[0];
@@ -747,6 +749,7 @@ impl Cache {
         entry::note_use(bytes, content.accessed_us);
         self.count(block, true);
         self.list_tombstone(hash, block);
+        self.written = Some(block);
         Ok(())
     }
 

@@ -227,7 +227,7 @@ impl Broker {
                     }
                 });
                 if merged.effect != Effect::None {
-                    self.written(name, now, out);
+                    self.written(now, out);
                 }
                 // What this node has still to tell it tells at its own pace, not line for line.
                 let is_to_be_told = self
@@ -478,7 +478,7 @@ impl Broker {
         match self.cache.merge(name, &state, now_us) {
             Err(TooLarge) => self.log_too_large(name, now),
             Ok(merged) if merged.effect != Effect::None => {
-                self.written(name, now, out);
+                self.written(now, out);
                 self.pass_on(Some(id), name, Plain::KeySync, None, now, out);
             }
             Ok(_) => {}

@@ -1,21 +1,21 @@
-//! One segment of a table: elements in lines of ten, each line with sixteen bits of every element's hash.
-//! With elements of four bytes a line is what the processor fetches from memory at once, so that finding
+//! One segment of a table: elements in lines of some, each line with sixteen bits of every element's hash.
+//! With ten elements of four bytes a line is what the processor fetches from memory at once, so that finding
 //! one waits for memory once.
 //!
 //! The top ones of the sixteen bits say which line an element belongs to. If that is full, it goes to the
 //! next one with room, and every line on the way counts that it was passed: so a search knows where to end.
 //! Since the bits stand in the lines, lines can be added and taken away without asking for any hash.
 
-/// Elements per line: with four bytes each, a line has 64.
-const LANES: usize = 10;
-const ALL_LANES: u16 = (1 << LANES) - 1;
+use crate::sys::prefetch;
 
 /// Of 20 places 17 are taken at most: with more, one search in four would look at a second line.
-const MOST_PER_TWO_LINES: usize = 17;
+const fn most(places: usize) -> usize {
+    places * 17 / 20
+}
 
 #[derive(Clone)]
 #[repr(align(64))]
-struct Line<T> {
+struct Line<T, const LANES: usize> {
     tags: [u16; LANES],
     /// A bit for each lane that is in use.
     used: u16,
@@ -24,8 +24,10 @@ struct Line<T> {
     elements: [T; LANES],
 }
 
-impl<T: Copy + Default> Line<T> {
-    fn new() -> Line<T> {
+impl<T: Copy + Default, const LANES: usize> Line<T, LANES> {
+    const ALL_LANES: u16 = (1 << LANES) - 1;
+
+    fn new() -> Line<T, LANES> {
         Line {
             tags: [0; LANES],
             used: 0,
@@ -57,21 +59,21 @@ fn lanes(mut bits: u16) -> impl Iterator<Item = usize> {
     })
 }
 
-pub struct Lines<T> {
-    lines: Box<[Line<T>]>,
+pub struct Lines<T, const LANES: usize> {
+    lines: Box<[Line<T, LANES>]>,
     len: usize,
 }
 
-impl<T: Copy + Default> Default for Lines<T> {
-    fn default() -> Lines<T> {
+impl<T: Copy + Default, const LANES: usize> Default for Lines<T, LANES> {
+    fn default() -> Lines<T, LANES> {
         Lines::of(&[], 0)
     }
 }
 
-impl<T: Copy + Default> Lines<T> {
+impl<T: Copy + Default, const LANES: usize> Lines<T, LANES> {
     /// These, and room for as many in all.
-    fn of(elements: &[(u16, T)], room: usize) -> Lines<T> {
-        let count = (room.max(elements.len()) * 2).div_ceil(MOST_PER_TWO_LINES);
+    fn of(elements: &[(u16, T)], room: usize) -> Lines<T, LANES> {
+        let count = (room.max(elements.len()) * 2).div_ceil(most(2 * LANES));
         let mut lines = Lines {
             lines: vec![Line::new(); count.max(1)].into(),
             len: elements.len(),
@@ -94,7 +96,7 @@ impl<T: Copy + Default> Lines<T> {
 
     /// With their tags.
     pub fn iter(&self) -> impl Iterator<Item = (u16, &T)> {
-        let of_line = |line: &Line<T>| line.used;
+        let of_line = |line: &Line<T, LANES>| line.used;
         self.lines.iter().flat_map(move |line| {
             lanes(of_line(line)).map(move |lane| (line.tags[lane], &line.elements[lane]))
         })
@@ -114,7 +116,7 @@ impl<T: Copy + Default> Lines<T> {
 
     /// The line that a search for that tag begins with is fetched, and nothing waits for it.
     pub fn fetch(&self, tag: u16) {
-        std::hint::black_box(self.lines[self.home(tag)].used);
+        prefetch(&self.lines[self.home(tag)].used);
     }
 
     /// An element with that tag in the line that a search begins with.
@@ -153,7 +155,7 @@ impl<T: Copy + Default> Lines<T> {
         let mut at = self.home(tag);
         loop {
             let line = &mut self.lines[at];
-            if line.used != ALL_LANES {
+            if line.used != Line::<T, LANES>::ALL_LANES {
                 let lane = line.used.trailing_ones() as usize;
                 line.tags[lane] = tag;
                 line.elements[lane] = element;
@@ -167,8 +169,7 @@ impl<T: Copy + Default> Lines<T> {
 
     pub fn insert(&mut self, tag: u16, element: T) {
         self.len += 1;
-        let lines = self.lines.len();
-        if self.len * 2 > lines * MOST_PER_TWO_LINES {
+        if self.len * 2 > self.lines.len() * most(2 * LANES) {
             // A quarter more.
             self.rebuild(self.len + self.len / 4);
         }
@@ -207,7 +208,7 @@ impl<T: Copy + Default> Lines<T> {
         let dropped = before - self.len;
         if dropped > 0 {
             // As many as before, or else a walk that drops a little would make every segment larger or smaller.
-            self.rebuild(self.lines.len() * MOST_PER_TWO_LINES / 2);
+            self.rebuild(self.lines.len() * most(2 * LANES) / 2);
             self.shrink();
         }
         dropped
@@ -230,7 +231,7 @@ impl<T: Copy + Default> Lines<T> {
     }
 
     /// Takes out what `is_taken` says.
-    pub fn split_off(&mut self, is_taken: impl Fn(&T) -> bool) -> Lines<T> {
+    pub fn split_off(&mut self, is_taken: impl Fn(&T) -> bool) -> Lines<T, LANES> {
         let (taken, kept): (Vec<_>, Vec<_>) = self
             .iter()
             .map(|(tag, element)| (tag, *element))
@@ -251,15 +252,15 @@ mod tests {
 
     #[test]
     fn a_line_of_small_elements_is_fetched_at_once() {
-        assert_eq!(std::mem::size_of::<Line<u32>>(), 64);
-        assert_eq!(std::mem::align_of::<Line<u32>>(), 64);
+        assert_eq!(std::mem::size_of::<Line<u32, 10>>(), 64);
+        assert_eq!(std::mem::align_of::<Line<u32, 10>>(), 64);
     }
 
     /// Everything that is in it is found, nothing else, and what was passed is counted right, after every
     /// step of a long and arbitrary one.
     #[test]
     fn it_is_what_a_list_would_be() {
-        let mut lines = Lines::default();
+        let mut lines: Lines<_, 10> = Lines::default();
         let mut list: Vec<u32> = Vec::new();
         let mut random = 1_u32;
         for step in 0..30_000_u32 {
@@ -302,7 +303,7 @@ mod tests {
     }
 
     /// Each line says how many of those that are further on have passed it.
-    fn check(lines: &Lines<u32>) {
+    fn check(lines: &Lines<u32, 10>) {
         let mut passed = vec![0; lines.lines.len()];
         for (at, line) in lines.lines.iter().enumerate() {
             for lane in lanes(line.used) {
@@ -319,7 +320,7 @@ mod tests {
 
     #[test]
     fn more_than_can_be_counted_may_have_the_same_tag() {
-        let mut lines = Lines::default();
+        let mut lines: Lines<_, 10> = Lines::default();
         for element in 0..70_000_u32 {
             lines.insert(3, element);
         }

@@ -9,7 +9,9 @@
 
 mod lines;
 
+use ahash::RandomState;
 use lines::Lines;
+use std::hash::{BuildHasher, Hasher};
 
 /// Entries at which a segment splits. Splitting takes some tens of microseconds.
 const SEGMENT_MAX: usize = 448;
@@ -20,16 +22,17 @@ const MAX_EXTRA_DEPTH: u32 = 4;
 /// So many elements, with what they lead to, are in the processor's own memory anyway.
 const IN_CACHES: usize = 4096;
 
-pub struct Table<T> {
+/// `LANES` elements, at most sixteen, share a line; see [`lines`].
+pub struct Table<T, const LANES: usize = 10> {
     /// Segment of each prefix of `depth` bits; a segment of lesser depth stands there repeatedly.
     directory: Vec<u32>,
     depth: u32,
-    segments: Vec<Segment<T>>,
+    segments: Vec<Segment<T, LANES>>,
     len: usize,
 }
 
-struct Segment<T> {
-    lines: Lines<T>,
+struct Segment<T, const LANES: usize> {
+    lines: Lines<T, LANES>,
     /// How many of the top bits all its hashes share.
     depth: u32,
 }
@@ -71,12 +74,19 @@ impl Cursor {
     }
 }
 
+/// A name's hash: of its bytes alone, for nothing comes behind them that their number would tell apart.
+pub fn hash(hasher: &RandomState, name: &[u8]) -> u64 {
+    let mut state = hasher.build_hasher();
+    state.write(name);
+    state.finish()
+}
+
 /// What of a hash is kept within a segment. Which segment it is the other end says.
 fn tag(hash: u64) -> u16 {
     hash as u16
 }
 
-impl<T: Copy + Default> Default for Table<T> {
+impl<T: Copy + Default, const LANES: usize> Default for Table<T, LANES> {
     fn default() -> Self {
         let segments = vec![Segment {
             lines: Lines::default(),
@@ -91,7 +101,7 @@ impl<T: Copy + Default> Default for Table<T> {
     }
 }
 
-impl<T: Copy + Default> Table<T> {
+impl<T: Copy + Default, const LANES: usize> Table<T, LANES> {
     pub fn len(&self) -> usize {
         self.len
     }
@@ -101,11 +111,11 @@ impl<T: Copy + Default> Table<T> {
         hash.checked_shr(64 - self.depth).unwrap_or(0) as usize
     }
 
-    fn segment(&self, hash: u64) -> &Segment<T> {
+    fn segment(&self, hash: u64) -> &Segment<T, LANES> {
         &self.segments[self.directory[self.slot(hash)] as usize]
     }
 
-    fn segment_mut(&mut self, hash: u64) -> &mut Segment<T> {
+    fn segment_mut(&mut self, hash: u64) -> &mut Segment<T, LANES> {
         let index = self.directory[self.slot(hash)];
         &mut self.segments[index as usize]
     }
@@ -235,7 +245,7 @@ impl<T: Copy + Default> Table<T> {
     }
 }
 
-impl<T> Segment<T> {
+impl<T, const LANES: usize> Segment<T, LANES> {
     /// Where the segment behind this one begins.
     fn end(&self, cursor: Cursor) -> Option<Cursor> {
         if self.depth == 0 {
@@ -261,7 +271,7 @@ mod tests {
     }
 
     fn filled(elements: u64) -> Table<u64> {
-        let mut table = Table::default();
+        let mut table: Table<_> = Table::default();
         for element in 0..elements {
             table.insert(hash(&element), element, hash);
         }
@@ -336,7 +346,7 @@ mod tests {
 
     #[test]
     fn equal_hashes_are_no_endless_split() {
-        let mut table = Table::default();
+        let mut table: Table<_> = Table::default();
         for element in 0..2_000 {
             table.insert(7, element, |_| 7);
         }

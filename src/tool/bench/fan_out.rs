@@ -1,7 +1,9 @@
 //! Signals from one sender to many listeners.
 //!
 //! The sender sends a burst of signals with one write. It is at most some bursts ahead of the slowest
-//! listener, so that nothing piles up at the server, and the server is never out of work.
+//! listener, so that nothing piles up at the server, and the server is hardly ever out of work: with few
+//! listeners a burst is soon done, and it takes more of them to outlast the time until somebody who sleeps
+//! has been woken.
 
 use super::Trouble;
 use super::crowd::Crowd;
@@ -22,8 +24,8 @@ pub struct Plan {
     pub end: End,
 }
 
-/// How far the sender may be ahead, in bursts.
-const WINDOW: u64 = 8;
+/// How far the sender may be ahead at most, in bursts.
+const MAX_WINDOW: u64 = 32;
 /// The first connection of the crowd; the others listen.
 const SENDER: usize = 0;
 
@@ -94,6 +96,11 @@ pub fn listen(crowd: &mut Crowd, speaker: &dyn Speaker, plan: &Plan) -> Result<(
     crowd.exchange(speaker, SENDER + 1, &vec![exchange; crowd.len() - 1])
 }
 
+/// How far the sender may be ahead, in bursts.
+fn window(listeners: usize) -> u64 {
+    (320 / listeners.max(1) as u64).clamp(8, MAX_WINDOW)
+}
+
 /// A burst that is under way.
 #[derive(Clone, Copy)]
 struct UnderWay {
@@ -111,18 +118,19 @@ pub fn run(
 ) -> Result<Figures, Trouble> {
     crowd.start_anew();
     let listeners = crowd.len() - 1;
+    let window = window(listeners);
     let bursts = Bursts::new(speaker, plan, listeners);
     let nothing: &[u8] = &[];
     let mut watch = Stopwatch::start(server);
     let mut ring = [UnderWay {
         sent_at: Instant::now(),
         have_it: 0,
-    }; WINDOW as usize];
-    let place = |burst: u64| (burst % WINDOW) as usize;
+    }; MAX_WINDOW as usize];
+    let place = |burst: u64| (burst % MAX_WINDOW) as usize;
     let (mut sent, mut arrived, mut signals) = (0, 0, 0);
     loop {
         let is_over = watch.elapsed() >= plan.end.time;
-        while !is_over && signals < plan.end.count && sent < arrived + WINDOW {
+        while !is_over && signals < plan.end.count && sent < arrived + window {
             ring[place(sent)] = UnderWay {
                 sent_at: Instant::now(),
                 have_it: 0,
