@@ -100,6 +100,41 @@ fn answers_of_a_listener_stand_where_they_belong() {
 }
 
 #[test]
+fn signals_of_several_names_reach_whoever_listens_to_each() {
+    let server = Server::start();
+    let mut sender = listener(&server, &["own", "both"]);
+    let mut of_some = listener(&server, &["a", "b", "both"]);
+    let mut of_another = listener(&server, &["c"]);
+    // The same listener of two names, then another one's, the sender's own, and one that it shares.
+    let script: String = (0..2000)
+        .map(|round| {
+            let name = ["a", "b", "a", "b", "c", "b", "c", "own", "a", "both"][round % 10];
+            sets(name, round as u32..round as u32 + 1)
+        })
+        .collect();
+    sender.send_bytes(script.as_bytes());
+    let expected = |names: &[&str]| -> Vec<String> {
+        let is_of = |line: &&str| {
+            names
+                .iter()
+                .any(|name| line.starts_with(&format!("SET {name}=")))
+        };
+        lines(&script)
+            .into_iter()
+            .filter(is_of)
+            .map(str::to_owned)
+            .collect()
+    };
+    assert!(heard(&mut sender, &mut of_some) == expected(&["a", "b", "both"]));
+    assert!(of_another.flush() == expected(&["c"]));
+    assert!(sender.flush().is_empty());
+    // Who sends to itself alone, in the midst of a burst that it is in.
+    of_some.send_bytes((sets("a", 0..50) + &sets("c", 0..50)).as_bytes());
+    assert!(of_some.flush().is_empty());
+    assert_eq!(of_another.flush(), lines(&sets("c", 0..50)));
+}
+
+#[test]
 fn what_else_a_listener_gets_comes_in_its_place() {
     let server = Server::start();
     let mut sender = server.client("admin");
@@ -162,4 +197,63 @@ fn a_listener_that_reads_nothing_is_closed_at_its_limit_and_the_others_get_every
     server.process.wait_for_log("output_limit");
     let came = deaf.until_closed();
     assert!(came.len() < 20_000, "{}", came.len());
+}
+
+/// Whatever is listened to and sent, against a list of who listens to what: one client after the other sends a
+/// batch, and all see what came.
+#[test]
+fn everybody_gets_what_a_list_of_listeners_says() {
+    const CLIENTS: usize = 5;
+    const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+    let server = Server::start();
+    let mut clients: Vec<Client> = (0..CLIENTS).map(|_| listener(&server, &[])).collect();
+    let mut listens = [[false; NAMES.len()]; CLIENTS];
+    let mut random = 1_u64;
+    let mut below = |limit: usize| {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (random >> 33) as usize % limit
+    };
+    for round in 0..400 {
+        let sender = below(CLIENTS);
+        let mut expected: [Vec<String>; CLIENTS] = Default::default();
+        let mut batch = String::new();
+        for step in 0..below(40) {
+            let name = below(NAMES.len());
+            let text = NAMES[name];
+            // Long runs of few names, with little in between.
+            let line = match below(40) {
+                0 => {
+                    listens[sender][name] = true;
+                    format!("LISTEN {text}")
+                }
+                1 => {
+                    listens[sender][name] = false;
+                    format!("UNLISTEN {text}")
+                }
+                2 => {
+                    expected[sender].push(format!("NOTRETRIEVED {text}"));
+                    format!("RETRIEVE {text}")
+                }
+                _ => {
+                    let line = format!("SET {text}={round}.{step}");
+                    for (client, expected) in expected.iter_mut().enumerate() {
+                        if client != sender && listens[client][name] {
+                            expected.push(line.clone());
+                        }
+                    }
+                    line
+                }
+            };
+            batch += &line;
+            batch += "\r\n";
+        }
+        clients[sender].send_bytes(batch.as_bytes());
+        // Its own FLUSH first: by then the others have theirs on the way.
+        let others = (0..CLIENTS).filter(|client| *client != sender);
+        for client in [sender].into_iter().chain(others) {
+            assert_eq!(clients[client].flush(), expected[client], "{batch}");
+        }
+    }
 }

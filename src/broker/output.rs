@@ -125,7 +125,7 @@ pub struct Audience<'a> {
 }
 
 /// The same for the same listeners in the same order, and never for others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AudienceId {
     pub(super) name: NameId,
     /// How often anybody had begun or ended to listen to anything.

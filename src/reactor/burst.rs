@@ -65,7 +65,10 @@ impl Burst {
     /// Begins one with the signal last told of.
     pub fn begin(&mut self, receivers: impl Iterator<Item = ConnectionId>, payload: &[u8]) {
         self.receivers.extend(receivers);
-        self.bytes.extend_from_slice(payload);
+        // For nobody there is none.
+        if !self.receivers.is_empty() {
+            self.bytes.extend_from_slice(payload);
+        }
     }
 
     pub fn receivers(&self) -> &[ConnectionId] {
@@ -80,5 +83,36 @@ impl Burst {
     pub fn end(&mut self) {
         self.receivers.clear();
         self.bytes.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_only_listener_sends_is_for_nobody() {
+        let [listener, other] = [1, 2].map(|slot| ConnectionId {
+            slot,
+            generation: 1,
+        });
+        let listeners = [listener];
+        let from = |sender| Audience {
+            id: AudienceId::default(),
+            listeners: &listeners,
+            sender: Some(sender),
+        };
+        let mut burst = Burst::default();
+        assert!(!burst.is_repeated(&from(other)));
+        assert!(burst.is_repeated(&from(other)));
+        burst.begin(from(other).receivers(), b"1");
+        assert_eq!(burst.add(&from(other), false, b"2"), Some(1));
+        assert_eq!(burst.add(&from(listener), true, b"3"), None);
+        assert_eq!(burst.bytes(), b"12");
+        burst.end();
+        assert!(!burst.is_repeated(&from(listener)));
+        assert!(burst.is_repeated(&from(listener)));
+        burst.begin(from(listener).receivers(), b"4");
+        assert_eq!(burst.bytes(), b"");
     }
 }

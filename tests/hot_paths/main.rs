@@ -40,7 +40,7 @@ const PATHS: [Path; 5] = [
     Path {
         name: "SET that nobody listens to",
         line: "SET nobody=0123456789abcdef\r\n",
-        bound: 637,
+        bound: 656,
     },
     Path {
         name: "SET to ten listeners",
