@@ -539,6 +539,7 @@ impl Broker {
     fn leave<O: Output>(&mut self, id: ConnectionId, reason: CloseReason, now: Now, out: &mut O) {
         self.end_link(id, reason, now, out);
         self.end_barrier(id);
+        self.end_wait_for_lock(id);
         self.stop_monitoring(id);
         self.surplus.retain(|other| *other != id);
         if let Some(session) = self.sessions.get_mut(id) {

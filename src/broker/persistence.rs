@@ -14,7 +14,7 @@ use super::walk::{Meets, Walk};
 use super::{Broker, Cleaning, LogLimit, Suppressed};
 use crate::limits::{JOURNAL_RETRY_MAX_US, JOURNAL_RETRY_US, MIN_REWRITE, REWRITE_BACKLOG};
 use crate::protocol::peer::{Register, Stamp};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 
 /// What FLUSHED promises of everything before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub struct Persistence {
     /// The server is to end.
     is_last_try: bool,
     /// Connections that wait with a FLUSH, in the order of what they wait for, and each one's.
-    waiting: VecDeque<(u64, ConnectionId)>,
+    waiting: BTreeSet<(u64, ConnectionId)>,
     barriers: HashMap<ConnectionId, u64>,
     log: LogLimit,
 }
@@ -81,7 +81,7 @@ impl Persistence {
             rewritten_length: 0,
             retry_us: JOURNAL_RETRY_US,
             is_last_try: false,
-            waiting: VecDeque::new(),
+            waiting: BTreeSet::new(),
             barriers: HashMap::new(),
             log: LogLimit::default(),
         }
@@ -222,7 +222,7 @@ impl Broker {
             .entry(id)
             .or_insert(persistence.recorded);
         if persistence.is_saving && needed > persistence.saved {
-            persistence.waiting.push_back((needed, id));
+            persistence.waiting.insert((needed, id));
             return Barrier::Waits;
         }
         persistence.barriers.remove(&id);
@@ -234,11 +234,18 @@ impl Broker {
 
     /// Panics if somebody who waits is not there any more; for [`Broker::check`].
     pub(super) fn check_barriers(&self) {
-        let barriers = self
-            .persistence
-            .iter()
-            .flat_map(|persistence| persistence.barriers.keys());
-        for id in barriers {
+        let Some(persistence) = &self.persistence else {
+            return;
+        };
+        self.check_waiting(persistence.barriers.keys());
+        for (needed, id) in &persistence.waiting {
+            assert_eq!(persistence.barriers.get(id), Some(needed));
+        }
+    }
+
+    /// Panics if one of these is not there any more; for [`Broker::check`].
+    pub(super) fn check_waiting<'a>(&self, waiting: impl IntoIterator<Item = &'a ConnectionId>) {
+        for id in waiting {
             let session = self.sessions.get(*id).expect("who waits is there");
             assert!(
                 session.closing.is_none(),
@@ -249,8 +256,10 @@ impl Broker {
 
     /// The connection is no more.
     pub(super) fn end_barrier(&mut self, id: ConnectionId) {
-        if let Some(persistence) = &mut self.persistence {
-            persistence.barriers.remove(&id);
+        if let Some(persistence) = &mut self.persistence
+            && let Some(needed) = persistence.barriers.remove(&id)
+        {
+            persistence.waiting.remove(&(needed, id));
         }
     }
 
@@ -269,13 +278,11 @@ impl Broker {
             persistence.note(news, now);
         }
         // Those that wait for what can't be saved are told so.
-        while let Some(&(needed, id)) = persistence.waiting.front()
+        while let Some(&(needed, id)) = persistence.waiting.first()
             && (needed <= persistence.saved || !persistence.is_saving)
         {
-            persistence.waiting.pop_front();
-            if persistence.barriers.contains_key(&id) {
-                out.resume(id);
-            }
+            persistence.waiting.pop_first();
+            out.resume(id);
         }
     }
 

@@ -1,6 +1,6 @@
 //! A server under comparison, started anew for each measurement, on a core of its own.
 
-use super::{clacksd, memcached, nats, redis};
+use super::{bare, clacksd, memcached, nats, redis};
 use crate::support::{DEADLINE, Ending, Setup, run_on_servers_core};
 use clacks::tool::bench::Trouble;
 use clacks::tool::bench::process::Process;
@@ -20,6 +20,8 @@ pub enum Kind {
     Redis,
     Memcached,
     Nats,
+    /// Reading and writing, and nothing else.
+    Bare,
 }
 
 impl Kind {
@@ -30,12 +32,14 @@ impl Kind {
             Kind::Redis => "redis",
             Kind::Memcached => "memcached",
             Kind::Nats => "nats",
+            Kind::Bare => "system calls alone",
         }
     }
 
     /// What the program says of itself; `None` if it isn't there.
     pub fn version(self) -> Option<String> {
         let program = match self {
+            Kind::Bare => return bare::program().exists().then(String::new),
             Kind::Clacksd | Kind::ClacksdOverUnix => clacksd::program(),
             Kind::Redis => "redis-server".to_owned(),
             Kind::Memcached => "memcached".to_owned(),
@@ -66,6 +70,7 @@ impl Kind {
             Kind::Redis => redis::start(spawn(redis::command(port)), port),
             Kind::Memcached => memcached::start(spawn(memcached::command(port)), port),
             Kind::Nats => nats::start(spawn(nats::command(port)), port),
+            Kind::Bare => bare::start(spawn(bare::command(port)), port),
         };
         let end = Instant::now() + DEADLINE;
         while contender.connect().is_err() {

@@ -2,11 +2,14 @@
 //! as far as they are installed. Run by `make bench-peers` on a quiet machine with two cores or more: the
 //! server under test has one core for itself, and what loads it another one.
 //!
+//! How much of it is due to the system calls, whatever a server does, a bare one shows that does nothing else.
+//!
 //! The loads are those of `clacks bench`, driven by the same code; only the words differ. Each measurement
 //! has a server of its own, and rounds are interleaved, so that a moment in which the machine does
 //! something else hits all of them. `CLACKSD_BENCH=text` chooses the rows with that in their names,
 //! `CLACKSD_ROUNDS=n` how often each is measured, and `CLACKSD_SERVER=path` another build of the server.
 
+mod bare;
 mod clacksd;
 mod contender;
 mod memcached;

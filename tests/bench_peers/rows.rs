@@ -77,8 +77,8 @@ const SIGNALS: fan_out::Plan = fan_out::Plan {
     end: END,
 };
 
-const CACHES: [Kind; 3] = [Kind::Clacksd, Kind::Redis, Kind::Memcached];
-const BROKERS: [Kind; 3] = [Kind::Clacksd, Kind::Redis, Kind::Nats];
+const CACHES: [Kind; 4] = [Kind::Clacksd, Kind::Redis, Kind::Memcached, Kind::Bare];
+const BROKERS: [Kind; 4] = [Kind::Clacksd, Kind::Redis, Kind::Nats, Kind::Bare];
 
 const CPU: Metric = |sample| sample.cpu_ns;
 const PER_SECOND: Metric = |sample| sample.per_second;
@@ -203,6 +203,7 @@ fn ping_pong() -> Row {
         Kind::ClacksdOverUnix,
         Kind::Redis,
         Kind::Memcached,
+        Kind::Bare,
     ];
     let goals = vec![
         goal("median", MEDIAN, &["redis"], Bound::AtMost(1.05)),

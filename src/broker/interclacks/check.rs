@@ -52,5 +52,7 @@ impl Broker {
         let says_so = matches!(state, Some(UplinkState::Connected(_)));
         assert_eq!(is_connected, says_so, "the uplink has its link");
         assert!(self.lock.is_none() || is_connected, "only a master locks");
+        let waiting = self.lock.iter().flat_map(|lock| &lock.waiting);
+        self.check_waiting(waiting);
     }
 }

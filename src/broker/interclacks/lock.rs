@@ -9,8 +9,15 @@ impl Broker {
         let Some(lock) = &mut self.lock else {
             return false;
         };
-        lock.waiting.push(id);
+        lock.waiting.insert(id);
         true
+    }
+
+    /// The connection is no more.
+    pub(in crate::broker) fn end_wait_for_lock(&mut self, id: ConnectionId) {
+        if let Some(lock) = &mut self.lock {
+            lock.waiting.remove(&id);
+        }
     }
 
     pub(in crate::broker) fn unlock<O: Output>(&mut self, out: &mut O) {

@@ -109,7 +109,7 @@ pub enum UplinkState {
 #[derive(Default)]
 pub struct Lock {
     /// Connections that wait.
-    waiting: Vec<ConnectionId>,
+    waiting: BTreeSet<ConnectionId>,
 }
 
 /// The tree, as this node knows it.
