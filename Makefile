@@ -98,6 +98,7 @@ soak:
 
 # Fails only if a server doesn't do its work, or answers anything wrong.
 bench-peers:
+	$(CARGO) build --release --example bare_server
 	$(CARGO) test --release --test tests -- --ignored --nocapture \
 	    --test-threads=1 bench_peers
 

@@ -144,6 +144,8 @@ pub const WORK_PER_CONNECTION: usize = 64 * KIB;
 /// The same before it has shown that it sends much: when a thousand begin to at once, a short question
 /// waits behind so much of each.
 pub const FIRST_SHARE: usize = 32 * KIB;
+/// Work on lines of usual length is about so many times the bytes that they have.
+pub const READS_PER_SHARE: usize = 3;
 /// The share of a connection that carries the traffic of many: another server's clients all come by it.
 pub const WORK_PER_TRUNK: usize = 512 * KIB;
 /// All connections' share of a turn, about two milliseconds.
@@ -167,10 +169,11 @@ pub const EVENTS_PER_TURN: usize = 1024;
 pub const SCRATCH: usize = 64 * KIB;
 /// Output is kept in chunks of about this size: a slow peer's backlog is never copied to grow.
 pub const OUTPUT_CHUNK: usize = 64 * KIB;
+/// A write of so much costs hardly more per byte than one of more: about a chunk, which a burst of signals never
+/// quite fills.
+pub const MUCH_OUTPUT: usize = OUTPUT_CHUNK - SHARED_PAYLOAD;
 /// Payloads from here on are shared among their receivers instead of copied to each.
 pub const SHARED_PAYLOAD: usize = 4 * KIB;
-/// A burst of signals from here on: it has been put together anyway.
-pub const SHARED_BURST: usize = KIB;
 /// A connection that waits for room gets it when less than this is queued.
 pub const ROOM: usize = 16 * KIB;
 /// Blocks of memory from this size on are taken from the system each by itself and given back at once.

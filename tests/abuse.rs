@@ -320,6 +320,39 @@ fn of_too_many_unfinished_lines_the_largest_goes() {
 }
 
 #[test]
+fn who_goes_for_its_own_limit_takes_nobody_along_for_that_of_all() {
+    let flags = [
+        "--max-line",
+        "1M",
+        "--max-output",
+        "16M",
+        "--max-buffers",
+        "16M",
+    ];
+    let server = Setup::new().flags(&flags).start();
+    let mut stalled = server.client("ro");
+    stalled.send("LISTEN large");
+    stalled.flush();
+    let mut others: Vec<Client> = (0..10).map(|_| server.client("rw")).collect();
+    for (number, client) in others.iter_mut().enumerate() {
+        client.send(&format!("LISTEN name{number}"));
+        client.flush();
+    }
+    let mut sender = server.client("rw");
+    let signal = format!("SET large={}\r\n", "x".repeat(60_000));
+    while server.status("output_limit") + server.status("buffers_limit") == 0 {
+        for _ in 0..8 {
+            sender.send_bytes(signal.as_bytes());
+        }
+        sender.flush();
+    }
+    assert_eq!(server.status("clients"), 11);
+    for client in others.iter_mut().chain([&mut sender]) {
+        assert!(client.flush().is_empty());
+    }
+}
+
+#[test]
 fn the_memory_of_unfinished_lines_is_bounded() {
     let flags = [
         "--max-line",

@@ -135,6 +135,20 @@ fn signals_of_several_names_reach_whoever_listens_to_each() {
 }
 
 #[test]
+fn names_without_letters_are_looked_ahead_too() {
+    let server = Server::start();
+    let many: Vec<String> = (0..5000).map(|number| number.to_string()).collect();
+    let names: Vec<&str> = many.iter().map(String::as_str).chain([""]).collect();
+    let mut all = listener(&server, &names);
+    let mut sender = server.client("admin");
+    sender.send_bytes(b"NOTIFY \r\nNOTIFY 17\r\nNOTIFY \r\nNOTIFY none\r\n");
+    assert_eq!(
+        heard(&mut sender, &mut all),
+        ["NOTIFY ", "NOTIFY 17", "NOTIFY "]
+    );
+}
+
+#[test]
 fn what_else_a_listener_gets_comes_in_its_place() {
     let server = Server::start();
     let mut sender = server.client("admin");

@@ -22,7 +22,7 @@ impl Latencies {
 
     fn print(&self, what: &str) {
         println!(
-            "measured: RETRIEVE {what}: median {:.3} ms, 99% {:.3} ms, longest {:.3} ms of {}",
+            "measured: {what}: median {:.3} ms, 99% {:.3} ms, longest {:.3} ms of {}",
             milliseconds(self.percentile(50)),
             milliseconds(self.percentile(99)),
             milliseconds(self.percentile(100)),
@@ -90,7 +90,7 @@ pub fn latency_during(
         load.join().expect("no panic");
         latencies
     });
-    latencies.print(what);
+    latencies.print(&format!("RETRIEVE {what}"));
     println!(
         "measured:   longest turn so far {:.3} ms, memory at most {:.1} MB",
         server.status("longest_turn_us") as f64 / 1000.0,
@@ -197,6 +197,44 @@ fn latency_while_a_listener_does_not_read() {
         },
     );
     server.process.wait_for_log(": output_limit (");
+    assert_fast(&latencies, 5.0);
+}
+
+/// What goes to others may wait for more of it, but not for what somebody else is doing.
+#[test]
+#[ignore = "a measurement"]
+fn latency_of_signals_while_others_only_ask() {
+    let server = Server::start();
+    let ended = AtomicBool::new(false);
+    let mut times = std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut client = server.client("ro");
+                let questions = "RETRIEVE nothing\r\n".repeat(2_000);
+                while goes_on(&ended) {
+                    client.send_bytes(questions.as_bytes());
+                    client.flush();
+                }
+            });
+        }
+        let (mut one, mut other) = (server.client("rw"), server.client("rw"));
+        one.ask("LISTEN pong");
+        other.ask("LISTEN ping");
+        let (mut times, start) = (Vec::new(), Instant::now());
+        while start.elapsed() < LOAD_TIME {
+            let start = Instant::now();
+            one.send("NOTIFY ping");
+            assert_eq!(other.next_line().as_deref(), Some("NOTIFY ping"));
+            other.send("NOTIFY pong");
+            assert_eq!(one.next_line().as_deref(), Some("NOTIFY pong"));
+            times.push(start.elapsed() / 2);
+        }
+        ended.store(true, Ordering::Relaxed);
+        times
+    });
+    times.sort();
+    let latencies = Latencies(times);
+    latencies.print("signals while two others only ask");
     assert_fast(&latencies, 5.0);
 }
 

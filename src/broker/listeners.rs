@@ -88,7 +88,8 @@ impl Listeners {
         }
         // What is not in place.
         for name in names() {
-            prefetch(&name.text[0]);
+            // Names may be empty.
+            name.text.first().into_iter().for_each(prefetch);
             prefetch(&name.listeners[0]);
         }
     }
@@ -130,6 +131,8 @@ impl Listeners {
         connection: ConnectionId,
         own: &mut Subscriptions,
     ) -> bool {
+        // Whoever comes and goes all the time leaves no more behind than there was at once.
+        self.forget(2);
         let id = self.find(name).unwrap_or_else(|| self.add_name(name));
         let hasher = &self.hasher;
         let hash = pair_hash(hasher, id, connection);
@@ -190,7 +193,11 @@ impl Listeners {
     }
 
     pub fn forget_slice(&mut self) {
-        for _ in 0..FORGOTTEN_PER_SLICE {
+        self.forget(FORGOTTEN_PER_SLICE);
+    }
+
+    fn forget(&mut self, subscriptions: usize) {
+        for _ in 0..subscriptions {
             let Some((connection, mut own)) = self.left.pop() else {
                 return;
             };
@@ -389,6 +396,19 @@ mod tests {
                 assert_eq!(found, expected);
             }
             assert_eq!(listeners.subscriptions(), model.len());
+        }
+        // Many come and go; little more is left to be forgotten than listens at once.
+        for generation in 10..1_000 {
+            let guest = ConnectionId {
+                slot: 100,
+                generation,
+            };
+            let mut own = Subscriptions::default();
+            for name in 0..30 {
+                listeners.listen(format!("guest {name}").as_bytes(), guest, &mut own);
+            }
+            listeners.leave(guest, &mut own);
+            assert!(listeners.subscriptions() < model.len() + 100);
         }
         for (slot, own) in &mut own {
             listeners.leave(connection(*slot), own);

@@ -235,9 +235,12 @@ impl Broker {
     /// These bytes hold the lines that come next, from the first on, whoever they are of: a hint, which
     /// changes nothing. Returns how many bytes of them were looked at.
     pub fn handle_foresight(&self, lines: &[u8]) -> usize {
-        let is_worth_it = self.cache.is_worth_foresight() || self.listeners.is_worth_foresight();
+        let of_entries = self.cache.is_worth_foresight();
+        let of_listeners = self.listeners.is_worth_foresight();
         // A line alone is looked up as fast without.
-        if !is_worth_it || memchr::memchr(b'\n', lines).is_none_or(|end| end + 1 == lines.len()) {
+        if !(of_entries || of_listeners)
+            || memchr::memchr(b'\n', lines).is_none_or(|end| end + 1 == lines.len())
+        {
             return lines.len();
         }
         let (mut entries, mut listeners) = (LookUps::default(), LookUps::default());
@@ -245,9 +248,11 @@ impl Broker {
         for end in memchr::memchr_iter(b'\n', lines).take(LookUps::MOST) {
             let line = &lines[start..end];
             match look_up_of(line.strip_suffix(b"\r").unwrap_or(line)) {
-                Some(LookUp::Entry(name)) => entries.push(self.cache.hash(name)),
-                Some(LookUp::Listeners(name)) => listeners.push(self.listeners.hash(name)),
-                None => {}
+                Some(LookUp::Entry(name)) if of_entries => entries.push(self.cache.hash(name)),
+                Some(LookUp::Listeners(name)) if of_listeners => {
+                    listeners.push(self.listeners.hash(name));
+                }
+                _ => {}
             }
             start = end + 1;
         }

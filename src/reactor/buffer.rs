@@ -58,7 +58,7 @@ impl Chunk {
 pub struct Appended {
     pub copied: usize,
     /// Memory that the queue has more than before.
-    pub grown: usize,
+    pub grown: isize,
 }
 
 /// What one connection is still to be sent, in order.
@@ -82,32 +82,52 @@ impl OutputQueue {
 
     /// Memory held by this queue alone, in bytes.
     pub fn capacity(&self) -> usize {
-        self.sealed_capacity + self.open.capacity()
+        self.sealed_capacity + self.open.capacity() + self.sealed.capacity() * size_of::<Chunk>()
     }
 
     /// Lets `encode` append in place.
     pub fn append(&mut self, encode: impl FnOnce(&mut Vec<u8>)) -> Appended {
+        let capacity = self.capacity();
         if self.open.len() >= OUTPUT_CHUNK {
             self.seal();
         }
-        let (length, capacity) = (self.open.len(), self.open.capacity());
+        let length = self.open.len();
         encode(&mut self.open);
         let copied = self.open.len() - length;
         self.queued += copied;
         Appended {
             copied,
-            grown: self.open.capacity() - capacity,
+            grown: self.grown_from(capacity),
+        }
+    }
+
+    /// Takes a buffer's bytes: if nothing is being appended to, the buffer itself, for one of its own.
+    pub fn append_buffer(&mut self, bytes: &mut Vec<u8>) -> Appended {
+        if !self.open.is_empty() {
+            return self.append(|to| to.extend_from_slice(bytes));
+        }
+        let capacity = self.capacity();
+        std::mem::swap(&mut self.open, bytes);
+        self.queued += self.open.len();
+        Appended {
+            copied: 0,
+            grown: self.grown_from(capacity),
         }
     }
 
     pub fn append_shared(&mut self, payload: &Rc<SharedPayload>) -> Appended {
+        let capacity = self.capacity();
         self.seal();
         self.queued += payload.bytes.len();
         self.sealed.push_back(Chunk::Shared(payload.clone()));
         Appended {
             copied: 0,
-            grown: 0,
+            grown: self.grown_from(capacity),
         }
+    }
+
+    fn grown_from(&self, capacity: usize) -> isize {
+        self.capacity().cast_signed() - capacity.cast_signed()
     }
 
     fn seal(&mut self) {
@@ -145,7 +165,9 @@ impl OutputQueue {
 
     /// Frees a chunk of a queue that isn't needed any more; how much that was, `None` if there is none.
     pub fn free_chunk(&mut self) -> Option<usize> {
-        self.sealed.pop_back().map(|chunk| chunk.bytes().len())
+        self.sealed
+            .pop_back()
+            .map(|chunk| chunk.capacity().max(size_of::<Chunk>()))
     }
 
     fn consume(&mut self, count: usize) {
@@ -213,6 +235,13 @@ mod tests {
                 let small = vec![round; 1 + usize::from(round) * 100];
                 queue.append(|to| to.extend_from_slice(&small));
                 expected.extend_from_slice(&small);
+                if round % 7 == 0 {
+                    let mut buffer = vec![b'B'; usize::from(round) * 10];
+                    expected.extend_from_slice(&buffer);
+                    let before = queue.capacity();
+                    let grown = queue.append_buffer(&mut buffer).grown;
+                    assert_eq!(queue.capacity().cast_signed(), before.cast_signed() + grown);
+                }
                 if round % 5 == 0 {
                     let payload = SharedPayload::new(&large, &gauge);
                     queue.append_shared(&payload);

@@ -75,14 +75,9 @@ impl Burst {
         &self.receivers
     }
 
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// Keeps its memory for the next.
-    pub fn end(&mut self) {
-        self.receivers.clear();
-        self.bytes.clear();
+    /// Who gets what. Both are to be cleared.
+    pub fn end(&mut self) -> (&mut Vec<ConnectionId>, &mut Vec<u8>) {
+        (&mut self.receivers, &mut self.bytes)
     }
 }
 
@@ -108,11 +103,13 @@ mod tests {
         burst.begin(from(other).receivers(), b"1");
         assert_eq!(burst.add(&from(other), false, b"2"), Some(1));
         assert_eq!(burst.add(&from(listener), true, b"3"), None);
-        assert_eq!(burst.bytes(), b"12");
-        burst.end();
+        let (receivers, bytes) = burst.end();
+        assert_eq!(bytes, b"12");
+        receivers.clear();
+        bytes.clear();
         assert!(!burst.is_repeated(&from(listener)));
         assert!(burst.is_repeated(&from(listener)));
         burst.begin(from(listener).receivers(), b"4");
-        assert_eq!(burst.bytes(), b"");
+        assert_eq!(burst.end().1, b"");
     }
 }

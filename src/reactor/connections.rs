@@ -2,7 +2,7 @@
 
 use crate::broker::{Audience, CloseReason, ConnectionId, Now, Output, Record, Rewrite, Traffic};
 use crate::limits::{
-    FREED_PER_TURN, MAPPED_BLOCK, OUTPUT_CHUNK, ROOM, SHARED_BURST, SHARED_PAYLOAD, SPARE_BUFFERS,
+    FREED_PER_TURN, MAPPED_BLOCK, MUCH_OUTPUT, OUTPUT_CHUNK, ROOM, SHARED_PAYLOAD, SPARE_BUFFERS,
     WORK_BEFORE_DELIVERIES, WORK_PER_DELIVERY, WORK_PER_DELIVERY_OF_BURST, WORK_PER_STEP,
     WORK_PER_SYSCALL, WORK_PER_TURN, WRITE_PER_CONNECTION,
 };
@@ -48,6 +48,10 @@ pub struct Connections {
     /// How many of these are to be written to now, and what work was done on lines while they waited.
     due: usize,
     work_before_due: usize,
+    /// A signal was delivered since they were last thought of.
+    has_delivered: bool,
+    /// One of them has so much that more of it would make a write to it no cheaper.
+    has_much: bool,
     /// Whose lines are being worked off.
     serving: Option<ConnectionId>,
     /// Whose TLS handshake can go on.
@@ -116,6 +120,8 @@ impl Connections {
             burst: Burst::default(),
             due: 0,
             work_before_due: 0,
+            has_delivered: false,
+            has_much: false,
             serving: None,
             handshakes: VecDeque::new(),
             ending: Vec::new(),
@@ -364,6 +370,9 @@ impl Connections {
         if excess == 0 {
             return Vec::new();
         }
+        // What is over its own limit goes already.
+        let going = self.slab.iter().filter(|(_, c)| c.over_limit);
+        excess = excess.saturating_sub(going.map(|(_, c)| c.held()).sum());
         let candidates = self
             .slab
             .iter()
@@ -403,11 +412,13 @@ impl Connections {
             self.flush_one(id);
         }
         self.replies = replies;
+        let has_delivered = std::mem::take(&mut self.has_delivered);
         if self.due == 0 && !self.deliveries.is_empty() {
-            // As long as lines wait to be worked off, more may come for the same connections.
-            let is_busy = !(self.ready.is_empty() && self.bulk.is_empty());
+            // As long as signals come, and lines wait to be worked off, more may come for the same connections.
+            let more_come = has_delivered && !(self.ready.is_empty() && self.bulk.is_empty());
             self.work_before_due += self.work;
-            if is_busy && self.work_before_due < WORK_BEFORE_DELIVERIES {
+            let has_much = std::mem::take(&mut self.has_much);
+            if more_come && !has_much && self.work_before_due < WORK_BEFORE_DELIVERIES {
                 return;
             }
             self.work_before_due = 0;
@@ -620,19 +631,23 @@ impl Connections {
             return;
         }
         let mut burst = std::mem::take(&mut self.burst);
-        let bytes = burst.bytes();
-        let shared = (bytes.len() >= SHARED_BURST).then(|| SharedPayload::new(bytes, &self.shared));
-        for &id in burst.receivers() {
+        let (receivers, bytes) = burst.end();
+        let is_shared = bytes.len() >= SHARED_PAYLOAD && receivers.len() > 1;
+        let shared = is_shared.then(|| SharedPayload::new(bytes, &self.shared));
+        for &id in &*receivers {
             if let Some(connection) = self.get_mut(id) {
                 connection.in_burst = false;
             }
             // As work it was counted when it came.
-            self.append_with(id, |output| match &shared {
-                Some(payload) => output.append_shared(payload),
-                None => output.append(|to| to.extend_from_slice(bytes)),
+            self.append_with(id, |output| match (&shared, receivers.len()) {
+                (Some(payload), _) => output.append_shared(payload),
+                (None, 1) => output.append_buffer(bytes),
+                (None, _) => output.append(|to| to.extend_from_slice(bytes)),
             });
         }
-        burst.end();
+        // Their memory is for the next one.
+        receivers.clear();
+        bytes.clear();
         self.burst = burst;
     }
 
@@ -660,7 +675,7 @@ impl Connections {
             output
         });
         let appended = append(output);
-        self.owned += appended.grown;
+        self.owned = self.owned.saturating_add_signed(appended.grown);
         connection.last_output_us = self.now.monotonic_us;
         let is_serving = self.serving == Some(to);
         // Its own answers close no connection: after each line it is seen whether they are too many for
@@ -674,8 +689,11 @@ impl Connections {
             if self.replies.last() != Some(&to) {
                 self.replies.push(to);
             }
-        } else if !connection.blocked && !std::mem::replace(&mut connection.in_deliveries, true) {
-            self.deliveries.push_back(to);
+        } else if !connection.blocked {
+            self.has_much |= output.queued() >= MUCH_OUTPUT;
+            if !std::mem::replace(&mut connection.in_deliveries, true) {
+                self.deliveries.push_back(to);
+            }
         }
         appended.copied
     }
@@ -714,6 +732,7 @@ impl Output for Connections {
             .sender
             .and_then(|sender| self.get(sender))
             .is_some_and(|sender| sender.in_burst);
+        self.has_delivered = true;
         if let Some(receivers) = self.burst.add(audience, includes_sender, payload) {
             self.work += payload.len() + receivers * WORK_PER_DELIVERY_OF_BURST;
             return receivers;

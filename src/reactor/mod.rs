@@ -29,9 +29,9 @@ use crate::broker::{
 use crate::certificates::{Certificates, OwnCertificate};
 use crate::limits::{
     ACCEPT_PAUSE_US, ACCEPTS_PER_TURN, BULK_WORK_PER_TURN, CLOSES_PER_TURN, EVENTS_PER_TURN,
-    FIRST_SHARE, HANDSHAKES_PER_TURN, LINGER_US, MAX_LINE_BEFORE_LOGIN, ROOM, SCRATCH, SHUTDOWN_US,
-    WORK_PER_CONNECTION, WORK_PER_SLICE, WORK_PER_STEP, WORK_PER_SYSCALL, WORK_PER_TRUNK,
-    WORK_PER_TURN,
+    FIRST_SHARE, HANDSHAKES_PER_TURN, LINGER_US, MAX_LINE_BEFORE_LOGIN, READS_PER_SHARE, ROOM,
+    SCRATCH, SHUTDOWN_US, WORK_PER_CONNECTION, WORK_PER_SLICE, WORK_PER_STEP, WORK_PER_SYSCALL,
+    WORK_PER_TRUNK, WORK_PER_TURN,
 };
 use crate::protocol::line::{Pending, next_line};
 use crate::storage::{Disk, Journal, Writer};
@@ -645,7 +645,15 @@ impl Server {
             if progress != Progress::Done {
                 break progress;
             }
-            let Some(count) = self.read(id, &mut scratch[..share.min(SCRATCH)]) else {
+            // No more than the share is probably enough for, because what is left would be copied; but of
+            // a long line all that there is.
+            let part = share / READS_PER_SHARE;
+            let room = if pending.waiting() < part {
+                part
+            } else {
+                share
+            };
+            let Some(count) = self.read(id, &mut scratch[..room.min(SCRATCH)]) else {
                 break Progress::Done;
             };
             let mut rest = &scratch[..count];
@@ -683,7 +691,7 @@ impl Server {
             if progress != Progress::Done {
                 break progress;
             }
-            if self.connections.work >= enough {
+            if self.connections.work + share / 2 >= enough {
                 break Progress::Yield;
             }
         };

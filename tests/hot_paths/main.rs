@@ -43,7 +43,7 @@ const PATHS: [Path; 5] = [
         bound: 656,
     },
     Path {
-        name: "SET to ten listeners",
+        name: "SET to ten listeners (what the broker does of it)",
         line: "SET signal=0123456789abcdef\r\n",
         bound: 1066,
     },

@@ -51,7 +51,8 @@ impl Eviction {
 
     /// Whether something of that size has room at all.
     pub fn could_hold(&self, bytes: usize) -> bool {
-        bytes <= self.max_bytes
+        // Its place on a list comes to it.
+        bytes.saturating_add(size_of::<u64>()) <= self.max_bytes
     }
 
     /// The cache was cleared.
@@ -116,7 +117,8 @@ impl Cache {
     }
 
     fn most_newcomers(&self) -> usize {
-        self.live / NEWCOMERS
+        // The last one to come may stay, if another one can go.
+        (self.live / NEWCOMERS).max(usize::from(self.live > 1))
     }
 
     /// Drops entries until all fit, or until a slice's work is done.
@@ -124,7 +126,7 @@ impl Cache {
         let mut rest = EVICTIONS_PER_SLICE;
         while self.is_over_limit() && rest > 0 {
             let has_too_many_tombstones =
-                self.tombstone_bytes > self.eviction.max_bytes / TOMBSTONES || self.live == 0;
+                self.tombstone_bytes > self.eviction.max_bytes / TOMBSTONES || self.live <= 1;
             let looked_at = if has_too_many_tombstones && !self.eviction.tombstones.is_empty() {
                 self.evict_oldest_tombstone(&mut dropped);
                 1

@@ -373,6 +373,47 @@ fn a_limited_cache_holds_its_limit_and_little_less() {
 }
 
 #[test]
+fn a_full_cache_of_a_few_large_entries_takes_new_ones() {
+    let mut cache = limited(8 << 20);
+    for size in [
+        800_000, 1_000_000, 2_000_000, 3_000_000, 4_500_000, 8_000_000,
+    ] {
+        for number in 0..20 {
+            let name = format!("of {size}: {number}");
+            cache
+                .store(name.as_bytes(), &vec![b'v'; size], number)
+                .unwrap();
+            evict(&mut cache);
+            assert!(
+                value(&mut cache, name.as_bytes(), number).is_some(),
+                "{name}"
+            );
+        }
+        // With tombstones beside the only entry.
+        cache.remove(b"removed", 100).unwrap();
+        evict(&mut cache);
+    }
+}
+
+#[test]
+fn what_is_not_too_large_stays() {
+    const MAX: usize = 100_000;
+    let (mut held, mut refused) = (0, 0);
+    for size in MAX - 200..MAX {
+        let mut cache = limited(MAX);
+        match cache.store(b"name", &vec![b'v'; size], 1) {
+            Ok(()) => {
+                evict(&mut cache);
+                assert!(value(&mut cache, b"name", 1).is_some(), "{size}");
+                held += 1;
+            }
+            Err(TooLarge) => refused += 1,
+        }
+    }
+    assert!(held > 100 && refused > 20, "{held} {refused}");
+}
+
+#[test]
 fn removing_random_names_pushes_no_entry_out_and_the_oldest_tombstones_go() {
     let mut cache = limited(1 << 20);
     for number in 0..5000 {

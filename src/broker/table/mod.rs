@@ -19,10 +19,11 @@ const SEGMENT_MAX: usize = 448;
 /// grows instead. So the directory is at most this power of two larger than it needs to be.
 const MAX_EXTRA_DEPTH: u32 = 4;
 
-/// So many elements, with what they lead to, are in the processor's own memory anyway.
-const IN_CACHES: usize = 4096;
+/// So many elements, with what they lead to, are in the processor's own memory anyway. Tests are to look ahead,
+/// too, without as many.
+const IN_CACHES: usize = if cfg!(debug_assertions) { 16 } else { 4096 };
 
-/// `LANES` elements, at most sixteen, share a line; see [`lines`].
+/// `LANES` elements, at most fifteen, share a line; see [`lines`].
 pub struct Table<T, const LANES: usize = 10> {
     /// Segment of each prefix of `depth` bits; a segment of lesser depth stands there repeatedly.
     directory: Vec<u32>,
@@ -204,12 +205,10 @@ impl<T: Copy + Default, const LANES: usize> Table<T, LANES> {
         self.segments.len() > 1
     }
 
-    /// Frees up to `segments` segments of a table that isn't needed any more; how many of them there
-    /// was no use for.
-    pub fn free_slice(&mut self, segments: usize) -> usize {
-        let freed = segments.min(self.segments.len());
-        self.segments.truncate(self.segments.len() - freed);
-        segments - freed
+    /// Frees up to `segments` segments of a table that isn't needed any more.
+    pub fn free_slice(&mut self, segments: usize) {
+        self.segments
+            .truncate(self.segments.len().saturating_sub(segments));
     }
 
     /// Whether [`Table::free_slice`] has freed everything.

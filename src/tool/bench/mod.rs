@@ -67,8 +67,7 @@ impl From<Trouble> for Failure {
         match trouble {
             Trouble::Refused(_) => Failure::Refused(what),
             // A server that is full is one that can't be reached, too.
-            Trouble::Unreachable(_) => Failure::Connection(what),
-            Trouble::Wrong(_) | Trouble::Late | Trouble::Lost(_) => Failure::Connection(what),
+            _ => Failure::Connection(what),
         }
     }
 }
