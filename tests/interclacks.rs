@@ -8,6 +8,24 @@ fn slave_of(address: &str) -> Setup {
     Setup::new().flags(&["--master", address, "--interclacks-reconnect", "0.2"])
 }
 
+/// A link is read whatever waits for it, but not without end.
+#[test]
+fn a_link_that_does_not_read_its_answers_is_closed_at_the_limit() {
+    let flags = ["--max-line", "512K", "--max-output", "1M"];
+    let server = Setup::new().flags(&flags).start();
+    let mut client = server.client("admin");
+    client.ask(&format!("STORE large={}", "v".repeat(300_000)));
+    let mut slave = server.client("admin");
+    slave.send("CLACKS Net::Clacks 36");
+    slave.send("OVERHEAD I 1");
+    wait_until("it is a link", || server.status("links") == 1);
+    slave.send_bytes("RETRIEVE large\r\n".repeat(500).as_bytes());
+    wait_until("it is closed", || server.status("links") == 0);
+    assert_eq!(server.status("output_limit"), 1);
+    // Of 150 MB.
+    assert!(server.proc_status("VmHWM") < 40_000);
+}
+
 #[test]
 fn slaves_and_masters_hear_each_other_over_unix_sockets_and_tcp() {
     let root = Server::start();

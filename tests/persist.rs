@@ -342,12 +342,17 @@ fn value_or_error(client: &mut Client, line: &str) -> String {
 /// The number of the server's thread that writes the journal.
 pub fn journal_thread(server: &Server) -> u32 {
     let tasks = format!("/proc/{}/task", server.process.id());
-    let tasks = fs::read_dir(tasks).expect("a running process");
-    let mut numbers = tasks.map(|task| task.expect("a thread").path());
-    let found = numbers.find(|task| {
-        fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == "journal")
+    let mut found = None;
+    // It takes its name when it begins to run.
+    wait_until("the thread has a name", || {
+        let tasks = fs::read_dir(&tasks).expect("a running process");
+        let mut numbers = tasks.flatten().map(|task| task.path());
+        found = numbers.find(|task| {
+            fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == "journal")
+        });
+        found.is_some()
     });
-    let found = found.expect("the thread has a name");
+    let found = found.expect("it was found");
     let number = found.file_name().and_then(|name| name.to_str());
     number
         .and_then(|number| number.parse().ok())
@@ -410,6 +415,40 @@ fn a_slow_disk_delays_only_who_waits_for_it() {
     assert!(asked > 10, "{asked}");
     writer.expect("FLUSHED slow");
     writer.expect("RETRIEVED a=2");
+    drop(tampering);
+}
+
+#[test]
+fn who_vanishes_while_it_waits_for_the_disk_frees_its_place() {
+    let flags = [
+        "--fsync",
+        "always",
+        "--max-clients",
+        "6",
+        "--stalled-write-timeout",
+        "0.5",
+    ];
+    let server = with_journal(&flags).start();
+    let mut stays = server.client("admin");
+    stays.ask("NOPING");
+    let mut others: Vec<_> = (0..4).map(|_| server.client("rw")).collect();
+    let tampering = Tampering::start(journal_thread(&server), &["fdatasync:delay_exit=6000000"]);
+    let before = server.status("lines");
+    for other in &mut others {
+        other.send("NOPING");
+        other.send("STORE a=1");
+        other.send("FLUSH slow");
+        other.send("STORE b=1");
+    }
+    wait_until("all wait", || server.status("lines") >= before + 4 * 3);
+    assert_eq!(server.status("entries"), 1);
+    let start = Instant::now();
+    drop(others);
+    wait_until("their places are free", || server.status("clients") == 1);
+    assert!(
+        start.elapsed() < Duration::from_secs(5),
+        "the disk was still slow"
+    );
     drop(tampering);
 }
 

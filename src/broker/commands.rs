@@ -1,13 +1,13 @@
 //! What each command does (clacks-protocol(7)). Form is checked before permission; a refused command
 //! has no effect at all.
 
-use super::Broker;
 use super::cache::TooLarge;
 use super::interclacks::Reach;
 use super::output::{Audience, CloseReason, ConnectionId, Flow, Now, Output};
 use super::persistence::Barrier;
 use super::session::LastPing;
 use super::users::Permissions;
+use super::{Broker, empty};
 use crate::protocol::command::{Counter, Pair};
 use crate::protocol::number::Number;
 use crate::protocol::{Command, Flags, Overhead, decode, encode};
@@ -293,7 +293,7 @@ impl Broker {
         let Some((id, listeners)) = listeners.of(name) else {
             return;
         };
-        payload.clear();
+        empty(payload);
         encode::line(payload, line);
         let audience = Audience {
             id,
@@ -365,7 +365,7 @@ impl Broker {
         overhead: Overhead<'_>,
         out: &mut O,
     ) {
-        self.payload.clear();
+        empty(&mut self.payload);
         encode::overhead(&mut self.payload, overhead.flags, overhead.value);
         let clients = self
             .sessions

@@ -587,7 +587,7 @@ impl Broker {
             return;
         };
         let cid = session.cid.to_string();
-        self.payload.clear();
+        empty(&mut self.payload);
         encode::line(&mut self.payload, &[b"DEBUG ", cid.as_bytes(), b"=", line]);
         out.fan_out(self.monitors.iter().copied(), &self.payload);
     }
@@ -684,6 +684,13 @@ impl Broker {
             }
         }
     }
+}
+
+/// Empties a buffer for its next use, and keeps no more memory than what is usual.
+fn empty(buffer: &mut Vec<u8>) {
+    const KEPT: usize = 64 * crate::limits::KIB;
+    buffer.clear();
+    buffer.shrink_to(KEPT);
 }
 
 /// Counts what the cache drops by itself, and tells the monitors.

@@ -333,8 +333,14 @@ impl Connections {
         let Some(connection) = self.get_mut(id) else {
             return false;
         };
+        // A link is read whatever waits for it, up to twice the limit: what was held back for it may come all
+        // at once.
         if connection.queued() > limit && !connection.is_trunk {
             connection.stops.stop_by_output(now_us);
+        } else if connection.queued() > 4 * limit && !connection.over_limit {
+            connection.over_limit = true;
+            self.ending.push((id, CloseReason::OutputLimit));
+            return false;
         }
         connection.closing.is_none() && !connection.over_limit && !connection.stops.any()
     }
@@ -484,20 +490,7 @@ impl Connections {
             return;
         };
         if result == Flushed::Failed {
-            if connection.closing.is_some() {
-                self.finished.push_back(id);
-            } else if !std::mem::replace(&mut connection.is_deaf, true) {
-                // Reading tells how it ended, after what there is to be read.
-                connection.readable = true;
-                connection.hung_up = true;
-                connection.stops.resume_by_output(now_us);
-                connection.discarded = connection.queued();
-                if let Some(output) = connection.output.take() {
-                    self.owned -= output.capacity();
-                    self.discard(Garbage::Output(*output));
-                }
-                self.make_ready(id);
-            }
+            self.deafen(id);
             return;
         }
         let queued = connection.queued();
@@ -516,6 +509,32 @@ impl Connections {
         }
         let resumed = queued < resume_below && connection.stops.resume_by_output(now_us);
         if resumed || (connection.wants_room && queued < ROOM) {
+            self.make_ready(id);
+        }
+    }
+
+    /// The peer takes no more output. What it has sent is worked off all the same, unless that has to wait for
+    /// so long that it counts as stalled.
+    pub fn deafen(&mut self, id: ConnectionId) {
+        let now_us = self.now.monotonic_us;
+        let Some(connection) = self.get_mut(id) else {
+            return;
+        };
+        if connection.closing.is_some() {
+            self.finished.push_back(id);
+        } else if !std::mem::replace(&mut connection.is_deaf, true) {
+            // Reading tells how it ended, after what there is to be read.
+            connection.readable = true;
+            connection.hung_up = true;
+            connection.stops.resume_by_output(now_us);
+            connection.stalled_since_us.get_or_insert(now_us);
+            connection.discarded = connection.queued();
+            let output = connection.output.take();
+            self.stalled.push(id);
+            if let Some(output) = output {
+                self.owned -= output.capacity();
+                self.discard(Garbage::Output(*output));
+            }
             self.make_ready(id);
         }
     }

@@ -332,9 +332,13 @@ impl Server {
                     return;
                 };
                 connection.hung_up |= event.is_read_closed();
+                let is_deaf = event.is_write_closed() && connection.closing.is_none();
                 if event.is_readable() || event.is_read_closed() || event.is_error() {
                     connection.readable = true;
                     self.connections.make_ready(id);
+                }
+                if is_deaf {
+                    self.connections.deafen(id);
                 }
                 if event.is_writable() {
                     self.connections.unblock(id);
@@ -696,6 +700,9 @@ impl Server {
             }
         };
         self.scratch = scratch;
+        // Of a long one no more is kept than of what is read.
+        line.clear();
+        line.shrink_to(SCRATCH);
         self.line = line;
         progress
     }

@@ -133,6 +133,9 @@ const CACHE_LINE: usize = 64;
 /// Of an entry, in advance.
 const LINES_FETCHED: usize = 4;
 
+/// For so many new entries a segment of a cleared table is freed, which has about as many, and some pages.
+const FREED_AT_ONCE: usize = 128;
+
 /// What a block's place in the table takes, in bytes: between 7.5 and 9.5 if nothing was dropped, and its
 /// share of what leads there.
 const PLACE: usize = 12;
@@ -514,13 +517,7 @@ impl Cache {
     /// One slice of that; `dropped` is told of what has to go.
     pub fn tidy_slice(&mut self, dropped: impl FnMut(Dropped, &[u8])) {
         self.evict_slice(dropped);
-        if let Some((table, blocks)) = self.garbage.last_mut() {
-            table.free_slice(SEGMENTS_PER_SLICE);
-            let has_blocks = blocks.drop_slice();
-            if table.is_freed() && !has_blocks {
-                self.garbage.pop();
-            }
-        }
+        self.free_garbage(SEGMENTS_PER_SLICE);
         if self.blocks.is_to_be_tidied() {
             let Cache {
                 table,
@@ -534,6 +531,16 @@ impl Cache {
                     *block = to;
                 }
             });
+        }
+    }
+
+    fn free_garbage(&mut self, segments: usize) {
+        if let Some((table, blocks)) = self.garbage.last_mut() {
+            table.free_slice(segments);
+            let has_blocks = blocks.drop_slice();
+            if table.is_freed() && !has_blocks {
+                self.garbage.pop();
+            }
         }
     }
 
@@ -728,6 +735,10 @@ impl Cache {
             });
             self.count(block, true);
             self.admit(hash, block);
+            // Whoever clears and fills the cache all the time leaves no more behind than there was at once.
+            if self.table.len().is_multiple_of(FREED_AT_ONCE) {
+                self.free_garbage(1);
+            }
             self.written = Some(block);
             return Ok(());
         };

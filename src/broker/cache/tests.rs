@@ -396,6 +396,19 @@ fn a_full_cache_of_a_few_large_entries_takes_new_ones() {
 }
 
 #[test]
+fn what_was_cleared_does_not_pile_up() {
+    let mut cache = cache();
+    for round in 0..50 {
+        for number in 0..2000 {
+            let name = format!("name{number}");
+            cache.store(name.as_bytes(), b"value", round).unwrap();
+        }
+        cache.clear(round);
+        assert!(cache.garbage.len() <= 2, "{}", cache.garbage.len());
+    }
+}
+
+#[test]
 fn what_is_not_too_large_stays() {
     const MAX: usize = 100_000;
     let (mut held, mut refused) = (0, 0);
