@@ -400,6 +400,7 @@ impl Broker {
         self.tidy(out);
         self.tend_journal(now, out);
         self.listeners.forget_slice();
+        self.forget_left_behind();
         if let Lifetime::Until(at_us) = self.lifetime
             && at_us <= now.monotonic_us
         {
@@ -446,6 +447,7 @@ impl Broker {
     pub fn poll_deadline(&mut self) -> Option<u64> {
         if self.cache.is_to_be_tidied()
             || self.listeners.has_left()
+            || self.has_left_behind()
             || matches!(self.cleaning, Cleaning::Now(_))
         {
             return Some(0);

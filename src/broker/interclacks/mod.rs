@@ -119,6 +119,8 @@ pub struct Tree {
     path: Vec<NodeId>,
     /// All links that are up.
     pub links: Vec<ConnectionId>,
+    /// Names that links which have ended were behind with; their memory is given back in slices.
+    left_behind: Vec<BTreeSet<Box<[u8]>>>,
     /// The tree's clock, which is its root's, minus this node's monotonic one. `None` where there
     /// never was a master: then it is this node's own clock. Once learnt, it doesn't follow this
     /// node's clock any more, which may be set.
@@ -136,6 +138,7 @@ impl Tree {
             node,
             path: vec![node],
             links: Vec::new(),
+            left_behind: Vec::new(),
             anchor_us: None,
             signals: 0,
             seen: HashMap::new(),

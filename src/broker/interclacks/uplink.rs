@@ -11,6 +11,9 @@ use log::Level;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
+/// Tens of nanoseconds each.
+const NAMES_FREED_PER_SLICE: usize = 10_000;
+
 impl Broker {
     /// Time for the uplink: dials when it is due, gives up what takes too long.
     pub(in crate::broker) fn tend_uplink<O: Output>(&mut self, now: Now, out: &mut O) {
@@ -210,13 +213,16 @@ impl Broker {
         now: Now,
         out: &mut O,
     ) {
-        let Some(link) = self
+        let Some(mut link) = self
             .sessions
             .get_mut(id)
             .and_then(|session| session.link.take())
         else {
             return;
         };
+        if !link.behind.is_empty() {
+            self.tree.left_behind.push(std::mem::take(&mut link.behind));
+        }
         self.tree.links.retain(|other| *other != id);
         let name = self.name_of_peer(id, link.role);
         let role = match link.role {
@@ -237,6 +243,23 @@ impl Broker {
                 "the connection to the {role} {name} ended before it had logged in: {how}"
             );
             self.log_of_link(Level::Warn, what, now);
+        }
+    }
+
+    /// Whether there are names left that [`Broker::forget_left_behind`] has to do with.
+    pub(in crate::broker) fn has_left_behind(&self) -> bool {
+        !self.tree.left_behind.is_empty()
+    }
+
+    /// Frees names that are no longer to be told, one slice.
+    pub(in crate::broker) fn forget_left_behind(&mut self) {
+        for _ in 0..NAMES_FREED_PER_SLICE {
+            let Some(names) = self.tree.left_behind.last_mut() else {
+                return;
+            };
+            if names.pop_first().is_none() {
+                self.tree.left_behind.pop();
+            }
         }
     }
 
