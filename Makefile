@@ -66,8 +66,8 @@ FUZZ_SECONDS ?= 60
 # needs flags of the compiler that are not stable yet.
 FUZZ_RUN   := RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --fuzz-dir $(FUZZ) --sanitizer none
 
-.PHONY: all run test sim measure soak bench-peers fuzz fuzz-corpus check check-format check-clippy check-doc check-man \
-        check-unit check-hot-paths completions deb test-deb install uninstall clean help
+.PHONY: all run test sim measure soak bench-peers fuzz fuzz-corpus check check-format check-clippy \
+        check-numbers check-doc check-man check-unit check-hot-paths completions deb test-deb install uninstall clean help
 
 all:
 	$(CARGO) build --release
@@ -129,7 +129,7 @@ fuzz-corpus:
 	    cp $$few/* $$kept/; \
 	done
 
-check: check-format check-clippy $(TESTED) check-doc check-man check-unit check-hot-paths
+check: check-format check-clippy check-numbers $(TESTED) check-doc check-man check-unit check-hot-paths
 
 check-format:
 	$(CARGO) fmt --check
@@ -140,6 +140,13 @@ check-clippy:
 	$(CARGO) clippy --no-default-features -- -D warnings
 	$(CARGO) clippy --no-default-features --features client -- -D warnings
 	$(CARGO) clippy --no-default-features --features tool -- -D warnings
+
+# The table is what its script makes; needs Python, and does nothing without it.
+check-numbers:
+	@if command -v python3 > /dev/null; then \
+	    echo "python3 tests/number_cases.py | cmp - tests/numbers.txt"; \
+	    python3 tests/number_cases.py | cmp - tests/numbers.txt; \
+	else echo "skipped: tests/number_cases.py needs python3"; fi
 
 check-doc:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --document-private-items

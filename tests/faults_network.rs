@@ -3,6 +3,7 @@
 //! sockets, the descriptors and the log.
 
 use crate::support::{Client, DEADLINE, Proxy, Server, Setup, Trouble, Way, token, wait_until};
+use regex::Regex;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -73,128 +74,202 @@ fn assert_once_and_in_order(heard: &[String], sender: &str) {
     );
 }
 
-/// A link is cut at each byte of what either side says when it comes up, by halves or altogether, while
-/// both sides write and signal.
-#[test]
-fn a_link_cut_at_any_byte_loses_no_write_and_repeats_no_signal() {
-    const BYTES: usize = 220;
-    let pair = Pair::with(Trouble::default());
-    let mut listeners = pair.servers().map(|server| server.client("ro"));
-    for listener in &mut listeners {
-        listener.ask("LISTEN signal");
+/// Writers and listeners at both servers of a pair. Both write the same number of times.
+struct Conversation {
+    writers: [Client; 2],
+    listeners: [Client; 2],
+    said: u64,
+    heard: [Vec<String>; 2],
+}
+
+impl Conversation {
+    const SIDES: [&str; 2] = ["master", "slave"];
+
+    fn at(pair: &Pair) -> Conversation {
+        let mut listeners = pair.servers().map(|server| server.client("ro"));
+        for listener in &mut listeners {
+            listener.ask("LISTEN signal");
+        }
+        Conversation {
+            writers: pair.servers().map(|server| server.client("rw")),
+            listeners,
+            said: 0,
+            heard: Default::default(),
+        }
     }
-    let mut writers = pair.servers().map(|server| server.client("rw"));
-    let mut heard: [Vec<String>; 2] = Default::default();
-    let mut rounds = 0;
-    let start = Instant::now();
-    for cut in 0..2 * BYTES {
-        let (after, of_answers) = (1 + cut / 2, cut % 2 == 1);
-        pair.proxy.set(Trouble {
-            cut_after_sent: (!of_answers).then_some(after),
-            cut_after_answered: of_answers.then_some(after),
-            is_half: after % 2 == 0,
-            ..Trouble::default()
-        });
-        let dialled = pair.proxy.dialled();
-        if cut == 0 {
-            pair.proxy.cut();
-        }
-        rounds += 1;
-        assert!(start.elapsed() < 4 * DEADLINE, "a cut is noticed late");
-        for (writer, side) in writers.iter_mut().zip(["master", "slave"]) {
-            let name = rounds % 17;
-            writer.send(&format!("STORE name{name}={side} {rounds}"));
+
+    /// Each side writes, and then says the next signal.
+    fn say(&mut self) {
+        self.said += 1;
+        let said = self.said;
+        for (writer, side) in self.writers.iter_mut().zip(Conversation::SIDES) {
+            writer.send(&format!("STORE name{}={side} {said}", said % 17));
             writer.send("INCREMENT counter");
-            writer.send(&format!("REMOVE name{}", (rounds + 5) % 17));
-            writer.ask(&format!("SET signal={side}:{rounds}"));
+            writer.send(&format!("REMOVE name{}", (said + 5) % 17));
+            writer.ask(&format!("SET signal={side}:{said}"));
         }
-        wait_until("it is dialled again", || pair.proxy.dialled() > dialled);
-        for (listener, heard) in listeners.iter_mut().zip(&mut heard) {
+        for (listener, heard) in self.listeners.iter_mut().zip(&mut self.heard) {
             heard.extend(listener.flush());
         }
     }
-    pair.heal_and_check(2);
-    // No process has ended, so each increment counts once.
-    let counted = format!("RETRIEVED counter={}", 2 * rounds);
-    for writer in &mut writers {
-        assert_eq!(writer.ask("RETRIEVE counter"), [&*counted]);
+
+    /// How many signals of the other side each listener has heard.
+    fn crossed(&self) -> [usize; 2] {
+        [
+            numbers(&self.heard[0], Conversation::SIDES[1]).len(),
+            numbers(&self.heard[1], Conversation::SIDES[0]).len(),
+        ]
     }
-    writers[1].ask(&format!("SET signal=slave:{}", rounds + 1));
-    listeners[0].expect_after_others(&format!("SET signal=slave:{}", rounds + 1));
-    for ((listener, heard), side) in listeners
-        .iter_mut()
-        .zip(&mut heard)
-        .zip(["master", "slave"])
-    {
-        heard.extend(listener.flush());
+
+    /// Goes on until a signal that is said now has crossed each way.
+    fn say_until_heard(&mut self) {
+        let before = self.crossed();
+        wait_until("signals cross", || {
+            self.say();
+            let now = self.crossed();
+            now[0] > before[0] && now[1] > before[1]
+        });
+    }
+}
+
+/// A link is cut at bytes of all that either side says until it has told what it holds and passed on a signal,
+/// by halves or altogether, while both sides write and signal. Between two cuts a link stays whole until
+/// signals have crossed it, sometimes with a second one beside it that says the same.
+#[test]
+fn a_link_cut_at_any_byte_loses_no_write_and_repeats_no_signal() {
+    /// In either direction.
+    const CUTS: usize = 80;
+    let pair = Pair::with(Trouble::default());
+    let mut conversation = Conversation::at(&pair);
+    // All the names that there will be, so that as much is told each time.
+    for _ in 0..17 {
+        conversation.say_until_heard();
+    }
+    pair.proxy.cut();
+    conversation.say_until_heard();
+    let lengths = pair.proxy.passed();
+    let start = Instant::now();
+    for cut in 0..2 * CUTS {
+        let (place, direction) = (cut / 2, cut % 2);
+        // The last one falls just behind.
+        let after = (place + 1) * lengths[direction] / CUTS;
+        let dialled = pair.proxy.dialled();
+        pair.proxy.set(Trouble {
+            cut_after_sent: (direction == 0).then_some(after),
+            cut_after_answered: (direction == 1).then_some(after),
+            is_half: place % 2 == 0,
+            ..Trouble::default()
+        });
+        pair.proxy.cut();
+        wait_until("it is cut, and dialled again", || {
+            conversation.say();
+            pair.proxy.dialled() > dialled + 1
+        });
+        pair.proxy.set(Trouble {
+            is_double: place % 3 == 0,
+            ..Trouble::default()
+        });
+        pair.proxy.cut();
+        conversation.say_until_heard();
+        assert!(start.elapsed() < 4 * DEADLINE, "a cut is noticed late");
+    }
+    pair.heal_and_check(2);
+    conversation.say_until_heard();
+    let crossed = conversation.crossed();
+    assert!(
+        crossed.iter().all(|crossed| *crossed > 2 * CUTS),
+        "{crossed:?}"
+    );
+    // No process has ended, so each increment counts once.
+    let counted = format!("RETRIEVED counter={}", 2 * conversation.said);
+    for writer in &mut conversation.writers {
+        wait_until("all is counted", || {
+            writer.ask("RETRIEVE counter") == [&*counted]
+        });
+    }
+    let all: Vec<u64> = (1..=conversation.said).collect();
+    for (heard, side) in conversation.heard.iter().zip(Conversation::SIDES) {
         // Those of the same server all come.
-        assert_eq!(
-            numbers(heard, side)[..rounds as usize],
-            (1..=rounds).collect::<Vec<u64>>()
-        );
-        for sender in ["master", "slave"] {
+        assert_eq!(numbers(heard, side), all);
+        for sender in Conversation::SIDES {
             assert_once_and_in_order(heard, sender);
         }
     }
 }
 
+/// Both sides have much to tell when the link comes up, and signal from the beginning.
 #[test]
 fn a_slow_link_loses_no_signal_and_none_overtakes_a_write() {
     const SIGNALS: u64 = 300;
+    const NAMES: usize = 3000;
+    let sides = ["master", "slave"];
+    // None at first.
     let pair = Pair::with(Trouble {
-        delay: Duration::from_millis(3),
+        cut_after_sent: Some(0),
         ..Trouble::default()
     });
-    wait_until("the link is up", || pair.slave.is_slave());
     let mut listeners = pair.servers().map(|server| server.client("ro"));
     for listener in &mut listeners {
         listener.ask("LISTEN signal");
     }
     let mut writers = pair.servers().map(|server| server.client("rw"));
+    for (writer, side) in writers.iter_mut().zip(sides) {
+        let lines = (0..NAMES).map(|number| format!("STORE early {side} {number}=1\r\n"));
+        writer.send_bytes(lines.collect::<String>().as_bytes());
+        writer.flush();
+    }
+    pair.proxy.set(Trouble {
+        delay: Duration::from_millis(3),
+        ..Trouble::default()
+    });
+    wait_until("the link is up", || {
+        pair.slave.is_slave() && pair.master.status("links") == 1
+    });
+    let logged = pair.servers().map(|server| server.process.log().len());
     for number in 1..=SIGNALS {
-        for (writer, side) in writers.iter_mut().zip(["master", "slave"]) {
+        for (writer, side) in writers.iter_mut().zip(sides) {
             let padding = "x".repeat(number as usize % 97);
             writer.send(&format!("STORE of {side}={number} {padding}"));
             writer.send(&format!("SET signal={side}:{number}"));
         }
     }
-    for (listener, side) in listeners.iter_mut().zip(["slave", "master"]) {
-        let mut expected = 1;
-        while expected <= SIGNALS {
-            let line = listener.next_line().expect("the server lives");
-            let Some(number) = line.strip_prefix(&format!("SET signal={side}:")) else {
-                continue;
-            };
-            assert_eq!(number, expected.to_string());
-            expected += 1;
-            if expected % 10 != 0 {
-                continue;
-            }
-            // Its sender has stored that before. The other side's signals come in between.
-            listener.send(&format!("RETRIEVE of {side}"));
-            let mut later = 0;
-            while later == 0 {
-                let line = listener.next_line().expect("the server lives");
-                if let Some(number) = line.strip_prefix(&format!("SET signal={side}:")) {
-                    assert_eq!(number, expected.to_string());
-                    expected += 1;
-                } else if let Some(value) = line.strip_prefix(&format!("RETRIEVED of {side}=")) {
-                    let number = value
-                        .split(' ')
-                        .next()
-                        .and_then(|number| number.parse().ok());
-                    later = number.expect("what was stored");
-                    assert!(
-                        later >= expected - 1,
-                        "{later} after signal {}",
-                        expected - 1
-                    );
-                }
-            }
-        }
+    for (writer, server) in writers.iter_mut().zip(pair.servers()) {
+        assert_eq!(writer.flush(), [""; 0]);
+        let told = server.status("entries") as usize;
+        assert!(told < 2 * NAMES, "it goes on while much is being told");
     }
-    for server in pair.servers() {
-        assert_eq!(server.process.log_line("has ended"), None);
+    for (listener, side) in listeners.iter_mut().zip(["slave", "master"]) {
+        let mut heard = Vec::new();
+        while heard.len() < SIGNALS as usize {
+            let line = listener.next_line().expect("the server lives");
+            heard.extend(numbers(&[line], side));
+            if heard.len() != 1 && heard.len() % 10 != 9 {
+                continue;
+            }
+            // Its sender has stored that before, and all that it had to tell. The other side's signals come in
+            // between.
+            let newest = *heard.last().expect("some");
+            if heard.len() == 1 {
+                let early = (0..NAMES).map(|number| format!("RETRIEVE early {side} {number}\r\n"));
+                listener.send_bytes(early.collect::<String>().as_bytes());
+            }
+            let came = listener.ask(&format!("RETRIEVE of {side}"));
+            assert!(!came.iter().any(|line| line.starts_with("NOTRETRIEVED")));
+            let stored = format!("RETRIEVED of {side}=");
+            let stored = came.iter().find_map(|line| line.strip_prefix(&stored));
+            let stored = stored.and_then(|value| value.split(' ').next()?.parse().ok());
+            let stored: u64 = stored.expect("what was stored");
+            assert!(stored >= newest, "{stored} after signal {newest}");
+            heard.extend(numbers(&came, side));
+        }
+        assert_eq!(heard, (1..=SIGNALS).collect::<Vec<u64>>(), "{side}");
+    }
+    for (server, logged) in pair.servers().into_iter().zip(logged) {
+        let log = server.process.log_from(logged);
+        assert!(
+            !log.iter().any(|line| line.contains("has ended")),
+            "{log:?}"
+        );
     }
     pair.heal_and_check(2);
 }
@@ -253,6 +328,39 @@ fn a_slave_that_is_linked_twice_is_heard_once() {
     pair.heal_and_check(0);
 }
 
+/// What a client of the script below has got when its connection ends: answers in their order, and signals of
+/// those before it that are only now worked off. Each is whole but for the last.
+fn assert_whole_answers(client: &mut Client) {
+    let number = "[0-9]+";
+    let answers = [
+        "CLACKS clacksd/[^ ]+ interclacks/1",
+        "OVERHEAD M Authentication required",
+        "OVERHEAD O Welcome!",
+        &format!("RETRIEVED name=whole {number} value"),
+        "FLUSHED end",
+    ]
+    .map(|answer| Regex::new(&format!("^{answer}$")).expect("a pattern"));
+    let signal = Regex::new(&format!("^SET signal=client:{number}$")).expect("a pattern");
+    let came = client.until_closed();
+    let mut due = answers.iter();
+    for line in &came {
+        let is_due = signal.is_match(line) || due.next().is_some_and(|due| due.is_match(line));
+        assert!(is_due, "{line:?} in {came:?}");
+    }
+    // The shortest beginnings are those of any line.
+    let rest = String::from_utf8_lossy(client.unfinished_line()).into_owned();
+    let wholes = [
+        "CLACKS clacksd/",
+        "OVERHEAD M Authentication required\r",
+        "OVERHEAD O Welcome!\r",
+        "RETRIEVED name=whole ",
+        "FLUSHED end\r",
+        "SET signal=client:",
+    ];
+    let begins = |whole: &&str| whole.starts_with(&rest) || rest.starts_with(*whole);
+    assert!(wholes.iter().any(begins), "{rest:?}");
+}
+
 /// Clients whose connections end at any byte, on one side or on both: what was a whole line counts, the
 /// rest doesn't, and nothing of them stays.
 #[test]
@@ -282,7 +390,7 @@ fn clients_cut_at_any_byte_leave_nothing_but_whole_lines() {
         });
         let mut client = Client::tcp(proxy.port);
         let _ = client.try_send(script(number).as_bytes());
-        client.until_closed();
+        assert_whole_answers(&mut client);
         drop(client);
         let came = observer.ask("RETRIEVE name");
         let is_answer = |line: &&String| line.contains("RETRIEVED name");

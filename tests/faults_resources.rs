@@ -153,6 +153,37 @@ const BLOCK_SIZES: u64 = 60;
 const OWN: u64 = 16 << 20;
 const MEMORY: u64 = CACHE_MAX + CACHE_MAX / 8 + BLOCK_SIZES * (256 << 10) + BUFFERS_MAX + OWN;
 
+/// Clients come in crowds, listen to thousands of names that nobody has heard of, and leave. What they leave must
+/// not become more than there was at once.
+fn listen_and_leave(server: &Server) {
+    const CROWDS: usize = 12;
+    const CLIENTS: usize = 20;
+    const NAMES: usize = 2000;
+    const AT_ONCE: usize = 200;
+    std::thread::scope(|scope| {
+        for thread in 0..3 {
+            scope.spawn(move || {
+                for crowd in 0..CROWDS {
+                    let mut clients: Vec<Client> =
+                        (0..CLIENTS).map(|_| server.client("ro")).collect();
+                    for first in (0..NAMES).step_by(AT_ONCE) {
+                        for (place, client) in clients.iter_mut().enumerate() {
+                            let names = first..first + AT_ONCE;
+                            let lines = names
+                                .map(|name| format!("LISTEN {thread}:{crowd}:{place}:{name}\n"));
+                            // Some are closed: all of them listen to more than may be kept.
+                            let _ = client.try_send(lines.collect::<String>().as_bytes());
+                        }
+                    }
+                    for client in &mut clients {
+                        let _ = client.try_send(b"QUIT\n");
+                    }
+                }
+            });
+        }
+    });
+}
+
 /// The system gives it no more than that. It would end at once if it asked for more.
 #[test]
 fn a_server_lives_within_the_memory_that_its_limits_come_to() {
@@ -207,9 +238,13 @@ fn a_server_lives_within_the_memory_that_its_limits_come_to() {
     assert!(server.status("evicted") > 1000);
     assert!(server.status("buffers_limit") > 10);
     assert!(server.status("cache_bytes") <= CACHE_MAX);
+    drop(stuck);
+    listen_and_leave(&server);
     let peak = server.proc_status("VmHWM") * 1024;
     assert!(peak < MEMORY, "{peak} of {MEMORY} bytes");
-    drop(stuck);
+    for figure in ["subscriptions", "names_listened_to"] {
+        wait_until("all is forgotten", || server.status(figure) == 0);
+    }
     assert_eq!(client.ask("RETRIEVE none"), ["NOTRETRIEVED none"]);
     server.process.signal(libc::SIGTERM);
     assert!(server.process.wait().success());

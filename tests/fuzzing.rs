@@ -94,7 +94,7 @@ fn the_decoders_take_whatever_comes() {
 
 #[test]
 fn the_broker_keeps_its_order_whatever_happens() {
-    replay("broker", 2, broker::run);
+    replay("broker", 2, |data| broker::run(data, 1));
 }
 
 #[test]

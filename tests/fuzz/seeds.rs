@@ -1,6 +1,10 @@
-//! Inputs to begin with: the recorded conversations (tests/transcripts), each as what it is to a target.
+//! Inputs to begin with: the recorded conversations (tests/transcripts), each as what it is to a target; and
+//! some of more bytes than anybody wants to record.
 
-use super::broker::steps::{CONNECT, DIALED, LOG_IN, PASS, SEND_RAW};
+use super::broker::steps::{
+    BECOME_SLAVE, CONNECT, DIALED, LOG_IN, PASS, SELDOM, SEND_RAW, SIGNAL_MUCH, STALL,
+    STORE_LONG_NAMES,
+};
 use super::broker::world::{START_WALL_US, USERS};
 use clacks::limits::SECOND_US;
 use regex::{Captures, Regex};
@@ -32,8 +36,38 @@ pub fn of(target: &str) -> Vec<(String, Vec<u8>)> {
             _ => {}
         }
     }
+    if target == "broker" {
+        seeds.push(("long-listing".to_owned(), long_listing()));
+        seeds.push(("long-telling".to_owned(), long_telling()));
+    }
     seeds.sort();
     seeds
+}
+
+/// The primary user comes, as the next one, and stores more than is listed or told at once.
+fn much_stored(settings: [u8; 3]) -> Vec<u8> {
+    let mut seed = settings.to_vec();
+    seed.extend([CONNECT as u8, 0, LOG_IN as u8, 0, 0, 0]);
+    seed.extend([SELDOM as u8, STORE_LONG_NAMES as u8, 0, 255]);
+    seed
+}
+
+/// A list comes in several pieces, and a line waits for its end.
+fn long_listing() -> Vec<u8> {
+    let lines = b"KEYLIST\nFLUSH end\n";
+    let mut seed = much_stored([0; 3]);
+    seed.extend([SEND_RAW as u8, 0, lines.len() as u8]);
+    seed.extend_from_slice(lines);
+    seed
+}
+
+/// A slave takes nothing of what it is told, while there are more signals for it than may wait.
+fn long_telling() -> Vec<u8> {
+    // Of two limits for what may wait the lower one; the last software is clacksd.
+    let mut seed = much_stored([1 << 5, 0, 0]);
+    seed.extend([CONNECT as u8, 0, STALL as u8, 1, BECOME_SLAVE as u8, 1, 3]);
+    seed.extend([SELDOM as u8, SIGNAL_MUCH as u8, 0, 255]);
+    seed
 }
 
 /// The words of a step behind who takes it: who, whether it sends, and what.

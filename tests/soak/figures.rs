@@ -83,11 +83,12 @@ impl Figures {
         }
     }
 
-    /// As much has happened since the middle as before it, so whatever is never given back shows.
+    /// As much has happened since the middle as before it, so whatever is never given back shows. At both moments
+    /// no client is there.
     pub fn assert_not_grown(&self, middle: &Figures) {
         for (node, then) in self.nodes.iter().zip(&middle.nodes) {
-            // What waits for clients that don't read differs from moment to moment.
-            let bound_kb = then.memory_kb + then.memory_kb / 5 + 16 * 1024;
+            // The journal's one was killed now and then, and has begun anew.
+            let bound_kb = then.memory_kb + then.memory_kb / 20 + 4 * 1024;
             assert!(
                 node.memory_kb <= bound_kb,
                 "{} kB at the end, {} kB in the middle",

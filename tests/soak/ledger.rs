@@ -28,6 +28,8 @@ pub struct Ledger {
     /// How many names the clients write to.
     pub names: usize,
     pub is_over: AtomicBool,
+    /// All clients are to go, and none to come.
+    is_closed: AtomicBool,
     counters: Mutex<Counters>,
     /// Every step of a worker holds it; a check takes it for itself.
     rest: RwLock<()>,
@@ -55,6 +57,7 @@ impl Ledger {
         Ledger {
             names,
             is_over: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
             counters: Mutex::new(Counters {
                 age: 0,
                 counted: [Counted::default(); COUNTERS],
@@ -75,6 +78,17 @@ impl Ledger {
 
     pub fn goes_on(&self) -> bool {
         !self.is_over.load(Ordering::Relaxed)
+    }
+
+    pub fn is_open(&self) -> bool {
+        !self.is_closed.load(Ordering::Relaxed)
+    }
+
+    /// Does something while no client is there, or is about to go.
+    pub fn closed(&self, what: impl FnOnce()) {
+        self.is_closed.store(true, Ordering::Relaxed);
+        what();
+        self.is_closed.store(false, Ordering::Relaxed);
     }
 
     /// One step of a worker, and the pause behind it.
@@ -143,6 +157,11 @@ impl Ledger {
     /// The name of a counter, until the next CLEARCACHE.
     pub fn counter(&self, number: usize) -> String {
         counter_name(held(&self.counters).age, number)
+    }
+
+    /// How the names begin that are a worker's own, until the next CLEARCACHE.
+    pub fn own_name(&self, worker: usize) -> String {
+        format!("own:{}:{worker}:", held(&self.counters).age)
     }
 
     pub fn count(&self, number: usize, step: u64, is_sure: bool) {

@@ -77,6 +77,7 @@ fn run(plan: &Plan) {
     let mut tree = Tree::start();
     tree.wait_until_linked();
     let descriptors = tree.descriptors();
+    let buffers = tree.buffers();
     tree.figures().print("at the start", None);
     let ledger = Ledger::new(plan.names);
     std::thread::scope(|scope| {
@@ -85,11 +86,11 @@ fn run(plan: &Plan) {
         for (node, entrance) in tree.entrances().into_iter().enumerate() {
             for number in 0..plan.workers_per_node {
                 let number = node * plan.workers_per_node + number;
-                let worker = Worker::new(number, entrance.clone(), plan.residents, &ledger);
+                let worker = Worker::new(node, number, entrance.clone(), plan.residents, &ledger);
                 threads.push(scope.spawn(move || worker.work()));
             }
             let ledger = &ledger;
-            threads.push(scope.spawn(move || watch(&entrance, ledger)));
+            threads.push(scope.spawn(move || watch(node, &entrance, ledger)));
         }
         torment(&mut tree, plan, &ledger);
         ledger.end();
@@ -97,7 +98,7 @@ fn run(plan: &Plan) {
             thread.join().expect("no panic");
         }
     });
-    leave_nothing_behind(&tree, &descriptors);
+    leave_nothing_behind(&tree, &descriptors, &buffers);
     println!(
         "soak: {} steps, {} signals heard, in order and once; faults: {}; clients' doings: {}",
         ledger.steps(),
@@ -143,28 +144,45 @@ fn torment(tree: &mut Tree, plan: &Plan, ledger: &Ledger) {
                 let passed_s = start.elapsed().as_secs_f64();
                 let when = format!("check {check} after {passed_s:.0} s: the servers agree");
                 figures.print(&when, before.as_ref());
-                if check == plan.checks / 2 {
-                    middle = Some(figures.clone());
-                }
-                if check == plan.checks && plan.judges_memory {
-                    figures.assert_not_grown(middle.as_ref().expect("the middle has passed"));
-                }
                 before = Some(figures);
                 // As far from the middle as from the end.
                 if check % (plan.checks / 2) == 1 {
                     tree.clear(ledger);
                 }
             });
+            if check % (plan.checks / 2) == 0 {
+                let figures = deserted(tree, ledger);
+                if check < plan.checks {
+                    middle = Some(figures);
+                } else if plan.judges_memory {
+                    figures.assert_not_grown(middle.as_ref().expect("the middle has passed"));
+                }
+            }
             check += 1;
         }
     }
 }
 
+/// What the servers show when all clients have gone.
+fn deserted(tree: &Tree, ledger: &Ledger) -> Figures {
+    let mut figures = None;
+    ledger.closed(|| {
+        wait_until("all sessions are gone", || tree.has_only_links());
+        tree.assert_nothing_is_listened_to();
+        figures = Some(tree.figures());
+    });
+    let figures = figures.expect("it was done");
+    figures.print("all clients have gone", None);
+    figures
+}
+
 /// All clients have gone.
-fn leave_nothing_behind(tree: &Tree, descriptors: &[usize]) {
+fn leave_nothing_behind(tree: &Tree, descriptors: &[usize], buffers: &[u64]) {
     wait_until("all sessions are gone", || tree.has_only_links());
     wait_until("all descriptors are closed", || {
         tree.descriptors() == descriptors
     });
+    tree.assert_nothing_is_listened_to();
+    wait_until("all buffers are given back", || tree.buffers() == buffers);
     tree.assert_no_errors_logged();
 }

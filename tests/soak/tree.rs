@@ -185,6 +185,21 @@ impl Tree {
         servers.map(Server::open_descriptors).collect()
     }
 
+    /// What waits in the servers' buffers, in bytes.
+    pub fn buffers(&self) -> Vec<u64> {
+        let servers = self.servers.iter();
+        servers.map(|server| server.status("buffers")).collect()
+    }
+
+    /// To be called when all clients have gone.
+    pub fn assert_nothing_is_listened_to(&self) {
+        for figure in ["subscriptions", "names_listened_to", "monitors"] {
+            wait_until(&format!("{figure} is 0"), || {
+                self.servers.iter().all(|server| server.status(figure) == 0)
+            });
+        }
+    }
+
     /// Whether nobody but the servers, and whoever asks, is connected.
     pub fn has_only_links(&self) -> bool {
         self.managers().all(|mut manager| {

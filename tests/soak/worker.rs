@@ -6,6 +6,7 @@ use super::tree::{Entrance, MAX_LINE};
 use crate::support::tls::VERSIONS;
 use crate::support::{Client, Random, token};
 use socket2::SockRef;
+use std::collections::HashMap;
 use std::io::Write;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
@@ -47,6 +48,9 @@ fn do_all(client: &mut Client, lines: &str) -> bool {
     !client.is_closed()
 }
 
+/// Names that each worker has for itself.
+const OWNED: usize = 20;
+
 /// Says signals, and counts them.
 struct Speaker {
     client: Client,
@@ -55,6 +59,7 @@ struct Speaker {
 }
 
 pub struct Worker<'a> {
+    node: usize,
     number: usize,
     entrance: Entrance,
     residents: usize,
@@ -65,11 +70,21 @@ pub struct Worker<'a> {
     speaker: Option<Speaker>,
     speakers: u64,
     written: u64,
+    /// What its own names may hold, `None` for nothing: the last that was flushed, and whatever came after it on
+    /// a connection that was lost. Since the last CLEARCACHE.
+    owned: HashMap<String, Vec<Option<String>>>,
 }
 
 impl Worker<'_> {
-    pub fn new(number: usize, entrance: Entrance, residents: usize, ledger: &Ledger) -> Worker<'_> {
+    pub fn new(
+        node: usize,
+        number: usize,
+        entrance: Entrance,
+        residents: usize,
+        ledger: &Ledger,
+    ) -> Worker<'_> {
         Worker {
+            node,
             number,
             entrance,
             residents,
@@ -80,14 +95,28 @@ impl Worker<'_> {
             speaker: None,
             speakers: 0,
             written: 0,
+            owned: HashMap::new(),
         }
     }
 
     pub fn work(mut self) {
         while self.ledger.goes_on() {
             let ledger = self.ledger;
-            ledger.step(|| self.step());
+            ledger.step(|| {
+                if ledger.is_open() {
+                    self.step();
+                } else {
+                    self.go();
+                }
+            });
         }
+    }
+
+    /// With all clients.
+    fn go(&mut self) {
+        self.clients.clear();
+        self.sleepers.clear();
+        self.speaker = None;
     }
 
     fn step(&mut self) {
@@ -96,7 +125,8 @@ impl Worker<'_> {
             self.come();
         }
         let doing = match self.random.below(100) {
-            0..50 => self.work_a_bit(),
+            0..40 => self.work_a_bit(),
+            40..50 => self.tend_own_names(),
             50..62 => self.speak(),
             62..72 => self.count(),
             72..76 => self.leave(),
@@ -173,6 +203,49 @@ impl Worker<'_> {
         "batches"
     }
 
+    /// Nobody else writes to these, so that they hold what was flushed.
+    fn tend_own_names(&mut self) -> &'static str {
+        let start = self.ledger.own_name(self.number);
+        self.owned.retain(|name, _| name.starts_with(&start));
+        let name = format!("{start}{}", self.random.below(OWNED));
+        self.with_any(|worker, client| {
+            let _ = client.try_send(format!("RETRIEVE {name}\r\n").as_bytes());
+            let answers = client.flush();
+            let (found, none) = (format!("RETRIEVED {name}="), format!("NOTRETRIEVED {name}"));
+            let held = answers.iter().find_map(|line| {
+                let value = line
+                    .strip_prefix(&found)
+                    .map(|value| Some(value.to_owned()));
+                value.or_else(|| (*line == none).then_some(None))
+            });
+            let may_hold = worker.owned.entry(name.clone());
+            let may_hold = may_hold.or_insert_with(|| vec![None]);
+            match held {
+                Some(held) if !may_hold.contains(&held) => {
+                    let what = format!("{name} holds {held:?}, and may hold {may_hold:?}");
+                    worker.ledger.complain(what);
+                }
+                None if !client.is_closed() => worker.ledger.complain(format!("{answers:?}")),
+                _ => {}
+            }
+            worker.written += 1;
+            let (line, written) = match worker.random.below(5) {
+                0 => (format!("REMOVE {name}\r\n"), None),
+                _ => {
+                    let value = worker.written.to_string();
+                    (format!("STORE {name}={value}\r\n"), Some(value))
+                }
+            };
+            let is_sure = do_all(client, &line);
+            let may_hold = worker.owned.entry(name).or_default();
+            if is_sure {
+                may_hold.clear();
+            }
+            may_hold.push(written);
+        });
+        "own names"
+    }
+
     fn speak(&mut self) -> &'static str {
         let speaker = match &mut self.speaker {
             Some(speaker) => speaker,
@@ -181,7 +254,7 @@ impl Worker<'_> {
                     return "nobody there";
                 };
                 self.speakers += 1;
-                let name = format!("{}.{}", self.number, self.speakers);
+                let name = format!("{}.{}.{}", self.node, self.number, self.speakers);
                 let said = 0;
                 none.insert(Speaker { client, name, said })
             }

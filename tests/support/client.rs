@@ -288,6 +288,11 @@ impl Client {
         lines
     }
 
+    /// What came behind the last whole line.
+    pub fn unfinished_line(&self) -> &[u8] {
+        &self.received
+    }
+
     pub fn is_closed(&self) -> bool {
         self.closed
     }

@@ -5,7 +5,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -49,9 +49,17 @@ pub struct Trouble {
 /// Largest piece that passes at once.
 const PIECE: usize = 777;
 
+/// Bytes of one connection that have passed, to the server and from it.
+#[derive(Default)]
+struct Passed {
+    sent: AtomicUsize,
+    answered: AtomicUsize,
+}
+
 struct Shared {
     trouble: Mutex<Trouble>,
     open: Mutex<Vec<Socket>>,
+    newest: Mutex<Arc<Passed>>,
     dialled: AtomicU64,
     is_over: AtomicBool,
 }
@@ -72,6 +80,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             trouble: Mutex::default(),
             open: Mutex::default(),
+            newest: Mutex::default(),
             dialled: AtomicU64::new(0),
             is_over: AtomicBool::new(false),
         });
@@ -100,6 +109,12 @@ impl Proxy {
     /// How many have dialled.
     pub fn dialled(&self) -> u64 {
         self.shared.dialled.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes of the newest connection have gone to the server, and come from it.
+    pub fn passed(&self) -> [usize; 2] {
+        let passed = held(&self.shared.newest);
+        [&passed.sent, &passed.answered].map(|count| count.load(Ordering::Relaxed))
     }
 
     /// Ends the connections, in the middle of whatever they carry.
@@ -149,10 +164,14 @@ impl Shared {
                 open.push(server.try_clone()?);
             }
         }
+        let passed = Arc::new(Passed::default());
+        *held(&self.newest) = passed.clone();
         let answers = Direction {
             from: server,
             to: vec![dialler.try_clone()?],
             cut_after: trouble.cut_after_answered,
+            count: |passed| &passed.answered,
+            passed: passed.clone(),
             trouble,
             random: Random::new(2 * number),
         };
@@ -160,6 +179,8 @@ impl Shared {
             from: dialler,
             to: servers,
             cut_after: trouble.cut_after_sent,
+            count: |passed| &passed.sent,
+            passed,
             trouble,
             random: Random::new(2 * number + 1),
         };
@@ -175,6 +196,9 @@ struct Direction {
     from: Socket,
     to: Vec<Socket>,
     cut_after: Option<usize>,
+    passed: Arc<Passed>,
+    /// Which of the counts is its own.
+    count: fn(&Passed) -> &AtomicUsize,
     trouble: Trouble,
     random: Random,
 }
@@ -203,6 +227,7 @@ impl Direction {
                 return self.end(Shutdown::Both);
             }
             left -= count;
+            (self.count)(&self.passed).fetch_add(count, Ordering::Relaxed);
         }
         let is_cut = left == 0 && !self.trouble.is_half;
         self.end(if is_cut {

@@ -1,10 +1,11 @@
 //! One broker, and a world around it that does whatever the bytes say: clients of every kind of user, slaves
 //! and a master in both languages, clocks that jump, peers that stop reading or vanish, a disk that is late
-//! or fails, a cache that is too small. After every step it is looked at whether all is as it has to be.
+//! or fails, a cache that is too small. Again and again it is looked at whether all is as it has to be.
 //!
 //! The first bytes are the settings, and then come steps: a byte that says what happens, and some for how.
 //! `lines` makes whole lines of a few bytes, so that a fuzzer gets far; there are steps for raw bytes, too.
-//! Where the bytes end the world does: everybody goes, and nothing may be left of them.
+//! Where the bytes end the world does: everybody takes what there is, and nobody may be left waiting; then
+//! everybody goes, and nothing may be left of them.
 
 mod lines;
 mod oracle;
@@ -17,10 +18,8 @@ use world::World;
 
 /// More steps than that show nothing new, and take long.
 const MAX_STEPS: usize = 400;
-/// Everything is looked at once in so many steps, and at the end.
-const CHECK_EVERY: usize = 6;
-
-pub fn run(data: &[u8]) {
+/// Everything is looked at once in `check_every` steps, and at the end.
+pub fn run(data: &[u8], check_every: usize) {
     let mut steps = Steps::new(data);
     let mut world = World::new(&mut steps, data);
     for step in 0..MAX_STEPS {
@@ -28,7 +27,7 @@ pub fn run(data: &[u8]) {
             break;
         }
         world.step(&mut steps);
-        if step % CHECK_EVERY == 0 {
+        if step % check_every == 0 {
             world.check();
         }
     }

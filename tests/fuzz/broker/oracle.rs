@@ -180,6 +180,10 @@ pub fn is_flush(line: &[u8]) -> bool {
     matches!(decode(line), Some(Command::Flush(_)))
 }
 
+pub fn is_listen(line: &[u8]) -> bool {
+    matches!(decode(line), Some(Command::Listen(_)))
+}
+
 /// The token in a login line.
 pub fn token_of(line: &[u8]) -> Option<&[u8]> {
     match decode(line) {

@@ -5,8 +5,15 @@ pub const SEND_MANY: usize = 10;
 pub const SEND_RAW: usize = 11;
 pub const CONNECT: usize = 13;
 pub const LOG_IN: usize = 15;
+pub const BECOME_SLAVE: usize = 18;
 pub const DIALED: usize = 20;
 pub const PASS: usize = 22;
+pub const STALL: usize = 25;
+pub const SELDOM: usize = 31;
+
+/// What happens seldom, as far as conversations are made of it.
+pub const STORE_LONG_NAMES: usize = 6;
+pub const SIGNAL_MUCH: usize = 7;
 
 pub struct Steps<'a> {
     rest: &'a [u8],

@@ -2,8 +2,10 @@
 //! at once.
 
 use super::oracle::Oracle;
-use clacks::broker::{CloseReason, ConnectionId, Output, Promise, Record, Rewrite, Saved, Traffic};
-use clacks::limits::ROOM;
+use clacks::broker::{
+    CloseReason, ConnectionId, Output, Promise, Record, Rewrite, Saved, Settings, Traffic,
+};
+use clacks::limits::{LISTING_SLICE, PEER_LINE_EXTRA, ROOM};
 use clacks::protocol::line::Pending;
 
 /// Output that may wait for one connection.
@@ -28,7 +30,9 @@ pub struct Wire {
     stopped_us: u64,
     pub wants_room: bool,
     pub held: isize,
-    is_trunk: bool,
+    /// Something is kept for what it listens to, or was.
+    pub has_listened: bool,
+    pub is_trunk: bool,
     is_over_limit: bool,
     pub closing: Option<CloseReason>,
     last_output_us: u64,
@@ -59,6 +63,11 @@ impl Wire {
 
     fn takes_output(&self) -> bool {
         self.closing.is_none() && !self.is_over_limit
+    }
+
+    /// Whether the broker is to let it go on.
+    pub fn waits_for_broker(&self) -> bool {
+        self.stopped_by_broker
     }
 
     /// Whether its next line may be handed over.
@@ -118,10 +127,15 @@ pub struct Wires {
     pub disk: Disk,
     /// Whether secrets are looked for: not if they are in the input.
     pub looks_for_secrets: bool,
+    /// A link is told no more at once.
+    most_for_link: usize,
 }
 
 impl Wires {
-    pub fn new(promise: Option<Promise>, looks_for_secrets: bool) -> Wires {
+    pub fn new(settings: &Settings, looks_for_secrets: bool) -> Wires {
+        // A slice of what there is to tell, a little longer than it should be by its last entry, and the signals
+        // that were held meanwhile.
+        let slice = LISTING_SLICE + 2 * settings.max_line + PEER_LINE_EXTRA;
         Wires {
             all: Vec::new(),
             now_us: 0,
@@ -132,7 +146,7 @@ impl Wires {
             given_up: Vec::new(),
             dialing: None,
             disk: Disk {
-                promise,
+                promise: settings.journal,
                 recorded: 0,
                 saved: 0,
                 has_failed: false,
@@ -142,6 +156,7 @@ impl Wires {
                 unsaved: 0,
             },
             looks_for_secrets,
+            most_for_link: slice + settings.max_held,
         }
     }
 
@@ -175,6 +190,7 @@ impl Wires {
             stopped_us: 0,
             wants_room: false,
             held: 0,
+            has_listened: false,
             is_trunk: false,
             is_over_limit: false,
             closing: None,
@@ -189,6 +205,7 @@ impl Output for Wires {
     fn append(&mut self, to: ConnectionId, encode: impl FnOnce(&mut Vec<u8>)) {
         let (now_us, is_serving) = (self.now_us, self.serving == Some(to));
         let looks_for_secrets = self.looks_for_secrets;
+        let most_for_link = self.most_for_link;
         let saved = self.disk.has_failed.then_some(u64::MAX);
         let saved = saved.unwrap_or(self.disk.saved);
         let Some(wire) = self.get(to).filter(|wire| wire.takes_output()) else {
@@ -200,6 +217,10 @@ impl Output for Wires {
         let (output, more) = (&wire.output, wire.output.len() - before);
         wire.oracle
             .check_output(&output[before..], saved, looks_for_secrets);
+        assert!(
+            !wire.is_trunk || more <= most_for_link,
+            "no more signals are held for a link than may be"
+        );
         if is_serving {
             self.answered += more;
         } else if wire.output.len() > MAX_OUTPUT {

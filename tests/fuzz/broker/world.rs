@@ -1,9 +1,12 @@
 //! The world around the broker, and what happens in it.
 
 use super::lines::{Known, SOFTWARE, line};
-use super::oracle::{Oracle, Rights, SECRET, SECRET_IN_BASE64, is_flush, token_of};
-use super::steps::{CONNECT, DIALED, LOG_IN, PASS, SEND_MANY, SEND_RAW, Steps};
-use super::wires::{MAX_OUTPUT, Wires, has_room};
+use super::oracle::{Oracle, Rights, SECRET, SECRET_IN_BASE64, is_flush, is_listen, token_of};
+use super::steps::{
+    BECOME_SLAVE, CONNECT, DIALED, LOG_IN, PASS, SELDOM, SEND_MANY, SEND_RAW, SIGNAL_MUCH, STALL,
+    STORE_LONG_NAMES, Steps,
+};
+use super::wires::{MAX_OUTPUT, Wire, Wires, has_room};
 use clacks::broker::{
     Ageing, Broker, CloseReason, ConnectionId, Flow, LongLine, Now, Peer, Promise, Saved, Settings,
     Users,
@@ -108,7 +111,7 @@ impl World {
         let looks_for_secrets = !knows(SECRET) && !knows(SECRET_IN_BASE64);
         let editions = [0; USERS.len()];
         World {
-            wires: Wires::new(settings.journal, looks_for_secrets),
+            wires: Wires::new(&settings, looks_for_secrets),
             max_line: settings.max_line,
             cache_max: settings.cache_max,
             broker: Broker::new(settings, users(&editions, None), [1, 2, 3, 4]),
@@ -137,17 +140,17 @@ impl World {
             12 => self.send_rest(steps),
             CONNECT | 14 => self.connect(steps),
             LOG_IN | 16 | 17 => self.log_in(steps),
-            18 | 19 => self.become_slave(steps),
+            BECOME_SLAVE | 19 => self.become_slave(steps),
             DIALED => self.dialed(steps),
             21 => self.play_master(steps),
             PASS | 23 => self.pass(steps),
             24 => self.set_clock(steps),
-            25 => self.stall(steps),
+            STALL => self.stall(steps),
             26 => self.take_output(steps),
             27 => self.end_connection(steps),
             28 | 29 => self.save(steps),
             30 => self.reload(steps),
-            _ => self.seldom(steps),
+            SELDOM.. => self.seldom(steps),
         }
         self.turn();
     }
@@ -273,12 +276,13 @@ impl World {
         if is_flush(line) {
             wire.oracle.flush_needs.get_or_insert(recorded);
         }
+        wire.has_listened |= is_listen(line);
         self.wires.answered = 0;
         let flow = self.broker.handle_line(id, line, self.now, &mut self.wires);
-        // Two slices of a listing or of a telling, each a little longer than it should be by its last entry,
-        // and what waited for it.
-        let most = 2 * (LISTING_SLICE + 2 * self.max_line + PEER_LINE_EXTRA) + 2 * MAX_OUTPUT;
-        assert!(self.wires.answered <= most, "no line has so long an answer");
+        assert!(
+            self.wires.answered <= self.most_at_once(),
+            "no line has so long an answer"
+        );
         let Some(wire) = self.wires.get(id) else {
             return;
         };
@@ -292,6 +296,12 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Longest answer: two slices of a listing or of a telling, each a little longer than it should be by its
+    /// last entry, and what waited for it.
+    fn most_at_once(&self) -> usize {
+        2 * (LISTING_SLICE + 2 * self.max_line + PEER_LINE_EXTRA) + 2 * MAX_OUTPUT
     }
 
     fn rights_of(&self, token: &[u8]) -> Option<Rights> {
@@ -597,6 +607,19 @@ impl World {
                 let told = self.wires.all.iter().find_map(|wire| of_path(&wire.output));
                 self.known.node = told.unwrap_or(self.known.node);
             }
+            // More than a listing or a telling says at once, and more than may wait for a link.
+            how @ (STORE_LONG_NAMES | SIGNAL_MUCH) => {
+                let (id, count) = (self.pick(steps), steps.byte());
+                let Some(id) = id else { return };
+                let long = "l".repeat(900);
+                for number in 0..count {
+                    let line = match how {
+                        STORE_LONG_NAMES => format!("STORE {long}{number}=\n"),
+                        _ => format!("SET a={long}\n"),
+                    };
+                    self.send(id, line.as_bytes(), 0);
+                }
+            }
             _ => {}
         }
     }
@@ -629,9 +652,10 @@ impl World {
                 self.wires.serving = Some(id);
                 self.wires.answered = 0;
                 self.broker.handle_room(id, self.now, &mut self.wires);
-                let most =
-                    2 * (LISTING_SLICE + 2 * self.max_line + PEER_LINE_EXTRA) + 2 * MAX_OUTPUT;
-                assert!(self.wires.answered <= most, "room is not overfilled");
+                assert!(
+                    self.wires.answered <= self.most_at_once(),
+                    "room is not overfilled"
+                );
                 self.wires.serving = None;
             }
             self.work_off(id);
@@ -684,6 +708,8 @@ impl World {
     pub fn check(&mut self) {
         self.broker.check();
         for wire in &self.wires.all {
+            let most = MAX_OUTPUT + self.most_at_once();
+            assert!(wire.output.len() <= most, "what waits for one is bounded");
             if let Some(held) = self.broker.counted_held(wire.id) {
                 assert_eq!(wire.held, held, "what is held is what was said");
             }
@@ -725,13 +751,58 @@ impl World {
             .expect("a number")
     }
 
-    /// Everybody goes, and nothing is left of them.
+    /// All that was recorded is saved, unless the disk fails.
+    fn save_all(&mut self) {
+        let disk = &mut self.wires.disk;
+        if disk.promise.is_none() || disk.has_failed {
+            return;
+        }
+        if std::mem::take(&mut disk.is_rewritten) {
+            disk.news.push(Saved::Rewritten(1_000));
+        }
+        disk.saved = disk.recorded;
+        disk.news.push(Saved::UpTo(disk.saved));
+        let news = std::mem::take(&mut disk.news);
+        self.broker.handle_saved(news, self.now, &mut self.wires);
+    }
+
+    /// Everybody takes what there is, the disk is done, and the master locks nothing: then nobody is left waiting.
+    fn serve_all(&mut self) {
+        if let Some(id) = self.wires.uplink() {
+            self.close(id, CloseReason::ConnectionLost);
+        }
+        let mut before = None;
+        for call in 0.. {
+            assert!(call < MAX_CALLS_AT_ONCE, "somebody is never done");
+            for wire in &mut self.wires.all {
+                wire.is_stalled = false;
+            }
+            self.save_all();
+            self.turn();
+            self.settle();
+            let is_to_go_on = |wire: &Wire| wire.wants_room || !wire.output.is_empty();
+            let done = (self.figure("lines"), self.wires.all.len());
+            if before.replace(done) == Some(done) && !self.wires.all.iter().any(is_to_go_on) {
+                break;
+            }
+        }
+        for wire in &self.wires.all {
+            assert!(wire.closing.is_none(), "who is to be closed is gone");
+            assert!(!wire.waits_for_broker(), "nobody is stopped for ever");
+            assert_eq!(wire.oracle.flush_needs, None, "each FLUSH is answered");
+            assert!(
+                !wire.is_trunk || wire.has_listened || wire.held == 0,
+                "all is told"
+            );
+        }
+    }
+
+    /// Nobody is left waiting; then everybody goes, and nothing is left of them.
     pub fn end(&mut self) {
         self.settle();
         self.check();
-        for wire in &mut self.wires.all {
-            wire.is_stalled = false;
-        }
+        self.serve_all();
+        self.check();
         let ids: Vec<ConnectionId> = self.wires.all.iter().map(|wire| wire.id).collect();
         for id in ids {
             self.close(id, CloseReason::ConnectionLost);
