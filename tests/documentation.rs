@@ -85,6 +85,23 @@ fn the_manual_explains_every_reason_a_connection_ends_for() {
     }
 }
 
+/// Panics if the tests don't have that one (`module::function`).
+fn assert_is_test(name: &str) {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let included = fs::read_to_string(tests.join("tests.rs")).expect("the root of the tests");
+    let (module, function) = name.split_once("::").expect("a path");
+    let is_included = included
+        .lines()
+        .any(|line| line == format!("mod {module};"));
+    assert!(is_included, "{name}: the tests don't include it");
+    let file = [format!("{module}.rs"), format!("{module}/mod.rs")]
+        .into_iter()
+        .find_map(|file| fs::read_to_string(tests.join(file)).ok())
+        .unwrap_or_else(|| panic!("{name}: no such file"));
+    let test = format!("#[test]\nfn {function}()");
+    assert!(file.contains(&test), "{name}: no such test");
+}
+
 #[test]
 fn the_tests_that_check_what_is_promised_are_there() {
     let page = manual("clacks-protocol.7");
@@ -94,26 +111,27 @@ fn the_tests_that_check_what_is_promised_are_there() {
     let (promises, _) = promises
         .split_once("\nNot promised:")
         .expect("the second part");
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    let included = fs::read_to_string(tests.join("tests.rs")).expect("the root of the tests");
     let promises: Vec<&str> = promises.split("\n.It\n").skip(1).collect();
     assert!(promises.len() > 10, "{promises:?}");
     for promise in promises {
         let named = promise.lines().filter_map(|line| line.strip_prefix(".Sy "));
         let named: Vec<&str> = named.collect();
         assert!(!named.is_empty(), "nothing checks this: {promise}");
-        for name in named {
-            let (module, function) = name.split_once("::").expect("a path");
-            let is_included = included
-                .lines()
-                .any(|line| line == format!("mod {module};"));
-            assert!(is_included, "{name}: the tests don't include it");
-            let file = [format!("{module}.rs"), format!("{module}/mod.rs")]
-                .into_iter()
-                .find_map(|file| fs::read_to_string(tests.join(file)).ok())
-                .unwrap_or_else(|| panic!("{name}: no such file"));
-            let test = format!("#[test]\nfn {function}()");
-            assert!(file.contains(&test), "{name}: no such test");
+        named.into_iter().for_each(assert_is_test);
+    }
+}
+
+#[test]
+fn the_tests_of_the_faults_that_were_tried_are_there() {
+    let table = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/FAULTS.md");
+    let table = fs::read_to_string(table).expect("the table");
+    let mut tests = 0;
+    for row in table.lines().filter(|line| line.starts_with("| ")) {
+        let named = row.split('`').skip(1).step_by(2);
+        for name in named.filter(|name| name.contains("::")) {
+            assert_is_test(name);
+            tests += 1;
         }
     }
+    assert!(tests > 40, "{tests}");
 }
