@@ -201,7 +201,7 @@ fn a_link_cut_at_any_byte_loses_no_write_and_repeats_no_signal() {
 #[test]
 fn a_slow_link_loses_no_signal_and_none_overtakes_a_write() {
     const SIGNALS: u64 = 300;
-    const NAMES: usize = 3000;
+    const NAMES: usize = 8000;
     let sides = ["master", "slave"];
     // None at first.
     let pair = Pair::with(Trouble {

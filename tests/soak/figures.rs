@@ -87,8 +87,8 @@ impl Figures {
     /// no client is there.
     pub fn assert_not_grown(&self, middle: &Figures) {
         for (node, then) in self.nodes.iter().zip(&middle.nodes) {
-            // The journal's one was killed now and then, and has begun anew.
-            let bound_kb = then.memory_kb + then.memory_kb / 20 + 4 * 1024;
+            // What the allocator keeps of what was given back differs by some megabytes.
+            let bound_kb = then.memory_kb + then.memory_kb / 10 + 8 * 1024;
             assert!(
                 node.memory_kb <= bound_kb,
                 "{} kB at the end, {} kB in the middle",
