@@ -145,7 +145,7 @@ pub const WORK_PER_CONNECTION: usize = 64 * KIB;
 /// waits behind so much of each.
 pub const FIRST_SHARE: usize = 32 * KIB;
 /// Work on lines of usual length is about so many times the bytes that they have.
-pub const READS_PER_SHARE: usize = 3;
+pub const WORK_PER_BYTE_READ: usize = 3;
 /// The share of a connection that carries the traffic of many: another server's clients all come by it.
 pub const WORK_PER_TRUNK: usize = 512 * KIB;
 /// All connections' share of a turn, about two milliseconds.

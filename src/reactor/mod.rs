@@ -29,8 +29,8 @@ use crate::broker::{
 use crate::certificates::{Certificates, OwnCertificate};
 use crate::limits::{
     ACCEPT_PAUSE_US, ACCEPTS_PER_TURN, BULK_WORK_PER_TURN, CLOSES_PER_TURN, EVENTS_PER_TURN,
-    FIRST_SHARE, HANDSHAKES_PER_TURN, LINGER_US, MAX_LINE_BEFORE_LOGIN, READS_PER_SHARE, ROOM,
-    SCRATCH, SHUTDOWN_US, WORK_PER_CONNECTION, WORK_PER_SLICE, WORK_PER_STEP, WORK_PER_SYSCALL,
+    FIRST_SHARE, HANDSHAKES_PER_TURN, LINGER_US, MAX_LINE_BEFORE_LOGIN, ROOM, SCRATCH, SHUTDOWN_US,
+    WORK_PER_BYTE_READ, WORK_PER_CONNECTION, WORK_PER_SLICE, WORK_PER_STEP, WORK_PER_SYSCALL,
     WORK_PER_TRUNK, WORK_PER_TURN,
 };
 use crate::protocol::line::{Pending, next_line};
@@ -651,7 +651,7 @@ impl Server {
             }
             // No more than the share is probably enough for, because what is left would be copied; but of
             // a long line all that there is.
-            let part = share / READS_PER_SHARE;
+            let part = share / WORK_PER_BYTE_READ;
             let room = if pending.waiting() < part {
                 part
             } else {
