@@ -54,7 +54,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// What a sans-IO module may not name.
-const IO: &str = r"\b(mio|socket2|libc|std::(fs|env|process|thread|os)|TcpStream|UnixStream|SystemTime|Instant|stderr|eprintln)\b";
+const IO: &str = r"\b(mio|socket2|libc|sys|std::(fs|env|process|thread|os)|TcpStream|UnixStream|SystemTime|Instant|stderr|eprintln)\b";
 
 /// All Rust files; the shell completions beside them are made from one.
 fn sources(folder: &Path) -> Vec<PathBuf> {
@@ -130,6 +130,8 @@ fn protocol_and_broker_do_no_input_or_output() {
     let io = Regex::new(IO).expect("a pattern");
     for (module, path, code) in modules() {
         if module == "protocol" || module == "broker" {
+            // A hint to the processor is none.
+            let code = code.replace("use crate::sys::prefetch;", "");
             assert!(
                 !io.is_match(&code),
                 "{}: {:?}",

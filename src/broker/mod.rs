@@ -599,7 +599,7 @@ impl Broker {
         if self.monitors.is_empty() {
             return;
         }
-        self.payload.clear();
+        empty(&mut self.payload);
         encode::text(&mut self.payload, format_args!("DEBUG {event}"));
         out.fan_out(self.monitors.iter().copied(), &self.payload);
     }
@@ -718,7 +718,7 @@ impl<O: Output> Witness<'_, O> {
             self.statistics.expired += 1;
         }
         if !self.monitors.is_empty() {
-            self.payload.clear();
+            empty(self.payload);
             encode::line(self.payload, &[event, name]);
             self.out
                 .fan_out(self.monitors.iter().copied(), self.payload);

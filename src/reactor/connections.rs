@@ -329,15 +329,15 @@ impl Connections {
     /// Whether lines of the connection may be handed over now. It is stopped if it has too many
     /// answers waiting already: half of what would close it.
     pub fn may_go_on(&mut self, id: ConnectionId) -> bool {
-        let (limit, now_us) = (self.limits.max_output / 2, self.now.monotonic_us);
+        let (max_output, now_us) = (self.limits.max_output, self.now.monotonic_us);
         let Some(connection) = self.get_mut(id) else {
             return false;
         };
         // A link is read whatever waits for it, up to twice the limit: what was held back for it may come all
         // at once.
-        if connection.queued() > limit && !connection.is_trunk {
+        if connection.queued() > max_output / 2 && !connection.is_trunk {
             connection.stops.stop_by_output(now_us);
-        } else if connection.queued() > 4 * limit && !connection.over_limit {
+        } else if connection.queued() > 2 * max_output && !connection.over_limit {
             connection.over_limit = true;
             self.ending.push((id, CloseReason::OutputLimit));
             return false;
