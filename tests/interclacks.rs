@@ -276,6 +276,32 @@ fn clients_of_a_locked_slave_wait_and_nothing_of_them_is_lost_when_the_link_dies
 }
 
 #[test]
+fn who_manages_a_locked_slave_sees_and_ends_the_master() {
+    let (master, server) = Master::with_slave(&[]);
+    let mut link = master.accept_and_log_in();
+    link.send("OVERHEAD L 1");
+    let mut client = server.client("rw");
+    wait_until("the lock is there", || {
+        client.send("PING");
+        client.start_flush();
+        client.whatever_came(Duration::from_millis(50)).is_empty()
+    });
+    let mut manager = server.client("admin");
+    manager.send("CLIENTLIST");
+    let of_master = loop {
+        let line = manager.next_line().expect("the list goes on");
+        if line.contains(";INTERCLACKS=1;") {
+            break line;
+        }
+    };
+    let cid = of_master.split(['=', ';']).nth(1).expect("it has a name");
+    manager.send(&format!("CLIENTDISCONNECT {cid}"));
+    assert!(link.until_closed().contains(&"QUIT".to_owned()));
+    client.send("RETRIEVE a");
+    client.expect_after_others("NOTRETRIEVED a");
+}
+
+#[test]
 fn a_lock_without_a_word_from_the_master_is_broken() {
     let (master, server) = Master::with_slave(&["--interclacks-ping-timeout", "1.5"]);
     let mut link = master.accept_and_log_in();

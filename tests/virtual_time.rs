@@ -24,6 +24,8 @@ struct Wire {
     /// The broker wants no line before it resumes.
     stopped_since_us: Option<u64>,
     stopped_us: u64,
+    /// What is to be handed over again then.
+    stopped_before: Option<String>,
     wants_room: bool,
     last_output_us: u64,
     /// As if the peer read nothing.
@@ -139,7 +141,7 @@ impl World {
         World {
             broker: Broker::new(
                 settings,
-                users("rw:read,write:rwpw\nro:read:ropw\n"),
+                users("rw:read,write:rwpw\nro:read:ropw\nwo:write:wopw\n"),
                 [1, 2, 3, 4],
             ),
             wires: Wires::default(),
@@ -194,12 +196,16 @@ impl World {
             wire.stopped_since_us.is_none() && wire.closing.is_none(),
             "a line that may not be handed over"
         );
-        if self
+        let flow = self
             .broker
-            .handle_line(id, line.as_bytes(), self.now, &mut self.wires)
-            == Flow::Stop
-        {
+            .handle_line(id, line.as_bytes(), self.now, &mut self.wires);
+        if flow != Flow::Next {
             self.stop(id);
+        }
+        if flow == Flow::StopBefore
+            && let Some(wire) = self.wires.open(id)
+        {
+            wire.stopped_before = Some(line.to_owned());
         }
         self.close_finished();
     }
@@ -284,6 +290,12 @@ impl World {
         let waiting: Vec<ConnectionId> = waiting.collect();
         for id in &waiting {
             self.broker.handle_room(*id, self.now, &mut self.wires);
+            if let Some(wire) = self.wires.open(*id)
+                && wire.stopped_since_us.is_none()
+                && let Some(line) = wire.stopped_before.take()
+            {
+                self.line(*id, &line);
+            }
         }
         !waiting.is_empty()
     }
@@ -1159,4 +1171,37 @@ fn of_too_many_strangers_at_a_full_server_the_first_goes() {
     );
     assert!(world.closed(next).is_none() && world.closed(last).is_none());
     world.log_in(last, "admin");
+}
+
+/// A login without the right to listen, and becoming a link, end all subscriptions: of very many, some at a
+/// time.
+#[test]
+fn very_many_subscriptions_end_in_slices() {
+    let token = Token::encode(b"wo", b"wopw");
+    for (line, answer) in [
+        (format!("OVERHEAD A {token}"), "OVERHEAD O Welcome!\r\n"),
+        ("OVERHEAD I 1".to_owned(), "OVERHEAD A "),
+    ] {
+        let mut world = World::new();
+        let (other, id) = (world.client("rw"), world.client("admin"));
+        world.line(other, "LISTEN other");
+        for number in 0..5_000 {
+            world.line(id, &format!("LISTEN {number}"));
+        }
+        world.take(id);
+        world.line(id, &line);
+        let mut slices = 1;
+        loop {
+            let before = world.status("subscriptions");
+            if !world.give_room() {
+                break;
+            }
+            assert!(before - world.status("subscriptions") <= 1_000);
+            slices += 1;
+        }
+        assert!(slices >= 5, "{slices}");
+        assert_eq!(world.status("subscriptions"), 1, "the other client's");
+        assert_eq!(world.take(id).matches(answer).count(), 1, "{line}");
+        world.broker.check();
+    }
 }

@@ -29,14 +29,15 @@ impl Broker {
         line: &[u8],
         now: Now,
         out: &mut O,
-    ) {
+    ) -> Flow {
         match decode(line) {
             Some(Command::Clacks(text)) => self.sessions.identify(id, text),
             Some(Command::Overhead(Some(overhead))) if overhead.flags.intersects(Flags::LOGIN) => {
-                self.login(id, overhead, now, out);
+                return self.login(id, overhead, now, out);
             }
             _ => {}
         }
+        Flow::Next
     }
 
     /// A line of a logged-in client.
@@ -65,8 +66,7 @@ impl Broker {
             }
             Command::Overhead(Some(overhead)) => {
                 if overhead.flags.intersects(Flags::LOGIN) {
-                    self.login(id, overhead, now, out);
-                    return Flow::Next;
+                    return self.login(id, overhead, now, out);
                 }
                 monitored = !(overhead.is_on() && overhead.flags.intersects(Flags::NOT_MONITORED));
                 errors_allowed = !overhead.flags.intersects(Flags::ERROR);
@@ -226,6 +226,12 @@ impl Broker {
                 }
             }
             Command::Overhead(Some(overhead)) if overhead.is_on() => {
+                // A link gets all signals, as a link does.
+                let is_to_be_link = overhead.flags.intersects(Flags::INTERCLACKS)
+                    && !overhead.flags.intersects(Flags::DISCARD);
+                if is_to_be_link && !self.end_subscriptions(id, out) {
+                    return Executed::Later(Flow::StopBefore);
+                }
                 self.overhead(id, overhead, now, out)
             }
             // It means something on an interclacks link only.

@@ -49,8 +49,8 @@ pub struct Listeners {
     left: Vec<(ConnectionId, Subscriptions)>,
 }
 
-/// Subscriptions forgotten per slice.
-const FORGOTTEN_PER_SLICE: usize = 1000;
+/// Subscriptions ended or forgotten per slice.
+const ENDED_PER_SLICE: usize = 1000;
 
 impl Listeners {
     pub fn new(hasher: RandomState) -> Listeners {
@@ -167,17 +167,19 @@ impl Listeners {
             .is_some_and(|id| self.remove(id, connection, own))
     }
 
-    /// Ends all at once, and tells which names they were of.
-    pub fn unlisten_all(
+    /// Ends a slice of them, and tells which names they were of. Whether there are none left.
+    pub fn unlisten_slice(
         &mut self,
         connection: ConnectionId,
         own: &mut Subscriptions,
         mut ended: impl FnMut(&[u8]),
-    ) {
-        while let Some(&id) = own.0.last() {
+    ) -> bool {
+        for _ in 0..ENDED_PER_SLICE {
+            let Some(&id) = own.0.last() else { break };
             ended(&self.names[id.0 as usize].text);
             self.remove(id, connection, own);
         }
+        own.0.is_empty()
     }
 
     /// The connection is gone: what it listened to is forgotten by [`Listeners::forget_slice`].
@@ -193,7 +195,7 @@ impl Listeners {
     }
 
     pub fn forget_slice(&mut self) {
-        self.forget(FORGOTTEN_PER_SLICE);
+        self.forget(ENDED_PER_SLICE);
     }
 
     fn forget(&mut self, subscriptions: usize) {
@@ -371,7 +373,7 @@ mod tests {
             match (random >> 60) % 16 {
                 0 => {
                     let mut ended = 0;
-                    listeners.unlisten_all(connection(slot), own, |_| ended += 1);
+                    assert!(listeners.unlisten_slice(connection(slot), own, |_| ended += 1));
                     let before = model.len();
                     model.retain(|pair| pair.1 != slot);
                     assert_eq!(ended, before - model.len());

@@ -2,7 +2,7 @@
 
 use super::Broker;
 use super::commands::subscription_memory;
-use super::output::{CloseReason, ConnectionId, Now, Output};
+use super::output::{CloseReason, ConnectionId, Flow, Now, Output};
 use super::session::LastPing;
 use super::users::Permissions;
 use crate::limits::MAX_SURPLUS_CLIENTS;
@@ -16,34 +16,34 @@ impl Broker {
         overhead: Overhead<'_>,
         now: Now,
         out: &mut O,
-    ) {
+    ) -> Flow {
         if !overhead.is_on() {
-            return;
+            return Flow::Next;
         }
         let Some(user) = self.users.login(overhead.value) else {
             out.append(id, |to| {
                 encode::overhead(to, Flags::LOGIN_WRONG, b"Login failed!")
             });
             self.close(id, CloseReason::LoginFailed, now, out);
-            return;
+            return Flow::Next;
         };
         let user = user.clone();
         let permissions = user.permissions;
         if !self.admit(id, permissions, now, out) {
-            return;
+            return Flow::Next;
+        }
+        if !permissions.contains(Permissions::READ) && !self.end_subscriptions(id, out) {
+            return Flow::StopBefore;
         }
         let stopped_us = out.traffic(id).stopped_us;
         let Some(session) = self.sessions.get_mut(id) else {
-            return;
+            return Flow::Next;
         };
         session.user = Some(user);
         session.last_ping = Some(LastPing {
             at_us: now.monotonic_us,
             stopped_us,
         });
-        if !permissions.contains(Permissions::READ) {
-            self.end_subscriptions(id, out);
-        }
         if !permissions.contains(Permissions::MANAGE) {
             self.stop_monitoring(id);
         }
@@ -51,23 +51,30 @@ impl Broker {
             encode::overhead(to, Flags::LOGIN_RIGHT, b"Welcome!")
         });
         self.appoint(id, now, out);
+        Flow::Next
     }
 
-    /// It listens to nothing any more.
-    pub(super) fn end_subscriptions<O: Output>(&mut self, id: ConnectionId, out: &mut O) {
+    /// It is to listen to nothing any more. Whether it does so: what is much ends in slices, and the line
+    /// that wants it is to be handed over again for each.
+    pub(super) fn end_subscriptions<O: Output>(&mut self, id: ConnectionId, out: &mut O) -> bool {
         let Broker {
             sessions,
             listeners,
             ..
         } = self;
         let Some(session) = sessions.get_mut(id) else {
-            return;
+            return true;
         };
         let mut held = 0;
-        listeners.unlisten_all(id, &mut session.subscriptions, |name| {
+        let is_done = listeners.unlisten_slice(id, &mut session.subscriptions, |name| {
             held += subscription_memory(name)
         });
         out.hold(id, -held);
+        session.resumes_with_room = !is_done;
+        if !is_done {
+            out.want_room(id);
+        }
+        is_done
     }
 
     /// A client has connected. Where there are enough already it is one of a few that may show that they

@@ -285,8 +285,8 @@ impl Broker {
         if is_link_up == Some(false) {
             self.handle_master_greeting(id, line, now, out);
         } else if !session.is_logged_in() {
-            self.handle_before_login(id, line, now, out);
-        } else if !is_uplink && self.waits_for_lock(id) {
+            return self.handle_before_login(id, line, now, out);
+        } else if !is_uplink && self.waits_for_lock(id, line) {
             return Flow::StopBefore;
         } else if is_link_up.is_some() {
             return self.handle_link_line(id, line, now, out);
@@ -332,6 +332,10 @@ impl Broker {
     pub fn handle_room<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
         self.continue_listing(id, now, out);
         self.tell(id, now, out);
+        let session = self.sessions.get_mut(id);
+        if session.is_some_and(|session| std::mem::take(&mut session.resumes_with_room)) {
+            out.resume(id);
+        }
     }
 
     /// The peer has stopped taking its output.
@@ -525,6 +529,7 @@ impl Broker {
             }
         }
         session.listing = None;
+        session.resumes_with_room = false;
         out.close(id, reason);
         self.appoint(id, now, out);
     }

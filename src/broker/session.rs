@@ -32,6 +32,8 @@ pub struct Session {
     pub link: Option<Box<Link>>,
     /// The answer it is in the middle of getting.
     pub listing: Option<Box<Listing>>,
+    /// Its next line waits only for room.
+    pub resumes_with_room: bool,
     /// It is on its way out and takes part in nothing any more.
     pub closing: Option<Box<Closing>>,
 }
@@ -110,6 +112,7 @@ impl Session {
             wake_us: u64::MAX,
             link: None,
             listing: None,
+            resumes_with_room: false,
             closing: None,
         }
     }

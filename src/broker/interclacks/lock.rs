@@ -2,13 +2,17 @@
 
 use crate::broker::Broker;
 use crate::broker::output::{ConnectionId, Output};
+use crate::protocol::{Command, decode};
 
 impl Broker {
-    /// Whether the line has to wait.
-    pub(in crate::broker) fn waits_for_lock(&mut self, id: ConnectionId) -> bool {
+    /// Whether the line has to wait. Who manages the server sees what goes on, and can end it.
+    pub(in crate::broker) fn waits_for_lock(&mut self, id: ConnectionId, line: &[u8]) -> bool {
         let Some(lock) = &mut self.lock else {
             return false;
         };
+        if let Some(Command::ClientList | Command::ClientDisconnect(_)) = decode(line) {
+            return false;
+        }
         lock.waiting.insert(id);
         true
     }

@@ -87,14 +87,18 @@ impl Broker {
                 }
             }
         }
-        if link.is_up_to_date() && !link.held.is_empty() {
-            let held = std::mem::take(&mut link.held);
-            out.hold(id, -(held.len() as isize));
-            slice.extend_from_slice(&held);
-        }
+        let signals = if link.is_up_to_date() {
+            std::mem::take(&mut link.held)
+        } else {
+            Vec::new()
+        };
         let is_to_go_on = matches!(link.telling, Telling::Now(_)) || !link.behind.is_empty();
-        if !slice.is_empty() {
-            out.append(id, |to| to.extend_from_slice(&slice));
+        if !slice.is_empty() || !signals.is_empty() {
+            out.hold(id, -(signals.len() as isize));
+            out.append(id, |to| {
+                to.extend_from_slice(&slice);
+                to.extend_from_slice(&signals);
+            });
         }
         if is_to_go_on {
             out.want_room(id);

@@ -194,7 +194,6 @@ impl Broker {
             session.link = Some(Box::new(link));
             self.tree.links.push(id);
         }
-        self.end_subscriptions(id, out);
         let name = self.name_of_peer(id, Role::Downlink);
         self.log_of_link(
             Level::Info,
