@@ -3,7 +3,7 @@
 //! release build, one after the other; each prints lines that begin with "measured:".
 
 use crate::connections::{Round, come_and_go, wake_ups};
-use crate::support::{Client, Crowd, Random, Server, Setup, token, wait_until};
+use crate::support::{Awake, Client, Crowd, Random, Server, Setup, token, wait_until};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -78,6 +78,7 @@ pub fn latency_during(
     what: &str,
     load: impl FnOnce(&AtomicBool) + Send,
 ) -> Latencies {
+    let _awake = Awake::new();
     let ended = AtomicBool::new(false);
     let latencies = std::thread::scope(|scope| {
         let load = scope.spawn(|| load(&ended));
@@ -485,6 +486,7 @@ fn turns_with_a_million_entries() {
     /// A plain hash table takes 60 to 100 ms to grow, a sorted list of the names 300 ms. Some of what
     /// is left for us may be another process's turn.
     const GOAL_MS: f64 = 20.0;
+    let _awake = Awake::new();
     let server = Server::start();
     let mut client = server.client("admin");
     client.ask("NOPING");

@@ -3,7 +3,7 @@
 //! Run by `make measure`.
 
 use crate::persist::{Tampering, journal_thread, kill};
-use crate::support::{Client, Server, Setup, text, wait_until};
+use crate::support::{Awake, Client, Server, Setup, text, wait_until};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
@@ -237,6 +237,7 @@ fn median<T: Ord + Copy>(values: &mut [T]) -> T {
 #[test]
 #[ignore = "a measurement"]
 fn latency_while_the_journal_is_synced_and_written_anew() {
+    let _awake = Awake::new();
     let (mut without, mut with) = (Vec::new(), Vec::new());
     for round in 0..5 {
         let plain = ask_while_storing(&Server::start());
@@ -269,6 +270,7 @@ fn latency_while_the_journal_is_synced_and_written_anew() {
 #[test]
 #[ignore = "a measurement"]
 fn turns_while_the_disk_is_slow() {
+    let _awake = Awake::new();
     let server = with_journal(&["--fsync", "1"]).start();
     let mut client = server.client("admin");
     client.ask("NOPING");

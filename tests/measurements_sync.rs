@@ -1,7 +1,7 @@
 //! How fast a slave learns a large cache, what that costs, and what others notice of it. Run by
 //! `make measure`.
 
-use crate::support::{Server, Setup};
+use crate::support::{Awake, Server, Setup};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,7 @@ fn fill(server: &Server) {
 #[test]
 #[ignore = "takes minutes: make measure"]
 fn a_million_entries_told_to_an_empty_slave() {
+    let _awake = Awake::new();
     let master = Setup::new().start();
     fill(&master);
     let at_rest_kb = master.proc_status("VmRSS");

@@ -3,6 +3,9 @@
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 
 const SERVER_CORE: usize = 0;
 const OUR_CORE: usize = 1;
@@ -36,4 +39,56 @@ pub fn stay_on_our_core() -> bool {
     let cores = only(OUR_CORE);
     // SAFETY: the set is valid, and of the size that is said.
     unsafe { libc::sched_setaffinity(0, size_of_val(&cores), &cores) == 0 }
+}
+
+/// Keeps all cores awake, with threads that give way to everything else. A virtual machine's core that has
+/// nothing to do goes back to its host, and returns when that sees fit, milliseconds later: what is
+/// measured then is the host.
+pub struct Awake {
+    ended: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Awake {
+    pub fn new() -> Awake {
+        let ended = Arc::new(AtomicBool::new(false));
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = (0..cores).map(|core| {
+            let ended = ended.clone();
+            std::thread::spawn(move || {
+                if give_way_on(core) {
+                    while !ended.load(Ordering::Relaxed) {
+                        std::hint::spin_loop();
+                    }
+                }
+            })
+        });
+        Awake {
+            threads: threads.collect(),
+            ended,
+        }
+    }
+}
+
+impl Drop for Awake {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            // It has nothing to panic with.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Lets this thread run only there from now on, and only while nobody else wants to. Whether that is
+/// possible.
+fn give_way_on(core: usize) -> bool {
+    let cores = only(core);
+    // SAFETY: a parameter is plain memory, where zeros are the only valid priority of this policy; the set is
+    // valid, and of the size that is said.
+    unsafe {
+        let parameter: libc::sched_param = std::mem::zeroed();
+        libc::sched_setscheduler(0, libc::SCHED_IDLE, &parameter) == 0
+            && libc::sched_setaffinity(0, size_of_val(&cores), &cores) == 0
+    }
 }
