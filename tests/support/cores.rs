@@ -1,11 +1,11 @@
-//! A core for the server under test, and another one for what loads it: else it is chance, for seconds at a
-//! time, whether both share one.
+//! Cores to measure on. One for the server under test, and another one for what loads it: else it is chance,
+//! for seconds at a time, whether both share one. And none of them asleep.
 
+use super::skipped;
+use std::fs::File;
+use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 
 const SERVER_CORE: usize = 0;
 const OUR_CORE: usize = 1;
@@ -41,54 +41,28 @@ pub fn stay_on_our_core() -> bool {
     unsafe { libc::sched_setaffinity(0, size_of_val(&cores), &cores) == 0 }
 }
 
-/// Keeps all cores awake, with threads that give way to everything else. A virtual machine's core that has
-/// nothing to do goes back to its host, and returns when that sees fit, milliseconds later: what is
-/// measured then is the host.
+/// Keeps idle cores awake for as long as it lives, where we may ask the kernel for that (see "CPU latency
+/// limit" in its documentation of PM QoS). A virtual machine's core that halts goes back to its host, and
+/// returns when that sees fit, milliseconds later: what is measured then is the host.
 pub struct Awake {
-    ended: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<()>>,
+    _request: Option<File>,
 }
 
 impl Awake {
     pub fn new() -> Awake {
-        let ended = Arc::new(AtomicBool::new(false));
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = (0..cores).map(|core| {
-            let ended = ended.clone();
-            std::thread::spawn(move || {
-                if give_way_on(core) {
-                    while !ended.load(Ordering::Relaxed) {
-                        std::hint::spin_loop();
-                    }
-                }
-            })
-        });
+        let request = Awake::request();
+        if let Err(error) = &request {
+            skipped(&format!("keeping cores awake: {error}"));
+        }
         Awake {
-            threads: threads.collect(),
-            ended,
+            _request: request.ok(),
         }
     }
-}
 
-impl Drop for Awake {
-    fn drop(&mut self) {
-        self.ended.store(true, Ordering::Relaxed);
-        for thread in self.threads.drain(..) {
-            // It has nothing to panic with.
-            let _ = thread.join();
-        }
-    }
-}
-
-/// Lets this thread run only there from now on, and only while nobody else wants to. Whether that is
-/// possible.
-fn give_way_on(core: usize) -> bool {
-    let cores = only(core);
-    // SAFETY: a parameter is plain memory, where zeros are the only valid priority of this policy; the set is
-    // valid, and of the size that is said.
-    unsafe {
-        let parameter: libc::sched_param = std::mem::zeroed();
-        libc::sched_setscheduler(0, libc::SCHED_IDLE, &parameter) == 0
-            && libc::sched_setaffinity(0, size_of_val(&cores), &cores) == 0
+    fn request() -> io::Result<File> {
+        let mut request = File::options().write(true).open("/dev/cpu_dma_latency")?;
+        // In microseconds: a core that is to be there at once polls.
+        request.write_all(&0_i32.to_ne_bytes())?;
+        Ok(request)
     }
 }
