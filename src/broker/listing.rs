@@ -155,7 +155,7 @@ impl Broker {
         } = self;
         match stage {
             Stage::Keys(mut walk) => {
-                walk.advance(cache, now_us, |found| {
+                walk.advance(cache, now_us, LISTING_SLICE, |found| {
                     out.append(id, |to| encode::line(to, &[b"KEY ", found.name()]));
                     found.name().len()
                 });

@@ -12,7 +12,9 @@ use super::cache::Found;
 use super::output::{ConnectionId, Now, Output, Record, Rewrite, Saved};
 use super::walk::{Meets, Walk};
 use super::{Broker, Cleaning, LogLimit, Suppressed};
-use crate::limits::{JOURNAL_RETRY_MAX_US, JOURNAL_RETRY_US, MIN_REWRITE, REWRITE_BACKLOG};
+use crate::limits::{
+    JOURNAL_RETRY_MAX_US, JOURNAL_RETRY_US, MIN_REWRITE, REWRITE_BACKLOG, REWRITE_SLICE,
+};
 use crate::protocol::peer::{Register, Stamp};
 use std::collections::{BTreeSet, HashMap};
 
@@ -328,7 +330,7 @@ impl Broker {
                 return;
             }
         };
-        walk.advance(cache, now_us, |found| {
+        walk.advance(cache, now_us, REWRITE_SLICE, |found| {
             let record = state_record(&found);
             let length = length(&record);
             out.rewrite(&Rewrite::Held(record));

@@ -2,7 +2,7 @@
 
 use super::cache::{Cache, Found};
 use super::table::Cursor;
-use crate::limits::{LISTING_SLICE, SEGMENTS_PER_SLICE, SORTED_KEYS};
+use crate::limits::{SEGMENTS_PER_SLICE, SORTED_KEYS};
 use std::collections::BTreeSet;
 
 /// In the order of the names where they are few enough to be sorted, in the table's order otherwise.
@@ -82,11 +82,12 @@ impl Walk {
         matches!(self.stage, Stage::Done)
     }
 
-    /// One slice: `visit` meets entries and says how many bytes of output each made.
+    /// One slice: `visit` meets entries and says how many bytes of output each made, until these are `slice`.
     pub fn advance(
         &mut self,
         cache: &Cache,
         now_us: u64,
+        slice: usize,
         mut visit: impl FnMut(Found<'_>) -> usize,
     ) {
         let is_met = |found: &Found<'_>| self.meets == Meets::All || found.value().is_some();
@@ -107,7 +108,7 @@ impl Walk {
             }
             Stage::Sorted(rest) => {
                 let mut made = 0;
-                while made < LISTING_SLICE {
+                while made < slice {
                     let Some(name) = rest.pop_first() else {
                         self.stage = Stage::Done;
                         return;
@@ -122,7 +123,7 @@ impl Walk {
             }
             Stage::Unsorted(rest, next) => {
                 let mut made = 0;
-                while made < LISTING_SLICE
+                while made < slice
                     && let Some(name) = rest.pop()
                 {
                     self.memory = self.memory.saturating_sub(name.len() + PER_NAME);
@@ -133,14 +134,14 @@ impl Walk {
                 }
                 for _ in 0..SEGMENTS_PER_SLICE {
                     let Some(cursor) = *next else { break };
-                    if made >= LISTING_SLICE {
+                    if made >= slice {
                         break;
                     }
                     *next = cache.visit_segment(cursor, now_us, |found| {
                         if !is_met(&found) {
                             return;
                         }
-                        if made < LISTING_SLICE {
+                        if made < slice {
                             made += visit(found);
                         } else {
                             rest.push(found.name().into());

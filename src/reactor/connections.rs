@@ -409,15 +409,19 @@ impl Connections {
             && self.finished.is_empty())
     }
 
-    /// Writes the answers to the connections that were served, and then deliveries, until this turn
-    /// has written enough.
-    pub fn flush(&mut self) {
-        let enough = self.work + WORK_PER_TURN;
+    /// Writes the answers to the connections that were served so far.
+    pub fn flush_replies(&mut self) {
         let mut replies = std::mem::take(&mut self.replies);
         for id in replies.drain(..) {
             self.flush_one(id);
         }
         self.replies = replies;
+    }
+
+    /// Writes what is left of the answers, and then deliveries, until this turn has written enough.
+    pub fn flush(&mut self) {
+        let enough = self.work + WORK_PER_TURN;
+        self.flush_replies();
         let has_delivered = std::mem::take(&mut self.has_delivered);
         if self.due == 0 && !self.deliveries.is_empty() {
             // As long as signals come, and lines wait to be worked off, more may come for the same connections.

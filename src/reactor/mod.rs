@@ -528,6 +528,8 @@ impl Server {
                 break;
             }
         }
+        // Who asks little waits neither for those who send much nor for the broker's own slices.
+        self.connections.flush_replies();
         // At least one of these even if the turn has done enough: they are to get on too.
         let enough = WORK_PER_TURN.min(self.connections.work + BULK_WORK_PER_TURN);
         for _ in 0..bulk {

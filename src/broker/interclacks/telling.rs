@@ -54,7 +54,7 @@ impl Broker {
         let mut slice = Vec::new();
         if let Telling::Now(walk) = &mut link.telling {
             slice.reserve(LISTING_SLICE);
-            walk.advance(cache, now_us, |found| {
+            walk.advance(cache, now_us, LISTING_SLICE, |found| {
                 let before = slice.len();
                 let hash = cache.hash(found.name());
                 if heard.find(hash, |heard| *heard == hash).is_none() {
