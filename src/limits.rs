@@ -146,6 +146,8 @@ pub const WORK_PER_CONNECTION: usize = 64 * KIB;
 pub const FIRST_SHARE: usize = 32 * KIB;
 /// Work on lines of usual length is about so many times the bytes that they have.
 pub const WORK_PER_BYTE_READ: usize = 3;
+/// A record costs as much as the write that it is of, which is about so many times the bytes that it has.
+pub const WORK_PER_BYTE_RECORDED: usize = 2;
 /// The share of a connection that carries the traffic of many: another server's clients all come by it.
 pub const WORK_PER_TRUNK: usize = 512 * KIB;
 /// All connections' share of a turn, about two milliseconds.

@@ -3,8 +3,8 @@
 use crate::broker::{Audience, CloseReason, ConnectionId, Now, Output, Record, Rewrite, Traffic};
 use crate::limits::{
     FREED_PER_TURN, MAPPED_BLOCK, MUCH_OUTPUT, OUTPUT_CHUNK, ROOM, SHARED_PAYLOAD, SPARE_BUFFERS,
-    WORK_BEFORE_DELIVERIES, WORK_PER_DELIVERY, WORK_PER_DELIVERY_OF_BURST, WORK_PER_STEP,
-    WORK_PER_SYSCALL, WORK_PER_TURN, WRITE_PER_CONNECTION,
+    WORK_BEFORE_DELIVERIES, WORK_PER_BYTE_RECORDED, WORK_PER_DELIVERY, WORK_PER_DELIVERY_OF_BURST,
+    WORK_PER_STEP, WORK_PER_SYSCALL, WORK_PER_TURN, WRITE_PER_CONNECTION,
 };
 use crate::protocol::line::Pending;
 use crate::reactor::buffer::{Appended, OutputQueue, SharedPayload};
@@ -846,7 +846,7 @@ impl Output for Connections {
         if let Some(journal) = &mut self.journal {
             let before = journal.unsaved();
             journal.record(record);
-            self.work += journal.unsaved() - before;
+            self.work += WORK_PER_BYTE_RECORDED * (journal.unsaved() - before);
         }
     }
 
