@@ -1,6 +1,7 @@
 //! The world around the broker, and what happens in it.
 
 use super::lines::{Known, SOFTWARE, line};
+use super::log;
 use super::oracle::{Oracle, Rights, holds_secret, is_flush, is_listen, token_of};
 use super::steps::{
     BECOME_SLAVE, CONNECT, DIALED, LOG_IN, PASS, SELDOM, SEND_MANY, SEND_RAW, SIGNAL_MUCH, STALL,
@@ -113,7 +114,9 @@ impl World {
     pub fn new(steps: &mut Steps<'_>, data: &[u8]) -> World {
         let settings = settings(steps);
         let editions = [0; USERS.len()];
-        let mut wires = Wires::new(&settings, !holds_secret(data));
+        let looks_for_secrets = !holds_secret(data);
+        log::watch(looks_for_secrets);
+        let mut wires = Wires::new(&settings, looks_for_secrets);
         wires.own_login = own_login(&editions);
         World {
             wires,
