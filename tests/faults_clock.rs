@@ -3,7 +3,7 @@
 //! `simulation`; here is that the process asks the right clocks.
 
 use crate::support::{Client, Proxy, Server, SetClock, Setup, Trouble, Way, wait_until};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 const HOUR_S: i64 = 3600;
 const DAY_S: i64 = 24 * HOUR_S;
@@ -42,13 +42,14 @@ fn assert_ahead(server: &Server, seconds: i64) {
 
 #[test]
 fn a_clock_that_is_set_ends_no_connection_and_no_link() {
+    // Far less than the clocks are set by, and more than any of this takes on a busy machine.
     let flags = [
         "--ping-timeout",
-        "3",
+        "120",
         "--stalled-write-timeout",
-        "4",
+        "120",
         "--interclacks-ping-timeout",
-        "4",
+        "120",
         "--interclacks-reconnect",
         "0.2",
     ];
@@ -78,22 +79,19 @@ fn a_clock_that_is_set_ends_no_connection_and_no_link() {
         assert_eq!(server.status("ping_timeout"), 0);
         assert_eq!(server.process.log_line("has ended"), None);
     }
-    // Nor does a clock that goes back and forth keep anybody who is overdue.
-    let (start, mut ahead) = (Instant::now(), YEAR_S);
-    for (number, server) in [&master, &slave].into_iter().enumerate() {
-        let clock = [&of_master, &of_slave][number];
-        wait_until("the silent one is closed", || {
-            ahead = -ahead;
-            clock.set_ahead(ahead);
-            server.status("ping_timeout") == 1
-        });
-    }
-    assert!(
-        start.elapsed() > Duration::from_secs(2),
-        "{:?}",
-        start.elapsed()
-    );
-    assert_eq!(clients[0].until_closed(), ["TIMEOUT"]);
+}
+
+#[test]
+fn a_clock_that_goes_back_keeps_nobody_who_is_overdue() {
+    let (server, clock) = start(Setup::new().flags(&["--ping-timeout", "1"]), 0);
+    let mut silent = server.client("rw");
+    let mut ahead = 0;
+    wait_until("the silent one is closed", || {
+        ahead -= HOUR_S;
+        clock.set_ahead(ahead);
+        server.status("ping_timeout") == 1
+    });
+    assert_eq!(silent.until_closed(), ["TIMEOUT"]);
 }
 
 fn is_there(client: &mut Client, name: &str) -> bool {

@@ -27,6 +27,8 @@ struct Wire {
     /// What is to be handed over again then.
     stopped_before: Option<String>,
     wants_room: bool,
+    /// Memory that the broker keeps for it.
+    held: isize,
     last_output_us: u64,
     /// As if the peer read nothing.
     stalled_since_us: Option<u64>,
@@ -79,7 +81,11 @@ impl Output for Wires {
         wire.stopped_us += now_us - since_us;
     }
 
-    fn hold(&mut self, _: ConnectionId, _: isize) {}
+    fn hold(&mut self, id: ConnectionId, bytes: isize) {
+        if let Some(wire) = self.open(id) {
+            wire.held += bytes;
+        }
+    }
 
     fn dial(&mut self, _: usize) {
         panic!("there is no master");
@@ -295,6 +301,12 @@ impl World {
                 && let Some(line) = wire.stopped_before.take()
             {
                 self.line(*id, &line);
+            }
+        }
+        self.broker.check();
+        for (id, wire) in &self.wires.by_id {
+            if let Some(held) = self.broker.counted_held(*id) {
+                assert_eq!(wire.held, held, "what is held is what was said");
             }
         }
         !waiting.is_empty()
@@ -922,10 +934,12 @@ fn a_long_clientlist_comes_in_slices_sorted_with_every_client_once() {
                 world.line(*id, "QUIT");
             }
         }
+        assert!(world.wires.by_id[&admin].held > 0, "the list takes memory");
         assert!(world.give_room());
         slices += 1;
     }
     assert!(slices > 3, "{slices}");
+    assert_eq!(world.wires.by_id[&admin].held, 0);
     let text = world.take(admin);
     let mut lines: Vec<&str> = text.split_terminator("\r\n").collect();
     assert_eq!(

@@ -1,9 +1,9 @@
 //! What is true of a node between any two calls: that what is kept in two places agrees, and that what is
 //! counted is what there is. Tests ask for it; the daemon doesn't, since it takes time.
 
-use super::Broker;
 use super::commands::subscription_memory;
 use super::output::ConnectionId;
+use super::{Broker, Cleaning};
 
 impl Broker {
     /// Panics if something is not as it has to be.
@@ -17,6 +17,11 @@ impl Broker {
         self.check_links();
         self.check_appointments();
         self.check_barriers();
+        let is_looked_through = !matches!(self.cleaning, Cleaning::Idle);
+        assert!(
+            is_looked_through || self.cache.is_empty(),
+            "what is stored is looked through for what has expired"
+        );
         for (place, id) in self.monitors.iter().enumerate() {
             let session = self.sessions.get(*id).expect("a monitor is there");
             assert_eq!(

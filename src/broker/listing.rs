@@ -26,22 +26,32 @@ impl Listing {
     pub fn checked_held(&self) -> usize {
         if let Stage::Keys(walk) = &self.stage {
             assert_eq!(walk.memory(), walk.counted_memory());
-            assert_eq!(walk.memory(), self.held);
         }
+        assert_eq!(self.held, self.stage.memory());
         self.held
     }
 }
 
 /// Lines up to this length are kept: the command, with some text that means nothing.
 const KEPT_LINE: usize = 256;
-/// What a session in a sorted map takes beside its name, about, in bytes.
-const PER_SESSION: usize = 64;
+/// What a session in a sorted map takes, its name included, about, in bytes.
+const PER_SESSION: usize = 96;
 
 enum Stage {
     Keys(Walk),
     /// Sessions sorted so far, and the slot of the next.
     SortClients(BTreeMap<Box<[u8]>, ConnectionId>, usize),
     Clients(BTreeMap<Box<[u8]>, ConnectionId>),
+}
+
+impl Stage {
+    /// What is kept for it, in bytes.
+    fn memory(&self) -> usize {
+        match self {
+            Stage::Keys(walk) => walk.memory(),
+            Stage::SortClients(sorted, _) | Stage::Clients(sorted) => sorted.len() * PER_SESSION,
+        }
+    }
 }
 
 impl Broker {
@@ -129,10 +139,7 @@ impl Broker {
                 }
             }
         }
-        let held = match &listing.stage {
-            Stage::Keys(walk) => walk.memory(),
-            Stage::SortClients(sorted, _) | Stage::Clients(sorted) => sorted.len() * PER_SESSION,
-        };
+        let held = listing.stage.memory();
         out.hold(id, held as isize - listing.held as isize);
         listing.held = held;
         if let Some(session) = self.sessions.get_mut(id) {

@@ -157,6 +157,7 @@ impl Broker {
                 while self.cache.is_over_limit() {
                     self.cache.evict_slice(|_, _| {});
                 }
+                self.cleaning = Cleaning::At(self.settings.clean_interval_us);
             }
             Record::Used { name, accessed_us } => self.cache.restore_use(name, *accessed_us),
             Record::Clear(stamp) => self.cache.restore_clear(*stamp),
@@ -174,7 +175,6 @@ impl Broker {
         if rewrites {
             persistence.rewriting = Rewriting::At(0);
         }
-        self.cleaning = Cleaning::At(self.settings.clean_interval_us);
     }
 
     /// Entries in the cache.

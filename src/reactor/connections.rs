@@ -138,7 +138,7 @@ impl Connections {
         }
     }
 
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.slab.len()
     }
 

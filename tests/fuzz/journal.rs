@@ -1,7 +1,7 @@
 //! Any bytes as a journal's file, and any damage to a right one; and any bytes as the one being written anew.
 //!
-//! What is loaded of it takes no more memory than what is there; records before the first wrong byte are
-//! loaded all; and what was loaded, written anew and loaded again, is the same.
+//! Records before the first wrong byte are loaded all; and what was loaded, written anew and loaded again, is
+//! the same.
 //!
 //! The first byte chooses. Journals of whole records are made from the bytes: without the right checksums
 //! nothing would be read at all.

@@ -1,11 +1,12 @@
 //! Any text as a users file, and as everything else that an administrator writes: addresses.
 //!
 //! No error quotes what may be a secret. Whoever is in the file can log in with the secret that stands there,
-//! and nobody else; and all the file has is what its lines say.
+//! or whose hash does, and nobody else; and all the file has is what its lines say.
 
 use clacks::address::Address;
 use clacks::broker::{Permissions, Users};
 use clacks::protocol::token::Token;
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
 pub fn run(data: &[u8]) {
@@ -36,6 +37,12 @@ fn check_error<'a>(error: &str, names: impl Iterator<Item = &'a str>) {
     assert!(ERRORS.contains(&what) || twice.any(is_twice), "{error}");
 }
 
+/// The name that those log in as.
+fn log_in<'a>(users: &'a Users, name: &str, password: &[u8]) -> Option<&'a str> {
+    let token = Token::encode(name.as_bytes(), password);
+    users.login(token.as_bytes()).map(|user| &*user.name)
+}
+
 fn check_users(text: &str) {
     let mut users = new_users();
     let added = users.add_file(text);
@@ -55,7 +62,7 @@ fn check_users(text: &str) {
         return;
     }
     assert_eq!(users.len(), names.len() + 1, "each line is a user");
-    for (name, (permissions, secret)) in names {
+    for (&name, &(permissions, secret)) in &names {
         let user = users.get(name).expect("who is in the file is a user");
         assert!(!user.is_primary(), "there is one primary user");
         for (word, permission) in [
@@ -66,17 +73,35 @@ fn check_users(text: &str) {
             let is_written = permissions.split(',').any(|part| part.trim() == word);
             assert_eq!(user.permissions.contains(permission), is_written);
         }
-        let log_in = |password: &[u8]| {
-            let token = Token::encode(name.as_bytes(), password);
-            users.login(token.as_bytes()).map(|user| user.name.clone())
-        };
         if !secret.starts_with("sha256:") {
-            assert_eq!(log_in(secret.as_bytes()).as_deref(), Some(name));
+            assert_eq!(log_in(&users, name, secret.as_bytes()), Some(name));
         }
-        assert_eq!(log_in([secret.as_bytes(), b"x"].concat().as_slice()), None);
+        let wrong = format!("{secret}x");
+        assert_eq!(log_in(&users, name, wrong.as_bytes()), None);
     }
     let primary = users.login(users.primary_token().as_bytes());
     assert!(primary.is_some_and(|user| user.is_primary()));
+    check_hashed(&names);
+}
+
+/// With the hash of each secret in its place, all log in as before; and the hash is no password.
+fn check_hashed(names: &BTreeMap<&str, (&str, &str)>) {
+    let mut text = String::new();
+    let mut hashes = Vec::new();
+    for (name, (permissions, secret)) in names {
+        let digest = Sha256::digest(secret.as_bytes());
+        let hash: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        text += &format!("{name}:{permissions}:sha256:{hash}\n");
+        hashes.push(hash);
+    }
+    let mut users = new_users();
+    assert_eq!(users.add_file(&text), Ok(()), "{text}");
+    for ((&name, (_, secret)), hash) in names.iter().zip(hashes) {
+        assert_eq!(log_in(&users, name, secret.as_bytes()), Some(name));
+        for wrong in [format!("{secret}x"), format!("sha256:{hash}"), hash] {
+            assert_eq!(log_in(&users, name, wrong.as_bytes()), None);
+        }
+    }
 }
 
 /// An address that is written is read as the same.

@@ -8,6 +8,7 @@
 //! everybody goes, and nothing may be left of them.
 
 mod lines;
+mod log;
 mod oracle;
 pub mod steps;
 mod wires;
@@ -32,4 +33,5 @@ pub fn run(data: &[u8], check_every: usize) {
         }
     }
     world.end();
+    log::watch(false);
 }

@@ -125,6 +125,8 @@ pub struct Wires {
     /// The number of the master that is dialled.
     pub dialing: Option<usize>,
     pub disk: Disk,
+    /// The line that the broker logs in with at other servers.
+    pub own_login: String,
     /// Whether secrets are looked for: not if they are in the input.
     pub looks_for_secrets: bool,
     /// A link is told no more at once.
@@ -155,6 +157,7 @@ impl Wires {
                 news: Vec::new(),
                 unsaved: 0,
             },
+            own_login: String::new(),
             looks_for_secrets,
             most_for_link: slice + settings.max_held,
         }
@@ -204,11 +207,12 @@ impl Wires {
 impl Output for Wires {
     fn append(&mut self, to: ConnectionId, encode: impl FnOnce(&mut Vec<u8>)) {
         let (now_us, is_serving) = (self.now_us, self.serving == Some(to));
-        let looks_for_secrets = self.looks_for_secrets;
         let most_for_link = self.most_for_link;
         let saved = self.disk.has_failed.then_some(u64::MAX);
         let saved = saved.unwrap_or(self.disk.saved);
-        let Some(wire) = self.get(to).filter(|wire| wire.takes_output()) else {
+        let own_login = self.looks_for_secrets.then_some(&*self.own_login);
+        let is_it = |wire: &&mut Wire| wire.id == to && wire.takes_output();
+        let Some(wire) = self.all.iter_mut().find(is_it) else {
             return;
         };
         let before = wire.output.len();
@@ -216,7 +220,7 @@ impl Output for Wires {
         wire.last_output_us = now_us;
         let (output, more) = (&wire.output, wire.output.len() - before);
         wire.oracle
-            .check_output(&output[before..], saved, looks_for_secrets);
+            .check_output(&output[before..], saved, own_login);
         assert!(
             !wire.is_trunk || more <= most_for_link,
             "no more signals are held for a link than may be"

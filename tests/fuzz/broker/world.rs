@@ -1,7 +1,8 @@
 //! The world around the broker, and what happens in it.
 
 use super::lines::{Known, SOFTWARE, line};
-use super::oracle::{Oracle, Rights, SECRET, SECRET_IN_BASE64, is_flush, is_listen, token_of};
+use super::log;
+use super::oracle::{Oracle, Rights, holds_secret, is_flush, is_listen, token_of};
 use super::steps::{
     BECOME_SLAVE, CONNECT, DIALED, LOG_IN, PASS, SELDOM, SEND_MANY, SEND_RAW, SIGNAL_MUCH, STALL,
     STORE_LONG_NAMES, Steps,
@@ -13,7 +14,6 @@ use clacks::broker::{
 };
 use clacks::limits::{LISTING_SLICE, MAX_LINE_BEFORE_LOGIN, PEER_LINE_EXTRA, SECOND_US};
 use clacks::protocol::token::Token;
-use memchr::memmem;
 
 /// Some day in 2023.
 pub const START_WALL_US: u64 = 1_700_000_000 * SECOND_US;
@@ -55,6 +55,12 @@ fn users(editions: &[u8; USERS.len()], lacks: Option<usize>) -> Users {
         }
     }
     users
+}
+
+/// The line that this server logs in with at others.
+fn own_login(editions: &[u8; USERS.len()]) -> String {
+    let token = Token::encode(b"admin", password(0, editions[0]).as_bytes());
+    format!("OVERHEAD A {token}")
 }
 
 fn settings(steps: &mut Steps<'_>) -> Settings {
@@ -107,11 +113,13 @@ pub struct World {
 impl World {
     pub fn new(steps: &mut Steps<'_>, data: &[u8]) -> World {
         let settings = settings(steps);
-        let knows = |secret: &[u8]| memmem::find(data, secret).is_some();
-        let looks_for_secrets = !knows(SECRET) && !knows(SECRET_IN_BASE64);
         let editions = [0; USERS.len()];
+        let looks_for_secrets = !holds_secret(data);
+        log::watch(looks_for_secrets);
+        let mut wires = Wires::new(&settings, looks_for_secrets);
+        wires.own_login = own_login(&editions);
         World {
-            wires: Wires::new(&settings, looks_for_secrets),
+            wires,
             max_line: settings.max_line,
             cache_max: settings.cache_max,
             broker: Broker::new(settings, users(&editions, None), [1, 2, 3, 4]),
@@ -572,6 +580,7 @@ impl World {
             *edition = edition.wrapping_add(1);
         }
         let users = users(&self.editions, (lacks > 0).then_some(lacks));
+        self.wires.own_login = own_login(&self.editions);
         self.broker.handle_users(users, self.now, &mut self.wires);
     }
 
