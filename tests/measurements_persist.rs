@@ -3,7 +3,10 @@
 //! Run by `make measure`.
 
 use crate::persist::{Tampering, journal_thread, kill};
-use crate::support::{Awake, Client, Server, Setup, text, wait_until};
+use crate::support::{
+    Awake, Client, Server, Setup, move_to_our_core, run_on_servers_core, stay_on_our_core, text,
+    wait_until,
+};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
@@ -237,11 +240,22 @@ fn median<T: Ord + Copy>(values: &mut [T]) -> T {
 #[test]
 #[ignore = "a measurement"]
 fn latency_while_the_journal_is_synced_and_written_anew() {
+    // A thread of its own: only this measurement is to stay on one core.
+    let measuring = std::thread::spawn(latency_with_a_journal_and_without);
+    measuring.join().expect("no panic");
+}
+
+/// The loop has a core, and all that may run beside it has another one: or else the longest turn is that of
+/// whoever came between.
+fn latency_with_a_journal_and_without() {
     let _awake = Awake::new();
+    assert!(stay_on_our_core(), "this takes two cores");
+    let start = |setup: Setup| setup.start_changed(run_on_servers_core);
     let (mut without, mut with) = (Vec::new(), Vec::new());
     for round in 0..5 {
-        let plain = ask_while_storing(&Server::start());
-        let server = with_journal(&["--fsync", "1"]).start();
+        let plain = ask_while_storing(&start(Setup::new()));
+        let server = start(with_journal(&["--fsync", "1"]));
+        assert!(move_to_our_core(journal_thread(&server)));
         let kept = ask_while_storing(&server);
         println!(
             "measured: round {round}: p99 of RETRIEVE {:?} without a journal, {:?} with it; longest turn {} and {} us",

@@ -36,9 +36,14 @@ pub fn run_on_servers_core(command: &mut Command) {
 
 /// Keeps this thread, and those that it starts from now on, on our core. Whether that is possible.
 pub fn stay_on_our_core() -> bool {
+    move_to_our_core(0)
+}
+
+/// The same for another thread, by its number.
+pub fn move_to_our_core(thread: u32) -> bool {
     let cores = only(OUR_CORE);
     // SAFETY: the set is valid, and of the size that is said.
-    unsafe { libc::sched_setaffinity(0, size_of_val(&cores), &cores) == 0 }
+    unsafe { libc::sched_setaffinity(thread as libc::pid_t, size_of_val(&cores), &cores) == 0 }
 }
 
 /// Keeps idle cores awake for as long as it lives, where we may ask the kernel for that (see "CPU latency

@@ -15,7 +15,7 @@ mod tool;
 
 pub use certificates::{Authority, Identity, Validity};
 pub use client::{Client, token};
-pub use cores::{Awake, run_on_servers_core, stay_on_our_core};
+pub use cores::{Awake, move_to_our_core, run_on_servers_core, stay_on_our_core};
 pub use crowd::Crowd;
 pub use handshakes::Handshakes;
 pub use proxy::{Proxy, Trouble, Way};
