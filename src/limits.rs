@@ -148,8 +148,9 @@ pub const FIRST_SHARE: usize = 32 * KIB;
 pub const WORK_PER_BYTE_READ: usize = 3;
 /// A record costs as much as the write that it is of, which is about so many times the bytes that it has.
 pub const WORK_PER_BYTE_RECORDED: usize = 2;
-/// The share of a connection that carries the traffic of many: another server's clients all come by it.
-pub const WORK_PER_TRUNK: usize = 512 * KIB;
+/// The share of a connection that carries the traffic of many: another server's clients all come by it. A
+/// thousand entries that a new slave is told are that much, and take it two milliseconds.
+pub const WORK_PER_TRUNK: usize = 128 * KIB;
 /// All connections' share of a turn, about two milliseconds.
 pub const WORK_PER_TURN: usize = MIB;
 /// The share of those who send much, all together: each of their bytes may be one of a new page of

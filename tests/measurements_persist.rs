@@ -215,7 +215,7 @@ fn ask_while_storing(server: &Server) -> (Duration, u64) {
         let start = Instant::now();
         let mut round = 0;
         // 50,000 a second: 6 MB of journal, so that it is written anew every few seconds.
-        while start.elapsed() < Duration::from_secs(8) {
+        while start.elapsed() < Duration::from_secs(5) {
             let from = round * 500 % ENTRIES;
             store(&mut writer, from, from + 500);
             round += 1;
@@ -252,7 +252,7 @@ fn latency_with_a_journal_and_without() {
     assert!(stay_on_our_core(), "this takes two cores");
     let start = |setup: Setup| setup.start_changed(run_on_servers_core);
     let (mut without, mut with) = (Vec::new(), Vec::new());
-    for round in 0..5 {
+    for round in 0..11 {
         let plain = ask_while_storing(&start(Setup::new()));
         let server = start(with_journal(&["--fsync", "1"]));
         assert!(move_to_our_core(journal_thread(&server)));
