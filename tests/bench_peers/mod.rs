@@ -19,7 +19,7 @@ mod rows;
 mod sample;
 mod table;
 
-use crate::support::stay_on_our_core;
+use crate::support::{Awake, stay_on_our_core};
 use contender::Kind;
 use rows::{Row, Variant};
 use sample::Sample;
@@ -50,6 +50,7 @@ fn beside_others() {
     if !stay_on_our_core() {
         println!("There is one core only: servers and load share it.");
     }
+    let _awake = Awake::new();
     println!("{rounds} rounds each; medians\n");
     table::print_heading();
     for row in &rows {
