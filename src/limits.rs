@@ -207,8 +207,10 @@ pub const EVICTIONS_PER_SLICE: usize = 256;
 /// A journal is written anew when it has grown by as much as it had then, and by this at least: small
 /// ones are read in no time.
 pub const MIN_REWRITE: u64 = 4 * MIB as u64;
-/// So much of it is written at once: who asks meanwhile waits for some tens of microseconds.
+/// So much of it at least is written at once: who asks meanwhile waits for some tens of microseconds.
 pub const REWRITE_SLICE: usize = 16 * KIB;
+/// And so much at most, in half a millisecond: as much as a turn records.
+pub const MAX_REWRITE_SLICE: usize = 256 * KIB;
 /// While more is on its way to the disk, writing the journal anew rests.
 pub const REWRITE_BACKLOG: usize = MIB;
 /// When more is on its way, the disk is too slow: nothing more is recorded until the journal is written

@@ -13,7 +13,8 @@ use super::output::{ConnectionId, Now, Output, Record, Rewrite, Saved};
 use super::walk::{Meets, Walk};
 use super::{Broker, Cleaning, LogLimit, Suppressed};
 use crate::limits::{
-    JOURNAL_RETRY_MAX_US, JOURNAL_RETRY_US, MIN_REWRITE, REWRITE_BACKLOG, REWRITE_SLICE,
+    JOURNAL_RETRY_MAX_US, JOURNAL_RETRY_US, MAX_REWRITE_SLICE, MIN_REWRITE, REWRITE_BACKLOG,
+    REWRITE_SLICE,
 };
 use crate::protocol::peer::{Register, Stamp};
 use std::collections::{BTreeSet, HashMap};
@@ -38,8 +39,10 @@ pub struct Persistence {
     rewriting: Rewriting,
     /// Bytes on their way are few enough for more of a rewrite.
     has_room: bool,
-    /// Bytes recorded since the journal was written anew, and its length then.
+    /// Bytes recorded since the journal was written anew, how many of them there were at the last slice of
+    /// writing it anew again, and its length then.
     grown: u64,
+    grown_at_slice: u64,
     rewritten_length: u64,
     retry_us: u64,
     /// The server is to end.
@@ -80,6 +83,7 @@ impl Persistence {
             rewriting: Rewriting::No,
             has_room: true,
             grown: 0,
+            grown_at_slice: 0,
             rewritten_length: 0,
             retry_us: JOURNAL_RETRY_US,
             is_last_try: false,
@@ -319,6 +323,7 @@ impl Broker {
         let mut walk = match std::mem::replace(&mut persistence.rewriting, Rewriting::No) {
             Rewriting::At(at_us) if at_us <= now.monotonic_us && persistence.has_room => {
                 out.rewrite(&Rewrite::Begin);
+                persistence.grown_at_slice = persistence.grown;
                 if cache.cleared() != Stamp::default() {
                     out.rewrite(&Rewrite::Held(Record::Clear(cache.cleared())));
                 }
@@ -330,12 +335,20 @@ impl Broker {
                 return;
             }
         };
-        walk.advance(cache, now_us, REWRITE_SLICE, |found| {
-            let record = state_record(&found);
-            let length = length(&record);
-            out.rewrite(&Rewrite::Held(record));
-            length
-        });
+        // As much as what came meanwhile, which goes into the new journal as well, or else that would be long.
+        let more = (persistence.grown - persistence.grown_at_slice) as usize;
+        persistence.grown_at_slice = persistence.grown;
+        walk.advance(
+            cache,
+            now_us,
+            more.clamp(REWRITE_SLICE, MAX_REWRITE_SLICE),
+            |found| {
+                let record = state_record(&found);
+                let length = length(&record);
+                out.rewrite(&Rewrite::Held(record));
+                length
+            },
+        );
         persistence.has_room = out.unsaved() < REWRITE_BACKLOG;
         persistence.rewriting = if walk.is_done() {
             out.rewrite(&Rewrite::End);

@@ -63,8 +63,10 @@ pub struct Connections {
     /// Large buffers of connections that were closed, to be freed in slices: when a hundred clients go
     /// at once, in the midst of long lines, that is a gigabyte.
     garbage: Vec<Garbage>,
-    /// Work done this turn, in bytes moved or what counts as such.
+    /// Work done this turn, in bytes moved or what counts as such: all but writing.
     pub work: usize,
+    /// The same of writing.
+    pub writing: usize,
     /// Memory of the buffers of all connections, without what is shared.
     owned: usize,
     /// What is shared.
@@ -129,6 +131,7 @@ impl Connections {
             stalled: Vec::new(),
             garbage: Vec::new(),
             work: 0,
+            writing: 0,
             owned: 0,
             shared: Rc::default(),
             spare: Vec::new(),
@@ -420,13 +423,12 @@ impl Connections {
 
     /// Writes what is left of the answers, and then deliveries, until this turn has written enough.
     pub fn flush(&mut self) {
-        let enough = self.work + WORK_PER_TURN;
         self.flush_replies();
         let has_delivered = std::mem::take(&mut self.has_delivered);
         if self.due == 0 && !self.deliveries.is_empty() {
             // As long as signals come, and lines wait to be worked off, more may come for the same connections.
             let more_come = has_delivered && !(self.ready.is_empty() && self.bulk.is_empty());
-            self.work_before_due += self.work;
+            self.work_before_due += self.work + self.writing;
             let has_much = std::mem::take(&mut self.has_much);
             if more_come && !has_much && self.work_before_due < WORK_BEFORE_DELIVERIES {
                 return;
@@ -446,7 +448,7 @@ impl Connections {
                 connection.in_deliveries = false;
                 self.flush_one(id);
             }
-            if self.work >= enough {
+            if self.writing >= WORK_PER_TURN {
                 return;
             }
         }
@@ -558,7 +560,7 @@ impl Connections {
             && !connection.blocked
             && before.1 - output.queued() < WRITE_PER_CONNECTION
         {
-            self.work += WORK_PER_SYSCALL;
+            self.writing += WORK_PER_SYSCALL;
             let written = if output.queued() > 0 && connection.stream.is_open() {
                 output.write_to(&mut connection.stream)
             } else {
@@ -579,7 +581,7 @@ impl Connections {
         }
         let written = before.1 - output.queued();
         self.bytes_out += written as u64;
-        self.work += written;
+        self.writing += written;
         self.owned -= before.0;
         if connection.blocked {
             if connection.stalled_since_us.is_none() {

@@ -237,7 +237,7 @@ impl Server {
     fn turn(&mut self, events: &Events) {
         let start = Instant::now();
         self.connections.now = self.clock.now();
-        self.connections.work = 0;
+        (self.connections.work, self.connections.writing) = (0, 0);
         for event in events {
             self.note(event);
         }

@@ -385,6 +385,33 @@ fn a_rewrite_of_much_comes_to_its_end() {
     assert!((8_000_000..16_100_000).contains(&length), "{length}");
 }
 
+/// What is recorded while the journal is written anew makes it no longer than what there is to write, and as
+/// much again.
+#[test]
+fn a_rewrite_keeps_pace_with_what_is_recorded() {
+    let disk = SimulatedDisk::default();
+    let (mut node, _) =
+        Node::start(&disk, SyncPolicy::Never, Settings::default(), 1).expect("an empty disk");
+    let value = "v".repeat(1_000);
+    let mut numbers = (0..5_000).cycle();
+    let mut turn = |node: &mut Node| {
+        for number in numbers.by_ref().take(100) {
+            node.say(0, &format!("STORE name{number}={value}"));
+        }
+        node.work_off();
+        node.write(usize::MAX);
+    };
+    let held = 5_000 * value.len();
+    while !node.status().contains(" journal=rewriting ") {
+        turn(&mut node);
+    }
+    while node.status().contains(" journal=rewriting ") {
+        turn(&mut node);
+    }
+    let length = disk.bytes(FileName::Journal).map_or(0, |bytes| bytes.len());
+    assert!((held..held * 5 / 2).contains(&length), "{length} of {held}");
+}
+
 /// The disk doesn't follow while the journal is written anew, and not for long after that: whatever of it
 /// comes to its end late, a FLUSHED is no lie, and saving resumes.
 #[test]
