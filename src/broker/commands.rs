@@ -226,7 +226,7 @@ impl Broker {
                 }
             }
             Command::Overhead(Some(overhead)) if overhead.is_on() => {
-                // A link gets all signals, as a link does.
+                // A link gets all signals, whether it listens or not.
                 let is_to_be_link = overhead.flags.intersects(Flags::INTERCLACKS)
                     && !overhead.flags.intersects(Flags::DISCARD);
                 if is_to_be_link && !self.end_subscriptions(id, out) {

@@ -39,10 +39,8 @@ pub struct Persistence {
     rewriting: Rewriting,
     /// Bytes on their way are few enough for more of a rewrite.
     has_room: bool,
-    /// Bytes recorded since the journal was written anew, how many of them there were at the last slice of
-    /// writing it anew again, and its length then.
+    /// Bytes recorded since the journal was written anew, and its length then.
     grown: u64,
-    grown_at_slice: u64,
     rewritten_length: u64,
     retry_us: u64,
     /// The server is to end.
@@ -57,8 +55,8 @@ enum Rewriting {
     No,
     /// At that moment (monotonic).
     At(u64),
-    /// As far as it has come.
-    Walk(Walk),
+    /// As far as it has come, and what [`Persistence::grown`] was then.
+    Walk(Walk, u64),
     /// All was said.
     Ending,
 }
@@ -83,7 +81,6 @@ impl Persistence {
             rewriting: Rewriting::No,
             has_room: true,
             grown: 0,
-            grown_at_slice: 0,
             rewritten_length: 0,
             retry_us: JOURNAL_RETRY_US,
             is_last_try: false,
@@ -98,7 +95,7 @@ impl Persistence {
         match (self.is_saving, &self.rewriting) {
             (false, _) => "failed",
             (true, Rewriting::No | Rewriting::At(_)) => "saving",
-            (true, Rewriting::Walk(_) | Rewriting::Ending) => "rewriting",
+            (true, Rewriting::Walk(..) | Rewriting::Ending) => "rewriting",
         }
     }
 
@@ -106,7 +103,7 @@ impl Persistence {
     pub fn deadline(&self) -> Option<u64> {
         match self.rewriting {
             Rewriting::At(at_us) if self.has_room => Some(at_us),
-            Rewriting::Walk(_) if self.has_room => Some(0),
+            Rewriting::Walk(..) if self.has_room => Some(0),
             _ => None,
         }
     }
@@ -320,24 +317,23 @@ impl Broker {
         let Some(persistence) = persistence else {
             return;
         };
-        let mut walk = match std::mem::replace(&mut persistence.rewriting, Rewriting::No) {
-            Rewriting::At(at_us) if at_us <= now.monotonic_us && persistence.has_room => {
-                out.rewrite(&Rewrite::Begin);
-                persistence.grown_at_slice = persistence.grown;
-                if cache.cleared() != Stamp::default() {
-                    out.rewrite(&Rewrite::Held(Record::Clear(cache.cleared())));
+        let (mut walk, grown_before) =
+            match std::mem::replace(&mut persistence.rewriting, Rewriting::No) {
+                Rewriting::At(at_us) if at_us <= now.monotonic_us && persistence.has_room => {
+                    out.rewrite(&Rewrite::Begin);
+                    if cache.cleared() != Stamp::default() {
+                        out.rewrite(&Rewrite::Held(Record::Clear(cache.cleared())));
+                    }
+                    (Walk::unsorted(Meets::All), persistence.grown)
                 }
-                Walk::unsorted(Meets::All)
-            }
-            Rewriting::Walk(walk) if persistence.has_room => walk,
-            other => {
-                persistence.rewriting = other;
-                return;
-            }
-        };
+                Rewriting::Walk(walk, grown) if persistence.has_room => (walk, grown),
+                other => {
+                    persistence.rewriting = other;
+                    return;
+                }
+            };
         // As much as what came meanwhile, which goes into the new journal as well, or else that would be long.
-        let more = (persistence.grown - persistence.grown_at_slice) as usize;
-        persistence.grown_at_slice = persistence.grown;
+        let more = (persistence.grown - grown_before) as usize;
         walk.advance(
             cache,
             now_us,
@@ -354,7 +350,7 @@ impl Broker {
             out.rewrite(&Rewrite::End);
             Rewriting::Ending
         } else {
-            Rewriting::Walk(walk)
+            Rewriting::Walk(walk, persistence.grown)
         };
     }
 }
@@ -365,7 +361,7 @@ impl Persistence {
             Saved::UpTo(count) => self.saved = count,
             Saved::Failed(why) => {
                 self.is_saving = false;
-                if !matches!(self.rewriting, Rewriting::Walk(_) | Rewriting::Ending) {
+                if !matches!(self.rewriting, Rewriting::Walk(..) | Rewriting::Ending) {
                     self.retry_later(now);
                 }
                 if let Some(suppressed) = self.log.admit(now.monotonic_us) {
