@@ -250,17 +250,22 @@ impl Master {
     }
 }
 
+/// Until the server doesn't work off what the client says.
+fn wait_for_lock(client: &mut Client) {
+    wait_until("the lock is there", || {
+        client.send("PING");
+        client.start_flush();
+        client.whatever_came(Duration::from_millis(50)).is_empty()
+    });
+}
+
 #[test]
 fn clients_of_a_locked_slave_wait_and_nothing_of_them_is_lost_when_the_link_dies() {
     let (master, server) = Master::with_slave(&["--ping-timeout", "1"]);
     let mut link = master.accept_and_log_in();
     link.send("OVERHEAD L 1");
     let mut client = server.client("admin");
-    wait_until("the lock is there", || {
-        client.send("PING");
-        client.start_flush();
-        client.whatever_came(Duration::from_millis(50)).is_empty()
-    });
+    wait_for_lock(&mut client);
     // One write: while nobody reads, a socket takes only so many.
     let lines: Vec<String> = (0..1_000)
         .map(|number| format!("INCREMENT n={number}"))
@@ -281,11 +286,7 @@ fn who_manages_a_locked_slave_sees_and_ends_the_master() {
     let mut link = master.accept_and_log_in();
     link.send("OVERHEAD L 1");
     let mut client = server.client("rw");
-    wait_until("the lock is there", || {
-        client.send("PING");
-        client.start_flush();
-        client.whatever_came(Duration::from_millis(50)).is_empty()
-    });
+    wait_for_lock(&mut client);
     let mut manager = server.client("admin");
     manager.send("CLIENTLIST");
     let of_master = loop {
