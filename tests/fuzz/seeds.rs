@@ -1,15 +1,20 @@
-//! Inputs to begin with: the recorded conversations (tests/transcripts), each as what it is to a target; and
-//! some of more bytes than anybody wants to record.
+//! Inputs to begin with: the recorded conversations (tests/transcripts), each as what it is to a target; some
+//! of more bytes than anybody wants to record; and lines of every kind.
 
+use super::broker::lines::{Known, line};
 use super::broker::steps::{
     BECOME_SLAVE, CONNECT, DIALED, LOG_IN, PASS, SELDOM, SEND_RAW, SIGNAL_MUCH, STALL,
-    STORE_LONG_NAMES,
+    STORE_LONG_NAMES, Steps,
 };
 use super::broker::world::{START_WALL_US, USERS};
+use crate::support::Random;
 use clacks::limits::SECOND_US;
 use regex::{Captures, Regex};
 use std::fs;
 use std::path::Path;
+
+/// So many inputs are lines that are made.
+const LINES_SEEDS: u64 = 40;
 
 /// Inputs of that target, each with a name.
 pub fn of(target: &str) -> Vec<(String, Vec<u8>)> {
@@ -40,8 +45,35 @@ pub fn of(target: &str) -> Vec<(String, Vec<u8>)> {
         seeds.push(("long-listing".to_owned(), long_listing()));
         seeds.push(("long-telling".to_owned(), long_telling()));
     }
+    if target == "decoder" {
+        seeds
+            .extend((0..LINES_SEEDS).map(|number| (format!("lines-{number}"), made_lines(number))));
+    }
     seeds.sort();
     seeds
+}
+
+/// Lines as the broker's fuzzer makes them: also those that clacksd servers say to each other, which nobody
+/// has recorded.
+fn made_lines(number: u64) -> Vec<u8> {
+    let bytes = Random::new(number).bytes(1_000);
+    let mut steps = Steps::new(&bytes);
+    let mut known = Known {
+        wall_us: START_WALL_US,
+        cids: Vec::new(),
+        node: 1,
+        signals: 0,
+    };
+    // The first byte chooses how it is cut.
+    let mut seed = vec![number as u8];
+    while !steps.is_over() && seed.len() < 2_000 {
+        let line = line(&mut steps, &mut known);
+        if line.len() < 300 {
+            seed.extend_from_slice(&line);
+            seed.extend_from_slice(b"\r\n");
+        }
+    }
+    seed
 }
 
 /// The primary user comes, as the next one, and stores more than is listed or told at once.

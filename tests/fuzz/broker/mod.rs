@@ -7,7 +7,7 @@
 //! Where the bytes end the world does: everybody takes what there is, and nobody may be left waiting; then
 //! everybody goes, and nothing may be left of them.
 
-mod lines;
+pub mod lines;
 mod log;
 mod oracle;
 pub mod steps;

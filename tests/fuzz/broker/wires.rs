@@ -163,8 +163,42 @@ impl Wires {
         }
     }
 
+    #[inline(never)]
     pub fn get(&mut self, id: ConnectionId) -> Option<&mut Wire> {
         self.all.iter_mut().find(|wire| wire.id == id)
+    }
+
+    /// Who takes what is written to that connection.
+    #[inline(never)]
+    fn taker(&mut self, to: ConnectionId) -> Option<&mut Wire> {
+        self.get(to).filter(|wire| wire.takes_output())
+    }
+
+    /// Looks at what was written to a connection behind what already waited for it.
+    #[inline(never)]
+    fn check_written(&mut self, to: ConnectionId, before: usize) {
+        let (now_us, is_serving) = (self.now_us, self.serving == Some(to));
+        let most_for_link = self.most_for_link;
+        let saved = self.disk.has_failed.then_some(u64::MAX);
+        let saved = saved.unwrap_or(self.disk.saved);
+        let own_login = self.looks_for_secrets.then_some(&*self.own_login);
+        let Some(wire) = self.all.iter_mut().find(|wire| wire.id == to) else {
+            return;
+        };
+        wire.last_output_us = now_us;
+        let (output, more) = (&wire.output, wire.output.len() - before);
+        wire.oracle
+            .check_output(&output[before..], saved, own_login);
+        assert!(
+            !wire.is_trunk || more <= most_for_link,
+            "no more signals are held for a link than may be"
+        );
+        if is_serving {
+            self.answered += more;
+        } else if wire.output.len() > MAX_OUTPUT {
+            wire.is_over_limit = true;
+            self.ending.push((to, CloseReason::OutputLimit));
+        }
     }
 
     /// The connection to the master, unless it is on its way out.
@@ -204,33 +238,15 @@ impl Wires {
     }
 }
 
+/// A copy of it in each of its callers would be new ground to a fuzzer: so none is inlined.
 impl Output for Wires {
     fn append(&mut self, to: ConnectionId, encode: impl FnOnce(&mut Vec<u8>)) {
-        let (now_us, is_serving) = (self.now_us, self.serving == Some(to));
-        let most_for_link = self.most_for_link;
-        let saved = self.disk.has_failed.then_some(u64::MAX);
-        let saved = saved.unwrap_or(self.disk.saved);
-        let own_login = self.looks_for_secrets.then_some(&*self.own_login);
-        let is_it = |wire: &&mut Wire| wire.id == to && wire.takes_output();
-        let Some(wire) = self.all.iter_mut().find(is_it) else {
+        let Some(wire) = self.taker(to) else {
             return;
         };
         let before = wire.output.len();
         encode(&mut wire.output);
-        wire.last_output_us = now_us;
-        let (output, more) = (&wire.output, wire.output.len() - before);
-        wire.oracle
-            .check_output(&output[before..], saved, own_login);
-        assert!(
-            !wire.is_trunk || more <= most_for_link,
-            "no more signals are held for a link than may be"
-        );
-        if is_serving {
-            self.answered += more;
-        } else if wire.output.len() > MAX_OUTPUT {
-            wire.is_over_limit = true;
-            self.ending.push((to, CloseReason::OutputLimit));
-        }
+        self.check_written(to, before);
     }
 
     fn fan_out(&mut self, to: impl IntoIterator<Item = ConnectionId>, payload: &[u8]) {
@@ -239,6 +255,7 @@ impl Output for Wires {
         }
     }
 
+    #[inline(never)]
     fn close(&mut self, id: ConnectionId, reason: CloseReason) {
         let Some(wire) = self.get(id) else { return };
         if wire.closing.is_some() {
@@ -249,12 +266,14 @@ impl Output for Wires {
         wire.input = Pending::default();
     }
 
+    #[inline(never)]
     fn make_trunk(&mut self, id: ConnectionId) {
         let wire = self.get(id).expect("only who is there becomes a trunk");
         wire.is_trunk = true;
         wire.oracle.become_link();
     }
 
+    #[inline(never)]
     fn resume(&mut self, id: ConnectionId) {
         let now_us = self.now_us;
         if let Some(wire) = self.get(id)
@@ -264,6 +283,7 @@ impl Output for Wires {
         }
     }
 
+    #[inline(never)]
     fn hold(&mut self, id: ConnectionId, bytes: isize) {
         if let Some(wire) = self.get(id) {
             wire.held += bytes;
@@ -271,12 +291,14 @@ impl Output for Wires {
         }
     }
 
+    #[inline(never)]
     fn want_room(&mut self, id: ConnectionId) {
         if let Some(wire) = self.get(id) {
             wire.wants_room = true;
         }
     }
 
+    #[inline(never)]
     fn dial(&mut self, master: usize) {
         assert!(self.dialing.is_none(), "one is dialled at a time");
         let is_connected = self.uplink().is_some();
@@ -284,10 +306,12 @@ impl Output for Wires {
         self.dialing = Some(master);
     }
 
+    #[inline(never)]
     fn hang_up(&mut self) {
         self.dialing = None;
     }
 
+    #[inline(never)]
     fn traffic(&self, id: ConnectionId) -> Traffic {
         let Some(wire) = self.all.iter().find(|wire| wire.id == id) else {
             return Traffic::default();
@@ -305,6 +329,7 @@ impl Output for Wires {
         }
     }
 
+    #[inline(never)]
     fn record(&mut self, record: &Record<'_>) {
         assert!(self.disk.promise.is_some(), "there is a journal");
         self.disk.recorded += 1;
@@ -314,6 +339,7 @@ impl Output for Wires {
         };
     }
 
+    #[inline(never)]
     fn rewrite(&mut self, step: &Rewrite<'_>) {
         match step {
             // One that came to nothing is begun anew without an end.
