@@ -51,6 +51,8 @@ pub const MAX_CLIENT_INFO: usize = 256;
 pub const NOP_AFTER_US: u64 = 60 * SECOND_US;
 /// Listings are sorted up to here: a sort of more would be a long turn or much memory.
 pub const SORTED_KEYS: usize = 10_000;
+/// The same, of the memory that their names take.
+pub const SORTED_BYTES: usize = 4 * MIB;
 /// Output produced per slice of a listing: fills a socket's buffer, and is a fraction of a
 /// millisecond's work.
 pub const LISTING_SLICE: usize = 64 * KIB;

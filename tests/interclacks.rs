@@ -435,6 +435,106 @@ fn a_clacksd_master_whose_clock_is_far_off_is_refused() {
     }
 }
 
+/// A new entry may be the one that goes to make room.
+#[test]
+fn what_is_evicted_at_once_is_passed_on_all_the_same() {
+    let root = Server::start();
+    let flags = ["--cache-max", "1M"];
+    let middle = slave_of(&root.setup.unix("socket")).flags(&flags).start();
+    let leaf = slave_of(&middle.setup.unix("socket")).start();
+    wait_until("both links are up", || middle.is_slave() && leaf.is_slave());
+    let [mut at_root, mut at_middle, mut at_leaf] =
+        [&root, &middle, &leaf].map(|server| server.client("admin"));
+    at_root.ask("LISTEN x");
+    at_leaf.ask("LISTEN x");
+    let value = "v".repeat(850_000);
+    // From the middle and from beyond it.
+    for is_from_root in [false, true] {
+        let speaker = if is_from_root {
+            &mut at_root
+        } else {
+            &mut at_middle
+        };
+        speaker.ask("SETANDSTORE x=before");
+        assert!(at_leaf.next_line().is_some(), "it is everywhere");
+        assert!(is_from_root || at_root.next_line().is_some());
+        // Used more often than that.
+        for number in 0..60 {
+            at_middle.ask(&format!("STORE hot{number}={}", "h".repeat(5_000)));
+            for _ in 0..5 {
+                at_middle.ask(&format!("RETRIEVE hot{number}"));
+            }
+        }
+        let speaker = if is_from_root {
+            &mut at_root
+        } else {
+            &mut at_middle
+        };
+        speaker.ask(&format!("SETANDSTORE x={value}"));
+        speaker.ask("SET x=after");
+        for value in [&value, "after"] {
+            let line = format!("SET x={value}");
+            assert!(at_leaf.next_line() == Some(line.clone()), "at the leaf");
+            assert!(
+                is_from_root || at_root.next_line() == Some(line),
+                "at the root"
+            );
+        }
+        let is_evicted = at_middle.ask("RETRIEVE x") == ["NOTRETRIEVED x"];
+        assert!(is_evicted, "the middle has no room for it");
+        for elsewhere in [&mut at_root, &mut at_leaf] {
+            let is_there = elsewhere.ask("RETRIEVE x") == [format!("RETRIEVED x={value}")];
+            assert!(is_there, "it is there elsewhere");
+        }
+        at_middle.ask("CLEARCACHE");
+    }
+}
+
+#[test]
+fn a_shutdown_that_overtakes_signals_takes_none_along() {
+    let root = Server::start();
+    let mut speaker = root.client("admin");
+    // More than a slave that doesn't read is told.
+    for number in 0..40 {
+        speaker.ask(&format!("STORE large{number}={}", "v".repeat(100_000)));
+    }
+    let mut slave = root.client("admin");
+    slave.send("CLACKS clacksd/9 interclacks/1");
+    slave.send("OVERHEAD I 1");
+    wait_until("it is a link", || root.status("links") == 1);
+    let overtaken: Vec<String> = (0..10).map(|number| format!("SET x={number}")).collect();
+    for line in &overtaken {
+        speaker.ask(line);
+    }
+    speaker.ask("OVERHEAD GS 3600");
+    let mut signals = Vec::new();
+    while signals.len() < 11 {
+        let line = slave.next_line().expect("a signal");
+        signals.extend(line.strip_prefix("SIGNAL ").map(str::to_owned));
+    }
+    let texts = signals
+        .iter()
+        .map(|signal| signal.split_once(' ').expect("a number").1);
+    assert_eq!(texts.clone().next(), Some("OVERHEAD GS 3600"));
+    assert!(texts.skip(1).eq(&overtaken));
+
+    // The same from a master.
+    let (master, server) = Master::with_slave(&[]);
+    let mut listener = server.client("admin");
+    listener.ask("LISTEN x");
+    let mut link = master.accept();
+    link.send("CLACKS clacksd/9 interclacks/1");
+    link.send(&format!("OVERHEAD A {}", token("admin")));
+    link.send(&format!("OVERHEAD T {}", unix_time()));
+    for signal in &signals {
+        link.send(&format!("SIGNAL {signal}"));
+    }
+    listener.expect("OVERHEAD GS 3600");
+    for line in &overtaken {
+        listener.expect(line);
+    }
+}
+
 #[test]
 fn a_net_clacks_peer_gets_no_kind_of_signal_that_it_does_not_know() {
     let (master, server) = Master::with_slave(&[]);

@@ -272,6 +272,23 @@ impl Broker {
         if line.is_empty() {
             return Flow::Next;
         }
+        let flow = self.work_off(id, line, now, out);
+        // Not before the peers have heard of what was written: it may be what goes. If it is much, the rest
+        // goes in later turns.
+        if self.cache.is_over_limit() {
+            let (cache, mut witness) = self.cache_and_witness(out);
+            cache.evict_slice(|kind, name| witness.note(kind, name));
+        }
+        flow
+    }
+
+    fn work_off<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        line: &[u8],
+        now: Now,
+        out: &mut O,
+    ) -> Flow {
         self.statistics.lines += 1;
         let Some(session) = self
             .sessions
@@ -661,11 +678,6 @@ impl Broker {
     /// To be called when a name was written.
     fn written<O: Output>(&mut self, now: Now, out: &mut O) {
         self.record_state(now, out);
-        if self.cache.is_over_limit() {
-            // If it is much, the rest goes in later turns.
-            let (cache, mut witness) = self.cache_and_witness(out);
-            cache.evict_slice(|kind, name| witness.note(kind, name));
-        }
         self.schedule_cleaning(now);
     }
 

@@ -1,11 +1,11 @@
 //! A way through all names of the cache, in slices, while the cache goes on changing.
 
 use super::cache::{Cache, Found};
-use super::table::Cursor;
-use crate::limits::{SEGMENTS_PER_SLICE, SORTED_KEYS};
+use super::table::{Cursor, Part};
+use crate::limits::{SEGMENTS_PER_SLICE, SORTED_BYTES, SORTED_KEYS};
 use std::collections::BTreeSet;
 
-/// In the order of the names where they are few enough to be sorted, in the table's order otherwise.
+/// In the order of the names where they are few and short enough to be sorted, in the table's order otherwise.
 /// Names that are there all the time are met exactly once.
 pub struct Walk {
     stage: Stage,
@@ -30,9 +30,8 @@ enum Stage {
     Sorting(BTreeSet<Box<[u8]>>, Cursor),
     /// Names still to be met.
     Sorted(BTreeSet<Box<[u8]>>),
-    /// Names of one segment of the table that are still to be met, since the rest of it was much, and where the
-    /// next segment begins.
-    Unsorted(Vec<Box<[u8]>>, Option<Cursor>),
+    /// What is still to be met of one segment of the table.
+    Unsorted(Part),
     Done,
 }
 
@@ -56,7 +55,7 @@ impl Walk {
 
     pub fn unsorted(meets: Meets) -> Walk {
         Walk {
-            stage: Stage::Unsorted(Vec::new(), Some(Cursor::default())),
+            stage: Stage::Unsorted(Part::before_all()),
             meets,
             memory: 0,
         }
@@ -73,8 +72,7 @@ impl Walk {
             Stage::Sorting(names, _) | Stage::Sorted(names) => {
                 names.iter().map(|name| name.len() + PER_NAME).sum()
             }
-            Stage::Unsorted(names, _) => names.iter().map(|name| name.len() + PER_NAME).sum(),
-            Stage::Done => 0,
+            Stage::Unsorted(_) | Stage::Done => 0,
         }
     }
 
@@ -95,10 +93,17 @@ impl Walk {
             Stage::Sorting(sorted, cursor) => {
                 for _ in 0..SEGMENTS_PER_SLICE {
                     let next = cache.visit_segment(*cursor, now_us, |found| {
-                        if is_met(&found) && sorted.insert(found.name().into()) {
+                        if self.memory <= SORTED_BYTES
+                            && is_met(&found)
+                            && sorted.insert(found.name().into())
+                        {
                             self.memory += found.name().len() + PER_NAME;
                         }
                     });
+                    if self.memory > SORTED_BYTES {
+                        *self = Walk::unsorted(self.meets);
+                        return;
+                    }
                     let Some(next) = next else {
                         self.stage = Stage::Sorted(std::mem::take(sorted));
                         return;
@@ -121,36 +126,26 @@ impl Walk {
                         .map_or(0, &mut visit);
                 }
             }
-            Stage::Unsorted(rest, next) => {
-                let mut made = 0;
-                while made < slice
-                    && let Some(name) = rest.pop()
-                {
-                    self.memory = self.memory.saturating_sub(name.len() + PER_NAME);
-                    made += cache
-                        .find(&name, now_us)
-                        .filter(is_met)
-                        .map_or(0, &mut visit);
-                }
-                for _ in 0..SEGMENTS_PER_SLICE {
-                    let Some(cursor) = *next else { break };
-                    if made >= slice {
-                        break;
-                    }
-                    *next = cache.visit_segment(cursor, now_us, |found| {
-                        if !is_met(&found) {
-                            return;
-                        }
-                        if made < slice {
+            Stage::Unsorted(part) => {
+                let (mut made, mut segments) = (0, 0);
+                while made < slice {
+                    let is_next = cache.visit_next(part, now_us, |found| {
+                        if is_met(&found) {
                             made += visit(found);
-                        } else {
-                            rest.push(found.name().into());
-                            self.memory += found.name().len() + PER_NAME;
                         }
                     });
-                }
-                if rest.is_empty() && next.is_none() {
-                    self.stage = Stage::Done;
+                    if is_next {
+                        continue;
+                    }
+                    let Some(next) = part.next() else {
+                        self.stage = Stage::Done;
+                        return;
+                    };
+                    if segments == SEGMENTS_PER_SLICE {
+                        return;
+                    }
+                    segments += 1;
+                    *part = cache.part(next);
                 }
             }
             Stage::Done => {}
@@ -174,11 +169,62 @@ impl Walk {
                 }
                 is_ahead
             }
-            Stage::Unsorted(rest, next) => {
-                next.is_some_and(|next| !cache.is_behind(next, name))
-                    || rest.iter().any(|ahead| **ahead == *name)
-            }
+            Stage::Unsorted(part) => part.is_before(cache.hash(name)),
             Stage::Done => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::Settings;
+    use crate::protocol::peer::NodeId;
+    use ahash::RandomState;
+    use std::collections::HashSet;
+
+    const SLICE: usize = 64 * 1024;
+
+    fn cache_of(names: usize, length: usize) -> Cache {
+        let hasher = RandomState::with_seeds(1, 2, 3, 4);
+        let mut cache = Cache::new(hasher, Settings::default().ageing, None, NodeId(1));
+        for number in 0..names {
+            let name = format!("{number:0length$}");
+            cache.store(name.as_bytes(), b"", 1).expect("room");
+        }
+        cache
+    }
+
+    #[test]
+    fn few_names_are_met_in_their_order() {
+        let cache = cache_of(2_000, 10);
+        let (mut walk, mut met) = (Walk::sorted_if_few(&cache, Meets::Live), Vec::new());
+        while !walk.is_done() {
+            walk.advance(&cache, 1, SLICE, |found| {
+                met.push(found.name().to_vec());
+                found.name().len()
+            });
+        }
+        assert_eq!(met.len(), 2_000);
+        assert!(met.is_sorted());
+    }
+
+    #[test]
+    fn of_long_names_little_is_kept_and_little_is_met_at_once() {
+        let (names, length) = (300, 50_000);
+        let cache = cache_of(names, length);
+        let (mut walk, mut met) = (Walk::sorted_if_few(&cache, Meets::Live), HashSet::new());
+        while !walk.is_done() {
+            let mut made = 0;
+            walk.advance(&cache, 1, SLICE, |found| {
+                assert!(met.insert(found.name().to_vec()), "met once");
+                made += found.name().len();
+                found.name().len()
+            });
+            assert!(made < SLICE + 2 * length, "{made}");
+            assert!(walk.memory() <= SORTED_BYTES, "{}", walk.memory());
+            assert_eq!(walk.memory(), walk.counted_memory());
+        }
+        assert_eq!(met.len(), names);
     }
 }

@@ -13,7 +13,7 @@ mod blocks;
 mod entry;
 mod eviction;
 
-use super::table::{Cursor, LookUps, Table, hash};
+use super::table::{Cursor, LookUps, Part, Table, hash};
 use crate::limits::{MANY_CONTRIBUTIONS, SEGMENTS_PER_SLICE, TIDY_BLOCKS_PER_SLICE};
 use crate::protocol::number::Number;
 use crate::protocol::peer::{Contribution, NodeId, Register, Stamp, State};
@@ -574,24 +574,45 @@ impl Cache {
         now_us: u64,
         mut visit: impl FnMut(Found<'_>),
     ) -> Option<Cursor> {
-        // All at once, or else each visit would wait for memory.
-        self.table.visit(cursor, |block| self.fetch(*block));
+        self.fetch_segment(cursor);
         self.table.visit(cursor, |block| {
-            let entry = Entry(self.blocks.get(*block));
-            if self.expired(entry, now_us).is_none() {
-                visit(Found { entry });
-            }
+            self.visit_block(*block, now_us, &mut visit);
         })
+    }
+
+    /// One segment of the table, to be met step by step.
+    pub fn part(&self, cursor: Cursor) -> Part {
+        self.fetch_segment(cursor);
+        self.table.part(cursor)
+    }
+
+    /// Meets the next of a part that has not expired, tombstones included. Whether there was one to be met.
+    pub fn visit_next(
+        &self,
+        part: &mut Part,
+        now_us: u64,
+        mut visit: impl FnMut(Found<'_>),
+    ) -> bool {
+        self.table.visit_next(part, |block| {
+            self.visit_block(*block, now_us, &mut visit);
+        })
+    }
+
+    fn visit_block(&self, block: Block, now_us: u64, visit: &mut impl FnMut(Found<'_>)) {
+        let entry = Entry(self.blocks.get(block));
+        if self.expired(entry, now_us).is_none() {
+            visit(Found { entry });
+        }
+    }
+
+    /// All at once, or else each visit would wait for memory.
+    fn fetch_segment(&self, cursor: Cursor) {
+        self.table.visit(cursor, |block| self.fetch(*block));
     }
 
     /// A name's hash in the table.
     pub fn hash(&self, name: &[u8]) -> u64 {
         hash(&self.hasher, name)
-    }
-
-    /// Whether a walk that is at `cursor` has met that name, if it is there.
-    pub fn is_behind(&self, cursor: Cursor, name: &[u8]) -> bool {
-        cursor.is_after(hash(&self.hasher, name))
     }
 
     /// Panics if what is counted is not what there is; for [`Broker::check`](super::Broker::check).

@@ -236,7 +236,7 @@ impl Broker {
                 if !merged.differs {
                     self.note_heard(id, name, out);
                 }
-                let signal = signal.filter(|signal| self.tree.is_new(*signal));
+                let signal = signal.filter(|signal| self.tree.is_new(*signal, Reach::All));
                 let value = if let Register::Value(value) = state.register {
                     value
                 } else {
@@ -263,11 +263,11 @@ impl Broker {
                 }
             }
             PeerLine::Signal { id: signal, line } => {
-                if !self.tree.is_new(signal) {
-                    return;
-                }
                 let command = decode(line);
                 let reach = Reach::of(command.as_ref());
+                if !self.tree.is_new(signal, reach) {
+                    return;
+                }
                 self.pass_on_signal(Some(id), signal, &[line], reach, now, out);
                 match command {
                     Some(Command::Set(Pair { name, .. }) | Command::Notify(name)) => {

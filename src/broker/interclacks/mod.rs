@@ -126,10 +126,11 @@ pub struct Tree {
     /// node's clock any more, which may be set.
     anchor_us: Option<i64>,
     signals: u64,
-    /// The newest signal of each origin that passed here, since this map was begun.
-    seen: HashMap<NodeId, u64>,
+    /// The newest signal of each origin that passed here, since this map was begun: of those that wait for the
+    /// writes before them, and of those that may overtake them.
+    seen: HashMap<(NodeId, bool), u64>,
     /// The same of the time before.
-    seen_before: HashMap<NodeId, u64>,
+    seen_before: HashMap<(NodeId, bool), u64>,
 }
 
 impl Tree {
@@ -163,17 +164,18 @@ impl Tree {
     }
 
     /// Whether a signal comes for the first time. An earlier one of the same origin that comes after
-    /// a later one took a way that was cut: it counts as lost.
-    fn is_new(&mut self, id: SignalId) -> bool {
+    /// a later one took a way that was cut: it counts as lost. Not so if it was overtaken, as it may be.
+    fn is_new(&mut self, id: SignalId, reach: Reach) -> bool {
         if id.origin == self.node {
             return false;
         }
-        if self.seen.len() >= MAX_SIGNAL_ORIGINS && !self.seen.contains_key(&id.origin) {
+        let kind = (id.origin, reach == Reach::AtOnce);
+        if self.seen.len() >= MAX_SIGNAL_ORIGINS && !self.seen.contains_key(&kind) {
             // Those that send nothing for as long as it takes to fill this again are forgotten.
             self.seen_before = std::mem::take(&mut self.seen);
         }
-        let before = self.seen_before.get(&id.origin).copied().unwrap_or(0);
-        let newest = self.seen.entry(id.origin).or_insert(before);
+        let before = self.seen_before.get(&kind).copied().unwrap_or(0);
+        let newest = self.seen.entry(kind).or_insert(before);
         let is_new = id.number > *newest;
         *newest = id.number.max(*newest);
         is_new
@@ -192,6 +194,16 @@ impl Default for Uplink {
 }
 
 impl Link {
+    /// How many bytes more the walk keeps than when this was asked last.
+    fn walk_growth(&mut self) -> isize {
+        let now = match &self.telling {
+            Telling::Now(walk) => walk.memory(),
+            Telling::NotYet | Telling::Done => 0,
+        };
+        let before = std::mem::replace(&mut self.walk_held, now);
+        now as isize - before as isize
+    }
+
     /// Whether everything was told that happened before: then a signal overtakes nothing.
     fn is_up_to_date(&self) -> bool {
         matches!(self.telling, Telling::Done) && self.behind.is_empty()
@@ -214,7 +226,7 @@ pub enum Plain<'a> {
 pub enum Reach {
     /// Everybody, after the writes before it.
     All,
-    /// Everybody, at once: it is to end the links.
+    /// Everybody, at once, before signals that wait: it is to end the links.
     AtOnce,
     /// clacksd servers: of a kind that this version doesn't know.
     Clacksd,

@@ -43,11 +43,20 @@ impl Broker {
                         out.hold(id, name.len() as isize + NAME_BEHIND);
                         out.want_room(id);
                     }
-                } else if let Some(found) = found {
-                    let carried = signal.filter(|_| may_signal).map(|(id, _)| id);
-                    out.append(id, |to| {
-                        peer::encode_state(to, name, &found.state(), carried)
-                    });
+                } else {
+                    let carried = signal.filter(|_| may_signal);
+                    match (found, carried) {
+                        (Some(found), _) => out.append(id, |to| {
+                            let carried = carried.map(|(id, _)| id);
+                            peer::encode_state(to, name, &found.state(), carried);
+                        }),
+                        // It has aged on its way here. Its signal has not.
+                        (None, Some((signal, value))) => {
+                            let line: &[&[u8]] = &[b"SET ", name, b"=", value];
+                            out.append(id, |to| peer::encode_signal(to, signal, line));
+                        }
+                        (None, None) => {}
+                    }
                 }
             } else {
                 // What the master has told of it is no longer all there is.
@@ -60,6 +69,7 @@ impl Broker {
                     Telling::Now(walk) => walk.will_meet(cache, name),
                     Telling::Done => false,
                 };
+                out.hold(id, link.walk_growth());
                 if !is_still_to_come {
                     out.append(id, |to| match plain {
                         Plain::Line(line) if may_signal || signal.is_none() => {

@@ -67,8 +67,6 @@ impl Broker {
                 }
                 slice.len() - before
             });
-            let held_before = std::mem::replace(&mut link.walk_held, walk.memory());
-            out.hold(id, walk.memory() as isize - held_before as isize);
             if walk.is_done() {
                 link.telling = Telling::Done;
                 out.hold(id, -(link.heard.len() as isize * HEARD_NAME));
@@ -87,6 +85,7 @@ impl Broker {
                 }
             }
         }
+        out.hold(id, link.walk_growth());
         let signals = if link.is_up_to_date() {
             std::mem::take(&mut link.held)
         } else {

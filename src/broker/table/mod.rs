@@ -75,6 +75,39 @@ impl Cursor {
     }
 }
 
+/// What a walk has still to meet of one segment, whatever becomes of that meanwhile. It may end anywhere in
+/// between, and keeps no element.
+pub struct Part {
+    /// Of the elements that are still to be met, each once.
+    tags: Vec<u16>,
+    start: Cursor,
+    end: Option<Cursor>,
+}
+
+impl Part {
+    /// Nothing, before the first segment.
+    pub fn before_all() -> Part {
+        Part {
+            tags: Vec::new(),
+            start: Cursor::default(),
+            end: Some(Cursor::default()),
+        }
+    }
+
+    /// Where the next segment begins; `None` behind the last one.
+    pub fn next(&self) -> Option<Cursor> {
+        self.end
+    }
+
+    /// Whether a walk that goes on from here will meet an element with that hash, if it is there.
+    pub fn is_before(&self, hash: u64) -> bool {
+        match self.end {
+            Some(end) if !end.is_after(hash) => true,
+            _ => !self.start.is_after(hash) && self.tags.contains(&tag(hash)),
+        }
+    }
+}
+
 /// A name's hash: of its bytes alone, for nothing comes behind them that their number would tell apart.
 pub fn hash(hasher: &RandomState, name: &[u8]) -> u64 {
     let mut state = hasher.build_hasher();
@@ -174,6 +207,38 @@ impl<T: Copy + Default, const LANES: usize> Table<T, LANES> {
         let segment = self.segment(cursor.0);
         segment.lines.iter().for_each(|(_, element)| visit(element));
         segment.end(cursor)
+    }
+
+    /// The segment at `start`, none of which has been met.
+    pub fn part(&self, start: Cursor) -> Part {
+        let segment = self.segment(start.0);
+        let mut tags: Vec<u16> = segment.lines.iter().map(|(tag, _)| tag).collect();
+        tags.sort_unstable();
+        tags.dedup();
+        Part {
+            tags,
+            start,
+            end: segment.end(start),
+        }
+    }
+
+    /// Meets the next element of a part; of those that share a tag, which are few, all. Whether there was one
+    /// to be met, which may be gone.
+    pub fn visit_next(&self, part: &mut Part, mut visit: impl FnMut(&T)) -> bool {
+        let Some(tag) = part.tags.pop() else {
+            return false;
+        };
+        // The segment may have been split since.
+        let mut cursor = Some(part.start);
+        while let Some(at) = cursor.filter(|at| part.end.is_none_or(|end| at.0 < end.0)) {
+            let segment = self.segment(at.0);
+            segment.lines.find(tag, |element| {
+                visit(element);
+                false
+            });
+            cursor = segment.end(at);
+        }
+        true
     }
 
     /// As [`Table::visit`], and drops what `keep` doesn't want.
@@ -306,6 +371,36 @@ mod tests {
                 element % 2 == 1
             );
         }
+    }
+
+    #[test]
+    fn a_walk_in_steps_of_one_meets_everything_that_stays_once_while_the_table_grows_and_shrinks() {
+        let mut table = filled(5_000);
+        let (mut met, mut next) = (HashSet::new(), 5_000);
+        let mut part = Part::before_all();
+        loop {
+            let is_new = |element: &u64| assert!(met.insert(*element), "met once");
+            if !table.visit_next(&mut part, is_new) {
+                let Some(cursor) = part.next() else { break };
+                part = table.part(cursor);
+            }
+            if next < 50_000 {
+                for _ in 0..40 {
+                    table.insert(hash(&next), next, hash);
+                    next += 1;
+                }
+                for element in (next - 20..next).step_by(2) {
+                    table.remove(hash(&element), |found| *found == element);
+                }
+            }
+            if met.len() % 1_000 == 0 {
+                for element in 0..5_000 {
+                    let is_met = met.contains(&element);
+                    assert_eq!(part.is_before(hash(&element)), !is_met);
+                }
+            }
+        }
+        assert!((0..5_000).all(|element| met.contains(&element)));
     }
 
     #[test]
