@@ -4,7 +4,7 @@ use super::tree::{LEAF, MIDDLE, ROOT, Tree};
 use crate::support::{Random, Trouble};
 use std::time::Duration;
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 pub enum Fault {
     Cut,
     HalfClose,
@@ -15,6 +15,7 @@ pub enum Fault {
     /// Every further link is there twice.
     Double,
     Stop,
+    /// Only well before the middle, from which on memory is watched.
     Kill,
     Reload,
 }

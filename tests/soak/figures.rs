@@ -84,9 +84,10 @@ impl Figures {
     }
 
     /// As much has happened since the middle as before it, so whatever is never given back shows. At both moments
-    /// no client is there.
+    /// no client is there, and the processes are the same.
     pub fn assert_not_grown(&self, middle: &Figures) {
         for (node, then) in self.nodes.iter().zip(&middle.nodes) {
+            assert_eq!(node.process, then.process, "none is killed any more");
             // What the allocator keeps of what was given back differs by some megabytes.
             let bound_kb = then.memory_kb + then.memory_kb / 10 + 8 * 1024;
             assert!(

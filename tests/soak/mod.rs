@@ -2,9 +2,11 @@
 //! what must be true all the while and at the end. `make soak` runs it for an hour, or for `SOAK_SECONDS`;
 //! `CLACKSD_SERVER=path` tries another build of the server.
 //!
-//! The traffic rests at several checks: then the servers must agree, and the counters be what was counted.
+//! The traffic rests at several checks: then the servers must agree, the counters be what was counted, and
+//! the signals of each node be heard at all of them.
 //! The load is kept to a share of one core, so that the machine can do something else beside it.
 
+mod burst;
 mod faults;
 mod figures;
 mod ledger;
@@ -13,6 +15,7 @@ mod watcher;
 mod worker;
 
 use crate::support::{Ends, Random, wait_until};
+use burst::hear_each_other;
 use faults::Fault;
 use figures::Figures;
 use ledger::Ledger;
@@ -130,19 +133,25 @@ fn torment(tree: &mut Tree, plan: &Plan, ledger: &Ledger) {
             (paced, cpu_s) = (Instant::now(), now_s);
         }
         if start.elapsed() > next_fault {
-            let fault = faults.next().expect("there is always another one");
+            // Early enough for all to be at their usual size in the middle, and to be the same at the end.
+            let may_kill = check < plan.checks / 2;
+            let fault = faults
+                .find(|fault| may_kill || *fault != Fault::Kill)
+                .expect("there is always another one");
             fault.inject(tree, &mut random, plan.longest_stop);
             ledger.count_fault(fault.name());
             next_fault = start.elapsed() + plan.between_faults;
         }
         if start.elapsed() > plan.time * check / plan.checks {
             ledger.at_rest(|| {
-                tree.heal();
-                tree.wait_until_linked();
+                tree.heal(check);
                 tree.check_agreement(ledger);
+                hear_each_other(tree, check);
                 let figures = tree.figures();
                 let passed_s = start.elapsed().as_secs_f64();
-                let when = format!("check {check} after {passed_s:.0} s: the servers agree");
+                let when = format!(
+                    "check {check} after {passed_s:.0} s: the servers agree, and hear each other"
+                );
                 figures.print(&when, before.as_ref());
                 before = Some(figures);
                 // As far from the middle as from the end.

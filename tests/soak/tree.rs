@@ -113,12 +113,23 @@ impl Tree {
         assert!(errors.is_empty(), "{errors:?}");
     }
 
-    /// Ends all trouble on the ways between the servers.
-    pub fn heal(&self) {
+    /// Ends all trouble on the ways between the servers, and waits until all links are up that were cut for
+    /// that. `time` says how often this was done.
+    pub fn heal(&self, time: u32) {
         for proxy in &self.proxies {
             proxy.set(Trouble::default());
             proxy.cut();
         }
+        // A server may not have noticed yet, and take its old link for one that is up; but over that nothing
+        // comes any more.
+        let mut managers: Vec<Client> = self.clients("admin").collect();
+        managers[LEAF].ask(&format!("STORE healed={time}"));
+        for manager in &mut managers {
+            wait_until("the new links carry something", || {
+                manager.ask("RETRIEVE healed") == [format!("RETRIEVED healed={time}")]
+            });
+        }
+        self.wait_until_linked();
     }
 
     pub fn wait_until_linked(&self) {
@@ -130,8 +141,9 @@ impl Tree {
         });
     }
 
-    fn managers(&self) -> impl Iterator<Item = Client> {
-        self.servers.iter().map(|server| server.client("admin"))
+    /// One at each server.
+    pub fn clients(&self, user: &str) -> impl Iterator<Item = Client> {
+        self.servers.iter().map(move |server| server.client(user))
     }
 
     /// All hold the same, and the counters what was counted. To be called when all rests.
@@ -154,7 +166,7 @@ impl Tree {
 
     /// Clears the cache, and waits until that has come everywhere and is kept. To be called when all rests.
     pub fn clear(&self, ledger: &Ledger) {
-        let mut managers: Vec<Client> = self.managers().collect();
+        let mut managers: Vec<Client> = self.clients("admin").collect();
         managers[LEAF].ask("STORE mark=1");
         for manager in &mut managers {
             wait_until("the mark has come", || {
@@ -202,7 +214,7 @@ impl Tree {
 
     /// Whether nobody but the servers, and whoever asks, is connected.
     pub fn has_only_links(&self) -> bool {
-        self.managers().all(|mut manager| {
+        self.clients("admin").all(|mut manager| {
             let list = manager.ask("CLIENTLIST");
             let mut clients = list.iter().filter(|line| line.starts_with("CLIENT "));
             let own = |line: &&String| line.contains("CLIENTINFO=test of admin;");

@@ -146,6 +146,8 @@ impl Drop for Proxy {
 impl Shared {
     fn carry(&self, dialler: Socket, way: &Way) -> io::Result<()> {
         let number = self.dialled.fetch_add(1, Ordering::Relaxed);
+        // Held until the connection is among them: so a cut finds all that are in the trouble set before it.
+        let mut open = held(&self.open);
         let trouble = *held(&self.trouble);
         let server = way.connect()?;
         let mut servers = vec![server.try_clone()?];
@@ -155,15 +157,13 @@ impl Shared {
             std::thread::spawn(move || io::copy(&mut unheard, &mut io::sink()));
             servers.push(second);
         }
-        {
-            let mut open = held(&self.open);
-            // Those that are gone would be kept open here.
-            open.retain(|socket| socket.peer_addr().is_ok());
-            open.push(dialler.try_clone()?);
-            for server in &servers {
-                open.push(server.try_clone()?);
-            }
+        // Those that are gone would be kept open here.
+        open.retain(|socket| socket.peer_addr().is_ok());
+        open.push(dialler.try_clone()?);
+        for server in &servers {
+            open.push(server.try_clone()?);
         }
+        drop(open);
         let passed = Arc::new(Passed::default());
         *held(&self.newest) = passed.clone();
         let answers = Direction {
