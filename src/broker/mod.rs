@@ -23,7 +23,7 @@ mod walk;
 pub use cache::Ageing;
 pub use output::{
     Audience, AudienceId, CloseReason, ConnectionId, Flow, LongLine, Now, Output, Peer, Record,
-    Rewrite, Saved, Traffic,
+    Rewrite, Rewritten, Saved, Traffic,
 };
 pub use persistence::Promise;
 pub use statistics::{LogLimit, Suppressed};

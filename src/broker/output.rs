@@ -95,8 +95,9 @@ pub enum Record<'a> {
 /// A journal is written anew, to be without what no longer matters.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Rewrite<'a> {
-    /// From now on the new journal gets what the old one gets, too.
-    Begin,
+    /// From now on the new journal gets what the old one gets, too. Rewrites are numbered, for
+    /// [`Saved`] to say which one it is about.
+    Begin(u64),
     /// This was there before, in whatever order.
     Held(Record<'a>),
     /// That was all: the new journal takes the old one's place when it is on the disk.
@@ -110,10 +111,19 @@ pub enum Saved {
     UpTo(u64),
     /// Nothing is saved any more, until the journal is written anew.
     Failed(String),
-    /// The journal was written anew; it has so many bytes.
-    Rewritten(u64),
-    /// That came to nothing.
-    NotRewritten(String),
+    /// The journal was written anew.
+    Rewritten(Rewritten),
+    /// The rewrite of that number came to nothing.
+    NotRewritten(u64, String),
+}
+
+/// A rewrite that is done. When it had been given up, the next one may have begun meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rewritten {
+    /// As [`Rewrite::Begin`] said it.
+    pub number: u64,
+    /// Bytes of the new journal.
+    pub length: u64,
 }
 
 /// Who gets a signal: everybody who listens to its name, but its sender.

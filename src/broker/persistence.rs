@@ -37,6 +37,8 @@ pub struct Persistence {
     /// Whether records are saved.
     is_saving: bool,
     rewriting: Rewriting,
+    /// How often that was begun, which is the number of the last time.
+    rewrites: u64,
     /// Bytes on their way are few enough for more of a rewrite.
     has_room: bool,
     /// Bytes recorded since the journal was written anew, and its length then.
@@ -79,6 +81,7 @@ impl Persistence {
             saved: 0,
             is_saving: true,
             rewriting: Rewriting::No,
+            rewrites: 0,
             has_room: true,
             grown: 0,
             rewritten_length: 0,
@@ -320,7 +323,8 @@ impl Broker {
         let (mut walk, grown_before) =
             match std::mem::replace(&mut persistence.rewriting, Rewriting::No) {
                 Rewriting::At(at_us) if at_us <= now.monotonic_us && persistence.has_room => {
-                    out.rewrite(&Rewrite::Begin);
+                    persistence.rewrites += 1;
+                    out.rewrite(&Rewrite::Begin(persistence.rewrites));
                     if cache.cleared() != Stamp::default() {
                         out.rewrite(&Rewrite::Held(Record::Clear(cache.cleared())));
                     }
@@ -361,25 +365,27 @@ impl Persistence {
             Saved::UpTo(count) => self.saved = count,
             Saved::Failed(why) => {
                 self.is_saving = false;
-                if !matches!(self.rewriting, Rewriting::Walk(..) | Rewriting::Ending) {
+                if !self.is_rewriting(self.rewrites) {
                     self.retry_later(now);
                 }
                 if let Some(suppressed) = self.log.admit(now.monotonic_us) {
                     log::error!("nothing is being saved: {why}{}", Suppressed(suppressed));
                 }
             }
-            // One that was given up meanwhile may come to its end all the same.
-            Saved::Rewritten(_) if !matches!(self.rewriting, Rewriting::Ending) => {}
-            Saved::Rewritten(length) => {
+            // One that was given up may come to its end all the same, even when the next one has been
+            // handed over. Its journal lacks records, and the next one takes its place.
+            Saved::Rewritten(new) if !self.is_rewriting(new.number) => {}
+            Saved::NotRewritten(number, _) if !self.is_rewriting(number) => {}
+            Saved::Rewritten(new) => {
                 if !std::mem::replace(&mut self.is_saving, true) {
                     log::info!("everything is being saved again");
                 }
                 self.rewriting = Rewriting::No;
-                self.rewritten_length = length;
+                self.rewritten_length = new.length;
                 self.grown = 0;
                 self.retry_us = JOURNAL_RETRY_US;
             }
-            Saved::NotRewritten(why) => {
+            Saved::NotRewritten(_, why) => {
                 self.retry_later(now);
                 if let Some(suppressed) = self.log.admit(now.monotonic_us) {
                     log::warn!(
@@ -389,6 +395,11 @@ impl Persistence {
                 }
             }
         }
+    }
+
+    /// Whether the rewrite of that number is under way, and not given up.
+    fn is_rewriting(&self, number: u64) -> bool {
+        number == self.rewrites && matches!(self.rewriting, Rewriting::Walk(..) | Rewriting::Ending)
     }
 
     /// Sets the next try to write the journal anew: soon at first, then less and less often.

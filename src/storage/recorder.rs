@@ -13,8 +13,10 @@ pub struct Recorder {
     in_flight: usize,
     /// Too much was on its way: nothing is recorded before the journal is written anew.
     is_overrun: bool,
-    /// That is still to be said.
-    has_news: bool,
+    /// The number of the last rewrite.
+    rewrite: u64,
+    /// An overrun that is still to be told, by the rewrite that was the last one then.
+    news: Option<u64>,
 }
 
 /// Batches kept for their memory.
@@ -28,14 +30,15 @@ impl Recorder {
         format::encode(&mut self.batch.records, record);
         if self.unsaved() > MAX_UNSAVED {
             self.is_overrun = true;
-            self.has_news = true;
+            self.news = Some(self.rewrite);
         }
     }
 
     pub fn rewrite(&mut self, step: &Rewrite<'_>) {
         match step {
-            Rewrite::Begin => {
-                self.batch.begins = true;
+            Rewrite::Begin(number) => {
+                self.rewrite = *number;
+                (self.batch.begins, self.batch.rewrite) = (true, *number);
                 self.batch.abandons |= std::mem::take(&mut self.is_overrun);
             }
             _ if self.is_overrun => {}
@@ -70,16 +73,19 @@ impl Recorder {
 
     /// Whether there is something to take.
     pub fn has_news(&self) -> bool {
-        self.has_news
+        self.news.is_some()
     }
 
     /// To be told before what comes of the batches: nothing that waits is saved by what is still written.
     pub fn take_news(&mut self) -> Vec<Saved> {
-        if !std::mem::take(&mut self.has_news) {
+        let Some(rewrite) = self.news.take() else {
             return Vec::new();
-        }
+        };
         let why = "the disk is too slow for what is to be saved".to_owned();
-        vec![Saved::Failed(why.clone()), Saved::NotRewritten(why)]
+        vec![
+            Saved::Failed(why.clone()),
+            Saved::NotRewritten(rewrite, why),
+        ]
     }
 }
 
@@ -108,7 +114,7 @@ mod tests {
         let news = recorder.take_news();
         assert!(matches!(
             news[..],
-            [Saved::Failed(_), Saved::NotRewritten(_)]
+            [Saved::Failed(_), Saved::NotRewritten(0, _)]
         ));
         record(&mut recorder, 5);
         recorder.rewrite(&Rewrite::End);
@@ -119,7 +125,7 @@ mod tests {
             recorder.handle_written(bytes, batch);
         }
         assert_eq!(recorder.unsaved(), 0);
-        recorder.rewrite(&Rewrite::Begin);
+        recorder.rewrite(&Rewrite::Begin(1));
         record(&mut recorder, 5);
         let batch = recorder.take_batch(13).expect("it goes on");
         assert!(batch.begins && batch.abandons && !batch.records.is_empty());

@@ -3,7 +3,7 @@
 
 use super::disk::{Disk, DiskFile, FileName};
 use super::format::{HEADER, header, seal};
-use crate::broker::Saved;
+use crate::broker::{Rewritten, Saved};
 use crate::limits::SYNCED_AT_ONCE;
 use std::io::{self, Write};
 
@@ -27,6 +27,8 @@ pub struct Batch {
     pub held: Vec<u8>,
     /// The journal is to be written anew from here on: all that follows goes into a new file, too.
     pub begins: bool,
+    /// The number of that rewrite.
+    pub rewrite: u64,
     /// The journal itself is to get nothing more: some records are missing.
     pub abandons: bool,
     /// The new file is whole with this.
@@ -92,6 +94,8 @@ pub struct Writer<D: Disk> {
     /// `None` when it can't be relied on any more.
     journal: Option<Appender<D::File>>,
     new: Option<Appender<D::File>>,
+    /// The number of the last rewrite that was begun.
+    rewrite: u64,
     /// When the first write was that is not on the disk yet.
     unsynced_since_us: Option<u64>,
     up_to: u64,
@@ -114,6 +118,7 @@ impl<D: Disk> Writer<D> {
                 synced: length,
             }),
             new: None,
+            rewrite: 0,
             unsynced_since_us: None,
             up_to: 0,
             said_up_to: 0,
@@ -134,6 +139,7 @@ impl<D: Disk> Writer<D> {
     pub fn write(&mut self, batch: &mut Batch, now_us: u64) {
         self.up_to = batch.up_to;
         if batch.begins {
+            self.rewrite = batch.rewrite;
             match create(&mut self.disk) {
                 Ok(new) => self.new = Some(new),
                 Err(error) => self.give_up_new(&error),
@@ -178,7 +184,10 @@ impl<D: Disk> Writer<D> {
             self.give_up_journal(&error);
             return;
         }
-        self.news.push(Saved::Rewritten(new.length));
+        self.news.push(Saved::Rewritten(Rewritten {
+            number: self.rewrite,
+            length: new.length,
+        }));
         self.journal = Some(new);
         self.unsynced_since_us = None;
     }
@@ -241,7 +250,8 @@ impl<D: Disk> Writer<D> {
             // If the disk is full, the journal itself needs the room.
             let _ = new.file.set_length(0);
         }
-        self.news.push(Saved::NotRewritten(error.to_string()));
+        self.news
+            .push(Saved::NotRewritten(self.rewrite, error.to_string()));
     }
 }
 

@@ -466,6 +466,69 @@ fn an_overrun_is_told_and_mended() {
     }
 }
 
+/// A rewrite is handed over and then the disk doesn't follow; before the disk comes to it, the next one is
+/// handed over as well. What becomes of the first says nothing of the second.
+#[test]
+fn the_end_of_a_rewrite_that_was_given_up_is_not_taken_for_that_of_the_next() {
+    for first_fails in [false, true] {
+        let disk = SimulatedDisk::default();
+        let sync = SyncPolicy::Always;
+        let (mut node, _) =
+            Node::start(&disk, sync, Settings::default(), 1).expect("an empty disk");
+        let is_failed = |node: &Node| node.status().contains(" journal=failed ");
+        disk.set_fault(disk.calls(), 1, Fault::Fails);
+        node.say(0, "STORE name=1");
+        node.work_off();
+        node.write(1);
+        assert!(is_failed(&node), "so it is to be written anew in a second");
+        // Nearly as much as may be on its way, and little of it stays in the cache.
+        const WAITING: usize = 67;
+        for _ in 0..WAITING {
+            node.say(0, &format!("STORE name={}", "v".repeat(1_000_000)));
+            node.work_off();
+        }
+        node.now_us += SECOND_US;
+        node.say(0, "STORE name=2");
+        node.work_off();
+        // That is too much, and what follows is not recorded.
+        node.say(0, &format!("STORE more={}", "v".repeat(200_000)));
+        node.say(0, "STORE lost=1");
+        node.work_off();
+        node.write(WAITING);
+        node.now_us += 10 * SECOND_US;
+        for _ in 0..5 {
+            node.work_off();
+        }
+        if first_fails {
+            // The new file is made, and can't be written to.
+            disk.set_fault(disk.calls() + 1, 1, Fault::Fails);
+        }
+        node.write(2);
+        assert!(is_failed(&node), "{}", node.status());
+        node.say(0, "FLUSH x");
+        node.work_off();
+        let (mut after, _) = Node::start(
+            &disk.cut_power(&mut Random::new(1)),
+            sync,
+            Settings::default(),
+            node.now_us,
+        )
+        .unwrap_or_else(|error| panic!("{error}"));
+        let flushed = node.history.flushed;
+        node.history
+            .check_each(&after.contents(), flushed, "a power cut");
+        // The second one comes to its end by itself.
+        node.write(usize::MAX);
+        assert!(!is_failed(&node), "{}", node.status());
+        node.say(0, "FLUSH again");
+        settle(&mut node);
+        assert_eq!(node.history.flushed, node.history.changes());
+        let (mut after, _) = Node::start(&disk, sync, Settings::default(), node.now_us)
+            .unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(after.contents(), node.contents());
+    }
+}
+
 #[test]
 fn a_limited_cache_is_restored_within_its_limit() {
     let disk = SimulatedDisk::default();

@@ -287,7 +287,10 @@ impl Node {
         let recorded = self.broker.recorded();
         self.batches
             .extend(self.wires.recorder.take_batch(recorded));
-        self.handle_news();
+        // Otherwise it hears of nothing before the thread has done something.
+        if self.wires.recorder.has_news() {
+            self.handle_news();
+        }
     }
 
     fn note_answers(&mut self, slot: u32) {

@@ -104,6 +104,8 @@ pub struct Disk {
     /// A rewrite was begun; it has been ended.
     pub is_rewriting: bool,
     pub is_rewritten: bool,
+    /// The number of the last rewrite.
+    pub rewrite: u64,
     /// What is to be told.
     pub news: Vec<Saved>,
     /// Bytes on their way.
@@ -154,6 +156,7 @@ impl Wires {
                 has_failed: false,
                 is_rewriting: false,
                 is_rewritten: false,
+                rewrite: 0,
                 news: Vec::new(),
                 unsaved: 0,
             },
@@ -343,7 +346,10 @@ impl Output for Wires {
     fn rewrite(&mut self, step: &Rewrite<'_>) {
         match step {
             // One that came to nothing is begun anew without an end.
-            Rewrite::Begin => (self.disk.is_rewriting, self.disk.is_rewritten) = (true, false),
+            Rewrite::Begin(number) => {
+                (self.disk.is_rewriting, self.disk.is_rewritten) = (true, false);
+                self.disk.rewrite = *number;
+            }
             Rewrite::Held(_) => assert!(self.disk.is_rewriting, "it was begun"),
             Rewrite::End => {
                 assert!(std::mem::take(&mut self.disk.is_rewriting), "it was begun");

@@ -9,8 +9,8 @@ use super::steps::{
 };
 use super::wires::{MAX_OUTPUT, Wire, Wires, has_room};
 use clacks::broker::{
-    Ageing, Broker, CloseReason, ConnectionId, Flow, LongLine, Now, Peer, Promise, Saved, Settings,
-    Users,
+    Ageing, Broker, CloseReason, ConnectionId, Flow, LongLine, Now, Peer, Promise, Rewritten,
+    Saved, Settings, Users,
 };
 use clacks::limits::{LISTING_SLICE, MAX_LINE_BEFORE_LOGIN, PEER_LINE_EXTRA, SECOND_US};
 use clacks::protocol::token::Token;
@@ -108,6 +108,14 @@ pub struct World {
     cache_max: Option<usize>,
     is_over: bool,
     connections: u64,
+}
+
+/// The rewrite of that number is done.
+fn rewritten(number: u64) -> Saved {
+    Saved::Rewritten(Rewritten {
+        number,
+        length: 1_000,
+    })
 }
 
 impl World {
@@ -556,12 +564,12 @@ impl World {
             }
             6 => {
                 (disk.is_rewriting, disk.is_rewritten) = (false, false);
-                disk.news.push(Saved::NotRewritten(why()));
+                disk.news.push(Saved::NotRewritten(disk.rewrite, why()));
             }
             7 => disk.unsaved = 0,
             8 => disk.unsaved += part * 10_000,
             _ if std::mem::take(&mut disk.is_rewritten) => {
-                disk.news.push(Saved::Rewritten(1_000));
+                disk.news.push(rewritten(disk.rewrite));
                 disk.saved = disk.recorded;
                 disk.news.push(Saved::UpTo(disk.saved));
                 disk.has_failed = false;
@@ -767,7 +775,7 @@ impl World {
             return;
         }
         if std::mem::take(&mut disk.is_rewritten) {
-            disk.news.push(Saved::Rewritten(1_000));
+            disk.news.push(rewritten(disk.rewrite));
         }
         disk.saved = disk.recorded;
         disk.news.push(Saved::UpTo(disk.saved));
