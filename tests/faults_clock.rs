@@ -75,6 +75,23 @@ fn a_clock_that_is_set_ends_no_connection_and_no_link() {
             assert_ahead(&slave, if clocks[1] { ahead } else { 0 });
         }
     }
+    // By less than an hour in all: what is written passes, too.
+    let steps = [(0, 0), (20, 0), (0, 20), (-20, 20), (-20, -20), (20, -20)];
+    for (round, (master_ahead, slave_ahead)) in steps.into_iter().enumerate() {
+        of_master.set_ahead(master_ahead * 60);
+        of_slave.set_ahead(slave_ahead * 60);
+        for writer in [0, 1, 0] {
+            let value = format!("{round} of {writer}");
+            clients[writer].ask(&format!("STORE name={value}"));
+            wait_until("the other one has it", || {
+                clients[1 - writer].ask("RETRIEVE name") == [format!("RETRIEVED name={value}")]
+            });
+        }
+        assert_ahead(&master, master_ahead * 60);
+        assert_ahead(&slave, slave_ahead * 60);
+    }
+    assert!(slave.is_slave());
+    assert_eq!(master.status("links"), 1);
     for server in [&master, &slave] {
         assert_eq!(server.status("ping_timeout"), 0);
         assert_eq!(server.process.log_line("has ended"), None);
