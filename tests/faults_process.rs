@@ -55,7 +55,7 @@ fn a_listener_that_stood_still_for_a_while_has_missed_nothing() {
 }
 
 #[test]
-fn a_listener_that_stands_still_for_too_long_is_cut_off_and_told_so() {
+fn a_listener_that_stands_still_for_too_long_is_cut_off_and_the_log_says_why() {
     let flags = ["--max-line", "64K", "--max-output", "1M"];
     let server = Setup::new().flags(&flags).start();
     let listen = server.clacks_until("ro", &["listen", "signal"], "LISTEN signal");
@@ -68,7 +68,8 @@ fn a_listener_that_stands_still_for_too_long_is_cut_off_and_told_so() {
     server.process.wait_for_log(": output_limit (");
     assert_eq!(server.status("output_limit"), 1);
     listen.signal(libc::SIGCONT);
-    assert!(listen.complaint().ends_with("; dialling again"));
+    let complaint = listen.complaint();
+    assert!(complaint.ends_with("; dialling again"), "{complaint}");
     // It comes back; what had been sent to it before the end comes in order, in whole lines.
     wait_until("it listens again", || server.status("subscriptions") == 2);
     talk.go_on("at last");

@@ -80,22 +80,47 @@ fn who_takes_nothing_is_closed_and_the_others_are_served() {
     stuck.ask("LISTEN signal");
     let mut listener = server.client("ro");
     listener.ask("LISTEN signal");
+    let mut monitor = server.client("mg");
+    monitor.ask("MONITOR");
+    let mut monitored = |is_it: &dyn Fn(&str) -> bool| loop {
+        let line = monitor.next_line().expect("the server lives");
+        if is_it(&line) {
+            return line;
+        }
+    };
     let mut sender = server.client("rw");
     // More than a socket's buffers take, less than the output limit.
     let value = "x".repeat(1 << 20);
     for _ in 0..8 {
         sender.ask(&format!("SET signal={value}"));
         listener.expect(&format!("SET signal={value}"));
+        monitored(&|line| line.ends_with(&value));
     }
     wait_until("the log says so", || {
         sender.ask("SET signal=still here");
         listener.expect("SET signal=still here");
         server.process.log_line(": stalled_write (").is_some()
     });
+    // The log says why it was closed, and a monitor sees that it was, and how much it has missed.
+    let logged = server.process.log_line(": stalled_write (");
+    let logged = logged.expect("it was there a moment ago");
+    let (closed, rest) = logged
+        .split_once(": stalled_write (")
+        .expect("it is in that line");
+    let (_, cid) = closed.rsplit_once("closed ").expect("so it begins");
+    let (_, discarded) = rest.rsplit_once("): ").expect("so it goes on");
+    let discarded = discarded
+        .strip_suffix(" bytes of output discarded")
+        .expect("so it ends");
+    let seen = monitored(&|line| line.starts_with("DEBUG DISCONNECTED="));
+    assert_eq!(
+        seen,
+        format!("DEBUG DISCONNECTED={cid} ({discarded} bytes discarded from outbuffer)")
+    );
     let came = stuck.until_closed();
     assert!(came.len() < 8, "not all can have arrived: {}", came.len());
     assert_eq!(server.status("stalled_write"), 1);
-    assert_eq!(server.status("clients"), 2);
+    assert_eq!(server.status("clients"), 3);
 }
 
 /// Reading slowly is no stall.
