@@ -129,10 +129,14 @@ impl Walk {
             Stage::Unsorted(part) => {
                 let (mut made, mut segments) = (0, 0);
                 while made < slice {
-                    let is_next = cache.visit_next(part, now_us, |found| {
+                    let mut meet = |found: Found<'_>| {
                         if is_met(&found) {
                             made += visit(found);
                         }
+                        made < slice
+                    };
+                    let is_next = cache.visit_next(part, now_us, |found| {
+                        meet(found);
                     });
                     if is_next {
                         continue;
@@ -145,7 +149,7 @@ impl Walk {
                         return;
                     }
                     segments += 1;
-                    *part = cache.part(next);
+                    *part = cache.begin_part(next, now_us, meet);
                 }
             }
             Stage::Done => {}

@@ -576,17 +576,27 @@ impl Cache {
     ) -> Option<Cursor> {
         self.fetch_segment(cursor);
         self.table.visit(cursor, |block| {
-            self.visit_block(*block, now_us, &mut visit);
+            if let Some(found) = self.found(*block, now_us) {
+                visit(found);
+            }
         })
     }
 
-    /// One segment of the table, to be met step by step.
-    pub fn part(&self, cursor: Cursor) -> Part {
+    /// As [`Cache::visit_segment`], as long as `visit` says that there is room for more; what is left of the
+    /// segment.
+    pub fn begin_part(
+        &self,
+        cursor: Cursor,
+        now_us: u64,
+        mut visit: impl FnMut(Found<'_>) -> bool,
+    ) -> Part {
         self.fetch_segment(cursor);
-        self.table.part(cursor)
+        self.table.begin_part(cursor, |block| {
+            self.found(*block, now_us).is_none_or(&mut visit)
+        })
     }
 
-    /// Meets the next of a part that has not expired, tombstones included. Whether there was one to be met.
+    /// Meets the next of what is left. Whether there was one, which may be gone.
     pub fn visit_next(
         &self,
         part: &mut Part,
@@ -594,15 +604,17 @@ impl Cache {
         mut visit: impl FnMut(Found<'_>),
     ) -> bool {
         self.table.visit_next(part, |block| {
-            self.visit_block(*block, now_us, &mut visit);
+            if let Some(found) = self.found(*block, now_us) {
+                visit(found);
+            }
         })
     }
 
-    fn visit_block(&self, block: Block, now_us: u64, visit: &mut impl FnMut(Found<'_>)) {
+    /// What is in a block, unless it has expired.
+    fn found(&self, block: Block, now_us: u64) -> Option<Found<'_>> {
         let entry = Entry(self.blocks.get(block));
-        if self.expired(entry, now_us).is_none() {
-            visit(Found { entry });
-        }
+        let is_there = self.expired(entry, now_us).is_none();
+        is_there.then_some(Found { entry })
     }
 
     /// All at once, or else each visit would wait for memory.

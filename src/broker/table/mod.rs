@@ -209,10 +209,21 @@ impl<T: Copy + Default, const LANES: usize> Table<T, LANES> {
         segment.end(cursor)
     }
 
-    /// The segment at `start`, none of which has been met.
-    pub fn part(&self, start: Cursor) -> Part {
+    /// Meets elements of the segment at `start` as long as `visit` says that there is room for more; what is
+    /// left of it.
+    pub fn begin_part(&self, start: Cursor, mut visit: impl FnMut(&T) -> bool) -> Part {
         let segment = self.segment(start.0);
-        let mut tags: Vec<u16> = segment.lines.iter().map(|(tag, _)| tag).collect();
+        let mut has_room = true;
+        let (mut met, mut tags) = (Vec::with_capacity(SEGMENT_MAX), Vec::new());
+        for (tag, element) in segment.lines.iter() {
+            // Those that share a tag can't be told apart later.
+            if has_room || met.contains(&tag) {
+                has_room &= visit(element);
+                met.push(tag);
+            } else {
+                tags.push(tag);
+            }
+        }
         tags.sort_unstable();
         tags.dedup();
         Part {
@@ -382,7 +393,12 @@ mod tests {
             let is_new = |element: &u64| assert!(met.insert(*element), "met once");
             if !table.visit_next(&mut part, is_new) {
                 let Some(cursor) = part.next() else { break };
-                part = table.part(cursor);
+                let mut room = 10;
+                part = table.begin_part(cursor, |element| {
+                    assert!(met.insert(*element), "met once");
+                    room -= 1;
+                    room > 0
+                });
             }
             if next < 50_000 {
                 for _ in 0..40 {
