@@ -164,6 +164,7 @@ impl Broker {
                 if self.took(id, stored, name, now, out) {
                     self.deliver(Some(id), name, &[b"SET ", name, b"=", value], out);
                     self.pass_on_line(id, name, line, Some(value), now, out);
+                    self.evict(out);
                 }
             }
             Command::Listen(name) => {
@@ -252,6 +253,7 @@ impl Broker {
     ) {
         if self.took(from, written, name, now, out) {
             self.pass_on_line(from, name, line, None, now, out);
+            self.evict(out);
         }
     }
 

@@ -272,23 +272,6 @@ impl Broker {
         if line.is_empty() {
             return Flow::Next;
         }
-        let flow = self.work_off(id, line, now, out);
-        // Not before the peers have heard of what was written: it may be what goes. If it is much, the rest
-        // goes in later turns.
-        if self.cache.is_over_limit() {
-            let (cache, mut witness) = self.cache_and_witness(out);
-            cache.evict_slice(|kind, name| witness.note(kind, name));
-        }
-        flow
-    }
-
-    fn work_off<O: Output>(
-        &mut self,
-        id: ConnectionId,
-        line: &[u8],
-        now: Now,
-        out: &mut O,
-    ) -> Flow {
         self.statistics.lines += 1;
         let Some(session) = self
             .sessions
@@ -679,6 +662,15 @@ impl Broker {
     fn written<O: Output>(&mut self, now: Now, out: &mut O) {
         self.record_state(now, out);
         self.schedule_cleaning(now);
+    }
+
+    /// To be called when the peers have heard of what was written, and not before: it may be what has to go.
+    fn evict<O: Output>(&mut self, out: &mut O) {
+        if self.cache.is_over_limit() {
+            // If it is much, the rest goes in later turns.
+            let (cache, mut witness) = self.cache_and_witness(out);
+            cache.evict_slice(|kind, name| witness.note(kind, name));
+        }
     }
 
     fn schedule_cleaning(&mut self, now: Now) {

@@ -251,6 +251,7 @@ impl Broker {
                         now,
                         out,
                     );
+                    self.evict(out);
                 } else if let Some(signal) = signal {
                     let line: &[&[u8]] = &[b"SET ", name, b"=", value];
                     self.pass_on_signal(Some(id), signal, line, Reach::All, now, out);
@@ -480,6 +481,7 @@ impl Broker {
             Ok(merged) if merged.effect != Effect::None => {
                 self.written(now, out);
                 self.pass_on(Some(id), name, Plain::KeySync, None, now, out);
+                self.evict(out);
             }
             Ok(_) => {}
         }
