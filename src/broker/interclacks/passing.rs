@@ -69,7 +69,9 @@ impl Broker {
                     Telling::Now(walk) => walk.will_meet(cache, name),
                     Telling::Done => false,
                 };
-                out.hold(id, link.walk_growth());
+                if matches!(link.telling, Telling::Now(_)) {
+                    out.hold(id, link.walk_growth());
+                }
                 if !is_still_to_come {
                     out.append(id, |to| match plain {
                         Plain::Line(line) if may_signal || signal.is_none() => {
