@@ -38,7 +38,7 @@ impl Recorder {
         match step {
             Rewrite::Begin(number) => {
                 self.rewrite = *number;
-                (self.batch.begins, self.batch.rewrite) = (true, *number);
+                self.batch.begins = Some(*number);
                 self.batch.abandons |= std::mem::take(&mut self.is_overrun);
             }
             _ if self.is_overrun => {}
@@ -128,7 +128,7 @@ mod tests {
         recorder.rewrite(&Rewrite::Begin(1));
         record(&mut recorder, 5);
         let batch = recorder.take_batch(13).expect("it goes on");
-        assert!(batch.begins && batch.abandons && !batch.records.is_empty());
+        assert!(batch.begins == Some(1) && batch.abandons && !batch.records.is_empty());
         assert!(!recorder.has_news());
     }
 }

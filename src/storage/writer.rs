@@ -25,10 +25,9 @@ pub struct Batch {
     pub records: Vec<u8>,
     /// Frames for the journal that is being written anew. They come before the records.
     pub held: Vec<u8>,
-    /// The journal is to be written anew from here on: all that follows goes into a new file, too.
-    pub begins: bool,
-    /// The number of that rewrite.
-    pub rewrite: u64,
+    /// The journal is to be written anew from here on, by the rewrite of that number: all that follows goes
+    /// into a new file, too.
+    pub begins: Option<u64>,
     /// The journal itself is to get nothing more: some records are missing.
     pub abandons: bool,
     /// The new file is whole with this.
@@ -39,7 +38,7 @@ pub struct Batch {
 
 impl Batch {
     pub fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.held.is_empty() && !self.begins && !self.ends
+        self.records.is_empty() && self.held.is_empty() && self.begins.is_none() && !self.ends
     }
 
     /// What it takes, about.
@@ -55,7 +54,7 @@ impl Batch {
             bytes.clear();
             bytes.shrink_to(KEPT);
         }
-        (self.begins, self.abandons, self.ends) = (false, false, false);
+        (self.begins, self.abandons, self.ends) = (None, false, false);
     }
 }
 
@@ -138,8 +137,8 @@ impl<D: Disk> Writer<D> {
     /// Writes a batch. What came of it is told after [`Writer::commit`].
     pub fn write(&mut self, batch: &mut Batch, now_us: u64) {
         self.up_to = batch.up_to;
-        if batch.begins {
-            self.rewrite = batch.rewrite;
+        if let Some(number) = batch.begins {
+            self.rewrite = number;
             match create(&mut self.disk) {
                 Ok(new) => self.new = Some(new),
                 Err(error) => self.give_up_new(&error),

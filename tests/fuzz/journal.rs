@@ -223,7 +223,7 @@ fn check_again(disk: &SimulatedDisk, broker: &Broker, records: &[String]) {
     // As the server does it: into a new file, in place of one that was left there, which then gets the name.
     let mut disk = disk.clone();
     let mut batch = Batch {
-        begins: true,
+        begins: Some(1),
         ends: true,
         ..Batch::default()
     };
