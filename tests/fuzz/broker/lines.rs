@@ -39,6 +39,25 @@ const VALUES: [&str; 20] = [
     "999999999999999999999999999999999999999",
     "3",
 ];
+/// Numbers as hardly anybody writes them, and what is nearly one.
+const ODD_NUMBERS: [&str; 16] = [
+    "+inf",
+    "-INFINITY\t",
+    "Infinity ",
+    "infinite",
+    "-NaN",
+    "nan(1)",
+    "+7",
+    "-.5E-2",
+    "1.",
+    "2.5e+3x",
+    "1e",
+    "0x1f",
+    "00017.50",
+    "\t 12",
+    "0.00000000000000000000000000000000000000000000000001",
+    "-",
+];
 /// What else a value may be: so many bytes.
 const LENGTHS: [usize; 6] = [20, 60, 200, 900, 3_000, 20_000];
 /// Differences of times, in microseconds. An hour is what a peer may be ahead.
@@ -56,6 +75,8 @@ const TIMES_US: [i64; 12] = [
     -90_000_000_000,
     1_000_000_000_000_000,
 ];
+/// What a damaged line has too much of.
+const DAMAGE: &[u8] = b" =:,-.+019aAzZ\t\0\xff";
 /// Nodes of a tree. The second may be the broker itself, where that is known.
 const NODES: [u64; 5] = [1, 0, 7, 0xffff_ffff_ffff_ffff, 0xabcdef];
 const FLAGS: &[u8] = b"CDEFGILMNOSTUXGGNU";
@@ -81,7 +102,11 @@ fn name(steps: &mut Steps<'_>) -> Vec<u8> {
 }
 
 fn value(steps: &mut Steps<'_>) -> Vec<u8> {
-    match steps.below(VALUES.len() + 8) {
+    let kind = steps.byte();
+    if kind >= 252 {
+        return steps.pick(&ODD_NUMBERS).as_bytes().to_vec();
+    }
+    match usize::from(kind) % (VALUES.len() + 8) {
         place if place < VALUES.len() => VALUES[place].as_bytes().to_vec(),
         place if place < VALUES.len() + LENGTHS.len() => {
             vec![b'v'; LENGTHS[place - VALUES.len()]]
@@ -215,9 +240,35 @@ fn key_sync(steps: &mut Steps<'_>, known: &Known) -> Vec<u8> {
 /// Who somebody says that it is: the last one speaks as clacksd servers do.
 pub const SOFTWARE: [&str; 4] = ["Net::Clacks 36", "a;b\0c", "", "clacksd/9 interclacks/1"];
 
+/// One byte of it is lost, another one, or too much, or the rest is missing.
+pub fn damage(line: &mut Vec<u8>, steps: &mut Steps<'_>) {
+    let (at, how, byte) = (steps.byte(), steps.below(4), steps.pick(DAMAGE));
+    let Some(at) = usize::from(at).checked_rem(line.len()) else {
+        return;
+    };
+    match how {
+        0 => line.truncate(at),
+        1 => line.insert(at, byte),
+        2 => line[at] = byte,
+        _ => {
+            line.remove(at);
+        }
+    }
+}
+
 /// A line, without its end.
 pub fn line(steps: &mut Steps<'_>, known: &mut Known) -> Vec<u8> {
-    match steps.below(44) {
+    let what = steps.byte();
+    if what < 250 {
+        return sound_line(what, steps, known);
+    }
+    let mut line = sound_line(steps.byte(), steps, known);
+    damage(&mut line, steps);
+    line
+}
+
+fn sound_line(what: u8, steps: &mut Steps<'_>, known: &mut Known) -> Vec<u8> {
+    match what % 44 {
         0 | 1 => pair("STORE ", steps),
         2 | 3 => pair("SETANDSTORE ", steps),
         4 | 5 => pair("SET ", steps),

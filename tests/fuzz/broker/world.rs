@@ -1,6 +1,6 @@
 //! The world around the broker, and what happens in it.
 
-use super::lines::{Known, SOFTWARE, line};
+use super::lines::{Known, SOFTWARE, damage, line};
 use super::log;
 use super::oracle::{Oracle, Rights, holds_secret, is_flush, is_listen, token_of};
 use super::steps::{
@@ -46,6 +46,10 @@ fn password(user: usize, edition: u8) -> String {
     format!("secret-of-{name}-{edition}")
 }
 
+fn token(user: usize, edition: u8) -> String {
+    Token::encode(USERS[user].0.as_bytes(), password(user, edition).as_bytes())
+}
+
 fn users(editions: &[u8; USERS.len()], lacks: Option<usize>) -> Users {
     let mut users = Users::new("admin", password(0, editions[0]).as_bytes());
     for (user, (name, permissions, _)) in USERS.iter().enumerate().skip(1) {
@@ -59,8 +63,7 @@ fn users(editions: &[u8; USERS.len()], lacks: Option<usize>) -> Users {
 
 /// The line that this server logs in with at others.
 fn own_login(editions: &[u8; USERS.len()]) -> String {
-    let token = Token::encode(b"admin", password(0, editions[0]).as_bytes());
-    format!("OVERHEAD A {token}")
+    format!("OVERHEAD A {}", token(0, editions[0]))
 }
 
 fn settings(steps: &mut Steps<'_>) -> Settings {
@@ -362,29 +365,35 @@ impl World {
     fn log_in(&mut self, steps: &mut Steps<'_>) {
         let id = self.pick(steps);
         let (user, how) = (steps.below(USERS.len()), steps.byte());
+        let mut token = match how % 16 {
+            15 => token(user, self.editions[user].wrapping_sub(1)).into_bytes(),
+            14 => Token::encode(USERS[user].0.as_bytes(), b"wrong").into_bytes(),
+            _ => token(user, self.editions[user]).into_bytes(),
+        };
+        if how % 16 == 13 {
+            damage(&mut token, steps);
+        }
         if let Some(id) = id {
-            self.send_login(id, user, how);
+            self.send_login(id, how, &token);
         }
     }
 
     /// A whole line: half a login behind half of another line would be an answer's business.
-    fn send_login(&mut self, id: ConnectionId, user: usize, how: u8) {
-        let (name, _, _) = USERS[user];
-        let password = match how % 16 {
-            15 => password(user, self.editions[user].wrapping_sub(1)),
-            14 => "wrong".to_owned(),
-            _ => password(user, self.editions[user]),
-        };
-        let flags = ["A", "A", "A", "AN", "AG", "MA", "AI", "LA"][usize::from(how >> 5)];
-        let token = Token::encode(name.as_bytes(), password.as_bytes());
+    fn send_login(&mut self, id: ConnectionId, how: u8, token: &[u8]) {
         self.send(id, b"", 0);
         if self.wires.get(id).is_some_and(|wire| wire.is_within_line) {
             self.send(id, b"\n", 0);
         }
-        let line = format!("OVERHEAD {flags} {token}\r\n");
+        let flags = ["A", "A", "A", "AN", "AG", "MA", "AI", "LA"][usize::from(how >> 5)];
+        let line = [b"OVERHEAD ", flags.as_bytes(), b" ", token, b"\r\n"].concat();
         let later = usize::from(how >> 4 & 1) * line.len() / 2;
-        self.send(id, line.as_bytes(), later);
+        self.send(id, &line, later);
         self.send(id, b"", 0);
+    }
+
+    fn log_in_as_primary(&mut self, id: ConnectionId, how: u8) {
+        let token = token(0, self.editions[0]);
+        self.send_login(id, how, token.as_bytes());
     }
 
     fn become_slave(&mut self, steps: &mut Steps<'_>) {
@@ -392,7 +401,7 @@ impl World {
         let software = steps.pick(&SOFTWARE);
         if let Some(id) = id {
             self.send(id, format!("\nCLACKS {software}\n").as_bytes(), 0);
-            self.send_login(id, 0, 0);
+            self.log_in_as_primary(id, 0);
             self.send(id, b"OVERHEAD I 1\n", 0);
         }
     }
@@ -427,7 +436,7 @@ impl World {
             b"OVERHEAD M Authentication required\nOVERHEAD O Welcome!\n",
             0,
         );
-        self.send_login(id, 0, how & 0xf0);
+        self.log_in_as_primary(id, how);
         let now_s = self.now.wall_us / SECOND_US;
         match how >> 2 & 3 {
             0 => {}
@@ -839,7 +848,7 @@ impl World {
         }
         self.wires.dialing = None;
         let id = self.welcome(Peer::Unix);
-        self.send_login(id, 0, 0);
+        self.log_in_as_primary(id, 0);
         self.send(id, b"CLEARCACHE\nQUIT\n", 0);
         self.turn();
         self.settle();
