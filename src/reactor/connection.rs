@@ -188,6 +188,11 @@ impl Connection {
         !self.is_trunk && (self.used_up_share || self.lingering || is_in_long_line)
     }
 
+    /// Whether it is to be put on the list of those that are written to: it takes more, and isn't there yet.
+    pub fn becomes_due(&mut self) -> bool {
+        !self.blocked && !std::mem::replace(&mut self.in_deliveries, true)
+    }
+
     /// Whether the broker still gives it output.
     pub fn takes_output(&self) -> bool {
         self.closing.is_none() && !self.over_limit && !self.is_deaf

@@ -1,13 +1,11 @@
-//! All connections and their output: the carrier's side of the broker's seam.
+//! All connections: which there are, which of them have something to do, and what memory their buffers take.
 
-use crate::broker::{Audience, CloseReason, ConnectionId, Now, Output, Record, Rewrite, Traffic};
-use crate::limits::{
-    FREED_PER_TURN, MAPPED_BLOCK, MUCH_OUTPUT, OUTPUT_CHUNK, ROOM, SHARED_PAYLOAD, SPARE_BUFFERS,
-    WORK_BEFORE_DELIVERIES, WORK_PER_BYTE_RECORDED, WORK_PER_DELIVERY, WORK_PER_DELIVERY_OF_BURST,
-    WORK_PER_STEP, WORK_PER_SYSCALL, WORK_PER_TURN, WRITE_PER_CONNECTION,
-};
+mod output;
+
+use crate::broker::{CloseReason, ConnectionId, Now};
+use crate::limits::{FREED_PER_TURN, MAPPED_BLOCK};
 use crate::protocol::line::Pending;
-use crate::reactor::buffer::{Appended, OutputQueue, SharedPayload};
+use crate::reactor::buffer::OutputQueue;
 use crate::reactor::burst::Burst;
 use crate::reactor::connection::Connection;
 use crate::reactor::stream::Stream;
@@ -16,7 +14,7 @@ use mio::{Interest, Registry, Token};
 use slab::Slab;
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, Write};
+use std::io;
 use std::rc::Rc;
 
 /// Caps on output, in bytes.
@@ -43,8 +41,6 @@ pub struct Connections {
     replies: Vec<ConnectionId>,
     /// Got something else.
     deliveries: VecDeque<ConnectionId>,
-    /// Signals that are not in their receivers' output yet.
-    burst: Burst,
     /// How many of these are to be written to now, and what work was done on lines while they waited.
     due: usize,
     work_before_due: usize,
@@ -52,6 +48,8 @@ pub struct Connections {
     has_delivered: bool,
     /// One of them has so much that more of it would make a write to it no cheaper.
     has_much: bool,
+    /// Signals that are not in their receivers' output yet.
+    burst: Burst,
     /// Whose lines are being worked off.
     serving: Option<ConnectionId>,
     /// Whose TLS handshake can go on.
@@ -91,14 +89,6 @@ pub enum DialRequest {
 enum Garbage {
     Input(Pending),
     Output(OutputQueue),
-}
-
-/// What came of a flush.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Flushed {
-    All,
-    Some,
-    Failed,
 }
 
 impl Connections {
@@ -277,17 +267,6 @@ impl Connections {
         }
     }
 
-    /// To be called when TLS may have made something of its own to be sent, or let lines through.
-    pub fn write_later(&mut self, id: ConnectionId) {
-        let is_tls = |connection: &Connection| matches!(connection.stream, Stream::Tls(_));
-        if self
-            .get(id)
-            .is_some_and(|connection| is_tls(connection) && connection.has_output())
-        {
-            self.deliver_later(id);
-        }
-    }
-
     pub fn next_handshake(&mut self) -> Option<ConnectionId> {
         self.handshakes.pop_front()
     }
@@ -410,456 +389,6 @@ impl Connections {
             && self.handshakes.is_empty()
             && self.ending.is_empty()
             && self.finished.is_empty())
-    }
-
-    /// Writes the answers to the connections that were served so far.
-    pub fn flush_replies(&mut self) {
-        let mut replies = std::mem::take(&mut self.replies);
-        for id in replies.drain(..) {
-            self.flush_one(id);
-        }
-        self.replies = replies;
-    }
-
-    /// Writes what is left of the answers, and then deliveries, until this turn has written enough.
-    pub fn flush(&mut self) {
-        self.flush_replies();
-        let has_delivered = std::mem::take(&mut self.has_delivered);
-        if self.due == 0 && !self.deliveries.is_empty() {
-            // As long as signals come, and lines wait to be worked off, more may come for the same connections.
-            let more_come = has_delivered && !(self.ready.is_empty() && self.bulk.is_empty());
-            self.work_before_due += self.work + self.writing;
-            let has_much = std::mem::take(&mut self.has_much);
-            if more_come && !has_much && self.work_before_due < WORK_BEFORE_DELIVERIES {
-                return;
-            }
-            self.work_before_due = 0;
-        }
-        self.end_burst();
-        if self.due == 0 {
-            // What is put on the list from now on has its turn after these.
-            self.due = self.deliveries.len();
-        }
-        while self.due > 0
-            && let Some(id) = self.deliveries.pop_front()
-        {
-            self.due -= 1;
-            if let Some(connection) = self.get_mut(id) {
-                connection.in_deliveries = false;
-                self.flush_one(id);
-            }
-            if self.writing >= WORK_PER_TURN {
-                return;
-            }
-        }
-    }
-
-    /// The kernel says that the socket takes output again.
-    pub fn unblock(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.get_mut(id) {
-            connection.blocked = false;
-            self.deliver_later(id);
-        }
-    }
-
-    /// One last try, without waiting, to write what is queued. Returns how much of it a peer misses: none
-    /// if its TLS handshake never came to an end.
-    pub fn flush_last(&mut self, id: ConnectionId) -> usize {
-        if let Some(connection) = self.get_mut(id)
-            && !connection.blocked
-        {
-            self.write(id);
-        }
-        self.get(id)
-            .filter(|connection| connection.stream.has_carried())
-            .map_or(0, |connection| connection.queued() + connection.discarded)
-    }
-
-    /// The connection was flushed for the last time.
-    pub fn say_goodbye(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.get_mut(id) {
-            connection.stream.say_goodbye();
-        }
-    }
-
-    fn flush_one(&mut self, id: ConnectionId) {
-        let Some(connection) = self.get(id) else {
-            return;
-        };
-        if connection.blocked || !connection.has_output() {
-            return;
-        }
-        let result = self.write(id);
-        let now_us = self.now.monotonic_us;
-        let resume_below = self.limits.max_output / 4;
-        let Some(connection) = self.slab.get_mut(id.slot as usize) else {
-            return;
-        };
-        if result == Flushed::Failed {
-            self.deafen(id);
-            return;
-        }
-        let queued = connection.queued();
-        if queued > 0 && !connection.blocked {
-            // Its share of the turn is used up, unless the handshake of its TLS is not.
-            if connection.has_output() {
-                self.deliver_later(id);
-            }
-            return;
-        }
-        if connection.closing.is_some() {
-            if queued == 0 {
-                self.finished.push_back(id);
-            }
-            return;
-        }
-        let resumed = queued < resume_below && connection.stops.resume_by_output(now_us);
-        if resumed || (connection.wants_room && queued < ROOM) {
-            self.make_ready(id);
-        }
-    }
-
-    /// The peer takes no more output. What it has sent is worked off all the same, unless that has to wait for
-    /// so long that it counts as stalled.
-    pub fn deafen(&mut self, id: ConnectionId) {
-        let now_us = self.now.monotonic_us;
-        let Some(connection) = self.get_mut(id) else {
-            return;
-        };
-        if connection.closing.is_some() {
-            self.finished.push_back(id);
-        } else if !std::mem::replace(&mut connection.is_deaf, true) {
-            // Reading tells how it ended, after what there is to be read.
-            connection.readable = true;
-            connection.hung_up = true;
-            connection.stops.resume_by_output(now_us);
-            connection.stalled_since_us.get_or_insert(now_us);
-            connection.discarded = connection.queued();
-            let output = connection.output.take();
-            self.stalled.push(id);
-            if let Some(output) = output {
-                self.owned -= output.capacity();
-                self.discard(Garbage::Output(*output));
-            }
-            self.make_ready(id);
-        }
-    }
-
-    /// Writes until all is written or the socket takes no more.
-    fn write(&mut self, id: ConnectionId) -> Flushed {
-        let Some(connection) = self.slab.get_mut(id.slot as usize) else {
-            return Flushed::Failed;
-        };
-        if !connection.has_output() {
-            return Flushed::All;
-        }
-        let mut output = connection.output.take().unwrap_or_default();
-        let before = (output.capacity(), output.queued());
-        let mut result = Flushed::Some;
-        while result == Flushed::Some
-            && !connection.blocked
-            && before.1 - output.queued() < WRITE_PER_CONNECTION
-        {
-            self.writing += WORK_PER_SYSCALL;
-            let written = if output.queued() > 0 && connection.stream.is_open() {
-                output.write_to(&mut connection.stream)
-            } else {
-                connection.stream.flush().map(|()| 1)
-            };
-            result = match written {
-                Ok(0) => Flushed::Failed,
-                Ok(_) if !connection.stream.is_open() => break,
-                Ok(_) if output.queued() + connection.stream.unsent() == 0 => Flushed::All,
-                Ok(_) => Flushed::Some,
-                Err(error) if error.kind() == ErrorKind::Interrupted => Flushed::Some,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    connection.blocked = true;
-                    Flushed::Some
-                }
-                Err(_) => Flushed::Failed,
-            };
-        }
-        let written = before.1 - output.queued();
-        self.bytes_out += written as u64;
-        self.writing += written;
-        self.owned -= before.0;
-        if connection.blocked {
-            if connection.stalled_since_us.is_none() {
-                self.stalled.push(id);
-                let interests = Interest::READABLE | Interest::WRITABLE;
-                if self
-                    .registry
-                    .reregister(&mut connection.stream, token(id), interests)
-                    .is_err()
-                {
-                    result = Flushed::Failed;
-                }
-            }
-            if connection.stalled_since_us.is_none() || written > 0 {
-                connection.stalled_since_us = Some(self.now.monotonic_us);
-            }
-        } else if connection.stalled_since_us.take().is_some() {
-            // Writable events are of no more interest, and each would be a wake-up.
-            let _ = self
-                .registry
-                .reregister(&mut connection.stream, token(id), Interest::READABLE);
-        }
-        if output.queued() > 0 {
-            self.owned += output.capacity();
-            connection.output = Some(output);
-        } else if output.capacity() <= 2 * OUTPUT_CHUNK && self.spare.len() < SPARE_BUFFERS {
-            self.spare.push(output);
-        }
-        result
-    }
-
-    /// Puts a connection on the list of those to be written to when their turn comes.
-    fn deliver_later(&mut self, id: ConnectionId) {
-        let Some(connection) = self.get_mut(id) else {
-            return;
-        };
-        if !connection.blocked && !std::mem::replace(&mut connection.in_deliveries, true) {
-            self.deliveries.push_back(id);
-        }
-    }
-
-    /// Begins a burst with this signal; for how many receivers.
-    fn begin_burst(&mut self, audience: &Audience<'_>, payload: &[u8]) -> usize {
-        let Connections {
-            slab,
-            burst,
-            deliveries,
-            ..
-        } = self;
-        let receivers = audience.receivers().filter(|id| {
-            let Some(connection) = slab
-                .get_mut(id.slot as usize)
-                .filter(|c| c.id == *id && c.takes_output())
-            else {
-                return false;
-            };
-            connection.in_burst = true;
-            if !connection.blocked && !std::mem::replace(&mut connection.in_deliveries, true) {
-                deliveries.push_back(*id);
-            }
-            true
-        });
-        burst.begin(receivers, payload);
-        let receivers = burst.receivers().len();
-        self.work += receivers * (WORK_PER_DELIVERY + payload.len() / 4);
-        receivers
-    }
-
-    /// Appends the burst to the output of its receivers.
-    fn end_burst(&mut self) {
-        if self.burst.receivers().is_empty() {
-            return;
-        }
-        let mut burst = std::mem::take(&mut self.burst);
-        let (receivers, bytes) = burst.end();
-        let is_shared = bytes.len() >= SHARED_PAYLOAD && receivers.len() > 1;
-        let shared = is_shared.then(|| SharedPayload::new(bytes, &self.shared));
-        for &id in &*receivers {
-            if let Some(connection) = self.get_mut(id) {
-                connection.in_burst = false;
-            }
-            // As work it was counted when it came.
-            self.append_with(id, |output| match (&shared, receivers.len()) {
-                (Some(payload), _) => output.append_shared(payload),
-                (None, 1) => output.append_buffer(bytes),
-                (None, _) => output.append(|to| to.extend_from_slice(bytes)),
-            });
-        }
-        // Their memory is for the next one.
-        receivers.clear();
-        bytes.clear();
-        self.burst = burst;
-    }
-
-    /// Appends to the output of a connection that takes any; how many bytes were copied. What work that is
-    /// the caller counts. One pass over the connection's memory: a signal to thousands goes through here.
-    fn append_with(
-        &mut self,
-        to: ConnectionId,
-        append: impl FnOnce(&mut OutputQueue) -> Appended,
-    ) -> usize {
-        let in_burst = match self.slab.get(to.slot as usize) {
-            Some(connection) if connection.id == to && connection.takes_output() => {
-                connection.in_burst
-            }
-            _ => return 0,
-        };
-        if in_burst {
-            // What came before goes before.
-            self.end_burst();
-        }
-        let connection = &mut self.slab[to.slot as usize];
-        let output = connection.output.get_or_insert_with(|| {
-            let output = self.spare.pop().unwrap_or_default();
-            self.owned += output.capacity();
-            output
-        });
-        let appended = append(output);
-        self.owned = self.owned.saturating_add_signed(appended.grown);
-        connection.last_output_us = self.now.monotonic_us;
-        let is_serving = self.serving == Some(to);
-        // Its own answers close no connection: after each line it is seen whether they are too many for
-        // another one, so what goes beyond the limit here is one answer.
-        if output.queued() > self.limits.max_output && !is_serving {
-            connection.over_limit = true;
-            self.ending.push((to, CloseReason::OutputLimit));
-        }
-        if is_serving {
-            // Once per turn is enough, and the same connection answers many lines in a row.
-            if self.replies.last() != Some(&to) {
-                self.replies.push(to);
-            }
-        } else if !connection.blocked {
-            self.has_much |= output.queued() >= MUCH_OUTPUT;
-            if !std::mem::replace(&mut connection.in_deliveries, true) {
-                self.deliveries.push_back(to);
-            }
-        }
-        appended.copied
-    }
-}
-
-impl Output for Connections {
-    fn append(&mut self, to: ConnectionId, encode: impl FnOnce(&mut Vec<u8>)) {
-        self.work += WORK_PER_STEP + self.append_with(to, |output| output.append(encode));
-    }
-
-    fn fan_out(&mut self, to: impl IntoIterator<Item = ConnectionId>, payload: &[u8]) {
-        if payload.len() < SHARED_PAYLOAD {
-            // It is the same bytes each time, and they are near.
-            for id in to {
-                self.work += WORK_PER_DELIVERY + payload.len() / 4;
-                self.append_with(id, |output| {
-                    output.append(|bytes| bytes.extend_from_slice(payload))
-                });
-            }
-            return;
-        }
-        let mut receivers = to.into_iter().peekable();
-        if receivers.peek().is_none() {
-            return;
-        }
-        let shared = SharedPayload::new(payload, &self.shared);
-        self.work += payload.len();
-        for id in receivers {
-            self.work += WORK_PER_DELIVERY;
-            self.append_with(id, |output| output.append_shared(&shared));
-        }
-    }
-
-    fn deliver(&mut self, audience: &Audience<'_>, payload: &[u8]) -> usize {
-        let includes_sender = audience
-            .sender
-            .and_then(|sender| self.get(sender))
-            .is_some_and(|sender| sender.in_burst);
-        self.has_delivered = true;
-        if let Some(receivers) = self.burst.add(audience, includes_sender, payload) {
-            self.work += payload.len() + receivers * WORK_PER_DELIVERY_OF_BURST;
-            return receivers;
-        }
-        self.end_burst();
-        if self.burst.is_repeated(audience) && payload.len() < SHARED_PAYLOAD {
-            return self.begin_burst(audience, payload);
-        }
-        let mut receivers = 0;
-        self.fan_out(audience.receivers().inspect(|_| receivers += 1), payload);
-        receivers
-    }
-
-    fn close(&mut self, id: ConnectionId, reason: CloseReason) {
-        if self.get(id).is_some_and(|connection| connection.in_burst) {
-            self.end_burst();
-        }
-        let Some(connection) = self.get_mut(id) else {
-            return;
-        };
-        if connection.closing.is_some() {
-            self.finished.push_back(id);
-            return;
-        }
-        connection.closing = Some(reason);
-        let pending = connection.pending.take();
-        let can_drain = reason.drains() && !connection.over_limit && connection.stream.is_open();
-        let is_through = !can_drain || connection.queued() == 0;
-        if let Some(pending) = pending {
-            self.owned -= pending.capacity();
-            self.discard(Garbage::Input(*pending));
-        }
-        if is_through {
-            self.finished.push_back(id);
-        } else {
-            self.write_later(id);
-        }
-    }
-
-    fn make_trunk(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.get_mut(id) {
-            connection.is_trunk = true;
-        }
-    }
-
-    fn resume(&mut self, id: ConnectionId) {
-        let now_us = self.now.monotonic_us;
-        if self
-            .get_mut(id)
-            .is_some_and(|connection| connection.stops.resume_by_broker(now_us))
-        {
-            self.make_ready(id);
-        }
-    }
-
-    fn hold(&mut self, id: ConnectionId, bytes: isize) {
-        if let Some(connection) = self.get_mut(id) {
-            connection.held_by_broker = connection.held_by_broker.saturating_add_signed(bytes);
-            self.owned = self.owned.saturating_add_signed(bytes);
-        }
-    }
-
-    fn want_room(&mut self, id: ConnectionId) {
-        let Some(connection) = self.get_mut(id) else {
-            return;
-        };
-        connection.wants_room = true;
-        if connection.queued() < ROOM {
-            self.make_ready(id);
-        }
-    }
-
-    fn dial(&mut self, master: usize) {
-        self.dial_request = Some(DialRequest::Dial(master));
-    }
-
-    fn hang_up(&mut self) {
-        self.dial_request = Some(DialRequest::HangUp);
-    }
-
-    fn traffic(&self, id: ConnectionId) -> Traffic {
-        self.get(id).map_or_else(Traffic::default, |connection| {
-            connection.traffic(self.now.monotonic_us)
-        })
-    }
-
-    fn record(&mut self, record: &Record<'_>) {
-        if let Some(journal) = &mut self.journal {
-            let before = journal.unsaved();
-            journal.record(record);
-            self.work += WORK_PER_BYTE_RECORDED * (journal.unsaved() - before);
-        }
-    }
-
-    fn rewrite(&mut self, step: &Rewrite<'_>) {
-        if let Some(journal) = &mut self.journal {
-            journal.rewrite(step);
-        }
-    }
-
-    fn unsaved(&self) -> usize {
-        self.journal.as_ref().map_or(0, Journal::unsaved)
     }
 }
 

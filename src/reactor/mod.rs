@@ -582,7 +582,7 @@ impl Server {
                 self.connections.make_ready(id);
             }
         }
-        self.connections.write_later(id);
+        self.connections.flush_tls_later(id);
         self.connections.set_serving(None);
     }
 
@@ -618,7 +618,7 @@ impl Server {
                 _ if stream.is_open() => self.connections.make_ready(id),
                 _ => self.connections.await_handshake(id),
             }
-            self.connections.write_later(id);
+            self.connections.flush_tls_later(id);
         }
     }
 
