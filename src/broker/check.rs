@@ -1,9 +1,10 @@
 //! What is true of a node between any two calls: that what is kept in two places agrees, and that what is
 //! counted is what there is. Tests ask for it; the daemon doesn't, since it takes time.
 
+use super::Broker;
 use super::commands::subscription_memory;
 use super::output::ConnectionId;
-use super::{Broker, Cleaning};
+use super::upkeep::Cleaning;
 
 impl Broker {
     /// Panics if something is not as it has to be.

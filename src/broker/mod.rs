@@ -11,12 +11,14 @@ mod interclacks;
 mod listeners;
 mod listing;
 mod login;
+mod monitor;
 mod output;
 mod persistence;
 mod session;
 mod statistics;
 mod table;
 mod timeouts;
+mod upkeep;
 mod users;
 mod walk;
 
@@ -36,7 +38,7 @@ use crate::limits::{
 use crate::protocol::peer::{self, NodeId};
 use crate::protocol::{LookUp, encode, look_up_of};
 use ahash::RandomState;
-use cache::{Cache, Dropped};
+use cache::Cache;
 use interclacks::{Lock, Tree, Uplink};
 use listeners::Listeners;
 use persistence::Persistence;
@@ -44,8 +46,9 @@ use session::{Closing, Ended, Session, Sessions};
 use statistics::{Statistics, Status};
 use std::collections::VecDeque;
 use std::fmt;
-use table::{Cursor, LookUps};
+use table::LookUps;
 use timeouts::Appointments;
+use upkeep::Cleaning;
 
 /// What an operator sets, in the broker's units.
 #[derive(Debug, Clone)]
@@ -135,15 +138,6 @@ pub struct Broker {
     random: u64,
     /// What is being sent to many; kept for its memory.
     payload: Vec<u8>,
-}
-
-/// Where the search for expired entries stands.
-#[derive(Debug, Clone, Copy)]
-enum Cleaning {
-    /// The cache was empty: nothing to look for before something is stored.
-    Idle,
-    At(u64),
-    Now(Cursor),
 }
 
 /// How long the server is to run.
@@ -559,126 +553,6 @@ impl Broker {
         }
     }
 
-    fn start_monitoring(&mut self, id: ConnectionId) {
-        let place = self.monitors.len() as u32;
-        if let Some(session) = self.sessions.get_mut(id)
-            && session.monitor.is_none()
-        {
-            session.monitor = Some(place);
-            self.monitors.push(id);
-        }
-    }
-
-    fn stop_monitoring(&mut self, id: ConnectionId) {
-        let Some(place) = self
-            .sessions
-            .get_mut(id)
-            .and_then(|session| session.monitor.take())
-        else {
-            return;
-        };
-        self.monitors.swap_remove(place as usize);
-        if let Some(&moved) = self.monitors.get(place as usize)
-            && let Some(session) = self.sessions.get_mut(moved)
-        {
-            session.monitor = Some(place);
-        }
-    }
-
-    /// Shows the monitors a line that was worked off.
-    fn mirror<O: Output>(&mut self, id: ConnectionId, line: &[u8], out: &mut O) {
-        if self.monitors.is_empty() {
-            return;
-        }
-        let Some(session) = self.sessions.get(id) else {
-            return;
-        };
-        let cid = session.cid.to_string();
-        empty(&mut self.payload);
-        encode::line(&mut self.payload, &[b"DEBUG ", cid.as_bytes(), b"=", line]);
-        out.fan_out(self.monitors.iter().copied(), &self.payload);
-    }
-
-    /// Tells the monitors what happened.
-    fn debug<O: Output>(&mut self, event: fmt::Arguments<'_>, out: &mut O) {
-        if self.monitors.is_empty() {
-            return;
-        }
-        empty(&mut self.payload);
-        encode::text(&mut self.payload, format_args!("DEBUG {event}"));
-        out.fan_out(self.monitors.iter().copied(), &self.payload);
-    }
-
-    /// Goes on looking for expired entries, one slice.
-    fn clean<O: Output>(&mut self, now: Now, out: &mut O) {
-        let cursor = match self.cleaning {
-            Cleaning::Now(cursor) => cursor,
-            Cleaning::At(at_us) if at_us <= now.monotonic_us => Cursor::default(),
-            _ => return,
-        };
-        let now_us = self.tree_now_us(now);
-        let (cache, mut witness) = self.cache_and_witness(out);
-        let next = cache.age_slice(cursor, now_us, |kind, name| witness.note(kind, name));
-        self.cleaning = match next {
-            Some(cursor) => Cleaning::Now(cursor),
-            None if self.cache.is_empty() => Cleaning::Idle,
-            None => Cleaning::At(now.monotonic_us + self.settings.clean_interval_us),
-        };
-    }
-
-    /// Makes room and gives memory back, one slice.
-    fn tidy<O: Output>(&mut self, out: &mut O) {
-        let (cache, mut witness) = self.cache_and_witness(out);
-        if cache.is_to_be_tidied() {
-            cache.tidy_slice(|kind, name| witness.note(kind, name));
-        }
-    }
-
-    fn cache_and_witness<'a, O>(&'a mut self, out: &'a mut O) -> (&'a mut Cache, Witness<'a, O>) {
-        let Broker {
-            cache,
-            statistics,
-            monitors,
-            payload,
-            ..
-        } = self;
-        (
-            cache,
-            Witness {
-                statistics,
-                monitors,
-                payload,
-                out,
-            },
-        )
-    }
-
-    /// Drops at once what a CLEARCACHE elsewhere left to be dropped.
-    fn sweep(&mut self) {
-        self.cleaning = Cleaning::Now(Cursor::default());
-    }
-
-    /// To be called when a name was written.
-    fn written<O: Output>(&mut self, now: Now, out: &mut O) {
-        self.record_state(now, out);
-        self.schedule_cleaning(now);
-    }
-
-    /// To be called when the peers have heard of what was written, and not before: it may be what has to go.
-    fn evict<O: Output>(&mut self, out: &mut O) {
-        if self.cache.is_over_limit() {
-            // If it is much, the rest goes in later turns.
-            let (cache, mut witness) = self.cache_and_witness(out);
-            cache.evict_slice(|kind, name| witness.note(kind, name));
-        }
-    }
-
-    fn schedule_cleaning(&mut self, now: Now) {
-        if matches!(self.cleaning, Cleaning::Idle) {
-            self.cleaning = Cleaning::At(now.monotonic_us + self.settings.clean_interval_us);
-        }
-    }
-
     /// OVERHEAD S: shut down in `value` seconds.
     fn schedule_shutdown(&mut self, value: &[u8], now: Now) {
         let seconds = std::str::from_utf8(value)
@@ -702,37 +576,6 @@ fn empty(buffer: &mut Vec<u8>) {
     const KEPT: usize = 64 * crate::limits::KIB;
     buffer.clear();
     buffer.shrink_to(KEPT);
-}
-
-/// Counts what the cache drops by itself, and tells the monitors.
-struct Witness<'a, O> {
-    statistics: &'a mut Statistics,
-    monitors: &'a [ConnectionId],
-    payload: &'a mut Vec<u8>,
-    out: &'a mut O,
-}
-
-impl<O: Output> Witness<'_, O> {
-    fn note(&mut self, kind: Dropped, name: &[u8]) {
-        let event: &[u8] = match kind {
-            Dropped::Stale => b"DEBUG SERVERCACHE=CLEANSTALE=",
-            Dropped::Deleted => b"DEBUG SERVERCACHE=CLEANDELETED=",
-            Dropped::Evicted => b"DEBUG SERVERCACHE=CLEANEVICTED=",
-            // The CLEARCACHE said it all.
-            Dropped::Cleared => return,
-        };
-        if kind == Dropped::Evicted {
-            self.statistics.evicted += 1;
-        } else {
-            self.statistics.expired += 1;
-        }
-        if !self.monitors.is_empty() {
-            empty(self.payload);
-            encode::line(self.payload, &[event, name]);
-            self.out
-                .fan_out(self.monitors.iter().copied(), self.payload);
-        }
-    }
 }
 
 /// SplitMix64: small, and good enough for jitter and names.

@@ -10,8 +10,9 @@
 
 use super::cache::Found;
 use super::output::{ConnectionId, Now, Output, Record, Rewrite, Saved};
+use super::upkeep::Cleaning;
 use super::walk::{Meets, Walk};
-use super::{Broker, Cleaning, LogLimit, Suppressed};
+use super::{Broker, LogLimit, Suppressed};
 use crate::limits::{
     JOURNAL_RETRY_MAX_US, JOURNAL_RETRY_US, MAX_REWRITE_SLICE, MIN_REWRITE, REWRITE_BACKLOG,
     REWRITE_SLICE,

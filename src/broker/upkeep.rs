@@ -1,0 +1,120 @@
+//! Keeping the cache within its bounds: entries that have aged are dropped, and what is too much is evicted.
+
+use super::cache::{Cache, Dropped};
+use super::output::{ConnectionId, Now, Output};
+use super::statistics::Statistics;
+use super::table::Cursor;
+use super::{Broker, empty};
+use crate::protocol::encode;
+
+/// Where the search for expired entries stands.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Cleaning {
+    /// The cache was empty: nothing to look for before something is stored.
+    Idle,
+    At(u64),
+    Now(Cursor),
+}
+
+impl Broker {
+    /// Goes on looking for expired entries, one slice.
+    pub(super) fn clean<O: Output>(&mut self, now: Now, out: &mut O) {
+        let cursor = match self.cleaning {
+            Cleaning::Now(cursor) => cursor,
+            Cleaning::At(at_us) if at_us <= now.monotonic_us => Cursor::default(),
+            _ => return,
+        };
+        let now_us = self.tree_now_us(now);
+        let (cache, mut witness) = self.cache_and_witness(out);
+        let next = cache.age_slice(cursor, now_us, |kind, name| witness.note(kind, name));
+        self.cleaning = match next {
+            Some(cursor) => Cleaning::Now(cursor),
+            None if self.cache.is_empty() => Cleaning::Idle,
+            None => Cleaning::At(now.monotonic_us + self.settings.clean_interval_us),
+        };
+    }
+
+    /// Makes room and gives memory back, one slice.
+    pub(super) fn tidy<O: Output>(&mut self, out: &mut O) {
+        let (cache, mut witness) = self.cache_and_witness(out);
+        if cache.is_to_be_tidied() {
+            cache.tidy_slice(|kind, name| witness.note(kind, name));
+        }
+    }
+
+    fn cache_and_witness<'a, O>(&'a mut self, out: &'a mut O) -> (&'a mut Cache, Witness<'a, O>) {
+        let Broker {
+            cache,
+            statistics,
+            monitors,
+            payload,
+            ..
+        } = self;
+        (
+            cache,
+            Witness {
+                statistics,
+                monitors,
+                payload,
+                out,
+            },
+        )
+    }
+
+    /// Drops at once what a CLEARCACHE elsewhere left to be dropped.
+    pub(super) fn sweep(&mut self) {
+        self.cleaning = Cleaning::Now(Cursor::default());
+    }
+
+    /// To be called when a name was written.
+    pub(super) fn written<O: Output>(&mut self, now: Now, out: &mut O) {
+        self.record_state(now, out);
+        self.schedule_cleaning(now);
+    }
+
+    /// To be called when the peers have heard of what was written, and not before: it may be what has to go.
+    pub(super) fn evict<O: Output>(&mut self, out: &mut O) {
+        if self.cache.is_over_limit() {
+            // If it is much, the rest goes in later turns.
+            let (cache, mut witness) = self.cache_and_witness(out);
+            cache.evict_slice(|kind, name| witness.note(kind, name));
+        }
+    }
+
+    fn schedule_cleaning(&mut self, now: Now) {
+        if matches!(self.cleaning, Cleaning::Idle) {
+            self.cleaning = Cleaning::At(now.monotonic_us + self.settings.clean_interval_us);
+        }
+    }
+}
+
+/// Counts what the cache drops by itself, and tells the monitors.
+struct Witness<'a, O> {
+    statistics: &'a mut Statistics,
+    monitors: &'a [ConnectionId],
+    payload: &'a mut Vec<u8>,
+    out: &'a mut O,
+}
+
+impl<O: Output> Witness<'_, O> {
+    fn note(&mut self, kind: Dropped, name: &[u8]) {
+        let event: &[u8] = match kind {
+            Dropped::Stale => b"DEBUG SERVERCACHE=CLEANSTALE=",
+            Dropped::Deleted => b"DEBUG SERVERCACHE=CLEANDELETED=",
+            Dropped::Evicted => b"DEBUG SERVERCACHE=CLEANEVICTED=",
+            // The CLEARCACHE said it all.
+            Dropped::Cleared => return,
+        };
+        if kind == Dropped::Evicted {
+            self.statistics.evicted += 1;
+        } else {
+            self.statistics.expired += 1;
+        }
+        if !self.monitors.is_empty() {
+            empty(self.payload);
+            encode::line(self.payload, &[event, name]);
+            self.out
+                .fan_out(self.monitors.iter().copied(), self.payload);
+        }
+    }
+}
