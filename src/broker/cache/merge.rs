@@ -1,0 +1,219 @@
+//! What becomes of two states of a name: of the one that is held, and of one that a peer or the journal tells.
+//!
+//! States of the same name on different nodes merge to the same result in whatever order and however
+//! often they meet: the register with the newest stamp wins; of a register's counter contributions
+//! each node's newest counts; and nothing older than the newest clear is left.
+
+use super::entry::{self, Counter, Entry, Kind};
+use super::{Cache, Dropped, TooLarge};
+use crate::broker::table::Cursor;
+use crate::protocol::number::Number;
+use crate::protocol::peer::{Register, Stamp, State};
+use std::cmp::Ordering;
+
+/// What a merge did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Merged {
+    pub effect: Effect,
+    /// Whether the sender doesn't know what is here now.
+    pub differs: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    None,
+    /// There is another register now.
+    Register,
+    /// Contributions grew by these amounts.
+    Counter(Vec<Number>),
+}
+
+impl Cache {
+    /// Learns of a CLEARCACHE elsewhere; whether it was news. What is older is not found any more,
+    /// and dropped by the next walk of [`Cache::age_slice`].
+    pub fn merge_clear(&mut self, stamp: Stamp) -> bool {
+        self.newest_us = self.newest_us.max(stamp.time_us);
+        let is_news = stamp > self.cleared;
+        self.cleared = self.cleared.max(stamp);
+        is_news
+    }
+
+    /// Learns what another node has of a name.
+    pub fn merge(
+        &mut self,
+        name: &[u8],
+        state: &State<'_>,
+        now_us: u64,
+    ) -> Result<Merged, TooLarge> {
+        self.newest_us = self.newest_us.max(state.stamp.time_us);
+        let unchanged = |differs| Merged {
+            effect: Effect::None,
+            differs,
+        };
+        if state.stamp < self.cleared {
+            return Ok(unchanged(true));
+        }
+        // A tombstone that is past its time counts as forgotten, swept or not.
+        let is_forgotten = |entry: &Entry<'_>| {
+            matches!(
+                self.expired(*entry, now_us),
+                Some(Dropped::Cleared | Dropped::Deleted)
+            )
+        };
+        let held = self.entry(name).filter(|entry| !is_forgotten(entry));
+        let is_unknown = held.is_none();
+        let order = held.map_or(Ordering::Greater, |entry| state.stamp.cmp(&entry.stamp()));
+        match order {
+            Ordering::Less => Ok(unchanged(true)),
+            Ordering::Equal => self.merge_contributions(name, state, now_us),
+            Ordering::Greater => {
+                let is_tombstone =
+                    state.register == Register::Removed && state.contributions.is_empty();
+                let is_past_its_time =
+                    now_us.saturating_sub(state.stamp.time_us) > self.ageing.deleted_us;
+                if is_tombstone && is_past_its_time && is_unknown {
+                    return Ok(unchanged(false));
+                }
+                let changed_us = now_us.max(self.newest_us);
+                self.put_state(name, state, state.accessed_us.min(now_us), changed_us)?;
+                // A counter that begins is told as its steps, for others may begin it as well.
+                let begins = state.register == Register::Absent && is_unknown;
+                let sums = state.contributions.iter().map(|theirs| theirs.sum);
+                Ok(Merged {
+                    effect: if begins {
+                        Effect::Counter(sums.collect())
+                    } else {
+                        Effect::Register
+                    },
+                    differs: false,
+                })
+            }
+        }
+    }
+
+    /// Of two states with the same register.
+    fn merge_contributions(
+        &mut self,
+        name: &[u8],
+        state: &State<'_>,
+        now_us: u64,
+    ) -> Result<Merged, TooLarge> {
+        let mut grown = Vec::new();
+        let mut differs = false;
+        let accessed_us = state.accessed_us.min(now_us);
+        if state.contributions.is_empty() {
+            if let Some(block) = self.block(name) {
+                differs = Entry(self.blocks.get(block)).is_counter();
+                entry::note_use(self.blocks.get_mut(block), accessed_us);
+            }
+            return Ok(Merged {
+                effect: Effect::None,
+                differs,
+            });
+        }
+        let changed_us = now_us.max(self.newest_us);
+        let Some(entry) = self.entry(name) else {
+            return Ok(Merged {
+                effect: Effect::None,
+                differs,
+            });
+        };
+        let (kind, stamp) = (entry.kind(), entry.stamp());
+        let accessed_us = accessed_us.max(entry.accessed_us());
+        let mut counter = entry.counter();
+        let mut merged =
+            Vec::with_capacity(counter.contributions.len().max(state.contributions.len()));
+        let mut ours = std::mem::take(&mut counter.contributions)
+            .into_iter()
+            .peekable();
+        // Both are in the order of the nodes.
+        for theirs in &state.contributions {
+            while let Some(before) = ours.next_if(|ours| ours.node < theirs.node) {
+                merged.push(before);
+            }
+            match ours.next_if(|ours| ours.node == theirs.node) {
+                Some(ours) if ours.version >= theirs.version => {
+                    differs |= ours.version > theirs.version;
+                    merged.push(ours);
+                }
+                ours => {
+                    let former = ours.map_or(Number::ZERO, |ours| ours.sum);
+                    grown.push(theirs.sum.accumulate(-former));
+                    merged.push(*theirs);
+                }
+            }
+        }
+        merged.extend(ours);
+        differs |= merged.len() > state.contributions.len();
+        counter.contributions = merged;
+        if !grown.is_empty() {
+            counter.changed_us = changed_us;
+        }
+        self.put_counter(name, kind, stamp, accessed_us, &counter)?;
+        let effect = if grown.is_empty() {
+            Effect::None
+        } else {
+            Effect::Counter(grown)
+        };
+        Ok(Merged { effect, differs })
+    }
+
+    /// Takes what is said of a name for all there is of it: it was recorded here.
+    pub fn restore(
+        &mut self,
+        name: &[u8],
+        state: &State<'_>,
+        changed_us: u64,
+    ) -> Result<(), TooLarge> {
+        self.newest_us = self.newest_us.max(state.stamp.time_us).max(changed_us);
+        self.put_state(name, state, state.accessed_us, changed_us)
+    }
+
+    /// The same, of a CLEARCACHE.
+    pub fn restore_clear(&mut self, stamp: Stamp) {
+        self.merge_clear(stamp);
+        // What it leaves is not to push out what comes after it. Nothing else has expired at time 0.
+        let mut cursor = Some(Cursor::default());
+        while let Some(from) = cursor {
+            cursor = self.age_slice(from, 0, |_, _| {});
+        }
+    }
+
+    /// The same, of when it was used.
+    pub fn restore_use(&mut self, name: &[u8], accessed_us: u64) {
+        if let Some(block) = self.block(name) {
+            entry::note_use(self.blocks.get_mut(block), accessed_us);
+        }
+    }
+
+    /// Drops a name, as if it had been evicted.
+    pub fn forget(&mut self, name: &[u8]) {
+        if let Some(block) = self.block(name) {
+            self.drop_block(self.hash(name), block);
+        }
+    }
+
+    /// Replaces all there is of a name by that state.
+    fn put_state(
+        &mut self,
+        name: &[u8],
+        state: &State<'_>,
+        accessed_us: u64,
+        changed_us: u64,
+    ) -> Result<(), TooLarge> {
+        let (kind, value) = match state.register {
+            Register::Absent => (Kind::Absent, &b""[..]),
+            Register::Removed => (Kind::Removed, &b""[..]),
+            Register::Value(value) => (Kind::Value, value),
+        };
+        if state.contributions.is_empty() {
+            return self.write(name, kind, value, state.stamp, accessed_us);
+        }
+        let counter = Counter {
+            contributions: state.contributions.clone(),
+            changed_us,
+            ..Counter::new(value)
+        };
+        self.put_counter(name, kind, state.stamp, accessed_us, &counter)
+    }
+}
