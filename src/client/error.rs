@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 
+/// Why a call of [`Client`](super::Client) or [`Cache`](super::Cache) has not done what it should.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {

@@ -1,0 +1,353 @@
+//! How a client's calls are carried out: lines sent, answers found among the signals that stream in, connections
+//! lost and made anew.
+
+use super::connection::{Connection, DRAIN};
+use super::dial::Dial;
+use super::{Client, Error, Message, end_of};
+use crate::protocol::encode;
+use crate::protocol::reply::{self, Reply};
+use crate::protocol::{Flags, Overhead};
+use std::io;
+use std::time::Instant;
+
+impl Client {
+    /// Sends a line that nobody answers.
+    pub(super) fn send(&mut self, line: &[&[u8]]) -> Result<(), Error> {
+        let until = self.end_of_call();
+        let mut bytes = Vec::new();
+        encode::line(&mut bytes, line);
+        self.ensure_connected(until)?;
+        self.has_unconfirmed = true;
+        self.push(bytes);
+        self.transmit(until).map_err(|error| {
+            let error = self.lose(error);
+            // Now the caller knows.
+            self.lost_lines = false;
+            match error {
+                // A part of the line may have been sent, so the connection is lost for certain.
+                Error::TimedOut => Error::Disconnected(io::ErrorKind::TimedOut.into()),
+                error => error,
+            }
+        })
+    }
+
+    /// Adds lines to what goes out, and a PING if it is due.
+    fn push(&mut self, lines: Vec<u8>) {
+        if let Some(connection) = &mut self.connection {
+            if let Some(interval) = self.options.ping_interval {
+                connection.keep_alive(interval);
+            }
+            connection.push(lines);
+        }
+    }
+
+    /// Waits until that has gone out. What comes meanwhile is kept: a server that nobody reads from may
+    /// read nothing itself.
+    fn transmit(&mut self, until: Instant) -> Result<(), Error> {
+        loop {
+            let line = match self.present()?.send(until) {
+                Ok(Some(line)) => line,
+                Ok(None) => return Ok(()),
+                Err(error) => return Err(self.explain(error)),
+            };
+            let reply = reply::decode(&line);
+            self.refusal_is_last = false;
+            match reply.and_then(|reply| refusal(&reply)) {
+                Some(reason) => self.keep_refusal(reason),
+                None => reply.into_iter().for_each(|reply| self.handle(reply)),
+            }
+            // Lines that stream in are no reason to wait for longer.
+            if Instant::now() > until {
+                return Err(Error::TimedOut);
+            }
+        }
+    }
+
+    /// One that nobody was told of: it is for the next [`Client::sync`], or else a message.
+    fn keep_refusal(&mut self, reason: String) {
+        if let Some(earlier) = self.refusal.replace(reason) {
+            self.incoming.push(Message::Error(earlier.as_str().into()));
+        }
+        self.refusal_is_last = true;
+    }
+
+    /// If the server has refused something and then said nothing more, that is why it has closed.
+    fn explain(&mut self, error: Error) -> Error {
+        match error {
+            Error::Disconnected(_) if self.refusal_is_last => {
+                self.refusal.take().map_or(error, Error::Refused)
+            }
+            error => error,
+        }
+    }
+
+    /// The connection, as long as the server keeps it.
+    fn present(&mut self) -> Result<&mut Connection, Error> {
+        self.connection.as_mut().ok_or_else(|| {
+            let kind = io::ErrorKind::ConnectionReset;
+            Error::Disconnected(io::Error::new(kind, "the server has ended it"))
+        })
+    }
+
+    /// Asks something that may be asked again if the connection breaks before the answer has come.
+    pub(super) fn ask<T>(
+        &mut self,
+        line: &[&[u8]],
+        mut answer: impl FnMut(&Reply<'_>) -> Option<T>,
+    ) -> Result<T, Error> {
+        let until = self.end_of_call();
+        let mut bytes = Vec::new();
+        encode::line(&mut bytes, line);
+        loop {
+            match self.exchange(&bytes, until, &mut answer) {
+                Ok((refusals, found)) => {
+                    self.queue_refusals(refusals);
+                    return Ok(found);
+                }
+                Err(Error::Disconnected(_)) if Instant::now() < until => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Sends lines and a FLUSH, and reads up to its answer: what is expected has come by then, or never
+    /// comes. Returns what was expected, and the refusals of what was sent before.
+    pub(super) fn exchange<T>(
+        &mut self,
+        lines: &[u8],
+        until: Instant,
+        mut answer: impl FnMut(&Reply<'_>) -> Option<T>,
+    ) -> Result<(Vec<String>, T), Error> {
+        self.ensure_connected(until)?;
+        let mark = self.next_mark();
+        let mut bytes = lines.to_vec();
+        encode::line(&mut bytes, &[b"FLUSH ", mark.as_bytes()]);
+        self.push(bytes);
+        let mut older: Vec<String> = self.refusal.take().into_iter().collect();
+        let (mut refusals, mut found) = (Vec::new(), None);
+        let mut is_last_word = std::mem::take(&mut self.refusal_is_last);
+        loop {
+            let connection = self.present()?;
+            let received = connection.receive(until);
+            let is_sent = connection.is_sent();
+            let line = match received {
+                // Signals that stream in are no reason to wait for longer.
+                Ok(line) if Instant::now() < until => line,
+                // An answer that comes later comes before the answer to this FLUSH, and so it is known.
+                Ok(_) | Err(Error::TimedOut) if is_sent => {
+                    older.append(&mut refusals);
+                    older.into_iter().for_each(|one| self.keep_refusal(one));
+                    self.refusal_is_last = is_last_word;
+                    return Err(Error::TimedOut);
+                }
+                Ok(_) => return Err(self.lose(Error::TimedOut)),
+                Err(error) => {
+                    let error = self.lose(error);
+                    let reason = refusals.pop().or(older.pop());
+                    let reason = reason.filter(|_| is_last_word);
+                    return Err(reason.map_or(error, Error::Refused));
+                }
+            };
+            let reply = reply::decode(&line);
+            let refused = reply.as_ref().and_then(refusal);
+            is_last_word = refused.is_some();
+            match (refused, reply) {
+                (Some(reason), _) => refusals.push(reason),
+                (None, Some(Reply::Flushed(text))) if text == mark.as_bytes() => {
+                    self.has_unconfirmed = false;
+                    let found = found.or_else(|| answer(&Reply::Flushed(text)));
+                    // Without an answer the last refusal is that of the question.
+                    let reason = found.is_none().then(|| refusals.pop()).flatten();
+                    older.append(&mut refusals);
+                    if let Some(found) = found {
+                        return Ok((older, found));
+                    }
+                    self.queue_refusals(older);
+                    let reason = reason.unwrap_or_else(|| "there was no answer".to_owned());
+                    return Err(Error::Refused(reason));
+                }
+                // What came up to here belongs to a question that was given up, or is older.
+                (None, Some(Reply::Flushed(_))) => {
+                    found = None;
+                    older.append(&mut refusals);
+                }
+                (None, Some(reply)) => match found.is_none().then(|| answer(&reply)).flatten() {
+                    Some(answer) => found = Some(answer),
+                    None => self.handle(reply),
+                },
+                (None, None) => {}
+            }
+        }
+    }
+
+    /// Refusals of what was sent before: nobody waits for them.
+    fn queue_refusals(&mut self, refusals: Vec<String>) {
+        for reason in refusals {
+            self.incoming.push(Message::Error(reason.as_str().into()));
+        }
+    }
+
+    /// The text of a FLUSH that no other has.
+    fn next_mark(&mut self) -> String {
+        self.flushes += 1;
+        format!("clacks-{}", self.flushes)
+    }
+
+    /// Waits until a message may have come.
+    pub(super) fn wait_for_message(&mut self, until: Instant) -> Result<(), Error> {
+        self.ensure_connected(until)?;
+        if !self.incoming.is_empty() {
+            return Ok(());
+        }
+        let connection = self.connection.as_mut().expect("it was just ensured");
+        let mut wake = until;
+        if let Some(interval) = self.options.ping_interval {
+            connection.keep_alive(interval);
+            wake = until.min(connection.next_ping(interval));
+        }
+        match connection.receive(wake) {
+            Ok(line) => {
+                if let Some(reply) = reply::decode(&line) {
+                    self.handle(reply);
+                }
+                // There may be no end of lines that are no messages.
+                if Instant::now() > until + DRAIN && self.incoming.is_empty() {
+                    return Err(Error::TimedOut);
+                }
+                Ok(())
+            }
+            // Only a PING was due.
+            Err(Error::TimedOut) if wake < until => Ok(()),
+            Err(Error::TimedOut) => Err(Error::TimedOut),
+            Err(error) => Err(self.lose(error)),
+        }
+    }
+
+    /// Something that the server says unasked.
+    fn handle(&mut self, reply: Reply<'_>) {
+        match reply {
+            Reply::Quit => self.lose_with("the server ends the connection"),
+            Reply::Timeout => self.lose_with("the server says that this client was silent"),
+            reply => self.queue_reply(reply),
+        }
+    }
+
+    fn queue_reply(&mut self, reply: Reply<'_>) {
+        if let Some(message) = Message::from_reply(reply) {
+            self.incoming.push(message);
+        }
+    }
+
+    /// After an error the connection is of no use any more, but for what the server has said before.
+    fn lose(&mut self, error: Error) -> Error {
+        let mut error = error;
+        while let Error::Disconnected(_) | Error::Refused(_) = error
+            && let Some(connection) = &mut self.connection
+            && let Ok(line) = connection.receive(Instant::now())
+            && let Some(reply) = reply::decode(&line)
+        {
+            match refusal(&reply) {
+                Some(reason) => error = Error::Refused(reason),
+                None => self.queue_reply(reply),
+            }
+        }
+        self.lose_with(&error.to_string());
+        error
+    }
+
+    fn lose_with(&mut self, why: &str) {
+        if self.connection.take().is_some() {
+            self.lost_lines |= std::mem::take(&mut self.has_unconfirmed);
+            self.last_values.forget_all();
+            self.backoff.failed();
+            self.incoming.push(Message::Disconnected(why.into()));
+        }
+    }
+
+    /// Dials, if there is no connection, until there is one or the time is over.
+    fn ensure_connected(&mut self, until: Instant) -> Result<(), Error> {
+        while self.connection.is_none() {
+            if self.dial.is_none() {
+                let at = self.backoff.at();
+                std::thread::sleep(at.min(until).saturating_duration_since(Instant::now()));
+                if at > until {
+                    return Err(Error::TimedOut);
+                }
+            }
+            match self.try_to_connect(until) {
+                Err(Error::TimedOut) if self.dial.is_some() => return Err(Error::TimedOut),
+                Err(error) if is_final(&error) => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on with a dial, or begins one. [`Error::TimedOut`] while there still is a dial: it takes longer
+    /// than up to then.
+    pub(super) fn try_to_connect(&mut self, until: Instant) -> Result<(), Error> {
+        let dial = match &mut self.dial {
+            Some(dial) => Ok(dial),
+            none => Dial::new(&self.options, self.trust.as_ref()).map(|dial| none.insert(dial)),
+        };
+        match dial.and_then(|dial| dial.go_on(&self.subscriptions, until)) {
+            Ok(None) => Err(Error::TimedOut),
+            Ok(Some((connection, early))) => {
+                self.dial = None;
+                self.trouble = None;
+                self.connection = Some(connection);
+                self.connections += 1;
+                self.backoff.succeeded();
+                if self.connections > 1 {
+                    self.incoming.push(Message::Reconnected);
+                }
+                self.incoming.append(early);
+                Ok(())
+            }
+            Err(error) => {
+                self.dial = None;
+                self.trouble = Some(error.to_string());
+                self.backoff.failed();
+                Err(error)
+            }
+        }
+    }
+
+    /// Lets several calls end in time together. A first connection that fails is not tried again.
+    pub(super) fn within<T>(
+        &mut self,
+        until: Instant,
+        act: impl FnOnce(&mut Client) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        if self.connections == 0 {
+            self.try_to_connect(until)?;
+        }
+        self.call_end = Some(until);
+        let result = act(self);
+        self.call_end = None;
+        result
+    }
+
+    pub(super) fn end_of_call(&self) -> Instant {
+        self.call_end
+            .unwrap_or_else(|| end_of(self.options.call_timeout))
+    }
+}
+
+/// Whether dialling again is of no use, until somebody has changed something.
+pub(super) fn is_final(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::LoginRefused | Error::Certificate(_) | Error::Options(_)
+    )
+}
+
+/// Why the server refuses something, if it does.
+fn refusal(reply: &Reply<'_>) -> Option<String> {
+    match reply {
+        Reply::Overhead(Overhead { flags, value }) if flags.intersects(Flags::ERROR) => {
+            Some(String::from_utf8_lossy(value).into_owned())
+        }
+        _ => None,
+    }
+}
