@@ -188,6 +188,15 @@ impl Sessions {
         }
     }
 
+    /// The link that the session has become.
+    pub fn link(&self, id: ConnectionId) -> Option<&Link> {
+        self.get(id)?.link.as_deref()
+    }
+
+    pub fn link_mut(&mut self, id: ConnectionId) -> Option<&mut Link> {
+        self.get_mut(id)?.link.as_deref_mut()
+    }
+
     pub fn len(&self) -> usize {
         self.by_serial.len()
     }

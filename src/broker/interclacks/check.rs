@@ -17,10 +17,7 @@ impl Broker {
     /// Panics if the list of links, the sessions and the uplink don't agree.
     pub(in crate::broker) fn check_links(&self) {
         for (place, id) in self.tree.links.iter().enumerate() {
-            let link = self
-                .sessions
-                .get(*id)
-                .and_then(|session| session.link.as_ref());
+            let link = self.sessions.link(*id);
             assert!(
                 link.is_some_and(|link| link.is_up),
                 "a link on the list is up"

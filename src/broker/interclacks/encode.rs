@@ -47,7 +47,7 @@ pub(super) fn encode_key_sync(to: &mut Vec<u8>, found: Found<'_>) {
 }
 
 /// As a line that makes the receiver hold the same.
-pub(super) fn encode_plain(to: &mut Vec<u8>, found: Found<'_>) {
+pub(super) fn encode_as_write(to: &mut Vec<u8>, found: Found<'_>) {
     match found.value() {
         Some(value) => encode::line(to, &[b"STORE ", found.name(), b"=", value]),
         None => encode::line(to, &[b"REMOVE ", found.name()]),

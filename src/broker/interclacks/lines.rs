@@ -1,14 +1,14 @@
 //! What a peer says, and what it changes here.
 
-use super::encode::{encode_path, encode_plain, microseconds, seconds, start_of};
-use super::{HEARD_NAME, Link, Plain, Reach, Role, Software, Telling};
+use super::encode::{encode_as_write, encode_path, microseconds, seconds, start_of};
+use super::{HEARD_NAME, Link, Reach, Role, Software, Telling, Wording};
 use crate::broker::Broker;
 use crate::broker::cache::{Effect, Merged, TooLarge};
 use crate::broker::output::{CloseReason, ConnectionId, Flow, Now, Output};
 use crate::broker::session::LastPing;
 use crate::limits::{CLOCK_STEP_US, MAX_CLOCK_LEAD_US, MAX_PATH, SECOND_US};
 use crate::protocol::command::{KeySync, Pair};
-use crate::protocol::peer::{self, NodeId, PeerLine, Register, Stamp, State};
+use crate::protocol::peer::{self, NodeId, PeerLine, Register, SignalId, Stamp, State};
 use crate::protocol::{Command, Flags, Overhead, decode, encode};
 use log::Level;
 use sha2::{Digest, Sha256};
@@ -22,11 +22,7 @@ impl Broker {
         now: Now,
         out: &mut O,
     ) -> Flow {
-        let Some(link) = self
-            .sessions
-            .get(id)
-            .and_then(|session| session.link.as_ref())
-        else {
+        let Some(link) = self.sessions.link(id) else {
             return Flow::Stop;
         };
         let is_uplink = link.role == Role::Uplink;
@@ -75,7 +71,7 @@ impl Broker {
             _ => {
                 // A slave doesn't say where what it has ends; a master does.
                 if !is_uplink && let Some(link) = self.link_mut(id) {
-                    link.is_telling = false;
+                    link.peer_is_telling = false;
                 }
                 return self.execute_for_link(id, command, line, now, out);
             }
@@ -86,7 +82,7 @@ impl Broker {
         Flow::Next
     }
 
-    pub(super) fn handle_link_overhead<O: Output>(
+    fn handle_link_overhead<O: Output>(
         &mut self,
         id: ConnectionId,
         is_uplink: bool,
@@ -118,7 +114,7 @@ impl Broker {
             self.handle_time(id, is_uplink, value, now, out);
         } else if flags.intersects(Flags::LOCK) {
             if is_uplink && let Some(link) = self.link_mut(id) {
-                link.is_telling = overhead.is_on();
+                link.peer_is_telling = overhead.is_on();
             }
             if is_uplink && overhead.is_on() {
                 self.lock.get_or_insert_default();
@@ -135,7 +131,7 @@ impl Broker {
 
     /// The peer's clock. A clacksd master's is the tree's. With a Net::Clacks server this node only
     /// translates: what was stamped here before would be wrong by as much as the clocks differ.
-    pub(super) fn handle_time<O: Output>(
+    fn handle_time<O: Output>(
         &mut self,
         id: ConnectionId,
         is_uplink: bool,
@@ -158,8 +154,8 @@ impl Broker {
             return;
         };
         link.anchor_us = Some(anchor_us);
-        link.is_telling |= !is_uplink;
-        link.round_trip_us = now.monotonic_us - link.synced_us;
+        link.peer_is_telling |= !is_uplink;
+        link.round_trip_us = now.monotonic_us - link.began_us;
         if !is_uplink || link.peer == Software::NetClacks {
             return;
         }
@@ -170,7 +166,6 @@ impl Broker {
             let difference_s = before_us.abs_diff(theirs_us) / SECOND_US;
             self.log_of_link(
                 Level::Error,
-
                 format_args!(
                     "the master's clock and this server's differ by {difference_s} s, more than an hour: the link is refused"
                 ),
@@ -198,92 +193,20 @@ impl Broker {
         }
     }
 
-    pub(super) fn handle_peer_line<O: Output>(
+    fn handle_peer_line<O: Output>(
         &mut self,
         id: ConnectionId,
         line: PeerLine<'_>,
         now: Now,
         out: &mut O,
     ) {
-        let now_us = self.tree_now_us(now);
         match line {
             PeerLine::State {
                 name,
                 state,
                 signal,
-            } => {
-                self.renew_ping(id, now, out);
-                if !self.is_plausible(id, state.stamp.time_us, now, out) {
-                    return;
-                }
-                let merged = self.cache.merge(name, &state, now_us);
-                let merged = merged.unwrap_or_else(|TooLarge| {
-                    self.log_too_large(name, now);
-                    // The old value is nobody's any more. The signal is for whoever listens all the same.
-                    self.cache.forget(name);
-                    Merged {
-                        effect: Effect::None,
-                        differs: false,
-                    }
-                });
-                if merged.effect != Effect::None {
-                    self.written(now, out);
-                }
-                // What this node has still to tell it tells at its own pace, not line for line.
-                let is_to_be_told = self
-                    .link_mut(id)
-                    .is_some_and(|link| matches!(link.telling, Telling::NotYet));
-                if !merged.differs {
-                    self.note_heard(id, name, out);
-                }
-                let signal = signal.filter(|signal| self.tree.is_new(*signal, Reach::All));
-                let value = if let Register::Value(value) = state.register {
-                    value
-                } else {
-                    b""
-                };
-                if merged.effect != Effect::None {
-                    self.pass_on(
-                        Some(id),
-                        name,
-                        Plain::Effect(&merged.effect),
-                        signal.map(|id| (id, value)),
-                        now,
-                        out,
-                    );
-                    self.evict(out);
-                } else if let Some(signal) = signal {
-                    let line: &[&[u8]] = &[b"SET ", name, b"=", value];
-                    self.pass_on_signal(Some(id), signal, line, Reach::All, now, out);
-                }
-                if merged.differs && !is_to_be_told {
-                    self.answer_state(id, name, now, out);
-                }
-                if signal.is_some() {
-                    self.deliver(None, name, &[b"SET ", name, b"=", value], out);
-                }
-            }
-            PeerLine::Signal { id: signal, line } => {
-                let command = decode(line);
-                let reach = Reach::of(command.as_ref());
-                if !self.tree.is_new(signal, reach) {
-                    return;
-                }
-                self.pass_on_signal(Some(id), signal, &[line], reach, now, out);
-                match command {
-                    Some(Command::Set(Pair { name, .. }) | Command::Notify(name)) => {
-                        self.deliver(None, name, &[line], out);
-                    }
-                    Some(Command::Overhead(Some(overhead))) => {
-                        self.handle_forwarded_overhead(overhead, now, out)
-                    }
-                    _ => self.log_of_link(
-                        Level::Warn,
-                        format_args!("a signal of an unknown kind was passed on"),
-                        now,
-                    ),
-                }
-            }
+            } => self.handle_state(id, name, &state, signal, now, out),
+            PeerLine::Signal { id: signal, line } => self.handle_signal(id, signal, line, now, out),
             PeerLine::Clear(stamp) => {
                 if self.is_plausible(id, stamp.time_us, now, out) && self.cache.merge_clear(stamp) {
                     self.sweep();
@@ -303,22 +226,106 @@ impl Broker {
         }
     }
 
-    /// Tells a peer what it doesn't know, though it just sent something older. Of a CLEARCACHE it has
-    /// heard before: that goes to every link when it comes up, and at once from then on.
-    pub(super) fn answer_state<O: Output>(
+    fn handle_state<O: Output>(
         &mut self,
         id: ConnectionId,
         name: &[u8],
+        state: &State<'_>,
+        signal: Option<SignalId>,
         now: Now,
         out: &mut O,
     ) {
+        self.renew_ping(id, now, out);
+        if !self.is_plausible(id, state.stamp.time_us, now, out) {
+            return;
+        }
+        let merged = self.cache.merge(name, state, self.tree_now_us(now));
+        let merged = merged.unwrap_or_else(|TooLarge| {
+            self.log_too_large(name, now);
+            // The old value is nobody's any more. The signal is for whoever listens all the same.
+            self.cache.forget(name);
+            Merged {
+                effect: Effect::None,
+                differs: false,
+            }
+        });
+        if merged.effect != Effect::None {
+            self.written(now, out);
+        }
+        // What this node has still to tell it tells at its own pace, not line for line.
+        let is_to_be_told = self
+            .link_mut(id)
+            .is_some_and(|link| matches!(link.telling, Telling::NotYet));
+        if !merged.differs {
+            self.note_heard(id, name, out);
+        }
+        let signal = signal.filter(|signal| self.tree.is_new(*signal, Reach::All));
+        let value = if let Register::Value(value) = state.register {
+            value
+        } else {
+            b""
+        };
+        if merged.effect != Effect::None {
+            self.pass_on(
+                Some(id),
+                name,
+                Wording::Effect(&merged.effect),
+                signal.map(|id| (id, value)),
+                now,
+                out,
+            );
+            self.evict(out);
+        } else if let Some(signal) = signal {
+            let line: &[&[u8]] = &[b"SET ", name, b"=", value];
+            self.pass_on_signal(Some(id), signal, line, Reach::All, now, out);
+        }
+        if merged.differs && !is_to_be_told {
+            self.answer_state(id, name, now, out);
+        }
+        if signal.is_some() {
+            self.deliver(None, name, &[b"SET ", name, b"=", value], out);
+        }
+    }
+
+    fn handle_signal<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        signal: SignalId,
+        line: &[u8],
+        now: Now,
+        out: &mut O,
+    ) {
+        let command = decode(line);
+        let reach = Reach::of(command.as_ref());
+        if !self.tree.is_new(signal, reach) {
+            return;
+        }
+        self.pass_on_signal(Some(id), signal, &[line], reach, now, out);
+        match command {
+            Some(Command::Set(Pair { name, .. }) | Command::Notify(name)) => {
+                self.deliver(None, name, &[line], out);
+            }
+            Some(Command::Overhead(Some(overhead))) => {
+                self.handle_forwarded_overhead(overhead, now, out)
+            }
+            _ => self.log_of_link(
+                Level::Warn,
+                format_args!("a signal of an unknown kind was passed on"),
+                now,
+            ),
+        }
+    }
+
+    /// Tells a peer what it doesn't know, though it just sent something older. Of a CLEARCACHE it has
+    /// heard before: that goes to every link when it comes up, and at once from then on.
+    fn answer_state<O: Output>(&mut self, id: ConnectionId, name: &[u8], now: Now, out: &mut O) {
         if let Some(found) = self.cache.find(name, self.tree_now_us(now)) {
             out.append(id, |to| peer::encode_state(to, name, &found.state(), None));
         }
     }
 
     /// Refuses a peer whose clock is far ahead: its writes would win over all others for as long.
-    pub(super) fn is_plausible<O: Output>(
+    fn is_plausible<O: Output>(
         &mut self,
         id: ConnectionId,
         time_us: u64,
@@ -341,7 +348,7 @@ impl Broker {
         false
     }
 
-    pub(super) fn handle_path<O: Output>(
+    fn handle_path<O: Output>(
         &mut self,
         id: ConnectionId,
         path: Vec<NodeId>,
@@ -358,7 +365,6 @@ impl Broker {
         if path.contains(&self.tree.node) {
             self.log_of_link(
                 Level::Error,
-
                 format_args!("the servers form a ring: this server is its own master's master; the link is refused"),
                 now,
             );
@@ -391,7 +397,7 @@ impl Broker {
     }
 
     /// A state in the reference's language, with the sender's times.
-    pub(super) fn handle_key_sync<O: Output>(
+    fn handle_key_sync<O: Output>(
         &mut self,
         id: ConnectionId,
         line: KeySync<'_>,
@@ -399,17 +405,10 @@ impl Broker {
         out: &mut O,
     ) {
         let now_us = self.tree_now_us(now);
-        let Some(link) = self
-            .sessions
-            .get(id)
-            .and_then(|session| session.link.as_ref())
-        else {
+        let Some(link) = self.sessions.link(id) else {
             return;
         };
-        let (Some(cached_us), Some(accessed_us)) = (
-            microseconds(line.cache_time),
-            microseconds(line.access_time),
-        ) else {
+        let Some((cached_us, accessed_us)) = tree_times(link, &line, now, now_us) else {
             self.log_of_link(
                 Level::Warn,
                 format_args!("a KEYSYNC whose times are no numbers was ignored"),
@@ -417,27 +416,16 @@ impl Broker {
             );
             return;
         };
-        // Before the peer has told its time, it is taken to be this node's.
-        let theirs_us = |anchor_us: i64| now.monotonic_us as i64 + anchor_us;
-        let offset_us = link
-            .anchor_us
-            .map_or(0, |anchor_us| now_us as i64 - theirs_us(anchor_us));
-        let cached_us = cached_us.saturating_add_signed(offset_us);
-        let accessed_us = if accessed_us == 0 {
-            cached_us
-        } else {
-            accessed_us.saturating_add_signed(offset_us)
-        };
-        let (synced_since_us, round_trip_us, is_downlink, is_telling) = (
-            link.synced_since_us,
+        let (began_tree_us, round_trip_us, is_downlink, peer_is_telling) = (
+            link.began_tree_us,
             link.round_trip_us,
             link.role == Role::Downlink,
-            link.is_telling,
+            link.peer_is_telling,
         );
         let name = line.entry.name;
         let value = (line.mode != b"D").then_some(line.entry.value);
         // What a Net::Clacks server only passes on has somebody else's times.
-        if is_telling && !self.is_plausible(id, cached_us, now, out) {
+        if peer_is_telling && !self.is_plausible(id, cached_us, now, out) {
             return;
         }
         // Net::Clacks passes times on as the first sender's clock has them. What seems to be of the future
@@ -445,7 +433,7 @@ impl Broker {
         let cached_us = cached_us.min(now_us);
         if cached_us < self.cache.cleared().time_us {
             // It was away when the cache was cleared. What it only passes on it may have got since.
-            if is_telling && value.is_some() && self.cache.find(name, now_us).is_none() {
+            if peer_is_telling && value.is_some() && self.cache.find(name, now_us).is_none() {
                 out.append(id, |to| encode::line(to, &[b"REMOVE ", name]));
             }
             return;
@@ -460,9 +448,10 @@ impl Broker {
             }
             // A Net::Clacks slave sends everything back that it was just told, a little newer. What
             // has changed here since then is newer all the same, and the slave has to hear it.
-            let changed_since = is_downlink && is_telling && found.changed_us() >= synced_since_us;
+            let changed_since =
+                is_downlink && peer_is_telling && found.changed_us() >= began_tree_us;
             if changed_since && cached_us <= found.changed_us() + round_trip_us {
-                out.append(id, |to| encode_plain(to, found));
+                out.append(id, |to| encode_as_write(to, found));
                 return;
             }
         }
@@ -480,7 +469,7 @@ impl Broker {
             Err(TooLarge) => self.log_too_large(name, now),
             Ok(merged) if merged.effect != Effect::None => {
                 self.written(now, out);
-                self.pass_on(Some(id), name, Plain::KeySync, None, now, out);
+                self.pass_on(Some(id), name, Wording::KeySync, None, now, out);
                 self.evict(out);
             }
             Ok(_) => {}
@@ -505,7 +494,7 @@ impl Broker {
         );
     }
 
-    pub(super) fn renew_ping<O: Output>(&mut self, id: ConnectionId, now: Now, out: &O) {
+    fn renew_ping<O: Output>(&mut self, id: ConnectionId, now: Now, out: &O) {
         let stopped_us = out.traffic(id).stopped_us;
         if let Some(link) = self.link_mut(id) {
             link.last_ping = LastPing {
@@ -515,7 +504,7 @@ impl Broker {
         }
     }
 
-    pub(super) fn note_heard<O: Output>(&mut self, id: ConnectionId, name: &[u8], out: &mut O) {
+    fn note_heard<O: Output>(&mut self, id: ConnectionId, name: &[u8], out: &mut O) {
         let hash = self.cache.hash(name);
         if let Some(link) = self.link_mut(id)
             && matches!(link.telling, Telling::NotYet)
@@ -527,8 +516,24 @@ impl Broker {
     }
 
     pub(super) fn link_mut(&mut self, id: ConnectionId) -> Option<&mut Link> {
-        self.sessions.get_mut(id)?.link.as_deref_mut()
+        self.sessions.link_mut(id)
     }
+}
+
+/// When the entry of a KEYSYNC was written and used, by the tree's clock; `None` if that are no numbers. Before the
+/// peer has told its time, it is taken to be this node's.
+fn tree_times(link: &Link, line: &KeySync<'_>, now: Now, now_us: u64) -> Option<(u64, u64)> {
+    let cached_us = microseconds(line.cache_time)?;
+    let accessed_us = match microseconds(line.access_time)? {
+        0 => cached_us,
+        accessed_us => accessed_us,
+    };
+    let theirs_us = |anchor_us: i64| now.monotonic_us as i64 + anchor_us;
+    let offset_us = link
+        .anchor_us
+        .map_or(0, |anchor_us| now_us as i64 - theirs_us(anchor_us));
+    let to_tree = |time_us: u64| time_us.saturating_add_signed(offset_us);
+    Some((to_tree(cached_us), to_tree(accessed_us)))
 }
 
 /// Whose write a KEYSYNC is taken for, which doesn't say it: somebody who only ever writes this value. So

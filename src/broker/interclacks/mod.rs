@@ -47,19 +47,19 @@ pub struct Link {
     behind: BTreeSet<Box<[u8]>>,
     /// Whether the peer knows that it has been told everything once.
     is_synced: bool,
-    /// Since when (tree's time).
-    synced_since_us: u64,
     /// Encoded signals that wait until all is told.
     held: Vec<u8>,
-    /// Whether a Net::Clacks peer is telling what it held when the link came up.
-    is_telling: bool,
+    /// Whether the peer, Net::Clacks, is telling what it held when the link came up.
+    peer_is_telling: bool,
     /// Names that the master has just told: it need not hear them from here. Hashes.
     heard: Table<u64>,
     /// The peer's clock minus this node's monotonic one, once it has told its time.
     anchor_us: Option<i64>,
-    /// When it came up (monotonic), and how long the peer then took to tell its time: so much newer
-    /// may be what a Net::Clacks slave sends back of what it was told.
-    synced_us: u64,
+    /// When the link was made, by this node's clock (monotonic) and by the tree's.
+    began_us: u64,
+    began_tree_us: u64,
+    /// How long the peer then took to tell its time: so much newer may be what a Net::Clacks slave sends back of
+    /// what it was told.
     round_trip_us: u64,
 }
 
@@ -212,13 +212,15 @@ impl Link {
 
 /// How a change is told to Net::Clacks peers.
 #[derive(Clone, Copy)]
-pub enum Plain<'a> {
+pub enum Wording<'a> {
     /// As the line came.
     Line(&'a [u8]),
     /// From what the change did.
     Effect(&'a Effect),
     /// With its times: it came so from another such peer.
     KeySync,
+    /// As a write of what there is now.
+    Write,
 }
 
 /// Whom a signal is for.

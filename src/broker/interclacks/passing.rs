@@ -1,9 +1,9 @@
 //! Passing changes and signals on to the peers.
 
-use super::encode::{encode_clear, encode_key_sync, encode_plain};
-use super::{HEARD_NAME, NAME_BEHIND, Plain, Reach, Software, Telling, hold};
+use super::encode::{encode_as_write, encode_clear, encode_key_sync};
+use super::{HEARD_NAME, Link, NAME_BEHIND, Reach, Software, Telling, Wording, hold};
 use crate::broker::Broker;
-use crate::broker::cache::Effect;
+use crate::broker::cache::{Cache, Effect, Found};
 use crate::broker::output::{CloseReason, ConnectionId, Now, Output};
 use crate::limits::LINK_BACKLOG;
 use crate::protocol::encode;
@@ -16,7 +16,7 @@ impl Broker {
         &mut self,
         from: Option<ConnectionId>,
         name: &[u8],
-        plain: Plain<'_>,
+        wording: Wording<'_>,
         signal: Option<(SignalId, &[u8])>,
         now: Now,
         out: &mut O,
@@ -29,76 +29,21 @@ impl Broker {
             ..
         } = self;
         for &id in tree.links.iter().filter(|id| Some(**id) != from) {
-            let Some(link) = sessions
-                .get_mut(id)
-                .and_then(|session| session.link.as_mut())
-            else {
+            let Some(link) = sessions.link_mut(id) else {
                 continue;
             };
             let found = cache.find(name, now_us);
             let may_signal = link.is_up_to_date();
+            let carried = signal.filter(|_| may_signal);
             if link.peer == Software::Clacksd {
-                if !link.behind.is_empty() || out.traffic(id).queued > LINK_BACKLOG {
-                    if link.behind.insert(name.into()) {
-                        out.hold(id, name.len() as isize + NAME_BEHIND);
-                        out.want_room(id);
-                    }
-                } else {
-                    let carried = signal.filter(|_| may_signal);
-                    match (found, carried) {
-                        (Some(found), _) => out.append(id, |to| {
-                            let carried = carried.map(|(id, _)| id);
-                            peer::encode_state(to, name, &found.state(), carried);
-                        }),
-                        // It has aged on its way here. Its signal has not.
-                        (None, Some((signal, value))) => {
-                            let line: &[&[u8]] = &[b"SET ", name, b"=", value];
-                            out.append(id, |to| peer::encode_signal(to, signal, line));
-                        }
-                        (None, None) => {}
-                    }
-                }
-            } else {
-                // What the master has told of it is no longer all there is.
-                let hash = cache.hash(name);
-                if link.heard.remove(hash, |heard| *heard == hash).is_some() {
-                    out.hold(id, -HEARD_NAME);
-                }
-                let is_still_to_come = match &mut link.telling {
-                    Telling::NotYet => true,
-                    Telling::Now(walk) => walk.will_meet(cache, name),
-                    Telling::Done => false,
+                tell_or_note(link, id, name, found, carried, out);
+            } else if is_to_hear_now(link, id, cache, name, out) {
+                let wording = match wording {
+                    // Its signal has to wait, so it can't be told as it came.
+                    Wording::Line(_) if carried.is_none() && signal.is_some() => Wording::Write,
+                    wording => wording,
                 };
-                if matches!(link.telling, Telling::Now(_)) {
-                    out.hold(id, link.walk_growth());
-                }
-                if !is_still_to_come {
-                    out.append(id, |to| match plain {
-                        Plain::Line(line) if may_signal || signal.is_none() => {
-                            encode::line(to, &[line])
-                        }
-                        Plain::KeySync => found
-                            .into_iter()
-                            .for_each(|found| encode_key_sync(to, found)),
-                        Plain::Effect(Effect::Counter(steps)) => {
-                            for step in steps {
-                                encode::line(
-                                    to,
-                                    &[
-                                        b"INCREMENT ",
-                                        name,
-                                        b"=",
-                                        step.exact().to_string().as_bytes(),
-                                    ],
-                                );
-                            }
-                        }
-                        Plain::Effect(_) if may_signal && let Some((_, value)) = signal => {
-                            encode::line(to, &[b"SETANDSTORE ", name, b"=", value]);
-                        }
-                        _ => found.into_iter().for_each(|found| encode_plain(to, found)),
-                    });
-                }
+                out.append(id, |to| encode_change(to, name, found, wording, carried));
             }
             let is_held = !may_signal || !link.is_up_to_date();
             if is_held && let Some((signal, value)) = signal {
@@ -121,10 +66,7 @@ impl Broker {
     ) {
         let Broker { sessions, tree, .. } = self;
         for &id in tree.links.iter().filter(|id| Some(**id) != from) {
-            let Some(link) = sessions
-                .get_mut(id)
-                .and_then(|session| session.link.as_mut())
-            else {
+            let Some(link) = sessions.link_mut(id) else {
                 continue;
             };
             if link.peer == Software::NetClacks && reach == Reach::Clacksd {
@@ -146,10 +88,7 @@ impl Broker {
     pub(super) fn close_links_that_hold_too_much<O: Output>(&mut self, now: Now, out: &mut O) {
         let max = self.settings.max_held;
         let holds_too_much = |id: &&ConnectionId| {
-            let link = self
-                .sessions
-                .get(**id)
-                .and_then(|session| session.link.as_ref());
+            let link = self.sessions.link(**id);
             link.is_some_and(|link| link.held.len() > max)
         };
         if let Some(&id) = self.tree.links.iter().find(holds_too_much) {
@@ -186,7 +125,7 @@ impl Broker {
             return;
         }
         let signal = signal_value.map(|value| (self.tree.new_signal(), value));
-        self.pass_on(Some(from), name, Plain::Line(line), signal, now, out);
+        self.pass_on(Some(from), name, Wording::Line(line), signal, now, out);
     }
 
     /// Tells all peers but the one it came from that the cache was cleared; `line` is how a client
@@ -224,5 +163,86 @@ impl Broker {
                 }
             }
         }
+    }
+}
+
+/// Tells a clacksd server the state of a name and the signal of it, or notes that the state is to be told when
+/// there is room.
+fn tell_or_note<O: Output>(
+    link: &mut Link,
+    id: ConnectionId,
+    name: &[u8],
+    found: Option<Found<'_>>,
+    signal: Option<(SignalId, &[u8])>,
+    out: &mut O,
+) {
+    if !link.behind.is_empty() || out.traffic(id).queued > LINK_BACKLOG {
+        if link.behind.insert(name.into()) {
+            out.hold(id, name.len() as isize + NAME_BEHIND);
+            out.want_room(id);
+        }
+        return;
+    }
+    match (found, signal) {
+        (Some(found), _) => out.append(id, |to| {
+            let signal = signal.map(|(signal, _)| signal);
+            peer::encode_state(to, name, &found.state(), signal);
+        }),
+        // It has aged on its way here. Its signal has not.
+        (None, Some((signal, value))) => {
+            let line: &[&[u8]] = &[b"SET ", name, b"=", value];
+            out.append(id, |to| peer::encode_signal(to, signal, line));
+        }
+        (None, None) => {}
+    }
+}
+
+/// Whether a Net::Clacks server is to hear of a change of that name at once: the telling of what was held when
+/// the link came up does not meet it any more.
+fn is_to_hear_now<O: Output>(
+    link: &mut Link,
+    id: ConnectionId,
+    cache: &Cache,
+    name: &[u8],
+    out: &mut O,
+) -> bool {
+    // What the master has told of it is no longer all there is.
+    let hash = cache.hash(name);
+    if link.heard.remove(hash, |heard| *heard == hash).is_some() {
+        out.hold(id, -HEARD_NAME);
+    }
+    let is_still_to_come = match &mut link.telling {
+        Telling::NotYet => true,
+        Telling::Now(walk) => walk.will_meet(cache, name),
+        Telling::Done => false,
+    };
+    if matches!(link.telling, Telling::Now(_)) {
+        out.hold(id, link.walk_growth());
+    }
+    !is_still_to_come
+}
+
+/// A change in the words of Net::Clacks.
+fn encode_change(
+    to: &mut Vec<u8>,
+    name: &[u8],
+    found: Option<Found<'_>>,
+    wording: Wording<'_>,
+    signal: Option<(SignalId, &[u8])>,
+) {
+    match (wording, signal, found) {
+        (Wording::Line(line), _, _) => encode::line(to, &[line]),
+        (Wording::KeySync, _, Some(found)) => encode_key_sync(to, found),
+        (Wording::Effect(Effect::Counter(steps)), _, _) => {
+            for step in steps {
+                let step = step.exact().to_string();
+                encode::line(to, &[b"INCREMENT ", name, b"=", step.as_bytes()]);
+            }
+        }
+        (Wording::Effect(_), Some((_, value)), _) => {
+            encode::line(to, &[b"SETANDSTORE ", name, b"=", value]);
+        }
+        (_, _, Some(found)) => encode_as_write(to, found),
+        (_, _, None) => {}
     }
 }

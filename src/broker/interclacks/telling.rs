@@ -44,10 +44,7 @@ impl Broker {
         let Broker {
             sessions, cache, ..
         } = self;
-        let Some(link) = sessions
-            .get_mut(id)
-            .and_then(|session| session.link.as_mut())
-        else {
+        let Some(link) = sessions.link_mut(id) else {
             return;
         };
         let (heard, peer) = (&link.heard, link.peer);

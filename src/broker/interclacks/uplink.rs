@@ -130,12 +130,12 @@ impl Broker {
             walk_held: 0,
             behind: BTreeSet::new(),
             is_synced: false,
-            synced_since_us: self.tree_now_us(now),
+            began_tree_us: self.tree_now_us(now),
             held: Vec::new(),
-            is_telling: true,
+            peer_is_telling: true,
             heard: Table::default(),
             anchor_us: None,
-            synced_us: now.monotonic_us,
+            began_us: now.monotonic_us,
             round_trip_us: 0,
         }
     }
@@ -321,13 +321,7 @@ impl Broker {
         }
     }
 
-    pub(super) fn master_is_up<O: Output>(
-        &mut self,
-        id: ConnectionId,
-        user: Rc<User>,
-        now: Now,
-        out: &mut O,
-    ) {
+    fn master_is_up<O: Output>(&mut self, id: ConnectionId, user: Rc<User>, now: Now, out: &mut O) {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
