@@ -2,7 +2,7 @@
 //! counted is what there is. Tests ask for it; the daemon doesn't, since it takes time.
 
 use super::Broker;
-use super::commands::subscription_memory;
+use super::listeners::subscription_memory;
 use super::output::ConnectionId;
 use super::upkeep::Cleaning;
 

@@ -2,7 +2,8 @@
 //! has no effect at all.
 
 use super::cache::TooLarge;
-use super::interclacks::Reach;
+use super::interclacks::{NEVER_FORWARDED, Reach};
+use super::listeners::subscription_memory;
 use super::output::{Audience, CloseReason, ConnectionId, Flow, Now, Output};
 use super::persistence::Barrier;
 use super::session::LastPing;
@@ -11,15 +12,6 @@ use super::{Broker, empty};
 use crate::protocol::command::{Counter, Pair};
 use crate::protocol::number::Number;
 use crate::protocol::{Command, Flags, Overhead, decode, encode};
-
-/// OVERHEAD flags whose lines are never passed on: they mean something between two ends only, and
-/// every Perl client would end its connection for an F.
-pub(super) const NEVER_FORWARDED: Flags = Flags::LOGIN
-    .with(Flags::TIME)
-    .with(Flags::INTERCLACKS)
-    .with(Flags::LOCK)
-    .with(Flags::LOGIN_WRONG)
-    .with(Flags::LOGIN_RIGHT);
 
 impl Broker {
     /// Before the login everything but it and the identification is ignored.
@@ -162,7 +154,7 @@ impl Broker {
             Command::SetAndStore(Pair { name, value }) => {
                 let stored = self.cache.store(name, value, now_us);
                 if self.took(id, stored, name, now, out) {
-                    self.deliver(Some(id), name, &[b"SET ", name, b"=", value], out);
+                    self.deliver(Some(id), name, &encode::set(name, value), out);
                     self.pass_on_line(id, name, line, Some(value), now, out);
                     self.evict(out);
                 }
@@ -222,8 +214,7 @@ impl Broker {
                     .filter(|session| session.closing.is_none())
                     .map(|session| session.id)
                 {
-                    out.append(victim, |to| encode::line(to, &[b"QUIT"]));
-                    self.close(victim, CloseReason::Disconnected, now, out);
+                    self.dismiss(victim, CloseReason::Disconnected, now, out);
                 }
             }
             Command::Overhead(Some(overhead)) if overhead.is_on() => {
@@ -257,7 +248,8 @@ impl Broker {
         }
     }
 
-    /// Sees to the cache after a write. Whether it was done; if not, its sender hears of it.
+    /// Records a write and schedules cleaning; if the entry was too large, tells its sender instead. Returns
+    /// whether it was written.
     fn took<O: Output>(
         &mut self,
         from: ConnectionId,
@@ -267,11 +259,7 @@ impl Broker {
         out: &mut O,
     ) -> bool {
         if written == Err(TooLarge) {
-            if self
-                .sessions
-                .get(from)
-                .is_some_and(|session| session.link.is_some())
-            {
+            if self.sessions.link(from).is_some() {
                 self.log_too_large(name, now);
             } else {
                 self.statistics.too_large += 1;
@@ -393,11 +381,6 @@ impl Broker {
             self.close_all(CloseReason::ClosedAll, now, out);
         }
     }
-}
-
-/// What listening to a name takes, about, in bytes: its text, and entries in the tables.
-pub(super) fn subscription_memory(name: &[u8]) -> isize {
-    name.len() as isize + 128
 }
 
 /// What became of a permitted command.

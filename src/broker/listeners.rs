@@ -42,7 +42,7 @@ pub struct Listeners {
     /// With so many to a line, lines are full.
     by_pair: Table<Subscription, 13>,
     changes: u64,
-    /// What a signal was last of, if that is still there.
+    /// The name that was looked up last, if it is still there.
     last: Cell<NameId>,
     /// Subscriptions of connections that are gone, forgotten in slices. Delivering to one of them
     /// reaches nobody.
@@ -118,7 +118,7 @@ impl Listeners {
         };
         self.last.set(name);
         let id = AudienceId {
-            name,
+            name: name.0,
             changes: self.changes,
         };
         Some((id, &self.names[name.0 as usize].listeners))
@@ -343,6 +343,11 @@ fn pair_hash(hasher: &RandomState, name: NameId, connection: ConnectionId) -> u6
 
 fn index(index: usize) -> u32 {
     u32::try_from(index).expect("memory ends before 2^32 of these do")
+}
+
+/// What listening to a name takes, about, in bytes: its text, and entries in the tables.
+pub(super) fn subscription_memory(name: &[u8]) -> isize {
+    name.len() as isize + 128
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Who is let in: right and wrong logins, and those that come when there are enough clients already.
 
 use super::Broker;
-use super::commands::subscription_memory;
+use super::listeners::subscription_memory;
 use super::output::{CloseReason, ConnectionId, Flow, Now, Output};
 use super::session::LastPing;
 use super::users::Permissions;
@@ -21,10 +21,7 @@ impl Broker {
             return Flow::Next;
         }
         let Some(user) = self.users.login(overhead.value) else {
-            out.append(id, |to| {
-                encode::overhead(to, Flags::LOGIN_WRONG, b"Login failed!")
-            });
-            self.close(id, CloseReason::LoginFailed, now, out);
+            self.refuse_login(id, now, out);
             return Flow::Next;
         };
         let user = user.clone();
@@ -52,6 +49,14 @@ impl Broker {
         });
         self.appoint(id, now, out);
         Flow::Next
+    }
+
+    /// Says that it was no right user and password, and ends it.
+    pub(super) fn refuse_login<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
+        out.append(id, |to| {
+            encode::overhead(to, Flags::LOGIN_WRONG, b"Login failed!")
+        });
+        self.close(id, CloseReason::LoginFailed, now, out);
     }
 
     /// It is to listen to nothing any more. Whether it does so: what is much ends in slices, and the line

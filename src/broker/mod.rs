@@ -210,12 +210,11 @@ impl Broker {
         self.debug(format_args!("CONNECTED={cid}"), out);
         self.appoint(id, now, out);
         if self.lifetime == Lifetime::Over {
-            out.append(id, |to| encode::line(to, &[b"QUIT"]));
-            self.close(id, CloseReason::Shutdown, now, out);
+            self.dismiss(id, CloseReason::Shutdown, now, out);
         }
     }
 
-    /// What a connection gets that can't be had, before it is closed: the greeting and the reason.
+    /// What is sent to a connection that can't be accepted, before it is closed: the greeting and the reason.
     pub fn refusal(&mut self, reason: CloseReason, now: Now) -> Vec<u8> {
         if let Some(suppressed) = self.statistics.count_closed(reason, now.monotonic_us) {
             log::warn!("refused a connection: {reason}{}", Suppressed(suppressed));
@@ -226,8 +225,8 @@ impl Broker {
         lines
     }
 
-    /// These bytes hold the lines that come next, from the first on, whoever they are of: a hint, which
-    /// changes nothing. Returns how many bytes of them were looked at.
+    /// A hint, without effect on behaviour: these bytes hold the lines that will be handed over next, of whichever
+    /// connection. Returns how many bytes were examined.
     pub fn handle_foresight(&self, lines: &[u8]) -> usize {
         let of_entries = self.cache.is_worth_foresight();
         let of_listeners = self.listeners.is_worth_foresight();
@@ -423,8 +422,7 @@ impl Broker {
             .map(|session| session.id)
             .collect();
         for id in changed {
-            out.append(id, |to| encode::line(to, &[b"QUIT"]));
-            self.close(id, CloseReason::UserChanged, now, out);
+            self.dismiss(id, CloseReason::UserChanged, now, out);
         }
     }
 
@@ -528,6 +526,12 @@ impl Broker {
         self.appoint(id, now, out);
     }
 
+    /// The same, and the peer is told that this is the end.
+    fn dismiss<O: Output>(&mut self, id: ConnectionId, reason: CloseReason, now: Now, out: &mut O) {
+        out.append(id, |to| encode::line(to, &[b"QUIT"]));
+        self.close(id, reason, now, out);
+    }
+
     fn close_all<O: Output>(&mut self, reason: CloseReason, now: Now, out: &mut O) {
         // Those on their way out already go on so.
         let open = self
@@ -536,8 +540,7 @@ impl Broker {
             .filter(|session| session.closing.is_none());
         let all: Vec<ConnectionId> = open.map(|session| session.id).collect();
         for id in all {
-            out.append(id, |to| encode::line(to, &[b"QUIT"]));
-            self.close(id, reason, now, out);
+            self.dismiss(id, reason, now, out);
         }
     }
 

@@ -1,6 +1,5 @@
 //! The seam between the broker and whatever carries its bytes: the only way the broker acts.
 
-use super::listeners::NameId;
 use crate::protocol::peer::{Stamp, State};
 use std::fmt;
 use std::net::SocketAddr;
@@ -137,7 +136,7 @@ pub struct Audience<'a> {
 /// The same for the same listeners in the same order, and never for others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AudienceId {
-    pub(super) name: NameId,
+    pub(super) name: u32,
     /// How often anybody had begun or ended to listen to anything.
     pub(super) changes: u64,
 }

@@ -17,7 +17,7 @@ use crate::limits::{
     JOURNAL_RETRY_MAX_US, JOURNAL_RETRY_US, MAX_REWRITE_SLICE, MIN_REWRITE, REWRITE_BACKLOG,
     REWRITE_SLICE,
 };
-use crate::protocol::peer::{Register, Stamp};
+use crate::protocol::peer::Stamp;
 use std::collections::{BTreeSet, HashMap};
 
 /// What FLUSHED promises of everything before it.
@@ -129,11 +129,7 @@ fn length(record: &Record<'_>) -> usize {
     const REST: usize = 48;
     REST + match record {
         Record::State { name, state, .. } => {
-            let value = match state.register {
-                Register::Value(value) => value.len(),
-                Register::Absent | Register::Removed => 0,
-            };
-            name.len() + value + state.contributions.len() * 33
+            name.len() + state.register.value().len() + state.contributions.len() * 33
         }
         Record::Used { name, .. } => name.len(),
         Record::Clear(_) => 0,

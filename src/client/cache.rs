@@ -8,9 +8,10 @@ use super::{Client, Error, Options, Text, end_of};
 /// A cache that all clients of the server share: the counterpart of Net::Clacks::ClacksCache.
 ///
 /// It connects when it is first used, and anew when the connection was lost. Calls return when the server
-/// has worked them off, or with an error when [`Options::call_timeout`] is over, whatever they have to do. What a line of the protocol can't hold is encoded on the way, so that values
-/// come back as they were, whatever bytes they are; Perl programs that use ClacksCache read them, and
-/// the other way round. In names, blanks and `=` become `___`.
+/// has worked them off, or with an error when [`Options::call_timeout`] is over, whatever they have to do.
+/// What a line of the protocol can't hold is encoded on the way, so that values come back as they were,
+/// whatever bytes they are; Perl programs that use ClacksCache read them, and the other way round. In
+/// names, blanks and `=` become `___`.
 ///
 /// ```no_run
 /// use clacks::{Cache, Options};

@@ -6,6 +6,11 @@ use std::io::Write;
 
 const END: &[u8] = b"\r\n";
 
+/// The parts of a SET.
+pub fn set<'a>(name: &'a [u8], value: &'a [u8]) -> [&'a [u8]; 4] {
+    [b"SET ", name, b"=", value]
+}
+
 /// Appends the parts, one after the other, and the line end.
 pub fn line(to: &mut Vec<u8>, parts: &[&[u8]]) {
     to.reserve(parts.iter().map(|part| part.len()).sum::<usize>() + END.len());

@@ -63,6 +63,16 @@ pub enum Register<'a> {
     Value(&'a [u8]),
 }
 
+impl<'a> Register<'a> {
+    /// The value; empty if there is none.
+    pub fn value(&self) -> &'a [u8] {
+        match self {
+            Register::Value(value) => value,
+            Register::Absent | Register::Removed => b"",
+        }
+    }
+}
+
 /// All there is to know of a name.
 #[derive(Debug, Clone, PartialEq)]
 pub struct State<'a> {
@@ -154,11 +164,7 @@ pub fn encode_state(to: &mut Vec<u8>, name: &[u8], state: &State<'_>, signal: Op
         }
     })();
     appended.expect("a Vec takes every write");
-    let value = if let Register::Value(value) = state.register {
-        value
-    } else {
-        b""
-    };
+    let value = state.register.value();
     super::encode::line(to, &[name, b"=", value]);
 }
 

@@ -101,7 +101,7 @@ impl OutputQueue {
         }
     }
 
-    /// Takes a buffer's bytes: if nothing is being appended to, the buffer itself, for one of its own.
+    /// Appends a buffer's bytes. If nothing is being appended to, swaps the two buffers instead of copying.
     pub fn append_buffer(&mut self, bytes: &mut Vec<u8>) -> Appended {
         if !self.open.is_empty() {
             return self.append(|to| to.extend_from_slice(bytes));

@@ -22,9 +22,9 @@ pub struct Dialer {
     /// How those that speak TLS have to prove who they are.
     pub tls: Option<ServerTrust>,
     registry: Registry,
-    /// Made when the first name has to be looked up.
     /// Wakes the loop when there is an answer.
     waker: Arc<Waker>,
+    /// Made when the first name has to be looked up.
     resolver: Option<Resolver>,
     attempt: Attempt,
 }

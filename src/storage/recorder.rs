@@ -93,7 +93,7 @@ impl Recorder {
 mod tests {
     use super::*;
 
-    /// The sizes of what a recorder gathers.
+    /// Records an entry of about so many bytes.
     fn record(recorder: &mut Recorder, bytes: usize) {
         let name = vec![b'n'; bytes];
         recorder.record(&Record::Used {

@@ -1,5 +1,5 @@
 //! What is kept in a journal comes back: after power cuts, after faults of the disk, and from damaged
-//! files. The real process is killed in `killed_processes`.
+//! files. The real process is killed in `persist`.
 
 pub mod disk;
 mod node;

@@ -105,10 +105,7 @@ impl Broker {
                 .login(value)
                 .is_none_or(|user| !user.is_primary())
             {
-                out.append(id, |to| {
-                    encode::overhead(to, Flags::LOGIN_WRONG, b"Login failed!")
-                });
-                self.close(id, CloseReason::LoginFailed, now, out);
+                self.refuse_login(id, now, out);
             }
         } else if flags.intersects(Flags::TIME) {
             self.handle_time(id, is_uplink, value, now, out);
@@ -260,11 +257,7 @@ impl Broker {
             self.note_heard(id, name, out);
         }
         let signal = signal.filter(|signal| self.tree.is_new(*signal, Reach::All));
-        let value = if let Register::Value(value) = state.register {
-            value
-        } else {
-            b""
-        };
+        let value = state.register.value();
         if merged.effect != Effect::None {
             self.pass_on(
                 Some(id),
@@ -276,14 +269,14 @@ impl Broker {
             );
             self.evict(out);
         } else if let Some(signal) = signal {
-            let line: &[&[u8]] = &[b"SET ", name, b"=", value];
-            self.pass_on_signal(Some(id), signal, line, Reach::All, now, out);
+            let line = encode::set(name, value);
+            self.pass_on_signal(Some(id), signal, &line, Reach::All, now, out);
         }
         if merged.differs && !is_to_be_told {
             self.answer_state(id, name, now, out);
         }
         if signal.is_some() {
-            self.deliver(None, name, &[b"SET ", name, b"=", value], out);
+            self.deliver(None, name, &encode::set(name, value), out);
         }
     }
 

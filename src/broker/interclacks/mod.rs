@@ -18,7 +18,6 @@ mod telling;
 mod uplink;
 
 use super::cache::Effect;
-use super::commands::NEVER_FORWARDED;
 use super::output::{ConnectionId, Now};
 use super::session::LastPing;
 use super::table::Table;
@@ -222,6 +221,15 @@ pub enum Wording<'a> {
     /// As a write of what there is now.
     Write,
 }
+
+/// OVERHEAD flags whose lines are never passed on: they mean something between two ends only, and
+/// every Perl client would end its connection for an F.
+pub(super) const NEVER_FORWARDED: Flags = Flags::LOGIN
+    .with(Flags::TIME)
+    .with(Flags::INTERCLACKS)
+    .with(Flags::LOCK)
+    .with(Flags::LOGIN_WRONG)
+    .with(Flags::LOGIN_RIGHT);
 
 /// Whom a signal is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -47,7 +47,7 @@ impl Broker {
             }
             let is_held = !may_signal || !link.is_up_to_date();
             if is_held && let Some((signal, value)) = signal {
-                let more = hold(link, signal, &[b"SET ", name, b"=", value]);
+                let more = hold(link, signal, &encode::set(name, value));
                 out.hold(id, more);
             }
         }
@@ -190,8 +190,8 @@ fn tell_or_note<O: Output>(
         }),
         // It has aged on its way here. Its signal has not.
         (None, Some((signal, value))) => {
-            let line: &[&[u8]] = &[b"SET ", name, b"=", value];
-            out.append(id, |to| peer::encode_signal(to, signal, line));
+            let line = encode::set(name, value);
+            out.append(id, |to| peer::encode_signal(to, signal, &line));
         }
         (None, None) => {}
     }

@@ -309,10 +309,7 @@ impl Broker {
                             format_args!("the master's login is wrong; it is not obeyed"),
                             now,
                         );
-                        out.append(id, |to| {
-                            encode::overhead(to, Flags::LOGIN_WRONG, b"Login failed!")
-                        });
-                        self.close(id, CloseReason::LoginFailed, now, out);
+                        self.refuse_login(id, now, out);
                     }
                 }
             }
