@@ -353,6 +353,44 @@ fn who_goes_for_its_own_limit_takes_nobody_along_for_that_of_all() {
 }
 
 #[test]
+fn what_a_client_listened_to_is_free_as_soon_as_it_has_to_go() {
+    let flags = [
+        "--max-line",
+        "1M",
+        "--max-output",
+        "8M",
+        "--max-buffers",
+        "8M",
+    ];
+    let server = Setup::new().flags(&flags).start();
+    let mut others: Vec<Client> = (0..10).map(|_| server.client("rw")).collect();
+    for client in &mut others {
+        for name in 0..1_000 {
+            client.send(&format!("LISTEN name{name}"));
+        }
+        client.flush();
+    }
+    let mut greedy = server.client("rw");
+    let name = "n".repeat(4_000);
+    for number in 0.. {
+        greedy.send(&format!("LISTEN {number}{name}"));
+        if number % 100 == 0 && server.status("buffers_limit") > 0 {
+            break;
+        }
+        assert!(number < 10_000, "there is a limit");
+    }
+    let said = greedy.until_closed();
+    assert_eq!(said.last().expect("a reason"), "OVERHEAD E buffers_limit");
+    // Turns enough to take others along.
+    for _ in 0..100 {
+        for client in &mut others {
+            assert!(client.flush().is_empty());
+        }
+    }
+    assert_eq!(server.status("buffers_limit"), 1);
+}
+
+#[test]
 fn the_memory_of_unfinished_lines_is_bounded() {
     let flags = [
         "--max-line",

@@ -358,13 +358,11 @@ impl Connections {
         if excess == 0 {
             return Vec::new();
         }
-        // What is over its own limit goes already.
-        let going = self.slab.iter().filter(|(_, c)| c.over_limit);
+        // What is over its own limit goes already, and so does who is only read until its peer has closed.
+        let is_going = |c: &Connection| c.over_limit || c.lingering;
+        let going = self.slab.iter().filter(|(_, c)| is_going(c));
         excess = excess.saturating_sub(going.map(|(_, c)| c.held()).sum());
-        let candidates = self
-            .slab
-            .iter()
-            .filter(|(_, c)| !c.over_limit && !c.lingering);
+        let candidates = self.slab.iter().filter(|(_, c)| !is_going(c));
         let mut by_size: Vec<(usize, ConnectionId)> =
             candidates.map(|(_, c)| (c.held(), c.id)).collect();
         by_size.sort_unstable_by_key(|(held, _)| std::cmp::Reverse(*held));

@@ -406,9 +406,11 @@ impl Output for Connections {
             return;
         }
         connection.closing = Some(reason);
+        let held = std::mem::take(&mut connection.held_by_broker);
         let pending = connection.pending.take();
         let can_drain = reason.drains() && !connection.over_limit && connection.stream.is_open();
         let is_through = !can_drain || connection.queued() == 0;
+        self.owned -= held;
         if let Some(pending) = pending {
             self.owned -= pending.capacity();
             self.discard(Garbage::Input(*pending));
@@ -437,7 +439,8 @@ impl Output for Connections {
     }
 
     fn hold(&mut self, id: ConnectionId, bytes: isize) {
-        if let Some(connection) = self.get_mut(id) {
+        // Of one that is on its way out the broker has forgotten everything.
+        if let Some(connection) = self.get_mut(id).filter(|it| it.closing.is_none()) {
             connection.held_by_broker = connection.held_by_broker.saturating_add_signed(bytes);
             self.owned = self.owned.saturating_add_signed(bytes);
         }
