@@ -197,7 +197,10 @@ fn due(session: &Session, settings: &Settings, traffic: Traffic, now_us: u64) ->
                 return Due::Close(CloseReason::PingTimeout);
             }
         }
-        if past(traffic.last_output_us.max(session.opened_us) + NOP_AFTER_US) {
+        // Who takes nothing would get none of it, or one more each time.
+        if traffic.stalled_since_us.is_none()
+            && past(traffic.last_output_us.max(session.opened_us) + NOP_AFTER_US)
+        {
             return Due::Nop;
         }
     }

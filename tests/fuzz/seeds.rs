@@ -3,7 +3,7 @@
 
 use super::broker::lines::{Known, line};
 use super::broker::steps::{
-    BECOME_SLAVE, CONNECT, DIALED, LOG_IN, PASS, SELDOM, SEND_RAW, SIGNAL_MUCH, STALL,
+    BECOME_SLAVE, CONNECT, DEAFEN, DIALED, LOG_IN, PASS, SELDOM, SEND_RAW, SIGNAL_MUCH, STALL,
     STORE_LONG_NAMES, Steps,
 };
 use super::broker::world::{START_WALL_US, USERS};
@@ -44,6 +44,7 @@ pub fn of(target: &str) -> Vec<(String, Vec<u8>)> {
     if target == "broker" {
         seeds.push(("long-listing".to_owned(), long_listing()));
         seeds.push(("long-telling".to_owned(), long_telling()));
+        seeds.push(("gone-before-an-answer".to_owned(), gone_before_an_answer()));
     }
     if target == "decoder" {
         seeds
@@ -99,6 +100,17 @@ fn long_telling() -> Vec<u8> {
     let mut seed = much_stored([1 << 5, 0, 0]);
     seed.extend([CONNECT as u8, 0, STALL as u8, 1, BECOME_SLAVE as u8, 1, 3]);
     seed.extend([SELDOM as u8, SIGNAL_MUCH as u8, 0, 255]);
+    seed
+}
+
+/// Who waits for the disk is gone, and still waits when it is owed a NOP.
+fn gone_before_an_answer() -> Vec<u8> {
+    let line = b"STORE a=1\nFLUSH 1\n";
+    // With a journal; time passes by 20 seconds, and then by 61.
+    let mut seed = vec![2 << 3, 0, 0, CONNECT as u8, 0, LOG_IN as u8, 0, 0, 0];
+    seed.extend([PASS as u8, 8, SEND_RAW as u8, 0, line.len() as u8]);
+    seed.extend_from_slice(line);
+    seed.extend([SELDOM as u8, DEAFEN as u8, 0, PASS as u8, 9]);
     seed
 }
 

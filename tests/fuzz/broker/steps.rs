@@ -14,6 +14,7 @@ pub const SELDOM: usize = 31;
 /// What happens seldom, as far as conversations are made of it.
 pub const STORE_LONG_NAMES: usize = 6;
 pub const SIGNAL_MUCH: usize = 7;
+pub const DEAFEN: usize = 8;
 
 pub struct Steps<'a> {
     rest: &'a [u8],

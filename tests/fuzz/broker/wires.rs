@@ -24,6 +24,8 @@ pub struct Wire {
     /// The peer takes nothing.
     pub is_stalled: bool,
     pub stalled_since_us: Option<u64>,
+    /// The peer is gone: what it has sent is worked off, and nothing more is written to it.
+    pub is_deaf: bool,
     stopped_by_broker: bool,
     stopped_by_output: bool,
     stopped_since_us: u64,
@@ -79,17 +81,31 @@ impl Wire {
         self.takes_output() && !self.is_stopped()
     }
 
+    /// The peer goes.
+    pub fn deafen(&mut self, now_us: u64) {
+        self.is_deaf = true;
+        self.output.clear();
+        self.stalled_since_us.get_or_insert(now_us);
+        self.resume_by_output(now_us);
+    }
+
+    fn resume_by_output(&mut self, now_us: u64) {
+        if std::mem::take(&mut self.stopped_by_output) {
+            self.note_resumed(now_us);
+        }
+    }
+
     /// The peer takes up to so many bytes of what waits for it.
     pub fn take_output(&mut self, most: usize, now_us: u64) {
         let taken = most.min(self.output.len());
         self.output.drain(..taken);
         self.stalled_since_us = match self.output.is_empty() {
-            true => None,
+            true if !self.is_deaf => None,
             false if taken > 0 => Some(now_us),
-            false => self.stalled_since_us,
+            _ => self.stalled_since_us,
         };
-        if self.output.len() < MAX_OUTPUT / 4 && std::mem::take(&mut self.stopped_by_output) {
-            self.note_resumed(now_us);
+        if self.output.len() < MAX_OUTPUT / 4 {
+            self.resume_by_output(now_us);
         }
     }
 }
@@ -188,7 +204,6 @@ impl Wires {
         let Some(wire) = self.all.iter_mut().find(|wire| wire.id == to) else {
             return;
         };
-        wire.last_output_us = now_us;
         let (output, more) = (&wire.output, wire.output.len() - before);
         wire.oracle
             .check_output(&output[before..], saved, own_login);
@@ -196,6 +211,12 @@ impl Wires {
             !wire.is_trunk || more <= most_for_link,
             "no more signals are held for a link than may be"
         );
+        if wire.is_deaf {
+            // The reactor doesn't even ask what it would be.
+            wire.output.clear();
+            return;
+        }
+        wire.last_output_us = now_us;
         if is_serving {
             self.answered += more;
         } else if wire.output.len() > MAX_OUTPUT {
@@ -224,6 +245,7 @@ impl Wires {
             output: Vec::new(),
             is_stalled: false,
             stalled_since_us: None,
+            is_deaf: false,
             stopped_by_broker: false,
             stopped_by_output: false,
             stopped_since_us: 0,

@@ -4,8 +4,8 @@ use super::lines::{Known, SOFTWARE, damage, line};
 use super::log;
 use super::oracle::{Oracle, Rights, holds_secret, is_flush, is_listen, token_of};
 use super::steps::{
-    BECOME_SLAVE, CONNECT, DIALED, LOG_IN, PASS, SELDOM, SEND_MANY, SEND_RAW, SIGNAL_MUCH, STALL,
-    STORE_LONG_NAMES, Steps,
+    BECOME_SLAVE, CONNECT, DEAFEN, DIALED, LOG_IN, PASS, SELDOM, SEND_MANY, SEND_RAW, SIGNAL_MUCH,
+    STALL, STORE_LONG_NAMES, Steps,
 };
 use super::wires::{MAX_OUTPUT, Wire, Wires, has_room};
 use clacks::broker::{
@@ -278,6 +278,10 @@ impl World {
             self.hand_over(id, &line);
         }
         self.wires.serving = None;
+        let is_through = |wire: &Wire| wire.is_deaf && wire.closing.is_none() && !wire.is_stopped();
+        if self.wires.get(id).is_some_and(|wire| is_through(wire)) {
+            self.close(id, CloseReason::ConnectionLost);
+        }
     }
 
     fn check_length(&mut self, id: ConnectionId, length: usize) -> LongLine {
@@ -482,7 +486,14 @@ impl World {
         let step_us = STEPS_US[usize::from(how & 15)];
         let end_us = self.now.monotonic_us + step_us;
         if how & 0x10 == 0 && step_us <= 600 * SECOND_US {
+            let mut calls = 0;
             while let Some(at_us) = self.broker.poll_deadline().filter(|at_us| *at_us <= end_us) {
+                calls = if at_us > self.now.monotonic_us {
+                    0
+                } else {
+                    calls + 1
+                };
+                assert!(calls < MAX_CALLS_AT_ONCE, "a deadline that doesn't go away");
                 self.set_time(at_us.max(self.now.monotonic_us));
                 self.turn();
             }
@@ -644,6 +655,17 @@ impl World {
                         _ => format!("SET a={long}\n"),
                     };
                     self.send(id, line.as_bytes(), 0);
+                }
+            }
+            DEAFEN => {
+                let now_us = self.now.monotonic_us;
+                if let Some(id) = self.pick(steps)
+                    && let Some(wire) = self.wires.get(id)
+                    && wire.closing.is_none()
+                    && !wire.is_deaf
+                {
+                    wire.deafen(now_us);
+                    self.broker.handle_stalled(id, self.now, &mut self.wires);
                 }
             }
             _ => {}
