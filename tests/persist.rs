@@ -168,6 +168,20 @@ fn all_kinds_of_state_outlive_a_killed_process_and_an_orderly_end() {
 }
 
 #[test]
+fn what_was_replaced_by_something_too_large_for_a_smaller_cache_does_not_come_back() {
+    let mut server = with_journal(&[]).start();
+    let mut client = server.client("admin");
+    client.ask("STORE small=kept");
+    client.ask("STORE name=old");
+    client.ask(&format!("STORE name={}", "v".repeat(20_000)));
+    server.setup = server.setup.flags(&["--cache-max", "16K"]);
+    let server = server.kill_and_restart();
+    let mut client = server.client("admin");
+    assert_eq!(value(&mut client, "small").as_deref(), Some("kept"));
+    assert_eq!(value(&mut client, "name"), None);
+}
+
+#[test]
 fn a_journal_is_for_one_server() {
     let first = with_journal(&[]).start();
     first.client("admin").ask("STORE a=1");

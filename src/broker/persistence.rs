@@ -8,7 +8,7 @@
 //! What the cache forgets by itself, by age or for want of room, is not recorded. What has expired is
 //! dropped again after a start, and what was evicted may be back, as anything may that nobody removed.
 
-use super::cache::Found;
+use super::cache::{Found, TooLarge};
 use super::output::{ConnectionId, Now, Output, Record, Rewrite, Saved};
 use super::upkeep::Cleaning;
 use super::walk::{Meets, Walk};
@@ -153,8 +153,10 @@ impl Broker {
                 state,
                 changed_us,
             } => {
-                // What has no room any more is as good as evicted.
-                let _ = self.cache.restore(name, state, *changed_us);
+                // What has no room any more is as good as evicted, and with it what it has replaced.
+                if let Err(TooLarge) = self.cache.restore(name, state, *changed_us) {
+                    self.cache.forget(name);
+                }
                 while self.cache.is_over_limit() {
                     self.cache.evict_slice(|_, _| {});
                 }
