@@ -218,6 +218,9 @@ pub const REWRITE_BACKLOG: usize = MIB;
 /// When more is on its way, the disk is too slow: nothing more is recorded until the journal is written
 /// anew.
 pub const MAX_UNSAVED: usize = 64 * MIB;
+/// So much is written before it is committed and reported, though more waits: nobody's FLUSH waits for those who
+/// come later, and what is written doesn't count as on its way.
+pub const COMMITTED_AT_ONCE: usize = 16 * MIB;
 /// A journal that is written anew is synced each time it has grown by so much.
 pub const SYNCED_AT_ONCE: u64 = 8 * MIB as u64;
 /// How much the thread that writes gives way to the loop, and to clients on the same machine: an answer

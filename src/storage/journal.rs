@@ -5,7 +5,7 @@ use super::disk::Disk;
 use super::recorder::Recorder;
 use super::writer::{Batch, Writer};
 use crate::broker::{Record, Rewrite, Saved};
-use crate::limits::JOURNAL_NICENESS;
+use crate::limits::{COMMITTED_AT_ONCE, JOURNAL_NICENESS};
 use crate::sys::lower_priority;
 use std::io;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -104,7 +104,7 @@ impl Journal {
     }
 }
 
-/// The thread's work: writes what comes, all that waits at once, until nothing more can come.
+/// The thread's work: writes what comes, all that waits at once up to a bound, until nothing more can come.
 fn write_all<D: Disk>(
     mut writer: Writer<D>,
     coming: &Receiver<Batch>,
@@ -129,11 +129,16 @@ fn write_all<D: Disk>(
             written: Vec::new(),
             is_last,
         };
+        let mut written = 0;
         for mut batch in next.into_iter().chain(coming.try_iter()) {
             let bytes = batch.bytes();
             writer.write(&mut batch, now_us());
             batch.clear();
             report.written.push((bytes, batch));
+            written += bytes;
+            if written >= COMMITTED_AT_ONCE {
+                break;
+            }
         }
         writer.commit(now_us());
         if is_last {
