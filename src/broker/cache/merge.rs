@@ -171,11 +171,17 @@ impl Cache {
 
     /// The same, of a CLEARCACHE.
     pub fn restore_clear(&mut self, stamp: Stamp) {
-        self.merge_clear(stamp);
+        if !self.merge_clear(stamp) {
+            return;
+        }
         // What it leaves is not to push out what comes after it. Nothing else has expired at time 0.
         let mut cursor = Some(Cursor::default());
         while let Some(from) = cursor {
             cursor = self.age_slice(from, 0, |_, _| {});
+        }
+        if self.is_empty() {
+            // Or else each of many such records would look through a table that has grown once.
+            self.drop_all();
         }
     }
 

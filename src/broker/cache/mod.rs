@@ -314,6 +314,11 @@ impl Cache {
     pub fn clear(&mut self, now_us: u64) {
         // The newest stamp of all: everything in the table is older.
         self.cleared = self.new_stamp(now_us);
+        self.drop_all();
+    }
+
+    /// Begins with a new table; a large one is freed in slices.
+    fn drop_all(&mut self) {
         let (table, blocks) = (
             std::mem::take(&mut self.table),
             std::mem::take(&mut self.blocks),
