@@ -17,17 +17,17 @@
 //! | [`limits`] | every cap and default, each with its reason | nothing |
 //! | [`address`] | addresses as flags write them | nothing |
 //! | [`protocol`] | the wire language: bytes to commands and back, numbers, tokens | |
-//! | [`broker`] | what a node is: sessions, permissions, listeners, cache, interclacks, timeouts. Sans-IO | `protocol` |
+//! | [`broker`] | what a node is: sessions, permissions, listeners, cache, interclacks, timeouts. Sans-IO | `protocol`; of `sys` a hint to the processor |
 //! | [`certificates`] | who a server is, and whom a client takes for one, in TLS | |
 //! | [`client`] | the client library, blocking | `protocol`, `certificates` |
 //! | [`bridge`] | clacks-pg: from PostgreSQL's notifications to a server | `client` |
 //! | [`files`] | small files, and the secrets in them | |
 //! | [`flag`] | a flag as people see it; each program has a table of them | nothing |
 //! | [`start`] | how long-running programs read their arguments, and why they don't start | `flag` |
-//! | [`sys`] | small functions around libc; the only unsafe code | |
-//! | [`storage`] | the journal behind the cache: a file, and a thread that writes it | `broker`, `protocol` |
-//! | [`reactor`] | the loop: mio, sockets, buffers, signals, timers, word to the service manager. Knows no verb | `broker`, `protocol::line`, `storage`, `sys` |
-//! | [`cli`] | flags to configuration, logging, becoming a daemon | all of the above but `client` |
+//! | [`sys`] | small functions around libc and the processor; the only unsafe code | |
+//! | [`storage`] | the journal behind the cache: a file, and a thread that writes it | `broker`, `protocol`, `sys` |
+//! | [`reactor`] | the loop: mio, sockets, buffers, signals, timers, word to the service manager. Knows no verb | `broker`, `protocol::line`, `certificates`, `storage`, `sys` |
+//! | [`cli`] | flags to configuration, logging, becoming a daemon | all of the above but `client` and `bridge` |
 //! | [`tool`] | the command-line client | `client` |
 //!
 //! `limits`, `address` and `files` are open to all, `flag` and `start` to the programs. A test (`tests/layers.rs`)

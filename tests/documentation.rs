@@ -49,6 +49,18 @@ fn the_manuals_list_exactly_the_flags() {
 }
 
 #[test]
+fn the_readme_asks_for_the_rust_that_is_needed() {
+    let read = |name: &str| {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        fs::read_to_string(file).expect("a file")
+    };
+    let manifest = read("Cargo.toml");
+    let needed = Regex::new(r#"rust-version = "(.+)""#).expect("a pattern");
+    let needed = &needed.captures(&manifest).expect("a version")[1];
+    assert!(read("README.md").contains(&format!("You need Rust {needed} or later")));
+}
+
+#[test]
 fn the_clients_manual_lists_exactly_its_commands() {
     let page = manual("clacks.1");
     let (_, commands) = page.split_once(".Sh COMMANDS").expect("that section");
