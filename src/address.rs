@@ -23,6 +23,11 @@ pub struct HostPort {
 }
 
 impl Address {
+    /// Whether what is said there could be read on the way.
+    pub fn is_plain_beyond_loopback(&self) -> bool {
+        matches!(self, Address::Tcp(host) if !host.is_loopback())
+    }
+
     /// The error says what is wrong, without the text itself.
     pub fn parse(text: &str) -> Result<Address, String> {
         if let Some(path) = text.strip_prefix("unix:") {

@@ -58,8 +58,8 @@ pub const SORTED_BYTES: usize = 4 * MIB;
 pub const LISTING_SLICE: usize = 64 * KIB;
 /// Names or sessions looked at per slice of a listing that still sorts.
 pub const LISTING_SORT_SLICE: usize = 512;
-/// Longest delay OVERHEAD S takes; a century keeps the arithmetic far from overflow.
-pub const MAX_SHUTDOWN_DELAY_S: f64 = 100.0 * 365.0 * 86_400.0;
+/// The longest time that anybody may ask for, which keeps the arithmetic far from overflow.
+pub const CENTURY_S: u64 = 100 * 365 * 86_400;
 
 /// How far ahead of the tree's time a peer's stamps may be; its writes win for as long.
 pub const MAX_CLOCK_LEAD_US: u64 = 3600 * SECOND_US;

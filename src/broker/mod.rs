@@ -32,8 +32,7 @@ pub use statistics::{LogLimit, Suppressed};
 pub use users::{Permissions, User, Users};
 
 use crate::limits::{
-    self, MAX_LINE_BEFORE_LOGIN, MAX_SHUTDOWN_DELAY_S, MAX_SURPLUS_CLIENTS, PEER_LINE_EXTRA,
-    SECOND_US,
+    self, CENTURY_S, MAX_LINE_BEFORE_LOGIN, MAX_SURPLUS_CLIENTS, PEER_LINE_EXTRA, SECOND_US,
 };
 use crate::protocol::peer::{self, NodeId};
 use crate::protocol::{LookUp, encode, look_up_of};
@@ -562,7 +561,7 @@ impl Broker {
             .ok()
             .and_then(|text| text.trim().parse::<f64>().ok());
         if let Some(seconds) = seconds.filter(|seconds| *seconds > 0.0) {
-            let delay_us = seconds.min(MAX_SHUTDOWN_DELAY_S) * SECOND_US as f64;
+            let delay_us = seconds.min(CENTURY_S as f64) * SECOND_US as f64;
             self.lifetime = Lifetime::Until(now.monotonic_us + delay_us as u64);
             if let Some(suppressed) = self.shutdown_log.admit(now.monotonic_us) {
                 log::info!(

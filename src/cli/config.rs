@@ -7,7 +7,6 @@ use crate::cli::flags::{count, seconds, size, size_or_unlimited, wrong};
 use crate::cli::secrets::Secrets;
 use crate::cli::{StartError, logging};
 use crate::limits::{self, MAX_LINE_BEFORE_LOGIN};
-use crate::protocol::peer;
 use crate::reactor::{self, Listener, OutputLimits, SocketAccess};
 use crate::storage::{self, SyncPolicy};
 use crate::sys::{self, Account};
@@ -73,11 +72,6 @@ impl Config {
                 path("users").map(absolute).transpose()?,
             )?,
             broker: broker::Settings {
-                software: format!(
-                    "clacksd/{} interclacks/{}",
-                    env!("CARGO_PKG_VERSION"),
-                    peer::VERSION
-                ),
                 max_clients,
                 max_line,
                 auth_timeout_us: seconds(matches, "auth-timeout", limits::AUTH_TIMEOUT_S)?,
@@ -111,6 +105,7 @@ impl Config {
                 clean_interval_us: seconds(matches, "clean-interval", limits::CLEAN_INTERVAL_S)?,
                 cache_max: size_or_unlimited(matches, "cache-max")?,
                 journal,
+                ..broker::Settings::default()
             },
             reactor: reactor::Settings {
                 max_clients,
@@ -208,10 +203,7 @@ fn addresses(matches: &Matches, flag: &str) -> Result<Vec<Address>, StartError> 
 }
 
 fn check_plaintext(matches: &Matches, address: &Address) -> Result<(), String> {
-    if let Address::Tcp(host) = address
-        && !matches.opt_present("allow-plaintext")
-        && !host.is_loopback()
-    {
+    if address.is_plain_beyond_loopback() && !matches.opt_present("allow-plaintext") {
         return Err("plain text beyond loopback needs --allow-plaintext".to_owned());
     }
     Ok(())

@@ -53,13 +53,7 @@ pub fn run(arguments: &[String]) -> Result<(), StartError> {
     // What can fail comes first, and what wouldn't be removed again last: a failed start leaves
     // nothing behind.
     let seed = seed().map_err(|error| StartError::Failed(format!("/dev/urandom: {error}")))?;
-    let mut listeners = std::mem::take(&mut config.inherited);
-    for address in &config.listen {
-        let bound = Listener::bind(address, config.socket);
-        listeners.extend(
-            bound.map_err(|error| StartError::Failed(format!("--listen {address}: {error}")))?,
-        );
-    }
+    let listeners = bind(&mut config)?;
     let mut pid_file = config.pid_file.take().map(PidFile::create).transpose()?;
     let log_file = logging::start(&config.log)?;
     fit_descriptor_limit(&mut config);
@@ -68,22 +62,7 @@ pub fn run(arguments: &[String]) -> Result<(), StartError> {
         show_trial_login(&password, &listeners);
     }
     if let Some(account) = config.run_as {
-        if let Some(pid_file) = &pid_file {
-            pid_file.give_to(account)?;
-        }
-        if let Some(path) = &config.log.file {
-            // It is opened again on SIGHUP.
-            let given = sys::change_owner(path, Some(account.user), Some(account.group));
-            given.map_err(|error| {
-                StartError::Failed(format!("--log-file {}: {error}", path.display()))
-            })?;
-        }
-        sys::become_account(account)
-            .map_err(|error| StartError::Failed(format!("--run-as: {error}")))?;
-        let unreadable = [secrets.read().err(), config.certificates.read().err()];
-        for error in unreadable.into_iter().flatten() {
-            log::warn!("after --run-as this can't be read again on SIGHUP: {error}");
-        }
+        give_up_root(account, &config, &secrets, pid_file.as_ref())?;
     }
     let mut broker = Broker::new(config.broker, users, seed);
     let writer = match &config.persist {
@@ -92,12 +71,7 @@ pub fn run(arguments: &[String]) -> Result<(), StartError> {
     };
     if config.daemonize {
         // After everything that may fail: nobody sees the messages of a process in the background.
-        // Only this thread exists; listeners, pid file and log file stay open.
-        let daemonized = daemonize::Daemonize::new()
-            .working_directory("/")
-            .umask(0o027)
-            .start();
-        daemonized.map_err(|error| StartError::Failed(format!("--daemonize: {error}")))?;
+        go_into_background()?;
     }
     if let Some(pid_file) = &mut pid_file {
         pid_file.write()?;
@@ -126,6 +100,53 @@ pub fn run(arguments: &[String]) -> Result<(), StartError> {
         log::error!("the event loop: {error}");
         StartError::Failed(format!("the event loop: {error}"))
     })
+}
+
+/// The listeners there are from the start, and those of the flags.
+fn bind(config: &mut Config) -> Result<Vec<Listener>, StartError> {
+    let mut listeners = std::mem::take(&mut config.inherited);
+    for address in &config.listen {
+        let bound = Listener::bind(address, config.socket);
+        listeners.extend(
+            bound.map_err(|error| StartError::Failed(format!("--listen {address}: {error}")))?,
+        );
+    }
+    Ok(listeners)
+}
+
+/// Becomes that account, which gets the files that the process may have to remove or to open again.
+fn give_up_root(
+    account: Account,
+    config: &Config,
+    secrets: &Secrets,
+    pid_file: Option<&PidFile>,
+) -> Result<(), StartError> {
+    if let Some(pid_file) = pid_file {
+        pid_file.give_to(account)?;
+    }
+    if let Some(path) = &config.log.file {
+        // It is opened again on SIGHUP.
+        let given = sys::change_owner(path, Some(account.user), Some(account.group));
+        given.map_err(|error| {
+            StartError::Failed(format!("--log-file {}: {error}", path.display()))
+        })?;
+    }
+    sys::become_account(account)
+        .map_err(|error| StartError::Failed(format!("--run-as: {error}")))?;
+    let unreadable = [secrets.read().err(), config.certificates.read().err()];
+    for error in unreadable.into_iter().flatten() {
+        log::warn!("after --run-as this can't be read again on SIGHUP: {error}");
+    }
+    Ok(())
+}
+
+/// Only this thread exists; listeners, pid file and log file stay open.
+fn go_into_background() -> Result<(), StartError> {
+    daemonize::Daemonize::new()
+        .working_directory("/")
+        .umask(0o027)
+        .start()
+        .map_err(|error| StartError::Failed(format!("--daemonize: {error}")))
 }
 
 /// Takes in what is in the journal, and readies it to be gone on with.

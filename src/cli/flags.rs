@@ -213,7 +213,7 @@ pub fn size_or_unlimited(matches: &Matches, name: &str) -> Result<Option<usize>,
 pub fn seconds(matches: &Matches, name: &str, default: f64) -> Result<u64, StartError> {
     /// What is due more often keeps the process busy with nothing else.
     const MIN_S: f64 = 0.001;
-    const MAX_S: f64 = 100.0 * 365.0 * 86_400.0;
+    const MAX_S: f64 = limits::CENTURY_S as f64;
     let seconds = match matches.opt_str(name) {
         Some(text) => text
             .parse::<f64>()

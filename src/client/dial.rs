@@ -51,10 +51,7 @@ enum Way {
 /// Whom to take for the server, where that has to be proved. An error if the options say nothing that may
 /// be done.
 pub fn trust(options: &Options) -> Result<Option<ServerTrust>, Error> {
-    if let Address::Tcp(host) = &options.address
-        && !options.allow_plaintext
-        && !host.is_loopback()
-    {
+    if options.address.is_plain_beyond_loopback() && !options.allow_plaintext {
         return Err(Error::Options(format!(
             "{}: plain text beyond this machine has to be allowed",
             options.address

@@ -28,6 +28,7 @@ pub use options::{Options, local_server};
 pub use text::Text;
 
 use crate::certificates::ServerTrust;
+use crate::limits::CENTURY_S;
 use crate::protocol::reply::Reply;
 #[cfg(not(feature = "tool"))]
 use connection::Connection;
@@ -439,8 +440,8 @@ impl Client {
 
 /// So much time from now on.
 fn end_of(timeout: Duration) -> Instant {
-    /// A century, for whoever wants to wait for ever.
-    const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
+    /// For whoever wants to wait for ever.
+    const LONGEST: Duration = Duration::from_secs(CENTURY_S);
     Instant::now() + timeout.min(LONGEST)
 }
 
