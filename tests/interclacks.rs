@@ -26,6 +26,21 @@ fn a_link_that_does_not_read_its_answers_is_closed_at_the_limit() {
     assert!(server.proc_status("VmHWM") < 40_000);
 }
 
+/// What a link is told in one go is more than may wait for a client.
+#[test]
+fn a_slave_is_told_everything_however_little_may_wait_for_clients() {
+    let limits = ["--max-line", "4K", "--max-output", "8K"];
+    let root = Setup::new().flags(&limits).start();
+    let mut client = root.client("admin");
+    for number in 0..3_000 {
+        client.send(&format!("STORE name{number}={}", "v".repeat(100)));
+    }
+    client.flush();
+    let slave = slave_of(&root.setup.unix("socket")).flags(&limits).start();
+    wait_until("it is told", || slave.status("entries") == 3_000);
+    assert_eq!(root.status("output_limit"), 0);
+}
+
 #[test]
 fn slaves_and_masters_hear_each_other_over_unix_sockets_and_tcp() {
     let root = Server::start();

@@ -3,7 +3,7 @@
 mod output;
 
 use crate::broker::{CloseReason, ConnectionId, Now};
-use crate::limits::{FREED_PER_TURN, MAPPED_BLOCK};
+use crate::limits::{FREED_PER_TURN, LINK_BACKLOG, MAPPED_BLOCK};
 use crate::protocol::line::Pending;
 use crate::reactor::buffer::OutputQueue;
 use crate::reactor::burst::Burst;
@@ -20,10 +20,21 @@ use std::rc::Rc;
 /// Caps on output, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct OutputLimits {
-    /// Waiting for one connection.
+    /// Waiting for one client.
     pub max_output: usize,
     /// Memory of all connections' buffers together.
     pub max_buffers: usize,
+}
+
+impl OutputLimits {
+    /// What may wait for that connection. For a link it is enough for what the broker gives one before it holds
+    /// anything back.
+    fn of(self, connection: &Connection) -> usize {
+        match connection.is_trunk {
+            true => self.max_output.max(2 * LINK_BACKLOG),
+            false => self.max_output,
+        }
+    }
 }
 
 pub struct Connections {
@@ -311,10 +322,11 @@ impl Connections {
     /// Whether lines of the connection may be handed over now. It is stopped if it has too many
     /// answers waiting already: half of what would close it.
     pub fn may_go_on(&mut self, id: ConnectionId) -> bool {
-        let (max_output, now_us) = (self.limits.max_output, self.now.monotonic_us);
+        let (limits, now_us) = (self.limits, self.now.monotonic_us);
         let Some(connection) = self.get_mut(id) else {
             return false;
         };
+        let max_output = limits.of(connection);
         // A link is read whatever waits for it, up to twice the limit: what was held back for it may come all
         // at once.
         if connection.queued() > max_output / 2 && !connection.is_trunk {

@@ -328,7 +328,8 @@ impl Connections {
         let is_serving = self.serving == Some(to);
         // Its own answers close no connection: after each line it is seen whether they are too many for
         // another one, so what goes beyond the limit here is one answer.
-        if output.queued() > self.limits.max_output && !is_serving {
+        let queued = output.queued();
+        if queued > self.limits.max_output && !is_serving && queued > self.limits.of(connection) {
             connection.over_limit = true;
             self.ending.push((to, CloseReason::OutputLimit));
         }
@@ -338,7 +339,7 @@ impl Connections {
                 self.replies.push(to);
             }
         } else {
-            self.has_much |= !connection.blocked && output.queued() >= MUCH_OUTPUT;
+            self.has_much |= !connection.blocked && queued >= MUCH_OUTPUT;
             if connection.becomes_due() {
                 self.deliveries.push_back(to);
             }
