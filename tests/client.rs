@@ -167,6 +167,19 @@ fn answers_are_found_among_signals_that_stream_in() {
 }
 
 #[test]
+fn what_others_forward_to_all_is_no_refusal() {
+    let server = Server::start();
+    let mut writer = client(&server, "rw");
+    writer.sync().unwrap();
+    server.client("rw").ask("OVERHEAD GE bang");
+    writer.store("a", "1").unwrap();
+    writer.sync().unwrap();
+    let message = writer.next(Duration::ZERO).unwrap();
+    let is_theirs = |message: &Message| matches!(message, Message::Overhead { .. });
+    assert!(message.as_ref().is_some_and(is_theirs), "{message:?}");
+}
+
+#[test]
 fn refusals_are_told_to_whoever_is_to_blame() {
     let server = Server::start();
     let mut reader = client(&server, "ro");

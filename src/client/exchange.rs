@@ -342,10 +342,12 @@ pub(super) fn is_final(error: &Error) -> bool {
     )
 }
 
-/// Why the server refuses something, if it does.
+/// Why the server refuses something, if it does. What other clients forward to all is no refusal.
 fn refusal(reply: &Reply<'_>) -> Option<String> {
     match reply {
-        Reply::Overhead(Overhead { flags, value }) if flags.intersects(Flags::ERROR) => {
+        Reply::Overhead(Overhead { flags, value })
+            if flags.intersects(Flags::ERROR) && !flags.intersects(Flags::FORWARD) =>
+        {
             Some(String::from_utf8_lossy(value).into_owned())
         }
         _ => None,

@@ -47,9 +47,11 @@ impl Message {
                 text: value.into(),
             },
             Reply::Overhead(Overhead { flags, value }) => {
-                if flags.intersects(Flags::ERROR) {
+                // What other clients forward to all is theirs, whatever it is called.
+                let is_own = !flags.intersects(Flags::FORWARD);
+                if is_own && flags.intersects(Flags::ERROR) {
                     Message::Error(value.into())
-                } else if flags.intersects(Flags::INFORMAL) {
+                } else if is_own && flags.intersects(Flags::INFORMAL) {
                     Message::Informal(value.into())
                 } else {
                     Message::Overhead {

@@ -98,7 +98,7 @@ impl Speaker for Clacks {
     }
 
     fn aside(&self, line: &[u8]) -> Aside {
-        let is_error = |flags: &[u8]| flags.contains(&b'E');
+        let is_error = |flags: &[u8]| flags.contains(&b'E') && !flags.contains(&b'G');
         match line.strip_prefix(b"OVERHEAD ") {
             Some(rest) => match rest.iter().position(|byte| *byte == b' ') {
                 Some(blank) if is_error(&rest[..blank]) => {
