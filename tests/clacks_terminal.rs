@@ -246,6 +246,12 @@ fn programs_chat_by_lines() {
     other.ask("SET example::chat=ann: hello");
     assert_eq!(chat.next_line().as_deref(), Some("ann: hello"));
     let mut stdin = chat.stdin.take().expect("a pipe");
+    // More than a page at once, and then silence.
+    let many: String = (0..600).map(|number| format!("many {number}\n")).collect();
+    std::io::Write::write_all(&mut stdin, many.as_bytes()).expect("it reads");
+    for number in 0..600 {
+        other.expect(&format!("SET example::chat=bot: many {number}"));
+    }
     std::io::Write::write_all(&mut stdin, b"one\n\n two\tthree \x07\r\nlast").expect("it reads");
     drop(stdin);
     for line in ["one", "two\tthree \\x07", "last"] {

@@ -97,7 +97,8 @@ impl Chat {
             if !ready[1] {
                 continue;
             }
-            let mut buffer = [0; 4096];
+            // Large enough to be read into past the buffer of `Stdin`, where lines would stay unseen.
+            let mut buffer = [0; 16 * 1024];
             let count = stdin.read(&mut buffer)?;
             let has_ended = if self.is_typed {
                 count == 0 || self.typed(&buffer[..count])?
