@@ -56,12 +56,31 @@ impl Output {
     }
 
     pub fn json(&mut self, object: Object) -> Result<(), Failure> {
-        Ok(writeln!(self.to, "{{{}}}", object.0)?)
+        let text = escape_controls(&object.0);
+        Ok(writeln!(self.to, "{{{text}}}")?)
     }
 
     pub fn flush(&mut self) -> Result<(), Failure> {
         Ok(self.to.flush()?)
     }
+}
+
+/// The same JSON without the control characters that JSON lets stand. A terminal may obey them, and nobody else
+/// minds.
+fn escape_controls(json: &str) -> Cow<'_, str> {
+    if !json.contains(char::is_control) {
+        return Cow::Borrowed(json);
+    }
+    let mut escaped = String::with_capacity(json.len());
+    for one in json.chars() {
+        match one.is_control() {
+            true => {
+                write!(escaped, "\\u{:04x}", u32::from(one)).expect("a String takes every write")
+            }
+            false => escaped.push(one),
+        }
+    }
+    Cow::Owned(escaped)
 }
 
 /// A line of JSON, its fields in the order in which they are added. Texts that are no UTF-8 stand as base64
@@ -124,6 +143,17 @@ mod tests {
             printable(b"\x1b[2J\r\x00\xff\xc2\x9b"),
             "\\x1b[2J\\x0d\\x00\u{fffd}\\x9b"
         );
+    }
+
+    #[test]
+    fn neither_do_they_get_any_in_json() {
+        let json = Object::new()
+            .text("a", "\u{1b}\u{9b}31m\u{7f}é".as_bytes())
+            .0;
+        let escaped = escape_controls(&json);
+        assert_eq!(escaped, r#""a":"\u001b\u009b31m\u007fé""#);
+        let read: Value = serde_json::from_str(&format!("{{{escaped}}}")).expect("JSON");
+        assert_eq!(read["a"], "\u{1b}\u{9b}31m\u{7f}é");
     }
 
     #[test]
