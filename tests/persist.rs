@@ -182,6 +182,22 @@ fn what_was_replaced_by_something_too_large_for_a_smaller_cache_does_not_come_ba
 }
 
 #[test]
+fn a_cache_keeps_its_limit_while_it_is_loaded() {
+    let mut server = with_journal(&[]).start();
+    let mut client = server.client("admin");
+    for number in 0..60 {
+        client.send(&format!("STORE name{number}={}", "v".repeat(1_000_000)));
+    }
+    client.flush();
+    server.setup = server.setup.flags(&["--cache-max", "8M"]);
+    let server = server.kill_and_restart();
+    assert!(server.status("entries") > 0);
+    // Of 60 MB.
+    let peak_kb = server.proc_status("VmHWM");
+    assert!(peak_kb < 30_000, "{peak_kb} kB");
+}
+
+#[test]
 fn a_journal_is_for_one_server() {
     let first = with_journal(&[]).start();
     first.client("admin").ask("STORE a=1");
@@ -190,7 +206,12 @@ fn a_journal_is_for_one_server() {
     let second = Setup::new();
     let listen = second.unix("socket");
     let second = second.flags(&["--listen", &listen, "--persist", &journal]);
+    let pid_file = first.setup.path("pid");
+    fs::write(&pid_file, "1\n").expect("a file");
+    let second = second.flags(&["--pid-file", &text(&pid_file)]);
     let ended = run(&mut second.command());
+    let kept = fs::read_to_string(&pid_file).expect("it is still there");
+    assert_eq!(kept, "1\n", "it is not the second one's");
     assert_eq!(ended.status, Some(1), "{ended:?}");
     assert!(
         ended.stderr.contains("--persist") && ended.stderr.contains("another server"),

@@ -165,6 +165,8 @@ impl Broker {
             Record::Used { name, accessed_us } => self.cache.restore_use(name, *accessed_us),
             Record::Clear(stamp) => self.cache.restore_clear(*stamp),
         }
+        // Nobody waits yet.
+        self.cache.free_all_garbage();
     }
 
     /// All was taken in, from a journal of so many bytes. `rewrites`: it is to be written anew soon, for

@@ -13,8 +13,9 @@ use crate::reactor::{Host, Listener, Server};
 use crate::start::print;
 use crate::storage::{self, SyncPolicy, SystemDisk, Writer};
 use crate::sys::{self, Account};
-use std::fs::{self, File};
-use std::io::{self, IsTerminal, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -54,7 +55,7 @@ pub fn run(arguments: &[String]) -> Result<(), StartError> {
     // nothing behind.
     let seed = seed().map_err(|error| StartError::Failed(format!("/dev/urandom: {error}")))?;
     let listeners = bind(&mut config)?;
-    let mut pid_file = config.pid_file.take().map(PidFile::create).transpose()?;
+    let mut pid_file = config.pid_file.take().map(PidFile::open).transpose()?;
     let log_file = logging::start(&config.log)?;
     fit_descriptor_limit(&mut config);
     sys::tame_allocator(MAPPED_BLOCK);
@@ -299,17 +300,23 @@ fn summary(config: &Config, secrets: &Secrets, users: usize) -> String {
 struct PidFile {
     path: PathBuf,
     file: File,
+    /// This start has made it or written it. Otherwise another server's process id may be in it.
+    is_own: bool,
 }
 
 impl PidFile {
-    /// Makes the file, empty as yet: the process that the id will be of comes later.
-    fn create(path: PathBuf) -> Result<PidFile, StartError> {
-        match File::create(&path) {
-            Ok(file) => Ok(PidFile { path, file }),
-            Err(error) => Err(StartError::Failed(format!(
-                "--pid-file {}: {error}",
-                path.display()
-            ))),
+    /// Opens the file, and leaves it as it is: the start may still fail, and the process that the id will be of
+    /// comes later.
+    fn open(path: PathBuf) -> Result<PidFile, StartError> {
+        let mut options = OpenOptions::new();
+        options.write(true);
+        let (opened, is_own) = match options.clone().create_new(true).open(&path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => (options.open(&path), false),
+            made => (made, true),
+        };
+        match opened {
+            Ok(file) => Ok(PidFile { path, file, is_own }),
+            Err(error) => Err(failed(&path, &error)),
         }
     }
 
@@ -317,22 +324,39 @@ impl PidFile {
     /// to the folder as well.
     fn give_to(&self, account: Account) -> Result<(), StartError> {
         let given = sys::change_owner(&self.path, Some(account.user), Some(account.group));
-        given.map_err(|error| {
-            StartError::Failed(format!("--pid-file {}: {error}", self.path.display()))
-        })
+        given.map_err(|error| failed(&self.path, &error))
     }
 
     fn write(&mut self) -> Result<(), StartError> {
-        let written = writeln!(self.file, "{}", std::process::id());
-        written.map_err(|error| {
-            StartError::Failed(format!("--pid-file {}: {error}", self.path.display()))
-        })
+        self.is_own = true;
+        let emptied = self.file.set_len(0);
+        emptied
+            .and_then(|()| writeln!(self.file, "{}", std::process::id()))
+            .map_err(|error| failed(&self.path, &error))
     }
+
+    /// Whether the path still leads to the file that was opened.
+    fn is_there(&self) -> io::Result<bool> {
+        let (there, opened) = (fs::metadata(&self.path)?, self.file.metadata()?);
+        Ok((there.dev(), there.ino()) == (opened.dev(), opened.ino()))
+    }
+}
+
+fn failed(pid_file: &Path, error: &io::Error) -> StartError {
+    StartError::Failed(format!("--pid-file {}: {error}", pid_file.display()))
 }
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_file(&self.path) {
+        if !self.is_own {
+            return;
+        }
+        let removed = match self.is_there() {
+            Ok(true) => fs::remove_file(&self.path),
+            Ok(false) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = removed {
             log::warn!("cannot remove {}: {error}", self.path.display());
         }
     }

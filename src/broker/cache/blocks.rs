@@ -330,6 +330,11 @@ impl Blocks {
         self.held > FREED_PER_TURN || !self.garbage.is_empty()
     }
 
+    /// Gives back all pages with nothing in them.
+    pub fn free_all_garbage(&mut self) {
+        self.garbage.clear();
+    }
+
     /// Gives some pages back, whatever is in them; whether there are any left.
     pub fn drop_slice(&mut self) -> bool {
         if self.garbage.is_empty() {

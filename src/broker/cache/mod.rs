@@ -356,6 +356,12 @@ impl Cache {
         }
     }
 
+    /// Frees at once what would be freed in slices.
+    pub fn free_all_garbage(&mut self) {
+        self.garbage.clear();
+        self.blocks.free_all_garbage();
+    }
+
     fn free_garbage(&mut self, segments: usize) {
         if let Some((table, blocks)) = self.garbage.last_mut() {
             table.free_slice(segments);
