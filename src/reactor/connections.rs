@@ -326,15 +326,17 @@ impl Connections {
         let Some(connection) = self.get_mut(id) else {
             return false;
         };
-        let max_output = limits.of(connection);
-        // A link is read whatever waits for it, up to twice the limit: what was held back for it may come all
-        // at once.
-        if connection.queued() > max_output / 2 && !connection.is_trunk {
-            connection.stops.stop_by_output(now_us);
-        } else if connection.queued() > 2 * max_output && !connection.over_limit {
-            connection.over_limit = true;
-            self.ending.push((id, CloseReason::OutputLimit));
-            return false;
+        let queued = connection.queued();
+        if queued > limits.max_output / 2 {
+            // A link is read whatever waits for it, up to twice the limit: what was held back for it may come
+            // all at once.
+            if !connection.is_trunk {
+                connection.stops.stop_by_output(now_us);
+            } else if queued > 2 * limits.of(connection) && !connection.over_limit {
+                connection.over_limit = true;
+                self.ending.push((id, CloseReason::OutputLimit));
+                return false;
+            }
         }
         connection.closing.is_none() && !connection.over_limit && !connection.stops.any()
     }
