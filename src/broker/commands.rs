@@ -152,11 +152,14 @@ impl Broker {
                 self.pass_on_new_signal(id, &[line], Reach::All, now, out);
             }
             Command::SetAndStore(Pair { name, value }) => {
-                let stored = self.cache.store(name, value, now_us);
-                if self.took(id, stored, name, now, out) {
-                    self.deliver(Some(id), name, &encode::set(name, value), out);
-                    self.pass_on_line(id, name, line, Some(value), now, out);
-                    self.evict(out);
+                match self.cache.store(name, value, now_us) {
+                    Ok(()) => {
+                        self.written(now, out);
+                        self.deliver(Some(id), name, &encode::set(name, value), out);
+                        self.pass_on_line(id, name, line, Some(value), now, out);
+                        self.evict(out);
+                    }
+                    Err(TooLarge) => self.refuse_too_large(id, name, now, out),
                 }
             }
             Command::Listen(name) => {
@@ -242,33 +245,31 @@ impl Broker {
         now: Now,
         out: &mut O,
     ) {
-        if self.took(from, written, name, now, out) {
-            self.pass_on_line(from, name, line, None, now, out);
-            self.evict(out);
+        match written {
+            Ok(()) => {
+                self.written(now, out);
+                self.pass_on_line(from, name, line, None, now, out);
+                self.evict(out);
+            }
+            Err(TooLarge) => self.refuse_too_large(from, name, now, out),
         }
     }
 
-    /// Records a write and schedules cleaning; if the entry was too large, tells its sender instead. Returns
-    /// whether it was written.
-    fn took<O: Output>(
+    /// An entry has no room in the cache: its sender hears of it.
+    #[cold]
+    fn refuse_too_large<O: Output>(
         &mut self,
         from: ConnectionId,
-        written: Result<(), TooLarge>,
         name: &[u8],
         now: Now,
         out: &mut O,
-    ) -> bool {
-        if written == Err(TooLarge) {
-            if self.sessions.link(from).is_some() {
-                self.log_too_large(name, now);
-            } else {
-                self.statistics.too_large += 1;
-                out.append(from, |to| encode::error(to, "entry_too_large"));
-            }
-            return false;
+    ) {
+        if self.sessions.link(from).is_some() {
+            self.log_too_large(name, now);
+        } else {
+            self.statistics.too_large += 1;
+            out.append(from, |to| encode::error(to, "entry_too_large"));
         }
-        self.written(now, out);
-        true
     }
 
     /// Delivers a line to everybody here who listens to `name`, but its sender.
