@@ -193,6 +193,16 @@ impl Wires {
         self.get(to).filter(|wire| wire.takes_output())
     }
 
+    #[inline(never)]
+    fn append_by(&mut self, to: ConnectionId, encode: &mut dyn FnMut(&mut Vec<u8>)) {
+        let Some(wire) = self.taker(to) else {
+            return;
+        };
+        let before = wire.output.len();
+        encode(&mut wire.output);
+        self.check_written(to, before);
+    }
+
     /// Looks at what was written to a connection behind what already waited for it.
     #[inline(never)]
     fn check_written(&mut self, to: ConnectionId, before: usize) {
@@ -266,12 +276,11 @@ impl Wires {
 /// A copy of it in each of its callers would be new ground to a fuzzer: so none is inlined.
 impl Output for Wires {
     fn append(&mut self, to: ConnectionId, encode: impl FnOnce(&mut Vec<u8>)) {
-        let Some(wire) = self.taker(to) else {
-            return;
-        };
-        let before = wire.output.len();
-        encode(&mut wire.output);
-        self.check_written(to, before);
+        let mut encode = Some(encode);
+        self.append_by(to, &mut |bytes| {
+            let encode = encode.take().expect("it is called once");
+            encode(bytes);
+        });
     }
 
     fn fan_out(&mut self, to: impl IntoIterator<Item = ConnectionId>, payload: &[u8]) {
