@@ -9,13 +9,12 @@ use crate::cli::secrets::{Secrets, random};
 use crate::cli::{StartError, flags, logging, service_manager};
 use crate::limits::{MAPPED_BLOCK, MAX_SURPLUS_CLIENTS, RESERVED_DESCRIPTORS};
 use crate::protocol::token::Token;
-use crate::reactor::{Host, Listener, Server};
+use crate::reactor::{Host, Listener, OwnFile, Server};
 use crate::start::print;
 use crate::storage::{self, SyncPolicy, SystemDisk, Writer};
 use crate::sys::{self, Account};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, IsTerminal, Write};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -299,9 +298,9 @@ fn summary(config: &Config, secrets: &Secrets, users: usize) -> String {
 /// The file with the process id; it goes when the server ends.
 struct PidFile {
     path: PathBuf,
+    /// Once this start has made it or written it. Before that another server's process id may be in it.
+    own: Option<OwnFile>,
     file: File,
-    /// This start has made it or written it. Otherwise another server's process id may be in it.
-    is_own: bool,
 }
 
 impl PidFile {
@@ -310,13 +309,15 @@ impl PidFile {
     fn open(path: PathBuf) -> Result<PidFile, StartError> {
         let mut options = OpenOptions::new();
         options.write(true);
-        let (opened, is_own) = match options.clone().create_new(true).open(&path) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => (options.open(&path), false),
-            made => (made, true),
+        let opened = match options.clone().create_new(true).open(&path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                options.open(&path).map(|file| (file, None))
+            }
+            made => made.and_then(|file| Ok((file, Some(OwnFile::of(&path)?)))),
         };
         match opened {
-            Ok(file) => Ok(PidFile { path, file, is_own }),
-            Err(error) => Err(failed(&path, &error)),
+            Ok((file, own)) => Ok(PidFile { path, own, file }),
+            Err(error) => Err(PidFile::failed(&path, &error)),
         }
     }
 
@@ -324,40 +325,23 @@ impl PidFile {
     /// to the folder as well.
     fn give_to(&self, account: Account) -> Result<(), StartError> {
         let given = sys::change_owner(&self.path, Some(account.user), Some(account.group));
-        given.map_err(|error| failed(&self.path, &error))
+        given.map_err(|error| PidFile::failed(&self.path, &error))
     }
 
     fn write(&mut self) -> Result<(), StartError> {
-        self.is_own = true;
-        let emptied = self.file.set_len(0);
-        emptied
-            .and_then(|()| writeln!(self.file, "{}", std::process::id()))
-            .map_err(|error| failed(&self.path, &error))
+        self.try_to_write()
+            .map_err(|error| PidFile::failed(&self.path, &error))
     }
 
-    /// Whether the path still leads to the file that was opened.
-    fn is_there(&self) -> io::Result<bool> {
-        let (there, opened) = (fs::metadata(&self.path)?, self.file.metadata()?);
-        Ok((there.dev(), there.ino()) == (opened.dev(), opened.ino()))
+    fn try_to_write(&mut self) -> io::Result<()> {
+        if self.own.is_none() {
+            self.own = Some(OwnFile::of(&self.path)?);
+        }
+        self.file.set_len(0)?;
+        writeln!(self.file, "{}", std::process::id())
     }
-}
 
-fn failed(pid_file: &Path, error: &io::Error) -> StartError {
-    StartError::Failed(format!("--pid-file {}: {error}", pid_file.display()))
-}
-
-impl Drop for PidFile {
-    fn drop(&mut self) {
-        if !self.is_own {
-            return;
-        }
-        let removed = match self.is_there() {
-            Ok(true) => fs::remove_file(&self.path),
-            Ok(false) => Ok(()),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = removed {
-            log::warn!("cannot remove {}: {error}", self.path.display());
-        }
+    fn failed(path: &Path, error: &io::Error) -> StartError {
+        StartError::Failed(format!("--pid-file {}: {error}", path.display()))
     }
 }

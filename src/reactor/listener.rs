@@ -5,6 +5,7 @@ mod inherited;
 use crate::address::{Address, HostPort};
 use crate::broker::Peer;
 use crate::limits::BACKLOG;
+use crate::reactor::own_file::OwnFile;
 use crate::reactor::stream::Stream;
 use crate::reactor::tls::TlsStream;
 use crate::sys;
@@ -14,8 +15,8 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::Path;
 
 /// Mode and group of Unix sockets.
 #[derive(Debug, Clone, Copy)]
@@ -34,20 +35,13 @@ pub struct Listener {
     pub is_ready: bool,
     /// Kept for its end; it stands before the socket, which keeps the file's inode number from being
     /// used again.
-    _file: Option<SocketFile>,
+    _file: Option<OwnFile>,
     socket: ListeningSocket,
 }
 
 enum ListeningSocket {
     Unix(UnixListener),
     Tcp(TcpListener),
-}
-
-/// The file of a Unix socket; it is removed when the listener goes.
-struct SocketFile {
-    path: PathBuf,
-    /// Device and inode: the file itself, whatever its name stands for later.
-    identity: (u64, u64),
 }
 
 impl Listener {
@@ -65,7 +59,7 @@ impl Listener {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
         socket.bind(&SockAddr::unix(path)?)?;
-        let file = SocketFile::of(path)?;
+        let file = OwnFile::of(path)?;
         // Nobody can connect before `listen`.
         sys::change_owner(path, access.owner, access.group)?;
         fs::set_permissions(path, Permissions::from_mode(access.mode))?;
@@ -177,30 +171,5 @@ fn remove_stale_socket(path: &Path) -> io::Result<()> {
             ErrorKind::AddrInUse,
             "a server is running there",
         )),
-    }
-}
-
-impl SocketFile {
-    fn of(path: &Path) -> io::Result<SocketFile> {
-        // The working directory may change.
-        Ok(SocketFile {
-            path: std::path::absolute(path)?,
-            identity: identity(path)?,
-        })
-    }
-}
-
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    let metadata = fs::symlink_metadata(path)?;
-    Ok((metadata.dev(), metadata.ino()))
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        // Another server may have put its own there.
-        let is_ours = identity(&self.path).is_ok_and(|identity| identity == self.identity);
-        if is_ours && let Err(error) = fs::remove_file(&self.path) {
-            log::warn!("cannot remove {}: {error}", self.path.display());
-        }
     }
 }

@@ -12,6 +12,7 @@ mod connections;
 mod dialer;
 mod listener;
 mod notify;
+mod own_file;
 mod resolver;
 mod serving;
 mod signals;
@@ -21,6 +22,7 @@ mod tls;
 pub use connections::OutputLimits;
 pub use listener::{Listener, SocketAccess};
 pub use notify::Notifier;
+pub use own_file::OwnFile;
 
 // For those who count what they cost (tests/hot_paths).
 #[doc(hidden)]
