@@ -68,16 +68,28 @@ impl Output {
 /// The same JSON without the control characters that JSON lets stand. A terminal may obey them, and nobody else
 /// minds.
 fn escape_controls(json: &str) -> Cow<'_, str> {
-    if !json.contains(char::is_control) {
-        return Cow::Borrowed(json);
+    escaped(
+        json.into(),
+        |one| !one.is_control(),
+        |one| format!("\\u{one:04x}"),
+    )
+}
+
+/// All characters that are not harmless become what `escape` makes of their numbers.
+fn escaped(
+    text: Cow<'_, str>,
+    is_harmless: impl Fn(char) -> bool,
+    escape: impl Fn(u32) -> String,
+) -> Cow<'_, str> {
+    if text.chars().all(&is_harmless) {
+        return text;
     }
-    let mut escaped = String::with_capacity(json.len());
-    for one in json.chars() {
-        match one.is_control() {
-            true => {
-                write!(escaped, "\\u{:04x}", u32::from(one)).expect("a String takes every write")
-            }
-            false => escaped.push(one),
+    let mut escaped = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        if is_harmless(character) {
+            escaped.push(character);
+        } else {
+            escaped += &escape(u32::from(character));
         }
     }
     Cow::Owned(escaped)
@@ -115,21 +127,10 @@ impl Object {
 
 /// Text for a terminal: control characters but tabs become `\x1b` and the like, what is no UTF-8 `�`.
 pub fn printable(text: &[u8]) -> Cow<'_, str> {
-    let text = String::from_utf8_lossy(text);
     let is_harmless = |character: char| !character.is_control() || character == '\t';
-    if text.chars().all(is_harmless) {
-        return text;
-    }
-    let mut printable = String::with_capacity(text.len() + 16);
-    for character in text.chars() {
-        if is_harmless(character) {
-            printable.push(character);
-        } else {
-            write!(printable, "\\x{:02x}", u32::from(character))
-                .expect("a String takes every write");
-        }
-    }
-    Cow::Owned(printable)
+    escaped(String::from_utf8_lossy(text), is_harmless, |one| {
+        format!("\\x{one:02x}")
+    })
 }
 
 #[cfg(test)]
