@@ -58,13 +58,6 @@ pub(crate) use {
 /// `sync` may be. After [`Error::TimedOut`] such a command was not sent. Signals that pass while there is
 /// no connection are missed.
 ///
-/// # Errors
-/// Any call: [`Error::Invalid`], and nothing was sent, if a name or a value holds a line break, a name is empty
-/// or, before a value, holds an equals sign; [`Error::TimedOut`] after [`Options::call_timeout`];
-/// [`Error::Disconnected`]; and those of [`connect`](Client::connect) if it dials. A refusal of a command that
-/// nobody answers is [`Error::Refused`] of the next `sync`, or else a [`Message::Error`]; that of a question
-/// ([`retrieve`](Client::retrieve), [`keys`](Client::keys), [`clients`](Client::clients)) is its own.
-///
 /// A program that is meant to run for long calls something at least every 180 seconds, the server's ping
 /// timeout ([`next`](Client::next) with a timeout does well), or switches that off with
 /// [`Options::without_ping`].
@@ -86,6 +79,13 @@ pub(crate) use {
 /// # #[allow(unreachable_code)]
 /// # Ok::<(), clacks::Error>(())
 /// ```
+///
+/// # Errors
+/// Any call: [`Error::Invalid`], and nothing was sent, if a name or a value holds a line break, a name is empty
+/// or, before a value, holds an equals sign; [`Error::TimedOut`] after [`Options::call_timeout`];
+/// [`Error::Disconnected`]; and those of [`connect`](Client::connect) if it dials. A refusal of a command that
+/// nobody answers is [`Error::Refused`] of the next `sync`, or else a [`Message::Error`]; that of a question
+/// ([`retrieve`](Client::retrieve), [`keys`](Client::keys), [`clients`](Client::clients)) is its own.
 pub struct Client {
     options: Options,
     trust: Option<ServerTrust>,
