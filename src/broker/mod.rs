@@ -344,10 +344,7 @@ impl Broker {
         now: Now,
         out: &mut O,
     ) {
-        let is_link = self
-            .sessions
-            .get(id)
-            .is_some_and(|session| session.link.is_some());
+        let is_link = self.sessions.link(id).is_some();
         if reason == CloseReason::BuffersLimit && !is_link {
             out.append(id, |to| encode::error(to, reason.word()));
         }

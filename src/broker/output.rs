@@ -257,7 +257,7 @@ close_reasons! {
     UserChanged "user_changed",
     /// The TLS handshake failed, or the peer's TLS was wrong later on.
     TlsFailed "tls_failed",
-    /// Wording text came to a port for TLS.
+    /// Plain text came to a port for TLS.
     PlainToTls "plain_text_to_tls_port",
     /// TLS came to a port for plain text.
     TlsToPlain "tls_to_plain_text_port",

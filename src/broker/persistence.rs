@@ -218,9 +218,8 @@ impl Broker {
 
     /// Whether a FLUSH of that connection may be answered.
     pub(super) fn barrier(&mut self, id: ConnectionId) -> Barrier {
-        let session = self.sessions.get(id);
         // A link carries what others wait for as well.
-        let is_link = session.is_some_and(|session| session.link.is_some());
+        let is_link = self.sessions.link(id).is_some();
         let Some(persistence) = self.persistence.as_mut().filter(|_| !is_link) else {
             return Barrier::Passed;
         };

@@ -218,8 +218,6 @@ pub enum Wording<'a> {
     Effect(&'a Effect),
     /// With its times: it came so from another such peer.
     KeySync,
-    /// As a write of what there is now.
-    Write,
 }
 
 /// OVERHEAD flags whose lines are never passed on: they mean something between two ends only, and

@@ -38,12 +38,12 @@ impl Broker {
             if link.peer == Software::Clacksd {
                 tell_or_note(link, id, name, found, carried, out);
             } else if is_to_hear_now(link, id, cache, name, out) {
-                let wording = match wording {
-                    // Its signal has to wait, so it can't be told as it came.
-                    Wording::Line(_) if carried.is_none() && signal.is_some() => Wording::Write,
-                    wording => wording,
-                };
-                out.append(id, |to| encode_change(to, name, found, wording, carried));
+                // The line as it came may be a signal, too, which has to wait if others do.
+                let as_it_came = carried.is_some() || signal.is_none();
+                out.append(id, |to| match wording {
+                    Wording::Line(line) if as_it_came => encode::line(to, &[line]),
+                    _ => encode_change(to, name, found, wording, carried),
+                });
             }
             let is_held = !may_signal || !link.is_up_to_date();
             if is_held && let Some((signal, value)) = signal {
@@ -222,7 +222,7 @@ fn is_to_hear_now<O: Output>(
     !is_still_to_come
 }
 
-/// A change in the words of Net::Clacks.
+/// A change in the words of Net::Clacks, when it can't be told as it came.
 fn encode_change(
     to: &mut Vec<u8>,
     name: &[u8],
@@ -231,7 +231,6 @@ fn encode_change(
     signal: Option<(SignalId, &[u8])>,
 ) {
     match (wording, signal, found) {
-        (Wording::Line(line), _, _) => encode::line(to, &[line]),
         (Wording::KeySync, _, Some(found)) => encode_key_sync(to, found),
         (Wording::Effect(Effect::Counter(steps)), _, _) => {
             for step in steps {
