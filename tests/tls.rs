@@ -665,3 +665,37 @@ fn connections_that_come_and_go_leave_nothing_behind() {
         server.open_descriptors() == descriptors && server.status("buffers") == 0
     });
 }
+
+/// What TLS has made of a listing that nobody takes is in the way of nothing.
+#[test]
+fn who_goes_away_within_a_listing_frees_its_place() {
+    let server = server(&[]);
+    let mut writer = server.client("admin");
+    let name = "n".repeat(1_000);
+    // More than sockets take.
+    for number in 0..20_000 {
+        writer.send(&format!("STORE {name}{number}=1"));
+    }
+    writer.flush();
+    for version in VERSIONS {
+        for question in ["KEYLIST", "RETRIEVE much\r\nKEYLIST"] {
+            let mut client = client(&server, version);
+            client.send("LISTEN a");
+            client.flush();
+            client.send(question);
+            wait_until("its answer waits", || {
+                let list = writer.ask("CLIENTLIST");
+                let waiting = list
+                    .iter()
+                    .filter(|line| !line.contains("WRITEFAILTIME=0;"));
+                waiting
+                    .filter(|line| line.starts_with("CLIENT CID="))
+                    .count()
+                    == 1
+            });
+            // Much is unread: the server gets a reset.
+            drop(client);
+            wait_until("it is gone", || server.status("clients") == 1);
+        }
+    }
+}

@@ -142,14 +142,19 @@ impl Connection {
         }
     }
 
-    /// Bytes of output that the kernel has not taken.
+    /// Bytes of output that the kernel is still to take. What TLS has left of it when the peer takes no more,
+    /// nobody will.
     pub fn queued(&self) -> usize {
+        if self.is_deaf {
+            return 0;
+        }
         self.output.as_ref().map_or(0, |output| output.queued()) + self.stream.unsent()
     }
 
     /// Whether there is something that the socket could take.
     pub fn has_output(&self) -> bool {
-        self.stream.unsent() > 0 || (self.output.is_some() && self.stream.is_open())
+        !self.is_deaf
+            && (self.stream.unsent() > 0 || (self.output.is_some() && self.stream.is_open()))
     }
 
     /// Bytes held for it: memory of its own, and what it shares.

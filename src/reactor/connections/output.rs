@@ -151,13 +151,14 @@ impl Connections {
         };
         if connection.closing.is_some() {
             self.finished.push_back(id);
-        } else if !std::mem::replace(&mut connection.is_deaf, true) {
+        } else if !connection.is_deaf {
+            connection.discarded = connection.queued();
+            connection.is_deaf = true;
             // Reading tells how it ended, after what there is to be read.
             connection.readable = true;
             connection.hung_up = true;
             connection.stops.resume_by_output(now_us);
             connection.stalled_since_us.get_or_insert(now_us);
-            connection.discarded = connection.queued();
             let output = connection.output.take();
             self.stalled.push(id);
             if let Some(output) = output {
@@ -221,7 +222,7 @@ impl Connections {
             if connection.stalled_since_us.is_none() || written > 0 {
                 connection.stalled_since_us = Some(self.now.monotonic_us);
             }
-        } else if connection.stalled_since_us.take().is_some() {
+        } else if result != Flushed::Failed && connection.stalled_since_us.take().is_some() {
             // Writable events are of no more interest, and each would be a wake-up.
             let _ = self
                 .registry
