@@ -302,7 +302,9 @@ impl Cache {
                 at,
                 Contribution {
                     node,
-                    version: 1,
+                    // Newer than all that this node has said of the name before, if it has forgotten that: with
+                    // each step the newest stamp has grown by more than the version.
+                    version: changed_us,
                     sum: step,
                 },
             ),

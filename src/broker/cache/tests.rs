@@ -627,3 +627,30 @@ fn eviction_keeps_more_of_what_is_asked_for_than_exact_lru() {
         assert!(ours >= lru, "exponent {exponent}: {ours} < {lru}");
     }
 }
+
+/// A node that has forgotten a counter, by age or for want of room, may count on before it hears of it again.
+#[test]
+fn a_counter_that_one_node_has_forgotten_is_the_same_everywhere_in_the_end() {
+    let tell = |from: &Cache, to: &mut Cache, now_us| {
+        let state = from.find(b"n", now_us).unwrap().state();
+        to.merge(b"n", &state, now_us).unwrap()
+    };
+    // By how many steps it was counted before, and after.
+    for (before, after) in [(1, 1), (5, 1), (1, 5), (3, 3)] {
+        let (mut a, mut b) = (node(1), node(2));
+        for _ in 0..before {
+            a.add(b"n", Number::from_step(b"5"), 1).unwrap();
+        }
+        tell(&a, &mut b, 1);
+        a.forget(b"n");
+        for _ in 0..after {
+            a.add(b"n", Number::from_step(b"7"), 2).unwrap();
+        }
+        let merged = tell(&a, &mut b, 2);
+        assert!(matches!(merged.effect, Effect::Counter(_)), "it is news");
+        tell(&b, &mut a, 2);
+        let values = [&mut a, &mut b].map(|cache| value(cache, b"n", 2).unwrap());
+        assert_eq!(values[0], values[1]);
+        assert_eq!(values[0], (7 * after).to_string().into_bytes());
+    }
+}
