@@ -237,3 +237,27 @@ fn a_root_whose_clock_is_set_by_a_year_is_refused_until_it_starts_with_the_right
         master.entries() == slave.entries() && master.entries().len() == 1
     });
 }
+
+/// While a machine sleeps its monotonic clock stands still, and the tree's time by it; its own clock doesn't.
+#[test]
+fn a_slave_that_has_slept_for_hours_finds_its_master_again() {
+    let (master, of_master) = start(Setup::new(), 0);
+    let proxy = Proxy::to(Way::Tcp(master.port));
+    let address = proxy.address();
+    let flags = ["--master", &address, "--interclacks-reconnect", "0.2"];
+    let (slave, of_slave) = start(Setup::new().flags(&flags), 0);
+    wait_until("the link is up", || slave.is_slave());
+    slave.client("rw").ask("STORE before=1");
+    for clock in [&of_master, &of_slave] {
+        clock.set_ahead(2 * HOUR_S);
+    }
+    let dialled = proxy.dialled();
+    proxy.cut();
+    wait_until("the link is up again", || {
+        proxy.dialled() > dialled && slave.is_slave()
+    });
+    master.client("rw").ask("STORE after=1");
+    let mut client = slave.client("ro");
+    wait_until("it hears of writes", || is_there(&mut client, "after"));
+    assert!(is_there(&mut client, "before"));
+}

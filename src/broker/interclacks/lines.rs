@@ -156,11 +156,14 @@ impl Broker {
         if !is_uplink || link.peer == Software::NetClacks {
             return;
         }
-        // Everything here would seem to be far too old or too new. An empty server takes any time: it may
-        // be a machine that has just started, without a clock of its own.
-        if before_us.abs_diff(theirs_us) > MAX_CLOCK_LEAD_US && self.is_used_to_its_time(before_us)
-        {
-            let difference_s = before_us.abs_diff(theirs_us) / SECOND_US;
+        // The tree's time as it was learnt stands still while the machine sleeps, and may have been wrong: its
+        // own clock is as good. By neither, everything here would seem to be far too old or too new. An empty
+        // server takes any time: it may be a machine that has just started, without a clock of its own.
+        let difference_us = theirs_us
+            .abs_diff(before_us)
+            .min(theirs_us.abs_diff(now.wall_us));
+        if difference_us > MAX_CLOCK_LEAD_US && self.is_used_to_its_time(before_us) {
+            let difference_s = difference_us / SECOND_US;
             self.log_of_link(
                 Level::Error,
                 format_args!(
