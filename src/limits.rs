@@ -56,6 +56,9 @@ pub const SORTED_BYTES: usize = 4 * MIB;
 /// Output produced per slice of a listing: fills a socket's buffer, and is a fraction of a
 /// millisecond's work.
 pub const LISTING_SLICE: usize = 64 * KIB;
+/// Names taken from a sorted set per slice: freeing one takes some tens of nanoseconds, looking one up some hundreds.
+/// Those that are gone by then make no output.
+pub const NAMES_PER_SLICE: usize = 4_000;
 /// Names or sessions looked at per slice of a listing that still sorts.
 pub const LISTING_SORT_SLICE: usize = 512;
 /// The longest time that anybody may ask for, which keeps the arithmetic far from overflow.

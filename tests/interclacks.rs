@@ -728,3 +728,42 @@ fn a_net_clacks_master_hears_only_lines_of_the_reference() {
         ]
     );
 }
+
+/// A clear that others made earlier is news at a Net::Clacks master, which loses by it what it had told before.
+#[test]
+fn a_net_clacks_master_that_clears_too_much_is_told_its_own_entries_again() {
+    let (master, server) = Master::with_slave(&[]);
+    let mut client = server.client("admin");
+    // More than the master's socket takes, so that the telling goes on.
+    let value = "v".repeat(10_000);
+    for number in 0..200 {
+        client.send(&format!("STORE own{number}={value}"));
+    }
+    client.flush();
+    let mut link = master.accept_and_log_in();
+    let now = unix_time();
+    link.send("OVERHEAD L 1");
+    link.send(&format!("OVERHEAD T {now}"));
+    link.send(&format!("KEYSYNC {now} {now} U told=by the master"));
+    link.send("OVERHEAD L 0");
+    wait_until("that has come", || {
+        client.ask("RETRIEVE told") == ["RETRIEVED told=by the master"]
+    });
+    let mut slave = server.client("admin");
+    slave.send("CLACKS clacksd/9 interclacks/1");
+    slave.send("OVERHEAD I 1");
+    slave.send(&format!("CLEAR {}:7", (now - 1_000) * 1_000_000));
+    slave.flush();
+    client.ask("NOTIFY end");
+    let mut said = Vec::new();
+    while said.last().map(String::as_str) != Some("NOTIFY end") {
+        said.push(link.next_line().expect("the link lives"));
+    }
+    let cleared = said.iter().position(|line| line == "CLEARCACHE");
+    let after = &said[cleared.expect("it was passed on")..];
+    assert!(
+        after
+            .iter()
+            .any(|line| line.ends_with(" U told=by the master"))
+    );
+}

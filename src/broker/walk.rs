@@ -2,7 +2,7 @@
 
 use super::cache::{Cache, Found};
 use super::table::{Cursor, Part};
-use crate::limits::{SEGMENTS_PER_SLICE, SORTED_BYTES, SORTED_KEYS};
+use crate::limits::{NAMES_PER_SLICE, SEGMENTS_PER_SLICE, SORTED_BYTES, SORTED_KEYS};
 use std::collections::BTreeSet;
 
 /// In the order of the names where they are few and short enough to be sorted, in the table's order otherwise.
@@ -76,6 +76,14 @@ impl Walk {
         }
     }
 
+    /// The names that it would still have met, as far as it keeps them.
+    pub fn into_names(self) -> BTreeSet<Box<[u8]>> {
+        match self.stage {
+            Stage::Sorting(names, _) | Stage::Sorted(names) => names,
+            Stage::Unsorted(_) | Stage::Done => BTreeSet::new(),
+        }
+    }
+
     pub fn is_done(&self) -> bool {
         matches!(self.stage, Stage::Done)
     }
@@ -112,8 +120,8 @@ impl Walk {
                 }
             }
             Stage::Sorted(rest) => {
-                let mut made = 0;
-                while made < slice {
+                let (mut made, mut names) = (0, 0..NAMES_PER_SLICE);
+                while made < slice && names.next().is_some() {
                     let Some(name) = rest.pop_first() else {
                         self.stage = Stage::Done;
                         return;
@@ -230,5 +238,19 @@ mod tests {
             assert_eq!(walk.memory(), walk.counted_memory());
         }
         assert_eq!(met.len(), names);
+    }
+
+    #[test]
+    fn names_that_are_gone_are_passed_over_in_slices() {
+        let mut cache = cache_of(2 * NAMES_PER_SLICE, 10);
+        let mut walk = Walk::sorted_if_few(&cache, Meets::All);
+        while !matches!(walk.stage, Stage::Sorted(_)) {
+            walk.advance(&cache, 1, SLICE, |_| 0);
+        }
+        cache.clear(2);
+        for left in [NAMES_PER_SLICE, 0] {
+            walk.advance(&cache, 2, SLICE, |_| panic!("nothing is there"));
+            assert_eq!(walk.memory(), left * (10 + PER_NAME));
+        }
     }
 }

@@ -203,6 +203,12 @@ impl Link {
         now as isize - before as isize
     }
 
+    /// From now on the peer is told all names; how many bytes more are held.
+    fn forget_heard(&mut self) -> isize {
+        let heard = std::mem::take(&mut self.heard);
+        -(heard.len() as isize * HEARD_NAME)
+    }
+
     /// Whether everything was told that happened before: then a signal overtakes nothing.
     fn is_up_to_date(&self) -> bool {
         matches!(self.telling, Telling::Done) && self.behind.is_empty()

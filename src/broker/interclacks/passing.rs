@@ -151,12 +151,16 @@ impl Broker {
                 Software::NetClacks => {
                     out.append(id, |to| encode::line(to, &[line.unwrap_or(b"CLEARCACHE")]));
                     if line.is_none() {
-                        // What is newer than a clear from elsewhere stays; there it was lost.
+                        // What is newer than a clear from elsewhere stays; there it was lost, also if it came from
+                        // there.
                         let walk = self.new_walk(peer);
-                        if let Some(link) = self.link_mut(id)
-                            && !matches!(link.telling, Telling::NotYet)
-                        {
-                            link.telling = Telling::Now(walk);
+                        let Some(link) = self.link_mut(id) else {
+                            continue;
+                        };
+                        out.hold(id, link.forget_heard());
+                        if !matches!(link.telling, Telling::NotYet) {
+                            let former = std::mem::replace(&mut link.telling, Telling::Now(walk));
+                            self.leave_walk_behind(former);
                             self.tell_at_once(id, now, out);
                         }
                     }

@@ -1,12 +1,11 @@
 //! Telling a peer what this node holds, a slice at a time.
 
 use super::encode::encode_key_sync;
-use super::{HEARD_NAME, NAME_BEHIND, Role, Software, Telling};
+use super::{NAME_BEHIND, Role, Software, Telling};
 use crate::broker::Broker;
 use crate::broker::output::{ConnectionId, Now, Output};
-use crate::broker::table::Table;
 use crate::broker::walk::{Meets, Walk};
-use crate::limits::LISTING_SLICE;
+use crate::limits::{LISTING_SLICE, NAMES_PER_SLICE};
 use crate::protocol::{Flags, encode, peer};
 
 impl Broker {
@@ -66,14 +65,15 @@ impl Broker {
             });
             if walk.is_done() {
                 link.telling = Telling::Done;
-                out.hold(id, -(link.heard.len() as isize * HEARD_NAME));
-                link.heard = Table::default();
+                out.hold(id, link.forget_heard());
                 if !std::mem::replace(&mut link.is_synced, true) {
                     encode_end(&mut slice, peer, link.role);
                 }
             }
         } else {
+            let mut names = 0..NAMES_PER_SLICE;
             while slice.len() < LISTING_SLICE
+                && names.next().is_some()
                 && let Some(name) = link.behind.pop_first()
             {
                 out.hold(id, -(name.len() as isize + NAME_BEHIND));

@@ -6,13 +6,11 @@ use crate::broker::output::{CloseReason, ConnectionId, Now, Output};
 use crate::broker::session::{LastPing, Session};
 use crate::broker::table::Table;
 use crate::broker::{Broker, Lifetime, User};
+use crate::limits::NAMES_PER_SLICE;
 use crate::protocol::{Command, Flags, Overhead, decode, encode};
 use log::Level;
 use std::collections::BTreeSet;
 use std::rc::Rc;
-
-/// Tens of nanoseconds each.
-const NAMES_FREED_PER_SLICE: usize = 10_000;
 
 impl Broker {
     /// Time for the uplink: dials when it is due, gives up what takes too long.
@@ -219,9 +217,8 @@ impl Broker {
         else {
             return;
         };
-        if !link.behind.is_empty() {
-            self.tree.left_behind.push(std::mem::take(&mut link.behind));
-        }
+        self.leave_behind(std::mem::take(&mut link.behind));
+        self.leave_walk_behind(link.telling);
         self.tree.links.retain(|other| *other != id);
         let name = self.name_of_peer(id, link.role);
         let role = match link.role {
@@ -245,6 +242,19 @@ impl Broker {
         }
     }
 
+    pub(super) fn leave_walk_behind(&mut self, telling: Telling) {
+        if let Telling::Now(walk) = telling {
+            self.leave_behind(walk.into_names());
+        }
+    }
+
+    /// These names are no longer to be told.
+    fn leave_behind(&mut self, names: BTreeSet<Box<[u8]>>) {
+        if !names.is_empty() {
+            self.tree.left_behind.push(names);
+        }
+    }
+
     /// Whether there are names left that [`Broker::forget_left_behind`] has to do with.
     pub(in crate::broker) fn has_left_behind(&self) -> bool {
         !self.tree.left_behind.is_empty()
@@ -252,7 +262,7 @@ impl Broker {
 
     /// Frees names that are no longer to be told, one slice.
     pub(in crate::broker) fn forget_left_behind(&mut self) {
-        for _ in 0..NAMES_FREED_PER_SLICE {
+        for _ in 0..NAMES_PER_SLICE {
             let Some(names) = self.tree.left_behind.last_mut() else {
                 return;
             };
