@@ -218,6 +218,8 @@ pub const REWRITE_SLICE: usize = 16 * KIB;
 pub const MAX_REWRITE_SLICE: usize = 256 * KIB;
 /// While more is on its way to the disk, writing the journal anew rests.
 pub const REWRITE_BACKLOG: usize = MIB;
+/// The same, when the journal has grown by twice as much as it should have.
+pub const OVERDUE_REWRITE_BACKLOG: usize = MAX_UNSAVED / 4;
 /// When more is on its way, the disk is too slow: nothing more is recorded until the journal is written
 /// anew.
 pub const MAX_UNSAVED: usize = 64 * MIB;

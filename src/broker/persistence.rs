@@ -14,8 +14,8 @@ use super::upkeep::Cleaning;
 use super::walk::{Meets, Walk};
 use super::{Broker, LogLimit, Suppressed};
 use crate::limits::{
-    JOURNAL_RETRY_MAX_US, JOURNAL_RETRY_US, MAX_REWRITE_SLICE, MIN_REWRITE, REWRITE_BACKLOG,
-    REWRITE_SLICE,
+    JOURNAL_RETRY_MAX_US, JOURNAL_RETRY_US, MAX_REWRITE_SLICE, MIN_REWRITE,
+    OVERDUE_REWRITE_BACKLOG, REWRITE_BACKLOG, REWRITE_SLICE,
 };
 use crate::protocol::peer::Stamp;
 use std::collections::{BTreeSet, HashMap};
@@ -110,6 +110,17 @@ impl Persistence {
             Rewriting::Walk(..) if self.has_room => Some(0),
             _ => None,
         }
+    }
+
+    /// So much is on its way to the disk. A disk that always has more to do than that gets on with a rewrite all the
+    /// same when that is overdue: else the journal would grow for as long as the load lasts.
+    fn note_room(&mut self, unsaved: usize) {
+        let is_overdue = self.grown > 2 * self.rewritten_length.max(MIN_REWRITE);
+        let backlog = match is_overdue {
+            true => OVERDUE_REWRITE_BACKLOG,
+            false => REWRITE_BACKLOG,
+        };
+        self.has_room = unsaved < backlog;
     }
 
     fn record<O: Output>(&mut self, record: &Record<'_>, now: Now, out: &mut O) {
@@ -279,7 +290,7 @@ impl Broker {
         let Some(persistence) = &mut self.persistence else {
             return;
         };
-        persistence.has_room = out.unsaved() < REWRITE_BACKLOG;
+        persistence.note_room(out.unsaved());
         for news in news {
             persistence.note(news, now);
         }
@@ -349,7 +360,7 @@ impl Broker {
                 length
             },
         );
-        persistence.has_room = out.unsaved() < REWRITE_BACKLOG;
+        persistence.note_room(out.unsaved());
         persistence.rewriting = if walk.is_done() {
             out.rewrite(&Rewrite::End);
             Rewriting::Ending

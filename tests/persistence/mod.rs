@@ -573,3 +573,23 @@ fn a_used_entry_is_not_stale_after_a_start() {
         ["used".to_owned()]
     );
 }
+
+/// A disk that has more to do each time it reports than a rewrite waits for.
+#[test]
+fn a_load_that_never_lets_up_does_not_keep_the_journal_from_being_written_anew() {
+    let disk = SimulatedDisk::default();
+    let (mut node, _) =
+        Node::start(&disk, SyncPolicy::Never, Settings::default(), 1).expect("an empty disk");
+    let value = "v".repeat(100_000);
+    let mut numbers = (0..20).cycle();
+    for _ in 0..240 {
+        for number in numbers.by_ref().take(5) {
+            node.say(0, &format!("STORE name{number}={value}"));
+        }
+        node.work_off();
+        // The last two megabytes are never done when it reports.
+        node.write(node.waiting().saturating_sub(4));
+    }
+    let length = disk.bytes(FileName::Journal).map_or(0, |bytes| bytes.len());
+    assert!(length < 30_000_000, "{length} of 120 MB");
+}

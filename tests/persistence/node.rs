@@ -305,6 +305,11 @@ impl Node {
         received.clear();
     }
 
+    /// Batches that were handed over and are not written.
+    pub fn waiting(&self) -> usize {
+        self.batches.len()
+    }
+
     /// The journal's thread gets to write so many batches.
     pub fn write(&mut self, batches: usize) {
         for _ in 0..batches {
