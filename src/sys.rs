@@ -139,6 +139,15 @@ pub fn become_account(account: Account) -> io::Result<()> {
     check(unsafe { libc::setuid(account.user) })
 }
 
+/// Whether something that was written to a socket is not taken yet: by the peer's program, of a Unix socket; by the
+/// peer's machine, of a TCP socket.
+pub fn has_untaken(socket: BorrowedFd<'_>) -> bool {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the call writes one int, which outlives it. (SIOCOUTQ is another name of it.)
+    let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &mut bytes) };
+    done == 0 && bytes > 0
+}
+
 /// Changes the user and the group that own a file; `None` leaves them as they are.
 pub fn change_owner(path: &Path, user: Option<u32>, group: Option<u32>) -> io::Result<()> {
     const AS_IT_IS: u32 = u32::MAX;
@@ -162,5 +171,23 @@ fn check(result: libc::c_int) -> io::Result<()> {
         Ok(())
     } else {
         Err(io::Error::last_os_error())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn what_a_peer_has_not_read_is_not_taken() {
+        let (mut ours, mut theirs) = UnixStream::pair().expect("two sockets");
+        assert!(!has_untaken(ours.as_fd()));
+        ours.write_all(b"NOP\r\n").expect("room for it");
+        assert!(has_untaken(ours.as_fd()));
+        theirs.read_exact(&mut [0; 5]).expect("it is there");
+        assert!(!has_untaken(ours.as_fd()));
     }
 }

@@ -2,6 +2,8 @@
 //! keeps it alive. The default times are in `virtual_time`.
 
 use crate::support::{Client, Setup, wait_until};
+use std::io::Read;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 const GREETING_LINES: usize = 2;
@@ -151,4 +153,30 @@ fn who_takes_something_now_and_then_is_not_closed() {
     }
     assert_eq!(server.status("stalled_write"), 1);
     drop(stuck);
+}
+
+/// Sockets are called writable only when much of their buffer is free; who takes less than that in the time, but
+/// takes something, is served.
+#[test]
+fn who_takes_little_at_a_time_stays() {
+    let server = Setup::new()
+        .flags(&["--stalled-write-timeout", "2"])
+        .start();
+    let mut socket = UnixStream::connect(&server.socket).expect("the server listens there");
+    let slow = Client::from_unix(socket.try_clone().expect("a descriptor"));
+    slow.logged_in("ro").ask("LISTEN signal");
+    let mut sender = server.client("rw");
+    let value = "x".repeat(1 << 20);
+    for _ in 0..4 {
+        sender.ask(&format!("SET signal={value}"));
+    }
+    let mut received = vec![0; 4 * format!("SET signal={value}\r\n").len()];
+    let (slowly, rest) = received.split_at_mut(40 * 4_096);
+    for some in slowly.chunks_mut(4_096) {
+        socket.read_exact(some).expect("it is there");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    socket.read_exact(rest).expect("the server serves it");
+    assert!(received.ends_with(b"x\r\n"));
+    assert_eq!(server.status("stalled_write"), 0);
 }

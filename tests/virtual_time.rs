@@ -32,6 +32,10 @@ struct Wire {
     last_output_us: u64,
     /// As if the peer read nothing.
     stalled_since_us: Option<u64>,
+    /// As if it had not read what came last.
+    takes_nothing: bool,
+    /// How often it still takes something when that is tried once more.
+    retries: u32,
 }
 
 #[derive(Default)]
@@ -54,6 +58,24 @@ impl Output for Wires {
         if let Some(wire) = self.open(to) {
             encode(&mut wire.received);
             wire.last_output_us = now_us;
+        }
+    }
+
+    fn append_if_taken(&mut self, to: ConnectionId, encode: impl FnOnce(&mut Vec<u8>)) {
+        let now_us = self.now_us;
+        match self.open(to) {
+            Some(wire) if wire.takes_nothing => wire.last_output_us = now_us,
+            _ => self.append(to, encode),
+        }
+    }
+
+    fn retry(&mut self, id: ConnectionId) {
+        let now_us = self.now_us;
+        if let Some(wire) = self.open(id)
+            && wire.retries > 0
+        {
+            wire.retries -= 1;
+            wire.stalled_since_us = Some(now_us);
         }
     }
 
@@ -1218,4 +1240,35 @@ fn very_many_subscriptions_end_in_slices() {
         assert_eq!(world.take(id).matches(answer).count(), 1, "{line}");
         world.broker.check();
     }
+}
+
+#[test]
+fn who_has_not_taken_a_nop_gets_no_other() {
+    let mut world = World::new();
+    let id = world.quiet_client("ro");
+    let takes = |world: &mut World, takes: bool| {
+        let wire = world.wires.by_id.get_mut(&id).expect("a connection");
+        wire.takes_nothing = !takes;
+    };
+    takes(&mut world, false);
+    world.pass(86_400.0);
+    assert_eq!(world.take(id), "");
+    assert_eq!(world.closed(id), None);
+    takes(&mut world, true);
+    world.pass(61.0);
+    assert_eq!(world.take(id), "NOP\r\n");
+}
+
+#[test]
+fn who_takes_something_when_it_is_tried_once_more_is_not_closed() {
+    let mut world = World::new();
+    let id = world.quiet_client("ro");
+    let wire = world.wires.by_id.get_mut(&id).expect("a connection");
+    wire.stalled_since_us = Some(0);
+    wire.retries = 3;
+    world.broker.handle_stalled(id, world.now, &mut world.wires);
+    world.pass(239.0);
+    assert_eq!(world.closed(id), None);
+    world.pass(6.0);
+    assert_eq!(world.closed(id), Some(CloseReason::StalledWrite));
 }

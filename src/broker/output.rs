@@ -154,6 +154,15 @@ pub trait Output {
     /// Appends to the connection's output, in place. Does nothing once it is being closed.
     fn append(&mut self, to: ConnectionId, encode: impl FnOnce(&mut Vec<u8>));
 
+    /// The same, unless the peer has not taken yet what came before. It counts as sent in any case.
+    fn append_if_taken(&mut self, to: ConnectionId, encode: impl FnOnce(&mut Vec<u8>)) {
+        self.append(to, encode);
+    }
+
+    /// Tries once more to send what waits, for a socket whose peer takes little at a time: the kernel tells of room
+    /// only when there is much.
+    fn retry(&mut self, _connection: ConnectionId) {}
+
     /// Appends the same bytes to many connections' output.
     fn fan_out(&mut self, to: impl IntoIterator<Item = ConnectionId>, payload: &[u8]);
 

@@ -30,6 +30,8 @@ enum Due {
     /// An interclacks link's PING.
     Ping,
     Close(CloseReason),
+    /// The same, unless the peer takes something after all.
+    CloseStalled(CloseReason),
 }
 
 impl Broker {
@@ -41,7 +43,7 @@ impl Broker {
         };
         let at_us = match due(session, &self.settings, out.traffic(id), now.monotonic_us) {
             Due::Later(at_us) => at_us,
-            Due::Nop | Due::Ping | Due::Close(_) => now.monotonic_us,
+            Due::Nop | Due::Ping | Due::Close(_) | Due::CloseStalled(_) => now.monotonic_us,
         };
         if at_us < session.wake_us {
             session.wake_us = at_us;
@@ -107,9 +109,14 @@ impl Broker {
             };
             if let Some(session) = self.sessions.get_mut(id) {
                 session.wake_us = u64::MAX;
-                match due(session, &self.settings, out.traffic(id), now.monotonic_us) {
+                let mut what = due(session, &self.settings, out.traffic(id), now.monotonic_us);
+                if let Due::CloseStalled(_) = what {
+                    out.retry(id);
+                    what = due(session, &self.settings, out.traffic(id), now.monotonic_us);
+                }
+                match what {
                     Due::Later(_) => {}
-                    Due::Nop => out.append(id, |to| encode::line(to, &[b"NOP"])),
+                    Due::Nop => out.append_if_taken(id, |to| encode::line(to, &[b"NOP"])),
                     Due::Ping => {
                         if let Some(link) = &mut session.link {
                             link.ping_sent_us = now.monotonic_us;
@@ -117,7 +124,9 @@ impl Broker {
                         out.append(id, |to| encode::line(to, &[b"PING"]));
                     }
                     Due::Close(CloseReason::ClientLimit) => self.refuse_surplus(id, now, out),
-                    Due::Close(reason) => self.time_out(id, reason, now, out),
+                    Due::Close(reason) | Due::CloseStalled(reason) => {
+                        self.time_out(id, reason, now, out)
+                    }
                 }
             }
             self.appoint(id, now, out);
@@ -156,7 +165,7 @@ fn due(session: &Session, settings: &Settings, traffic: Traffic, now_us: u64) ->
             _ => closing.since_us + CLOSE_DRAIN_US,
         };
         if past(at_us) {
-            return Due::Close(closing.reason);
+            return Due::CloseStalled(closing.reason);
         }
     } else if let Some(link) = &session.link {
         if !link.is_up {
@@ -168,7 +177,7 @@ fn due(session: &Session, settings: &Settings, traffic: Traffic, now_us: u64) ->
         if let Some(since_us) = traffic.stalled_since_us
             && past(since_us + settings.interclacks_stalled_write_timeout_us)
         {
-            return Due::Close(CloseReason::StalledWrite);
+            return Due::CloseStalled(CloseReason::StalledWrite);
         }
         let stood_still_us = traffic.stopped_us - link.last_ping.stopped_us;
         if past(link.last_ping.at_us + settings.interclacks_ping_timeout_us + stood_still_us) {
@@ -189,7 +198,7 @@ fn due(session: &Session, settings: &Settings, traffic: Traffic, now_us: u64) ->
         if let Some(since_us) = traffic.stalled_since_us
             && past(since_us + settings.stalled_write_timeout_us)
         {
-            return Due::Close(CloseReason::StalledWrite);
+            return Due::CloseStalled(CloseReason::StalledWrite);
         }
         if let Some(LastPing { at_us, stopped_us }) = session.last_ping {
             let stood_still_us = traffic.stopped_us - stopped_us;

@@ -2,11 +2,13 @@
 
 use crate::limits::TLS_MEMORY;
 use crate::reactor::tls::TlsStream;
+use crate::sys;
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 
 pub enum Stream {
     Unix(UnixStream),
@@ -51,6 +53,15 @@ impl Stream {
             Stream::Unix(_) | Stream::Tcp(_) => 0,
             Stream::Tls(stream) => stream.unsent(),
         }
+    }
+
+    /// Whether the peer has not taken everything yet that was written.
+    pub fn has_untaken(&self) -> bool {
+        sys::has_untaken(match self {
+            Stream::Unix(stream) => stream.as_fd(),
+            Stream::Tcp(stream) => stream.as_fd(),
+            Stream::Tls(stream) => stream.as_fd(),
+        })
     }
 
     /// Whether there is nothing more to read after a read of `count` bytes that asked for `asked`: then

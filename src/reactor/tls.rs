@@ -12,6 +12,7 @@ use rustls::{ClientConfig, ClientConnection, Connection};
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 pub struct TlsStream {
@@ -114,6 +115,11 @@ impl TlsStream {
 
     pub fn socket(&mut self) -> &mut TcpStream {
         &mut self.socket
+    }
+
+    /// The socket's descriptor, to be asked something.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {

@@ -354,6 +354,25 @@ impl Output for Connections {
         self.work += WORK_PER_STEP + self.append_with(to, |output| output.append(encode));
     }
 
+    fn append_if_taken(&mut self, to: ConnectionId, encode: impl FnOnce(&mut Vec<u8>)) {
+        let now_us = self.now.monotonic_us;
+        let Some(connection) = self.get_mut(to) else {
+            return;
+        };
+        connection.last_output_us = now_us;
+        if connection.queued() == 0 && !connection.stream.has_untaken() {
+            self.append(to, encode);
+        }
+    }
+
+    fn retry(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.get_mut(id)
+            && std::mem::take(&mut connection.blocked)
+        {
+            self.flush_one(id);
+        }
+    }
+
     fn fan_out(&mut self, to: impl IntoIterator<Item = ConnectionId>, payload: &[u8]) {
         if payload.len() < SHARED_PAYLOAD {
             // It is the same bytes each time, and they are near.
