@@ -173,6 +173,44 @@ fn servers_that_stood_still_catch_up_on_the_same_link() {
     }
 }
 
+/// What a master with little room has to forget before a slave that stood still has heard of it.
+#[test]
+fn a_slave_that_stood_still_is_told_what_is_no_longer_cached() {
+    let master = Setup::new().flags(&["--cache-max", "1M"]).start();
+    let slave = slave_of(&master.setup.unix("socket")).start();
+    wait_until("the link is up", || slave.is_slave());
+    let mut client = master.client("rw");
+    let mut at_slave = slave.client("ro");
+    at_slave.ask("LISTEN end");
+    let value = "v".repeat(10_000);
+    // More than is cached, and than the socket and the link take.
+    let mut numbers = 0..;
+    let mut fill = |client: &mut Client| {
+        for number in numbers.by_ref().take(500) {
+            client.send(&format!("STORE other{number}={value}"));
+        }
+        client.flush();
+    };
+    fill(&mut client);
+    client.ask("STORE name=old");
+    fill(&mut client);
+    wait_until("the slave has it", || slave.status("entries") == 1_001);
+    slave.process.signal(libc::SIGSTOP);
+    fill(&mut client);
+    client.ask("STORE name=new");
+    fill(&mut client);
+    client.ask("NOTIFY end");
+    assert_eq!(client.ask("RETRIEVE name"), ["NOTRETRIEVED name"]);
+    slave.process.signal(libc::SIGCONT);
+    at_slave.expect("NOTIFY end");
+    assert_eq!(at_slave.ask("RETRIEVE name"), ["RETRIEVED name=new"]);
+    assert_eq!(slave.entries().len(), 2_001);
+    assert_eq!(master.process.log_line("has ended"), None);
+    wait_until("nothing is kept for it", || {
+        master.status("buffers") < 100_000
+    });
+}
+
 #[test]
 fn a_tree_of_seven_agrees_after_kills_and_cuts() {
     // Each one's master is the one at half its number; odd links go through a proxy.

@@ -1,7 +1,8 @@
 //! Keeping the cache within its bounds: entries that have aged are dropped, and what is too much is evicted.
 
-use super::cache::{Cache, Dropped};
+use super::cache::{Cache, Dropped, Found};
 use super::output::{ConnectionId, Now, Output};
+use super::session::Sessions;
 use super::statistics::Statistics;
 use super::table::Cursor;
 use super::{Broker, empty};
@@ -26,7 +27,7 @@ impl Broker {
         };
         let now_us = self.tree_now_us(now);
         let (cache, mut witness) = self.cache_and_witness(out);
-        let next = cache.age_slice(cursor, now_us, |kind, name| witness.note(kind, name));
+        let next = cache.age_slice(cursor, now_us, |kind, entry| witness.note(kind, entry));
         self.cleaning = match next {
             Some(cursor) => Cleaning::Now(cursor),
             None if self.cache.is_empty() => Cleaning::Idle,
@@ -38,7 +39,7 @@ impl Broker {
     pub(super) fn tidy<O: Output>(&mut self, out: &mut O) {
         let (cache, mut witness) = self.cache_and_witness(out);
         if cache.is_to_be_tidied() {
-            cache.tidy_slice(|kind, name| witness.note(kind, name));
+            cache.tidy_slice(|kind, entry| witness.note(kind, entry));
         }
     }
 
@@ -48,6 +49,8 @@ impl Broker {
             statistics,
             monitors,
             payload,
+            sessions,
+            tree,
             ..
         } = self;
         (
@@ -56,6 +59,8 @@ impl Broker {
                 statistics,
                 monitors,
                 payload,
+                sessions,
+                links: &tree.links,
                 out,
             },
         )
@@ -77,7 +82,7 @@ impl Broker {
         if self.cache.is_over_limit() {
             // If it is much, the rest goes in later turns.
             let (cache, mut witness) = self.cache_and_witness(out);
-            cache.evict_slice(|kind, name| witness.note(kind, name));
+            cache.evict_slice(|kind, entry| witness.note(kind, entry));
         }
     }
 
@@ -88,16 +93,18 @@ impl Broker {
     }
 }
 
-/// Counts what the cache drops by itself, and tells the monitors.
+/// Counts what the cache drops by itself, tells the monitors, and sees to it that peers still hear of it.
 struct Witness<'a, O> {
     statistics: &'a mut Statistics,
     monitors: &'a [ConnectionId],
     payload: &'a mut Vec<u8>,
+    sessions: &'a mut Sessions,
+    links: &'a [ConnectionId],
     out: &'a mut O,
 }
 
 impl<O: Output> Witness<'_, O> {
-    fn note(&mut self, kind: Dropped, name: &[u8]) {
+    fn note(&mut self, kind: Dropped, entry: Found<'_>) {
         let event: &[u8] = match kind {
             Dropped::Stale => b"DEBUG SERVERCACHE=CLEANSTALE=",
             Dropped::Deleted => b"DEBUG SERVERCACHE=CLEANDELETED=",
@@ -107,12 +114,17 @@ impl<O: Output> Witness<'_, O> {
         };
         if kind == Dropped::Evicted {
             self.statistics.evicted += 1;
+            for &id in self.links {
+                if let Some(link) = self.sessions.link_mut(id) {
+                    self.out.hold(id, link.keep_evicted(entry));
+                }
+            }
         } else {
             self.statistics.expired += 1;
         }
         if !self.monitors.is_empty() {
             empty(self.payload);
-            encode::line(self.payload, &[event, name]);
+            encode::line(self.payload, &[event, entry.name()]);
             self.out
                 .fan_out(self.monitors.iter().copied(), self.payload);
         }

@@ -49,6 +49,7 @@ impl Ages {
                 stale_us,
                 deleted_us: DELETED_US,
             }),
+            rooms: &[],
             reconnect_us: 30 * SECOND_US,
         };
         let mut world = World::new(seed, &plan, None);

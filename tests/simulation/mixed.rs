@@ -37,6 +37,7 @@ impl Mixed {
             root_error_us: error_us,
             error_us,
             ageing: None,
+            rooms: &[],
             reconnect_us: SECOND_US,
         };
         let mut world = World::new(seed, &plan, None);

@@ -2,7 +2,8 @@
 //! (clacks-protocol(7), INTERCLACKS), checked against an oracle that knows who had seen what.
 //!
 //! Most seeds are trees of clacksd servers that forget nothing (`oracle`); some are such trees over
-//! hours and days (`ageing`), and some have a Net::Clacks server in them (`mixed`). A failing seed
+//! hours and days (`ageing`), some have little room (`room`), and some have a Net::Clacks server in them (`mixed`).
+//! A failing seed
 //! replays exactly: `CLACKSD_SEED=n make sim`.
 
 mod ageing;
@@ -11,6 +12,7 @@ mod mixed;
 mod network;
 mod oracle;
 mod perl;
+mod room;
 mod witness;
 mod world;
 
@@ -18,6 +20,7 @@ use ageing::Ages;
 use mixed::Mixed;
 use network::Saboteur;
 use oracle::Run;
+use room::Room;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use world::Random;
 
@@ -25,6 +28,7 @@ use world::Random;
 fn violation(seed: u64, saboteur: Option<Saboteur>) -> Option<String> {
     let run = catch_unwind(AssertUnwindSafe(|| match seed % 8 {
         7 if saboteur.is_none() => Ages::new(seed).check(),
+        4 if saboteur.is_none() => Room::new(seed).check(),
         5 | 6 if saboteur.is_none() => Mixed::new(seed).check(),
         _ => Run::new(seed, saboteur).check(),
     }));

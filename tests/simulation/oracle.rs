@@ -84,6 +84,7 @@ impl Run {
             root_error_us,
             error_us,
             ageing: None,
+            rooms: &[],
             reconnect_us: SECOND_US,
         };
         let mut world = World::new(seed, &plan, saboteur);

@@ -239,6 +239,18 @@ fn is_way_clear(world: &World, signal: &Signal, to: usize, settling_us: u64) -> 
     };
     let mut wires = steps(&from, &to);
     wires.extend(steps(&to, &from));
+    // Whom a master has locked passes nothing on, and a master that falls silent then keeps it so for a minute.
+    let stops = wires.iter().flat_map(|(slave, master)| [*slave, *master]);
+    let is_locking = |slave: usize, master: usize| {
+        [slave, master]
+            .into_iter()
+            .any(|node| world.is_net_clacks(node))
+    };
+    let locks: Vec<(usize, usize)> = stops
+        .filter_map(|node| Some((node, signal.masters[node]?)))
+        .filter(|(slave, master)| is_locking(*slave, *master))
+        .collect();
+    wires.extend(locks);
     let end_us = signal.at_us + settling_us;
     wires
         .iter()

@@ -78,6 +78,8 @@ pub struct Plan<'a> {
     pub error_us: u64,
     /// `None`: nothing is ever forgotten.
     pub ageing: Option<Ageing>,
+    /// What each node's cache may take, in bytes; of nodes beyond the list, anything.
+    pub rooms: &'a [Option<usize>],
     pub reconnect_us: u64,
 }
 
@@ -93,6 +95,7 @@ pub struct World {
     root_error_us: u64,
     error_us: u64,
     ageing: Ageing,
+    rooms: Vec<Option<usize>>,
     reconnect_us: u64,
 }
 
@@ -111,6 +114,7 @@ impl World {
                 stale_us: u64::MAX >> 1,
                 deleted_us: u64::MAX >> 1,
             }),
+            rooms: plan.rooms.to_vec(),
             reconnect_us: plan.reconnect_us,
         };
         for (node, master) in plan.masters.iter().enumerate() {
@@ -123,7 +127,7 @@ impl World {
                 error_us: world.random.error(bound_us),
                 drift_per_million: world.random.error(100),
             };
-            let server = world.new_server(plan.net_clacks == Some(node));
+            let server = world.new_server(node, plan.net_clacks == Some(node));
             world.nodes.push(Node {
                 server,
                 carrier: Carrier::default(),
@@ -136,7 +140,7 @@ impl World {
         world
     }
 
-    fn new_server(&mut self, is_net_clacks: bool) -> Server {
+    fn new_server(&mut self, at: usize, is_net_clacks: bool) -> Server {
         if is_net_clacks {
             return Server::NetClacks(Box::new(Perl::new(self.reconnect_us)));
         }
@@ -147,11 +151,16 @@ impl World {
             // Every node can be given a master later; without one its dials fail.
             masters: vec!["the master".to_owned()],
             ageing: self.ageing,
+            cache_max: self.rooms.get(at).copied().flatten(),
             ..Settings::default()
         };
         let seed = [0; 4].map(|_: u64| self.random.next());
         let users = Users::new("admin", b"secret");
         Server::Clacksd(Box::new(Broker::new(settings, users, seed)))
+    }
+
+    pub fn is_net_clacks(&self, node: usize) -> bool {
+        matches!(self.nodes[node].server, Server::NetClacks(_))
     }
 
     pub(super) fn time_of(&self, node: usize) -> Now {
@@ -357,8 +366,8 @@ impl World {
     pub fn restart(&mut self, at: usize) {
         self.cut_all(at);
         let clients = self.nodes[at].clients.len();
-        let is_net_clacks = matches!(self.nodes[at].server, Server::NetClacks(_));
-        self.nodes[at].server = self.new_server(is_net_clacks);
+        let is_net_clacks = self.is_net_clacks(at);
+        self.nodes[at].server = self.new_server(at, is_net_clacks);
         let node = &mut self.nodes[at];
         node.carrier.connections.clear();
         node.clients.clear();

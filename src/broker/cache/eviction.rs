@@ -11,7 +11,7 @@
 //! can't push entries out.
 
 use super::entry::{self, Entry, LISTED_AS_TOMBSTONE, ON_PROBATION};
-use super::{Block, Cache, Dropped, PLACE};
+use super::{Block, Cache, Dropped, Found, PLACE};
 use crate::broker::table::Cursor;
 use crate::limits::{EVICTIONS_PER_SLICE, KIB};
 use std::collections::VecDeque;
@@ -73,6 +73,11 @@ impl Eviction {
 }
 
 impl Cache {
+    /// Whether something may have to go that nobody removed.
+    pub fn is_limited(&self) -> bool {
+        self.eviction.is_limited()
+    }
+
     /// Whether something has to go.
     pub fn is_over_limit(&self) -> bool {
         self.bytes() > self.eviction.max_bytes
@@ -122,7 +127,7 @@ impl Cache {
     }
 
     /// Drops entries until all fit, or until a slice's work is done.
-    pub fn evict_slice(&mut self, mut dropped: impl FnMut(Dropped, &[u8])) {
+    pub fn evict_slice(&mut self, mut dropped: impl FnMut(Dropped, Found<'_>)) {
         let mut rest = EVICTIONS_PER_SLICE;
         while self.is_over_limit() && rest > 0 {
             let has_too_many_tombstones =
@@ -140,12 +145,13 @@ impl Cache {
         }
     }
 
-    fn evict_oldest_tombstone(&mut self, dropped: &mut impl FnMut(Dropped, &[u8])) {
+    fn evict_oldest_tombstone(&mut self, dropped: &mut impl FnMut(Dropped, Found<'_>)) {
         let Some(hash) = self.eviction.tombstones.pop_front() else {
             return;
         };
         if let Some(block) = self.find_listed_tombstone(hash) {
-            dropped(Dropped::Evicted, Entry(self.blocks.get(block)).name());
+            let entry = Entry(self.blocks.get(block));
+            dropped(Dropped::Evicted, Found { entry });
             self.drop_block(hash, block);
         }
     }
@@ -168,7 +174,7 @@ impl Cache {
     }
 
     /// The oldest newcomer stays if it was used.
-    fn judge_newcomer(&mut self, dropped: &mut impl FnMut(Dropped, &[u8])) {
+    fn judge_newcomer(&mut self, dropped: &mut impl FnMut(Dropped, Found<'_>)) {
         let Some((hash, block)) = self.take_newcomer() else {
             return;
         };
@@ -177,7 +183,8 @@ impl Cache {
         if Entry(bytes).uses() > 0 || !Entry(bytes).holds_value() {
             entry::forget_all_uses(bytes);
         } else {
-            dropped(Dropped::Evicted, Entry(bytes).name());
+            let entry = Entry(bytes);
+            dropped(Dropped::Evicted, Found { entry });
             self.drop_block(hash, block);
         }
     }
@@ -191,7 +198,7 @@ impl Cache {
     }
 
     /// Moves the hand over at most `most` entries of one segment; over how many it has gone.
-    fn move_hand(&mut self, most: usize, dropped: &mut impl FnMut(Dropped, &[u8])) -> usize {
+    fn move_hand(&mut self, most: usize, dropped: &mut impl FnMut(Dropped, Found<'_>)) -> usize {
         // Some more than needed, for finding the place in the segment again takes some time.
         let slack = (self.eviction.max_bytes / 256).min(16 * KIB);
         let mut excess = (self.bytes() + slack).saturating_sub(self.eviction.max_bytes);
@@ -209,7 +216,8 @@ impl Cache {
             if is_another_matter || entry::forget_use(bytes) {
                 return true;
             }
-            dropped(Dropped::Evicted, Entry(bytes).name());
+            let entry = Entry(bytes);
+            dropped(Dropped::Evicted, Found { entry });
             excess = excess.saturating_sub(bytes.len() + PLACE);
             evicted += 1;
             false

@@ -339,7 +339,7 @@ impl Cache {
     }
 
     /// One slice of that; `dropped` is told of what has to go.
-    pub fn tidy_slice(&mut self, dropped: impl FnMut(Dropped, &[u8])) {
+    pub fn tidy_slice(&mut self, dropped: impl FnMut(Dropped, Found<'_>)) {
         self.evict_slice(dropped);
         self.free_garbage(SEGMENTS_PER_SLICE);
         if self.blocks.is_to_be_tidied() {
@@ -379,7 +379,7 @@ impl Cache {
         &mut self,
         from: Cursor,
         now_us: u64,
-        mut dropped: impl FnMut(Dropped, &[u8]),
+        mut dropped: impl FnMut(Dropped, Found<'_>),
     ) -> Option<Cursor> {
         let (ageing, cleared) = (self.ageing, self.cleared);
         let mut cursor = from;
@@ -388,7 +388,7 @@ impl Cache {
                 let entry = Entry(blocks.get(block));
                 let expired = expired(entry, &ageing, cleared, now_us);
                 if let Some(kind) = expired {
-                    dropped(kind, entry.name());
+                    dropped(kind, Found { entry });
                 }
                 expired.is_none()
             })?;

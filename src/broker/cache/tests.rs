@@ -36,7 +36,9 @@ fn names(cache: &Cache, now_us: u64) -> Vec<Vec<u8>> {
 fn age(cache: &mut Cache, now_us: u64) -> Vec<(Dropped, Vec<u8>)> {
     let (mut cursor, mut gone) = (Some(Cursor::default()), Vec::new());
     while let Some(from) = cursor {
-        cursor = cache.age_slice(from, now_us, |kind, name| gone.push((kind, name.to_vec())));
+        cursor = cache.age_slice(from, now_us, |kind, entry| {
+            gone.push((kind, entry.name().to_vec()))
+        });
     }
     gone
 }
@@ -439,7 +441,9 @@ fn removing_random_names_pushes_no_entry_out_and_the_oldest_tombstones_go() {
         cache.remove(name.as_bytes(), number).unwrap();
         cache.remove(b"removed again and again", number).unwrap();
         while cache.is_over_limit() {
-            cache.evict_slice(|_, name| gone.push(String::from_utf8_lossy(name).into_owned()));
+            cache.evict_slice(|_, entry| {
+                gone.push(String::from_utf8_lossy(entry.name()).into_owned())
+            });
         }
     }
     assert_eq!(cache.live(), 5000);

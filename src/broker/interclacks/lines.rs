@@ -252,10 +252,12 @@ impl Broker {
         if merged.effect != Effect::None {
             self.written(now, out);
         }
-        // What this node has still to tell it tells at its own pace, not line for line.
-        let is_to_be_told = self
-            .link_mut(id)
-            .is_some_and(|link| matches!(link.telling, Telling::NotYet));
+        // What this node has still to tell it tells at its own pace, not line for line; unless it may have to go
+        // before.
+        let is_to_be_told = !self.cache.is_limited()
+            && self
+                .link_mut(id)
+                .is_some_and(|link| matches!(link.telling, Telling::NotYet));
         if !merged.differs {
             self.note_heard(id, name, out);
         }

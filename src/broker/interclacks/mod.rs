@@ -16,8 +16,9 @@ mod lock;
 mod passing;
 mod telling;
 mod uplink;
+mod waiting;
 
-use super::cache::Effect;
+use super::cache::{Effect, Found};
 use super::output::{ConnectionId, Now};
 use super::session::LastPing;
 use super::table::Table;
@@ -27,6 +28,7 @@ use crate::protocol::encode as line;
 use crate::protocol::peer::{self, NodeId, SignalId};
 use crate::protocol::{Command, Flags};
 use std::collections::{BTreeSet, HashMap};
+use waiting::Waiting;
 
 /// A session's other life: the connection to a master or to a slave.
 pub struct Link {
@@ -44,10 +46,12 @@ pub struct Link {
     walk_held: usize,
     /// Names that changed while much was waiting for the link, and are told when there is room.
     behind: BTreeSet<Box<[u8]>>,
+    /// States of such names that had to go meanwhile: nobody else may tell them any more.
+    evicted: Waiting,
     /// Whether the peer knows that it has been told everything once.
     is_synced: bool,
     /// Encoded signals that wait until all is told.
-    held: Vec<u8>,
+    held: Waiting,
     /// Whether the peer, Net::Clacks, is telling what it held when the link came up.
     peer_is_telling: bool,
     /// Names that the master has just told: it need not hear them from here. Hashes.
@@ -209,9 +213,28 @@ impl Link {
         -(heard.len() as isize * HEARD_NAME)
     }
 
+    /// The entry has to go. If the peer was still to be told of it, its state is kept; how many bytes more are
+    /// held.
+    pub fn keep_evicted(&mut self, entry: Found<'_>) -> isize {
+        let name = entry.name();
+        if !self.behind.remove(name) {
+            return 0;
+        }
+        let state = entry.state();
+        let more = self
+            .evicted
+            .append(|to| peer::encode_state(to, name, &state, None));
+        more - (name.len() as isize + NAME_BEHIND)
+    }
+
+    /// Whether everything was told that the cache has held.
+    fn has_told_all(&self) -> bool {
+        matches!(self.telling, Telling::Done) && self.behind.is_empty() && self.evicted.is_empty()
+    }
+
     /// Whether everything was told that happened before: then a signal overtakes nothing.
     fn is_up_to_date(&self) -> bool {
-        matches!(self.telling, Telling::Done) && self.behind.is_empty()
+        self.has_told_all() && self.held.is_empty()
     }
 }
 
@@ -277,10 +300,9 @@ fn software(client_info: &[u8]) -> Software {
 
 /// Keeps a signal for when everything is told; how many bytes that takes.
 fn hold(link: &mut Link, signal: SignalId, parts: &[&[u8]]) -> isize {
-    let before = link.held.len();
-    match link.peer {
-        Software::Clacksd => peer::encode_signal(&mut link.held, signal, parts),
-        Software::NetClacks => line::line(&mut link.held, parts),
-    }
-    (link.held.len() - before) as isize
+    let peer = link.peer;
+    link.held.append(|to| match peer {
+        Software::Clacksd => peer::encode_signal(to, signal, parts),
+        Software::NetClacks => line::line(to, parts),
+    })
 }

@@ -47,7 +47,8 @@ impl Broker {
             return;
         };
         let (heard, peer) = (&link.heard, link.peer);
-        let mut slice = Vec::new();
+        let mut slice = link.evicted.take();
+        out.hold(id, -(slice.len() as isize));
         if let Telling::Now(walk) = &mut link.telling {
             slice.reserve(LISTING_SLICE);
             walk.advance(cache, now_us, LISTING_SLICE, |found| {
@@ -83,12 +84,11 @@ impl Broker {
             }
         }
         out.hold(id, link.walk_growth());
-        let signals = if link.is_up_to_date() {
-            std::mem::take(&mut link.held)
-        } else {
-            Vec::new()
+        let signals = match link.has_told_all() {
+            true => link.held.take(),
+            false => Vec::new(),
         };
-        let is_to_go_on = matches!(link.telling, Telling::Now(_)) || !link.behind.is_empty();
+        let is_to_go_on = !matches!(link.telling, Telling::NotYet) && !link.is_up_to_date();
         if !slice.is_empty() || !signals.is_empty() {
             out.hold(id, -(signals.len() as isize));
             out.append(id, |to| {

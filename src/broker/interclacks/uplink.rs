@@ -1,6 +1,7 @@
 //! Coming up and going down: dialling the master, logging in at each other, the end of a link.
 
 use super::encode::{encode_clear, encode_path, seconds};
+use super::waiting::Waiting;
 use super::{Link, Role, Software, Telling, UplinkState, software};
 use crate::broker::output::{CloseReason, ConnectionId, Now, Output};
 use crate::broker::session::{LastPing, Session};
@@ -129,7 +130,8 @@ impl Broker {
             behind: BTreeSet::new(),
             is_synced: false,
             began_tree_us: self.tree_now_us(now),
-            held: Vec::new(),
+            evicted: Waiting::default(),
+            held: Waiting::default(),
             peer_is_telling: true,
             heard: Table::default(),
             anchor_us: None,
