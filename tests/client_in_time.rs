@@ -353,6 +353,54 @@ fn a_server_that_never_stops_talking_does_not_hold_calls_up() {
     }
 }
 
+/// A call that is given up in the midst of signals and refusals leaves all of them to be fetched.
+#[test]
+fn a_call_that_times_out_loses_nothing_that_has_come() {
+    let setup = Setup::bare();
+    let is_enough = AtomicBool::new(false);
+    let plays = |stream: UnixStream| {
+        (&stream).write_all(WELCOME).expect("it listens");
+        let mut number = 0;
+        while !is_enough.load(Ordering::Relaxed) {
+            let lines: String = (number..number + 10)
+                .map(|number| format!("SET a={number}\r\nOVERHEAD E {number}\r\n"))
+                .collect();
+            number += 10;
+            if (&stream).write_all(lines.as_bytes()).is_err() {
+                return;
+            }
+        }
+        let _ = (&stream).write_all(b"NOTIFY end\r\n");
+        let _ = (&stream).read_to_end(&mut Vec::new());
+    };
+    play(&setup, plays, || {
+        let options = options(&setup).max_queued(usize::MAX);
+        let mut client = Client::connect(options).expect("it is let in");
+        for _ in 0..3 {
+            assert!(matches!(client.sync(), Err(Error::TimedOut)));
+            assert!(matches!(client.retrieve("a"), Err(Error::TimedOut)));
+        }
+        is_enough.store(true, Ordering::Relaxed);
+        let (mut signals, mut refusals) = (Vec::new(), Vec::new());
+        loop {
+            let message = client.next(SOON).expect("a connection");
+            match message.expect("the end in time") {
+                Message::Set { value, .. } => signals.push(value.to_str().into_owned()),
+                Message::Error(number) => refusals.push(number.to_str().into_owned()),
+                Message::Notify { .. } => break,
+                Message::ServerInfo(_) => {}
+                message => panic!("{message:?}"),
+            }
+        }
+        assert!(signals.len() > 100);
+        let all: Vec<String> = (0..signals.len()).map(|number| number.to_string()).collect();
+        assert!(signals == all, "{} of them", signals.len());
+        // The last one could have been a sync's, and comes first.
+        refusals.sort_by_key(|number| number.parse::<u32>().ok());
+        assert!(refusals == all, "{} of {}", refusals.len(), all.len());
+    });
+}
+
 /// A refusal that came before an answer was given up is not forgotten.
 #[test]
 fn a_sync_that_timed_out_leaves_its_refusals_to_the_next() {

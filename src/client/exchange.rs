@@ -126,21 +126,24 @@ impl Client {
         let mut older: Vec<String> = self.refusal.take().into_iter().collect();
         let (mut refusals, mut found) = (Vec::new(), None);
         let mut is_last_word = std::mem::take(&mut self.refusal_is_last);
+        let mut is_late = false;
         loop {
             let connection = self.present()?;
-            let received = connection.receive(until);
+            let received = if is_late {
+                Err(Error::TimedOut)
+            } else {
+                connection.receive(until)
+            };
             let is_sent = connection.is_sent();
             let line = match received {
-                // Signals that stream in are no reason to wait for longer.
-                Ok(line) if Instant::now() < until => line,
+                Ok(line) => line,
                 // An answer that comes later comes before the answer to this FLUSH, and so it is known.
-                Ok(_) | Err(Error::TimedOut) if is_sent => {
+                Err(Error::TimedOut) if is_sent => {
                     older.append(&mut refusals);
                     older.into_iter().for_each(|one| self.keep_refusal(one));
                     self.refusal_is_last = is_last_word;
                     return Err(Error::TimedOut);
                 }
-                Ok(_) => return Err(self.lose(Error::TimedOut)),
                 Err(error) => {
                     let error = self.lose(error);
                     let reason = refusals.pop().or(older.pop());
@@ -148,6 +151,8 @@ impl Client {
                     return Err(reason.map_or(error, Error::Refused));
                 }
             };
+            // Signals that stream in are no reason to wait for longer, and this one is not to be lost.
+            is_late = Instant::now() >= until;
             let reply = reply::decode(&line);
             let refused = reply.as_ref().and_then(refusal);
             is_last_word = refused.is_some();
