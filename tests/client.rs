@@ -372,6 +372,20 @@ fn a_client_that_never_waits_is_connected_again_all_the_same() {
 }
 
 #[test]
+fn after_a_restart_every_value_is_a_change() {
+    let server = Server::start();
+    let mut client = client(&server, "rw");
+    assert!(client.set_if_changed("a", "1").unwrap());
+    assert!(!client.set_if_changed("a", "1").unwrap());
+    let server = server.kill_and_restart();
+    // Nothing but these calls looks at the connection.
+    assert!(client.set_if_changed("a", "1").unwrap());
+    assert!(!client.set_if_changed("a", "1").unwrap());
+    assert_eq!(client.connections(), 2);
+    drop(server);
+}
+
+#[test]
 fn a_value_set_otherwise_is_a_change_too() {
     let server = Server::start();
     let mut client = client(&server, "rw");
@@ -485,14 +499,15 @@ fn a_client_that_calls_now_and_then_is_not_taken_for_hung() {
     assert!(quiet.is_connected());
 }
 
-/// Also if it only sends.
+/// Also if it only sends, or finds nothing to send.
 #[test]
 fn a_ping_goes_out_from_within_any_call() {
     let server = Setup::new().flags(&["--ping-timeout", "0.4"]).start();
-    let calls: [&dyn Fn(&mut Client); 4] = [
+    let calls: [&dyn Fn(&mut Client); 5] = [
         &|client| drop(client.next(Duration::from_millis(20)).unwrap()),
         &|client| drop(client.next(Duration::ZERO).unwrap()),
         &|client| client.set("a", "1").unwrap(),
+        &|client| assert!(client.set_if_changed("a", "1").is_ok()),
         &|client| drop(client.retrieve("a").unwrap()),
     ];
     for call in calls {

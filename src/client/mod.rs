@@ -60,7 +60,8 @@ pub(crate) use {
 ///
 /// A program that is meant to run for long calls something at least every 180 seconds, the server's ping
 /// timeout ([`next`](Client::next) with a timeout does well), or switches that off with
-/// [`Options::without_ping`].
+/// [`Options::without_ping`]. It may do nothing but send: what comes meanwhile is read now and then, and kept for
+/// `next`.
 ///
 /// ```no_run
 /// use clacks::{Client, Message, Options};
@@ -179,14 +180,18 @@ impl Client {
     /// The same, unless this is the value that this client set last. Whether it was sent.
     ///
     /// After a reconnection every value counts as changed, and so does one that is forgotten: names and
-    /// values of 16 MiB are remembered.
+    /// values of 16 MiB are remembered. A call that sends no value still sees whether there is a connection, and
+    /// pings.
     pub fn set_if_changed(
         &mut self,
         name: impl AsRef<[u8]>,
         value: impl AsRef<[u8]>,
     ) -> Result<bool, Error> {
         let (name, value) = (name.as_ref(), value.as_ref());
+        // A value that the last connection knew is no reason not to set it on the next.
+        self.look_after(Duration::ZERO);
         if self.connection.is_some() && self.last_values.is(name, value) {
+            self.keep_alive()?;
             return Ok(false);
         }
         self.send_pair(b"SET ", name, value)?;
