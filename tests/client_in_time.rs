@@ -316,6 +316,38 @@ fn a_server_that_reads_nothing_is_not_waited_for() {
     });
 }
 
+/// When there is no more room even for the question, the connection is given up, and what was sent before may be
+/// lost with it.
+#[test]
+fn a_sync_that_loses_the_connection_says_so() {
+    let setup = Setup::bare();
+    let has_ended = AtomicBool::new(false);
+    let plays = |mut stream: UnixStream| {
+        let _ = stream.write_all(WELCOME);
+        while !has_ended.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    play(&setup, plays, || {
+        let _ends = Ends(&has_ended);
+        let options = options(&setup).call_timeout(Duration::from_millis(1));
+        let mut client = Client::new(options).expect("right options");
+        wait_until("it is let in", || {
+            client.next(BRIEF).expect("it waits");
+            client.is_connected()
+        });
+        client.store("a", "1").expect("it is sent");
+        let synced = loop {
+            let synced = client.sync();
+            if !client.is_connected() {
+                break synced;
+            }
+            assert!(matches!(synced, Err(Error::TimedOut)), "{synced:?}");
+        };
+        assert!(matches!(synced, Err(Error::Disconnected(_))), "{synced:?}");
+    });
+}
+
 #[test]
 fn a_server_that_never_stops_talking_does_not_hold_calls_up() {
     let setup = Setup::bare();
@@ -393,7 +425,9 @@ fn a_call_that_times_out_loses_nothing_that_has_come() {
             }
         }
         assert!(signals.len() > 100);
-        let all: Vec<String> = (0..signals.len()).map(|number| number.to_string()).collect();
+        let all: Vec<String> = (0..signals.len())
+            .map(|number| number.to_string())
+            .collect();
         assert!(signals == all, "{} of them", signals.len());
         // The last one could have been a sync's, and comes first.
         refusals.sort_by_key(|number| number.parse::<u32>().ok());

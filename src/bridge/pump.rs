@@ -143,11 +143,15 @@ impl Pump {
 
     fn note_trouble(&mut self, error: &Error) {
         match error {
-            Error::TimedOut => log::debug!("{error}"),
-            Error::Disconnected(_) => {
-                log::debug!("{error}");
-                self.backlog.send_again();
-            }
+            Error::Refused(_) => {}
+            // It may have been renewed already.
+            Error::Disconnected(_) => self.backlog.send_again(),
+            // Whatever has ended it.
+            _ if !self.client.is_connected() => self.backlog.send_again(),
+            _ => {}
+        }
+        match error {
+            Error::TimedOut | Error::Disconnected(_) => log::debug!("{error}"),
             // Something that was sent has ended the connection: what it is shows when each is sent alone.
             Error::Refused(why) if self.backlog.skip_if_alone() => {
                 log::error!("the server refused a notification, which is skipped: {why}");

@@ -347,11 +347,17 @@ impl Client {
         let exchanged = self.exchange(&[], until, |reply| {
             matches!(reply, Reply::Flushed(_)).then_some(())
         });
-        if exchanged.is_err() {
+        let (refusals, ()) = exchanged.map_err(|error| {
             // A lost connection is told now, and not once more by the next call.
-            self.lost_lines = false;
-        }
-        let (refusals, ()) = exchanged?;
+            let has_lost = std::mem::take(&mut self.lost_lines);
+            match error {
+                Error::TimedOut if has_lost => Error::Disconnected(io::ErrorKind::TimedOut.into()),
+                Error::NotClacks(what) if has_lost => {
+                    Error::Disconnected(io::Error::new(io::ErrorKind::InvalidData, what))
+                }
+                error => error,
+            }
+        })?;
         match refusals.into_iter().next() {
             Some(reason) => Err(Error::Refused(reason)),
             None => Ok(()),
