@@ -385,6 +385,34 @@ fn after_a_restart_every_value_is_a_change() {
     drop(server);
 }
 
+/// What a lost connection may have taken with it is told by the last call, too.
+#[test]
+fn a_goodbye_after_lost_lines_is_none() {
+    let server = Server::start();
+    let mut sender = client(&server, "rw");
+    sender.store("a", "1").unwrap();
+    let server = server.kill_and_restart();
+    while sender.is_connected() {
+        sender.next(Duration::ZERO).unwrap();
+    }
+    assert!(matches!(sender.close(), Err(Error::Disconnected(_))));
+    // The same on a new connection.
+    let mut sender = client(&server, "rw");
+    sender.store("a", "1").unwrap();
+    let server = server.kill_and_restart();
+    wait_until("it is back", || {
+        sender.next(Duration::from_millis(10)).unwrap() == Some(Message::Reconnected)
+    });
+    assert!(matches!(sender.close(), Err(Error::Disconnected(_))));
+    // And without lines nothing is lost.
+    let mut idle = client(&server, "rw");
+    drop(server);
+    while idle.is_connected() {
+        idle.next(Duration::ZERO).unwrap();
+    }
+    idle.close().unwrap();
+}
+
 #[test]
 fn a_value_set_otherwise_is_a_change_too() {
     let server = Server::start();

@@ -417,20 +417,27 @@ impl Client {
     }
 
     /// Says goodbye and waits until the server has taken everything that was sent.
+    ///
+    /// # Errors
+    /// [`Error::Disconnected`] also if a connection was lost since the last [`sync`](Client::sync), and with it,
+    /// perhaps, what was sent.
     pub fn close(mut self) -> Result<(), Error> {
         let until = self.end_of_call();
-        let Some(connection) = &mut self.connection else {
-            return Ok(());
-        };
-        connection.push(b"QUIT\r\n".to_vec());
-        loop {
-            match connection.receive(until) {
-                Ok(_) if Instant::now() < until => {}
-                Ok(_) => return Err(Error::TimedOut),
-                Err(Error::Disconnected(_)) if connection.is_sent() => return Ok(()),
-                Err(error) => return Err(error),
+        if let Some(connection) = &mut self.connection {
+            connection.push(b"QUIT\r\n".to_vec());
+            loop {
+                match connection.receive(until) {
+                    Ok(_) if Instant::now() < until => {}
+                    Ok(_) => return Err(Error::TimedOut),
+                    Err(Error::Disconnected(_)) if connection.is_sent() => break,
+                    Err(error) => return Err(error),
+                }
             }
         }
+        if self.lost_lines {
+            return Err(Error::Disconnected(io::ErrorKind::ConnectionReset.into()));
+        }
+        Ok(())
     }
 
     fn send_pair(&mut self, verb: &[u8], name: &[u8], value: &[u8]) -> Result<(), Error> {
