@@ -290,6 +290,26 @@ fn triggers_send_signals_and_fill_the_cache() {
     );
 }
 
+/// What tells steps from each other in a transaction is none itself.
+#[test]
+#[cfg_attr(not(has_postgresql), ignore = "needs PostgreSQL")]
+fn a_step_of_blanks_is_1_as_an_empty_one_is() {
+    let mut world = World::start();
+    let mut listener = world.listener("end");
+    world.sql(
+        "SELECT clacks_increment('n', ''), clacks_increment('n', '  '),
+                clacks_increment('n', E'\t'), clacks_decrement('m', ' '),
+                clacks_increment('o', ' 5 '), clacks_notify('end')",
+    );
+    assert_eq!(next(&mut listener), "NOTIFY end");
+    for (name, value) in [("n", "3"), ("m", "-1"), ("o", "5")] {
+        assert_eq!(
+            listener.ask(&format!("RETRIEVE {name}")),
+            [format!("RETRIEVED {name}={value}")]
+        );
+    }
+}
+
 #[test]
 #[cfg_attr(not(has_postgresql), ignore = "needs PostgreSQL")]
 fn what_no_line_can_say_is_skipped_and_logged() {
