@@ -2,7 +2,9 @@
 //! ignored (`tests/build.rs` looks); `.ci/run` installs it.
 
 use crate::support::{Client, DEADLINE, Ending, Process, Server, Setup, run, text, wait_until};
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -539,4 +541,8 @@ fn wrong_flags_of_the_bridge_are_named() {
     let ended = run(command.arg(&open));
     assert_eq!(ended.status, Some(2), "{ended:?}");
     assert!(ended.stderr.contains("chmod o="), "{ended:?}");
+    let mut command = bridge(&with(&["-u", "x", "--password-file"]));
+    let ended = run(command.arg(OsStr::from_bytes(b"/is/not/there\xff")));
+    assert_eq!(ended.status, Some(2), "{ended:?}");
+    assert!(ended.stderr.contains("is no UTF-8"), "{ended:?}");
 }

@@ -6,6 +6,7 @@ use crate::flag::{Flag, flag};
 use crate::start::{self, StartError};
 use getopts::Matches;
 use std::env;
+use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 use tokio_postgres::Config;
@@ -77,7 +78,7 @@ const USER: &str = "clacks";
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Parses arguments, without the program's name.
-pub fn parse(arguments: &[String]) -> Result<Matches, StartError> {
+pub fn parse(arguments: &[OsString]) -> Result<Matches, StartError> {
     start::parse(FLAGS, arguments)
 }
 

@@ -16,12 +16,13 @@ use crate::start::{StartError, print};
 use database::Database;
 use pump::Pump;
 use signal_hook::consts::{SIGINT, SIGTERM};
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 /// What `clacks-pg` does with its arguments (without the program's name): bridges until it is asked to
 /// end.
-pub fn run(arguments: &[String]) -> Result<(), StartError> {
+pub fn run(arguments: &[OsString]) -> Result<(), StartError> {
     let matches = flags::parse(arguments)?;
     if matches.opt_present("help") {
         return print(&flags::help());

@@ -13,6 +13,7 @@ use crate::reactor::{Host, Listener, OwnFile, Server};
 use crate::start::print;
 use crate::storage::{self, SyncPolicy, SystemDisk, Writer};
 use crate::sys::{self, Account};
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -23,7 +24,7 @@ const TRIAL_USER: &str = "clacks";
 
 /// What `clacksd` does with its arguments (without the program's name): serves until it is asked to
 /// end.
-pub fn run(arguments: &[String]) -> Result<(), StartError> {
+pub fn run(arguments: &[OsString]) -> Result<(), StartError> {
     let matches = flags::parse(arguments)?;
     if matches.opt_present("help") {
         return print(&flags::help());
