@@ -166,10 +166,7 @@ fn write_at_once(to: &mut (impl Write + AsFd), record: &[u8], lost: &mut u64, lo
     }
     let mut line = Vec::new();
     if *lost > 0 {
-        line.extend_from_slice(
-            format!("{lost_prefix}({lost} log lines were lost: nobody took them)\n").as_bytes(),
-        );
-        *lost = 0;
+        line.extend_from_slice(format!("{lost_prefix}({lost} log lines were lost)\n").as_bytes());
     }
     // A writable pipe takes this many bytes without blocking, and no more.
     let room = MAX_LOG_LINE - line.len();
@@ -179,5 +176,32 @@ fn write_at_once(to: &mut (impl Write + AsFd), record: &[u8], lost: &mut u64, lo
         line.extend_from_slice(&record[..room - 1]);
         line.push(b'\n');
     }
-    let _ = to.write_all(&line);
+    // On a full disk, say.
+    match to.write_all(&line) {
+        Ok(()) => *lost = 0,
+        Err(_) => *lost += 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_full_disk_does_not_take_is_counted() {
+        let mut lost = 0;
+        let full = OpenOptions::new().write(true).open("/dev/full");
+        let mut full = full.expect("Linux has it");
+        for so_far in 1..=3 {
+            write_at_once(&mut full, b"line\n", &mut lost, "");
+            assert_eq!(lost, so_far);
+        }
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("log");
+        let mut file = File::create(&path).expect("a folder of our own");
+        write_at_once(&mut file, b"line\n", &mut lost, "<4>");
+        assert_eq!(lost, 0);
+        let log = std::fs::read_to_string(&path).expect("a file of our own");
+        assert_eq!(log, "<4>(3 log lines were lost)\nline\n");
+    }
 }
