@@ -14,6 +14,7 @@ pub use order::DELIMITER;
 use crate::client::Client;
 use crate::start::{StartError, print};
 use database::Database;
+use flags::Login;
 use pump::Pump;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::ffi::OsString;
@@ -39,7 +40,8 @@ pub fn run(arguments: &[OsString]) -> Result<(), StartError> {
         let installed = database.run(&functions::sql());
         return installed.map_err(|error| StartError::Failed(format!("--init: {error}")));
     }
-    let server = flags::server(&matches)?;
+    let login = Login::from_flags(&matches);
+    let server = flags::server(&matches, &login)?;
     start_logging(
         match (matches.opt_present("quiet"), matches.opt_present("verbose")) {
             (true, true) => {
@@ -59,7 +61,7 @@ pub fn run(arguments: &[OsString]) -> Result<(), StartError> {
         signal_hook::flag::register(signal, ended.clone())
             .map_err(|error| StartError::Failed(format!("signals: {error}")))?;
     }
-    Pump::new(database, client).run(&ended);
+    Pump::new(database, client, login).run(&ended);
     Ok(())
 }
 

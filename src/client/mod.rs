@@ -391,6 +391,14 @@ impl Client {
         }
     }
 
+    /// From the next connection on it logs in so: for a program that goes on after [`Error::LoginRefused`], when
+    /// its password was changed. A connection that there is stays as it is.
+    pub fn log_in_as(&mut self, user: &str, password: &str) {
+        self.options.set_login(user, password);
+        // It has begun with the old one.
+        self.dial = None;
+    }
+
     /// Whether there is a connection, as far as is known.
     pub fn is_connected(&self) -> bool {
         self.connection.is_some()

@@ -83,8 +83,12 @@ impl Options {
 
     /// The user and its password.
     pub fn login(mut self, user: &str, password: &str) -> Options {
-        self.token = Token::encode(user.as_bytes(), password.as_bytes());
+        self.set_login(user, password);
         self
+    }
+
+    pub(super) fn set_login(&mut self, user: &str, password: &str) {
+        self.token = Token::encode(user.as_bytes(), password.as_bytes());
     }
 
     /// What the client is, as CLIENTLIST shows it. Line breaks become blanks.
