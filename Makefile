@@ -156,20 +156,22 @@ check-man:
 	mandoc -T lint -W warning $(MANPAGES)
 
 # systemd-analyze wants the program of ExecStart= to exist and exits with 0
-# after a mere warning. So a copy that names the built binary is verified, and
+# after a mere warning. So copies that name the built binaries are verified, and
 # any line of output that names our units is a failure. --man=no, since the
 # man pages need not be installed. The second part fails if the service is
 # exposed to more than 1.2 of 10; --threshold counts in tenths.
 check-unit: all
 	@set -eu; dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
-	sed 's|^ExecStart=[^ ]*|ExecStart=$(abspath $(BINARY))|' \
-	    systemd/clacksd.service > "$$dir/clacksd.service"; \
+	for name in clacksd clacks-pg; do \
+	    sed "s|^ExecStart=[^ ]*|ExecStart=$(abspath $(dir $(BINARY)))/$$name|" \
+	        systemd/$$name.service > "$$dir/$$name.service"; \
+	done; \
 	cp systemd/clacksd.socket "$$dir/"; \
-	echo "systemd-analyze verify systemd/clacksd.service systemd/clacksd.socket"; \
+	echo "systemd-analyze verify systemd/clacksd.service systemd/clacksd.socket systemd/clacks-pg.service"; \
 	status=0; \
 	systemd-analyze verify --man=no --recursive-errors=no "$$dir/clacksd.service" \
-	    "$$dir/clacksd.socket" > "$$dir/output" 2>&1 || status=$$?; \
-	if grep -F clacksd "$$dir/output"; then exit 1; fi; \
+	    "$$dir/clacksd.socket" "$$dir/clacks-pg.service" > "$$dir/output" 2>&1 || status=$$?; \
+	if grep -F clacks "$$dir/output"; then exit 1; fi; \
 	if [ $$status -ne 0 ]; then cat "$$dir/output"; exit $$status; fi; \
 	echo "systemd-analyze security --threshold=$(EXPOSURE) systemd/clacksd.service"; \
 	systemd-analyze security --offline=true --no-pager --threshold=$(EXPOSURE) \

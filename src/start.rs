@@ -2,6 +2,7 @@
 
 use crate::flag::Flag;
 use getopts::{Matches, Options};
+use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write};
 
@@ -32,7 +33,11 @@ impl fmt::Display for StartError {
 }
 
 /// Parses arguments, without the program's name. Nothing but flags is taken.
-pub fn parse(flags: &[Flag], arguments: &[String]) -> Result<Matches, StartError> {
+pub fn parse(flags: &[Flag], arguments: &[OsString]) -> Result<Matches, StartError> {
+    // What comes nearest to it may be the name of another file.
+    if let Some(wrong) = arguments.iter().find(|one| one.to_str().is_none()) {
+        return Err(StartError::Usage(format!("{wrong:?} is no UTF-8")));
+    }
     let matches = options(flags)
         .parse(arguments)
         .map_err(|error| StartError::Usage(error.to_string()))?;

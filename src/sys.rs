@@ -6,8 +6,6 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 /// Raises the soft limit on descriptors to the hard one and returns it.
 pub fn raise_descriptor_limit() -> io::Result<usize> {
@@ -148,22 +146,15 @@ pub fn has_untaken(socket: BorrowedFd<'_>) -> bool {
     done == 0 && bytes > 0
 }
 
-/// Changes the user and the group that own a file; `None` leaves them as they are.
-pub fn change_owner(path: &Path, user: Option<u32>, group: Option<u32>) -> io::Result<()> {
-    const AS_IT_IS: u32 = u32::MAX;
-    if user.is_none() && group.is_none() {
-        // clacksd.service forbids the system call, even if it would change nothing.
-        return Ok(());
-    }
-    let path = CString::new(path.as_os_str().as_bytes())?;
-    // SAFETY: `path` is a NUL-terminated string; the rest are plain numbers.
-    check(unsafe {
-        libc::chown(
-            path.as_ptr(),
-            user.unwrap_or(AS_IT_IS),
-            group.unwrap_or(AS_IT_IS),
-        )
-    })
+/// What `make` makes gets the mode that it asks for, all of it. To be called while the process has one thread: the
+/// mask is all threads'.
+pub fn without_umask<T>(make: impl FnOnce() -> T) -> T {
+    // SAFETY: a plain number; the call can't fail.
+    let mask = unsafe { libc::umask(0) };
+    let made = make();
+    // SAFETY: as above.
+    unsafe { libc::umask(mask) };
+    made
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {

@@ -1,8 +1,12 @@
 //! clacks-pg between a real PostgreSQL and a real server. Where PostgreSQL is not installed these tests are
 //! ignored (`tests/build.rs` looks); `.ci/run` installs it.
 
-use crate::support::{Client, DEADLINE, Ending, Process, Server, Setup, run, text, wait_until};
+use crate::support::{
+    Client, DEADLINE, Ending, Process, Server, Setup, USERS, run, text, wait_until,
+};
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -290,6 +294,26 @@ fn triggers_send_signals_and_fill_the_cache() {
     );
 }
 
+/// What tells steps from each other in a transaction is none itself.
+#[test]
+#[cfg_attr(not(has_postgresql), ignore = "needs PostgreSQL")]
+fn a_step_of_blanks_is_1_as_an_empty_one_is() {
+    let mut world = World::start();
+    let mut listener = world.listener("end");
+    world.sql(
+        "SELECT clacks_increment('n', ''), clacks_increment('n', '  '),
+                clacks_increment('n', E'\t'), clacks_decrement('m', ' '),
+                clacks_increment('o', ' 5 '), clacks_notify('end')",
+    );
+    assert_eq!(next(&mut listener), "NOTIFY end");
+    for (name, value) in [("n", "3"), ("m", "-1"), ("o", "5")] {
+        assert_eq!(
+            listener.ask(&format!("RETRIEVE {name}")),
+            [format!("RETRIEVED {name}={value}")]
+        );
+    }
+}
+
 #[test]
 #[cfg_attr(not(has_postgresql), ignore = "needs PostgreSQL")]
 fn what_no_line_can_say_is_skipped_and_logged() {
@@ -379,6 +403,36 @@ fn nothing_is_lost_while_the_server_is_away() {
         );
     }
     drop((process, postgres));
+}
+
+#[test]
+#[cfg_attr(not(has_postgresql), ignore = "needs PostgreSQL")]
+fn a_new_password_is_read_and_nothing_is_lost_meanwhile() {
+    let mut world = World::start();
+    let mut listener = world.server.client("admin");
+    listener.ask("LISTEN n");
+    world.sql("SELECT clacks_set('n', '1')");
+    assert_eq!(next(&mut listener), "SET n=1");
+    let setup = &world.server.setup;
+    setup.write_secret("users", &USERS.replace("rwpw", "new"));
+    world.server.process.signal(libc::SIGHUP);
+    world
+        .bridge
+        .wait_for_log("the server refuses this user or password");
+    world.sql("SELECT clacks_set('n', '2'), clacks_set('n', '3')");
+    let setup = &world.server.setup;
+    // In the midst of a change there may be none.
+    fs::remove_file(setup.path("bridge-password")).expect("it was there");
+    world.bridge.wait_for_log("--password-file");
+    setup.write_secret("bridge-password", "new\n");
+    world.bridge.wait_for_log("the server is there again");
+    let mut line = next(&mut listener);
+    if line == "SET n=1" {
+        // It was not confirmed yet when the server closed.
+        line = next(&mut listener);
+    }
+    assert_eq!(line, "SET n=2");
+    assert_eq!(next(&mut listener), "SET n=3");
 }
 
 /// One order that the server closes the connection for costs only itself.
@@ -519,4 +573,8 @@ fn wrong_flags_of_the_bridge_are_named() {
     let ended = run(command.arg(&open));
     assert_eq!(ended.status, Some(2), "{ended:?}");
     assert!(ended.stderr.contains("chmod o="), "{ended:?}");
+    let mut command = bridge(&with(&["-u", "x", "--password-file"]));
+    let ended = run(command.arg(OsStr::from_bytes(b"/is/not/there\xff")));
+    assert_eq!(ended.status, Some(2), "{ended:?}");
+    assert!(ended.stderr.contains("is no UTF-8"), "{ended:?}");
 }

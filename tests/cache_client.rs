@@ -1,7 +1,7 @@
 //! The cache client against the real server, and its values against the modules of the Perl one.
 
 use crate::support::{Server, Setup, run, skipped, text};
-use clacks::{Cache, Error, Options};
+use clacks::{Cache, Error, Message, Options};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
@@ -124,6 +124,31 @@ fn it_outlives_its_server() {
         cache.keys().unwrap();
         assert_eq!(stored(&server, "VERSION::shop___test"), "1.5");
     }
+}
+
+#[test]
+fn signals_listened_to_beside_the_cache_all_come() {
+    let server = Server::start();
+    let mut cache = cache(&server, "rw");
+    cache.client().unwrap().listen("a").unwrap();
+    cache.client().unwrap().sync().unwrap();
+    let mut sender = server.client("rw");
+    for number in 0..100 {
+        sender.ask(&format!("SET a={number}"));
+        // Reads what has come.
+        cache.get("b").unwrap();
+    }
+    let client = cache.client().unwrap();
+    let mut numbers = Vec::new();
+    while let Some(message) = client.next(Duration::ZERO).unwrap() {
+        match message {
+            Message::Set { value, .. } => numbers.push(value.to_str().into_owned()),
+            Message::Lost(lost) => panic!("{lost} were lost"),
+            _ => {}
+        }
+    }
+    let all: Vec<String> = (0..100).map(|number| number.to_string()).collect();
+    assert_eq!(numbers, all);
 }
 
 #[test]

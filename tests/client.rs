@@ -372,6 +372,48 @@ fn a_client_that_never_waits_is_connected_again_all_the_same() {
 }
 
 #[test]
+fn after_a_restart_every_value_is_a_change() {
+    let server = Server::start();
+    let mut client = client(&server, "rw");
+    assert!(client.set_if_changed("a", "1").unwrap());
+    assert!(!client.set_if_changed("a", "1").unwrap());
+    let server = server.kill_and_restart();
+    // Nothing but these calls looks at the connection.
+    assert!(client.set_if_changed("a", "1").unwrap());
+    assert!(!client.set_if_changed("a", "1").unwrap());
+    assert_eq!(client.connections(), 2);
+    drop(server);
+}
+
+/// What a lost connection may have taken with it is told by the last call, too.
+#[test]
+fn a_goodbye_after_lost_lines_is_none() {
+    let server = Server::start();
+    let mut sender = client(&server, "rw");
+    sender.store("a", "1").unwrap();
+    let server = server.kill_and_restart();
+    while sender.is_connected() {
+        sender.next(Duration::ZERO).unwrap();
+    }
+    assert!(matches!(sender.close(), Err(Error::Disconnected(_))));
+    // The same on a new connection.
+    let mut sender = client(&server, "rw");
+    sender.store("a", "1").unwrap();
+    let server = server.kill_and_restart();
+    wait_until("it is back", || {
+        sender.next(Duration::from_millis(10)).unwrap() == Some(Message::Reconnected)
+    });
+    assert!(matches!(sender.close(), Err(Error::Disconnected(_))));
+    // And without lines nothing is lost.
+    let mut idle = client(&server, "rw");
+    drop(server);
+    while idle.is_connected() {
+        idle.next(Duration::ZERO).unwrap();
+    }
+    idle.close().unwrap();
+}
+
+#[test]
 fn a_value_set_otherwise_is_a_change_too() {
     let server = Server::start();
     let mut client = client(&server, "rw");
@@ -485,14 +527,15 @@ fn a_client_that_calls_now_and_then_is_not_taken_for_hung() {
     assert!(quiet.is_connected());
 }
 
-/// Also if it only sends.
+/// Also if it only sends, or finds nothing to send.
 #[test]
 fn a_ping_goes_out_from_within_any_call() {
     let server = Setup::new().flags(&["--ping-timeout", "0.4"]).start();
-    let calls: [&dyn Fn(&mut Client); 4] = [
+    let calls: [&dyn Fn(&mut Client); 5] = [
         &|client| drop(client.next(Duration::from_millis(20)).unwrap()),
         &|client| drop(client.next(Duration::ZERO).unwrap()),
         &|client| client.set("a", "1").unwrap(),
+        &|client| assert!(client.set_if_changed("a", "1").is_ok()),
         &|client| drop(client.retrieve("a").unwrap()),
     ];
     for call in calls {

@@ -316,6 +316,38 @@ fn a_server_that_reads_nothing_is_not_waited_for() {
     });
 }
 
+/// When there is no more room even for the question, the connection is given up, and what was sent before may be
+/// lost with it.
+#[test]
+fn a_sync_that_loses_the_connection_says_so() {
+    let setup = Setup::bare();
+    let has_ended = AtomicBool::new(false);
+    let plays = |mut stream: UnixStream| {
+        let _ = stream.write_all(WELCOME);
+        while !has_ended.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    play(&setup, plays, || {
+        let _ends = Ends(&has_ended);
+        let options = options(&setup).call_timeout(Duration::from_millis(1));
+        let mut client = Client::new(options).expect("right options");
+        wait_until("it is let in", || {
+            client.next(BRIEF).expect("it waits");
+            client.is_connected()
+        });
+        client.store("a", "1").expect("it is sent");
+        let synced = loop {
+            let synced = client.sync();
+            if !client.is_connected() {
+                break synced;
+            }
+            assert!(matches!(synced, Err(Error::TimedOut)), "{synced:?}");
+        };
+        assert!(matches!(synced, Err(Error::Disconnected(_))), "{synced:?}");
+    });
+}
+
 #[test]
 fn a_server_that_never_stops_talking_does_not_hold_calls_up() {
     let setup = Setup::bare();
@@ -351,6 +383,56 @@ fn a_server_that_never_stops_talking_does_not_hold_calls_up() {
         });
         std::fs::remove_file(setup.path("played")).expect("it was there");
     }
+}
+
+/// A call that is given up in the midst of signals and refusals leaves all of them to be fetched.
+#[test]
+fn a_call_that_times_out_loses_nothing_that_has_come() {
+    let setup = Setup::bare();
+    let is_enough = AtomicBool::new(false);
+    let plays = |stream: UnixStream| {
+        (&stream).write_all(WELCOME).expect("it listens");
+        let mut number = 0;
+        while !is_enough.load(Ordering::Relaxed) {
+            let lines: String = (number..number + 10)
+                .map(|number| format!("SET a={number}\r\nOVERHEAD E {number}\r\n"))
+                .collect();
+            number += 10;
+            if (&stream).write_all(lines.as_bytes()).is_err() {
+                return;
+            }
+        }
+        let _ = (&stream).write_all(b"NOTIFY end\r\n");
+        let _ = (&stream).read_to_end(&mut Vec::new());
+    };
+    play(&setup, plays, || {
+        let options = options(&setup).max_queued(usize::MAX);
+        let mut client = Client::connect(options).expect("it is let in");
+        for _ in 0..3 {
+            assert!(matches!(client.sync(), Err(Error::TimedOut)));
+            assert!(matches!(client.retrieve("a"), Err(Error::TimedOut)));
+        }
+        is_enough.store(true, Ordering::Relaxed);
+        let (mut signals, mut refusals) = (Vec::new(), Vec::new());
+        loop {
+            let message = client.next(SOON).expect("a connection");
+            match message.expect("the end in time") {
+                Message::Set { value, .. } => signals.push(value.to_str().into_owned()),
+                Message::Error(number) => refusals.push(number.to_str().into_owned()),
+                Message::Notify { .. } => break,
+                Message::ServerInfo(_) => {}
+                message => panic!("{message:?}"),
+            }
+        }
+        assert!(signals.len() > 100);
+        let all: Vec<String> = (0..signals.len())
+            .map(|number| number.to_string())
+            .collect();
+        assert!(signals == all, "{} of them", signals.len());
+        // The last one could have been a sync's, and comes first.
+        refusals.sort_by_key(|number| number.parse::<u32>().ok());
+        assert!(refusals == all, "{} of {}", refusals.len(), all.len());
+    });
 }
 
 /// A refusal that came before an answer was given up is not forgotten.

@@ -2,8 +2,9 @@
 
 use crate::support::{Client, DEADLINE, Process, Server, Setup, run, text, token, wait_until};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// What is promised, and some for a busy machine.
@@ -487,6 +488,54 @@ fn run_as_gives_up_roots_rights_and_groups() {
             assert_eq!(child.wait().code(), Some(0));
         }
     }
+}
+
+/// Who owns the folder could have root write to any file, and give it away.
+#[test]
+fn run_as_follows_no_links_to_files_of_roots() {
+    // SAFETY: the call has no arguments and cannot fail.
+    if unsafe { libc::geteuid() } != 0 {
+        eprintln!("skipped: only root may become somebody else");
+        return;
+    }
+    let link: fn(&Path, &Path) = |file, name| fs::hard_link(file, name).expect("one disk");
+    let symbolic_link: fn(&Path, &Path) =
+        |file, name| std::os::unix::fs::symlink(file, name).expect("a folder of our own");
+    let pipe: fn(&Path, &Path) = |_, name| {
+        let made = Command::new("mkfifo").arg(name).status();
+        assert!(made.expect("mkfifo").success());
+    };
+    let roots = Setup::bare();
+    let precious = roots.path("precious");
+    for make in [link, symbolic_link, pipe] {
+        for (flag, status) in [("--pid-file", 1), ("--log-file", 2)] {
+            fs::write(&precious, "precious").expect("a folder of our own");
+            let setup = Setup::new();
+            std::os::unix::fs::chown(setup.folder.path(), Some(65534), None)
+                .expect("a folder of our own");
+            let (listen, name) = (setup.unix("socket"), setup.path("file"));
+            make(&precious, &name);
+            let setup = setup.flags(&[flag, &text(&name), "--listen", &listen]);
+            let mut command = setup.command();
+            let ended = run(command.args(["--run-as", "nobody"]));
+            assert_eq!(ended.status, Some(status), "{ended:?}");
+            let why = format!("{flag} {}: with --run-as", text(&name));
+            assert!(ended.stderr.contains(&why), "{ended:?}");
+            assert_eq!(read(&precious), "precious");
+            let metadata = fs::metadata(&precious).expect("a file of our own");
+            assert_eq!((metadata.uid(), metadata.gid()), (0, 0));
+            assert!(!setup.path("socket").exists());
+            fs::remove_file(&name).expect("it was left alone");
+        }
+    }
+    // Whoever stays what they are may have links.
+    let setup = Setup::new();
+    symbolic_link(&precious, &setup.path("log"));
+    let (listen, log) = (setup.unix("socket"), text(&setup.path("log")));
+    let setup = setup.flags(&["--listen", &listen, "--log-file", &log]);
+    let process = Process::spawn(&mut setup.command());
+    wait_until("the log says ready", || read(&precious).contains("ready"));
+    drop(process);
 }
 
 #[test]

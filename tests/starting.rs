@@ -4,10 +4,12 @@
 use crate::support::{
     Authority, Client, Ended, Ending, Process, Setup, run, text, token, wait_until,
 };
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Read;
 use std::net::TcpListener;
 use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::process::Stdio;
@@ -153,6 +155,19 @@ fn wrong_flags_are_named() {
             assert_refused(&setup, &checked, 2, parts);
         }
     }
+}
+
+/// What comes nearest to such a name may be that of another file.
+#[test]
+fn an_argument_that_is_no_text_is_refused() {
+    let setup = complete();
+    let journal = [text(&setup.path("cache")).as_bytes(), &[0xff]].concat();
+    let mut command = setup.command();
+    command
+        .args(["--check", "--persist"])
+        .arg(OsStr::from_bytes(&journal));
+    let parts = ["/cache\\xFF\" is no UTF-8"];
+    assert_refused(&setup, &run(&mut command), 2, &parts);
 }
 
 #[test]

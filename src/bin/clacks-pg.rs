@@ -1,12 +1,10 @@
 //! The bridge from PostgreSQL. See clacks-pg(8).
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args_os()
-        .skip(1)
-        .map(|argument| argument.to_string_lossy().into())
-        .collect();
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     match clacks::bridge::run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

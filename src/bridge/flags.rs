@@ -6,6 +6,7 @@ use crate::flag::{Flag, flag};
 use crate::start::{self, StartError};
 use getopts::Matches;
 use std::env;
+use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 use tokio_postgres::Config;
@@ -77,7 +78,7 @@ const USER: &str = "clacks";
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Parses arguments, without the program's name.
-pub fn parse(arguments: &[String]) -> Result<Matches, StartError> {
+pub fn parse(arguments: &[OsString]) -> Result<Matches, StartError> {
     start::parse(FLAGS, arguments)
 }
 
@@ -111,8 +112,35 @@ pub fn database(matches: &Matches) -> Result<Config, StartError> {
     Ok(config)
 }
 
+/// Who logs in at the server, and where the password stands.
+pub struct Login {
+    pub user: String,
+    /// Otherwise it is in the environment.
+    file: Option<String>,
+}
+
+impl Login {
+    pub fn from_flags(matches: &Matches) -> Login {
+        let user = matches.opt_str("user").or_else(|| variable("CLACKS_USER"));
+        Login {
+            user: user.unwrap_or_else(|| USER.to_owned()),
+            file: matches.opt_str("password-file"),
+        }
+    }
+
+    /// As it is now.
+    pub fn password(&self) -> Result<String, StartError> {
+        match &self.file {
+            Some(file) => files::read_password(Path::new(file))
+                .map_err(|what| StartError::Usage(format!("--password-file {file}: {what}"))),
+            None => variable("CLACKS_PASSWORD")
+                .ok_or_else(|| StartError::Usage("--password-file is missing".to_owned())),
+        }
+    }
+}
+
 /// The server, and the login there.
-pub fn server(matches: &Matches) -> Result<Options, StartError> {
+pub fn server(matches: &Matches, login: &Login) -> Result<Options, StartError> {
     let usage = |error: crate::client::Error| StartError::Usage(format!("--server {error}"));
     let address = matches
         .opt_str("server")
@@ -122,17 +150,7 @@ pub fn server(matches: &Matches) -> Result<Options, StartError> {
         .map_err(usage)?
         .calls_itself(concat!("clacks-pg/", env!("CARGO_PKG_VERSION")))
         .call_timeout(CALL_TIMEOUT);
-    let user = matches
-        .opt_str("user")
-        .or_else(|| variable("CLACKS_USER"))
-        .unwrap_or_else(|| USER.to_owned());
-    let password = match matches.opt_str("password-file") {
-        Some(file) => files::read_password(Path::new(&file))
-            .map_err(|what| StartError::Usage(format!("--password-file {file}: {what}")))?,
-        None => variable("CLACKS_PASSWORD")
-            .ok_or_else(|| StartError::Usage("--password-file is missing".to_owned()))?,
-    };
-    options = options.login(&user, &password);
+    options = options.login(&login.user, &login.password()?);
     match (matches.opt_str("ca"), matches.opt_present("insecure")) {
         (Some(_), true) => {
             return Err(StartError::Usage("--ca contradicts --insecure".to_owned()));

@@ -9,8 +9,10 @@ pub const CHANNEL: &str = "clacksmessage";
 /// A value as it is, beside the name.
 const VALUE: Option<&str> = Some("$2");
 /// A step. PostgreSQL drops what was notified before in the same transaction, word for word; so that each
-/// step counts, something random follows. A step ends at a blank.
-const STEP: Option<&str> = Some("CASE $2 WHEN '' THEN '1' ELSE $2 END || ' ' || random()");
+/// step counts, something random follows. A step ends at a blank, and so one of nothing but blanks would be what
+/// follows.
+const STEP: Option<&str> =
+    Some("CASE WHEN $2 ~ '^[[:space:]]*$' THEN '1' ELSE $2 END || ' ' || random()");
 
 /// Functions, and what they take beside the name. The command is the function's name without `clacks_`, in
 /// upper case.

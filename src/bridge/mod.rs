@@ -14,14 +14,16 @@ pub use order::DELIMITER;
 use crate::client::Client;
 use crate::start::{StartError, print};
 use database::Database;
+use flags::Login;
 use pump::Pump;
 use signal_hook::consts::{SIGINT, SIGTERM};
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 /// What `clacks-pg` does with its arguments (without the program's name): bridges until it is asked to
 /// end.
-pub fn run(arguments: &[String]) -> Result<(), StartError> {
+pub fn run(arguments: &[OsString]) -> Result<(), StartError> {
     let matches = flags::parse(arguments)?;
     if matches.opt_present("help") {
         return print(&flags::help());
@@ -38,7 +40,8 @@ pub fn run(arguments: &[String]) -> Result<(), StartError> {
         let installed = database.run(&functions::sql());
         return installed.map_err(|error| StartError::Failed(format!("--init: {error}")));
     }
-    let server = flags::server(&matches)?;
+    let login = Login::from_flags(&matches);
+    let server = flags::server(&matches, &login)?;
     start_logging(
         match (matches.opt_present("quiet"), matches.opt_present("verbose")) {
             (true, true) => {
@@ -58,7 +61,7 @@ pub fn run(arguments: &[String]) -> Result<(), StartError> {
         signal_hook::flag::register(signal, ended.clone())
             .map_err(|error| StartError::Failed(format!("signals: {error}")))?;
     }
-    Pump::new(database, client).run(&ended);
+    Pump::new(database, client, login).run(&ended);
     Ok(())
 }
 

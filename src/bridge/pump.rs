@@ -6,6 +6,7 @@
 
 use super::backlog::Backlog;
 use super::database::{Change, Database};
+use super::flags::Login;
 use super::order::Order;
 use crate::client::{Client, Error, Message};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,20 +27,25 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub struct Pump {
     database: Database,
     client: Client,
+    login: Login,
     backlog: Backlog,
     dropped: u64,
     /// Why the server can't be reached, as it was told last.
     trouble: Option<String>,
+    /// The same of the password.
+    unreadable: Option<String>,
 }
 
 impl Pump {
-    pub fn new(database: Database, client: Client) -> Pump {
+    pub fn new(database: Database, client: Client, login: Login) -> Pump {
         Pump {
             database,
             client,
+            login,
             backlog: Backlog::default(),
             dropped: 0,
             trouble: None,
+            unreadable: None,
         }
     }
 
@@ -143,11 +149,15 @@ impl Pump {
 
     fn note_trouble(&mut self, error: &Error) {
         match error {
-            Error::TimedOut => log::debug!("{error}"),
-            Error::Disconnected(_) => {
-                log::debug!("{error}");
-                self.backlog.send_again();
-            }
+            Error::Refused(_) => {}
+            // It may have been renewed already.
+            Error::Disconnected(_) => self.backlog.send_again(),
+            // Whatever has ended it.
+            _ if !self.client.is_connected() => self.backlog.send_again(),
+            _ => {}
+        }
+        match error {
+            Error::TimedOut | Error::Disconnected(_) => log::debug!("{error}"),
             // Something that was sent has ended the connection: what it is shows when each is sent alone.
             Error::Refused(why) if self.backlog.skip_if_alone() => {
                 log::error!("the server refused a notification, which is skipped: {why}");
@@ -158,6 +168,18 @@ impl Pump {
                 std::thread::sleep(PAUSE);
             }
         }
+    }
+
+    /// The server has a new password, perhaps, and then it is in the file as well, or will be. It is tried with
+    /// the next dial.
+    fn read_password(&mut self) {
+        let read = self.login.password().map_err(|error| error.to_string());
+        match &read {
+            Ok(password) => self.client.log_in_as(&self.login.user, password),
+            Err(why) if self.unreadable.as_ref() != Some(why) => log::warn!("{why}"),
+            Err(_) => {}
+        }
+        self.unreadable = read.err();
     }
 
     /// Logs why the server can't be reached, each reason once.
@@ -186,6 +208,7 @@ impl Pump {
                 Ok(Some(Message::Reconnected)) => log::info!("the server is there again"),
                 Ok(Some(Message::Error(why))) => log::error!("the server refused something: {why}"),
                 Ok(Some(_)) => {}
+                Err(Error::LoginRefused) => return self.read_password(),
                 // Why is told as any trouble is.
                 Ok(None) | Err(_) => return,
             }

@@ -123,6 +123,7 @@ impl Config {
             run_as,
             log: logging::Settings {
                 file: log_file,
+                is_given_away: run_as.is_some(),
                 verbosity: verbosity(matches)?,
                 discard_stderr: daemonize,
             },

@@ -6,13 +6,14 @@ use crate::cli::certificates::CertificateFiles;
 use crate::cli::config::Config;
 use crate::cli::logging::LogFile;
 use crate::cli::secrets::{Secrets, random};
-use crate::cli::{StartError, flags, logging, service_manager};
+use crate::cli::{StartError, flags, logging, own_files, service_manager};
 use crate::limits::{MAPPED_BLOCK, MAX_SURPLUS_CLIENTS, RESERVED_DESCRIPTORS};
 use crate::protocol::token::Token;
 use crate::reactor::{Host, Listener, OwnFile, Server};
 use crate::start::print;
 use crate::storage::{self, SyncPolicy, SystemDisk, Writer};
 use crate::sys::{self, Account};
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -23,7 +24,7 @@ const TRIAL_USER: &str = "clacks";
 
 /// What `clacksd` does with its arguments (without the program's name): serves until it is asked to
 /// end.
-pub fn run(arguments: &[String]) -> Result<(), StartError> {
+pub fn run(arguments: &[OsString]) -> Result<(), StartError> {
     let matches = flags::parse(arguments)?;
     if matches.opt_present("help") {
         return print(&flags::help());
@@ -54,7 +55,11 @@ pub fn run(arguments: &[String]) -> Result<(), StartError> {
     // nothing behind.
     let seed = seed().map_err(|error| StartError::Failed(format!("/dev/urandom: {error}")))?;
     let listeners = bind(&mut config)?;
-    let mut pid_file = config.pid_file.take().map(PidFile::open).transpose()?;
+    let is_given_away = config.run_as.is_some();
+    let pid_file = config.pid_file.take();
+    let mut pid_file = pid_file
+        .map(|path| PidFile::open(path, is_given_away))
+        .transpose()?;
     let log_file = logging::start(&config.log)?;
     fit_descriptor_limit(&mut config);
     sys::tame_allocator(MAPPED_BLOCK);
@@ -62,7 +67,8 @@ pub fn run(arguments: &[String]) -> Result<(), StartError> {
         show_trial_login(&password, &listeners);
     }
     if let Some(account) = config.run_as {
-        give_up_root(account, &config, &secrets, pid_file.as_ref())?;
+        let files = (pid_file.as_ref(), log_file.as_ref());
+        give_up_root(account, &config, &secrets, files)?;
     }
     let mut broker = Broker::new(config.broker, users, seed);
     let writer = match &config.persist {
@@ -119,17 +125,13 @@ fn give_up_root(
     account: Account,
     config: &Config,
     secrets: &Secrets,
-    pid_file: Option<&PidFile>,
+    (pid_file, log_file): (Option<&PidFile>, Option<&LogFile>),
 ) -> Result<(), StartError> {
     if let Some(pid_file) = pid_file {
         pid_file.give_to(account)?;
     }
-    if let Some(path) = &config.log.file {
-        // It is opened again on SIGHUP.
-        let given = sys::change_owner(path, Some(account.user), Some(account.group));
-        given.map_err(|error| {
-            StartError::Failed(format!("--log-file {}: {error}", path.display()))
-        })?;
+    if let Some(log_file) = log_file {
+        log_file.give_to(account)?;
     }
     sys::become_account(account)
         .map_err(|error| StartError::Failed(format!("--run-as: {error}")))?;
@@ -306,12 +308,12 @@ struct PidFile {
 impl PidFile {
     /// Opens the file, and leaves it as it is: the start may still fail, and the process that the id will be of
     /// comes later.
-    fn open(path: PathBuf) -> Result<PidFile, StartError> {
+    fn open(path: PathBuf, is_given_away: bool) -> Result<PidFile, StartError> {
         let mut options = OpenOptions::new();
         options.write(true);
         let opened = match options.clone().create_new(true).open(&path) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                options.open(&path).map(|file| (file, None))
+                own_files::open(&mut options, &path, is_given_away).map(|file| (file, None))
             }
             made => made.and_then(|file| Ok((file, Some(OwnFile::of(&path)?)))),
         };
@@ -324,8 +326,7 @@ impl PidFile {
     /// Lets the account that the server becomes change it. To remove it, that must be allowed to write
     /// to the folder as well.
     fn give_to(&self, account: Account) -> Result<(), StartError> {
-        let given = sys::change_owner(&self.path, Some(account.user), Some(account.group));
-        given.map_err(|error| PidFile::failed(&self.path, &error))
+        own_files::give(&self.file, account).map_err(|error| PidFile::failed(&self.path, &error))
     }
 
     fn write(&mut self) -> Result<(), StartError> {

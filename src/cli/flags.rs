@@ -4,6 +4,7 @@ use crate::cli::StartError;
 use crate::flag::{Flag, flag};
 use crate::{limits, start};
 use getopts::Matches;
+use std::ffi::OsString;
 
 /// All flags.
 pub const FLAGS: &[Flag] = &[
@@ -173,7 +174,7 @@ pub const FLAGS: &[Flag] = &[
 ];
 
 /// Parses arguments, without the program's name.
-pub fn parse(arguments: &[String]) -> Result<Matches, StartError> {
+pub fn parse(arguments: &[OsString]) -> Result<Matches, StartError> {
     start::parse(FLAGS, arguments)
 }
 
@@ -247,13 +248,7 @@ mod tests {
     use super::*;
 
     fn parsed(arguments: &[&str]) -> Matches {
-        parse(
-            &arguments
-                .iter()
-                .map(|argument| argument.to_string())
-                .collect::<Vec<_>>(),
-        )
-        .expect("flags")
+        parse(&arguments.iter().map(OsString::from).collect::<Vec<_>>()).expect("flags")
     }
 
     #[test]

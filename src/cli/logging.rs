@@ -1,20 +1,22 @@
 //! Log lines to standard error or a file, without ever waiting for whoever reads them. The journal
 //! of systemd gets them in its own form.
 
-use crate::cli::{StartError, service_manager};
+use crate::cli::{StartError, own_files, service_manager};
 use crate::limits::MAX_LOG_LINE;
-use crate::sys;
+use crate::sys::{self, Account};
 use env_logger::{Builder, Target};
 use log::Level;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub file: Option<PathBuf>,
+    /// Whether another account gets the file.
+    pub is_given_away: bool,
     pub verbosity: log::LevelFilter,
     /// Without a file: whether nobody will see standard error.
     pub discard_stderr: bool,
@@ -23,24 +25,33 @@ pub struct Settings {
 /// The log file, if there is one, to be opened anew when it was moved away.
 pub struct LogFile {
     path: PathBuf,
+    is_given_away: bool,
     current: Arc<Mutex<File>>,
 }
 
 impl LogFile {
     /// SIGHUP. The old file stays in use if the new one can't be opened.
     pub fn reopen(&self) {
-        match open(&self.path) {
-            Ok(file) => {
-                *self
-                    .current
-                    .lock()
-                    .expect("nothing panics while it holds the lock") = file
-            }
+        match open(&self.path, self.is_given_away) {
+            Ok(file) => *self.current() = file,
             Err(error) => log::error!(
                 "--log-file {}: {error}; the old one stays in use",
                 self.path.display()
             ),
         }
+    }
+
+    /// Lets that account open it again.
+    pub fn give_to(&self, account: Account) -> Result<(), StartError> {
+        own_files::give(&self.current(), account).map_err(|error| {
+            StartError::Failed(format!("--log-file {}: {error}", self.path.display()))
+        })
+    }
+
+    fn current(&self) -> MutexGuard<'_, File> {
+        self.current
+            .lock()
+            .expect("nothing panics while it holds the lock")
     }
 }
 
@@ -55,7 +66,7 @@ pub fn start(settings: &Settings) -> Result<Option<LogFile>, StartError> {
     }
     let mut log_file = None;
     if let Some(path) = &settings.file {
-        let opened = open(path);
+        let opened = open(path, settings.is_given_away);
         let file = opened.map_err(|error| {
             StartError::Usage(format!("--log-file {}: {error}", path.display()))
         })?;
@@ -67,6 +78,7 @@ pub fn start(settings: &Settings) -> Result<Option<LogFile>, StartError> {
         })));
         log_file = Some(LogFile {
             path: path.clone(),
+            is_given_away: settings.is_given_away,
             current,
         });
     } else {
@@ -103,8 +115,9 @@ pub fn journal_prefix(level: Level) -> &'static str {
     }
 }
 
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
+fn open(path: &Path, is_given_away: bool) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    own_files::open(options.create(true).append(true), path, is_given_away)
 }
 
 enum Place {
@@ -153,10 +166,7 @@ fn write_at_once(to: &mut (impl Write + AsFd), record: &[u8], lost: &mut u64, lo
     }
     let mut line = Vec::new();
     if *lost > 0 {
-        line.extend_from_slice(
-            format!("{lost_prefix}({lost} log lines were lost: nobody took them)\n").as_bytes(),
-        );
-        *lost = 0;
+        line.extend_from_slice(format!("{lost_prefix}({lost} log lines were lost)\n").as_bytes());
     }
     // A writable pipe takes this many bytes without blocking, and no more.
     let room = MAX_LOG_LINE - line.len();
@@ -166,5 +176,32 @@ fn write_at_once(to: &mut (impl Write + AsFd), record: &[u8], lost: &mut u64, lo
         line.extend_from_slice(&record[..room - 1]);
         line.push(b'\n');
     }
-    let _ = to.write_all(&line);
+    // On a full disk, say.
+    match to.write_all(&line) {
+        Ok(()) => *lost = 0,
+        Err(_) => *lost += 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_full_disk_does_not_take_is_counted() {
+        let mut lost = 0;
+        let full = OpenOptions::new().write(true).open("/dev/full");
+        let mut full = full.expect("Linux has it");
+        for so_far in 1..=3 {
+            write_at_once(&mut full, b"line\n", &mut lost, "");
+            assert_eq!(lost, so_far);
+        }
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("log");
+        let mut file = File::create(&path).expect("a folder of our own");
+        write_at_once(&mut file, b"line\n", &mut lost, "<4>");
+        assert_eq!(lost, 0);
+        let log = std::fs::read_to_string(&path).expect("a file of our own");
+        assert_eq!(log, "<4>(3 log lines were lost)\nline\n");
+    }
 }

@@ -5,6 +5,7 @@ mod config;
 mod daemon;
 mod flags;
 mod logging;
+mod own_files;
 mod secrets;
 mod service_manager;
 

@@ -64,9 +64,7 @@ impl Cache {
         Cache {
             options: options
                 .without_ping()
-                .calls_itself(&format!("{name}/{version}"))
-                // Nobody fetches messages.
-                .max_queued(0),
+                .calls_itself(&format!("{name}/{version}")),
             announcement: Announcement {
                 name: encoding::sanitise(format!("VERSION::{name}").as_bytes()).into_owned(),
                 version: encoding::encode(version.as_bytes()).into_owned(),

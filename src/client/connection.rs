@@ -15,11 +15,15 @@ pub struct Connection {
     gone: usize,
     /// When the last PING went out.
     pinged: Instant,
+    /// When it was last seen whether something has come.
+    looked: Instant,
     buffer: Box<[u8]>,
 }
 
 /// Read from the socket at once.
 const READ_SIZE: usize = 16 * 1024;
+/// Reads at once without being asked for a line: what a socket's buffer holds, and then its end.
+const READS: u32 = 32;
 /// A server that sends longer lines is none: they are limited to a fraction of that by default.
 const MAX_LINE: usize = 1 << 30;
 /// What is there already is read, even if the time of a call is over. That takes no time, or else there is no
@@ -34,6 +38,7 @@ impl Connection {
             unsent: Vec::new(),
             gone: 0,
             pinged: Instant::now(),
+            looked: Instant::now(),
             buffer: vec![0; READ_SIZE].into_boxed_slice(),
         }
     }
@@ -105,7 +110,22 @@ impl Connection {
         Ok(())
     }
 
-    fn next_line(&mut self) -> Result<Option<Vec<u8>>, Error> {
+    /// Reads what has come, if that was not done for so long; whether it was done. A server that is never silent
+    /// is not read to the end.
+    pub fn look(&mut self, interval: Duration) -> Result<bool, Error> {
+        if self.looked.elapsed() < interval {
+            return Ok(false);
+        }
+        for _ in 0..READS {
+            if !self.read()? {
+                break;
+            }
+        }
+        Ok(true)
+    }
+
+    /// The next line that was read; [`Connection::look`] and the others read.
+    pub fn next_line(&mut self) -> Result<Option<Vec<u8>>, Error> {
         while let Some(line) = self.pending.next_line() {
             if !line.is_empty() {
                 return Ok(Some(line.to_vec()));
@@ -140,6 +160,7 @@ impl Connection {
 
     /// Reads what has come; false if that is nothing.
     fn read(&mut self) -> Result<bool, Error> {
+        self.looked = Instant::now();
         loop {
             return match self.transport.read(&mut self.buffer) {
                 Ok(0) => {
@@ -176,6 +197,15 @@ impl Connection {
             self.pinged = Instant::now();
             self.push(b"PING\r\n".to_vec());
         }
+    }
+
+    /// As if it had been read last so much longer ago.
+    #[cfg(test)]
+    pub fn age(&mut self, by: Duration) {
+        self.looked = self
+            .looked
+            .checked_sub(by)
+            .expect("the clock began earlier");
     }
 
     /// When the next PING is due.

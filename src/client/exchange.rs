@@ -8,7 +8,11 @@ use crate::protocol::encode;
 use crate::protocol::reply::{self, Reply};
 use crate::protocol::{Flags, Overhead};
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long a client that only sends leaves unread what has come. A server that says something each minute
+/// closes only when the system's buffers are full of that, hours later.
+const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 
 impl Client {
     /// Sends a line that nobody answers.
@@ -16,9 +20,20 @@ impl Client {
         let until = self.end_of_call();
         let mut bytes = Vec::new();
         encode::line(&mut bytes, line);
+        // Before the line is lost on a connection that is gone.
+        self.look_after(LOOK_INTERVAL);
         self.ensure_connected(until)?;
         self.has_unconfirmed = true;
-        self.push(bytes);
+        self.push_out(bytes, until)
+    }
+
+    /// Sends no more than a PING, if it is due.
+    pub(super) fn keep_alive(&mut self) -> Result<(), Error> {
+        self.push_out(Vec::new(), self.end_of_call())
+    }
+
+    fn push_out(&mut self, lines: Vec<u8>, until: Instant) -> Result<(), Error> {
+        self.push(lines);
         self.transmit(until).map_err(|error| {
             let error = self.lose(error);
             // Now the caller knows.
@@ -50,16 +65,47 @@ impl Client {
                 Ok(None) => return Ok(()),
                 Err(error) => return Err(self.explain(error)),
             };
-            let reply = reply::decode(&line);
-            self.refusal_is_last = false;
-            match reply.and_then(|reply| refusal(&reply)) {
-                Some(reason) => self.keep_refusal(reason),
-                None => reply.into_iter().for_each(|reply| self.handle(reply)),
-            }
+            self.take_in(&line);
             // Lines that stream in are no reason to wait for longer.
             if Instant::now() > until {
                 return Err(Error::TimedOut);
             }
+        }
+    }
+
+    /// Reads what has come, if that was not done for so long, and finds out so whether the connection is lost.
+    pub(super) fn look_after(&mut self, interval: Duration) {
+        let looked = match &mut self.connection {
+            Some(connection) => connection.look(interval),
+            None => return,
+        };
+        if matches!(looked, Ok(false)) {
+            return;
+        }
+        // What the server has said before its end comes first.
+        if let Err(error) = self.work_off().and(looked) {
+            let error = self.explain(error);
+            self.lose(error);
+        }
+    }
+
+    /// Takes in the lines that were read. One of them may end the connection.
+    fn work_off(&mut self) -> Result<(), Error> {
+        while let Some(connection) = &mut self.connection
+            && let Some(line) = connection.next_line()?
+        {
+            self.take_in(&line);
+        }
+        Ok(())
+    }
+
+    /// A line that comes while no answer is waited for.
+    fn take_in(&mut self, line: &[u8]) {
+        let reply = reply::decode(line);
+        self.refusal_is_last = false;
+        match reply.and_then(|reply| refusal(&reply)) {
+            Some(reason) => self.keep_refusal(reason),
+            None => reply.into_iter().for_each(|reply| self.handle(reply)),
         }
     }
 
@@ -126,21 +172,24 @@ impl Client {
         let mut older: Vec<String> = self.refusal.take().into_iter().collect();
         let (mut refusals, mut found) = (Vec::new(), None);
         let mut is_last_word = std::mem::take(&mut self.refusal_is_last);
+        let mut is_late = false;
         loop {
             let connection = self.present()?;
-            let received = connection.receive(until);
+            let received = if is_late {
+                Err(Error::TimedOut)
+            } else {
+                connection.receive(until)
+            };
             let is_sent = connection.is_sent();
             let line = match received {
-                // Signals that stream in are no reason to wait for longer.
-                Ok(line) if Instant::now() < until => line,
+                Ok(line) => line,
                 // An answer that comes later comes before the answer to this FLUSH, and so it is known.
-                Ok(_) | Err(Error::TimedOut) if is_sent => {
+                Err(Error::TimedOut) if is_sent => {
                     older.append(&mut refusals);
                     older.into_iter().for_each(|one| self.keep_refusal(one));
                     self.refusal_is_last = is_last_word;
                     return Err(Error::TimedOut);
                 }
-                Ok(_) => return Err(self.lose(Error::TimedOut)),
                 Err(error) => {
                     let error = self.lose(error);
                     let reason = refusals.pop().or(older.pop());
@@ -148,6 +197,8 @@ impl Client {
                     return Err(reason.map_or(error, Error::Refused));
                 }
             };
+            // Signals that stream in are no reason to wait for longer, and this one is not to be lost.
+            is_late = Instant::now() >= until;
             let reply = reply::decode(&line);
             let refused = reply.as_ref().and_then(refusal);
             is_last_word = refused.is_some();
@@ -351,5 +402,76 @@ fn refusal(reply: &Reply<'_>) -> Option<String> {
             Some(String::from_utf8_lossy(value).into_owned())
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::Options;
+    use crate::client::transport::Transport;
+    use std::io::{BufRead, BufReader, Write};
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    /// A client that was idle for so long that it looks before it sends, and its server's side.
+    fn idle_client(address: &str) -> (Client, UnixStream) {
+        let (near, far) = UnixStream::pair().expect("sockets");
+        near.set_nonblocking(true).expect("a socket of our own");
+        let mut connection = Connection::new(Transport::new(near.into(), None));
+        connection.age(LOOK_INTERVAL);
+        let options = Options::new(address).expect("an address");
+        let mut client = Client::new(options).expect("right options");
+        client.connection = Some(connection);
+        (client, far)
+    }
+
+    #[test]
+    fn whoever_only_sends_reads_what_has_come() {
+        let (mut client, mut server) = idle_client("unix:/is/not/there");
+        server
+            .write_all(b"NOTIFY a\r\nOVERHEAD E permission_denied\r\nNOT")
+            .expect("room for it");
+        client.notify("b").expect("a connection");
+        assert_eq!(
+            client.incoming.take(),
+            Some(Message::Notify { name: "a".into() })
+        );
+        assert_eq!(client.refusal.as_deref(), Some("permission_denied"));
+        // Once, for a while.
+        server.write_all(b"IFY c\r\n").expect("room for it");
+        client.notify("b").expect("a connection");
+        assert!(client.incoming.is_empty());
+        let connection = client.connection.as_mut().expect("it was kept");
+        connection.age(LOOK_INTERVAL);
+        client.notify("b").expect("a connection");
+        assert_eq!(
+            client.incoming.take(),
+            Some(Message::Notify { name: "c".into() })
+        );
+    }
+
+    #[test]
+    fn an_idle_client_sends_on_a_new_connection_what_the_old_one_would_lose() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("played");
+        let listener = UnixListener::bind(&path).expect("a socket of our own");
+        let played = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("the client dials");
+            stream
+                .write_all(b"CLACKS played\r\nOVERHEAD O Welcome!\r\n")
+                .expect("it listens");
+            let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
+            lines.any(|line| line == "STORE a=1")
+        });
+        let (mut client, mut server) = idle_client(&format!("unix:{}", path.display()));
+        server.write_all(b"TIMEOUT\r\n").expect("room for it");
+        drop(server);
+        client.store("a", "1").expect("a new connection");
+        let why = "the server says that this client was silent";
+        assert_eq!(
+            client.incoming.take(),
+            Some(Message::Disconnected(why.into()))
+        );
+        assert!(played.join().expect("it doesn't panic"));
     }
 }

@@ -60,7 +60,8 @@ pub(crate) use {
 ///
 /// A program that is meant to run for long calls something at least every 180 seconds, the server's ping
 /// timeout ([`next`](Client::next) with a timeout does well), or switches that off with
-/// [`Options::without_ping`].
+/// [`Options::without_ping`]. It may do nothing but send: what comes meanwhile is read now and then, and kept for
+/// `next`.
 ///
 /// ```no_run
 /// use clacks::{Client, Message, Options};
@@ -179,14 +180,18 @@ impl Client {
     /// The same, unless this is the value that this client set last. Whether it was sent.
     ///
     /// After a reconnection every value counts as changed, and so does one that is forgotten: names and
-    /// values of 16 MiB are remembered.
+    /// values of 16 MiB are remembered. A call that sends no value still sees whether there is a connection, and
+    /// pings.
     pub fn set_if_changed(
         &mut self,
         name: impl AsRef<[u8]>,
         value: impl AsRef<[u8]>,
     ) -> Result<bool, Error> {
         let (name, value) = (name.as_ref(), value.as_ref());
+        // A value that the last connection knew is no reason not to set it on the next.
+        self.look_after(Duration::ZERO);
         if self.connection.is_some() && self.last_values.is(name, value) {
+            self.keep_alive()?;
             return Ok(false);
         }
         self.send_pair(b"SET ", name, value)?;
@@ -342,11 +347,17 @@ impl Client {
         let exchanged = self.exchange(&[], until, |reply| {
             matches!(reply, Reply::Flushed(_)).then_some(())
         });
-        if exchanged.is_err() {
+        let (refusals, ()) = exchanged.map_err(|error| {
             // A lost connection is told now, and not once more by the next call.
-            self.lost_lines = false;
-        }
-        let (refusals, ()) = exchanged?;
+            let has_lost = std::mem::take(&mut self.lost_lines);
+            match error {
+                Error::TimedOut if has_lost => Error::Disconnected(io::ErrorKind::TimedOut.into()),
+                Error::NotClacks(what) if has_lost => {
+                    Error::Disconnected(io::Error::new(io::ErrorKind::InvalidData, what))
+                }
+                error => error,
+            }
+        })?;
         match refusals.into_iter().next() {
             Some(reason) => Err(Error::Refused(reason)),
             None => Ok(()),
@@ -380,6 +391,14 @@ impl Client {
         }
     }
 
+    /// From the next connection on it logs in so: for a program that goes on after [`Error::LoginRefused`], when
+    /// its password was changed. A connection that there is stays as it is.
+    pub fn log_in_as(&mut self, user: &str, password: &str) {
+        self.options.set_login(user, password);
+        // It has begun with the old one.
+        self.dial = None;
+    }
+
     /// Whether there is a connection, as far as is known.
     pub fn is_connected(&self) -> bool {
         self.connection.is_some()
@@ -406,20 +425,27 @@ impl Client {
     }
 
     /// Says goodbye and waits until the server has taken everything that was sent.
+    ///
+    /// # Errors
+    /// [`Error::Disconnected`] also if a connection was lost since the last [`sync`](Client::sync), and with it,
+    /// perhaps, what was sent.
     pub fn close(mut self) -> Result<(), Error> {
         let until = self.end_of_call();
-        let Some(connection) = &mut self.connection else {
-            return Ok(());
-        };
-        connection.push(b"QUIT\r\n".to_vec());
-        loop {
-            match connection.receive(until) {
-                Ok(_) if Instant::now() < until => {}
-                Ok(_) => return Err(Error::TimedOut),
-                Err(Error::Disconnected(_)) if connection.is_sent() => return Ok(()),
-                Err(error) => return Err(error),
+        if let Some(connection) = &mut self.connection {
+            connection.push(b"QUIT\r\n".to_vec());
+            loop {
+                match connection.receive(until) {
+                    Ok(_) if Instant::now() < until => {}
+                    Ok(_) => return Err(Error::TimedOut),
+                    Err(Error::Disconnected(_)) if connection.is_sent() => break,
+                    Err(error) => return Err(error),
+                }
             }
         }
+        if self.lost_lines {
+            return Err(Error::Disconnected(io::ErrorKind::ConnectionReset.into()));
+        }
+        Ok(())
     }
 
     fn send_pair(&mut self, verb: &[u8], name: &[u8], value: &[u8]) -> Result<(), Error> {

@@ -83,8 +83,12 @@ impl Options {
 
     /// The user and its password.
     pub fn login(mut self, user: &str, password: &str) -> Options {
-        self.token = Token::encode(user.as_bytes(), password.as_bytes());
+        self.set_login(user, password);
         self
+    }
+
+    pub(super) fn set_login(&mut self, user: &str, password: &str) {
+        self.token = Token::encode(user.as_bytes(), password.as_bytes());
     }
 
     /// What the client is, as CLIENTLIST shows it. Line breaks become blanks.
@@ -105,7 +109,8 @@ impl Options {
         self
     }
 
-    /// No PINGs: the server never takes this client for hung.
+    /// No PINGs: the server never takes this client for hung. What it says now and then waits to be read by the
+    /// program's next call, and if none comes for hours the server ends the connection all the same.
     ///
     /// Otherwise a PING goes out now and then, from within the program's own calls: a program that calls
     /// nothing for the server's ping timeout (180 seconds) is disconnected.

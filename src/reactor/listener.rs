@@ -12,10 +12,11 @@ use crate::sys;
 use mio::event::Source;
 use mio::net::{TcpListener, UnixListener};
 use socket2::{Domain, SockAddr, Socket, Type};
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, lchown};
 use std::path::Path;
 
 /// Mode and group of Unix sockets.
@@ -58,11 +59,14 @@ impl Listener {
         remove_stale_socket(path)?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
-        socket.bind(&SockAddr::unix(path)?)?;
+        let socket = with_mode(socket, access.mode)?;
+        sys::without_umask(|| socket.bind(&SockAddr::unix(path)?))?;
         let file = OwnFile::of(path)?;
-        // Nobody can connect before `listen`.
-        sys::change_owner(path, access.owner, access.group)?;
-        fs::set_permissions(path, Permissions::from_mode(access.mode))?;
+        // clacksd.service forbids the system call, even if it would change nothing. Nobody can connect before
+        // `listen`.
+        if access.owner.is_some() || access.group.is_some() {
+            lchown(path, access.owner, access.group)?;
+        }
         socket.listen(BACKLOG)?;
         let socket = ListeningSocket::Unix(UnixListener::from_std(socket.into()));
         Ok(Listener {
@@ -143,6 +147,14 @@ impl Listener {
             }
         }
     }
+}
+
+/// Linux gives a socket's mode to its file. By its name another file could be meant, where others may write to the
+/// folder.
+fn with_mode(socket: Socket, mode: u32) -> io::Result<Socket> {
+    let socket = File::from(OwnedFd::from(socket));
+    socket.set_permissions(Permissions::from_mode(mode))?;
+    Ok(Socket::from(OwnedFd::from(socket)))
 }
 
 fn is_absent(error: &io::Error) -> bool {
