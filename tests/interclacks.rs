@@ -805,3 +805,85 @@ fn a_net_clacks_master_that_clears_too_much_is_told_its_own_entries_again() {
             .any(|line| line.ends_with(" U told=by the master"))
     );
 }
+
+impl Master {
+    /// Accepts the slave, tells it nothing, and waits until it has told all.
+    fn accept_and_hear(&self) -> Client {
+        let mut link = self.accept_and_log_in();
+        link.send("OVERHEAD L 1");
+        link.send("OVERHEAD L 0");
+        wait_until("the slave has told all", || {
+            link.next_line()
+                .is_some_and(|line| line.starts_with("OVERHEAD T "))
+        });
+        link
+    }
+}
+
+/// A Net::Clacks server forwards to its peers what it forwards to its clients.
+#[test]
+fn what_a_net_clacks_master_forwards_is_not_taken_for_its_own() {
+    let (master, server) = Master::with_slave(&[]);
+    let mut link = master.accept();
+    link.send("OVERHEAD FG from somebody");
+    link.send(&format!("OVERHEAD A {}", token("admin")));
+    link.expect("OVERHEAD O Welcome!");
+    let mut client = server.client("ro");
+    client.ask("LISTEN a");
+    for line in [
+        "OVERHEAD GL 1",
+        "OVERHEAD FG from somebody",
+        "OVERHEAD GT 5",
+        "NOTIFY a",
+    ] {
+        link.send(line);
+    }
+    client.expect("NOTIFY a");
+    assert_eq!(client.ask("RETRIEVE a"), ["NOTRETRIEVED a"]);
+    assert!(server.is_slave());
+}
+
+/// A Net::Clacks server can't tell a name with an equals sign from a name and a value.
+#[test]
+fn a_removal_of_what_can_not_be_stored_removes_nothing_else() {
+    let (master, server) = Master::with_slave(&[]);
+    let mut link = master.accept_and_hear();
+    let mut client = server.client("rw");
+    client.ask("STORE a=1");
+    link.expect_after_others("STORE a=1");
+    client.ask("REMOVE a=b");
+    client.ask("NOTIFY end");
+    link.expect("NOTIFY end");
+    let later = unix_time() + 5;
+    link.send(&format!("KEYSYNC {later} 0 D a=b=REMOVED"));
+    link.send(&format!("KEYSYNC {later} 0 D other=REMOVED"));
+    link.send("STORE end=1");
+    wait_until("that has come", || {
+        client.ask("RETRIEVE end") == ["RETRIEVED end=1"]
+    });
+    assert_eq!(client.ask("RETRIEVE a"), ["RETRIEVED a=1"]);
+}
+
+#[test]
+fn monitors_do_not_see_what_is_not_for_them_from_other_servers_either() {
+    let root = Server::start();
+    let slave = slave_of(&root.setup.unix("socket")).start();
+    wait_until("the link is up", || slave.is_slave());
+    let mut monitor = slave.client("mg");
+    monitor.ask("MONITOR");
+    let mut client = root.client("rw");
+    for line in ["OVERHEAD GN hidden", "OVERHEAD G seen", "NOTIFY end"] {
+        client.ask(line);
+    }
+    let mut seen = Vec::new();
+    while seen
+        .last()
+        .is_none_or(|line: &String| !line.ends_with("NOTIFY end"))
+    {
+        seen.push(monitor.next_line().expect("the server lives"));
+    }
+    assert!(seen.iter().any(|line| line.ends_with("OVERHEAD G seen")));
+    let hidden = seen.iter().filter(|line| line.starts_with("DEBUG "));
+    assert!(hidden.clone().count() > 0);
+    assert_eq!(hidden.filter(|line| line.contains("hidden")).count(), 0);
+}

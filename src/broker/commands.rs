@@ -127,6 +127,9 @@ impl Broker {
                 let stored = self.cache.store(name, value, now_us);
                 self.changed(id, stored, name, line, now, out);
             }
+            // No entry has such a name, and a Net::Clacks server would tell the removal later as that of what stands
+            // before the sign.
+            Command::Remove(name) if name.contains(&b'=') => {}
             Command::Remove(name) => {
                 let removed = self.cache.remove(name, now_us);
                 self.changed(id, removed, name, line, now, out);

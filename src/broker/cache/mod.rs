@@ -255,13 +255,8 @@ impl Cache {
         self.write(name, Kind::Value, value, stamp, now_us)
     }
 
-    /// Leaves a tombstone, whether or not there was an entry. A name with `=` in it can't be stored,
-    /// so there is nothing to remember of it.
+    /// Leaves a tombstone, whether or not there was an entry.
     pub fn remove(&mut self, name: &[u8], now_us: u64) -> Result<(), TooLarge> {
-        if name.contains(&b'=') {
-            self.written = None;
-            return Ok(());
-        }
         let stamp = self.new_stamp(now_us);
         self.write(name, Kind::Removed, b"", stamp, now_us)
     }

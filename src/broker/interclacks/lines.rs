@@ -32,8 +32,12 @@ impl Broker {
             None
         };
         if let Some(extended) = extended {
+            let is_hidden =
+                matches!(&extended, PeerLine::Signal { line, .. } if is_not_monitored(line));
             self.handle_peer_line(id, extended, now, out);
-            self.mirror(id, line, out);
+            if !is_hidden {
+                self.mirror(id, line, out);
+            }
             return Flow::Next;
         }
         let Some(command) = decode(line) else {
@@ -91,7 +95,10 @@ impl Broker {
         out: &mut O,
     ) {
         let Overhead { flags, value } = overhead;
-        if flags.intersects(Flags::LOGIN_WRONG) {
+        // What is forwarded somebody else has said: a Net::Clacks server sends it to all, and its peers are among
+        // them.
+        let is_own = !flags.intersects(Flags::FORWARD);
+        if is_own && flags.intersects(Flags::LOGIN_WRONG) {
             self.log_of_link(
                 Level::Error,
                 format_args!("the peer refuses this server's user or password"),
@@ -109,7 +116,7 @@ impl Broker {
             }
         } else if flags.intersects(Flags::TIME) {
             self.handle_time(id, is_uplink, value, now, out);
-        } else if flags.intersects(Flags::LOCK) {
+        } else if is_own && flags.intersects(Flags::LOCK) {
             if is_uplink && let Some(link) = self.link_mut(id) {
                 link.peer_is_telling = overhead.is_on();
             }
@@ -422,6 +429,10 @@ impl Broker {
         );
         let name = line.entry.name;
         let value = (line.mode != b"D").then_some(line.entry.value);
+        if value.is_none() && line.entry.value.contains(&b'=') {
+            // Net::Clacks removes what can't be stored: the name has a sign in it, and is not that before the first.
+            return;
+        }
         // What a Net::Clacks server only passes on has somebody else's times.
         if peer_is_telling && !self.is_plausible(id, cached_us, now, out) {
             return;
@@ -516,6 +527,12 @@ impl Broker {
     pub(super) fn link_mut(&mut self, id: ConnectionId) -> Option<&mut Link> {
         self.sessions.link_mut(id)
     }
+}
+
+/// Whether monitors don't see that line of a client.
+fn is_not_monitored(line: &[u8]) -> bool {
+    let not_monitored = Flags::LOGIN.with(Flags::NOT_MONITORED);
+    matches!(decode(line), Some(Command::Overhead(Some(it))) if it.flags.intersects(not_monitored))
 }
 
 /// When the entry of a KEYSYNC was written and used, by the tree's clock; `None` if that are no numbers. Before the

@@ -296,7 +296,7 @@ impl Broker {
                 self.sessions.identify(id, text);
             }
             Some(Command::Overhead(Some(Overhead { flags, .. })))
-                if flags.intersects(Flags::LOGIN_WRONG) =>
+                if flags.intersects(Flags::LOGIN_WRONG) && !flags.intersects(Flags::FORWARD) =>
             {
                 self.log_of_link(
                     Level::Error,
