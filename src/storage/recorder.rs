@@ -39,7 +39,11 @@ impl Recorder {
             Rewrite::Begin(number) => {
                 self.rewrite = *number;
                 self.batch.begins = Some(*number);
-                self.batch.abandons |= std::mem::take(&mut self.is_overrun);
+                if std::mem::take(&mut self.is_overrun) {
+                    self.batch.abandons = true;
+                    // What comes with it is older than what is to come, which will be written before it.
+                    self.batch.records.clear();
+                }
             }
             _ if self.is_overrun => {}
             Rewrite::Held(record) => format::encode(&mut self.batch.held, record),
@@ -130,5 +134,16 @@ mod tests {
         let batch = recorder.take_batch(13).expect("it goes on");
         assert!(batch.begins == Some(1) && batch.abandons && !batch.records.is_empty());
         assert!(!recorder.has_news());
+    }
+
+    /// What is recorded comes behind what is held when the journal is written anew.
+    #[test]
+    fn what_came_before_an_overrun_is_not_recorded_behind_what_came_after_it() {
+        let mut recorder = Recorder::default();
+        record(&mut recorder, 5);
+        record(&mut recorder, MAX_UNSAVED + 1);
+        recorder.rewrite(&Rewrite::Begin(1));
+        let batch = recorder.take_batch(2).expect("a rewrite is begun");
+        assert!(batch.abandons && batch.records.is_empty());
     }
 }

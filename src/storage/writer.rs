@@ -145,7 +145,7 @@ impl<D: Disk> Writer<D> {
             }
         }
         if batch.abandons {
-            self.journal = None;
+            self.part_with_journal();
         }
         if let Some(new) = &mut self.new {
             let written = new.append(&mut batch.held);
@@ -238,10 +238,20 @@ impl<D: Disk> Writer<D> {
     }
 
     fn give_up_journal(&mut self, error: &io::Error) {
-        if self.journal.take().is_some() {
-            self.unsynced_since_us = None;
+        if self.part_with_journal() {
             self.news.push(Saved::Failed(error.to_string()));
         }
+    }
+
+    /// Nothing more comes to the journal; whether there was one. What is in it gets to where it was promised to be.
+    fn part_with_journal(&mut self) -> bool {
+        let Some(mut journal) = self.journal.take() else {
+            return false;
+        };
+        if self.unsynced_since_us.take().is_some() {
+            let _ = journal.file.sync();
+        }
+        true
     }
 
     fn give_up_new(&mut self, error: &io::Error) {

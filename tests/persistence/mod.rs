@@ -593,3 +593,41 @@ fn a_load_that_never_lets_up_does_not_keep_the_journal_from_being_written_anew()
     let length = disk.bytes(FileName::Journal).map_or(0, |bytes| bytes.len());
     assert!(length < 30_000_000, "{length} of 120 MB");
 }
+
+/// What was flushed before is not forgotten over it.
+#[test]
+fn a_journal_that_can_not_be_written_any_more_keeps_what_was_promised() {
+    let sync = SyncPolicy::Within(SECOND_US);
+    for seed in 0..20 {
+        let disk = SimulatedDisk::default();
+        let (mut node, _) =
+            Node::start(&disk, sync, Settings::default(), 1).expect("an empty disk");
+        node.say(0, "STORE before=1");
+        node.say(0, "FLUSH x");
+        settle(&mut node);
+        node.say(0, "STORE more=1");
+        node.say(0, "FLUSH y");
+        node.work_off();
+        node.write(usize::MAX);
+        node.work_off();
+        assert_eq!(node.history.flushed, 2);
+        node.now_us += SECOND_US / 10;
+        disk.set_fault(disk.calls(), 1, Fault::Fails);
+        node.say(0, "STORE after=1");
+        node.work_off();
+        node.write(usize::MAX);
+        assert!(
+            node.status().contains("journal=failed"),
+            "{}",
+            node.status()
+        );
+        let cut = disk.cut_power(&mut Random::new(seed));
+        let (mut after, _) = Node::start(&cut, sync, Settings::default(), 60 * SECOND_US)
+            .unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        let found = after.contents();
+        assert!(
+            found.contains_key("before") && found.contains_key("more"),
+            "seed {seed}"
+        );
+    }
+}
