@@ -1,6 +1,6 @@
 //! `printf … | nc` must work: what came before the client's end of stream is answered.
 
-use crate::support::{Server, token};
+use crate::support::{Server, token, wait_until};
 use std::io::Write;
 use std::process::{Command, Stdio};
 
@@ -58,4 +58,19 @@ fn everything_before_the_end_is_worked_off_and_an_unfinished_line_is_dropped() {
         server.client("admin").ask("RETRIEVE k19999"),
         ["RETRIEVED k19999=19999"]
     );
+}
+
+/// Nor does it matter that its user is gone by then.
+#[test]
+fn who_has_asked_and_goes_gets_its_answers_though_its_user_is_gone() {
+    let server = Server::start();
+    let value = "v".repeat(6 << 20);
+    server.client("admin").ask(&format!("STORE large={value}"));
+    let mut client = server.client("ro");
+    client.send_bytes(b"RETRIEVE large\r\nQUIT\r\n");
+    wait_until("its answer waits", || server.status("buffers") > 5 << 20);
+    server.setup.write_secret("users", "other:read:otherpw\n");
+    server.process.signal(libc::SIGHUP);
+    server.process.wait_for_log("read again");
+    assert!(client.until_closed() == [format!("RETRIEVED large={value}")]);
 }

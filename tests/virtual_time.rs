@@ -469,15 +469,19 @@ fn a_noping_suspends_the_ping_timeout_until_the_next_ping() {
 }
 
 #[test]
-fn a_new_login_renews_the_ping_timeout() {
+fn a_new_login_leaves_the_ping_timeout_as_it_is() {
     let mut world = World::new();
     let id = world.client("rw");
+    let suspended = world.quiet_client("rw");
     world.pass(170.0);
     world.log_in(id, "ro");
-    world.pass(179.9);
+    world.log_in(suspended, "ro");
+    world.pass(9.9);
     assert_eq!(world.closed(id), None);
     world.pass(1.2);
     assert_eq!(world.closed(id), Some(CloseReason::PingTimeout));
+    world.pass(1_000.0);
+    assert_eq!(world.closed(suspended), None);
 }
 
 #[test]

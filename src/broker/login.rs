@@ -36,11 +36,13 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(id) else {
             return Flow::Next;
         };
-        session.user = Some(user);
-        session.last_ping = Some(LastPing {
-            at_us: now.monotonic_us,
-            stopped_us,
-        });
+        // Afterwards only a PING renews it.
+        if session.user.replace(user).is_none() {
+            session.last_ping = Some(LastPing {
+                at_us: now.monotonic_us,
+                stopped_us,
+            });
+        }
         if !permissions.contains(Permissions::MANAGE) {
             self.stop_monitoring(id);
         }

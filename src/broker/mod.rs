@@ -409,7 +409,8 @@ impl Broker {
             sessions, users, ..
         } = self;
         let is_changed = |session: &&Session| {
-            let user = session.user.as_ref();
+            // Who is on its way out still gets what it is owed.
+            let user = session.user.as_ref().filter(|_| session.closing.is_none());
             user.is_some_and(|user| users.get(&user.name).is_none_or(|found| **found != **user))
         };
         let changed: Vec<ConnectionId> = sessions

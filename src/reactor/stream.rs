@@ -55,6 +55,14 @@ impl Stream {
         }
     }
 
+    /// Bytes that the kernel has taken of what TLS made; 0 of other streams.
+    pub fn moved(&self) -> u64 {
+        match self {
+            Stream::Unix(_) | Stream::Tcp(_) => 0,
+            Stream::Tls(stream) => stream.moved(),
+        }
+    }
+
     /// Whether the peer has not taken everything yet that was written.
     pub fn has_untaken(&self) -> bool {
         sys::has_untaken(match self {

@@ -24,6 +24,8 @@ pub struct TlsStream {
     taken: usize,
     /// Lines were ever taken.
     has_carried: bool,
+    /// Bytes that the socket has taken.
+    moved: u64,
 }
 
 enum Stage {
@@ -94,6 +96,7 @@ impl TlsStream {
             unfinished: 0,
             taken: 0,
             has_carried: false,
+            moved: 0,
         }
     }
 
@@ -110,6 +113,7 @@ impl TlsStream {
             unfinished: 0,
             taken: 0,
             has_carried: false,
+            moved: 0,
         })
     }
 
@@ -134,6 +138,11 @@ impl TlsStream {
     /// Whether it ever took lines.
     pub fn has_carried(&self) -> bool {
         self.has_carried
+    }
+
+    /// Bytes that the socket has taken, in all.
+    pub fn moved(&self) -> u64 {
+        self.moved
     }
 
     /// Whether the next step is to answer a client's first message, which takes a signature.
@@ -294,9 +303,11 @@ impl Write for TlsStream {
             return Ok(());
         };
         while session.wants_write() {
-            if session.write_tls(&mut self.socket)? == 0 {
+            let count = session.write_tls(&mut self.socket)?;
+            if count == 0 {
                 return Err(ErrorKind::WriteZero.into());
             }
+            self.moved += count as u64;
         }
         self.taken = 0;
         Ok(())

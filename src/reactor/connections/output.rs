@@ -179,6 +179,7 @@ impl Connections {
         }
         let mut output = connection.output.take().unwrap_or_default();
         let before = (output.capacity(), output.queued());
+        let moved_before = connection.stream.moved();
         let mut result = Flushed::Some;
         while result == Flushed::Some
             && !connection.blocked
@@ -219,7 +220,8 @@ impl Connections {
                     result = Flushed::Failed;
                 }
             }
-            if connection.stalled_since_us.is_none() || written > 0 {
+            let has_taken = written > 0 || connection.stream.moved() > moved_before;
+            if connection.stalled_since_us.is_none() || has_taken {
                 connection.stalled_since_us = Some(self.now.monotonic_us);
             }
         } else if result != Flushed::Failed && connection.stalled_since_us.take().is_some() {
