@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
@@ -144,6 +145,22 @@ pub fn has_untaken(socket: BorrowedFd<'_>) -> bool {
     // SAFETY: the call writes one int, which outlives it. (SIOCOUTQ is another name of it.)
     let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &mut bytes) };
     done == 0 && bytes > 0
+}
+
+/// Changes the user and the group that own a file, of which no more than its place may be opened (`O_PATH`); `None`
+/// leaves them as they are.
+pub fn change_owner(file: &File, user: Option<u32>, group: Option<u32>) -> io::Result<()> {
+    const AS_IT_IS: u32 = u32::MAX;
+    // SAFETY: the descriptor is open, the path is a NUL-terminated string; the rest are plain numbers.
+    check(unsafe {
+        libc::fchownat(
+            file.as_raw_fd(),
+            c"".as_ptr(),
+            user.unwrap_or(AS_IT_IS),
+            group.unwrap_or(AS_IT_IS),
+            libc::AT_EMPTY_PATH,
+        )
+    })
 }
 
 /// What `make` makes gets the mode that it asks for, all of it. To be called while the process has one thread: the

@@ -148,13 +148,10 @@ impl Pump {
     }
 
     fn note_trouble(&mut self, error: &Error) {
-        match error {
-            Error::Refused(_) => {}
-            // It may have been renewed already.
-            Error::Disconnected(_) => self.backlog.send_again(),
-            // Whatever has ended it.
-            _ if !self.client.is_connected() => self.backlog.send_again(),
-            _ => {}
+        // A lost connection may have been renewed already.
+        let is_lost = matches!(error, Error::Disconnected(_)) || !self.client.is_connected();
+        if is_lost && !matches!(error, Error::Refused(_)) {
+            self.backlog.send_again();
         }
         match error {
             Error::TimedOut | Error::Disconnected(_) => log::debug!("{error}"),

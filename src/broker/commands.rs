@@ -160,7 +160,7 @@ impl Broker {
                         self.written(now, out);
                         self.deliver(Some(id), name, &encode::set(name, value), out);
                         self.pass_on_line(id, name, line, Some(value), now, out);
-                        self.evict(out);
+                        self.evict(now, out);
                     }
                     Err(TooLarge) => self.refuse_too_large(id, name, now, out),
                 }
@@ -252,7 +252,7 @@ impl Broker {
             Ok(()) => {
                 self.written(now, out);
                 self.pass_on_line(from, name, line, None, now, out);
-                self.evict(out);
+                self.evict(now, out);
             }
             Err(TooLarge) => self.refuse_too_large(from, name, now, out),
         }

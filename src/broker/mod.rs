@@ -390,7 +390,7 @@ impl Broker {
         self.keep_appointments(now, out);
         self.tend_uplink(now, out);
         self.clean(now, out);
-        self.tidy(out);
+        self.tidy(now, out);
         self.tend_journal(now, out);
         self.listeners.forget_slice();
         self.forget_left_behind();

@@ -30,7 +30,7 @@ enum Due {
     /// An interclacks link's PING.
     Ping,
     Close(CloseReason),
-    /// The same, unless the peer takes something after all.
+    /// The same, unless the peer takes something after all: it counts as stalled, or is on its way out.
     CloseStalled(CloseReason),
 }
 

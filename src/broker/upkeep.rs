@@ -36,10 +36,11 @@ impl Broker {
     }
 
     /// Makes room and gives memory back, one slice.
-    pub(super) fn tidy<O: Output>(&mut self, out: &mut O) {
+    pub(super) fn tidy<O: Output>(&mut self, now: Now, out: &mut O) {
         let (cache, mut witness) = self.cache_and_witness(out);
         if cache.is_to_be_tidied() {
             cache.tidy_slice(|kind, entry| witness.note(kind, entry));
+            self.close_links_that_hold_too_much(now, out);
         }
     }
 
@@ -78,11 +79,12 @@ impl Broker {
     }
 
     /// To be called when the peers have heard of what was written, and not before: it may be what has to go.
-    pub(super) fn evict<O: Output>(&mut self, out: &mut O) {
+    pub(super) fn evict<O: Output>(&mut self, now: Now, out: &mut O) {
         if self.cache.is_over_limit() {
             // If it is much, the rest goes in later turns.
             let (cache, mut witness) = self.cache_and_witness(out);
             cache.evict_slice(|kind, entry| witness.note(kind, entry));
+            self.close_links_that_hold_too_much(now, out);
         }
     }
 

@@ -120,8 +120,11 @@ impl Walk {
                 }
             }
             Stage::Sorted(rest) => {
-                let (mut made, mut names) = (0, 0..NAMES_PER_SLICE);
-                while made < slice && names.next().is_some() {
+                let mut made = 0;
+                for _ in 0..NAMES_PER_SLICE {
+                    if made >= slice {
+                        return;
+                    }
                     let Some(name) = rest.pop_first() else {
                         self.stage = Stage::Done;
                         return;

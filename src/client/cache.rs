@@ -180,7 +180,8 @@ impl Cache {
     }
 
     /// The connection below, for signals and whatever else a [`Client`] can do. Names and values are not
-    /// encoded there.
+    /// encoded there. Its messages wait until they are fetched, up to [`Options::max_queued`]: who fetches none can
+    /// set that to 0.
     pub fn client(&mut self) -> Result<&mut Client, Error> {
         self.call(|_| Ok(()))?;
         Ok(self.client.as_mut().expect("a call needs one"))

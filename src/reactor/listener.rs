@@ -12,11 +12,11 @@ use crate::sys;
 use mio::event::Source;
 use mio::net::{TcpListener, UnixListener};
 use socket2::{Domain, SockAddr, Socket, Type};
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt, lchown};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 /// Mode and group of Unix sockets.
@@ -65,7 +65,7 @@ impl Listener {
         // clacksd.service forbids the system call, even if it would change nothing. Nobody can connect before
         // `listen`.
         if access.owner.is_some() || access.group.is_some() {
-            lchown(path, access.owner, access.group)?;
+            sys::change_owner(&named(path)?, access.owner, access.group)?;
         }
         socket.listen(BACKLOG)?;
         let socket = ListeningSocket::Unix(UnixListener::from_std(socket.into()));
@@ -149,8 +149,20 @@ impl Listener {
     }
 }
 
-/// Linux gives a socket's mode to its file. By its name another file could be meant, where others may write to the
-/// folder.
+/// The file of a socket that was just bound. Others who may write to the folder may have put something else in its
+/// place.
+fn named(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_PATH | libc::O_NOFOLLOW)
+        .open(path)?;
+    if !file.metadata()?.file_type().is_socket() {
+        return Err(io::Error::other("somebody has taken the socket away"));
+    }
+    Ok(file)
+}
+
+/// Linux gives a socket's mode to its file. By its name another file could be meant, as for [`named`].
 fn with_mode(socket: Socket, mode: u32) -> io::Result<Socket> {
     let socket = File::from(OwnedFd::from(socket));
     socket.set_permissions(Permissions::from_mode(mode))?;

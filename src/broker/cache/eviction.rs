@@ -150,8 +150,7 @@ impl Cache {
             return;
         };
         if let Some(block) = self.find_listed_tombstone(hash) {
-            let entry = Entry(self.blocks.get(block));
-            dropped(Dropped::Evicted, Found { entry });
+            dropped(Dropped::Evicted, Entry(self.blocks.get(block)).into());
             self.drop_block(hash, block);
         }
     }
@@ -183,8 +182,7 @@ impl Cache {
         if Entry(bytes).uses() > 0 || !Entry(bytes).holds_value() {
             entry::forget_all_uses(bytes);
         } else {
-            let entry = Entry(bytes);
-            dropped(Dropped::Evicted, Found { entry });
+            dropped(Dropped::Evicted, Entry(bytes).into());
             self.drop_block(hash, block);
         }
     }
@@ -216,8 +214,7 @@ impl Cache {
             if is_another_matter || entry::forget_use(bytes) {
                 return true;
             }
-            let entry = Entry(bytes);
-            dropped(Dropped::Evicted, Found { entry });
+            dropped(Dropped::Evicted, Entry(bytes).into());
             excess = excess.saturating_sub(bytes.len() + PLACE);
             evicted += 1;
             false

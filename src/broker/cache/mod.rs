@@ -52,6 +52,12 @@ pub struct Found<'a> {
     entry: Entry<'a>,
 }
 
+impl<'a> From<Entry<'a>> for Found<'a> {
+    fn from(entry: Entry<'a>) -> Found<'a> {
+        Found { entry }
+    }
+}
+
 impl<'a> Found<'a> {
     pub fn name(&self) -> &'a [u8] {
         self.entry.name()
@@ -383,7 +389,7 @@ impl Cache {
                 let entry = Entry(blocks.get(block));
                 let expired = expired(entry, &ageing, cleared, now_us);
                 if let Some(kind) = expired {
-                    dropped(kind, Found { entry });
+                    dropped(kind, entry.into());
                 }
                 expired.is_none()
             })?;

@@ -163,8 +163,9 @@ impl Broker {
         if !is_uplink || link.peer == Software::NetClacks {
             return;
         }
-        // The tree's time as it was learnt stands still while the machine sleeps, and may have been wrong: its
-        // own clock is as good. By neither, everything here would seem to be far too old or too new. An empty
+        // The tree's time as it was learnt stands still while the machine sleeps, and may have been wrong: this
+        // machine's clock is as good. If the master's agrees with neither, everything here would seem to be far too
+        // old or too new. An empty
         // server takes any time: it may be a machine that has just started, without a clock of its own.
         let difference_us = theirs_us
             .abs_diff(before_us)
@@ -279,7 +280,6 @@ impl Broker {
                 now,
                 out,
             );
-            self.evict(out);
         } else if let Some(signal) = signal {
             let line = encode::set(name, value);
             self.pass_on_signal(Some(id), signal, &line, Reach::All, now, out);
@@ -287,6 +287,7 @@ impl Broker {
         if merged.differs && !is_to_be_told {
             self.answer_state(id, name, now, out);
         }
+        self.evict(now, out);
         if signal.is_some() {
             self.deliver(None, name, &encode::set(name, value), out);
         }
@@ -479,7 +480,7 @@ impl Broker {
             Ok(merged) if merged.effect != Effect::None => {
                 self.written(now, out);
                 self.pass_on(Some(id), name, Wording::KeySync, None, now, out);
-                self.evict(out);
+                self.evict(now, out);
             }
             Ok(_) => {}
         }

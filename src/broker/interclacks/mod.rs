@@ -46,7 +46,7 @@ pub struct Link {
     walk_held: usize,
     /// Names that changed while much was waiting for the link, and are told when there is room.
     behind: BTreeSet<Box<[u8]>>,
-    /// States of such names that had to go meanwhile: nobody else may tell them any more.
+    /// States of such names whose entries had to go meanwhile: they can't be looked up any more.
     evicted: Waiting,
     /// Whether the peer knows that it has been told everything once.
     is_synced: bool,
@@ -207,7 +207,8 @@ impl Link {
         now as isize - before as isize
     }
 
-    /// From now on the peer is told all names; how many bytes more are held.
+    /// It no longer matters what the master has told: what there is of it is to be told as well, or has been. How
+    /// many bytes more are held.
     fn forget_heard(&mut self) -> isize {
         let heard = std::mem::take(&mut self.heard);
         -(heard.len() as isize * HEARD_NAME)
@@ -232,7 +233,7 @@ impl Link {
         matches!(self.telling, Telling::Done) && self.behind.is_empty() && self.evicted.is_empty()
     }
 
-    /// Whether everything was told that happened before: then a signal overtakes nothing.
+    /// Whether a signal may go at once: it overtakes nothing, no other signal either.
     fn is_up_to_date(&self) -> bool {
         self.has_told_all() && self.held.is_empty()
     }

@@ -84,12 +84,16 @@ impl Broker {
         self.close_links_that_hold_too_much(now, out);
     }
 
-    /// Signals that wait are output that waits: the same limit applies.
-    pub(super) fn close_links_that_hold_too_much<O: Output>(&mut self, now: Now, out: &mut O) {
+    /// Signals that wait, and states that were evicted, are output that waits: the same limit applies.
+    pub(in crate::broker) fn close_links_that_hold_too_much<O: Output>(
+        &mut self,
+        now: Now,
+        out: &mut O,
+    ) {
         let max = self.settings.max_held;
         let holds_too_much = |id: &&ConnectionId| {
             let link = self.sessions.link(**id);
-            link.is_some_and(|link| link.held.len() > max)
+            link.is_some_and(|link| link.held.len() + link.evicted.len() > max)
         };
         if let Some(&id) = self.tree.links.iter().find(holds_too_much) {
             self.close(id, CloseReason::OutputLimit, now, out);

@@ -49,6 +49,7 @@ impl Broker {
         let (heard, peer) = (&link.heard, link.peer);
         let mut slice = link.evicted.take();
         out.hold(id, -(slice.len() as isize));
+        // Changes don't wait for the slave's turn.
         if let Telling::Now(walk) = &mut link.telling {
             slice.reserve(LISTING_SLICE);
             walk.advance(cache, now_us, LISTING_SLICE, |found| {
@@ -72,11 +73,13 @@ impl Broker {
                 }
             }
         } else {
-            let mut names = 0..NAMES_PER_SLICE;
-            while slice.len() < LISTING_SLICE
-                && names.next().is_some()
-                && let Some(name) = link.behind.pop_first()
-            {
+            for _ in 0..NAMES_PER_SLICE {
+                if slice.len() >= LISTING_SLICE {
+                    break;
+                }
+                let Some(name) = link.behind.pop_first() else {
+                    break;
+                };
                 out.hold(id, -(name.len() as isize + NAME_BEHIND));
                 if let Some(found) = cache.find(&name, now_us) {
                     peer::encode_state(&mut slice, &name, &found.state(), None);
@@ -88,7 +91,11 @@ impl Broker {
             true => link.held.take(),
             false => Vec::new(),
         };
-        let is_to_go_on = !matches!(link.telling, Telling::NotYet) && !link.is_up_to_date();
+        // Signals do.
+        let is_to_go_on = match link.telling {
+            Telling::NotYet => !link.behind.is_empty() || !link.evicted.is_empty(),
+            Telling::Now(_) | Telling::Done => !link.is_up_to_date(),
+        };
         if !slice.is_empty() || !signals.is_empty() {
             out.hold(id, -(signals.len() as isize));
             out.append(id, |to| {
