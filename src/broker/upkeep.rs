@@ -117,8 +117,12 @@ impl<O: Output> Witness<'_, O> {
         if kind == Dropped::Evicted {
             self.statistics.evicted += 1;
             for &id in self.links {
-                if let Some(link) = self.sessions.link_mut(id) {
-                    self.out.hold(id, link.keep_evicted(entry));
+                if let Some(more) = self
+                    .sessions
+                    .link_mut(id)
+                    .and_then(|link| link.keep_evicted(entry))
+                {
+                    self.out.hold(id, more);
                 }
             }
         } else {

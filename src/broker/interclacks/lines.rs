@@ -32,8 +32,7 @@ impl Broker {
             None
         };
         if let Some(extended) = extended {
-            let is_hidden =
-                matches!(&extended, PeerLine::Signal { line, .. } if is_not_monitored(line));
+            let is_hidden = !self.monitors.is_empty() && is_not_monitored_signal(&extended);
             self.handle_peer_line(id, extended, now, out);
             if !is_hidden {
                 self.mirror(id, line, out);
@@ -67,9 +66,7 @@ impl Broker {
             }
             Command::Listen(_) | Command::Unlisten(_) | Command::NoPing | Command::Nop => {}
             Command::Overhead(Some(overhead)) => {
-                monitored = !overhead
-                    .flags
-                    .intersects(Flags::LOGIN.with(Flags::NOT_MONITORED));
+                monitored = !is_not_monitored(&overhead);
                 self.handle_link_overhead(id, is_uplink, overhead, now, out);
             }
             _ => {
@@ -165,8 +162,8 @@ impl Broker {
         }
         // The tree's time as it was learnt stands still while the machine sleeps, and may have been wrong: this
         // machine's clock is as good. If the master's agrees with neither, everything here would seem to be far too
-        // old or too new. An empty
-        // server takes any time: it may be a machine that has just started, without a clock of its own.
+        // old or too new. An empty server takes any time: it may be a machine that has just started, without a clock
+        // of its own.
         let difference_us = theirs_us
             .abs_diff(before_us)
             .min(theirs_us.abs_diff(now.wall_us));
@@ -530,10 +527,18 @@ impl Broker {
     }
 }
 
-/// Whether monitors don't see that line of a client.
-fn is_not_monitored(line: &[u8]) -> bool {
+/// Whether monitors don't see such a line.
+fn is_not_monitored(overhead: &Overhead<'_>) -> bool {
     let not_monitored = Flags::LOGIN.with(Flags::NOT_MONITORED);
-    matches!(decode(line), Some(Command::Overhead(Some(it))) if it.flags.intersects(not_monitored))
+    overhead.flags.intersects(not_monitored)
+}
+
+/// The same, of a line that comes as a signal.
+fn is_not_monitored_signal(line: &PeerLine<'_>) -> bool {
+    let PeerLine::Signal { line, .. } = line else {
+        return false;
+    };
+    matches!(decode(line), Some(Command::Overhead(Some(overhead))) if is_not_monitored(&overhead))
 }
 
 /// When the entry of a KEYSYNC was written and used, by the tree's clock; `None` if that are no numbers. Before the

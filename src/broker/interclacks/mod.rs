@@ -214,18 +214,18 @@ impl Link {
         -(heard.len() as isize * HEARD_NAME)
     }
 
-    /// The entry has to go. If the peer was still to be told of it, its state is kept; how many bytes more are
+    /// The entry has to go. If the peer was still to be told of it, its state is kept, and so many bytes more are
     /// held.
-    pub fn keep_evicted(&mut self, entry: Found<'_>) -> isize {
+    pub fn keep_evicted(&mut self, entry: Found<'_>) -> Option<isize> {
         let name = entry.name();
         if !self.behind.remove(name) {
-            return 0;
+            return None;
         }
         let state = entry.state();
         let more = self
             .evicted
             .append(|to| peer::encode_state(to, name, &state, None));
-        more - (name.len() as isize + NAME_BEHIND)
+        Some(more - (name.len() as isize + NAME_BEHIND))
     }
 
     /// Whether everything was told that the cache has held.
