@@ -6,7 +6,7 @@ use crate::cli::certificates::CertificateFiles;
 use crate::cli::config::Config;
 use crate::cli::logging::LogFile;
 use crate::cli::secrets::{Secrets, random};
-use crate::cli::{StartError, flags, logging, own_files, service_manager};
+use crate::cli::{StartError, flags, given_files, logging, service_manager};
 use crate::limits::{MAPPED_BLOCK, MAX_SURPLUS_CLIENTS, RESERVED_DESCRIPTORS};
 use crate::protocol::token::Token;
 use crate::reactor::{Host, Listener, OwnFile, Server};
@@ -313,7 +313,7 @@ impl PidFile {
         options.write(true);
         let opened = match options.clone().create_new(true).open(&path) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                own_files::open(&mut options, &path, is_given_away).map(|file| (file, None))
+                given_files::open(&mut options, &path, is_given_away).map(|file| (file, None))
             }
             made => made.and_then(|file| Ok((file, Some(OwnFile::of(&path)?)))),
         };
@@ -326,7 +326,7 @@ impl PidFile {
     /// Lets the account that the server becomes change it. To remove it, that must be allowed to write
     /// to the folder as well.
     fn give_to(&self, account: Account) -> Result<(), StartError> {
-        own_files::give(&self.file, account).map_err(|error| PidFile::failed(&self.path, &error))
+        given_files::give(&self.file, account).map_err(|error| PidFile::failed(&self.path, &error))
     }
 
     fn write(&mut self) -> Result<(), StartError> {

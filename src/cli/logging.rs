@@ -1,7 +1,7 @@
 //! Log lines to standard error or a file, without ever waiting for whoever reads them. The journal
 //! of systemd gets them in its own form.
 
-use crate::cli::{StartError, own_files, service_manager};
+use crate::cli::{StartError, given_files, service_manager};
 use crate::limits::MAX_LOG_LINE;
 use crate::sys::{self, Account};
 use env_logger::{Builder, Target};
@@ -43,7 +43,7 @@ impl LogFile {
 
     /// Lets that account open it again.
     pub fn give_to(&self, account: Account) -> Result<(), StartError> {
-        own_files::give(&self.current(), account).map_err(|error| {
+        given_files::give(&self.current(), account).map_err(|error| {
             StartError::Failed(format!("--log-file {}: {error}", self.path.display()))
         })
     }
@@ -117,7 +117,7 @@ pub fn journal_prefix(level: Level) -> &'static str {
 
 fn open(path: &Path, is_given_away: bool) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    own_files::open(options.create(true).append(true), path, is_given_away)
+    given_files::open(options.create(true).append(true), path, is_given_away)
 }
 
 enum Place {

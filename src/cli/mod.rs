@@ -4,8 +4,8 @@ mod certificates;
 mod config;
 mod daemon;
 mod flags;
+mod given_files;
 mod logging;
-mod own_files;
 mod secrets;
 mod service_manager;
 
