@@ -297,23 +297,29 @@ fn a_write_goes_on_while_the_server_has_much_to_say() {
     });
 }
 
+/// A server that lets a client in, and reads nothing of what it says.
+fn read_nothing(mut stream: UnixStream, has_ended: &AtomicBool) {
+    let _ = stream.write_all(WELCOME);
+    while !has_ended.load(Ordering::Relaxed) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 #[test]
 fn a_server_that_reads_nothing_is_not_waited_for() {
     let setup = Setup::bare();
     let has_ended = AtomicBool::new(false);
-    let plays = |mut stream: UnixStream| {
-        let _ = stream.write_all(WELCOME);
-        while !has_ended.load(Ordering::Relaxed) {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    };
-    play(&setup, plays, || {
-        let _ends = Ends(&has_ended);
-        let mut client = Client::connect(options(&setup)).expect("it is let in");
-        let stored = in_time(BRIEF, || client.store("big", "x".repeat(8 << 20)));
-        assert!(matches!(stored, Err(Error::Disconnected(_))));
-        assert!(!client.is_connected(), "half a line was sent");
-    });
+    play(
+        &setup,
+        |stream| read_nothing(stream, &has_ended),
+        || {
+            let _ends = Ends(&has_ended);
+            let mut client = Client::connect(options(&setup)).expect("it is let in");
+            let stored = in_time(BRIEF, || client.store("big", "x".repeat(8 << 20)));
+            assert!(matches!(stored, Err(Error::Disconnected(_))));
+            assert!(!client.is_connected(), "half a line was sent");
+        },
+    );
 }
 
 /// When there is no more room even for the question, the connection is given up, and what was sent before may be
@@ -322,30 +328,28 @@ fn a_server_that_reads_nothing_is_not_waited_for() {
 fn a_sync_that_loses_the_connection_says_so() {
     let setup = Setup::bare();
     let has_ended = AtomicBool::new(false);
-    let plays = |mut stream: UnixStream| {
-        let _ = stream.write_all(WELCOME);
-        while !has_ended.load(Ordering::Relaxed) {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    };
-    play(&setup, plays, || {
-        let _ends = Ends(&has_ended);
-        let options = options(&setup).call_timeout(Duration::from_millis(1));
-        let mut client = Client::new(options).expect("right options");
-        wait_until("it is let in", || {
-            client.next(BRIEF).expect("it waits");
-            client.is_connected()
-        });
-        client.store("a", "1").expect("it is sent");
-        let synced = loop {
-            let synced = client.sync();
-            if !client.is_connected() {
-                break synced;
-            }
-            assert!(matches!(synced, Err(Error::TimedOut)), "{synced:?}");
-        };
-        assert!(matches!(synced, Err(Error::Disconnected(_))), "{synced:?}");
-    });
+    play(
+        &setup,
+        |stream| read_nothing(stream, &has_ended),
+        || {
+            let _ends = Ends(&has_ended);
+            let options = options(&setup).call_timeout(Duration::from_millis(1));
+            let mut client = Client::new(options).expect("right options");
+            wait_until("it is let in", || {
+                client.next(BRIEF).expect("it waits");
+                client.is_connected()
+            });
+            client.store("a", "1").expect("it is sent");
+            let synced = loop {
+                let synced = client.sync();
+                if !client.is_connected() {
+                    break synced;
+                }
+                assert!(matches!(synced, Err(Error::TimedOut)), "{synced:?}");
+            };
+            assert!(matches!(synced, Err(Error::Disconnected(_))), "{synced:?}");
+        },
+    );
 }
 
 #[test]

@@ -286,10 +286,15 @@ impl Master {
 
     /// Accepts the slave, up to its request for interclacks mode.
     fn accept(&self) -> Client {
+        self.accept_as("a master of the test")
+    }
+
+    /// The same, as that software.
+    fn accept_as(&self, software: &str) -> Client {
         let (stream, _) = self.listener.accept().expect("the slave dials");
         let mut link = Client::accepted(stream);
         link.expect_after_others("OVERHEAD I 1");
-        link.send("CLACKS a master of the test");
+        link.send(&format!("CLACKS {software}"));
         link.send("OVERHEAD M Authentication required");
         link.send("OVERHEAD O Welcome!");
         link
@@ -299,6 +304,18 @@ impl Master {
         let mut link = self.accept();
         link.send(&format!("OVERHEAD A {}", token("admin")));
         link.expect("OVERHEAD O Welcome!");
+        link
+    }
+
+    /// Accepts the slave, tells it nothing, and waits until it has told all.
+    fn accept_and_hear(&self) -> Client {
+        let mut link = self.accept_and_log_in();
+        link.send("OVERHEAD L 1");
+        link.send("OVERHEAD L 0");
+        wait_until("the slave has told all", || {
+            link.next_line()
+                .is_some_and(|line| line.starts_with("OVERHEAD T "))
+        });
         link
     }
 }
@@ -728,13 +745,7 @@ fn a_net_clacks_master_hears_only_lines_of_the_reference() {
     let (master, server) = Master::with_slave(&[]);
     let other = slave_of(&server.setup.unix("socket")).start();
     wait_until("the clacksd slave is up", || other.is_slave());
-    let mut link = master.accept_and_log_in();
-    link.send("OVERHEAD L 1");
-    link.send("OVERHEAD L 0");
-    wait_until("the slave has told all", || {
-        link.next_line()
-            .is_some_and(|line| line.starts_with("OVERHEAD T "))
-    });
+    let mut link = master.accept_and_hear();
     let mut client = other.client("admin");
     for line in [
         "STORE a=1",
@@ -806,20 +817,6 @@ fn a_net_clacks_master_that_clears_too_much_is_told_its_own_entries_again() {
     );
 }
 
-impl Master {
-    /// Accepts the slave, tells it nothing, and waits until it has told all.
-    fn accept_and_hear(&self) -> Client {
-        let mut link = self.accept_and_log_in();
-        link.send("OVERHEAD L 1");
-        link.send("OVERHEAD L 0");
-        wait_until("the slave has told all", || {
-            link.next_line()
-                .is_some_and(|line| line.starts_with("OVERHEAD T "))
-        });
-        link
-    }
-}
-
 /// A Net::Clacks server forwards to its peers what it forwards to its clients.
 #[test]
 fn what_a_net_clacks_master_forwards_is_not_taken_for_its_own() {
@@ -887,11 +884,7 @@ fn monitors_do_not_see_what_is_not_for_them_from_other_servers_either() {
 #[test]
 fn what_a_slave_is_behind_with_does_not_wait_for_its_turn() {
     let (master, server) = Master::with_slave(&[]);
-    let (stream, _) = master.listener.accept().expect("the slave dials");
-    let mut link = Client::accepted(stream);
-    link.expect_after_others("OVERHEAD I 1");
-    link.send("CLACKS clacksd/9 interclacks/1");
-    link.send("OVERHEAD O Welcome!");
+    let mut link = master.accept_as("clacksd/9 interclacks/1");
     link.send(&format!("OVERHEAD A {}", token("admin")));
     wait_until("the link is up", || server.is_slave());
     let mut client = server.client("rw");

@@ -2,7 +2,7 @@
 //! (clacks-protocol(7), Mixed trees).
 
 use super::witness::{VERBS, WRITER, Witness};
-use super::world::{MILLISECOND_US, Plan, Random, SECOND_US, World};
+use super::world::{MILLISECOND_US, Plan, Random, SECOND_US, World, any_tree};
 
 const REGISTERS: u64 = 4;
 const COUNTERS: u64 = 3;
@@ -25,9 +25,7 @@ impl Mixed {
     pub fn new(seed: u64) -> Mixed {
         let mut random = Random(seed ^ 0x3a1);
         let nodes = 2 + random.below(5) as usize;
-        let masters: Vec<Option<usize>> = (0..nodes)
-            .map(|node| (node > 0).then(|| random.below(node as u64) as usize))
-            .collect();
+        let masters = any_tree(&mut random, nodes);
         let net_clacks = random.below(nodes as u64) as usize;
         let has_right_clocks = random.one_in(2);
         let error_us = if has_right_clocks { 1 } else { 1200 } * SECOND_US;

@@ -2,7 +2,7 @@
 
 use super::network::Saboteur;
 use super::witness::{VERBS, WRITER, Witness};
-use super::world::{MILLISECOND_US, Plan, Random, SECOND_US, World};
+use super::world::{MILLISECOND_US, Plan, Random, SECOND_US, World, any_tree};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Names that are written as a whole; counters.
@@ -56,9 +56,7 @@ impl Run {
     pub fn new(seed: u64, saboteur: Option<Saboteur>) -> Run {
         let mut random = Random(seed ^ 0x5eed);
         let nodes = 2 + random.below(7) as usize;
-        let masters: Vec<Option<usize>> = (0..nodes)
-            .map(|node| (node > 0).then(|| random.below(node as u64) as usize))
-            .collect();
+        let masters = any_tree(&mut random, nodes);
         // Half an hour each makes an hour between two; or the root is right and the others are off
         // by an hour, with some seconds left for drifting.
         let second = SECOND_US;

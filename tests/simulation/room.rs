@@ -2,7 +2,7 @@
 //! ends of a link is the same, as long as that is up.
 
 use super::witness::WRITER;
-use super::world::{Plan, Random, SECOND_US, World};
+use super::world::{Plan, Random, SECOND_US, World, any_tree};
 
 /// Longer than anything takes on its way through the tree.
 const SETTLING_US: u64 = 3 * SECOND_US;
@@ -15,9 +15,7 @@ impl Room {
     pub fn new(seed: u64) -> Room {
         let mut random = Random(seed ^ 0x400);
         let nodes = 2 + random.below(4) as usize;
-        let masters: Vec<Option<usize>> = (0..nodes)
-            .map(|node| (node > 0).then(|| random.below(node as u64) as usize))
-            .collect();
+        let masters = any_tree(&mut random, nodes);
         let rooms: Vec<Option<usize>> = (0..nodes)
             .map(|_| random.pick(&[None, Some(1_000), Some(3_000), Some(8_000)]))
             .collect();

@@ -83,6 +83,12 @@ pub struct Plan<'a> {
     pub reconnect_us: u64,
 }
 
+/// The masters of so many nodes, of which the first is the root.
+pub fn any_tree(random: &mut Random, nodes: usize) -> Vec<Option<usize>> {
+    let master = |node| (node > 0).then(|| random.below(node as u64) as usize);
+    (0..nodes).map(master).collect()
+}
+
 pub struct World {
     pub random: Random,
     pub now_us: u64,
