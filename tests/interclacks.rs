@@ -900,3 +900,76 @@ fn what_a_slave_is_behind_with_does_not_wait_for_its_turn() {
         told += usize::from(line.starts_with("STATE "));
     }
 }
+
+/// A slave that has to answer at once doesn't answer with more than there is room for.
+#[test]
+fn a_slave_answers_older_states_as_there_is_room() {
+    let limits = [
+        "--cache-max",
+        "64M",
+        "--max-line",
+        "512K",
+        "--max-output",
+        "2M",
+    ];
+    let (master, server) = Master::with_slave(&limits);
+    let mut client = server.client("rw");
+    for number in 0..40 {
+        client.ask(&format!("STORE name{number}={}", "v".repeat(400_000)));
+    }
+    let mut link = master.accept_as("clacksd/9 interclacks/1");
+    link.send(&format!("OVERHEAD A {}", token("admin")));
+    wait_until("the link is up", || server.is_slave());
+    let older = |number| format!("STATE 1000000:9f3 1000000 V - - name{number}=older\r\n");
+    link.send_bytes((0..40).map(older).collect::<String>().as_bytes());
+    let mut told = 0;
+    while told < 40 {
+        let line = link.next_line().expect("it knows all of them better");
+        told += usize::from(line.starts_with("STATE ") && line.ends_with('v'));
+    }
+    assert_eq!(server.status("output_limit"), 0);
+}
+
+/// A state that was evicted before there was room for it goes before a newer one of its name.
+#[test]
+fn what_was_evicted_is_told_before_what_came_after_it() {
+    let (master, server) = Master::with_slave(&["--cache-max", "1M"]);
+    let mut link = master.accept_as("clacksd/9 interclacks/1");
+    link.send(&format!("OVERHEAD A {}", token("admin")));
+    wait_until("the link is up", || server.is_slave());
+    let mut client = server.client("rw");
+    client.ask("STORE x=before");
+    // What is used so often stays.
+    for _ in 0..2 {
+        for number in 0..60 {
+            client.ask(&format!("STORE hot{number}={}", "h".repeat(5_000)));
+            for _ in 0..5 {
+                client.ask(&format!("RETRIEVE hot{number}"));
+            }
+        }
+    }
+    // After this one line more than may wait for the link does so: the next name is noted.
+    client.ask(&format!("STORE last={}", "l".repeat(350_000)));
+    client.ask(&format!("STORE x={}", "v".repeat(850_000)));
+    assert_eq!(client.ask("RETRIEVE x"), ["NOTRETRIEVED x"]);
+    // Up to where there is room for what is new, but not yet for what had to wait.
+    let mut told = Vec::new();
+    let mut next = || loop {
+        let line = link.next_line().expect("there is more to tell");
+        if line.starts_with("STATE ") {
+            return line;
+        }
+    };
+    assert!(next().ends_with(" x=before"));
+    for _ in 0..80 {
+        assert!(next().contains(" hot"));
+    }
+    client.ask("STORE x=after");
+    while told.len() < 2 {
+        let line = next();
+        let value = line.split_once(" x=").map(|(_, value)| value.to_owned());
+        told.extend(value);
+    }
+    assert!(told[0].starts_with("vvv"), "what was evicted comes first");
+    assert_eq!(told[1], "after");
+}

@@ -41,6 +41,8 @@ struct Wire {
 #[derive(Default)]
 struct Wires {
     now_us: u64,
+    /// How often the broker has tried once more to write, in the call that it was given last.
+    retried: usize,
     by_id: BTreeMap<ConnectionId, Wire>,
 }
 
@@ -71,6 +73,7 @@ impl Output for Wires {
 
     fn retry(&mut self, id: ConnectionId) {
         let now_us = self.now_us;
+        self.retried += 1;
         if let Some(wire) = self.open(id)
             && wire.retries > 0
         {
@@ -144,6 +147,8 @@ struct World {
     now: Now,
     /// Calls of `handle_deadline`: what would wake the process.
     wake_ups: u64,
+    /// How often, at most, one of them has tried once more to write.
+    most_retried: usize,
     connections: u32,
 }
 
@@ -178,6 +183,7 @@ impl World {
                 wall_us: START_WALL_US,
             },
             wake_ups: 0,
+            most_retried: 0,
             connections: 0,
         }
     }
@@ -280,7 +286,9 @@ impl World {
             assert!(calls_at_once < 10_000, "a deadline that doesn't go away");
             self.set_time(at_us.max(self.now.monotonic_us));
             self.wake_ups += 1;
+            self.wires.retried = 0;
             self.broker.handle_deadline(self.now, &mut self.wires);
+            self.most_retried = self.most_retried.max(self.wires.retried);
             self.close_finished();
         }
         self.set_time(end_us);
@@ -1275,4 +1283,23 @@ fn who_takes_something_when_it_is_tried_once_more_is_not_closed() {
     assert_eq!(world.closed(id), None);
     world.pass(6.0);
     assert_eq!(world.closed(id), Some(CloseReason::StalledWrite));
+}
+
+/// To try once more is to write, and many may come to a halt at the same moment.
+#[test]
+fn of_many_who_take_nothing_few_at_a_time_are_tried_once_more() {
+    let mut world = World::new();
+    let ids: Vec<ConnectionId> = (0..100).map(|_| world.quiet_client("ro")).collect();
+    for &id in &ids {
+        let wire = world.wires.by_id.get_mut(&id).expect("a connection");
+        wire.stalled_since_us = Some(0);
+        wire.retries = 1;
+        world.broker.handle_stalled(id, world.now, &mut world.wires);
+    }
+    world.pass(119.0);
+    assert!(ids.iter().all(|id| world.closed(*id).is_none()));
+    assert!(world.wires.by_id.values().all(|wire| wire.retries == 0));
+    world.pass(6.0);
+    assert!(ids.iter().all(|id| world.closed(*id).is_some()));
+    assert!(world.most_retried <= 8, "{}", world.most_retried);
 }

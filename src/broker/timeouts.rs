@@ -16,6 +16,8 @@ use std::collections::{BinaryHeap, HashSet};
 
 /// Sessions looked at per call of `handle_deadline`.
 const LOOKS_PER_SLICE: usize = 256;
+/// To write to one takes as long as so many looks.
+const LOOKS_PER_RETRY: usize = 32;
 
 /// The appointments. One that a session has replaced by an earlier one stays until its time comes.
 #[derive(Default)]
@@ -97,7 +99,9 @@ impl Broker {
 
     /// Keeps the appointments that are due, so many at a time.
     pub(super) fn keep_appointments<O: Output>(&mut self, now: Now, out: &mut O) {
-        for _ in 0..LOOKS_PER_SLICE {
+        let mut looks = LOOKS_PER_SLICE;
+        while looks > 0 {
+            looks -= 1;
             if self
                 .next_appointment()
                 .is_none_or(|at_us| at_us > now.monotonic_us)
@@ -112,6 +116,7 @@ impl Broker {
                 let mut what = due(session, &self.settings, out.traffic(id), now.monotonic_us);
                 if let Due::CloseStalled(_) = what {
                     out.retry(id);
+                    looks = looks.saturating_sub(LOOKS_PER_RETRY);
                     what = due(session, &self.settings, out.traffic(id), now.monotonic_us);
                 }
                 match what {

@@ -1,6 +1,7 @@
 //! What a peer says, and what it changes here.
 
 use super::encode::{encode_as_write, encode_path, microseconds, seconds, start_of};
+use super::passing::tell_or_note;
 use super::{HEARD_NAME, Link, Reach, Role, Software, Telling, Wording};
 use crate::broker::Broker;
 use crate::broker::cache::{Effect, Merged, TooLarge};
@@ -322,8 +323,11 @@ impl Broker {
     /// Tells a peer what it doesn't know, though it just sent something older. Of a CLEARCACHE it has
     /// heard before: that goes to every link when it comes up, and at once from then on.
     fn answer_state<O: Output>(&mut self, id: ConnectionId, name: &[u8], now: Now, out: &mut O) {
-        if let Some(found) = self.cache.find(name, self.tree_now_us(now)) {
-            out.append(id, |to| peer::encode_state(to, name, &found.state(), None));
+        let now_us = self.tree_now_us(now);
+        if let Some(link) = self.sessions.link_mut(id)
+            && let Some(found) = self.cache.find(name, now_us)
+        {
+            tell_or_note(link, id, name, Some(found), None, out);
         }
     }
 

@@ -176,7 +176,7 @@ impl Broker {
 
 /// Tells a clacksd server the state of a name and the signal of it, or notes that the state is to be told when
 /// there is room.
-fn tell_or_note<O: Output>(
+pub(super) fn tell_or_note<O: Output>(
     link: &mut Link,
     id: ConnectionId,
     name: &[u8],
@@ -184,7 +184,8 @@ fn tell_or_note<O: Output>(
     signal: Option<(SignalId, &[u8])>,
     out: &mut O,
 ) {
-    if !link.behind.is_empty() || out.traffic(id).queued > LINK_BACKLOG {
+    let is_behind = !link.behind.is_empty() || !link.evicted.is_empty();
+    if is_behind || out.traffic(id).queued > LINK_BACKLOG {
         if link.behind.insert(name.into()) {
             out.hold(id, name.len() as isize + NAME_BEHIND);
             out.want_room(id);
