@@ -10,8 +10,8 @@ use crate::protocol::{Flags, Overhead};
 use std::io;
 use std::time::{Duration, Instant};
 
-/// How long a client that only sends leaves unread what has come. A server that says something each minute
-/// closes only when the system's buffers are full of that, hours later.
+/// How long a client that only sends leaves unread what has come. A server closes only when the system's buffers
+/// are full of that.
 const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 
 impl Client {
@@ -83,9 +83,12 @@ impl Client {
             return;
         }
         // What the server has said before its end comes first.
-        if let Err(error) = self.work_off().and(looked) {
-            let error = self.explain(error);
-            self.lose(error);
+        match self.work_off().and(looked) {
+            // Why the connection ends, if it does so later, is something else.
+            Ok(_) => self.refusal_is_last = false,
+            Err(error) => {
+                self.lose(error);
+            }
         }
     }
 
@@ -292,6 +295,10 @@ impl Client {
     /// After an error the connection is of no use any more, but for what the server has said before.
     fn lose(&mut self, error: Error) -> Error {
         let mut error = error;
+        if !matches!(error, Error::Disconnected(_) | Error::Refused(_)) {
+            // More is not read: there may be no end of it.
+            let _ = self.work_off();
+        }
         while let Error::Disconnected(_) | Error::Refused(_) = error
             && let Some(connection) = &mut self.connection
             && let Ok(line) = connection.receive(Instant::now())
@@ -448,6 +455,49 @@ mod tests {
             client.incoming.take(),
             Some(Message::Notify { name: "c".into() })
         );
+    }
+
+    #[test]
+    fn a_refusal_of_something_else_is_not_why_a_connection_is_lost() {
+        let (mut client, mut server) = idle_client("unix:/is/not/there");
+        server
+            .write_all(b"OVERHEAD E permission_denied\r\n")
+            .expect("room for it");
+        client.store("a", "1").expect("a connection");
+        drop(server);
+        assert!(matches!(
+            client.store("a", "2"),
+            Err(Error::Disconnected(_))
+        ));
+        assert_eq!(client.refusal.as_deref(), Some("permission_denied"));
+    }
+
+    #[test]
+    fn why_the_server_has_closed_is_kept_for_the_caller() {
+        let (mut client, mut server) = idle_client("unix:/is/not/there");
+        server
+            .write_all(b"OVERHEAD E line_too_long\r\n")
+            .expect("room for it");
+        drop(server);
+        client.look_after(Duration::ZERO);
+        assert!(!client.is_connected());
+        assert_eq!(client.refusal.as_deref(), Some("line_too_long"));
+    }
+
+    #[test]
+    fn what_was_read_before_a_call_ran_out_of_time_is_not_lost() {
+        let (mut client, mut server) = idle_client("unix:/is/not/there");
+        server
+            .write_all(b"NOTIFY a\r\nOVERHEAD E permission_denied\r\nNOTIFY b\r\nNOT")
+            .expect("room for it");
+        let connection = client.connection.as_mut().expect("there is one");
+        assert!(matches!(connection.look(Duration::ZERO), Ok(true)));
+        assert!(matches!(client.lose(Error::TimedOut), Error::TimedOut));
+        for name in ["a", "b"] {
+            let message = Message::Notify { name: name.into() };
+            assert_eq!(client.incoming.take(), Some(message));
+        }
+        assert_eq!(client.refusal.as_deref(), Some("permission_denied"));
     }
 
     #[test]

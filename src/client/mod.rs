@@ -86,7 +86,9 @@ pub(crate) use {
 /// or, before a value, holds an equals sign; [`Error::TimedOut`] after [`Options::call_timeout`];
 /// [`Error::Disconnected`]; and those of [`connect`](Client::connect) if it dials. A refusal of a command that
 /// nobody answers is [`Error::Refused`] of the next `sync`, or else a [`Message::Error`]; that of a question
-/// ([`retrieve`](Client::retrieve), [`keys`](Client::keys), [`clients`](Client::clients)) is its own.
+/// ([`retrieve`](Client::retrieve), [`keys`](Client::keys), [`clients`](Client::clients)) is its own. If a command
+/// that nobody answers returns `Refused` itself, the server has ended the connection for that reason: then it means
+/// what [`Error::Disconnected`] does.
 pub struct Client {
     options: Options,
     trust: Option<ServerTrust>,

@@ -109,8 +109,8 @@ impl Options {
         self
     }
 
-    /// No PINGs: the server never takes this client for hung. What it says now and then waits to be read by the
-    /// program's next call, and if none comes for hours the server ends the connection all the same.
+    /// No PINGs: the server never takes this client for hung. What it says waits to be read by the program's next
+    /// calls, and when it has no more room for that, it ends the connection all the same.
     ///
     /// Otherwise a PING goes out now and then, from within the program's own calls: a program that calls
     /// nothing for the server's ping timeout (180 seconds) is disconnected.
