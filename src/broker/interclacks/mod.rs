@@ -228,9 +228,14 @@ impl Link {
         Some(more - (name.len() as isize + NAME_BEHIND))
     }
 
+    /// Whether changes wait to be told.
+    fn is_behind(&self) -> bool {
+        !self.behind.is_empty() || !self.evicted.is_empty()
+    }
+
     /// Whether everything was told that the cache has held.
     fn has_told_all(&self) -> bool {
-        matches!(self.telling, Telling::Done) && self.behind.is_empty() && self.evicted.is_empty()
+        matches!(self.telling, Telling::Done) && !self.is_behind()
     }
 
     /// Whether a signal may go at once: it overtakes nothing, no other signal either.

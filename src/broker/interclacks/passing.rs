@@ -184,8 +184,7 @@ pub(super) fn tell_or_note<O: Output>(
     signal: Option<(SignalId, &[u8])>,
     out: &mut O,
 ) {
-    let is_behind = !link.behind.is_empty() || !link.evicted.is_empty();
-    if is_behind || out.traffic(id).queued > LINK_BACKLOG {
+    if link.is_behind() || out.traffic(id).queued > LINK_BACKLOG {
         if link.behind.insert(name.into()) {
             out.hold(id, name.len() as isize + NAME_BEHIND);
             out.want_room(id);

@@ -93,7 +93,7 @@ impl Broker {
         };
         // Signals do.
         let is_to_go_on = match link.telling {
-            Telling::NotYet => !link.behind.is_empty() || !link.evicted.is_empty(),
+            Telling::NotYet => link.is_behind(),
             Telling::Now(_) | Telling::Done => !link.is_up_to_date(),
         };
         if !slice.is_empty() || !signals.is_empty() {
