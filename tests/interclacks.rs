@@ -307,6 +307,14 @@ impl Master {
         link
     }
 
+    /// The same, as a clacksd server.
+    fn accept_as_clacksd(&self, slave: &Server) -> Client {
+        let mut link = self.accept_as("clacksd/9 interclacks/1");
+        link.send(&format!("OVERHEAD A {}", token("admin")));
+        wait_until("the link is up", || slave.is_slave());
+        link
+    }
+
     /// Accepts the slave, tells it nothing, and waits until it has told all.
     fn accept_and_hear(&self) -> Client {
         let mut link = self.accept_and_log_in();
@@ -884,9 +892,7 @@ fn monitors_do_not_see_what_is_not_for_them_from_other_servers_either() {
 #[test]
 fn what_a_slave_is_behind_with_does_not_wait_for_its_turn() {
     let (master, server) = Master::with_slave(&[]);
-    let mut link = master.accept_as("clacksd/9 interclacks/1");
-    link.send(&format!("OVERHEAD A {}", token("admin")));
-    wait_until("the link is up", || server.is_slave());
+    let mut link = master.accept_as_clacksd(&server);
     let mut client = server.client("rw");
     // More than the socket and the link take.
     let value = "v".repeat(1_000);
@@ -917,9 +923,7 @@ fn a_slave_answers_older_states_as_there_is_room() {
     for number in 0..40 {
         client.ask(&format!("STORE name{number}={}", "v".repeat(400_000)));
     }
-    let mut link = master.accept_as("clacksd/9 interclacks/1");
-    link.send(&format!("OVERHEAD A {}", token("admin")));
-    wait_until("the link is up", || server.is_slave());
+    let mut link = master.accept_as_clacksd(&server);
     let older = |number| format!("STATE 1000000:9f3 1000000 V - - name{number}=older\r\n");
     link.send_bytes((0..40).map(older).collect::<String>().as_bytes());
     let mut told = 0;
@@ -934,9 +938,7 @@ fn a_slave_answers_older_states_as_there_is_room() {
 #[test]
 fn what_was_evicted_is_told_before_what_came_after_it() {
     let (master, server) = Master::with_slave(&["--cache-max", "1M"]);
-    let mut link = master.accept_as("clacksd/9 interclacks/1");
-    link.send(&format!("OVERHEAD A {}", token("admin")));
-    wait_until("the link is up", || server.is_slave());
+    let mut link = master.accept_as_clacksd(&server);
     let mut client = server.client("rw");
     client.ask("STORE x=before");
     // What is used so often stays.
