@@ -83,12 +83,11 @@ impl Client {
             return;
         }
         // What the server has said before its end comes first.
-        match self.work_off().and(looked) {
-            // Why the connection ends, if it does so later, is something else.
-            Ok(_) => self.refusal_is_last = false,
-            Err(error) => {
-                self.lose(error);
-            }
+        let looked = self.work_off().and(looked);
+        // Why a connection ends later is something else.
+        self.refusal_is_last = false;
+        if let Err(error) = looked {
+            self.lose(error);
         }
     }
 
@@ -482,6 +481,7 @@ mod tests {
         client.look_after(Duration::ZERO);
         assert!(!client.is_connected());
         assert_eq!(client.refusal.as_deref(), Some("line_too_long"));
+        assert!(!client.refusal_is_last, "of the next connection it isn't");
     }
 
     #[test]
