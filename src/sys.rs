@@ -147,6 +147,49 @@ pub fn has_untaken(socket: BorrowedFd<'_>) -> bool {
     done == 0 && bytes > 0
 }
 
+/// The process at the other end of a Unix socket, as it was when that end was connected.
+#[derive(Debug, Clone, Copy)]
+pub struct Credentials {
+    pub uid: u32,
+    /// 0 where the system does not say.
+    pub pid: u32,
+}
+
+/// Asks the kernel who is at the other end of a connected Unix socket.
+pub fn credentials_of_peer(socket: BorrowedFd<'_>) -> io::Result<Credentials> {
+    #[cfg(target_os = "linux")]
+    {
+        let mut found = libc::ucred {
+            pid: 0,
+            uid: 0,
+            gid: 0,
+        };
+        let mut length = size_of::<libc::ucred>() as libc::socklen_t;
+        // SAFETY: the call writes one ucred of `length` bytes, which outlives it, and `length`.
+        check(unsafe {
+            libc::getsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_PEERCRED,
+                std::ptr::from_mut(&mut found).cast(),
+                &mut length,
+            )
+        })?;
+        Ok(Credentials {
+            uid: found.uid,
+            // It has no number here if it is in a PID namespace that this process cannot see.
+            pid: u32::try_from(found.pid).unwrap_or(0),
+        })
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let (mut uid, mut gid) = (0, 0);
+        // SAFETY: the call writes two numbers, which outlive it.
+        check(unsafe { libc::getpeereid(socket.as_raw_fd(), &mut uid, &mut gid) })?;
+        Ok(Credentials { uid, pid: 0 })
+    }
+}
+
 /// Changes the user and the group that own a file, of which no more than its place may be opened (`O_PATH`); `None`
 /// leaves them as they are.
 pub fn change_owner(file: &File, user: Option<u32>, group: Option<u32>) -> io::Result<()> {
@@ -187,7 +230,19 @@ mod tests {
     use super::*;
     use std::io::{Read, Write};
     use std::os::fd::AsFd;
+    use std::os::unix::fs::MetadataExt;
     use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn the_kernel_names_the_process_at_the_other_end() {
+        let (ours, _theirs) = UnixStream::pair().expect("two sockets");
+        let found = credentials_of_peer(ours.as_fd()).expect("it is connected");
+        if cfg!(target_os = "linux") {
+            assert_eq!(found.pid, std::process::id());
+        }
+        let own_file = std::fs::metadata("/proc/self").or_else(|_| std::fs::metadata("."));
+        assert_eq!(found.uid, own_file.expect("a file of this user").uid());
+    }
 
     #[test]
     fn what_a_peer_has_not_read_is_not_taken() {

@@ -2,8 +2,8 @@
 //! here, and happens at exactly the moment it is due.
 
 use clacks::broker::{
-    Ageing, Broker, CloseReason, ConnectionId, Flow, LongLine, Now, Output, Peer, Settings,
-    Traffic, Users,
+    Ageing, Broker, CloseReason, ConnectionId, Flow, LongLine, Now, Output, Peer, Process,
+    Settings, Traffic, Users,
 };
 use clacks::limits::{self, SECOND_US};
 use clacks::protocol::token::Token;
@@ -199,8 +199,12 @@ impl World {
             ..Wire::default()
         };
         self.wires.by_id.insert(id, wire);
-        self.broker
-            .handle_connected(id, Peer::Unix, self.now, &mut self.wires);
+        self.broker.handle_connected(
+            id,
+            Peer::Unix(Process::default()),
+            self.now,
+            &mut self.wires,
+        );
         id
     }
 

@@ -12,6 +12,7 @@ mod listeners;
 mod listing;
 mod login;
 mod monitor;
+mod origin;
 mod output;
 mod persistence;
 mod session;
@@ -23,6 +24,7 @@ mod users;
 mod walk;
 
 pub use cache::Ageing;
+pub use origin::{Origin, Process};
 pub use output::{
     Audience, AudienceId, CloseReason, ConnectionId, Flow, LongLine, Now, Output, Peer, Record,
     Rewrite, Rewritten, Saved, Traffic,

@@ -1,5 +1,6 @@
 //! The seam between the broker and whatever carries its bytes: the only way the broker acts.
 
+use super::origin::Process;
 use crate::protocol::peer::{Stamp, State};
 use std::fmt;
 use std::net::SocketAddr;
@@ -14,7 +15,7 @@ pub struct ConnectionId {
 /// Who is at the other end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
-    Unix,
+    Unix(Process),
     Tcp(SocketAddr),
     /// The master, dialled by this node; the address if it was by TCP.
     Master(Option<SocketAddr>),

@@ -67,7 +67,7 @@ impl Cid {
     /// The fields HOST and PORT of CLIENTLIST.
     pub fn host_and_port(&self) -> (String, String) {
         match self.peer {
-            Peer::Unix => (
+            Peer::Unix(_) => (
                 "unixdomainsocket".to_owned(),
                 format!("{}:{}", self.opened_s, self.serial),
             ),
@@ -82,7 +82,7 @@ impl Cid {
 impl fmt::Display for Cid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.peer {
-            Peer::Unix => write!(f, "unixdomainsocket:{}:{}", self.opened_s, self.serial),
+            Peer::Unix(_) => write!(f, "unixdomainsocket:{}:{}", self.opened_s, self.serial),
             Peer::Tcp(address) => write!(f, "{}:{}:{}", address.ip(), address.port(), self.serial),
             Peer::Master(Some(address)) => write!(f, "{}:{}", address.ip(), address.port()),
             Peer::Master(None) => f.write_str("unixdomainsocket:interclacksmaster"),

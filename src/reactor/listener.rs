@@ -3,7 +3,7 @@
 mod inherited;
 
 use crate::address::{Address, HostPort};
-use crate::broker::Peer;
+use crate::broker::{Peer, Process};
 use crate::limits::BACKLOG;
 use crate::reactor::own_file::OwnFile;
 use crate::reactor::stream::Stream;
@@ -15,7 +15,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
@@ -132,7 +132,9 @@ impl Listener {
         match &self.socket {
             ListeningSocket::Unix(listener) => {
                 let (stream, _) = listener.accept()?;
-                Ok((Stream::Unix(stream), Peer::Unix))
+                let sys::Credentials { uid, pid } = sys::credentials_of_peer(stream.as_fd())?;
+                let process = Process { uid, pid };
+                Ok((Stream::Unix(stream), Peer::Unix(process)))
             }
             ListeningSocket::Tcp(listener) => {
                 let (stream, address) = listener.accept()?;

@@ -4,7 +4,7 @@
 //! `make check-hot-paths` runs it; without valgrind it says so and does nothing. A path that has become
 //! dearer fails. One that has become cheaper says so, for its bound to follow.
 
-use clacks::broker::{Broker, ConnectionId, Now, Peer, Settings, Users};
+use clacks::broker::{Broker, ConnectionId, Now, Peer, Process, Settings, Users};
 use clacks::protocol::line::next_line;
 use clacks::protocol::token::Token;
 use clacks::reactor::{Connections, OutputLimits, Stream};
@@ -100,9 +100,12 @@ impl Server {
             let (stream, peer) = UnixStream::pair().expect("two sockets");
             let added = server.connections.add(Stream::Unix(stream));
             let id = added.expect("the kernel tells of its events");
-            server
-                .broker
-                .handle_connected(id, Peer::Unix, NOW, &mut server.connections);
+            server.broker.handle_connected(
+                id,
+                Peer::Unix(Process::default()),
+                NOW,
+                &mut server.connections,
+            );
             server.ids.push(id);
             server.peers.push(peer);
         }

@@ -2,8 +2,8 @@
 
 use super::disk::SimulatedDisk;
 use clacks::broker::{
-    Broker, CloseReason, ConnectionId, Flow, Now, Output, Peer, Promise, Record, Rewrite, Settings,
-    Traffic, Users,
+    Broker, CloseReason, ConnectionId, Flow, Now, Output, Peer, Process, Promise, Record, Rewrite,
+    Settings, Traffic, Users,
 };
 use clacks::limits::SECOND_US;
 use clacks::protocol::token::Token;
@@ -225,8 +225,12 @@ impl Node {
         let token = Token::encode(b"admin", b"pw");
         for slot in 0..CLIENTS {
             let now = node.now();
-            node.broker
-                .handle_connected(id(slot), Peer::Unix, now, &mut node.wires);
+            node.broker.handle_connected(
+                id(slot),
+                Peer::Unix(Process::default()),
+                now,
+                &mut node.wires,
+            );
             node.say(slot, &format!("OVERHEAD A {token}"));
             node.say(slot, "NOPING");
         }
@@ -347,8 +351,12 @@ impl Node {
         let now = self.now();
         let mut ask = |line: &str| {
             if !self.wires.received.contains_key(&slot) {
-                self.broker
-                    .handle_connected(id(slot), Peer::Unix, now, &mut self.wires);
+                self.broker.handle_connected(
+                    id(slot),
+                    Peer::Unix(Process::default()),
+                    now,
+                    &mut self.wires,
+                );
                 let login = format!("OVERHEAD A {}", Token::encode(b"admin", b"pw"));
                 let _ = self
                     .broker

@@ -3,7 +3,7 @@
 
 use super::carrier::End;
 use super::world::{MILLISECOND_US, Random, World};
-use clacks::broker::{CloseReason, ConnectionId, Peer};
+use clacks::broker::{CloseReason, ConnectionId, Peer, Process};
 use clacks::protocol::line::Pending;
 use std::collections::VecDeque;
 
@@ -250,7 +250,7 @@ impl World {
         });
         for (node, id, peer) in [
             (slave, ids[0], Peer::Master(None)),
-            (master, ids[1], Peer::Unix),
+            (master, ids[1], Peer::Unix(Process::default())),
         ] {
             self.serve(node, |server, carrier, now| {
                 server.handle_connected(id, peer, now, carrier);

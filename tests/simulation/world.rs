@@ -4,7 +4,9 @@
 use super::carrier::{Carrier, End, Server, work_off};
 use super::network::{Network, Saboteur};
 use super::perl::Perl;
-use clacks::broker::{Ageing, Broker, CloseReason, ConnectionId, Now, Peer, Settings, Users};
+use clacks::broker::{
+    Ageing, Broker, CloseReason, ConnectionId, Now, Peer, Process, Settings, Users,
+};
 use clacks::protocol::token::Token;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -199,7 +201,7 @@ impl World {
         let id = self.nodes[at].carrier.add(End::Client(number));
         self.nodes[at].clients[number].id = Some(id);
         self.serve(at, |server, carrier, now| {
-            server.handle_connected(id, Peer::Unix, now, carrier);
+            server.handle_connected(id, Peer::Unix(Process::default()), now, carrier);
         });
         let login = format!("OVERHEAD A {}", Token::encode(b"admin", b"secret"));
         self.say(at, number, &login);

@@ -9,8 +9,8 @@ use super::steps::{
 };
 use super::wires::{MAX_OUTPUT, Wire, Wires, has_room};
 use clacks::broker::{
-    Ageing, Broker, CloseReason, ConnectionId, Flow, LongLine, Now, Peer, Promise, Rewritten,
-    Saved, Settings, Users,
+    Ageing, Broker, CloseReason, ConnectionId, Flow, LongLine, Now, Peer, Process, Promise,
+    Rewritten, Saved, Settings, Users,
 };
 use clacks::limits::{LISTING_SLICE, MAX_LINE_BEFORE_LOGIN, PEER_LINE_EXTRA, SECOND_US};
 use clacks::protocol::token::Token;
@@ -335,7 +335,7 @@ impl World {
 
     fn connect(&mut self, steps: &mut Steps<'_>) {
         let peer = match steps.below(3) {
-            0 => Peer::Unix,
+            0 => Peer::Unix(Process::default()),
             1 => Peer::Tcp(([127, 0, 0, 1], 1234).into()),
             _ => Peer::Tcp(([0, 0, 0, 0, 0, 0, 0, 1], 4321).into()),
         };
@@ -352,7 +352,7 @@ impl World {
         let serial = self.connections;
         let is_uplink = matches!(peer, Peer::Master(_));
         self.known.cids.push(match peer {
-            Peer::Unix => {
+            Peer::Unix(_) => {
                 let opened_s = (self.now.wall_us / SECOND_US) as u32;
                 format!("unixdomainsocket:{opened_s}:{serial}")
             }
@@ -869,7 +869,7 @@ impl World {
             assert_eq!(self.figure(figure), 0, "{figure}");
         }
         self.wires.dialing = None;
-        let id = self.welcome(Peer::Unix);
+        let id = self.welcome(Peer::Unix(Process::default()));
         self.log_in_as_primary(id, 0);
         self.send(id, b"CLEARCACHE\nQUIT\n", 0);
         self.turn();
