@@ -333,7 +333,7 @@ fn a_slave_that_is_linked_twice_is_heard_once() {
 fn assert_whole_answers(client: &mut Client) {
     let number = "[0-9]+";
     let answers = [
-        "CLACKS clacksd/[^ ]+ interclacks/1",
+        "CLACKS clacksd/[^ ]+ interclacks/2",
         "OVERHEAD M Authentication required",
         "OVERHEAD O Welcome!",
         &format!("RETRIEVED name=whole {number} value"),

@@ -309,7 +309,7 @@ impl Master {
 
     /// The same, as a clacksd server.
     fn accept_as_clacksd(&self, slave: &Server) -> Client {
-        let mut link = self.accept_as("clacksd/9 interclacks/1");
+        let mut link = self.accept_as("clacksd/9 interclacks/2");
         link.send(&format!("OVERHEAD A {}", token("admin")));
         wait_until("the link is up", || slave.is_slave());
         link
@@ -503,13 +503,67 @@ fn a_clacksd_master_whose_clock_is_far_off_is_refused() {
         let mut client = server.client("admin");
         client.ask("STORE a=1");
         let mut link = master.accept();
-        link.send("CLACKS clacksd/9 interclacks/1");
+        link.send("CLACKS clacksd/9 interclacks/2");
         link.send(&format!("OVERHEAD A {}", token("admin")));
         let theirs = unix_time().saturating_add_signed(skew);
         link.send(&format!("OVERHEAD T {theirs}"));
         link.until_closed();
         server.process.wait_for_log(word);
         assert_eq!(client.ask("RETRIEVE a"), ["RETRIEVED a=1"]);
+    }
+}
+
+/// How many of several words with a version count, and what a word that is no version counts for.
+#[test]
+fn a_server_that_announces_a_version_that_is_too_old_is_refused() {
+    const OLD: &str = "clacksd/0.1.0 interclacks/1";
+    const NEW: [&str; 3] = [
+        "clacksd/9 interclacks/2",
+        "clacksd/9 interclacks/1 interclacks/2",
+        "clacksd/9 interclacks/3",
+    ];
+    const OTHERS: [&str; 3] = ["Net::Clacks 36", "interclacks/", "x interclacks/1x"];
+
+    // As slaves.
+    let server = Server::start();
+    let link_as = |software: &str| {
+        let mut slave = server.client("admin");
+        slave.send(&format!("CLACKS {software}"));
+        slave.send("OVERHEAD I 1");
+        slave
+    };
+    let mut slave = link_as(OLD);
+    assert_eq!(slave.until_closed(), ["OVERHEAD E peer_version"]);
+    let line = server.process.wait_for_log("announces interclacks/1");
+    assert!(line.contains("ERROR") && line.contains("the slave unixdomainsocket:"));
+    assert!(line.contains("upgrade clacksd at the slave"), "{line}");
+    wait_until("it is counted", || server.status("peer_version") == 1);
+    for software in NEW {
+        link_as(software).expect_after_others("SYNCED");
+    }
+    for software in OTHERS {
+        link_as(software).expect_after_others("OVERHEAD L 0");
+    }
+
+    // As masters.
+    let (master, server) = Master::with_slave(&[]);
+    for _ in 0..2 {
+        let mut link = master.accept_as(OLD);
+        link.send(&format!("OVERHEAD A {}", token("admin")));
+        assert_eq!(link.until_closed(), [""; 0], "it dials again");
+    }
+    let line = server.process.wait_for_log("upgrade clacksd at the master");
+    assert!(line.contains("the master unix:"), "{line}");
+    wait_until("both are counted", || server.status("peer_version") == 2);
+    for (software, answer) in NEW
+        .map(|software| (software, "SYNCED"))
+        .into_iter()
+        .chain(OTHERS.map(|software| (software, "PING")))
+    {
+        let mut link = master.accept_as(software);
+        link.send(&format!("OVERHEAD A {}", token("admin")));
+        link.send("SYNCED");
+        link.expect_after_others(answer);
     }
 }
 
@@ -577,7 +631,7 @@ fn a_shutdown_that_overtakes_signals_takes_none_along() {
         speaker.ask(&format!("STORE large{number}={}", "v".repeat(100_000)));
     }
     let mut slave = root.client("admin");
-    slave.send("CLACKS clacksd/9 interclacks/1");
+    slave.send("CLACKS clacksd/9 interclacks/2");
     slave.send("OVERHEAD I 1");
     wait_until("it is a link", || root.status("links") == 1);
     let overtaken: Vec<String> = (0..10).map(|number| format!("SET x={number}")).collect();
@@ -601,7 +655,7 @@ fn a_shutdown_that_overtakes_signals_takes_none_along() {
     let mut listener = server.client("admin");
     listener.ask("LISTEN x");
     let mut link = master.accept();
-    link.send("CLACKS clacksd/9 interclacks/1");
+    link.send("CLACKS clacksd/9 interclacks/2");
     link.send(&format!("OVERHEAD A {}", token("admin")));
     link.send(&format!("OVERHEAD T {}", unix_time()));
     for signal in &signals {
@@ -620,7 +674,7 @@ fn a_net_clacks_peer_gets_no_kind_of_signal_that_it_does_not_know() {
     link.send("OVERHEAD L 1");
     link.send("OVERHEAD L 0");
     let mut slave = server.stranger();
-    slave.send("CLACKS clacksd/9 interclacks/1");
+    slave.send("CLACKS clacksd/9 interclacks/2");
     slave.send(&format!("OVERHEAD A {}", token("admin")));
     slave.send("OVERHEAD I 1");
     for (number, line) in [
@@ -807,7 +861,7 @@ fn a_net_clacks_master_that_clears_too_much_is_told_its_own_entries_again() {
         client.ask("RETRIEVE told") == ["RETRIEVED told=by the master"]
     });
     let mut slave = server.client("admin");
-    slave.send("CLACKS clacksd/9 interclacks/1");
+    slave.send("CLACKS clacksd/9 interclacks/2");
     slave.send("OVERHEAD I 1");
     slave.send(&format!("CLEAR {}:7", (now - 1_000) * 1_000_000));
     slave.flush();

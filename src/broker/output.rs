@@ -277,6 +277,8 @@ close_reasons! {
     Ring "ring",
     /// An interclacks peer's clock is more than an hour ahead.
     ClockAhead "clock_ahead",
+    /// An interclacks peer announces a version of the lines between clacksd servers that is no longer spoken.
+    PeerVersion "peer_version",
 }
 
 impl CloseReason {
@@ -286,7 +288,7 @@ impl CloseReason {
         match self {
             Quit | EndOfStream | LoginFailed | PingTimeout | LineTooLong | Disconnected
             | ClosedAll | Shutdown | UserChanged | ClientLimit | PeerTimeout | Ring
-            | ClockAhead => true,
+            | ClockAhead | PeerVersion => true,
             ConnectionLost | AuthTimeout | StalledWrite | OutputLimit | BuffersLimit
             | TlsFailed | PlainToTls | TlsToPlain => false,
         }

@@ -15,8 +15,9 @@ use crate::limits::MAX_CONTRIBUTIONS;
 use std::fmt;
 use std::io::Write;
 
-/// The version of this extension that follows `interclacks/` in the CLACKS line.
-pub const VERSION: u32 = 1;
+/// The version of this extension that follows `interclacks/` in the CLACKS line. It is spoken to every server that
+/// announces this version or a greater one.
+pub const VERSION: u32 = 2;
 
 /// One run of one server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -114,11 +115,21 @@ pub enum PeerLine<'a> {
     Synced,
 }
 
-/// Whether the text of a CLACKS line is that of a server that speaks this extension.
-pub fn is_spoken_by(software: &[u8]) -> bool {
-    let words = std::str::from_utf8(software).unwrap_or_default().split(' ');
-    let mut versions = words.filter_map(|word| word.strip_prefix("interclacks/"));
-    versions.any(|version| version.parse::<u32>().is_ok_and(|version| version >= 1))
+/// The greatest version of this extension that the text of a CLACKS line announces; `None` if it announces none.
+/// A word whose number is 0, or is not written in decimal digits without leading zeros, is part of the free text.
+pub fn announced_version(software: &[u8]) -> Option<u32> {
+    let words = software.split(|byte| *byte == b' ');
+    let versions = words.filter_map(|word| word.strip_prefix(b"interclacks/"));
+    versions.filter_map(version_number).max()
+}
+
+/// A number beyond 32 bits is the greatest one.
+fn version_number(digits: &[u8]) -> Option<u32> {
+    let is_number =
+        matches!(digits.first(), Some(b'1'..=b'9')) && digits.iter().all(u8::is_ascii_digit);
+    is_number
+        .then(|| text(digits).and_then(|digits| digits.parse().ok()))?
+        .or(Some(u32::MAX))
 }
 
 /// `None`: no line of this extension, or none in the right form.
@@ -342,18 +353,33 @@ mod tests {
     }
 
     #[test]
-    fn only_servers_that_say_so_speak_it() {
-        assert!(is_spoken_by(b"clacksd/0.1.0 interclacks/1"));
-        assert!(is_spoken_by(b"clacksd/9.9 interclacks/2"));
-        for software in [
-            "clacksd/0.1.0",
-            "Net::Clacks 36",
-            "interclacks/",
-            "interclacks/0",
-            "x/interclacks/1",
-            "",
+    fn a_clacks_line_announces_the_greatest_version_that_it_names() {
+        for (software, version) in [
+            ("clacksd/0.1.0 interclacks/1", Some(1)),
+            ("clacksd/0.1.0 interclacks/2", Some(2)),
+            ("clacksd/9.9 interclacks/3 interclacks/2 x", Some(3)),
+            ("interclacks/1 interclacks/x", Some(1)),
+            ("interclacks/99999999999999999999", Some(u32::MAX)),
+            ("clacksd/0.1.0", None),
+            ("Net::Clacks 36", None),
+            ("interclacks/", None),
+            ("interclacks/0", None),
+            ("interclacks/02", None),
+            ("interclacks/+2", None),
+            ("interclacks/-2", None),
+            ("interclacks/2.1", None),
+            ("interclacks/2x", None),
+            ("Interclacks/2", None),
+            ("x/interclacks/2", None),
+            ("", None),
         ] {
-            assert!(!is_spoken_by(software.as_bytes()), "{software}");
+            assert_eq!(
+                announced_version(software.as_bytes()),
+                version,
+                "{software}"
+            );
         }
+        let bytes_around = b"\xff interclacks/2 \xff";
+        assert_eq!(announced_version(bytes_around), Some(2));
     }
 }

@@ -77,6 +77,16 @@ enum Role {
     Downlink,
 }
 
+impl Role {
+    /// The peer's word in the log.
+    fn word(self) -> &'static str {
+        match self {
+            Role::Uplink => "master",
+            Role::Downlink => "slave",
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Software {
     Clacksd,
@@ -296,11 +306,16 @@ impl Reach {
     }
 }
 
-fn software(client_info: &[u8]) -> Software {
-    if peer::is_spoken_by(client_info) {
-        Software::Clacksd
-    } else {
-        Software::NetClacks
+/// The version that a clacksd server announces is too old to be spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct OldVersion(u32);
+
+/// The language of the peer that identifies itself so.
+fn software(client_info: &[u8]) -> Result<Software, OldVersion> {
+    match peer::announced_version(client_info) {
+        None => Ok(Software::NetClacks),
+        Some(version) if version < peer::VERSION => Err(OldVersion(version)),
+        Some(_) => Ok(Software::Clacksd),
     }
 }
 

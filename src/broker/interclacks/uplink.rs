@@ -2,13 +2,13 @@
 
 use super::encode::{encode_clear, encode_path, seconds};
 use super::waiting::Waiting;
-use super::{Link, Role, Software, Telling, UplinkState, software};
+use super::{Link, OldVersion, Role, Software, Telling, UplinkState, software};
 use crate::broker::output::{CloseReason, ConnectionId, Now, Output};
 use crate::broker::session::{LastPing, Session};
 use crate::broker::table::Table;
 use crate::broker::{Broker, Lifetime, User};
 use crate::limits::NAMES_PER_SLICE;
-use crate::protocol::{Command, Flags, Overhead, decode, encode};
+use crate::protocol::{Command, Flags, Overhead, decode, encode, peer};
 use log::Level;
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -164,7 +164,14 @@ impl Broker {
         else {
             return;
         };
-        let peer = software(session.client_info());
+        let peer = match software(session.client_info()) {
+            Ok(peer) => peer,
+            Err(version) => {
+                out.append(id, |to| encode::error(to, CloseReason::PeerVersion.word()));
+                self.refuse_version(id, Role::Downlink, version, now, out);
+                return;
+            }
+        };
         out.make_trunk(id);
         self.stop_monitoring(id);
         let stopped_us = out.traffic(id).stopped_us;
@@ -223,10 +230,7 @@ impl Broker {
         self.leave_walk_behind(link.telling);
         self.tree.links.retain(|other| *other != id);
         let name = self.name_of_peer(id, link.role);
-        let role = match link.role {
-            Role::Uplink => "master",
-            Role::Downlink => "slave",
-        };
+        let role = link.role.word();
         if link.role == Role::Uplink {
             self.unlock(out);
             self.schedule_dial(now);
@@ -330,11 +334,39 @@ impl Broker {
         }
     }
 
+    /// Ends the connection of a clacksd server that is too old, and says which of the two to upgrade.
+    fn refuse_version<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        role: Role,
+        OldVersion(version): OldVersion,
+        now: Now,
+        out: &mut O,
+    ) {
+        let (role_word, name) = (role.word(), self.name_of_peer(id, role));
+        self.log_of_link(
+            Level::Error,
+            format_args!(
+                "the {role_word} {name} announces interclacks/{version}, and this server speaks interclacks/{}: \
+                 upgrade clacksd at the {role_word}; the link is refused",
+                peer::VERSION
+            ),
+            now,
+        );
+        self.close(id, CloseReason::PeerVersion, now, out);
+    }
+
     fn master_is_up<O: Output>(&mut self, id: ConnectionId, user: Rc<User>, now: Now, out: &mut O) {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        let peer = software(session.client_info());
+        let peer = match software(session.client_info()) {
+            Ok(peer) => peer,
+            Err(version) => {
+                self.refuse_version(id, Role::Uplink, version, now, out);
+                return;
+            }
+        };
         session.user = Some(user);
         let Some(link) = &mut session.link else {
             return;

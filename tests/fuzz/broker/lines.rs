@@ -238,7 +238,7 @@ fn key_sync(steps: &mut Steps<'_>, known: &Known) -> Vec<u8> {
 }
 
 /// Who somebody says that it is: the last one speaks as clacksd servers do.
-pub const SOFTWARE: [&str; 4] = ["Net::Clacks 36", "a;b\0c", "", "clacksd/9 interclacks/1"];
+pub const SOFTWARE: [&str; 4] = ["Net::Clacks 36", "a;b\0c", "", "clacksd/9 interclacks/2"];
 
 /// One byte of it is lost, another one, or too much, or the rest is missing.
 pub fn damage(line: &mut Vec<u8>, steps: &mut Steps<'_>) {

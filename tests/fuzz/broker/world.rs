@@ -69,7 +69,7 @@ fn own_login(editions: &[u8; USERS.len()]) -> String {
 fn settings(steps: &mut Steps<'_>) -> Settings {
     let (first, second, third) = (steps.byte(), steps.byte(), steps.byte());
     Settings {
-        software: "clacksd/0 interclacks/1".to_owned(),
+        software: "clacksd/0 interclacks/2".to_owned(),
         max_clients: [8, 2][usize::from(first >> 7)],
         max_line: [30_000, 5_000][usize::from(first >> 6 & 1)],
         masters: ["first", "second"][..usize::from(first & 3).min(2)]
