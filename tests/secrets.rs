@@ -233,6 +233,76 @@ fn no_secret_is_shown_anywhere() {
     log_in(slave.stranger(), hashed).ask("CLIENTLIST");
 }
 
+/// Lines that are meant as a login, with the token in the place of `{}`; the server takes none of them for one.
+const MISTYPED: &[&str] = &[
+    "OVERHEAD a {}",
+    "OVERHEAD  A {}",
+    "OVERHEAD {}",
+    "OVERHEAD\tA {}",
+    "OVERHEAD Q {}",
+    "OVERHEAD aM {}",
+    "OVERHEAD M {}",
+    "OVERHEAD E {}",
+    "overhead A {}",
+    "Overhead\ta {}",
+    " OVERHEAD A {}",
+    "OVERHEADA {}",
+    "OVERHED A {}",
+    "OVERHED A admin:plain-password-in-a-line",
+    "A {}",
+    "{}",
+    "store token={}",
+    "CLACKS somebody OVERHEAD A {}",
+    "CLACKS somebody {}",
+];
+
+/// A relogin that is mistyped is none of the lines that are never shown, and holds a password all the same.
+#[test]
+fn a_mistyped_login_is_shown_to_nobody() {
+    let server = Setup::new().flags(&["-v", "-v"]).start();
+    let mut monitor = server.client("mg");
+    monitor.ask("MONITOR");
+    let token = Token::encode(b"admin", PRIMARY.as_bytes());
+    let mut client = server.client("rw");
+    // To other servers' lines the rules of links apply.
+    let mut link = server.client("admin");
+    link.send("OVERHEAD I 1");
+    for line in MISTYPED {
+        client.send(&line.replace("{}", &token));
+        link.send(&line.replace("{}", &token));
+    }
+    // Other lines are shown, those without effect too.
+    let others = [
+        "OVERHEAD M hello host:port",
+        "nonsense a::b",
+        "STORE a=YWRtaW4=:YQ==",
+    ];
+    for line in others {
+        client.ask(line);
+    }
+    link.send("nonsense of a server");
+    let mut shown = Vec::new();
+    while !shown
+        .last()
+        .is_some_and(|line: &String| line.ends_with("=nonsense of a server"))
+    {
+        shown.push(monitor.next_line().expect("a monitor stays connected"));
+    }
+    for line in others {
+        let is_shown = |shown: &String| shown.ends_with(&format!("={line}"));
+        assert!(shown.iter().any(is_shown), "{line} is in {shown:?}");
+    }
+    shown.extend(monitor.ask("CLIENTLIST"));
+    assert!(shown.iter().any(|line| line.contains("=somebody;")));
+    shown.extend(server.process.log());
+    let (_, secret) = token.split_once(':').expect("two parts");
+    for secret in [secret, "plain-password-in-a-line"] {
+        for line in &shown {
+            assert!(!line.contains(secret), "{secret} is in {line}");
+        }
+    }
+}
+
 /// A wrong login ends its own connection, at once, and nothing of it stays: no delay for others, and no
 /// list of names or addresses that whoever knocks could make grow.
 #[test]

@@ -45,7 +45,9 @@ impl Broker {
             out.append(id, |to| {
                 encode::line(to, &[b"OVERHEAD E unknown_command ", line])
             });
-            self.mirror(id, line, out);
+            if self.is_shown(line) {
+                self.mirror(id, line, out);
+            }
             return Flow::Next;
         };
         let mut monitored = true;
@@ -60,9 +62,11 @@ impl Broker {
                 if overhead.flags.intersects(Flags::LOGIN) {
                     return self.login(id, overhead, now, out);
                 }
-                monitored = !(overhead.is_on() && overhead.flags.intersects(Flags::NOT_MONITORED));
+                monitored = !(overhead.is_on() && overhead.flags.intersects(Flags::NOT_MONITORED))
+                    && self.is_shown(line);
                 errors_allowed = !overhead.flags.intersects(Flags::ERROR);
             }
+            Command::Overhead(None) => monitored = self.is_shown(line),
             _ => {}
         }
         let permissions = self

@@ -2,7 +2,7 @@
 
 use super::output::{ConnectionId, Output};
 use super::{Broker, empty};
-use crate::protocol::encode;
+use crate::protocol::{encode, token};
 use std::fmt;
 
 impl Broker {
@@ -44,6 +44,11 @@ impl Broker {
         empty(&mut self.payload);
         encode::line(&mut self.payload, &[b"DEBUG ", cid.as_bytes(), b"=", line]);
         out.fan_out(self.monitors.iter().copied(), &self.payload);
+    }
+
+    /// Reports whether monitors get a line that is no login, but may be a mistyped one.
+    pub(super) fn is_shown(&self, line: &[u8]) -> bool {
+        !self.monitors.is_empty() && !token::may_be_login(line)
     }
 
     /// Tells the monitors what happened.

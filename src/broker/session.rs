@@ -7,6 +7,7 @@ use super::output::{CloseReason, ConnectionId, Now, Peer};
 use super::table::Table;
 use super::users::User;
 use crate::limits::{MAX_CLIENT_INFO, SECOND_US};
+use crate::protocol::token;
 use std::collections::VecDeque;
 use std::fmt;
 use std::rc::Rc;
@@ -168,6 +169,7 @@ impl Sessions {
 
     /// The client says what it is. The `;` ends a field of CLIENTLIST, so it can't stand in one.
     pub fn identify(&mut self, id: ConnectionId, text: &[u8]) {
+        let text = token::without_login(text);
         let kept = &text[..text.len().min(MAX_CLIENT_INFO)];
         let bytes = kept
             .iter()

@@ -10,7 +10,7 @@ use crate::broker::session::LastPing;
 use crate::limits::{CLOCK_STEP_US, MAX_CLOCK_LEAD_US, MAX_PATH, SECOND_US};
 use crate::protocol::command::{KeySync, Pair};
 use crate::protocol::peer::{self, NodeId, PeerLine, Register, SignalId, Stamp, State};
-use crate::protocol::{Command, Flags, Overhead, decode, encode};
+use crate::protocol::{Command, Flags, Overhead, decode, encode, token};
 use log::Level;
 use sha2::{Digest, Sha256};
 
@@ -33,7 +33,7 @@ impl Broker {
             None
         };
         if let Some(extended) = extended {
-            let is_hidden = !self.monitors.is_empty() && is_not_monitored_signal(&extended);
+            let is_hidden = self.is_hidden_signal(&extended);
             self.handle_peer_line(id, extended, now, out);
             if !is_hidden {
                 self.mirror(id, line, out);
@@ -43,6 +43,10 @@ impl Broker {
         let Some(command) = decode(line) else {
             if line == b"TIMEOUT" {
                 self.close(id, CloseReason::PeerTimeout, now, out);
+            } else if token::may_be_login(line) {
+                let what = format_args!("a line that may be a mistyped login was ignored");
+                self.log_of_link(Level::Warn, what, now);
+                return Flow::Next;
             } else {
                 let line = start_of(line);
                 self.log_of_link(
@@ -66,8 +70,9 @@ impl Broker {
                 self.handle_key_sync(id, key_sync, now, out);
             }
             Command::Listen(_) | Command::Unlisten(_) | Command::NoPing | Command::Nop => {}
+            Command::Overhead(None) if token::may_be_login(line) => monitored = false,
             Command::Overhead(Some(overhead)) => {
-                monitored = !is_not_monitored(&overhead);
+                monitored = !is_not_monitored(&overhead) && self.is_shown(line);
                 self.handle_link_overhead(id, is_uplink, overhead, now, out);
             }
             _ => {
@@ -82,6 +87,19 @@ impl Broker {
             self.mirror(id, line, out);
         }
         Flow::Next
+    }
+
+    /// Reports whether monitors do not get a line because of the OVERHEAD line in it, which comes as a signal.
+    fn is_hidden_signal(&self, line: &PeerLine<'_>) -> bool {
+        let PeerLine::Signal { line, .. } = line else {
+            return false;
+        };
+        !self.monitors.is_empty()
+            && matches!(
+                decode(line),
+                Some(Command::Overhead(Some(overhead)))
+                    if is_not_monitored(&overhead) || !self.is_shown(line)
+            )
     }
 
     fn handle_link_overhead<O: Output>(
@@ -535,14 +553,6 @@ impl Broker {
 fn is_not_monitored(overhead: &Overhead<'_>) -> bool {
     let not_monitored = Flags::LOGIN.with(Flags::NOT_MONITORED);
     overhead.flags.intersects(not_monitored)
-}
-
-/// The same, of a line that comes as a signal.
-fn is_not_monitored_signal(line: &PeerLine<'_>) -> bool {
-    let PeerLine::Signal { line, .. } = line else {
-        return false;
-    };
-    matches!(decode(line), Some(Command::Overhead(Some(overhead))) if is_not_monitored(&overhead))
 }
 
 /// When the entry of a KEYSYNC was written and used, by the tree's clock; `None` if that are no numbers. Before the
