@@ -356,13 +356,14 @@ fn structures_made_at_random_mean_the_same_to_perl_and_rust() {
     let code = r##"
         use JSON::PP; my $json = JSON::PP->new->canonical->latin1->allow_nonref; srand 5;
         my @parts = (qw(a b : - # ' " \\ [ ] { } & * ! | > % @ ` ? = ~ 0 . \\xC3 --- ... << null), ' ', ',',
-            "\n", "\r", "\t", "\x01", "\e", "\x7f", "\xc3\xa9", "\xe2\x82\xac", "\xc2\x85", ': ', ' #');
+            "\n", "\r", "\t", "\x01", "\e", "\x7f", "\xc3\xa9", "\xe2\x82\xac", "\xc2\x85", ': ', ' #',
+            "\xef\xbb\xbf", "\xf3\xb0\x81\x81", "\xf4\x80\x83\x83", '\\u00e9', '\\q', 'k' x 1100, '"' x 400);
         sub text { join '', map { $parts[rand @parts] } 1..int rand 6 }
         sub tree { my $r = rand; my $deeper = $_[0] + 1;
-            $r < 0.1 ? undef : $r < 0.6 || $deeper > 4 ? text() :
+            $r < 0.05 ? undef : $r < 0.1 ? \text() : $r < 0.6 || $deeper > 4 ? text() :
             $r < 0.8 ? [map { tree($deeper) } 1..int rand 4] : {map { (text(), tree($deeper)) } 1..int rand 4} }
         sub texts { my ($t) = @_; ref $t eq 'ARRAY' ? [map { texts($_) } @$t] :
-            ref $t eq 'HASH' ? {map { $_ => texts($t->{$_}) } keys %$t} : defined $t ? "$t" : undef }
+            ref $t eq 'SCALAR' ? $$t : ref $t eq 'HASH' ? {map { $_ => texts($t->{$_}) } keys %$t} : defined $t ? "$t" : undef }
     "##;
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = text(&folder.path().join("values"));

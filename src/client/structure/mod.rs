@@ -2,6 +2,7 @@
 //! `~` and every other scalar is a text. Pure.
 
 mod deserialize;
+mod hidden;
 mod read;
 mod write;
 
@@ -24,7 +25,7 @@ pub fn from_yaml<T: DeserializeOwned>(yaml: &[u8]) -> Result<T, String> {
 
 /// From a value that is no structure: one text.
 pub fn from_text<T: DeserializeOwned>(text: &[u8]) -> Result<T, String> {
-    deserialize::tree(Value::String(read::characters(text).into_owned()))
+    deserialize::tree(Value::String(hidden::characters(text).into_owned()))
 }
 
 #[cfg(test)]
@@ -176,6 +177,95 @@ mod tests {
         // Perl's own text is Latin-1.
         assert_eq!(from_yaml(b"--- \xe9t\xe9\n"), Ok("été".to_owned()));
         assert_eq!(from_text(b"5"), Ok(5));
+    }
+
+    #[test]
+    fn characters_of_any_plane_are_kept() {
+        // Icon fonts use those for private use.
+        let text = "\u{e000}\u{f0000}\u{f00c3}\u{f00ff}\u{100041}\u{1000c3}\u{1001e9}\u{10fffd} \u{feff}x\u{2028}\u{85}\n";
+        let yaml = to_yaml(&[text, text]).expect("it can be written");
+        let read = from_yaml::<Vec<String>>(yaml.as_bytes());
+        assert_eq!(read, Ok(vec![text.to_owned(); 2]));
+        let perl_wrote = "--- \n- a\u{feff}b\n- \u{feff}x\n- \"\u{f0041}\\n\"\n";
+        let expected = ["a\u{feff}b", "\u{feff}x", "\u{f0041}\n"];
+        assert_eq!(
+            from_yaml(perl_wrote.as_bytes()),
+            Ok(expected.map(str::to_owned))
+        );
+    }
+
+    #[test]
+    fn each_scalar_has_an_encoding_of_its_own() {
+        let yaml = b"--- \n\xe9: \xc3\xa9\nb: \xe9\nc: \"\\xE2\\x82\\xAC\\n\"\nd: \"\\xE9\\n\"\n";
+        let expected = serde_json::json!({
+            "\u{e9}": "\u{e9}", "b": "\u{e9}", "c": "\u{20ac}\n", "d": "\u{e9}\n",
+        });
+        assert_eq!(from_yaml(yaml), Ok(expected));
+    }
+
+    #[test]
+    fn a_backslash_before_any_other_letter_is_one() {
+        // As Syck reads it, which knows no `\u`.
+        for (yaml, text) in [
+            (r#""\u00e9\q\/\n""#, "\\u00e9\\q\\/\n"),
+            (r#""\U00100041""#, "\\U00100041"),
+            (r#""\a\b\f\v\e\0\t""#, "\u{7}\u{8}\u{c}\u{b}\u{1b}\0\t"),
+        ] {
+            let read = from_yaml(format!("--- {yaml}\n").as_bytes());
+            assert_eq!(read, Ok(text.to_owned()), "{yaml}");
+        }
+    }
+
+    #[test]
+    fn keys_have_any_length() {
+        for length in [1000, 1023, 1024, 1025, 5000, 100_000] {
+            for character in ["k", "\"", ": ", "\u{e9}", "\\", "'", "a b"] {
+                let key = character.repeat(length / character.len());
+                let map = serde_json::json!({
+                    key.clone(): ["1", {key.clone(): {key.clone(): "x\ny"}, "b": "2"}], "a": key,
+                });
+                let yaml = to_yaml(&map).expect("it can be written");
+                assert_eq!(from_yaml(yaml.as_bytes()), Ok(map), "{character} {length}");
+            }
+        }
+        // As Perl writes some, and others write lists of maps.
+        let key = "it''s ".repeat(300);
+        let yaml = format!("--- \n- '{key}': \n    - 1\n  b: 2\n- plain {key}x: 3\n");
+        let [quoted, plain] = [key.replace("''", "'"), format!("plain {key}x")];
+        let expected = serde_json::json!([{quoted: ["1"], "b": "2"}, {plain: "3"}]);
+        assert_eq!(from_yaml(yaml.as_bytes()), Ok(expected));
+    }
+
+    #[test]
+    fn lines_in_single_quotes_need_no_indentation() {
+        let yaml = b"--- \n- a: '5\n\n\n---\n\n...\n\nit''s\nb \\n '\n  c: &1 '1\n\n'\n- !!x '1\n\nx: y'\n";
+        let expected = serde_json::json!([
+            {"a": "5\n\n---\n...\nit's b \\n ", "c": "1\n"}, "1\nx: y",
+        ]);
+        assert_eq!(from_yaml(yaml), Ok(expected));
+    }
+
+    #[test]
+    fn lines_within_a_scalar_are_no_keys() {
+        let long = "no key: ".repeat(200);
+        let yaml = format!(
+            "a: |\n  {long}x\n\n  {long}x\nb: \"{long}\n  {long}x\"\nc: '\n  {long}x'\nd: 1\n"
+        );
+        let expected = serde_json::json!({
+            "a": format!("{long}x\n\n{long}x\n"), "b": format!("{long}{long}x"),
+            "c": format!(" {long}x"), "d": "1",
+        });
+        assert_eq!(from_yaml(yaml.as_bytes()), Ok(expected));
+    }
+
+    #[test]
+    fn a_reference_is_what_it_refers_to() {
+        let yaml = b"--- \na: !!perl/ref \n  =: x\nb: !!perl/ref \n  =: \n    - 1\nc: !!perl/ref \n  =: !!perl/ref \n    =: 'y'\nd: !!perl/ref \n  =: ~\ne: \n  =: z\n";
+        let expected = serde_json::json!({
+            "a": "x", "b": ["1"], "c": "y", "d": null, "e": {"=": "z"},
+        });
+        assert_eq!(from_yaml(yaml), Ok(expected));
+        assert_eq!(from_yaml(b"--- !!perl/ref \n=: 5\n"), Ok(5));
     }
 
     #[test]
