@@ -45,6 +45,8 @@ pub const CLEAN_INTERVAL_S: f64 = 60.0;
 
 /// A token with long names fits; what hasn't logged in holds no more memory than this.
 pub const MAX_LINE_BEFORE_LOGIN: usize = 4 * KIB;
+/// Forwarded lines (OVERHEAD with G) go to clients that have asked for nothing.
+pub const MAX_FORWARDED_LINE: usize = 4 * KIB;
 /// A client's identification is for people to read in CLIENTLIST.
 pub const MAX_CLIENT_INFO: usize = 256;
 /// Silence after which a client gets a NOP, so that it and routers on the way see a live connection.
@@ -197,6 +199,28 @@ pub const SPARE_BUFFERS: usize = 256;
 pub const BACKLOG: i32 = 4096;
 /// Descriptors kept for listeners, signals, log, the dialler, and clients beyond the limit.
 pub const RESERVED_DESCRIPTORS: usize = 32 + 2 * MAX_SURPLUS_CLIENTS;
+
+// Senders that wait for receivers.
+
+/// A connection may have so much of its output wait before its senders do: this part of half of the memory that is
+/// left for all buffers. So the connections together never use up that half.
+pub const ROOM_SHARE: usize = 8;
+/// When that half is used up, each may still have this part of the whole: ten thousand of them take a sixth.
+pub const LOW_ROOM_SHARE: usize = 65_536;
+/// Senders go on when a receiver has so much room again, which is soon: a link whose lines wait for a client here
+/// still moves at the other end, so that senders wait for it there.
+pub const ROOM_HYSTERESIS: usize = 64 * KIB;
+/// Nobody waits for a receiver that has taken nothing for so long.
+pub const RECEIVER_PATIENCE_US: u64 = SECOND_US;
+/// A link carries the lines of many: it waits so long for a receiver, and then not for this one again until it has
+/// room.
+pub const LINK_PATIENCE_US: u64 = SECOND_US / 2;
+/// How often a receiver that is waited for is looked at, whether it takes bytes.
+pub const RECEIVER_CHECK_US: u64 = SECOND_US / 5;
+/// Receivers looked at per turn; a look may be a write.
+pub const RECEIVERS_PER_CHECK: usize = 64;
+/// Senders that go on per turn and receiver: the first of them may fill it again.
+pub const RESUMED_SENDERS: usize = 16;
 
 // Ageing and freeing in slices.
 

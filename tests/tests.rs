@@ -21,6 +21,7 @@ mod client_in_time;
 mod completions;
 mod connections;
 mod documentation;
+mod fairness;
 mod faults_clock;
 mod faults_network;
 mod faults_process;

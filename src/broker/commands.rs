@@ -2,7 +2,7 @@
 //! has no effect at all.
 
 use super::cache::TooLarge;
-use super::interclacks::{NEVER_FORWARDED, Reach};
+use super::interclacks::{NEVER_FORWARDED, Reach, is_too_long_to_forward};
 use super::listeners::subscription_memory;
 use super::output::{Audience, CloseReason, ConnectionId, Flow, Now, Output};
 use super::persistence::Barrier;
@@ -65,6 +65,17 @@ impl Broker {
                 monitored = !(overhead.is_on() && overhead.flags.intersects(Flags::NOT_MONITORED))
                     && self.is_shown(line);
                 errors_allowed = !overhead.flags.intersects(Flags::ERROR);
+                if is_too_long_to_forward(&overhead, line) {
+                    self.statistics.unknown_commands += 1;
+                    if errors_allowed {
+                        let reason = CloseReason::LineTooLong.word();
+                        out.append(id, |to| encode::error(to, reason));
+                    }
+                    if monitored {
+                        self.mirror(id, line, out);
+                    }
+                    return Flow::Next;
+                }
             }
             Command::Overhead(None) => monitored = self.is_shown(line),
             _ => {}
@@ -371,13 +382,7 @@ impl Broker {
     ) {
         empty(&mut self.payload);
         encode::overhead(&mut self.payload, overhead.flags, overhead.value);
-        let clients = self
-            .sessions
-            .iter()
-            .filter(|session| session.is_logged_in() && session.link.is_none());
-        let receivers = clients
-            .map(|session| session.id)
-            .filter(|id| Some(*id) != sender);
+        let receivers = self.sessions.clients().filter(|id| Some(*id) != sender);
         out.fan_out(receivers, &self.payload);
     }
 

@@ -4,6 +4,7 @@
 //! through [`Output`]. It names no socket, file, environment variable or system clock, so that whole
 //! networks of brokers run inside a test with a clock and a network of the test's own.
 
+mod backpressure;
 mod cache;
 mod check;
 mod commands;
@@ -265,6 +266,11 @@ impl Broker {
     ) -> Flow {
         if line.is_empty() {
             return Flow::Next;
+        }
+        if (out.has_full_receivers() || self.tree.has_backlog)
+            && self.waits_for_receivers(id, line, out)
+        {
+            return Flow::StopBefore;
         }
         self.statistics.lines += 1;
         let Some(session) = self

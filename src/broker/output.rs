@@ -45,7 +45,8 @@ pub enum Flow {
     Next,
     /// Hand over no further line of this connection before [`Output::resume`].
     Stop,
-    /// As [`Flow::Stop`], and then hand over this same line again: nothing was done about it.
+    /// As [`Flow::Stop`], and then hand over this same line again: nothing was done about it. After
+    /// [`Output::wait_for`] the carrier does so by itself.
     StopBefore,
 }
 
@@ -192,6 +193,20 @@ pub trait Output {
 
     /// Asks for one call of `handle_room`, in a later turn, when little is queued on the connection.
     fn want_room(&mut self, connection: ConnectionId);
+
+    /// Whether any connection has so much output waiting that its senders should wait: only then is
+    /// [`Output::wait_for`] to be asked of each receiver of a line.
+    fn has_full_receivers(&self) -> bool {
+        false
+    }
+
+    /// Whether `sender` has to wait before its next line is processed, because `receiver`, to which the line would go,
+    /// has much output waiting and takes bytes of it; `kept` bytes more wait for it at the broker. If so, the broker
+    /// answers [`Flow::StopBefore`], and the carrier hands the line over again when there is room, or when the receiver
+    /// takes nothing any more.
+    fn wait_for(&mut self, _sender: ConnectionId, _receiver: ConnectionId, _kept: usize) -> bool {
+        false
+    }
 
     /// Dials the master of that number. The broker is told what came of it: `handle_connected` or
     /// `handle_dial_failed`.

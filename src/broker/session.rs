@@ -263,6 +263,14 @@ impl Sessions {
         self.slots.iter().flatten()
     }
 
+    /// Clients that have logged in, links between servers aside.
+    pub fn clients(&self) -> impl Iterator<Item = ConnectionId> {
+        let clients = self
+            .iter()
+            .filter(|session| session.is_logged_in() && session.link.is_none());
+        clients.map(|session| session.id)
+    }
+
     /// The session that goes by the name `cid`.
     pub fn find(&self, cid: &[u8]) -> Option<&Session> {
         // The serial number behind the last colon says which it can be; the rest must agree too.

@@ -15,8 +15,9 @@ enum Last {
     AllBut(Option<ConnectionId>, AudienceId),
 }
 
-#[derive(Default)]
 pub struct Burst {
+    /// Bytes that one has at most.
+    max: usize,
     last: Option<Last>,
     /// None while it is not open.
     receivers: Vec<ConnectionId>,
@@ -24,6 +25,16 @@ pub struct Burst {
 }
 
 impl Burst {
+    /// With so little output allowed to wait for each connection, a burst is only a part of it.
+    pub fn new(max_output: usize) -> Burst {
+        Burst {
+            max: OUTPUT_CHUNK.min(max_output / 8),
+            last: None,
+            receivers: Vec::new(),
+            bytes: Vec::new(),
+        }
+    }
+
     /// Takes a signal in if it is for the same receivers, and not too much; how many they are.
     /// `includes_sender`: its sender is one of them.
     pub fn add(
@@ -42,8 +53,7 @@ impl Burst {
                     && (left_out == audience.sender || left_out.is_none() && !includes_sender)
             }
         };
-        if self.receivers.is_empty() || !is_same || self.bytes.len() + payload.len() > OUTPUT_CHUNK
-        {
+        if self.receivers.is_empty() || !is_same || self.bytes.len() + payload.len() > self.max {
             return None;
         }
         self.bytes.extend_from_slice(payload);
@@ -97,7 +107,7 @@ mod tests {
             listeners: &listeners,
             sender: Some(sender),
         };
-        let mut burst = Burst::default();
+        let mut burst = Burst::new(usize::MAX);
         assert!(!burst.is_repeated(&from(other)));
         assert!(burst.is_repeated(&from(other)));
         burst.begin(from(other).receivers(), b"1");

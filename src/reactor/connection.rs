@@ -4,6 +4,7 @@ use crate::broker::{CloseReason, ConnectionId, Traffic};
 use crate::limits::MAX_LINE_BEFORE_LOGIN;
 use crate::protocol::line::Pending;
 use crate::reactor::buffer::OutputQueue;
+use crate::reactor::connections::Waiters;
 use crate::reactor::stream::Stream;
 
 pub struct Connection {
@@ -50,6 +51,18 @@ pub struct Connection {
     pub lingering: bool,
     pub stalled_since_us: Option<u64>,
     pub last_output_us: u64,
+    /// So much of its output waits that others who would add to it have to wait; see
+    /// [`backpressure`](super::connections).
+    pub is_full: bool,
+    /// Links wait for it no more until it has room.
+    pub is_too_slow_for_links: bool,
+    /// On the list of receivers to be looked at, and when it was looked at last.
+    pub in_checks: bool,
+    pub checked_us: u64,
+    /// On the list of those whose senders go on.
+    pub in_released: bool,
+    /// Connections whose lines wait for it.
+    pub waiters: Option<Box<Waiters>>,
 }
 
 /// Why lines of a connection are not worked off, and for how long that has been so.
@@ -59,13 +72,15 @@ pub struct Stops {
     by_broker: bool,
     /// Too much of its output waits.
     by_output: bool,
+    /// Its next line would go to a receiver that is full.
+    by_receiver: bool,
     since_us: u64,
     total_us: u64,
 }
 
 impl Stops {
     pub fn any(&self) -> bool {
-        self.by_broker || self.by_output
+        self.by_broker || self.by_output || self.by_receiver
     }
 
     pub fn stop_by_broker(&mut self, now_us: u64) {
@@ -76,6 +91,20 @@ impl Stops {
     pub fn stop_by_output(&mut self, now_us: u64) {
         self.start(now_us);
         self.by_output = true;
+    }
+
+    pub fn stop_by_receiver(&mut self, now_us: u64) {
+        self.start(now_us);
+        self.by_receiver = true;
+    }
+
+    pub fn is_by_receiver(&self) -> bool {
+        self.by_receiver
+    }
+
+    /// Whether that ended the stop.
+    pub fn resume_by_receiver(&mut self, now_us: u64) -> bool {
+        std::mem::take(&mut self.by_receiver) && self.end(now_us)
     }
 
     /// Whether that ended the stop.
@@ -139,6 +168,12 @@ impl Connection {
             lingering: false,
             stalled_since_us: None,
             last_output_us: now_us,
+            is_full: false,
+            is_too_slow_for_links: false,
+            in_checks: false,
+            checked_us: 0,
+            in_released: false,
+            waiters: None,
         }
     }
 

@@ -1,6 +1,9 @@
 //! All connections: which there are, which of them have something to do, and what memory their buffers take.
 
+mod backpressure;
 mod output;
+
+pub use backpressure::Waiters;
 
 use crate::broker::{CloseReason, ConnectionId, Now};
 use crate::limits::{FREED_PER_TURN, LINK_BACKLOG, MAPPED_BLOCK};
@@ -85,6 +88,13 @@ pub struct Connections {
     #[allow(clippy::vec_box)]
     spare: Vec<Box<OutputQueue>>,
     pub bytes_out: u64,
+    /// Connections that are full receivers, and how much output makes one.
+    full: usize,
+    full_from: usize,
+    /// Receivers to be looked at, and when.
+    checks: VecDeque<(u64, ConnectionId)>,
+    /// Receivers whose senders may go on.
+    released: VecDeque<ConnectionId>,
     /// What the broker wants of the dialler.
     dial_request: Option<DialRequest>,
     /// Where the broker's records go.
@@ -120,7 +130,7 @@ impl Connections {
             bulk: VecDeque::new(),
             replies: Vec::new(),
             deliveries: VecDeque::new(),
-            burst: Burst::default(),
+            burst: Burst::new(limits.max_output),
             due: 0,
             work_before_due: 0,
             has_delivered: false,
@@ -137,6 +147,10 @@ impl Connections {
             shared: Rc::default(),
             spare: Vec::new(),
             bytes_out: 0,
+            full: 0,
+            full_from: 0,
+            checks: VecDeque::new(),
+            released: VecDeque::new(),
             dial_request: None,
             journal,
         }
@@ -183,7 +197,11 @@ impl Connections {
     /// Forgets a connection and closes its socket.
     pub fn remove(&mut self, id: ConnectionId) -> Option<Connection> {
         self.get(id)?;
+        self.leave_full(id);
         let mut connection = self.slab.remove(id.slot as usize);
+        if let Some(waiters) = connection.waiters.take() {
+            self.resume_all_senders(*waiters);
+        }
         self.owned -= connection.own_memory();
         if let Some(pending) = connection.pending.take() {
             self.discard(Garbage::Input(*pending));
@@ -234,6 +252,8 @@ impl Connections {
             return false;
         }
         connection.lingering = true;
+        self.leave_full(id);
+        let connection = self.get_mut(id).expect("it was there");
         if let Some(output) = connection.output.take() {
             self.owned -= output.capacity();
             self.discard(Garbage::Output(*output));
@@ -399,6 +419,7 @@ impl Connections {
             && self.garbage.is_empty()
             && self.deliveries.is_empty()
             && self.handshakes.is_empty()
+            && self.released.is_empty()
             && self.ending.is_empty()
             && self.finished.is_empty())
     }

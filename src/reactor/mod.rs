@@ -230,6 +230,7 @@ impl Server {
         }
         self.handle_saved();
         self.accept();
+        self.connections.resume_senders();
         self.serve_ready();
         let now = self.connections.now;
         if self
@@ -244,6 +245,7 @@ impl Server {
         if let Some(journal) = &mut self.connections.journal {
             journal.hand_over(self.broker.recorded());
         }
+        self.connections.check_receivers();
         self.connections.flush();
         // Nobody's answer waits for somebody else's signature.
         self.shake_hands();
@@ -278,6 +280,7 @@ impl Server {
         let deadlines = [
             self.broker.poll_deadline(),
             self.dialer.deadline(),
+            self.connections.next_check(),
             self.accept_pause_us,
             lingering,
             self.end_us,

@@ -212,6 +212,7 @@ impl Server {
             .handle_line(id, line, now, &mut self.connections);
         if flow != Flow::Next
             && let Some(connection) = self.connections.get_mut(id)
+            && !connection.stops.is_by_receiver()
         {
             connection.stops.stop_by_broker(now.monotonic_us);
             self.connections.work += WORK_PER_SLICE;

@@ -2,12 +2,12 @@
 
 use super::encode::{encode_as_write, encode_path, microseconds, seconds, start_of};
 use super::passing::tell_or_note;
-use super::{HEARD_NAME, Link, Reach, Role, Software, Telling, Wording};
+use super::{HEARD_NAME, Link, Reach, Role, Software, Telling, Wording, is_too_long_to_forward};
 use crate::broker::Broker;
 use crate::broker::cache::{Effect, Merged, TooLarge};
 use crate::broker::output::{CloseReason, ConnectionId, Flow, Now, Output};
 use crate::broker::session::LastPing;
-use crate::limits::{CLOCK_STEP_US, MAX_CLOCK_LEAD_US, MAX_PATH, SECOND_US};
+use crate::limits::{CLOCK_STEP_US, MAX_CLOCK_LEAD_US, MAX_FORWARDED_LINE, MAX_PATH, SECOND_US};
 use crate::protocol::command::{KeySync, Pair};
 use crate::protocol::peer::{self, NodeId, PeerLine, Register, SignalId, Stamp, State};
 use crate::protocol::{Command, Flags, Overhead, decode, encode, token};
@@ -73,7 +73,11 @@ impl Broker {
             Command::Overhead(None) if token::may_be_login(line) => monitored = false,
             Command::Overhead(Some(overhead)) => {
                 monitored = !is_not_monitored(&overhead) && self.is_shown(line);
-                self.handle_link_overhead(id, is_uplink, overhead, now, out);
+                if is_too_long_to_forward(&overhead, line) {
+                    self.skip_forwarded_line(line, now);
+                } else {
+                    self.handle_link_overhead(id, is_uplink, overhead, now, out);
+                }
             }
             _ => {
                 // A slave doesn't say where what it has ends; a master does.
@@ -318,6 +322,12 @@ impl Broker {
         out: &mut O,
     ) {
         let command = decode(line);
+        if let Some(Command::Overhead(Some(overhead))) = command
+            && is_too_long_to_forward(&overhead, line)
+        {
+            self.skip_forwarded_line(line, now);
+            return;
+        }
         let reach = Reach::of(command.as_ref());
         if !self.tree.is_new(signal, reach) {
             return;
@@ -336,6 +346,18 @@ impl Broker {
                 now,
             ),
         }
+    }
+
+    /// A peer asks to forward a line that is too long for that. A Net::Clacks server passes on any length.
+    fn skip_forwarded_line(&mut self, line: &[u8], now: Now) {
+        let length = line.len();
+        self.log_of_link(
+            Level::Warn,
+            format_args!(
+                "a line of {length} bytes that was to be forwarded to everybody was skipped: it has more than {MAX_FORWARDED_LINE}"
+            ),
+            now,
+        );
     }
 
     /// Tells a peer what it doesn't know, though it just sent something older. Of a CLEARCACHE it has

@@ -23,10 +23,10 @@ use super::output::{ConnectionId, Now};
 use super::session::LastPing;
 use super::table::Table;
 use super::walk::Walk;
-use crate::limits::MAX_SIGNAL_ORIGINS;
+use crate::limits::{MAX_FORWARDED_LINE, MAX_SIGNAL_ORIGINS};
 use crate::protocol::encode as line;
 use crate::protocol::peer::{self, NodeId, SignalId};
-use crate::protocol::{Command, Flags};
+use crate::protocol::{Command, Flags, Overhead};
 use std::collections::{BTreeSet, HashMap};
 use waiting::Waiting;
 
@@ -139,6 +139,8 @@ pub struct Tree {
     /// node's clock any more, which may be set.
     anchor_us: Option<i64>,
     signals: u64,
+    /// A link has much waiting at this end: signals, or states of evicted entries.
+    pub has_backlog: bool,
     /// The newest signal of each origin that passed here, since this map was begun: of those that wait for the
     /// writes before them, and of those that may overtake them.
     seen: HashMap<(NodeId, bool), u64>,
@@ -155,6 +157,7 @@ impl Tree {
             left_behind: Vec::new(),
             anchor_us: None,
             signals: 0,
+            has_backlog: false,
             seen: HashMap::new(),
             seen_before: HashMap::new(),
         }
@@ -238,6 +241,15 @@ impl Link {
         Some(more - (name.len() as isize + NAME_BEHIND))
     }
 
+    pub fn is_clacksd(&self) -> bool {
+        self.peer == Software::Clacksd
+    }
+
+    /// Bytes that wait at this end to be sent, beside names whose states can be looked up.
+    pub fn backlog(&self) -> usize {
+        self.held.len() + self.evicted.len()
+    }
+
     /// Whether changes wait to be told.
     fn is_behind(&self) -> bool {
         !self.behind.is_empty() || !self.evicted.is_empty()
@@ -273,6 +285,16 @@ pub(super) const NEVER_FORWARDED: Flags = Flags::LOGIN
     .with(Flags::LOCK)
     .with(Flags::LOGIN_WRONG)
     .with(Flags::LOGIN_RIGHT);
+
+/// Whether the line asks to be forwarded to everybody, and is longer than such a line may be.
+pub(super) fn is_too_long_to_forward(overhead: &Overhead<'_>, line: &[u8]) -> bool {
+    let is_forwarded = overhead.is_on()
+        && overhead.flags.intersects(Flags::FORWARD)
+        && !overhead
+            .flags
+            .intersects(NEVER_FORWARDED.with(Flags::DISCARD));
+    is_forwarded && line.len() > MAX_FORWARDED_LINE
+}
 
 /// Whom a signal is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

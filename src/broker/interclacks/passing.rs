@@ -91,13 +91,25 @@ impl Broker {
         out: &mut O,
     ) {
         let max = self.settings.max_held;
+        self.update_backlog();
+        if !self.tree.has_backlog {
+            return;
+        }
         let holds_too_much = |id: &&ConnectionId| {
             let link = self.sessions.link(**id);
-            link.is_some_and(|link| link.held.len() + link.evicted.len() > max)
+            link.is_some_and(|link| link.backlog() > max)
         };
         if let Some(&id) = self.tree.links.iter().find(holds_too_much) {
             self.close(id, CloseReason::OutputLimit, now, out);
         }
+    }
+
+    /// Looks again whether any link has so much waiting at this end that senders may have to wait.
+    pub(in crate::broker) fn update_backlog(&mut self) {
+        let much = self.settings.max_held / 8;
+        let links = self.tree.links.iter();
+        let mut links = links.filter_map(|id| self.sessions.link(*id));
+        self.tree.has_backlog = links.any(|link| link.backlog() > much);
     }
 
     /// A signal of a client here, or of a Net::Clacks peer: it gets its number.

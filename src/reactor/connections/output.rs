@@ -9,6 +9,7 @@ use crate::limits::{
     WORK_PER_SYSCALL, WORK_PER_TURN, WRITE_PER_CONNECTION,
 };
 use crate::reactor::buffer::{Appended, OutputQueue, SharedPayload};
+use crate::reactor::burst::Burst;
 use crate::reactor::connection::Connection;
 use crate::reactor::stream::Stream;
 use crate::storage::Journal;
@@ -46,6 +47,7 @@ impl Connections {
 
     /// Writes what is left of the answers, and then deliveries, until this turn has written enough.
     pub fn flush(&mut self) {
+        self.full_from = self.room_for_receiver();
         self.flush_replies();
         let has_delivered = std::mem::take(&mut self.has_delivered);
         if self.due == 0 && !self.deliveries.is_empty() {
@@ -123,10 +125,14 @@ impl Connections {
             return;
         }
         let queued = connection.queued();
+        let is_full = connection.is_full;
         if queued > 0 && !connection.blocked {
             // Its share of the turn is used up, unless the handshake of its TLS is not.
             if connection.has_output() {
                 self.deliver_later(id);
+            }
+            if is_full {
+                self.handle_taken(id);
             }
             return;
         }
@@ -139,6 +145,9 @@ impl Connections {
         let resumed = queued < resume_below && connection.stops.resume_by_output(now_us);
         if resumed || (connection.wants_room && queued < ROOM) {
             self.make_ready(id);
+        }
+        if is_full {
+            self.handle_taken(id);
         }
     }
 
@@ -160,6 +169,7 @@ impl Connections {
             connection.stops.resume_by_output(now_us);
             connection.stalled_since_us.get_or_insert(now_us);
             let output = connection.output.take();
+            self.leave_full(id);
             self.stalled.push(id);
             if let Some(output) = output {
                 self.owned -= output.capacity();
@@ -281,7 +291,7 @@ impl Connections {
         if self.burst.receivers().is_empty() {
             return;
         }
-        let mut burst = std::mem::take(&mut self.burst);
+        let mut burst = std::mem::replace(&mut self.burst, Burst::new(0));
         let (receivers, bytes) = burst.end();
         let is_shared = bytes.len() >= SHARED_PAYLOAD && receivers.len() > 1;
         let shared = is_shared.then(|| SharedPayload::new(bytes, &self.shared));
@@ -332,10 +342,6 @@ impl Connections {
         // Its own answers close no connection: after each line it is seen whether they are too many for
         // another one, so what goes beyond the limit here is one answer.
         let queued = output.queued();
-        if queued > self.limits.max_output && !is_serving && queued > self.limits.of(connection) {
-            connection.over_limit = true;
-            self.ending.push((to, CloseReason::OutputLimit));
-        }
         if is_serving {
             // Once per turn is enough, and the same connection answers many lines in a row.
             if self.replies.last() != Some(&to) {
@@ -345,6 +351,9 @@ impl Connections {
             self.has_much |= !connection.blocked && queued >= MUCH_OUTPUT;
             if connection.becomes_due() {
                 self.deliveries.push_back(to);
+            }
+            if queued > self.full_from {
+                self.handle_much_output(to, queued);
             }
         }
         appended.copied
@@ -431,6 +440,10 @@ impl Output for Connections {
         connection.closing = Some(reason);
         let held = std::mem::take(&mut connection.held_by_broker);
         let pending = connection.pending.take();
+        self.leave_full(id);
+        let Some(connection) = self.get_mut(id) else {
+            return;
+        };
         let can_drain = reason.drains() && !connection.over_limit && connection.stream.is_open();
         let is_through = !can_drain || connection.queued() == 0;
         self.owned -= held;
@@ -477,6 +490,14 @@ impl Output for Connections {
         if connection.queued() < ROOM {
             self.make_ready(id);
         }
+    }
+
+    fn has_full_receivers(&self) -> bool {
+        self.full > 0
+    }
+
+    fn wait_for(&mut self, sender: ConnectionId, receiver: ConnectionId, kept: usize) -> bool {
+        self.wait_for_receiver(sender, receiver, kept)
     }
 
     fn dial(&mut self, master: usize) {

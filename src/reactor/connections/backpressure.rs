@@ -1,0 +1,259 @@
+//! Senders wait for receivers: nobody is closed because others send faster than it reads.
+//!
+//! A connection is a full receiver while more waits for it than [`Connections::room_for_receiver`] allows and its
+//! peer takes bytes. Lines of others that would add to that wait in their senders' input, which is not read
+//! meanwhile. A peer that takes nothing for [`RECEIVER_PATIENCE_US`] holds nobody up: what is sent to it goes on to its
+//! own limit.
+
+use super::Connections;
+use crate::broker::{CloseReason, ConnectionId, Output};
+use crate::limits::{
+    LINK_PATIENCE_US, LOW_ROOM_SHARE, RECEIVER_CHECK_US, RECEIVER_PATIENCE_US, RECEIVERS_PER_CHECK,
+    RESUMED_SENDERS, ROOM_HYSTERESIS, ROOM_SHARE, WORK_PER_DELIVERY,
+};
+use crate::reactor::connection::Connection;
+use std::collections::VecDeque;
+
+/// The senders that wait for one receiver, the oldest first.
+#[derive(Default)]
+pub struct Waiters(VecDeque<Waiter>);
+
+struct Waiter {
+    sender: ConnectionId,
+    since_us: u64,
+}
+
+impl Connection {
+    /// Whether the peer has lately taken some of its output, or has had none to take.
+    fn takes_bytes(&self, now_us: u64) -> bool {
+        let is_stuck =
+            |since_us: u64| self.blocked && now_us >= since_us.saturating_add(RECEIVER_PATIENCE_US);
+        self.takes_output() && !self.stalled_since_us.is_some_and(is_stuck)
+    }
+}
+
+impl Connections {
+    /// Bytes that may wait for a connection before its senders have to wait, given the memory that is left for all:
+    /// the less that is, the less each may use of it.
+    pub(super) fn room_for_receiver(&self) -> usize {
+        let left = (self.limits.max_buffers / 2).saturating_sub(self.buffered());
+        (left / ROOM_SHARE)
+            .max(self.limits.max_buffers / LOW_ROOM_SHARE)
+            .min(self.limits.max_output / 4)
+    }
+
+    /// Somebody else's line has made the output of a connection longer than a full receiver's.
+    #[cold]
+    pub(super) fn handle_much_output(&mut self, id: ConnectionId, queued: usize) {
+        let (limits, now_us) = (self.limits, self.now.monotonic_us);
+        let Some(connection) = self.get_mut(id) else {
+            return;
+        };
+        if queued > limits.of(connection) {
+            connection.over_limit = true;
+            self.leave_full(id);
+            self.end(id, CloseReason::OutputLimit);
+        } else if connection.takes_bytes(now_us) {
+            if !std::mem::replace(&mut connection.is_full, true) {
+                self.full += 1;
+                // What it takes at once is not held back for more of it.
+                self.has_much = true;
+            }
+        } else if now_us >= connection.checked_us + RECEIVER_CHECK_US && !connection.in_checks {
+            // The kernel tells of room only when there is much: the peer may take bytes all the same.
+            connection.in_checks = true;
+            self.checks.push_front((now_us, id));
+        }
+    }
+
+    /// The connection is no full receiver any more, or never was: those who wait for it go on.
+    pub(super) fn leave_full(&mut self, id: ConnectionId) {
+        let Some(connection) = self.get_mut(id) else {
+            return;
+        };
+        let was_full = std::mem::take(&mut connection.is_full);
+        connection.is_too_slow_for_links = false;
+        let is_released = connection.waiters.is_some() && !connection.in_released;
+        connection.in_released |= is_released;
+        self.full -= usize::from(was_full);
+        if is_released {
+            self.released.push_back(id);
+        }
+    }
+
+    /// Something was written to a full receiver, or to one that others wait for.
+    pub(super) fn handle_taken(&mut self, id: ConnectionId) {
+        let room = self.room_for_receiver();
+        let resume_at = room - (room / 4).min(ROOM_HYSTERESIS);
+        if self
+            .get(id)
+            .is_some_and(|connection| connection.queued() <= resume_at)
+        {
+            self.leave_full(id);
+        }
+    }
+
+    /// Lets some senders go on whose receivers are not full any more. Called once a turn.
+    pub fn resume_senders(&mut self) {
+        let now_us = self.now.monotonic_us;
+        for _ in 0..self.released.len() {
+            let Some(receiver) = self.released.pop_front() else {
+                return;
+            };
+            let Some(connection) = self.get_mut(receiver) else {
+                continue;
+            };
+            connection.in_released = false;
+            if connection.is_full {
+                continue;
+            }
+            let Some(mut waiters) = connection.waiters.take() else {
+                continue;
+            };
+            for _ in 0..RESUMED_SENDERS {
+                let Some(waiter) = waiters.0.pop_front() else {
+                    break;
+                };
+                self.resume_sender(waiter.sender, now_us);
+            }
+            if !waiters.0.is_empty()
+                && let Some(connection) = self.get_mut(receiver)
+            {
+                connection.waiters = Some(waiters);
+                connection.in_released = true;
+                self.released.push_back(receiver);
+            }
+        }
+    }
+
+    fn resume_sender(&mut self, sender: ConnectionId, now_us: u64) {
+        if self
+            .get_mut(sender)
+            .is_some_and(|connection| connection.stops.resume_by_receiver(now_us))
+        {
+            self.make_ready(sender);
+        }
+    }
+
+    /// The connection is gone: nobody waits for it any more.
+    pub(super) fn resume_all_senders(&mut self, waiters: Waiters) {
+        let now_us = self.now.monotonic_us;
+        for waiter in waiters.0 {
+            self.resume_sender(waiter.sender, now_us);
+        }
+    }
+
+    /// When [`Connections::check_receivers`] is to be called next.
+    pub fn next_check(&self) -> Option<u64> {
+        self.checks.front().map(|(at_us, _)| *at_us)
+    }
+
+    /// Looks at receivers that senders wait for, whether their peers still take bytes.
+    pub fn check_receivers(&mut self) {
+        let now_us = self.now.monotonic_us;
+        for _ in 0..RECEIVERS_PER_CHECK {
+            if self.next_check().is_none_or(|at_us| at_us > now_us) {
+                return;
+            }
+            let Some((_, id)) = self.checks.pop_front() else {
+                return;
+            };
+            if let Some(connection) = self.get_mut(id) {
+                connection.in_checks = false;
+                connection.checked_us = now_us;
+                self.retry(id);
+                self.check_receiver(id);
+            }
+        }
+    }
+
+    fn check_receiver(&mut self, id: ConnectionId) {
+        let now_us = self.now.monotonic_us;
+        let room = self.room_for_receiver();
+        let Some(connection) = self.get_mut(id) else {
+            return;
+        };
+        if !connection.takes_bytes(now_us) {
+            self.leave_full(id);
+            return;
+        }
+        if connection.queued() > room && !std::mem::replace(&mut connection.is_full, true) {
+            self.full += 1;
+        }
+        let Some(mut waiters) = self.get_mut(id).and_then(|it| it.waiters.take()) else {
+            return;
+        };
+        let mut has_slowed_link = false;
+        waiters.0.retain(|waiter| {
+            let Some(sender) = self.get(waiter.sender) else {
+                return false;
+            };
+            let is_over = sender.is_trunk && now_us >= waiter.since_us + LINK_PATIENCE_US;
+            if is_over {
+                has_slowed_link = true;
+                self.resume_sender(waiter.sender, now_us);
+            }
+            !is_over
+        });
+        let Some(connection) = self.get_mut(id) else {
+            return;
+        };
+        connection.is_too_slow_for_links |= has_slowed_link;
+        if !waiters.0.is_empty() {
+            connection.waiters = Some(waiters);
+            self.check_later(id);
+            // What waits for it at the broker may have gone, and nothing of its output is written.
+            self.handle_taken(id);
+        }
+    }
+
+    fn check_later(&mut self, id: ConnectionId) {
+        let at_us = self.now.monotonic_us + RECEIVER_CHECK_US;
+        if let Some(connection) = self.get_mut(id)
+            && !std::mem::replace(&mut connection.in_checks, true)
+        {
+            self.checks.push_back((at_us, id));
+        }
+    }
+
+    /// See [`Output::wait_for`].
+    pub(super) fn wait_for_receiver(
+        &mut self,
+        sender: ConnectionId,
+        receiver: ConnectionId,
+        kept: usize,
+    ) -> bool {
+        self.work += WORK_PER_DELIVERY / 2;
+        if sender == receiver {
+            return false;
+        }
+        let (now_us, room) = (self.now.monotonic_us, self.room_for_receiver());
+        let is_link = self.get(sender).is_some_and(|sender| sender.is_trunk);
+        let Some(connection) = self.get_mut(receiver) else {
+            return false;
+        };
+        if !connection.takes_bytes(now_us) {
+            if connection.is_full {
+                self.leave_full(receiver);
+            }
+            return false;
+        }
+        if !(connection.is_full || connection.queued() + kept > room)
+            || (is_link && connection.is_too_slow_for_links)
+        {
+            return false;
+        }
+        let becomes_full = !std::mem::replace(&mut connection.is_full, true);
+        let waiters = connection.waiters.get_or_insert_default();
+        waiters.0.push_back(Waiter {
+            sender,
+            since_us: now_us,
+        });
+        self.full += usize::from(becomes_full);
+        self.check_later(receiver);
+        if let Some(connection) = self.get_mut(sender) {
+            connection.stops.stop_by_receiver(now_us);
+        }
+        true
+    }
+}

@@ -1,0 +1,250 @@
+//! Nobody with little rights gets others closed: neither by what it sends to them nor by the memory that it takes.
+
+use crate::support::{Client, Server, Setup, wait_until};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// So little may wait for a client that a flood of some megabytes is one.
+const LITTLE_OUTPUT: [&str; 4] = ["--max-line", "64K", "--max-output", "256K"];
+
+/// Lines of a flood, numbered.
+fn flood(verb: &str, lines: usize) -> Vec<String> {
+    let padding = "x".repeat(200);
+    let line = |number| format!("{verb}{number:06}{padding}");
+    (0..lines).map(line).collect()
+}
+
+fn slave_of(server: &Server) -> Setup {
+    let address = server.setup.unix("socket");
+    Setup::new().flags(&["--master", &address, "--interclacks-reconnect", "0.2"])
+}
+
+/// Sends lines as fast as they are taken, and returns when the server has processed them.
+fn send_all(sender: &mut Client, lines: &[String]) -> Vec<String> {
+    for lines in lines.chunks(100) {
+        sender.send_bytes((lines.join("\r\n") + "\r\n").as_bytes());
+    }
+    sender.flush()
+}
+
+/// Reads, a little at a time, so that the sender is faster, up to the last of the lines; those that it was sent.
+fn read_slowly(mut client: Client, last: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    while lines.last().is_none_or(|line| line != last) {
+        lines.extend(client.read_once(Duration::from_millis(200)));
+        assert!(!client.is_closed(), "closed after {} lines", lines.len());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    lines
+}
+
+/// A flood goes to clients that read more slowly than it comes. They get all of it in order, and none is closed.
+fn check_flood(sender: &mut Client, receivers: Vec<Client>, sent: &[String], got: &[String]) {
+    std::thread::scope(|scope| {
+        let last = got.last().expect("there are lines");
+        let readers: Vec<_> = receivers
+            .into_iter()
+            .map(|client| scope.spawn(move || read_slowly(client, last)))
+            .collect();
+        assert_eq!(send_all(sender, sent), [""; 0]);
+        for reader in readers {
+            let lines = reader.join().expect("it was not closed");
+            assert!(lines == got, "each line once, in order");
+        }
+    });
+}
+
+#[test]
+fn long_forwarded_lines_reach_nobody_and_close_nobody() {
+    let server = Server::start();
+    let slave = slave_of(&server).start();
+    wait_until("the link is up", || slave.is_slave());
+    let mut others: Vec<Client> = (0..20).map(|_| server.client("ro")).collect();
+    others.extend((0..5).map(|_| slave.client("ro")));
+    let mut sender = server.client("wo");
+    for _ in 0..5 {
+        let line = format!("OVERHEAD G {}", "x".repeat(16_000_000));
+        assert_eq!(sender.ask(&line), ["OVERHEAD E line_too_long"]);
+    }
+    // Nothing is ever answered to an E, and a line of the greatest length is forwarded.
+    let line = |flags: &str, length: usize| {
+        let start = format!("OVERHEAD {flags} ");
+        let value = "x".repeat(length - start.len());
+        start + &value
+    };
+    assert_eq!(sender.ask(&line("GE", 4097)), [""; 0]);
+    assert_eq!(sender.ask(&line("GU", 4097)), ["OVERHEAD E line_too_long"]);
+    let longest = line("G", 4096);
+    assert_eq!(sender.ask(&longest), [""; 0]);
+    for other in &mut others {
+        other.expect(&longest);
+        assert_eq!(other.flush(), [""; 0]);
+    }
+    assert_eq!(server.status("output_limit"), 0);
+}
+
+#[test]
+fn a_net_clacks_slave_that_forwards_a_long_line_keeps_its_link() {
+    let server = Server::start();
+    let mut other = server.client("ro");
+    let mut slave = server.client("admin");
+    slave.send("CLACKS Net::Clacks 36");
+    slave.send("OVERHEAD I 1");
+    wait_until("it is a link", || server.status("links") == 1);
+    slave.send(&format!("OVERHEAD G {}", "x".repeat(100_000)));
+    slave.send("OVERHEAD G short");
+    other.expect("OVERHEAD G short");
+    server
+        .process
+        .wait_for_log("a line of 100011 bytes that was to be forwarded to everybody was skipped");
+    assert_eq!(server.status("links"), 1);
+}
+
+#[test]
+fn a_flood_of_forwarded_lines_closes_nobody_who_reads() {
+    let server = Setup::new().flags(&LITTLE_OUTPUT).start();
+    let receivers = (0..5).map(|_| server.client("ro")).collect();
+    let lines = flood("OVERHEAD G ", 20_000);
+    check_flood(&mut server.client("wo"), receivers, &lines, &lines);
+    assert_eq!(server.status("output_limit"), 0);
+}
+
+#[test]
+fn a_flood_at_a_master_closes_nobody_who_reads_at_its_slaves() {
+    let server = Setup::new().flags(&LITTLE_OUTPUT).start();
+    let slave = slave_of(&server).flags(&LITTLE_OUTPUT).start();
+    wait_until("the link is up", || slave.is_slave());
+    for (from, to) in [(&server, &slave), (&slave, &server)] {
+        let mut receivers: Vec<Client> = (0..3).map(|_| to.client("ro")).collect();
+        receivers.push(from.client("ro"));
+        let lines = flood("OVERHEAD G ", 10_000);
+        check_flood(&mut from.client("wo"), receivers, &lines, &lines);
+        assert_eq!(from.status("output_limit") + to.status("output_limit"), 0);
+    }
+    assert!(slave.is_slave(), "the link is still up");
+}
+
+#[test]
+fn a_flood_of_signals_closes_no_listener_who_reads() {
+    let server = Setup::new().flags(&LITTLE_OUTPUT).start();
+    for verb in ["SET signal=", "SETANDSTORE signal="] {
+        let receivers = (0..5).map(|_| {
+            let mut client = server.client("ro");
+            client.ask("LISTEN signal");
+            client
+        });
+        let lines = flood(verb, 20_000);
+        let got: Vec<String> = lines
+            .iter()
+            .map(|line| line.replace("SETANDSTORE", "SET"))
+            .collect();
+        check_flood(&mut server.client("wo"), receivers.collect(), &lines, &got);
+    }
+    assert_eq!(server.status("output_limit"), 0);
+}
+
+#[test]
+fn a_flood_of_lines_closes_no_monitor_who_reads() {
+    let server = Setup::new().flags(&LITTLE_OUTPUT).start();
+    let mut sender = server.client("wo");
+    let mut monitor = server.client("mg");
+    monitor.ask("MONITOR");
+    let lines = flood("STORE name=", 20_000);
+    std::thread::scope(|scope| {
+        let count = lines.len();
+        let reader = scope.spawn(move || {
+            let mut shown = 0;
+            while shown < count {
+                let lines = monitor.read_once(Duration::from_millis(200));
+                let is_of_flood = |line: &&String| line.contains("=STORE name=");
+                shown += lines.iter().filter(is_of_flood).count();
+                assert!(!monitor.is_closed(), "closed after {shown} lines");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            shown
+        });
+        assert_eq!(send_all(&mut sender, &lines), [""; 0]);
+        assert_eq!(reader.join().expect("it was not closed"), lines.len());
+    });
+    assert_eq!(server.status("output_limit"), 0);
+}
+
+/// Each of many senders has a line ready when the receiver is full.
+#[test]
+fn many_senders_at_once_close_no_listener_who_reads() {
+    let server = Setup::new().flags(&LITTLE_OUTPUT).start();
+    let mut listener = server.client("ro");
+    listener.ask("LISTEN signal");
+    let mut senders: Vec<Client> = (0..20).map(|_| server.client("wo")).collect();
+    let signal = format!("SET signal={}\r\n", "x".repeat(60_000));
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut lines = 0;
+            while lines < 200 {
+                lines += listener.read_once(Duration::from_millis(200)).len();
+                assert!(!listener.is_closed(), "closed after {lines} lines");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            is_done.store(true, Ordering::Relaxed);
+        });
+        let writers = senders.iter_mut().map(|sender| {
+            let signal = &signal;
+            scope.spawn(move || {
+                for _ in 0..10 {
+                    sender.send_bytes(signal.as_bytes());
+                }
+                assert_eq!(sender.flush(), [""; 0]);
+            })
+        });
+        let writers: Vec<_> = writers.collect();
+        for writer in writers {
+            writer.join().expect("every line was processed");
+        }
+        reader.join().expect("it was not closed");
+    });
+    assert!(is_done.load(Ordering::Relaxed));
+    assert_eq!(server.status("output_limit"), 0);
+}
+
+#[test]
+fn a_receiver_that_takes_nothing_holds_nobody_up_and_goes_for_its_own_limit() {
+    let server = Setup::new().flags(&LITTLE_OUTPUT).start();
+    let mut stuck: Vec<Client> = (0..3).map(|_| server.client("ro")).collect();
+    for client in &mut stuck {
+        client.ask("LISTEN signal");
+    }
+    let mut sender = server.client("wo");
+    let lines = flood("SET signal=", 5_000);
+    assert_eq!(send_all(&mut sender, &lines), [""; 0]);
+    assert_eq!(server.status("output_limit"), 3);
+    // What came before is whole.
+    for mut client in stuck {
+        let got = client.until_closed();
+        assert!(lines.starts_with(&got) && got.len() < lines.len());
+    }
+}
+
+/// Senders and clients that are not involved are served while a sender waits.
+#[test]
+fn a_sender_that_waits_delays_nobody_else() {
+    let server = Setup::new().flags(&LITTLE_OUTPUT).start();
+    let mut listener = server.client("ro");
+    listener.ask("LISTEN signal");
+    let mut sender = server.client("wo");
+    let lines = flood("SET signal=", 5_000);
+    std::thread::scope(|scope| {
+        let flood = scope.spawn(|| send_all(&mut sender, &lines));
+        let mut others = [server.client("rw"), server.client("rw")];
+        let mut got = 0;
+        while got < lines.len() {
+            let [first, second] = &mut others;
+            second.ask("LISTEN other");
+            assert_eq!(first.ask("SET other=1"), [""; 0]);
+            second.expect("SET other=1");
+            got += listener.read_once(Duration::from_millis(200)).len();
+            assert!(!listener.is_closed());
+        }
+        assert_eq!(flood.join().expect("it goes on"), [""; 0]);
+    });
+}
