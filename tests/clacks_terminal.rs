@@ -191,11 +191,11 @@ fn two_people_chat_without_disturbing_what_the_other_types() {
             ">",
         ],
     );
-    // Control characters from elsewhere do nothing to the terminal.
+    // Control characters from elsewhere do nothing to the terminal, nor do those that turn the text around.
     server
         .client("rw")
-        .ask("SET example::chat=eve: \u{1b}[2J\u{7}");
-    let eve = "eve: \\x1b[2J\\x07";
+        .ask("SET example::chat=eve: \u{1b}[2J\u{7}\u{202e}\u{200b}");
+    let eve = "eve: \\x1b[2J\\x07\\u{202e}\\u{200b}";
     terminals.expect(
         "ann",
         &[

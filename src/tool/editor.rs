@@ -1,5 +1,6 @@
 //! A line as it is typed key by key. Pure.
 
+use super::output::printable;
 use unicode_width::UnicodeWidthChar;
 
 /// What keys have come to.
@@ -78,17 +79,18 @@ impl Editor {
         None
     }
 
-    /// The end of what was typed, as much of it as fits.
-    pub fn tail(&self, columns: usize) -> &str {
+    /// The end of the typed text as a terminal may show it, as much of it as fits. Pasted text may hold anything.
+    pub fn tail(&self, columns: usize) -> String {
+        let shown = printable(self.text.as_bytes());
         let mut left = columns;
-        let mut start = self.text.len();
-        for (index, character) in self.text.char_indices().rev() {
+        let mut start = shown.len();
+        for (index, character) in shown.char_indices().rev() {
             match left.checked_sub(character.width().unwrap_or(0)) {
                 Some(rest) => (left, start) = (rest, index),
                 None => break,
             }
         }
-        &self.text[start..]
+        shown[start..].to_owned()
     }
 }
 
@@ -124,5 +126,13 @@ mod tests {
         for (columns, tail) in [(7, "abc漢字"), (6, "bc漢字"), (3, "字"), (1, ""), (0, "")] {
             assert_eq!(editor.tail(columns), tail);
         }
+    }
+
+    #[test]
+    fn pasted_control_characters_are_shown_as_escapes() {
+        let mut editor = Editor::default();
+        editor.feed("a\u{9b}2J\u{202e}b".as_bytes());
+        assert_eq!(editor.tail(80), "a\\x9b2J\\u{202e}b");
+        assert_eq!(editor.tail(4), "02e}b"[1..]);
     }
 }

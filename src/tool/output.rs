@@ -1,4 +1,5 @@
-//! What is printed: lines of text, or of JSON. A terminal gets no control characters that others chose.
+//! What is printed: lines of text, or of JSON. A terminal gets no control characters that others chose, and none that
+//! change the order of the text or can't be seen.
 
 use super::Failure;
 use serde_json::Value;
@@ -56,7 +57,7 @@ impl Output {
     }
 
     pub fn json(&mut self, object: Object) -> Result<(), Failure> {
-        let text = escape_controls(&object.0);
+        let text = escape_json(&object.0);
         Ok(writeln!(self.to, "{{{text}}}")?)
     }
 
@@ -65,21 +66,25 @@ impl Output {
     }
 }
 
-/// The same JSON without the control characters that JSON lets stand. A terminal may obey them, and nobody else
-/// minds.
-fn escape_controls(json: &str) -> Cow<'_, str> {
+/// Escapes the characters of a line of JSON that a terminal would obey or not show. JSON may escape any character, so
+/// programs that read the line get the same texts.
+fn escape_json(json: &str) -> Cow<'_, str> {
     escaped(
         json.into(),
-        |one| !one.is_control(),
-        |one| format!("\\u{one:04x}"),
+        |one| !is_control_or_invisible(one),
+        |one| {
+            let mut units = [0; 2];
+            let units = one.encode_utf16(&mut units);
+            units.iter().map(|unit| format!("\\u{unit:04x}")).collect()
+        },
     )
 }
 
-/// All characters that are not harmless become what `escape` makes of their numbers.
+/// Replaces every character that is not harmless with its escape.
 fn escaped(
     text: Cow<'_, str>,
     is_harmless: impl Fn(char) -> bool,
-    escape: impl Fn(u32) -> String,
+    escape: impl Fn(char) -> String,
 ) -> Cow<'_, str> {
     if text.chars().all(&is_harmless) {
         return text;
@@ -89,10 +94,31 @@ fn escaped(
         if is_harmless(character) {
             escaped.push(character);
         } else {
-            escaped += &escape(u32::from(character));
+            escaped += &escape(character);
         }
     }
     Cow::Owned(escaped)
+}
+
+/// Characters by which a text can pass for another one on a terminal: control characters, those that end a line, those
+/// that change the direction of the text behind them, and those that take no room.
+///
+/// They are the control characters, the line and paragraph separators, the characters that Unicode calls
+/// Default_Ignorable_Code_Point, and the format characters (Cf) that have no shape of their own. Variation selectors 15
+/// and 16 are let through: they only choose between the two forms of an emoji.
+fn is_control_or_invisible(character: char) -> bool {
+    match character {
+        '\u{fe0e}' | '\u{fe0f}' => false,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' => {
+            true
+        }
+        '\u{70f}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' => true,
+        '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' => true,
+        '\u{fe00}'..='\u{fe0d}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' => true,
+        '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' => true,
+        '\u{e0000}'..='\u{e0fff}' => true,
+        character => character.is_control(),
+    }
 }
 
 /// A line of JSON, its fields in the order in which they are added. Texts that are no UTF-8 stand as base64
@@ -125,12 +151,18 @@ impl Object {
     }
 }
 
-/// Text for a terminal: control characters but tabs become `\x1b` and the like, what is no UTF-8 `�`.
+/// Text for a terminal: control characters but tabs become `\x1b` and the like, characters that change the direction of
+/// the text or can't be seen `\u{202e}` and the like, and bytes that are no UTF-8 `�`.
 pub fn printable(text: &[u8]) -> Cow<'_, str> {
-    let is_harmless = |character: char| !character.is_control() || character == '\t';
-    escaped(String::from_utf8_lossy(text), is_harmless, |one| {
-        format!("\\x{one:02x}")
-    })
+    let is_harmless = |one: char| one == '\t' || !is_control_or_invisible(one);
+    escaped(
+        String::from_utf8_lossy(text),
+        is_harmless,
+        |one| match u32::from(one) {
+            number @ 0..=0xff => format!("\\x{number:02x}"),
+            number => format!("\\u{{{number:x}}}"),
+        },
+    )
 }
 
 #[cfg(test)]
@@ -146,12 +178,49 @@ mod tests {
         );
     }
 
+    /// By such characters one text passes for another, or a line for two.
+    const DECEITFUL: &str = "\u{61c}\u{200b}\u{200d}\u{200e}\u{200f}\u{2028}\u{2029}\u{202a}\u{202b}\u{202c}\
+        \u{202d}\u{202e}\u{2060}\u{2066}\u{2067}\u{2068}\u{2069}\u{206a}\u{ad}\u{3164}\u{feff}\u{fff9}\u{e0001}\
+        \u{e0041}\u{e0101}\u{85}\u{9b}";
+
+    #[test]
+    fn terminals_get_no_characters_that_turn_the_text_or_can_not_be_seen() {
+        assert_eq!(
+            printable("a\u{202e}b\u{e0041}\u{ad}".as_bytes()),
+            "a\\u{202e}b\\u{e0041}\\xad"
+        );
+        for one in DECEITFUL.chars() {
+            let text = format!("a{one}b");
+            let shown = printable(text.as_bytes());
+            assert!(shown.is_ascii(), "{}", shown.escape_unicode());
+            let json = escape_json(&Object::new().text("a", text.as_bytes()).0).into_owned();
+            assert!(json.is_ascii(), "{}", json.escape_unicode());
+            let read: Value = serde_json::from_str(&format!("{{{json}}}")).expect("JSON");
+            assert_eq!(read["a"], text);
+        }
+    }
+
+    #[test]
+    fn terminals_get_text_of_all_languages_as_it_is() {
+        for text in [
+            "\u{5e9}\u{5dc}",
+            "\u{645}\u{631}",
+            "漢字",
+            "❤\u{fe0f}",
+            "e\u{301}",
+            "ไทย",
+            "\u{fffd}",
+        ] {
+            assert_eq!(printable(text.as_bytes()), text);
+        }
+    }
+
     #[test]
     fn neither_do_they_get_any_in_json() {
         let json = Object::new()
             .text("a", "\u{1b}\u{9b}31m\u{7f}é".as_bytes())
             .0;
-        let escaped = escape_controls(&json);
+        let escaped = escape_json(&json);
         assert_eq!(escaped, r#""a":"\u001b\u009b31m\u007fé""#);
         let read: Value = serde_json::from_str(&format!("{{{escaped}}}")).expect("JSON");
         assert_eq!(read["a"], "\u{1b}\u{9b}31m\u{7f}é");
