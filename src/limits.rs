@@ -233,6 +233,12 @@ pub const EVICTIONS_PER_SLICE: usize = 256;
 
 // The journal.
 
+/// The longest line that `--max-line` may allow. Lengths in the journal have 32 bits.
+pub const LONGEST_LINE: usize = GIB;
+/// The longest name and the longest record that a journal may have, whatever the flags of the server that wrote it.
+pub const MAX_RECORD_NAME: usize = LONGEST_LINE + PEER_LINE_EXTRA;
+pub const MAX_RECORD: usize = MAX_RECORD_NAME + MAX_CONTRIBUTIONS * 33 + KIB;
+
 /// A journal is written anew when it has grown by as much as it had then, and by this at least: small
 /// ones are read in no time.
 pub const MIN_REWRITE: u64 = 4 * MIB as u64;

@@ -2,6 +2,7 @@
 //! files. What the journal promises is tried more thoroughly in `persistence`.
 
 use crate::support::{Client, Random, Server, Setup, run, text, wait_until};
+use clacks::storage::format;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -260,6 +261,53 @@ fn files_that_are_no_journals_are_refused_and_not_touched() {
 }
 
 #[test]
+fn a_journal_of_version_1_is_refused_and_not_touched() {
+    let setup = Setup::new();
+    let file = setup.path("journal");
+    // The header of version 1, and something behind it.
+    let mut journal = [&format::MAGIC[..], &[1, 0, 0, 0, 0, 0, 0, 0]].concat();
+    let sum = twox_hash::XxHash3_64::oneshot_with_seed(0, &journal);
+    journal.extend_from_slice(&sum.to_le_bytes());
+    journal.extend_from_slice(&[7; 10_000]);
+    fs::write(&file, &journal).expect("a file of ours");
+    let listen = setup.unix("socket");
+    let setup = setup.flags(&["--listen", &listen, "--persist", &text(&file)]);
+    for flags in [&[][..], &["--check"]] {
+        let ended = run(setup.command().args(flags));
+        assert_eq!(ended.status, Some(2), "{ended:?}");
+        assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+        for part in ["--persist", &text(&file), "a journal of version 1;"] {
+            assert!(ended.stderr.contains(part), "{ended:?}");
+        }
+        assert_eq!(fs::read(&file).expect("it is there"), journal);
+        assert!(!setup.path("journal.bad").exists() && !setup.path("journal.new").exists());
+    }
+}
+
+#[test]
+fn a_line_may_not_be_longer_than_a_journal_can_have_it() {
+    for (size, is_taken) in [("1G", true), ("1073741825", false), ("8G", false)] {
+        let setup = Setup::new();
+        let listen = setup.unix("socket");
+        let setup = setup.flags(&[
+            "--listen",
+            &listen,
+            "--max-line",
+            size,
+            "--max-output",
+            "16G",
+        ]);
+        let ended = run(setup.command().arg("--check"));
+        assert_eq!(
+            ended.status,
+            Some(if is_taken { 0 } else { 2 }),
+            "{ended:?}"
+        );
+        assert!(is_taken || ended.stderr.contains("--max-line"), "{ended:?}");
+    }
+}
+
+#[test]
 fn others_can_not_read_the_journal() {
     let server = with_journal(&[]).start();
     server.client("admin").ask("STORE secret=1");
@@ -288,7 +336,8 @@ fn the_log_says_what_was_torn_off_or_damaged() {
     server.process.signal(libc::SIGKILL);
     server.process.wait();
     let mut bytes = fs::read(&journal).expect("a journal");
-    bytes[60] ^= 1;
+    // Within the first record.
+    bytes[format::HEADER + format::FRAME + 12] ^= 1;
     fs::write(&journal, &bytes).expect("a file of ours");
     let mut server = server.kill_and_restart();
     let line = server.process.wait_for_log("is damaged");

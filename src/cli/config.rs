@@ -46,6 +46,9 @@ impl Config {
         if max_line < MAX_LINE_BEFORE_LOGIN {
             return Err(wrong("max-line", "is at least 4K, as before the login"));
         }
+        if max_line > limits::LONGEST_LINE {
+            return Err(wrong("max-line", "is at most 1G"));
+        }
         let max_output = size(matches, "max-output", limits::MAX_OUTPUT)?;
         if max_output / 2 < max_line {
             return Err(wrong("max-output", "is at least twice --max-line"));

@@ -33,6 +33,9 @@ pub trait Disk {
 
     /// Returns when all names are on the disk.
     fn sync_names(&mut self) -> io::Result<()>;
+
+    /// Draws bytes that nobody can guess.
+    fn random(&mut self) -> io::Result<[u8; 16]>;
 }
 
 /// A file. What is written goes to its end.
@@ -65,6 +68,8 @@ pub struct SystemDisk {
     path: PathBuf,
     /// Held for as long as the journal is used.
     _lock: File,
+    /// Open all the time, so that a rewrite needs no further descriptor for it.
+    random: File,
 }
 
 impl SystemDisk {
@@ -84,6 +89,7 @@ impl SystemDisk {
         Ok(SystemDisk {
             path: path.to_owned(),
             _lock: lock,
+            random: File::open("/dev/urandom")?,
         })
     }
 
@@ -152,5 +158,11 @@ impl Disk for SystemDisk {
             _ => Path::new("."),
         };
         File::open(folder)?.sync_all()
+    }
+
+    fn random(&mut self) -> io::Result<[u8; 16]> {
+        let mut bytes = [0; 16];
+        self.random.read_exact(&mut bytes)?;
+        Ok(bytes)
     }
 }

@@ -1,7 +1,9 @@
-//! What a journal looks like. All numbers are little-endian.
+//! The bytes of a journal. All numbers are little-endian.
 //!
 //! ```text
-//! header: "clacksd journal\n"   version u32   0 u32   checksum of these 24 bytes u64
+//! header: part   zeros up to place 4096   the same part again
+//! part:   "clacksd journal\n"   version u32   0 u32   checksum of these 24 bytes u64
+//!         key 16 bytes   checksum of the key u64   0 u64
 //! frame:  length u32   checksum of the length u32   checksum of the record u64   record
 //! record: kind u8, and then
 //!   state  register u8   time u64   node u64   accessed u64   changed u64   name's length u32
@@ -9,19 +11,37 @@
 //!   used   accessed u64   name
 //!   clear  time u64   node u64
 //! ```
-//! Checksums are XXH3 of 64 bits, seeded with the frame's place in the file: what looks like a frame but
-//! stands elsewhere, within a value say, is none. So what is behind a damaged place can be found again.
+//! Every version begins with the first 32 bytes of a part, so that each version recognises all others. The header has
+//! two parts, in two sectors of a disk, because nothing can be read without the key.
+//!
+//! Checksums are XXH3 of 64 bits. Those of the header detect faults of the disk. Those of frames are seeded with the
+//! key and with the frame's place in the file, for two reasons. A frame that stands anywhere else, in a value for
+//! example, is none, so the frames behind a damaged place can be found again. And clients can't forge a frame: they
+//! choose the bytes of values and may know the places at which these will stand, but the key is drawn at random for
+//! each file and neither it nor any checksum is ever shown. XXH3 is no cryptographic hash; a secret seed suffices
+//! here because who forges has nothing to learn the seed from and one attempt per place.
 
 use crate::broker::Record;
+use crate::limits::{MAX_CONTRIBUTIONS, MAX_RECORD, MAX_RECORD_NAME};
 use crate::protocol::number::{NUMBER_BYTES, Number};
 use crate::protocol::peer::{Contribution, NodeId, Register, Stamp, State};
+use std::fmt;
 use twox_hash::XxHash3_64;
 
-pub const VERSION: u32 = 1;
-pub const HEADER: usize = 32;
+pub const VERSION: u32 = 2;
+pub const HEADER: usize = SECOND_PART + PART;
 pub const FRAME: usize = 16;
 /// The first bytes of every journal.
 pub const MAGIC: &[u8; 16] = b"clacksd journal\n";
+
+/// Length of a part of the header.
+pub const PART: usize = 64;
+/// The place of the header's second part. Disks fail by sectors of this size at most.
+pub const SECOND_PART: usize = 4096;
+/// The bytes of a part that all versions have in common.
+const COMMON: usize = 32;
+/// The end of a part's bytes that mean something.
+const KEY_END: usize = 56;
 
 const STATE: u8 = 1;
 const USED: u8 = 2;
@@ -31,27 +51,115 @@ const ABSENT: u8 = 0;
 const REMOVED: u8 = 1;
 const VALUE: u8 = 2;
 
-fn checksum(place: u64, bytes: &[u8]) -> u64 {
-    XxHash3_64::oneshot_with_seed(place, bytes)
+/// The random number that the checksums of one file's frames depend on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Key([u64; 2]);
+
+impl Key {
+    pub fn from_bytes(bytes: [u8; 16]) -> Key {
+        let number = u128::from_le_bytes(bytes);
+        Key([number as u64, (number >> 64) as u64])
+    }
+
+    fn to_bytes(self) -> [u8; 16] {
+        let [low, high] = self.0;
+        (u128::from(high) << 64 | u128::from(low)).to_le_bytes()
+    }
+
+    /// The seed of the checksums of the frame at a place.
+    fn seed(self, place: u64) -> u64 {
+        XxHash3_64::oneshot_with_seed(self.0[0], &place.to_le_bytes()) ^ self.0[1]
+    }
 }
 
-pub fn header() -> [u8; HEADER] {
-    header_of(VERSION)
+/// Does not show the key, which is a secret.
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key")
+    }
 }
 
-fn header_of(version: u32) -> [u8; HEADER] {
+fn checksum(seed: u64, bytes: &[u8]) -> u64 {
+    XxHash3_64::oneshot_with_seed(seed, bytes)
+}
+
+pub fn header(key: Key) -> [u8; HEADER] {
+    let mut part = [0; PART];
+    part[..COMMON].copy_from_slice(&common(VERSION));
+    part[COMMON..COMMON + 16].copy_from_slice(&key.to_bytes());
+    let sum = checksum(0, &key.to_bytes());
+    part[COMMON + 16..KEY_END].copy_from_slice(&sum.to_le_bytes());
     let mut header = [0; HEADER];
-    header[..16].copy_from_slice(MAGIC);
-    header[16..20].copy_from_slice(&version.to_le_bytes());
-    let sum = checksum(0, &header[..24]);
-    header[24..].copy_from_slice(&sum.to_le_bytes());
+    header[..PART].copy_from_slice(&part);
+    header[SECOND_PART..].copy_from_slice(&part);
     header
 }
 
-/// The version of a journal with that header; `None` if it is none, or damaged.
-pub fn version(header: &[u8; HEADER]) -> Option<u32> {
-    let version = u32::from_le_bytes(*header[16..].first_chunk()?);
-    (header_of(version) == *header).then_some(version)
+/// The first bytes of a part of that version's header.
+fn common(version: u32) -> [u8; COMMON] {
+    let mut common = [0; COMMON];
+    common[..16].copy_from_slice(MAGIC);
+    common[16..20].copy_from_slice(&version.to_le_bytes());
+    let sum = checksum(0, &common[..24]);
+    common[24..].copy_from_slice(&sum.to_le_bytes());
+    common
+}
+
+/// What the first bytes of a file say about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Header {
+    Good(Key),
+    /// One part is damaged; the other one has the key.
+    Damaged(Key),
+    /// The beginning of a header: the file was cut before a record was written to it.
+    Torn,
+    /// A journal of a version that is not this one.
+    OtherVersion(u32),
+    /// No header at all, or one that is damaged in both parts.
+    Unknown,
+}
+
+impl Header {
+    /// `bytes` are the first [`HEADER`] bytes of the file, or all that it has.
+    pub fn decode(bytes: &[u8]) -> Header {
+        if let Some(version) = version(bytes)
+            && version != VERSION
+        {
+            return Header::OtherVersion(version);
+        }
+        let first = key(bytes);
+        if bytes.len() < HEADER {
+            let common = common(VERSION);
+            let is_beginning = match bytes.len() {
+                ..COMMON => common.starts_with(bytes),
+                COMMON..KEY_END => bytes.starts_with(&common),
+                _ => first.is_some(),
+            };
+            return match is_beginning {
+                true => Header::Torn,
+                false => Header::Unknown,
+            };
+        }
+        match (first, key(&bytes[SECOND_PART..])) {
+            (Some(key), Some(same)) if key == same => Header::Good(key),
+            (Some(key), _) | (None, Some(key)) => Header::Damaged(key),
+            (None, None) => Header::Unknown,
+        }
+    }
+}
+
+/// The version that a part of a header says; `None` if there is no such part, or a damaged one.
+fn version(part: &[u8]) -> Option<u32> {
+    let version = u32::from_le_bytes(*part.get(16..)?.first_chunk()?);
+    part.starts_with(&common(version)).then_some(version)
+}
+
+/// The key in a part of a header of this version; `None` if the part is damaged.
+fn key(part: &[u8]) -> Option<Key> {
+    let key = part.get(COMMON..)?.first_chunk::<16>()?;
+    let sum = u64::from_le_bytes(*part.get(COMMON + 16..)?.first_chunk()?);
+    let is_whole = version(part) == Some(VERSION) && sum == checksum(0, key);
+    is_whole.then_some(Key::from_bytes(*key))
 }
 
 /// Appends a frame whose checksums are still to be [filled in](seal).
@@ -106,99 +214,67 @@ fn put_stamp(to: &mut Vec<u8>, stamp: Stamp) {
     to.extend_from_slice(&stamp.node.0.to_le_bytes());
 }
 
-/// Fills in the checksums of frames that will stand at that place in the file.
-pub fn seal(mut frames: &mut [u8], mut place: u64) {
+/// Fills in the checksums of frames that will stand at that place in the file of that key.
+pub fn seal(mut frames: &mut [u8], key: Key, mut place: u64) {
     while let Some((head, rest)) = frames.split_first_chunk_mut::<FRAME>() {
         let length = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
         let Some((record, next)) = rest.split_at_mut_checked(length as usize) else {
             debug_assert!(false, "frames are whole");
             return;
         };
-        head[4..8].copy_from_slice(&length_checksum(place, length).to_le_bytes());
-        head[8..].copy_from_slice(&checksum(place, record).to_le_bytes());
+        let seed = key.seed(place);
+        head[4..8].copy_from_slice(&length_checksum(seed, length).to_le_bytes());
+        head[8..].copy_from_slice(&checksum(seed, record).to_le_bytes());
         place += (FRAME + record.len()) as u64;
         frames = next;
     }
 }
 
-fn length_checksum(place: u64, length: u32) -> u32 {
-    checksum(place, &length.to_le_bytes()) as u32
+fn length_checksum(seed: u64, length: u32) -> u32 {
+    checksum(seed, &length.to_le_bytes()) as u32
 }
 
-/// What a frame's first bytes say.
+/// The first bytes of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
     /// Of the record behind it.
     pub length: usize,
+    seed: u64,
     checksum: u64,
 }
 
 impl Head {
-    /// `None` if there is no frame at that place.
-    pub fn decode(bytes: &[u8; FRAME], place: u64) -> Option<Head> {
+    /// `None` if no frame begins at that place, or one with more bytes than `room` behind its head.
+    pub fn decode(bytes: &[u8; FRAME], key: Key, place: u64, room: u64) -> Option<Head> {
         let length = u32::from_le_bytes(*bytes.first_chunk()?);
+        // Cheaper than the checksum, and nearly always enough where there is no frame.
+        if u64::from(length) > room || length as usize > MAX_RECORD {
+            return None;
+        }
         let check = u32::from_le_bytes(*bytes[4..].first_chunk()?);
-        let checksum = u64::from_le_bytes(*bytes[8..].first_chunk()?);
-        (check == length_checksum(place, length)).then_some(Head {
+        let seed = key.seed(place);
+        (check == length_checksum(seed, length)).then_some(Head {
             length: length as usize,
-            checksum,
+            seed,
+            checksum: u64::from_le_bytes(*bytes[8..].first_chunk()?),
         })
     }
 
-    /// The record; `None` if it isn't the one that was written there.
-    pub fn record(self, bytes: &[u8], place: u64) -> Option<Record<'_>> {
-        if checksum(place, bytes) != self.checksum {
-            return None;
-        }
-        decode(bytes)
+    /// Whether these are the bytes of the record that was written there.
+    pub fn matches(self, record: &[u8]) -> bool {
+        checksum(self.seed, record) == self.checksum
     }
 }
 
-fn decode(bytes: &[u8]) -> Option<Record<'_>> {
+/// The record that those bytes are; `None` if no server can have written it.
+pub fn decode(bytes: &[u8]) -> Option<Record<'_>> {
     let (kind, rest) = bytes.split_first()?;
     let mut rest = Fields(rest);
     match *kind {
-        STATE => {
-            let register = rest.take(1)?[0];
-            let stamp = rest.stamp()?;
-            let accessed_us = rest.u64()?;
-            let changed_us = rest.u64()?;
-            let name_length = rest.u32()? as usize;
-            let count = rest.u32()? as usize;
-            let name = rest.take(name_length)?;
-            let each = 16 + NUMBER_BYTES;
-            let contributions = rest.take(count.checked_mul(each)?)?.chunks_exact(each);
-            let contributions = contributions.map(|bytes| {
-                let mut fields = Fields(bytes);
-                Some(Contribution {
-                    node: NodeId(fields.u64()?),
-                    version: fields.u64()?,
-                    sum: Number::from_bytes(fields.0.first_chunk()?)?,
-                })
-            });
-            let contributions = contributions.collect::<Option<Vec<_>>>()?;
-            let register = match register {
-                ABSENT => Register::Absent,
-                REMOVED => Register::Removed,
-                VALUE => Register::Value(rest.0),
-                _ => return None,
-            };
-            let is_whole = matches!(register, Register::Value(_)) || rest.0.is_empty();
-            let state = State {
-                stamp,
-                accessed_us,
-                register,
-                contributions,
-            };
-            is_whole.then_some(Record::State {
-                name,
-                state,
-                changed_us,
-            })
-        }
+        STATE => state_record(rest),
         USED => Some(Record::Used {
             accessed_us: rest.u64()?,
-            name: rest.0,
+            name: possible_name(rest.0)?,
         }),
         CLEAR => {
             let stamp = rest.stamp()?;
@@ -208,7 +284,60 @@ fn decode(bytes: &[u8]) -> Option<Record<'_>> {
     }
 }
 
-/// What is left of a record.
+/// The record of a state, from its fields.
+fn state_record(mut rest: Fields<'_>) -> Option<Record<'_>> {
+    let register = rest.take(1)?[0];
+    let stamp = rest.stamp()?;
+    let accessed_us = rest.u64()?;
+    let changed_us = rest.u64()?;
+    let name_length = rest.u32()? as usize;
+    let count = rest.u32()? as usize;
+    if count > MAX_CONTRIBUTIONS {
+        return None;
+    }
+    let name = possible_name(rest.take(name_length)?)?;
+    let each = 16 + NUMBER_BYTES;
+    let contributions = rest.take(count.checked_mul(each)?)?.chunks_exact(each);
+    let contributions = contributions.map(|bytes| {
+        let mut fields = Fields(bytes);
+        Some(Contribution {
+            node: NodeId(fields.u64()?),
+            version: fields.u64()?,
+            sum: Number::from_bytes(fields.0.first_chunk()?)?,
+        })
+    });
+    let contributions = contributions.collect::<Option<Vec<_>>>()?;
+    let is_in_order = contributions.is_sorted_by(|a, b| a.node < b.node);
+    let register = match register {
+        ABSENT => Register::Absent,
+        REMOVED => Register::Removed,
+        VALUE => Register::Value(rest.0),
+        _ => return None,
+    };
+    let is_whole = match register {
+        Register::Value(_) => true,
+        Register::Removed => rest.0.is_empty(),
+        Register::Absent => rest.0.is_empty() && !contributions.is_empty(),
+    };
+    let state = State {
+        stamp,
+        accessed_us,
+        register,
+        contributions,
+    };
+    (is_whole && is_in_order).then_some(Record::State {
+        name,
+        state,
+        changed_us,
+    })
+}
+
+/// The name, if a line of some length that the flags allow can have it. Its bytes may be any.
+fn possible_name(name: &[u8]) -> Option<&[u8]> {
+    (1..=MAX_RECORD_NAME).contains(&name.len()).then_some(name)
+}
+
+/// The bytes of a record that are not read yet.
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
@@ -278,18 +407,38 @@ mod tests {
         ]
     }
 
+    fn key(number: u8) -> Key {
+        Key::from_bytes([number; 16])
+    }
+
     #[test]
-    fn records_go_there_and_back_at_their_place_only() {
+    fn records_are_read_with_the_key_and_at_the_place_of_their_frames_only() {
         for record in records() {
             let mut frame = Vec::new();
             encode(&mut frame, &record);
-            seal(&mut frame, 1000);
+            seal(&mut frame, key(1), 1000);
             let (head, bytes) = frame.split_first_chunk::<FRAME>().unwrap();
-            let decoded = Head::decode(head, 1000).unwrap();
+            let room = bytes.len() as u64;
+            let decoded = Head::decode(head, key(1), 1000, room).unwrap();
             assert_eq!(decoded.length, bytes.len());
-            assert_eq!(decoded.record(bytes, 1000), Some(record));
-            assert_eq!(decoded.record(bytes, 1001), None);
-            assert_eq!(Head::decode(head, 1001), None);
+            assert!(decoded.matches(bytes));
+            assert_eq!(decode(bytes), Some(record));
+            assert_eq!(Head::decode(head, key(1), 1001, room), None);
+            assert_eq!(Head::decode(head, key(2), 1000, room), None);
+            assert_eq!(Head::decode(head, key(1), 1000, room - 1), None);
+            let elsewhere = Head {
+                seed: key(2).seed(1000),
+                ..decoded
+            };
+            assert!(!elsewhere.matches(bytes));
+        }
+    }
+
+    #[test]
+    fn both_halves_of_the_key_count() {
+        let seeds = [[1, 1], [1, 2], [2, 1], [2, 2]].map(|key| Key(key).seed(7));
+        for (index, seed) in seeds.iter().enumerate() {
+            assert!(!seeds[..index].contains(seed));
         }
     }
 
@@ -307,13 +456,89 @@ mod tests {
     }
 
     #[test]
-    fn headers_tell_versions() {
-        assert_eq!(version(&header()), Some(VERSION));
-        assert_eq!(version(&header_of(9)), Some(9));
-        for at in 0..HEADER {
-            let mut damaged = header();
+    fn a_record_that_no_line_can_make_is_none() {
+        let share = |node| Contribution {
+            node: NodeId(node),
+            version: 1,
+            sum: Number::ONE,
+        };
+        let state = |name, register, nodes: &[u64]| Record::State {
+            name,
+            changed_us: 7,
+            state: State {
+                stamp: Stamp::default(),
+                accessed_us: 5,
+                register,
+                contributions: nodes.iter().map(|node| share(*node)).collect(),
+            },
+        };
+        let many: Vec<u64> = (0..=MAX_CONTRIBUTIONS as u64).collect();
+        let long = vec![b'n'; MAX_RECORD_NAME + 1];
+        let used = |name| Record::Used {
+            name,
+            accessed_us: 9,
+        };
+        let impossible = [
+            state(b"", Register::Value(b"v"), &[]),
+            state(b"", Register::Removed, &[]),
+            state(b"n", Register::Absent, &[]),
+            state(b"n", Register::Value(b"1"), &[2, 1]),
+            state(b"n", Register::Value(b"1"), &[1, 1]),
+            state(b"n", Register::Value(b"1"), &many),
+            used(b""),
+            used(&long),
+        ];
+        let possible = [
+            state(b"a\r\n=b", Register::Value(b"\r\n"), &[]),
+            state(b"n", Register::Removed, &[]),
+            state(b"n", Register::Value(b"1"), &many[1..]),
+            used(&long[1..]),
+        ];
+        for (records, is_possible) in [(&impossible[..], false), (&possible[..], true)] {
+            for record in records {
+                let mut frame = Vec::new();
+                encode(&mut frame, record);
+                let name = match record {
+                    Record::State { name, .. } | Record::Used { name, .. } => name.len(),
+                    Record::Clear(_) => 0,
+                };
+                assert_eq!(decode(&frame[FRAME..]).is_some(), is_possible, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_header_is_read_though_any_byte_of_it_is_wrong() {
+        let header = header(key(3));
+        assert_eq!(Header::decode(&header), Header::Good(key(3)));
+        for at in (0..PART).chain(SECOND_PART..HEADER) {
+            let mut damaged = header;
             damaged[at] ^= 1;
-            assert_eq!(version(&damaged), None);
+            let is_of_no_use = (KEY_END..PART).contains(&(at % SECOND_PART));
+            let expected = match is_of_no_use {
+                true => Header::Good(key(3)),
+                false => Header::Damaged(key(3)),
+            };
+            assert_eq!(Header::decode(&damaged), expected, "byte {at}");
+            damaged[(at + SECOND_PART) % (2 * SECOND_PART)] ^= 1;
+            if !is_of_no_use {
+                assert_eq!(Header::decode(&damaged), Header::Unknown, "byte {at}");
+            }
+        }
+        for length in 0..HEADER {
+            assert_eq!(Header::decode(&header[..length]), Header::Torn);
+        }
+    }
+
+    #[test]
+    fn headers_of_other_versions_are_recognised() {
+        for version in [0, 1, 3, u32::MAX] {
+            // Version 1 has no key, and its records begin at once.
+            let mut bytes = common(version).to_vec();
+            assert_eq!(Header::decode(&bytes), Header::OtherVersion(version));
+            bytes.resize(2 * HEADER, 7);
+            assert_eq!(Header::decode(&bytes), Header::OtherVersion(version));
+            assert_eq!(Header::decode(&bytes[..24]), Header::Unknown);
         }
     }
 }

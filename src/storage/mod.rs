@@ -23,6 +23,6 @@ mod writer;
 
 pub use disk::{Disk, DiskFile, FileName, SystemDisk};
 pub use journal::Journal;
-pub use load::{Damage, LoadError, Loaded, check, load};
+pub use load::{Damage, LoadError, Loaded, OpenJournal, check, load};
 pub use recorder::Recorder;
 pub use writer::{Batch, SyncPolicy, Writer};

@@ -2,7 +2,8 @@
 //! and no clock; whoever calls it waits.
 
 use super::disk::{Disk, DiskFile, FileName};
-use super::format::{HEADER, header, seal};
+use super::format::{HEADER, Key, header, seal};
+use super::load::OpenJournal;
 use crate::broker::{Rewritten, Saved};
 use crate::limits::SYNCED_AT_ONCE;
 use std::io::{self, Write};
@@ -61,6 +62,7 @@ impl Batch {
 /// A file that frames are appended to.
 struct Appender<F> {
     file: F,
+    key: Key,
     length: u64,
     /// How much of it was on the disk when that was last seen to.
     synced: u64,
@@ -71,7 +73,7 @@ impl<F: DiskFile> Appender<F> {
         if frames.is_empty() {
             return Ok(());
         }
-        seal(frames, self.length);
+        seal(frames, self.key, self.length);
         self.file.write_all(frames)?;
         self.length += frames.len() as u64;
         Ok(())
@@ -105,7 +107,8 @@ pub struct Writer<D: Disk> {
 
 impl<D: Disk> Writer<D> {
     /// For a journal that is there. What was read of it is served from now on, so it has to stay.
-    pub fn new(disk: D, mut file: D::File, sync: SyncPolicy) -> io::Result<Writer<D>> {
+    pub fn new(disk: D, journal: OpenJournal<D::File>, sync: SyncPolicy) -> io::Result<Writer<D>> {
+        let OpenJournal { mut file, key } = journal;
         file.sync()?;
         let length = file.length()?;
         Ok(Writer {
@@ -113,6 +116,7 @@ impl<D: Disk> Writer<D> {
             sync,
             journal: Some(Appender {
                 file,
+                key,
                 length,
                 synced: length,
             }),
@@ -131,7 +135,8 @@ impl<D: Disk> Writer<D> {
         new.file.sync()?;
         disk.rename(FileName::New, FileName::Journal)?;
         disk.sync_names()?;
-        Writer::new(disk, new.file, sync)
+        let Appender { file, key, .. } = new;
+        Writer::new(disk, OpenJournal { file, key }, sync)
     }
 
     /// Writes a batch. What came of it is told after [`Writer::commit`].
@@ -264,12 +269,14 @@ impl<D: Disk> Writer<D> {
     }
 }
 
-/// A new file with a header.
+/// A new file with a header, and a key that no other file has.
 fn create<D: Disk>(disk: &mut D) -> io::Result<Appender<D::File>> {
+    let key = Key::from_bytes(disk.random()?);
     let mut file = disk.create(FileName::New)?;
-    file.write_all(&header())?;
+    file.write_all(&header(key))?;
     Ok(Appender {
         file,
+        key,
         length: HEADER as u64,
         synced: 0,
     })

@@ -4,14 +4,20 @@
 //! the same.
 //!
 //! The first byte chooses. Journals of whole records are made from the bytes: without the right checksums
-//! nothing would be read at all.
+//! nothing would be read at all. Values may be hostile: they hold frames that are right for the places where they
+//! stand, made by somebody who doesn't know the key of the file.
 
 use crate::persistence::disk::SimulatedDisk;
 use clacks::broker::{Broker, Record, Saved, Settings, Users};
 use clacks::protocol::number::{NUMBER_BYTES, Number};
 use clacks::protocol::peer::{Contribution, NodeId, Register, Stamp, State};
+use clacks::storage::format::Key;
 use clacks::storage::{Batch, Disk, FileName, LoadError, Loaded, SyncPolicy, Writer, format, load};
 use std::io::Write;
+
+/// The key of the journals, and another one, which is all that those who store hostile values can guess.
+const KEY: [u8; 16] = [1; 16];
+const GUESSED: [u8; 16] = [0; 16];
 
 /// Where records begin that are whole, and what they say, as a text.
 struct Made {
@@ -28,7 +34,7 @@ pub fn run(data: &[u8]) {
         0 => check(rest.to_vec(), None),
         1 => {
             // A right beginning, and then anything.
-            let bytes = [&format::header()[..], rest].concat();
+            let bytes = [&format::header(Key::from_bytes(KEY))[..], rest].concat();
             check(bytes, None);
         }
         _ => {
@@ -84,7 +90,7 @@ impl<'a> Fields<'a> {
 fn make(data: &[u8]) -> Made {
     let mut fields = Fields(data);
     let mut made = Made {
-        bytes: format::header().to_vec(),
+        bytes: format::header(Key::from_bytes(KEY)).to_vec(),
         ends: Vec::new(),
         records: Vec::new(),
     };
@@ -95,6 +101,7 @@ fn make(data: &[u8]) -> Made {
             time_us: fields.number(),
             node: NodeId(u64::from(fields.byte())),
         };
+        let hostile;
         let record = match kind & 7 {
             7 => Record::Clear(stamp),
             6 => Record::Used {
@@ -115,9 +122,15 @@ fn make(data: &[u8]) -> Made {
                     });
                 }
                 let length = usize::from(fields.byte());
-                let register = match kind & 3 {
-                    0 => Register::Absent,
+                let before_value = format::FRAME + 42 + name.len() + count * (16 + NUMBER_BYTES);
+                let register = match kind & 7 {
+                    0 if count > 0 => Register::Absent,
                     1 => Register::Removed,
+                    2 => {
+                        let place = made.bytes.len() + before_value;
+                        hostile = hostile_value(fields.take(length), place);
+                        Register::Value(&hostile)
+                    }
                     _ => Register::Value(fields.take(length)),
                 };
                 let state = State {
@@ -136,11 +149,52 @@ fn make(data: &[u8]) -> Made {
         made.records.push(format!("{record:?}"));
         let mut frame = Vec::new();
         format::encode(&mut frame, &record);
-        format::seal(&mut frame, made.bytes.len() as u64);
+        format::seal(&mut frame, Key::from_bytes(KEY), made.bytes.len() as u64);
         made.bytes.extend_from_slice(&frame);
         made.ends.push(made.bytes.len());
     }
     made
+}
+
+/// Frames for the place where the value will stand, as many as there are bytes for.
+fn hostile_value(data: &[u8], place: usize) -> Vec<u8> {
+    let mut value = Vec::new();
+    let mut fields = Fields(data);
+    while !fields.0.is_empty() {
+        let kind = fields.byte();
+        let stamp = Stamp {
+            time_us: fields.number(),
+            node: NodeId(7),
+        };
+        let record = match kind & 3 {
+            0 => Record::Clear(stamp),
+            1 => Record::Used {
+                name: b"evil",
+                accessed_us: stamp.time_us,
+            },
+            _ => Record::State {
+                name: b"evil",
+                state: State {
+                    stamp,
+                    accessed_us: 0,
+                    register: Register::Value(fields.take(usize::from(kind >> 2))),
+                    contributions: Vec::new(),
+                },
+                changed_us: 0,
+            },
+        };
+        let mut frame = Vec::new();
+        format::encode(&mut frame, &record);
+        format::seal(
+            &mut frame,
+            Key::from_bytes(GUESSED),
+            (place + value.len()) as u64,
+        );
+        // The head may say more than there is.
+        let length = frame.len() - usize::from(kind >> 6).min(frame.len());
+        value.extend_from_slice(&frame[..length]);
+    }
+    value
 }
 
 /// A broker that has taken in what a disk has, what was read for it, and what was found.
@@ -177,7 +231,7 @@ fn check(bytes: Vec<u8>, made: Option<(&Made, usize)>) {
     written.expect("the disk is right");
     let (broker, records, loaded) = match start(&disk) {
         Ok(started) => started,
-        Err(LoadError::NoJournal | LoadError::Newer(_)) => {
+        Err(LoadError::NoJournal | LoadError::OtherVersion(_)) => {
             assert_eq!(
                 disk.bytes(FileName::Journal),
                 Some(bytes),

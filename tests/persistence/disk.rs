@@ -40,6 +40,7 @@ struct State {
     /// Names as they were after each change since the last one that is on the disk, and that one first.
     past_names: Vec<Names>,
     calls: u64,
+    keys_drawn: u64,
     /// From that call on, so many calls.
     fault: Option<(u64, u64, Fault)>,
 }
@@ -138,6 +139,7 @@ impl SimulatedDisk {
             count => state.past_names[random.below(count)],
         };
         left.past_names = vec![left.names];
+        left.keys_drawn = state.keys_drawn;
         SimulatedDisk(Rc::new(RefCell::new(left)))
     }
 }
@@ -212,6 +214,15 @@ impl Disk for SimulatedDisk {
         }
         state.past_names = vec![state.names];
         Ok(())
+    }
+
+    fn random(&mut self) -> io::Result<[u8; 16]> {
+        let mut state = self.0.borrow_mut();
+        state.keys_drawn += 1;
+        let mut random = Random::new(state.keys_drawn);
+        let mut bytes = [0; 16];
+        bytes.fill_with(|| random.below(256) as u8);
+        Ok(bytes)
     }
 }
 

@@ -7,10 +7,11 @@ mod node;
 use crate::support::Random;
 use clacks::broker::{Record, Settings};
 use clacks::limits::SECOND_US;
-use clacks::protocol::peer::{Register, Stamp, State};
+use clacks::protocol::peer::{NodeId, Register, Stamp, State};
+use clacks::storage::format::{Header, Key};
 use clacks::storage::{FileName, LoadError, SyncPolicy, format};
 use disk::{Fault, SimulatedDisk};
-use node::{CLIENTS, Node};
+use node::{CLIENTS, Node, START_WALL_US};
 use std::collections::BTreeMap;
 
 /// Something a client may say. Large values let the journal grow until it is written anew.
@@ -231,11 +232,16 @@ fn nothing_is_made_up(found: &BTreeMap<String, String>, what: &str) {
     }
 }
 
+/// The places of a journal's bytes that mean something: between the parts of the header nothing stands.
+fn meaningful_places(journal: &[u8]) -> impl Iterator<Item = usize> {
+    (0..format::PART).chain(format::SECOND_PART..journal.len())
+}
+
 #[test]
 fn every_byte_of_a_journal_may_be_wrong() {
     let (bytes, contents) = small_journal();
     let mut lost = 0;
-    for at in 0..bytes.len() {
+    for at in meaningful_places(&bytes) {
         for bits in [1, 0x80, 0xff, bytes[at]] {
             let what = format!("byte {at} ^ {bits:#x}");
             let mut damaged = bytes.clone();
@@ -267,14 +273,15 @@ fn every_byte_of_a_journal_may_be_wrong() {
             }
         }
     }
-    assert!(lost > bytes.len(), "damage is noticed: {lost}");
+    let records = bytes.len() - format::HEADER;
+    assert!(lost > records, "damage is noticed: {lost}");
 }
 
 #[test]
 fn every_beginning_of_a_journal_is_one() {
     let (bytes, contents) = small_journal();
     let mut last = 0;
-    for length in 0..=bytes.len() {
+    for length in meaningful_places(&bytes).chain([bytes.len()]) {
         let what = format!("{length} bytes");
         let disk = SimulatedDisk::with_journal(bytes[..length].to_vec());
         let started = Node::start(&disk, SyncPolicy::Always, Settings::default(), 2);
@@ -301,53 +308,153 @@ fn every_beginning_of_a_journal_is_one() {
     assert_eq!(last, 7);
 }
 
+/// A journal of that key with those records.
+fn journal_of(key: Key, records: &[Record<'_>]) -> Vec<u8> {
+    let mut bytes = format::header(key).to_vec();
+    for record in records {
+        let mut frame = Vec::new();
+        format::encode(&mut frame, record);
+        format::seal(&mut frame, key, bytes.len() as u64);
+        bytes.extend_from_slice(&frame);
+    }
+    bytes
+}
+
+/// The record of an entry that is as old as can be.
+fn entry<'a>(name: &'a [u8], value: &'a [u8]) -> Record<'a> {
+    Record::State {
+        name,
+        changed_us: 0,
+        state: State {
+            stamp: Stamp::default(),
+            accessed_us: 0,
+            register: Register::Value(value),
+            contributions: Vec::new(),
+        },
+    }
+}
+
+/// Cuts and damages a journal everywhere in its first record's head and fields, and expects an empty cache each time.
+fn nothing_is_found_within_the_first_record(journal: &[u8]) {
+    for at in format::HEADER..format::HEADER + format::FRAME + 40 {
+        let mut damaged = journal.to_vec();
+        damaged[at] ^= 1;
+        let cut = journal[..journal.len() - 1].to_vec();
+        for bytes in [damaged, cut] {
+            let disk = SimulatedDisk::with_journal(bytes);
+            let (mut node, _) = Node::start(&disk, SyncPolicy::Always, Settings::default(), 2)
+                .unwrap_or_else(|error| panic!("byte {at}: {error}"));
+            assert_eq!(node.contents(), BTreeMap::new(), "byte {at}");
+        }
+    }
+}
+
 #[test]
 fn what_only_looks_like_a_record_is_none() {
     let (bytes, _) = small_journal();
     // A value that is all the records of another journal.
     let copy = &bytes[format::HEADER..];
-    let mut outer = format::header().to_vec();
-    let mut frame = Vec::new();
-    let state = State {
-        stamp: Stamp::default(),
-        accessed_us: 0,
-        register: Register::Value(copy),
-        contributions: Vec::new(),
-    };
-    let name = b"copy";
-    let changed_us = 0;
-    let record = Record::State {
-        name,
-        state,
-        changed_us,
-    };
-    format::encode(&mut frame, &record);
-    format::seal(&mut frame, format::HEADER as u64);
-    outer.extend_from_slice(&frame);
-    for at in format::HEADER..format::HEADER + format::FRAME + 40 {
-        let mut damaged = outer.clone();
-        damaged[at] ^= 1;
-        let disk = SimulatedDisk::with_journal(damaged);
-        let (mut node, _) = Node::start(&disk, SyncPolicy::Always, Settings::default(), 2)
-            .unwrap_or_else(|error| panic!("byte {at}: {error}"));
-        assert_eq!(node.contents(), BTreeMap::new(), "byte {at}");
+    let key = Key::from_bytes([1; 16]);
+    nothing_is_found_within_the_first_record(&journal_of(key, &[entry(b"copy", copy)]));
+}
+
+/// Who may write knows where its value will stand, and can compute any checksum but those with the file's key.
+#[test]
+fn a_value_that_holds_frames_right_for_their_places_plants_nothing() {
+    let (key, guessed) = (Key::from_bytes([1; 16]), Key::from_bytes([0; 16]));
+    let before_value = format::FRAME + 42 + "planted".len();
+    let clear = Record::Clear(Stamp {
+        time_us: START_WALL_US,
+        node: NodeId(1),
+    });
+    let mut value = Vec::new();
+    for record in [&clear, &entry(b"evil", b"obeyed")] {
+        let place = format::HEADER + before_value + value.len();
+        let mut frame = Vec::new();
+        format::encode(&mut frame, record);
+        format::seal(&mut frame, guessed, place as u64);
+        value.extend_from_slice(&frame);
     }
+    value.extend_from_slice(b"and the write was not finished");
+    let record = entry(b"planted", &value);
+    let planted = |key| {
+        let mut journal = journal_of(key, std::slice::from_ref(&record));
+        journal.pop();
+        let disk = SimulatedDisk::with_journal(journal);
+        let started = Node::start(&disk, SyncPolicy::Always, Settings::default(), 2);
+        let (mut node, loaded) = started.unwrap_or_else(|error| panic!("{error}"));
+        (node.contents(), loaded.expect("a journal").records)
+    };
+    assert_eq!(planted(key), (BTreeMap::new(), 0));
+    // The places were right: with the key the frames would be read.
+    assert_eq!(planted(guessed).1, 2);
+    nothing_is_found_within_the_first_record(&journal_of(key, &[record]));
+}
+
+/// A key that was guessed once, from a copy of the file for example, is of no use for long.
+#[test]
+fn each_journal_has_a_key_of_its_own() {
+    let disk = SimulatedDisk::default();
+    let (mut node, _) =
+        Node::start(&disk, SyncPolicy::Always, Settings::default(), 1).expect("an empty disk");
+    let key = || {
+        let bytes = disk.bytes(FileName::Journal).expect("a journal");
+        match Header::decode(&bytes) {
+            Header::Good(key) => key,
+            other => panic!("{other:?}"),
+        }
+    };
+    let first = key();
+    let value = "v".repeat(1_000_000);
+    for number in 0..12 {
+        node.say(0, &format!("STORE name={number}{value}"));
+        node.work_off();
+        node.write(usize::MAX);
+    }
+    settle(&mut node);
+    let length = disk.bytes(FileName::Journal).map_or(0, |bytes| bytes.len());
+    assert!(length < 8_000_000, "it was rewritten: {length}");
+    assert!(key() != first, "with a new key");
+    node.say(0, "STORE last=1");
+    settle(&mut node);
+    let (mut again, loaded) = Node::start(&disk, SyncPolicy::Always, Settings::default(), 2)
+        .unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(loaded.and_then(|loaded| loaded.damage), None);
+    assert_eq!(again.contents(), node.contents());
 }
 
 #[test]
-fn what_is_no_journal_or_a_newer_one_is_not_touched() {
+fn what_is_no_journal_or_one_of_another_version_is_not_touched() {
+    /// A header of version 1: its records began at once, and there was no key.
+    fn version_1() -> Vec<u8> {
+        let mut header = [&format::MAGIC[..], &[1, 0, 0, 0, 0, 0, 0, 0]].concat();
+        let sum = twox_hash::XxHash3_64::oneshot_with_seed(0, &header);
+        header.extend_from_slice(&sum.to_le_bytes());
+        header
+    }
     let (bytes, _) = small_journal();
     let mut newer = bytes.clone();
-    newer[16] = 2;
+    newer[16] = 3;
     let sum = twox_hash::XxHash3_64::oneshot_with_seed(0, &newer[..24]);
     newer[24..32].copy_from_slice(&sum.to_le_bytes());
-    let passwords = b"root:x:0:0:root:/root:/bin/bash\n".repeat(100);
-    for (bytes, is_newer) in [(newer, true), (passwords, false), (b"x".to_vec(), false)] {
+    let mut without_key = bytes.clone();
+    for part in [0, format::SECOND_PART] {
+        without_key[part + 40] ^= 1;
+    }
+    let passwords = b"root:x:0:0:root:/root:/bin/bash\n".repeat(200);
+    for (bytes, version) in [
+        (newer, Some(3)),
+        (version_1(), Some(1)),
+        ([version_1(), vec![7; 10_000]].concat(), Some(1)),
+        (passwords, None),
+        (b"x".to_vec(), None),
+        (without_key, None),
+    ] {
         let disk = SimulatedDisk::with_journal(bytes.clone());
         let started = Node::start(&disk, SyncPolicy::Always, Settings::default(), 2);
-        match started.err() {
-            Some(LoadError::Newer(2)) if is_newer => {}
-            Some(LoadError::NoJournal) if !is_newer => {}
+        match (started.err(), version) {
+            (Some(LoadError::OtherVersion(found)), Some(version)) if found == version => {}
+            (Some(LoadError::NoJournal), None) => {}
             other => panic!("{other:?}"),
         }
         assert_eq!(disk.bytes(FileName::Journal), Some(bytes));

@@ -10,7 +10,7 @@ use clacks::protocol::token::Token;
 use clacks::storage::{self, Batch, LoadError, Loaded, Recorder, SyncPolicy, Writer};
 use std::collections::{BTreeMap, VecDeque};
 
-const START_WALL_US: u64 = 1_700_000_000 * SECOND_US;
+pub const START_WALL_US: u64 = 1_700_000_000 * SECOND_US;
 
 #[derive(Default)]
 struct Wires {
