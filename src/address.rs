@@ -4,7 +4,7 @@
 use crate::limits::DEFAULT_PORT;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,6 +100,21 @@ impl HostPort {
         })
     }
 
+    /// The host as a certificate names it. The zone of a link-local address (`fe80::1%eth0`) means something only on
+    /// this machine.
+    pub fn certified_host(&self) -> &str {
+        match self.zone() {
+            Some(zone) => &self.host[..self.host.len() - zone.len() - 1],
+            None => &self.host,
+        }
+    }
+
+    /// The zone of a link-local IPv6 address: the interface, by name or number.
+    pub fn zone(&self) -> Option<&str> {
+        let (address, zone) = self.host.split_once('%')?;
+        address.parse::<Ipv6Addr>().ok().map(|_| zone)
+    }
+
     /// Whether that is this machine, whoever is asked: an address of the loopback network, or
     /// `localhost`. What another name stands for may change.
     pub fn is_loopback(&self) -> bool {
@@ -147,6 +162,24 @@ mod tests {
             without_port("tcp://[::1]").as_deref(),
             Ok("tcp://[::1]:49888")
         );
+    }
+
+    #[test]
+    fn a_certificate_names_no_zone() {
+        for (text, certified, zone) in [
+            ("tls://[fe80::1%eth0]:1", "fe80::1", Some("eth0")),
+            ("tls://[fe80::1%3]:1", "fe80::1", Some("3")),
+            ("tls://[fe80::1]:1", "fe80::1", None),
+            ("tls://example.org:1", "example.org", None),
+            ("tls://127.0.0.1:1", "127.0.0.1", None),
+        ] {
+            let address = Address::parse(text).expect("an address");
+            assert_eq!(address.to_string(), text);
+            let Address::Tls(host) = address else {
+                panic!("{text} is an address for TLS");
+            };
+            assert_eq!((host.certified_host(), host.zone()), (certified, zone));
+        }
     }
 
     #[test]

@@ -90,6 +90,23 @@ fn flags_add_listeners_to_those_that_are_handed_over() {
 }
 
 #[test]
+fn a_socket_that_is_handed_over_is_known_by_every_name_of_its_file() {
+    let (setup, unix, tcp) = opened();
+    let folder = setup.path("");
+    std::os::unix::fs::symlink(&folder, setup.path("link")).expect("a folder of our own");
+    let linked = format!("unix:{}", text(&setup.path("link/activated")));
+    let setup = setup.flags(&["--listen", &linked, "--listen", "unix:./activated"]);
+    let mut command = setup.command();
+    command.current_dir(&folder);
+    let mut command = hand_over(&command, &[unix.as_fd(), tcp.as_fd()], "unix:tcp");
+    let process = Process::spawn(command.current_dir(&folder));
+    process.wait_for_log("ready");
+    let tcp = format!("tcp://127.0.0.1:{}", port(&tcp));
+    assert_eq!(listening(&process), [setup.unix("activated"), tcp]);
+    assert_serves(Client::unix(&setup.path("activated")).logged_in("admin"));
+}
+
+#[test]
 fn an_abstract_socket_is_served_too() {
     let setup = Setup::new();
     let name = format!("clacksd-test-{}", text(&setup.path("abstract")));

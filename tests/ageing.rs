@@ -1,7 +1,7 @@
 //! Ageing of the cache in the real server, with short times. The default times are in
 //! `virtual_time`.
 
-use crate::support::{Client, Setup, wait_until};
+use crate::support::{Client, SetClock, Setup, text, wait_until};
 use std::time::Duration;
 
 /// KEYLIST doesn't count as use, so that one can look without changing anything.
@@ -95,4 +95,48 @@ fn monitors_see_what_is_dropped_and_why() {
         (0, 0, 0)
     );
     assert_eq!(server.status("expired"), 3);
+}
+
+#[test]
+fn entries_stay_where_the_cache_is_kept_or_has_a_limit() {
+    const YEAR_S: i64 = 365 * 86_400;
+    let outlives_a_year = |flags: &[&str]| {
+        let setup = Setup::new();
+        let (clock, journal) = (SetClock::new(&setup), text(&setup.path("journal")));
+        let flags = flags.iter().map(|flag| flag.replace("FILE", &journal));
+        let flags: Vec<String> = flags.collect();
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let server = setup
+            .flags(&flags)
+            .start_changed(|command| clock.apply_to(command));
+        let mut client = server.client("rw");
+        client.ask("STORE a=1");
+        clock.set_ahead(YEAR_S);
+        is_listed(&mut client, "a")
+    };
+    for flags in [
+        &["--persist", "FILE"][..],
+        &["--cache-max", "1M"],
+        &["--stale-time", "never"],
+    ] {
+        assert!(outlives_a_year(flags), "{flags:?}");
+    }
+    for flags in [
+        &[][..],
+        &["--cache-max", "0"],
+        &["--persist", "FILE", "--stale-time", "86400"],
+    ] {
+        assert!(!outlives_a_year(flags), "{flags:?}");
+    }
+}
+
+#[test]
+fn entries_that_went_stale_are_counted_and_logged() {
+    let server = Setup::new()
+        .flags(&["--stale-time", "0.3", "--clean-interval", "0.1", "-v"])
+        .start();
+    server.client("rw").ask("STORE a=1");
+    wait_until("it goes stale", || server.status("stale") == 1);
+    let said = "1 entries were dropped that nobody had used for --stale-time";
+    server.process.wait_for_log(said);
 }

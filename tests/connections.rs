@@ -117,3 +117,39 @@ fn a_thousand_idle_connections_wake_the_server_once_a_second_at_most() {
     assert!(woken > 0, "there was something to be woken for");
     assert_eq!(server.status("clients"), 1000);
 }
+
+/// Load balancers and service monitors look every few seconds whether somebody answers.
+#[test]
+fn health_checks_leave_no_warning() {
+    let authority = crate::support::Authority::new("authority");
+    let identity = authority.certify(&["localhost"]);
+    let server = Setup::new()
+        .with_tls(&identity)
+        .flags(&["--auth-timeout", "0.3", "-v"])
+        .start();
+    let ports = [server.port, server.tls_port()];
+    for port in ports {
+        // One that leaves, one that resets, and one that stays and is silent.
+        let connect = || std::net::TcpStream::connect(("127.0.0.1", port)).expect("a listener");
+        drop(connect());
+        let reset = socket2::Socket::from(connect());
+        reset
+            .set_linger(Some(std::time::Duration::ZERO))
+            .expect("a socket");
+        drop(reset);
+        let mut silent = connect();
+        let _ = std::io::Read::read_to_end(&mut silent, &mut Vec::new());
+    }
+    let ended = |log: &[String]| log.iter().filter(|line| line.contains(" closed ")).count();
+    wait_until("all have ended", || ended(&server.process.log()) == 6);
+    let warnings: Vec<String> = server.process.log();
+    let warnings: Vec<&String> = warnings
+        .iter()
+        .filter(|line| line.contains("WARN"))
+        .collect();
+    assert!(warnings.is_empty(), "{warnings:?}");
+    // One that says something and then nothing more is worth a line.
+    let mut speaks = server.tcp_stranger();
+    speaks.send("CLACKS somebody");
+    server.process.wait_for_log("WARN");
+}

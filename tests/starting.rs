@@ -2,8 +2,10 @@
 //! behind.
 
 use crate::support::{
-    Authority, Client, Ended, Ending, Process, Setup, run, text, token, wait_until,
+    Authority, Client, Ended, Ending, Process, Setup, run, skipped, text, token, wait_until,
 };
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Read;
@@ -12,7 +14,8 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
-use std::process::Stdio;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 /// Stands wherever a secret may; nothing that is printed may have it.
@@ -192,6 +195,8 @@ fn wrong_files_are_named() {
     password(Some(secret), 0o604, &["604"]);
     password(Some(secret), 0o602, &["602"]);
     password(Some(secret), 0o601, &["601"]);
+    let path = "/password; in a container";
+    password(Some(secret), 0o444, &["mode 444", "chmod 440 /", path]);
     password(Some(b""), 0o600, &["empty"]);
     password(Some(b"\nhidden-secret\n"), 0o600, &["empty"]);
     password(Some(b"hidden-secret\xff\n"), 0o600, &["UTF-8"]);
@@ -505,6 +510,100 @@ fn users_and_passwords_come_from_the_environment_too() {
         assert_eq!(login(&setup, "admin"), WELCOME);
         assert_eq!(login(&setup, "me"), FAILED);
     }
+}
+
+#[test]
+fn passwords_and_users_come_from_everything_that_writes_a_line() {
+    const WELCOME: Option<&str> = Some("OVERHEAD O Welcome!");
+    let login = |setup: &Setup, user: &str, password: &str| {
+        let mut client = Client::unix(&setup.path("socket"));
+        let parts = [user, password].map(|part| STANDARD.encode(part));
+        client.send(&format!("OVERHEAD A {}", parts.join(":")));
+        client.next_line();
+        client.next_line();
+        client.next_line()
+    };
+    let setup = Setup::bare();
+    let listen = setup.unix("socket");
+    let setup = setup.flags(&["--listen", &listen, "--user", "me"]);
+    for end in ["\n", "\r\n", "\nmore"] {
+        let password = format!("mepw{end}");
+        let server = Process::spawn(setup.command().env("CLACKSD_PASSWORD", password));
+        server.wait_for_log("ready");
+        assert_eq!(login(&setup, "me", "mepw").as_deref(), WELCOME);
+    }
+    // A pipe whose writer takes its time; and what Windows' editors put before a text.
+    setup.write_secret("users", "\u{feff}first:read:firstpw\nlast:read:lastpw\n");
+    let users = text(&setup.path("users"));
+    let mut command = Command::new("bash");
+    command
+        .args([
+            "-c",
+            "exec \"$0\" \"$@\" --password-file <(sleep 0.2; echo mepw)",
+        ])
+        .arg(setup.command().get_program())
+        .args(setup.command().get_args())
+        .args(["--users", &users]);
+    let server = Process::spawn(&mut command);
+    server.wait_for_log("ready");
+    for (user, password) in [("me", "mepw"), ("first", "firstpw"), ("last", "lastpw")] {
+        assert_eq!(login(&setup, user, password).as_deref(), WELCOME, "{user}");
+    }
+    // A pipe is not read again.
+    setup.write_secret("users", "last:read:lastpw\n");
+    server.signal(libc::SIGHUP);
+    wait_until("the users were read again", || {
+        login(&setup, "first", "firstpw").as_deref() != WELCOME
+    });
+    assert_eq!(login(&setup, "me", "mepw").as_deref(), WELCOME);
+}
+
+#[test]
+fn a_link_local_address_is_listened_to_and_named_with_its_zone() {
+    let authority = Authority::new("authority");
+    let identity = authority.certify(&["fe80::77"]);
+    let setup = Setup::new();
+    setup.write_identity(&identity);
+    let setup = setup.with_tls(&identity);
+    let setup = setup.flags(&["--listen", "tls://[fe80::77%lo]:0"]);
+    // A network of its own, with a link-local address at the loopback interface.
+    let mut command = Command::new("unshare");
+    command
+        .args(["--net", "sh", "-c"])
+        .arg("ip link set lo up && ip address add fe80::77/64 dev lo nodad && exec \"$0\" \"$@\"")
+        .arg(setup.command().get_program())
+        .args(setup.command().get_args());
+    let can_unshare = |tool: &str| {
+        let mut probe = Command::new("unshare");
+        let probe = probe.args(["--net", tool, "link"]).stderr(Stdio::null());
+        probe
+            .stdout(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+    };
+    if !can_unshare("ip") {
+        skipped("it takes root, unshare and ip to make a network");
+        return;
+    }
+    let server = Process::spawn(&mut command);
+    let line = server.wait_for_log("listening on tls://[fe80::77%lo]:");
+    server.wait_for_log("ready");
+    let address = line
+        .split_once("listening on ")
+        .expect("it is in the line")
+        .1;
+    fs::write(setup.path("ca.pem"), &authority.certificate).expect("a folder of our own");
+    let mut client = Command::new("nsenter");
+    let clacks = Path::new(env!("CARGO_BIN_EXE_clacks"));
+    client
+        .args(["--net", "--target", &server.id().to_string()])
+        .arg(clacks)
+        .args(["-s", address, "-u", "admin", "--ca"])
+        .arg(setup.path("ca.pem"))
+        .args(["store", "a", "1"])
+        .env("CLACKS_PASSWORD", "adminpw");
+    let ended = run(&mut client);
+    assert_eq!((ended.status, &*ended.stderr), (Some(0), ""));
 }
 
 /// What a process shows at a terminal of its own.

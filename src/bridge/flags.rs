@@ -134,6 +134,7 @@ impl Login {
             Some(file) => files::read_password(Path::new(file))
                 .map_err(|what| StartError::Usage(format!("--password-file {file}: {what}"))),
             None => variable("CLACKS_PASSWORD")
+                .map(|text| files::first_line(&text).to_owned())
                 .ok_or_else(|| StartError::Usage("--password-file is missing".to_owned())),
         }
     }

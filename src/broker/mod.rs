@@ -126,6 +126,8 @@ pub struct Broker {
     appointments: Appointments,
     statistics: Statistics,
     cleaning: Cleaning,
+    /// [`Statistics::stale`] when the log told of it last.
+    stale_logged: u64,
     lifetime: Lifetime,
     tree: Tree,
     uplink: Option<Uplink>,
@@ -184,6 +186,7 @@ impl Broker {
             appointments: Appointments::default(),
             statistics: Statistics::default(),
             cleaning: Cleaning::Idle,
+            stale_logged: 0,
             lifetime: Lifetime::Endless,
             payload: Vec::new(),
         }
@@ -285,6 +288,9 @@ impl Broker {
         if is_link_up == Some(false) {
             self.handle_master_greeting(id, line, now, out);
         } else if !session.is_logged_in() {
+            if let Some(session) = self.sessions.get_mut(id) {
+                session.has_spoken = true;
+            }
             return self.handle_before_login(id, line, now, out);
         } else if !is_uplink && self.waits_for_lock(id, line) {
             return Flow::StopBefore;
@@ -373,13 +379,13 @@ impl Broker {
             return;
         };
         let suppressed = self.statistics.count_closed(reason, now.monotonic_us);
-        // Who connects only to see whether somebody answers is not interested in the greeting.
-        if discarded > 0 && !(session.user.is_none() && reason.is_ordinary()) {
+        let is_probe = session.is_probe(reason);
+        if discarded > 0 && !is_probe {
             if let Some(suppressed) = self.discard_log.admit(now.monotonic_us) {
                 let (ended, suppressed) = (Ended(&session, reason), Suppressed(suppressed));
                 log::warn!("{ended}: {discarded} bytes of output discarded{suppressed}");
             }
-        } else if reason.is_ordinary() {
+        } else if reason.is_ordinary() || is_probe {
             log::debug!("{}", Ended(&session, reason));
         } else if let Some(suppressed) = suppressed {
             log::warn!("{}{}", Ended(&session, reason), Suppressed(suppressed));

@@ -25,6 +25,8 @@ pub struct Session {
     pub opened_us: u64,
     /// Beyond the number of clients that there may be: only somebody who can manage may log in.
     pub is_surplus: bool,
+    /// A line came from it.
+    pub has_spoken: bool,
     /// `None` after NOPING.
     pub last_ping: Option<LastPing>,
     /// When the next look at its timeouts is due.
@@ -106,6 +108,7 @@ impl Session {
             monitor: None,
             opened_us: now.monotonic_us,
             is_surplus: false,
+            has_spoken: false,
             last_ping: Some(LastPing {
                 at_us: now.monotonic_us,
                 stopped_us: 0,
@@ -116,6 +119,15 @@ impl Session {
             resumes_with_room: false,
             closing: None,
         }
+    }
+
+    /// Whether it only looked whether somebody answers, as the checks of load balancers do: it did not log in, and left
+    /// with or without a reset, or sent nothing.
+    pub fn is_probe(&self, reason: CloseReason) -> bool {
+        let has_left = reason.is_ordinary() || reason == CloseReason::ConnectionLost;
+        let was_silent = reason == CloseReason::AuthTimeout && !self.has_spoken;
+        let is_client = !matches!(self.cid.peer, Peer::Master(_));
+        self.user.is_none() && is_client && (has_left || was_silent)
     }
 
     pub fn is_logged_in(&self) -> bool {

@@ -15,7 +15,9 @@ pub struct Statistics {
     pub deliveries: u64,
     pub permission_denied: u64,
     pub unknown_commands: u64,
+    /// Entries and tombstones that were dropped for their age, and the entries among them.
     pub expired: u64,
+    pub stale: u64,
     pub evicted: u64,
     /// Entries larger than the cache.
     pub too_large: u64,
@@ -92,7 +94,7 @@ impl Status {
         write!(
             f,
             "clients={} monitors={} links={} uplink={} names_listened_to={} subscriptions={} entries={} tombstones={} cache_bytes={} journal={} connections={} \
-             lines={} signals={} deliveries={} expired={} evicted={} too_large={} permission_denied={} unknown_commands={}",
+             lines={} signals={} deliveries={} expired={} stale={} evicted={} too_large={} permission_denied={} unknown_commands={}",
             self.clients,
             self.monitors,
             self.links,
@@ -108,6 +110,7 @@ impl Status {
             statistics.signals,
             statistics.deliveries,
             statistics.expired,
+            statistics.stale,
             statistics.evicted,
             statistics.too_large,
             statistics.permission_denied,

@@ -28,11 +28,23 @@ impl Broker {
         let now_us = self.tree_now_us(now);
         let (cache, mut witness) = self.cache_and_witness(out);
         let next = cache.age_slice(cursor, now_us, |kind, entry| witness.note(kind, entry));
+        if next.is_none() {
+            self.log_stale_entries();
+        }
         self.cleaning = match next {
             Some(cursor) => Cleaning::Now(cursor),
             None if self.cache.is_empty() => Cleaning::Idle,
             None => Cleaning::At(now.monotonic_us + self.settings.clean_interval_us),
         };
+    }
+
+    /// Says how many entries have gone stale since this was said last.
+    fn log_stale_entries(&mut self) {
+        let count = self.statistics.stale - self.stale_logged;
+        if count > 0 {
+            log::debug!("{count} entries were dropped that nobody had used for --stale-time");
+            self.stale_logged = self.statistics.stale;
+        }
     }
 
     /// Makes room and gives memory back, one slice.
@@ -127,6 +139,7 @@ impl<O: Output> Witness<'_, O> {
             }
         } else {
             self.statistics.expired += 1;
+            self.statistics.stale += u64::from(kind == Dropped::Stale);
         }
         if !self.monitors.is_empty() {
             empty(self.payload);

@@ -49,7 +49,7 @@ impl CertificateFiles {
         };
         for master in masters {
             if let Address::Tls(host) = master
-                && !certificates::can_be_certified(&host.host)
+                && !certificates::can_be_certified(host.certified_host())
             {
                 return Err(wrong(
                     "master",

@@ -11,6 +11,7 @@ use crate::reactor::{self, Listener, OutputLimits, SocketAccess};
 use crate::storage::{self, SyncPolicy};
 use crate::sys::{self, Account};
 use getopts::Matches;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// What the flags ask for.
@@ -54,6 +55,7 @@ impl Config {
             return Err(wrong("max-output", "is at least twice --max-line"));
         }
         let max_clients = count(matches, "max-clients", limits::MAX_CLIENTS)?;
+        let cache_max = size_or_unlimited(matches, "cache-max")?;
         let daemonize = matches.opt_present("daemonize");
         let log_file = path("log-file").map(absolute).transpose()?;
         let persist = persist(matches)?;
@@ -102,11 +104,11 @@ impl Config {
                 masters: masters.iter().map(Address::to_string).collect(),
                 max_held: max_output,
                 ageing: Ageing {
-                    stale_us: seconds(matches, "stale-time", limits::STALE_TIME_S)?,
+                    stale_us: stale_time(matches, persist.is_some() || cache_max.is_some())?,
                     deleted_us: seconds(matches, "deleted-time", limits::DELETED_TIME_S)?,
                 },
                 clean_interval_us: seconds(matches, "clean-interval", limits::CLEAN_INTERVAL_S)?,
-                cache_max: size_or_unlimited(matches, "cache-max")?,
+                cache_max,
                 journal,
                 ..broker::Settings::default()
             },
@@ -188,9 +190,24 @@ fn listen(matches: &Matches, inherited: &[Listener]) -> Result<Vec<Address>, Sta
     listen.retain(|address| {
         inherited
             .iter()
-            .all(|listener| listener.address != *address)
+            .all(|listener| !is_same_address(&listener.address, address))
     });
     Ok(listen)
+}
+
+/// Whether two addresses are one. A Unix socket has many names: relative ones, and those that lead through links such as
+/// /var/run.
+fn is_same_address(one: &Address, other: &Address) -> bool {
+    let file = |path: &Path| {
+        let metadata = path.metadata().ok()?;
+        Some((metadata.dev(), metadata.ino()))
+    };
+    match (one, other) {
+        (Address::Unix(one), Address::Unix(other)) => {
+            one == other || file(one).is_some_and(|one| file(other) == Some(one))
+        }
+        _ => one == other,
+    }
 }
 
 /// The addresses given with a flag; plain text beyond loopback only where that is allowed.
@@ -235,6 +252,21 @@ fn persist(matches: &Matches) -> Result<Option<(PathBuf, SyncPolicy)>, StartErro
         }
     };
     Ok(Some((absolute(PathBuf::from(file))?, sync)))
+}
+
+/// After how many microseconds without use an entry is dropped. `stays` says whether the cache is meant to last or has
+/// a limit of its own, so that entries do not go stale unless the flag says so.
+fn stale_time(matches: &Matches, stays: bool) -> Result<u64, StartError> {
+    match matches.opt_str("stale-time").as_deref() {
+        None if stays => Ok(Ageing::NEVER),
+        Some("never") => Ok(Ageing::NEVER),
+        _ => seconds(matches, "stale-time", limits::STALE_TIME_S).map_err(|_| {
+            wrong(
+                "stale-time",
+                "wants never, or seconds from 0.001 up to a century",
+            )
+        }),
+    }
 }
 
 fn socket_mode(matches: &Matches) -> Result<u32, StartError> {

@@ -130,7 +130,8 @@ pub const FLAGS: &[Flag] = &[
         "",
         "stale-time",
         "S",
-        "seconds after which entries nobody uses are dropped",
+        "seconds after which entries nobody uses are dropped, or never, which is the default with --persist or \
+         --cache-max",
     )
     .default("86400"),
     flag(

@@ -34,8 +34,12 @@ impl Secrets {
             None => variable("CLACKSD_USER")?,
         };
         let password = match (password_file, variable("CLACKSD_PASSWORD")?) {
+            // A pipe can't be read again when a signal asks for it.
+            (Some(file), _) if files::is_pipe(&file) => Some(Password::Fixed(password(&file)?)),
             (Some(file), _) => Some(Password::File(file)),
-            (None, Some(password)) => Some(Password::Fixed(password)),
+            (None, Some(password)) => {
+                Some(Password::Fixed(files::first_line(&password).to_owned()))
+            }
             (None, None) => credential()?.map(Password::Fixed),
         };
         match (primary, password) {
@@ -72,16 +76,10 @@ impl Secrets {
     pub fn read(&self) -> Result<Users, StartError> {
         let password = match &self.password {
             Password::Fixed(password) => password.clone(),
-            Password::File(file) => first_line(&read_secret("password-file", file)?).to_owned(),
+            Password::File(file) => password(file)?,
         };
         if password.is_empty() {
-            return Err(StartError::Usage(match &self.password {
-                Password::File(file) => format!(
-                    "--password-file {}: the first line is empty",
-                    file.display()
-                ),
-                Password::Fixed(_) => "the password is empty".to_owned(),
-            }));
+            return Err(StartError::Usage("the password is empty".to_owned()));
         }
         let mut users = Users::new(&self.primary, password.as_bytes());
         if let Some(file) = &self.users_file {
@@ -118,19 +116,23 @@ fn credential() -> Result<Option<String>, StartError> {
         return Ok(None);
     }
     match std::fs::read_to_string(&path) {
-        Ok(text) => Ok(Some(first_line(&text).to_owned())),
+        Ok(text) => Ok(Some(files::first_line(&text).to_owned())),
         Err(error) => Err(StartError::Usage(format!(
             "the credential \"password\": {error}"
         ))),
     }
 }
 
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
+/// The password in the file of `--password-file`.
+fn password(file: &Path) -> Result<String, StartError> {
+    files::read_password(file).map_err(|what| wrong_secret("password-file", file, &what))
+}
+
+fn wrong_secret(flag: &str, path: &Path, what: &str) -> StartError {
+    StartError::Usage(format!("--{flag} {}: {what}", path.display()))
 }
 
 /// Reads a file that only its owner and group may be able to read.
 pub fn read_secret(flag: &str, path: &Path) -> Result<String, StartError> {
-    files::read_secret(path)
-        .map_err(|what| StartError::Usage(format!("--{flag} {}: {what}", path.display())))
+    files::read_secret(path).map_err(|what| wrong_secret(flag, path, &what))
 }

@@ -81,7 +81,7 @@ impl Dial {
             Address::Tls(host) => {
                 let config = trust.expect("whom to trust was found out when the client was made");
                 let unusable = |error: String| Error::Options(format!("{}: {error}", host.host));
-                let name = ServerName::try_from(host.host.clone())
+                let name = ServerName::try_from(host.certified_host().to_owned())
                     .map_err(|error| unusable(error.to_string()))?;
                 let made = ClientConnection::new(config.clone(), name)
                     .map_err(|error| unusable(error.to_string()))?;

@@ -197,10 +197,10 @@ impl Dialer {
 
     /// What is spoken on a connection to the master.
     fn wrap(&self, stream: TcpStream) -> io::Result<Stream> {
-        let Address::Tls(HostPort { host, .. }) = &self.masters[self.master] else {
+        let Address::Tls(host) = &self.masters[self.master] else {
             return Ok(Stream::Tcp(stream));
         };
-        let name = ServerName::try_from(host.clone())
+        let name = ServerName::try_from(host.certified_host().to_owned())
             .map_err(|error| io::Error::new(ErrorKind::InvalidInput, error))?;
         let config = self
             .tls

@@ -82,7 +82,7 @@ impl Listener {
         let mut listeners = Vec::new();
         let mut missing = io::Error::new(ErrorKind::NotFound, "the name has no address");
         for address in host.resolve()? {
-            match Listener::bind_address(address, kind) {
+            match Listener::bind_address(address, host.zone(), kind) {
                 Ok(listener) => listeners.push(listener),
                 // A name like localhost may stand for an address family this machine doesn't have.
                 Err(error) if is_absent(&error) => missing = error,
@@ -96,7 +96,12 @@ impl Listener {
         }
     }
 
-    fn bind_address(address: SocketAddr, kind: fn(HostPort) -> Address) -> io::Result<Listener> {
+    /// `zone` is the interface of a link-local address, as the flag names it.
+    fn bind_address(
+        address: SocketAddr,
+        zone: Option<&str>,
+        kind: fn(HostPort) -> Address,
+    ) -> io::Result<Listener> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
         socket.set_reuse_address(true)?;
@@ -107,8 +112,9 @@ impl Listener {
         socket.listen(BACKLOG)?;
         let listener = TcpListener::from_std(socket.into());
         let bound = listener.local_addr()?;
+        let ip = bound.ip();
         let address = kind(HostPort {
-            host: bound.ip().to_string(),
+            host: zone.map_or_else(|| ip.to_string(), |zone| format!("{ip}%{zone}")),
             port: bound.port(),
         });
         Ok(Listener {

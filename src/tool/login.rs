@@ -79,7 +79,9 @@ fn password(invocation: &Invocation, user: &str, address: &str) -> Result<String
             .map_err(|what| Failure::Usage(format!("--password-file {}: {what}", file.display())));
     }
     match env::var("CLACKS_PASSWORD") {
-        Ok(password) if !password.is_empty() => return Ok(password),
+        Ok(text) if !files::first_line(&text).is_empty() => {
+            return Ok(files::first_line(&text).to_owned());
+        }
         Ok(_) | Err(env::VarError::NotPresent) => {}
         Err(env::VarError::NotUnicode(_)) => {
             return Err(Failure::Usage("CLACKS_PASSWORD is no UTF-8".to_owned()));

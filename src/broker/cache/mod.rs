@@ -31,6 +31,11 @@ pub struct Ageing {
     pub deleted_us: u64,
 }
 
+impl Ageing {
+    /// The time of [`Ageing::stale_us`] after which no entry is dropped: longer than any clock runs.
+    pub const NEVER: u64 = u64::MAX;
+}
+
 /// Why something was dropped that nobody removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dropped {
