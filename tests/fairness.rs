@@ -1,6 +1,6 @@
 //! Nobody with little rights gets others closed: neither by what it sends to them nor by the memory that it takes.
 
-use crate::support::{Client, Server, Setup, wait_until};
+use crate::support::{Client, Server, Setup, USERS, wait_until};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -247,4 +247,124 @@ fn a_sender_that_waits_delays_nobody_else() {
         }
         assert_eq!(flood.join().expect("it goes on"), [""; 0]);
     });
+}
+
+/// With a user without any permission beside the usual ones.
+fn with_nobody(flags: &[&str]) -> Server {
+    let setup = Setup::new();
+    setup.write_secret("users", &format!("{USERS}nobody::nobodypw\n"));
+    setup.flags(flags).start()
+}
+
+/// Makes connections and lets each hold an unfinished line, until enough of them were closed for that.
+fn hold_unfinished_lines(
+    server: &Server,
+    connect: impl Fn() -> Client,
+    length: usize,
+    closed: u64,
+) -> Vec<Client> {
+    let mut connections = Vec::new();
+    wait_until("the limit is reached", || {
+        for _ in 0..20 {
+            let mut client = connect();
+            // One that was closed meanwhile takes nothing.
+            let _ = client.try_send(&vec![b'x'; length]);
+            connections.push(client);
+        }
+        server.status("buffers_limit") >= closed
+    });
+    connections
+}
+
+/// Finishes a line that was begun, which is no command.
+fn assert_lives(client: &mut Client) {
+    client.send("");
+    let answers = client.flush();
+    let start = "OVERHEAD E unknown_command xxx";
+    assert!(answers.len() == 1 && answers[0].starts_with(start));
+}
+
+#[test]
+fn unfinished_lines_of_a_user_close_that_user_s_connections() {
+    let limits = [
+        "--max-line",
+        "4M",
+        "--max-output",
+        "8M",
+        "--max-buffers",
+        "32M",
+    ];
+    let server = with_nobody(&limits);
+    // Another user has the largest connection of all, and so has a link; both are far from holding most.
+    let mut other = server.client("rw");
+    other.send_bytes(&vec![b'x'; 4_000_000]);
+    let mut link = server.client("admin");
+    link.send("CLACKS Net::Clacks 36");
+    link.send("OVERHEAD I 1");
+    wait_until("it is a link", || server.status("links") == 1);
+    link.send_bytes(&vec![b'x'; 4_000_000]);
+    let mut stranger = server.stranger();
+    stranger.send_bytes(&vec![b'x'; 4_000]);
+
+    let nobodies = hold_unfinished_lines(&server, || server.client("nobody"), 100_000, 50);
+    assert_lives(&mut other);
+    assert_eq!(server.status("links"), 1);
+    stranger.send("");
+    stranger.logged_in("ro");
+    for line in server.process.log() {
+        let is_other = line.contains(": buffers_limit (") && !line.contains("user nobody)");
+        assert!(!is_other, "{line}");
+    }
+    drop(nobodies);
+}
+
+#[test]
+fn unfinished_lines_of_strangers_close_strangers_of_that_address() {
+    let limits = [
+        "--max-line",
+        "256K",
+        "--max-output",
+        "1M",
+        "--max-buffers",
+        "2M",
+    ];
+    let server = with_nobody(&limits);
+    let mut user = server.client("rw");
+    user.send_bytes(&vec![b'x'; 200_000]);
+    // By its address, which is another one than the uid of the others.
+    let mut stranger = server.tcp_stranger();
+    stranger.send_bytes(&vec![b'x'; 4_000]);
+    let strangers = hold_unfinished_lines(&server, || server.stranger(), 4_000, 20);
+    assert_lives(&mut user);
+    stranger.send("");
+    stranger.logged_in("ro");
+    drop(strangers);
+}
+
+/// What is sent to many counts once for each user, not once for each connection.
+#[test]
+fn listeners_with_a_payload_in_common_do_not_hold_it_many_times() {
+    let limits = [
+        "--max-line",
+        "1M",
+        "--max-output",
+        "4M",
+        "--max-buffers",
+        "16M",
+    ];
+    let server = with_nobody(&limits);
+    let listeners = || {
+        let mut listener = server.client("ro");
+        listener.ask("LISTEN signal");
+        listener
+    };
+    let mut listeners: Vec<Client> = (0..40).map(|_| listeners()).collect();
+    let mut sender = server.client("wo");
+    let signal = format!("SET signal={}", "x".repeat(1_000_000));
+    sender.ask(&signal);
+    let nobodies = hold_unfinished_lines(&server, || server.client("nobody"), 100_000, 30);
+    for listener in &mut listeners {
+        listener.expect(&signal);
+    }
+    drop(nobodies);
 }

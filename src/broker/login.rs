@@ -36,6 +36,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(id) else {
             return Flow::Next;
         };
+        out.set_user(id, &user.name);
         // Afterwards only a PING renews it.
         if session.user.replace(user).is_none() {
             session.last_ping = Some(LastPing {

@@ -180,8 +180,12 @@ pub trait Output {
     /// done.
     fn close(&mut self, connection: ConnectionId, reason: CloseReason);
 
-    /// From now on the connection carries the traffic of many, both ways: it gets a larger share, and is
-    /// read however much waits to be sent to it, since that is no answer to what it says.
+    /// The connection has logged in: the memory of its buffers counts for that user, with that of the user's other
+    /// connections.
+    fn set_user(&mut self, _connection: ConnectionId, _user: &str) {}
+
+    /// From now on the connection carries the traffic of many, both ways: it gets a larger share, is read
+    /// however much waits to be sent to it, since that is no answer to what it says, and its memory counts for itself.
     fn make_trunk(&mut self, connection: ConnectionId);
 
     /// Ends a [`Flow::Stop`].

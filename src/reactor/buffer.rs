@@ -2,6 +2,7 @@
 //! the other receivers.
 
 use crate::limits::OUTPUT_CHUNK;
+use crate::reactor::connections::Share;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write};
@@ -24,6 +25,10 @@ impl SharedPayload {
             gauge: gauge.clone(),
         })
     }
+
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
 }
 
 impl Drop for SharedPayload {
@@ -34,14 +39,14 @@ impl Drop for SharedPayload {
 
 enum Chunk {
     Own(Vec<u8>),
-    Shared(Rc<SharedPayload>),
+    Shared(Rc<Share>),
 }
 
 impl Chunk {
     fn bytes(&self) -> &[u8] {
         match self {
             Chunk::Own(bytes) => bytes,
-            Chunk::Shared(payload) => &payload.bytes,
+            Chunk::Shared(share) => &share.payload.bytes,
         }
     }
 
@@ -115,11 +120,11 @@ impl OutputQueue {
         }
     }
 
-    pub fn append_shared(&mut self, payload: &Rc<SharedPayload>) -> Appended {
+    pub fn append_shared(&mut self, share: Rc<Share>) -> Appended {
         let capacity = self.capacity();
         self.seal();
-        self.queued += payload.bytes.len();
-        self.sealed.push_back(Chunk::Shared(payload.clone()));
+        self.queued += share.payload.len();
+        self.sealed.push_back(Chunk::Shared(share));
         Appended {
             copied: 0,
             grown: self.grown_from(capacity),
@@ -244,7 +249,7 @@ mod tests {
                 }
                 if round % 5 == 0 {
                     let payload = SharedPayload::new(&large, &gauge);
-                    queue.append_shared(&payload);
+                    queue.append_shared(Share::of(&Rc::default(), &payload));
                     expected.extend_from_slice(&large);
                 }
                 queue.write_to(&mut socket).unwrap();
@@ -267,7 +272,7 @@ mod tests {
         let mut queues: Vec<OutputQueue> = (0..10).map(|_| OutputQueue::default()).collect();
         let payload = SharedPayload::new(&[b'x'; SHARED_PAYLOAD], &gauge);
         for queue in &mut queues {
-            queue.append_shared(&payload);
+            queue.append_shared(Share::of(&Rc::default(), &payload));
         }
         drop(payload);
         assert_eq!(gauge.get(), SHARED_PAYLOAD);

@@ -4,12 +4,15 @@ use crate::broker::{CloseReason, ConnectionId, Traffic};
 use crate::limits::MAX_LINE_BEFORE_LOGIN;
 use crate::protocol::line::Pending;
 use crate::reactor::buffer::OutputQueue;
-use crate::reactor::connections::Waiters;
+use crate::reactor::connections::{Account, Waiters};
 use crate::reactor::stream::Stream;
+use std::rc::Rc;
 
 pub struct Connection {
     pub id: ConnectionId,
     pub stream: Stream,
+    /// Whom its memory counts for.
+    pub account: Rc<Account>,
     /// Input that is not worked off: `None` while there is none, so that an idle connection holds no
     /// buffer.
     pub pending: Option<Box<Pending>>,
@@ -142,10 +145,11 @@ impl Stops {
 }
 
 impl Connection {
-    pub fn new(id: ConnectionId, stream: Stream, now_us: u64) -> Connection {
+    pub fn new(id: ConnectionId, stream: Stream, account: Rc<Account>, now_us: u64) -> Connection {
         Connection {
             id,
             stream,
+            account,
             pending: None,
             output: None,
             readable: false,

@@ -1,11 +1,13 @@
 //! All connections: which there are, which of them have something to do, and what memory their buffers take.
 
+mod accounts;
 mod backpressure;
 mod output;
 
+pub use accounts::{Account, Share};
 pub use backpressure::Waiters;
 
-use crate::broker::{CloseReason, ConnectionId, Now};
+use crate::broker::{CloseReason, ConnectionId, Now, Origin};
 use crate::limits::{FREED_PER_TURN, LINK_BACKLOG, MAPPED_BLOCK};
 use crate::protocol::line::Pending;
 use crate::reactor::buffer::OutputQueue;
@@ -13,6 +15,7 @@ use crate::reactor::burst::Burst;
 use crate::reactor::connection::Connection;
 use crate::reactor::stream::Stream;
 use crate::storage::Journal;
+use accounts::Accounts;
 use mio::{Interest, Registry, Token};
 use slab::Slab;
 use std::cell::Cell;
@@ -83,6 +86,7 @@ pub struct Connections {
     owned: usize,
     /// What is shared.
     shared: Rc<Cell<usize>>,
+    accounts: Accounts,
     /// Empty queues, with their memory, for whoever needs one next. Boxed, because a connection holds
     /// no more than a pointer while it is idle.
     #[allow(clippy::vec_box)]
@@ -145,6 +149,7 @@ impl Connections {
             writing: 0,
             owned: 0,
             shared: Rc::default(),
+            accounts: Accounts::default(),
             spare: Vec::new(),
             bytes_out: 0,
             full: 0,
@@ -165,8 +170,9 @@ impl Connections {
         self.owned + self.shared.get()
     }
 
-    /// Takes a new connection in and asks the kernel for its events.
-    pub fn add(&mut self, mut stream: Stream) -> io::Result<ConnectionId> {
+    /// Takes a new connection in and asks the kernel for its events. What it takes counts for its origin, if it has
+    /// one, until its user is known.
+    pub fn add(&mut self, mut stream: Stream, origin: Option<Origin>) -> io::Result<ConnectionId> {
         let slot = self.slab.vacant_key();
         // 0 is no connection's: tokens of other things have it.
         self.generation = self.generation.checked_add(1).unwrap_or(1);
@@ -177,8 +183,9 @@ impl Connections {
         self.registry
             .register(&mut stream, token(id), Interest::READABLE)?;
         self.owned += stream.memory();
+        let account = self.accounts.of_origin(origin);
         self.slab
-            .insert(Connection::new(id, stream, self.now.monotonic_us));
+            .insert(Connection::new(id, stream, account, self.now.monotonic_us));
         Ok(id)
     }
 
@@ -384,32 +391,6 @@ impl Connections {
     /// Connections whose peers have just stopped taking output.
     pub fn take_stalled(&mut self) -> Vec<ConnectionId> {
         std::mem::take(&mut self.stalled)
-    }
-
-    /// The connections that hold most, as many as must go for all together to keep their limit.
-    pub fn largest_beyond_limit(&self) -> Vec<ConnectionId> {
-        let mut excess = self.buffered().saturating_sub(self.limits.max_buffers);
-        if excess == 0 {
-            return Vec::new();
-        }
-        // What is over its own limit goes already, and so does who is only read until its peer has closed.
-        let is_going = |c: &Connection| c.over_limit || c.lingering;
-        let going = self.slab.iter().filter(|(_, c)| is_going(c));
-        excess = excess.saturating_sub(going.map(|(_, c)| c.held()).sum());
-        let candidates = self.slab.iter().filter(|(_, c)| !is_going(c));
-        let mut by_size: Vec<(usize, ConnectionId)> =
-            candidates.map(|(_, c)| (c.held(), c.id)).collect();
-        by_size.sort_unstable_by_key(|(held, _)| std::cmp::Reverse(*held));
-        let is_needed = |(held, _): &(usize, ConnectionId)| {
-            let needed = excess > 0 && *held > 0;
-            excess = excess.saturating_sub(*held);
-            needed
-        };
-        by_size
-            .into_iter()
-            .take_while(is_needed)
-            .map(|(_, id)| id)
-            .collect()
     }
 
     /// Whether there is something to do that no event will remind of.

@@ -30,7 +30,7 @@ pub use {connections::Connections, stream::Stream};
 
 use crate::address::Address;
 use crate::broker::{
-    Broker, CloseReason, ConnectionId, LogLimit, Now, Output, Peer, Suppressed, Users,
+    Broker, CloseReason, ConnectionId, LogLimit, Now, Origin, Output, Peer, Suppressed, Users,
 };
 use crate::certificates::{Certificates, OwnCertificate};
 use crate::limits::{
@@ -361,7 +361,7 @@ impl Server {
         let added = match result {
             None => return,
             Some(dialed) => {
-                dialed.and_then(|(stream, peer)| Ok((self.connections.add(stream)?, peer)))
+                dialed.and_then(|(stream, peer)| Ok((self.connections.add(stream, None)?, peer)))
             }
         };
         match added {
@@ -502,7 +502,7 @@ impl Server {
             let _ = stream.write(&self.broker.refusal(CloseReason::ClientLimit, now));
             return;
         }
-        match self.connections.add(stream) {
+        match self.connections.add(stream, Origin::of(peer)) {
             Ok(id) => self
                 .broker
                 .handle_connected(id, peer, now, &mut self.connections),

@@ -98,7 +98,7 @@ impl Server {
         };
         for _ in 0..=LISTENERS {
             let (stream, peer) = UnixStream::pair().expect("two sockets");
-            let added = server.connections.add(Stream::Unix(stream));
+            let added = server.connections.add(Stream::Unix(stream), None);
             let id = added.expect("the kernel tells of its events");
             server.broker.handle_connected(
                 id,

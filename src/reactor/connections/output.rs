@@ -1,7 +1,7 @@
 //! What is said to connections, the carrier's side of the broker's seam: output appended, signals gathered into
 //! bursts, and all of it written when its turn comes.
 
-use super::{Connections, DialRequest, Garbage, token};
+use super::{Account, Connections, DialRequest, Garbage, Share, token};
 use crate::broker::{Audience, CloseReason, ConnectionId, Output, Record, Rewrite, Traffic};
 use crate::limits::{
     MUCH_OUTPUT, OUTPUT_CHUNK, ROOM, SHARED_PAYLOAD, SPARE_BUFFERS, WORK_BEFORE_DELIVERIES,
@@ -15,6 +15,7 @@ use crate::reactor::stream::Stream;
 use crate::storage::Journal;
 use mio::Interest;
 use std::io::{ErrorKind, Write};
+use std::rc::Rc;
 
 /// What came of a flush.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -300,8 +301,8 @@ impl Connections {
                 connection.in_burst = false;
             }
             // As work it was counted when it came.
-            self.append_with(id, |output| match (&shared, receivers.len()) {
-                (Some(payload), _) => output.append_shared(payload),
+            self.append_with(id, |output, account| match (&shared, receivers.len()) {
+                (Some(payload), _) => output.append_shared(Share::of(account, payload)),
                 (None, 1) => output.append_buffer(bytes),
                 (None, _) => output.append(|to| to.extend_from_slice(bytes)),
             });
@@ -317,7 +318,7 @@ impl Connections {
     fn append_with(
         &mut self,
         to: ConnectionId,
-        append: impl FnOnce(&mut OutputQueue) -> Appended,
+        append: impl FnOnce(&mut OutputQueue, &Rc<Account>) -> Appended,
     ) -> usize {
         let in_burst = match self.slab.get(to.slot as usize) {
             Some(connection) if connection.id == to && connection.takes_output() => {
@@ -335,7 +336,7 @@ impl Connections {
             self.owned += output.capacity();
             output
         });
-        let appended = append(output);
+        let appended = append(output, &connection.account);
         self.owned = self.owned.saturating_add_signed(appended.grown);
         connection.last_output_us = self.now.monotonic_us;
         let is_serving = self.serving == Some(to);
@@ -362,7 +363,7 @@ impl Connections {
 
 impl Output for Connections {
     fn append(&mut self, to: ConnectionId, encode: impl FnOnce(&mut Vec<u8>)) {
-        self.work += WORK_PER_STEP + self.append_with(to, |output| output.append(encode));
+        self.work += WORK_PER_STEP + self.append_with(to, |output, _| output.append(encode));
     }
 
     fn append_if_taken(&mut self, to: ConnectionId, encode: impl FnOnce(&mut Vec<u8>)) {
@@ -389,7 +390,7 @@ impl Output for Connections {
             // It is the same bytes each time, and they are near.
             for id in to {
                 self.work += WORK_PER_DELIVERY + payload.len() / 4;
-                self.append_with(id, |output| {
+                self.append_with(id, |output, _| {
                     output.append(|bytes| bytes.extend_from_slice(payload))
                 });
             }
@@ -403,7 +404,9 @@ impl Output for Connections {
         self.work += payload.len();
         for id in receivers {
             self.work += WORK_PER_DELIVERY;
-            self.append_with(id, |output| output.append_shared(&shared));
+            self.append_with(id, |output, account| {
+                output.append_shared(Share::of(account, &shared))
+            });
         }
     }
 
@@ -458,9 +461,17 @@ impl Output for Connections {
         }
     }
 
+    fn set_user(&mut self, id: ConnectionId, user: &str) {
+        let account = self.accounts.of_user(user);
+        if let Some(connection) = self.get_mut(id) {
+            connection.account = account;
+        }
+    }
+
     fn make_trunk(&mut self, id: ConnectionId) {
         if let Some(connection) = self.get_mut(id) {
             connection.is_trunk = true;
+            connection.account = Rc::default();
         }
     }
 
