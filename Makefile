@@ -190,6 +190,8 @@ completions:
 deb:
 	@command -v cargo-deb > /dev/null || \
 	    { echo "cargo-deb is missing: cargo install cargo-deb" >&2; exit 1; }
+	@command -v dpkg-shlibdeps > /dev/null || \
+	    { echo "dpkg-shlibdeps is missing, which finds out what the package depends on: apt-get install dpkg-dev" >&2; exit 1; }
 	$(CARGO) deb --strip
 
 test-deb: deb

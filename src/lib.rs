@@ -1,6 +1,26 @@
 //! clacksd: interprocess messaging and caching in one small daemon, compatible on the wire with
 //! Net::Clacks.
 //!
+//! Programs use [`Client`] for signals and the cache, and [`Cache`], which keeps any bytes and structures:
+//!
+//! ```no_run
+//! use clacks::{Client, Error, Options};
+//! use std::time::Duration;
+//!
+//! fn main() -> Result<(), Error> {
+//!     let options = Options::new("unix:/run/clacksd/clacksd.sock")?.login("lamp", "password");
+//!     let mut client = Client::connect(options)?;
+//!     client.listen("kitchen::light")?;
+//!     while let Some(message) = client.next(Duration::from_secs(60))? {
+//!         println!("{message:?}");
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
+//! With `clacks = { package = "clacksd", default-features = false, features = ["client"] }` nothing of the daemon is
+//! built. The rest of this page is for those who work on the daemon.
+//!
 //! # The way a line takes
 //!
 //! socket → [`reactor`] fills a buffer → [`protocol`] finds a line and decodes it into a borrowed

@@ -61,6 +61,20 @@ fn the_readme_asks_for_the_rust_that_is_needed() {
 }
 
 #[test]
+fn readme_and_front_page_show_a_program_that_compiles() {
+    let read = |name: &str| {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        fs::read_to_string(file).expect("a file")
+    };
+    let program = include_str!("../src/client/examples/lamp.rs");
+    for (file, indentation) in [("README.md", "    "), ("src/lib.rs", "//! ")] {
+        let lines = program.lines().map(|line| format!("{indentation}{line}"));
+        let shown: Vec<String> = lines.map(|line| line.trim_end().to_owned()).collect();
+        assert!(read(file).contains(&shown.join("\n")), "{file}");
+    }
+}
+
+#[test]
 fn the_clients_manual_lists_exactly_its_commands() {
     let page = manual("clacks.1");
     let (_, commands) = page.split_once(".Sh COMMANDS").expect("that section");
