@@ -18,6 +18,18 @@ pub const NUMBER_BYTES: usize = 17;
 
 const INTEGERS: std::ops::RangeInclusive<i128> = i64::MIN as i128..=u64::MAX as i128;
 
+/// Length of the longest text of [`Number::exact`]: a sign and the digits of an integer of 128 bits.
+const MAX_EXACT_LENGTH: usize = 40;
+/// Significant digits of the text of a double in [`Number::exact`]; no two doubles have the same.
+const MAX_DOUBLE_DIGITS: usize = 17;
+
+/// How many digits the mantissa of a decimal text has, without leading zeros.
+fn significant_digits(text: &str) -> usize {
+    let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
+    let digits = mantissa.bytes().filter(u8::is_ascii_digit);
+    digits.skip_while(|digit| *digit == b'0').count()
+}
+
 impl Number {
     pub const ONE: Number = Number::Integer(1);
     pub const ZERO: Number = Number::Integer(0);
@@ -55,15 +67,20 @@ impl Number {
         Exact(self)
     }
 
-    /// The reverse of [`Number::exact`]; `None` if the text can't come from there.
+    /// The reverse of [`Number::exact`]; `None` if the text can't come from there. So it is read in a fraction of a
+    /// microsecond, whatever somebody sends: what takes long are digits beyond those that a double has.
     pub fn from_exact(text: &str) -> Option<Number> {
+        if text.len() > MAX_EXACT_LENGTH {
+            return None;
+        }
         if text
             .bytes()
             .all(|byte| byte.is_ascii_digit() || byte == b'-')
         {
             return text.parse().ok().map(Number::Integer);
         }
-        text.parse().ok().map(Number::Double)
+        let is_short = significant_digits(text) <= MAX_DOUBLE_DIGITS;
+        is_short.then(|| text.parse().ok().map(Number::Double))?
     }
 
     /// All of the number, in a form for memory and files: what kind it is, and its bits.
@@ -494,6 +511,40 @@ mod tests {
             "1 ",
         ] {
             assert_eq!(Number::from_exact(text), None, "{text}");
+        }
+    }
+
+    /// So they can't be slow ones: these take microseconds, and longer ones more.
+    #[test]
+    fn exact_texts_have_no_more_digits_than_a_double() {
+        for double in [
+            f64::MAX,
+            -f64::MIN_POSITIVE,
+            -2.225_073_858_507_201_4e-308,
+            5e-324,
+            1_234_567_890_123_456.8,
+            -0.000_123_456_789_012_345_67,
+            1e15,
+            1e16,
+        ] {
+            let text = Number::Double(double).exact().to_string();
+            assert_eq!(Number::from_exact(&text), Some(Number::Double(double)));
+        }
+        for text in [
+            "2.47032822920623272088e-324",
+            "0.123456789012345678",
+            "1000000000000000000.5",
+            &format!("{}.5", "0".repeat(50)),
+            &format!("1{}", "0".repeat(50)),
+        ] {
+            assert_eq!(Number::from_exact(text), None, "{text}");
+        }
+        for integer in [i128::MIN, i128::MAX] {
+            let number = Number::Integer(integer);
+            assert_eq!(
+                Number::from_exact(&number.exact().to_string()),
+                Some(number)
+            );
         }
     }
 
