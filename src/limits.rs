@@ -63,6 +63,8 @@ pub const LISTING_SLICE: usize = 64 * KIB;
 pub const NAMES_PER_SLICE: usize = 4_000;
 /// Names or sessions looked at per slice of a listing that still sorts.
 pub const LISTING_SORT_SLICE: usize = 512;
+/// The longest text of a time in seconds: some times as many digits as a double has. It is read in microseconds.
+pub const MAX_SECONDS_LENGTH: usize = 64;
 /// The longest time that anybody may ask for, which keeps the arithmetic far from overflow.
 pub const CENTURY_S: u64 = 100 * 365 * 86_400;
 
@@ -72,9 +74,19 @@ pub const MAX_CLOCK_LEAD_US: u64 = 3600 * SECOND_US;
 pub const CLOCK_STEP_US: u64 = 100_000;
 /// Servers in a row, from the root to the last slave. A tree so deep is a mistake.
 pub const MAX_PATH: usize = 64;
-/// Origins of signals remembered at least, and half of those remembered at most; an origin is one run of
-/// one server.
-pub const MAX_SIGNAL_ORIGINS: usize = 4096;
+/// How far the numbers of a server's signals, which are times, may be ahead of its own time after its clock was set
+/// back. Beyond, it numbers them anew under another id, and the others don't remember many of those.
+pub const MAX_SIGNAL_LEAD_US: u64 = 60 * SECOND_US;
+/// Senders of signals remembered at least, and half of those remembered at most; a sender is one run of one server.
+pub const MAX_SIGNAL_ORIGINS: usize = 16_384;
+/// New senders that one address may bring at once, beside one a second: those of a large tree that joins. Forgetting
+/// anybody takes some times as many.
+pub const MAX_NEW_SENDERS: u64 = 4096;
+/// Addresses that have brought new senders lately and are remembered: more than there are links, as a rule.
+pub const MAX_SENDER_BUDGETS: usize = 16_384;
+/// How much faster or slower than this machine's monotonic clock the tree's may run: one part in so many. Twice what
+/// an adjusted clock does at most.
+pub const CLOCK_DRIFT_DIVISOR: u64 = 1_000;
 /// Output that may wait for a link before changes are only noted by their names: what is sent of a name
 /// later is its state then, however often it has changed meanwhile.
 pub const LINK_BACKLOG: usize = 512 * KIB;

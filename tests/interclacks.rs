@@ -4,7 +4,7 @@ use crate::support::{Client, Proxy, Server, Setup, Way, token, wait_until};
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
-fn slave_of(address: &str) -> Setup {
+pub fn slave_of(address: &str) -> Setup {
     Setup::new().flags(&["--master", address, "--interclacks-reconnect", "0.2"])
 }
 
@@ -268,13 +268,13 @@ fn a_tree_of_seven_agrees_after_kills_and_cuts() {
 }
 
 /// A master that the test plays.
-struct Master {
+pub struct Master {
     listener: UnixListener,
 }
 
 impl Master {
     /// And a slave of it, not connected yet.
-    fn with_slave(flags: &[&str]) -> (Master, Server) {
+    pub fn with_slave(flags: &[&str]) -> (Master, Server) {
         let setup = Setup::new();
         let address = setup.unix("master");
         let listener = UnixListener::bind(setup.path("master")).expect("a socket of our own");
@@ -300,7 +300,7 @@ impl Master {
         link
     }
 
-    fn accept_and_log_in(&self) -> Client {
+    pub fn accept_and_log_in(&self) -> Client {
         let mut link = self.accept();
         link.send(&format!("OVERHEAD A {}", token("admin")));
         link.expect("OVERHEAD O Welcome!");
@@ -308,7 +308,7 @@ impl Master {
     }
 
     /// The same, as a clacksd server.
-    fn accept_as_clacksd(&self, slave: &Server) -> Client {
+    pub fn accept_as_clacksd(&self, slave: &Server) -> Client {
         let mut link = self.accept_as("clacksd/9 interclacks/2");
         link.send(&format!("OVERHEAD A {}", token("admin")));
         wait_until("the link is up", || slave.is_slave());
@@ -702,7 +702,7 @@ fn a_net_clacks_peer_gets_no_kind_of_signal_that_it_does_not_know() {
     assert_eq!(came, ["SET last=1"]);
 }
 
-fn unix_time() -> u64 {
+pub fn unix_time() -> u64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .expect("after 1970")

@@ -4,6 +4,7 @@
 mod abuse;
 mod activation;
 mod ageing;
+mod bad_peers;
 mod bench_peers;
 mod bridge;
 mod bridge_silence;

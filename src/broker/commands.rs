@@ -162,7 +162,7 @@ impl Broker {
             Command::ClearCache => {
                 self.cache.clear(now_us);
                 self.record_clear(now, out);
-                self.pass_on_clear(Some(id), Some(line), now, out);
+                self.pass_on_clear(Some(id), Some(line), out);
             }
             // A signal is the line that brought it.
             Command::Set(Pair { name, .. }) | Command::Notify(name) => {

@@ -35,7 +35,8 @@ pub use statistics::{LogLimit, Suppressed};
 pub use users::{Permissions, User, Users};
 
 use crate::limits::{
-    self, CENTURY_S, MAX_LINE_BEFORE_LOGIN, MAX_SURPLUS_CLIENTS, PEER_LINE_EXTRA, SECOND_US,
+    self, CENTURY_S, MAX_LINE_BEFORE_LOGIN, MAX_SECONDS_LENGTH, MAX_SURPLUS_CLIENTS,
+    PEER_LINE_EXTRA, SECOND_US,
 };
 use crate::protocol::peer::{self, NodeId};
 use crate::protocol::{LookUp, encode, look_up_of};
@@ -455,7 +456,7 @@ impl Broker {
         if self.cache.is_to_be_tidied()
             || self.listeners.has_left()
             || self.has_left_behind()
-            || matches!(self.cleaning, Cleaning::Now(_))
+            || matches!(self.cleaning, Cleaning::Now { .. })
         {
             return Some(0);
         }
@@ -569,11 +570,12 @@ impl Broker {
 
     /// OVERHEAD S: shut down in `value` seconds.
     fn schedule_shutdown(&mut self, value: &[u8], now: Now) {
-        let seconds = std::str::from_utf8(value)
-            .ok()
-            .and_then(|text| text.trim().parse::<f64>().ok());
+        let is_short = value.len() <= MAX_SECONDS_LENGTH;
+        let text = std::str::from_utf8(value).ok().filter(|_| is_short);
+        let seconds = text.and_then(|text| text.trim().parse::<f64>().ok());
         if let Some(seconds) = seconds.filter(|seconds| *seconds > 0.0) {
-            let delay_us = seconds.min(CENTURY_S as f64) * SECOND_US as f64;
+            let seconds = seconds.min(CENTURY_S as f64);
+            let delay_us = seconds * SECOND_US as f64;
             self.lifetime = Lifetime::Until(now.monotonic_us + delay_us as u64);
             if let Some(suppressed) = self.shutdown_log.admit(now.monotonic_us) {
                 log::info!(

@@ -296,6 +296,8 @@ close_reasons! {
     Ring "ring",
     /// An interclacks peer's clock is more than an hour ahead.
     ClockAhead "clock_ahead",
+    /// An interclacks peer says what no server of the tree can say.
+    Implausible "implausible",
     /// An interclacks peer announces a version of the lines between clacksd servers that is no longer spoken.
     PeerVersion "peer_version",
 }
@@ -307,7 +309,7 @@ impl CloseReason {
         match self {
             Quit | EndOfStream | LoginFailed | PingTimeout | LineTooLong | Disconnected
             | ClosedAll | Shutdown | UserChanged | ClientLimit | PeerTimeout | Ring
-            | ClockAhead | PeerVersion => true,
+            | ClockAhead | Implausible | PeerVersion => true,
             ConnectionLost | AuthTimeout | StalledWrite | OutputLimit | BuffersLimit
             | TlsFailed | PlainToTls | TlsToPlain => false,
         }

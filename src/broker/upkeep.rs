@@ -14,15 +14,29 @@ pub(super) enum Cleaning {
     /// The cache was empty: nothing to look for before something is stored.
     Idle,
     At(u64),
-    Now(Cursor),
+    /// In slices; and then `again`, if something was cleared meanwhile. So clears that never let up don't keep the
+    /// search at its beginning.
+    Now {
+        cursor: Cursor,
+        again: bool,
+    },
+}
+
+impl Cleaning {
+    fn from_the_beginning() -> Cleaning {
+        Cleaning::Now {
+            cursor: Cursor::default(),
+            again: false,
+        }
+    }
 }
 
 impl Broker {
     /// Goes on looking for expired entries, one slice.
     pub(super) fn clean<O: Output>(&mut self, now: Now, out: &mut O) {
-        let cursor = match self.cleaning {
-            Cleaning::Now(cursor) => cursor,
-            Cleaning::At(at_us) if at_us <= now.monotonic_us => Cursor::default(),
+        let (cursor, again) = match self.cleaning {
+            Cleaning::Now { cursor, again } => (cursor, again),
+            Cleaning::At(at_us) if at_us <= now.monotonic_us => (Cursor::default(), false),
             _ => return,
         };
         let now_us = self.tree_now_us(now);
@@ -32,7 +46,8 @@ impl Broker {
             self.log_stale_entries();
         }
         self.cleaning = match next {
-            Some(cursor) => Cleaning::Now(cursor),
+            Some(cursor) => Cleaning::Now { cursor, again },
+            None if again => Cleaning::from_the_beginning(),
             None if self.cache.is_empty() => Cleaning::Idle,
             None => Cleaning::At(now.monotonic_us + self.settings.clean_interval_us),
         };
@@ -81,7 +96,10 @@ impl Broker {
 
     /// Drops at once what a CLEARCACHE elsewhere left to be dropped.
     pub(super) fn sweep(&mut self) {
-        self.cleaning = Cleaning::Now(Cursor::default());
+        match &mut self.cleaning {
+            Cleaning::Now { again, .. } => *again = true,
+            cleaning => *cleaning = Cleaning::from_the_beginning(),
+        }
     }
 
     /// To be called when a name was written.

@@ -11,7 +11,7 @@
 
 use super::command::Pair;
 use super::number::Number;
-use crate::limits::MAX_CONTRIBUTIONS;
+use crate::limits::{MAX_CONTRIBUTIONS, MAX_PATH};
 use std::fmt;
 use std::io::Write;
 
@@ -88,7 +88,7 @@ pub struct State<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SignalId {
     pub origin: NodeId,
-    /// Counts the origin's signals from 1.
+    /// The tree's time when the signal began, in microseconds, or one more than the number before.
     pub number: u64,
 }
 
@@ -146,9 +146,21 @@ pub fn decode(line: &[u8]) -> Option<PeerLine<'_>> {
         }
         b"CLEAR" => PeerLine::Clear(stamp(rest?)?),
         b"SYNCED" => PeerLine::Synced,
-        b"PATH" => PeerLine::Path(text(rest?)?.split(' ').map(node).collect::<Option<_>>()?),
+        b"PATH" => PeerLine::Path(path(rest?)?),
         _ => return None,
     })
+}
+
+/// Whether the line begins with a verb of this extension, in the right form or not.
+pub fn has_verb(line: &[u8]) -> bool {
+    let (verb, _) = split(line);
+    matches!(verb, b"STATE" | b"SIGNAL" | b"CLEAR" | b"SYNCED" | b"PATH")
+}
+
+/// Of a path that is too long its beginning.
+fn path(nodes: &[u8]) -> Option<Vec<NodeId>> {
+    let nodes = text(nodes)?.split(' ').take(MAX_PATH);
+    nodes.map(node).collect()
 }
 
 /// Appends a STATE line.

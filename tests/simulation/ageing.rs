@@ -80,8 +80,8 @@ impl Ages {
         } else {
             self.use_what_is_stale_elsewhere();
         }
-        if self.world.refused.contains_key("clock_ahead") {
-            self.blame("a link was refused for a clock that is less than an hour off".to_owned());
+        if let Some(what) = self.world.unjust_refusal(true) {
+            self.blame(what);
         }
         self.fault.map_or(Ok(()), Err)
     }

@@ -64,8 +64,8 @@ impl Mixed {
         if let Some(line) = self.world.foreign_line(self.net_clacks) {
             self.blame(format!("Net::Clacks was sent {line:?}"));
         }
-        if self.world.refused.contains_key("clock_ahead") {
-            self.blame("a link was refused for a clock that is less than an hour off".to_owned());
+        if let Some(what) = self.world.unjust_refusal(true) {
+            self.blame(what);
         }
         match self.witness.faults.first() {
             None => Ok(()),

@@ -141,6 +141,10 @@ impl Run {
         }
         self.check_last_writes();
         self.check_counters();
+        // Two servers may differ by more than an hour before they have learnt the root's time.
+        if let Some(what) = self.world.unjust_refusal(false) {
+            self.fault(what);
+        }
         self.witness.check_arrivals(&self.world, self.settling_us);
         match self.witness.faults.first() {
             None => Ok(()),

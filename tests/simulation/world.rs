@@ -65,6 +65,8 @@ pub struct Node {
     pub(super) carrier: Carrier,
     pub clients: Vec<Client>,
     clock: Clock,
+    /// How far off its clock may be. A root's stays so when it is given a master, which is its slave.
+    error_us: u64,
     pub master: Option<usize>,
     /// Counts its runs.
     pub run: u32,
@@ -100,8 +102,6 @@ pub struct World {
     pub unreachable: Vec<bool>,
     /// Links closed by a server because they can't be: as a ring, or for a peer's clock.
     pub refused: BTreeMap<&'static str, u64>,
-    root_error_us: u64,
-    error_us: u64,
     ageing: Ageing,
     rooms: Vec<Option<usize>>,
     reconnect_us: u64,
@@ -116,8 +116,6 @@ impl World {
             network: Network::new(saboteur),
             unreachable: vec![false; plan.masters.len()],
             refused: BTreeMap::new(),
-            root_error_us: plan.root_error_us,
-            error_us: plan.error_us,
             ageing: plan.ageing.unwrap_or(Ageing {
                 stale_us: u64::MAX >> 1,
                 deleted_us: u64::MAX >> 1,
@@ -141,6 +139,7 @@ impl World {
                 carrier: Carrier::default(),
                 clients: Vec::new(),
                 clock,
+                error_us: bound_us,
                 master: *master,
                 run: 0,
             });
@@ -185,11 +184,7 @@ impl World {
 
     /// Somebody sets a node's clock, not better than it was.
     pub fn set_clock(&mut self, node: usize) {
-        let bound_us = if self.nodes[node].master.is_none() {
-            self.root_error_us
-        } else {
-            self.error_us
-        };
+        let bound_us = self.nodes[node].error_us;
         self.nodes[node].clock.error_us = self.random.error(bound_us);
     }
 
@@ -229,6 +224,19 @@ impl World {
         node.carrier
             .get(id)
             .is_some_and(|connection| connection.stopped_since_us.is_some())
+    }
+
+    /// What an honest server was refused for; with `by_clock` also for its clock, which is less than an hour off.
+    pub fn unjust_refusal(&self, by_clock: bool) -> Option<String> {
+        let unjust: &[_] = if by_clock {
+            &["clock_ahead", "implausible"]
+        } else {
+            &["implausible"]
+        };
+        let refused = unjust
+            .iter()
+            .find(|word| self.refused.contains_key(**word))?;
+        Some(format!("an honest server was refused: {refused}"))
     }
 
     /// A line that a Net::Clacks server got from another server and does not know.
@@ -354,7 +362,8 @@ impl World {
             End::Wire(wire, side) => self.send(wire, side, bytes),
         }
         if let Some(reason) = closing {
-            if matches!(reason, CloseReason::Ring | CloseReason::ClockAhead) {
+            use CloseReason::{ClockAhead, Implausible, Ring};
+            if matches!(reason, Ring | ClockAhead | Implausible) {
                 *self.refused.entry(reason.word()).or_default() += 1;
             }
             let now = self.time_of(at);

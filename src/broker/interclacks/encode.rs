@@ -1,7 +1,7 @@
 //! Lines of links: in the reference's language, and the short ones between clacksd servers.
 
 use crate::broker::cache::Found;
-use crate::limits::SECOND_US;
+use crate::limits::{MAX_SECONDS_LENGTH, SECOND_US};
 use crate::protocol::encode;
 use crate::protocol::peer::{NodeId, Stamp};
 
@@ -62,8 +62,12 @@ pub(super) fn seconds(time_us: u64) -> String {
 /// Thirty thousand years: far from overflow.
 const FAR_S: f64 = 1e12;
 
-/// The reverse, of whatever number; `None` if it is none, or not finite. What is negative is 0.
+/// The reverse, of whatever number; `None` if it is none, or not finite, or its text is far too long for a time. What
+/// is negative is 0.
 pub(super) fn microseconds(text: &[u8]) -> Option<u64> {
+    if text.len() > MAX_SECONDS_LENGTH {
+        return None;
+    }
     let seconds: f64 = std::str::from_utf8(text).ok()?.trim().parse().ok()?;
     seconds
         .is_finite()

@@ -2,6 +2,8 @@
 
 use super::encode::{encode_as_write, encode_path, microseconds, seconds, start_of};
 use super::passing::tell_or_note;
+use super::plausible::Fault;
+use super::tree_clock::Differs;
 use super::{HEARD_NAME, Link, Reach, Role, Software, Telling, Wording, is_too_long_to_forward};
 use crate::broker::Broker;
 use crate::broker::cache::{Effect, Merged, TooLarge};
@@ -27,21 +29,22 @@ impl Broker {
             return Flow::Stop;
         };
         let is_uplink = link.role == Role::Uplink;
-        let extended = if link.peer == Software::Clacksd {
-            peer::decode(line)
-        } else {
-            None
-        };
+        let is_clacksd = link.peer == Software::Clacksd;
+        let extended = is_clacksd.then(|| peer::decode(line)).flatten();
         if let Some(extended) = extended {
             let is_hidden = self.is_hidden_signal(&extended);
-            self.handle_peer_line(id, extended, now, out);
+            if self.is_believed(id, &extended, now, out) {
+                self.handle_peer_line(id, extended, now, out);
+            }
             if !is_hidden {
                 self.mirror(id, line, out);
             }
             return Flow::Next;
         }
         let Some(command) = decode(line) else {
-            if line == b"TIMEOUT" {
+            if is_clacksd && peer::has_verb(line) {
+                self.refuse_link(id, &Fault::Form(start_of(line)), now, out);
+            } else if line == b"TIMEOUT" {
                 self.close(id, CloseReason::PeerTimeout, now, out);
             } else if token::may_be_login(line) {
                 let what = format_args!("a line that may be a mistyped login was ignored");
@@ -137,6 +140,10 @@ impl Broker {
         } else if flags.intersects(Flags::TIME) {
             self.handle_time(id, is_uplink, value, now, out);
         } else if is_own && flags.intersects(Flags::LOCK) {
+            if is_uplink && self.is_clacksd(id) {
+                self.refuse_link(id, &Fault::Lock, now, out);
+                return;
+            }
             if is_uplink && let Some(link) = self.link_mut(id) {
                 link.peer_is_telling = overhead.is_on();
             }
@@ -173,24 +180,22 @@ impl Broker {
             return;
         };
         let before_us = self.tree_now_us(now);
-        let anchor_us = theirs_us as i64 - now.monotonic_us as i64;
         let Some(link) = self.link_mut(id) else {
             return;
         };
-        link.anchor_us = Some(anchor_us);
+        let is_first = link.anchor_us.is_none();
+        link.anchor_us = Some(theirs_us as i64 - now.monotonic_us as i64);
         link.peer_is_telling |= !is_uplink;
-        link.round_trip_us = now.monotonic_us - link.began_us;
+        if is_first {
+            link.round_trip_us = now.monotonic_us - link.began_us;
+        }
         if !is_uplink || link.peer == Software::NetClacks {
             return;
         }
-        // The tree's time as it was learnt stands still while the machine sleeps, and may have been wrong: this
-        // machine's clock is as good. If the master's agrees with neither, everything here would seem to be far too
-        // old or too new. An empty server takes any time: it may be a machine that has just started, without a clock
-        // of its own.
-        let difference_us = theirs_us
-            .abs_diff(before_us)
-            .min(theirs_us.abs_diff(now.wall_us));
-        if difference_us > MAX_CLOCK_LEAD_US && self.is_used_to_its_time(before_us) {
+        // By a time that agrees with nothing here everything would seem to be far too old or too new. An empty server
+        // takes any time: it may be a machine that has just started, without a clock of its own.
+        let trusts_any = !self.is_used_to_its_time(before_us);
+        if let Err(Differs(difference_us)) = self.tree.clock.learn(theirs_us, trusts_any, now) {
             let difference_s = difference_us / SECOND_US;
             self.log_of_link(
                 Level::Error,
@@ -202,7 +207,6 @@ impl Broker {
             self.close(id, CloseReason::ClockAhead, now, out);
             return;
         }
-        self.tree.anchor_us = Some(anchor_us);
         if before_us.abs_diff(theirs_us) > CLOCK_STEP_US {
             self.tell_slaves_the_time(now, out);
         }
@@ -231,15 +235,19 @@ impl Broker {
         match line {
             PeerLine::State {
                 name,
-                state,
+                mut state,
                 signal,
-            } => self.handle_state(id, name, &state, signal, now, out),
+            } => {
+                // It was used when it was written, or else somebody could make it stale by writing it.
+                state.accessed_us = state.accessed_us.max(state.stamp.time_us);
+                self.handle_state(id, name, &state, signal, now, out);
+            }
             PeerLine::Signal { id: signal, line } => self.handle_signal(id, signal, line, now, out),
             PeerLine::Clear(stamp) => {
-                if self.is_plausible(id, stamp.time_us, now, out) && self.cache.merge_clear(stamp) {
+                if self.cache.merge_clear(stamp) {
                     self.sweep();
                     self.record_clear(now, out);
-                    self.pass_on_clear(Some(id), None, now, out);
+                    self.pass_on_clear(Some(id), None, out);
                 }
             }
             PeerLine::Path(path) => self.handle_path(id, path, now, out),
@@ -264,9 +272,6 @@ impl Broker {
         out: &mut O,
     ) {
         self.renew_ping(id, now, out);
-        if !self.is_plausible(id, state.stamp.time_us, now, out) {
-            return;
-        }
         let merged = self.cache.merge(name, state, self.tree_now_us(now));
         let merged = merged.unwrap_or_else(|TooLarge| {
             self.log_too_large(name, now);
@@ -289,7 +294,7 @@ impl Broker {
         if !merged.differs {
             self.note_heard(id, name, out);
         }
-        let signal = signal.filter(|signal| self.tree.is_new(*signal, Reach::All));
+        let signal = signal.filter(|signal| self.is_new_signal(id, *signal, Reach::All, now, out));
         let value = state.register.value();
         if merged.effect != Effect::None {
             self.pass_on(
@@ -329,7 +334,7 @@ impl Broker {
             return;
         }
         let reach = Reach::of(command.as_ref());
-        if !self.tree.is_new(signal, reach) {
+        if !self.is_new_signal(id, signal, reach, now, out) {
             return;
         }
         self.pass_on_signal(Some(id), signal, &[line], reach, now, out);
@@ -371,30 +376,6 @@ impl Broker {
         }
     }
 
-    /// Refuses a peer whose clock is far ahead: its writes would win over all others for as long.
-    fn is_plausible<O: Output>(
-        &mut self,
-        id: ConnectionId,
-        time_us: u64,
-        now: Now,
-        out: &mut O,
-    ) -> bool {
-        let now_us = self.tree_now_us(now);
-        if time_us <= now_us + MAX_CLOCK_LEAD_US {
-            return true;
-        }
-        let ahead_s = (time_us - now_us) / SECOND_US;
-        self.log_of_link(
-            Level::Error,
-            format_args!(
-                "the peer's clock is {ahead_s} s ahead, more than an hour: the link is refused"
-            ),
-            now,
-        );
-        self.close(id, CloseReason::ClockAhead, now, out);
-        false
-    }
-
     fn handle_path<O: Output>(
         &mut self,
         id: ConnectionId,
@@ -409,10 +390,13 @@ impl Broker {
             // A slave's masters are this node and its masters; what it says is of its time before.
             return;
         }
-        if path.contains(&self.tree.node) {
+        let is_ring = |node: &NodeId| {
+            *node == self.tree.node || path.iter().filter(|other| *other == node).count() > 1
+        };
+        if path.iter().any(is_ring) {
             self.log_of_link(
                 Level::Error,
-                format_args!("the servers form a ring: this server is its own master's master; the link is refused"),
+                format_args!("the servers form a ring: a server is its own master's master; the link is refused"),
                 now,
             );
             self.close(id, CloseReason::Ring, now, out);
@@ -423,7 +407,7 @@ impl Broker {
                 now,
             );
             self.close(id, CloseReason::Ring, now, out);
-        } else {
+        } else if self.tree.masters() != path {
             self.set_path(path, out);
         }
     }
@@ -476,7 +460,7 @@ impl Broker {
             return;
         }
         // What a Net::Clacks server only passes on has somebody else's times.
-        if peer_is_telling && !self.is_plausible(id, cached_us, now, out) {
+        if peer_is_telling && !self.is_time_believed(id, cached_us, now, out) {
             return;
         }
         // Net::Clacks passes times on as the first sender's clock has them. What seems to be of the future
@@ -564,6 +548,11 @@ impl Broker {
             link.heard.insert(hash, hash, |hash| *hash);
             out.hold(id, HEARD_NAME);
         }
+    }
+
+    fn is_clacksd(&self, id: ConnectionId) -> bool {
+        let link = self.sessions.link(id);
+        link.is_some_and(|link| link.peer == Software::Clacksd)
     }
 
     pub(super) fn link_mut(&mut self, id: ConnectionId) -> Option<&mut Link> {

@@ -14,7 +14,10 @@ mod encode;
 mod lines;
 mod lock;
 mod passing;
+mod plausible;
+mod signals;
 mod telling;
+mod tree_clock;
 mod uplink;
 mod waiting;
 
@@ -23,11 +26,13 @@ use super::output::{ConnectionId, Now};
 use super::session::LastPing;
 use super::table::Table;
 use super::walk::Walk;
-use crate::limits::{MAX_FORWARDED_LINE, MAX_SIGNAL_ORIGINS};
+use crate::limits::MAX_FORWARDED_LINE;
 use crate::protocol::encode as line;
 use crate::protocol::peer::{self, NodeId, SignalId};
 use crate::protocol::{Command, Flags, Overhead};
-use std::collections::{BTreeSet, HashMap};
+use signals::Signals;
+use std::collections::BTreeSet;
+use tree_clock::TreeClock;
 use waiting::Waiting;
 
 /// A session's other life: the connection to a master or to a slave.
@@ -134,18 +139,10 @@ pub struct Tree {
     pub links: Vec<ConnectionId>,
     /// Names that links which have ended were behind with; their memory is given back in slices.
     left_behind: Vec<BTreeSet<Box<[u8]>>>,
-    /// The tree's clock, which is its root's, minus this node's monotonic one. `None` where there
-    /// never was a master: then it is this node's own clock. Once learnt, it doesn't follow this
-    /// node's clock any more, which may be set.
-    anchor_us: Option<i64>,
-    signals: u64,
+    clock: TreeClock,
+    signals: Signals,
     /// A link has much waiting at this end: signals, or states of evicted entries.
     pub has_backlog: bool,
-    /// The newest signal of each origin that passed here, since this map was begun: of those that wait for the
-    /// writes before them, and of those that may overtake them.
-    seen: HashMap<(NodeId, bool), u64>,
-    /// The same of the time before.
-    seen_before: HashMap<(NodeId, bool), u64>,
 }
 
 impl Tree {
@@ -155,46 +152,20 @@ impl Tree {
             path: vec![node],
             links: Vec::new(),
             left_behind: Vec::new(),
-            anchor_us: None,
-            signals: 0,
+            clock: TreeClock::default(),
+            signals: Signals::new(node),
             has_backlog: false,
-            seen: HashMap::new(),
-            seen_before: HashMap::new(),
         }
+    }
+
+    /// The masters of this node, from the root.
+    fn masters(&self) -> &[NodeId] {
+        self.path.split_last().map_or(&[], |(_, masters)| masters)
     }
 
     /// The tree's time.
     pub fn now_us(&self, now: Now) -> u64 {
-        match self.anchor_us {
-            Some(anchor_us) => now.monotonic_us.saturating_add_signed(anchor_us),
-            None => now.wall_us,
-        }
-    }
-
-    fn new_signal(&mut self) -> SignalId {
-        self.signals += 1;
-        SignalId {
-            origin: self.node,
-            number: self.signals,
-        }
-    }
-
-    /// Whether a signal comes for the first time. An earlier one of the same origin that comes after
-    /// a later one took a way that was cut: it counts as lost. Not so if it was overtaken, as it may be.
-    fn is_new(&mut self, id: SignalId, reach: Reach) -> bool {
-        if id.origin == self.node {
-            return false;
-        }
-        let kind = (id.origin, reach == Reach::AtOnce);
-        if self.seen.len() >= MAX_SIGNAL_ORIGINS && !self.seen.contains_key(&kind) {
-            // Those that send nothing for as long as it takes to fill this again are forgotten.
-            self.seen_before = std::mem::take(&mut self.seen);
-        }
-        let before = self.seen_before.get(&kind).copied().unwrap_or(0);
-        let newest = self.seen.entry(kind).or_insert(before);
-        let is_new = id.number > *newest;
-        *newest = id.number.max(*newest);
-        is_new
+        self.clock.now_us(now)
     }
 }
 

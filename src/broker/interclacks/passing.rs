@@ -2,12 +2,12 @@
 
 use super::encode::{encode_as_write, encode_clear, encode_key_sync};
 use super::{HEARD_NAME, Link, NAME_BEHIND, Reach, Software, Telling, Wording, hold};
-use crate::broker::Broker;
 use crate::broker::cache::{Cache, Effect, Found};
 use crate::broker::output::{CloseReason, ConnectionId, Now, Output};
+use crate::broker::{Broker, next_random};
 use crate::limits::LINK_BACKLOG;
 use crate::protocol::encode;
-use crate::protocol::peer::{self, SignalId};
+use crate::protocol::peer::{self, NodeId, SignalId};
 
 impl Broker {
     /// Tells all peers but the one it came from that a name has changed. A SETANDSTORE is a signal as
@@ -112,6 +112,13 @@ impl Broker {
         self.tree.has_backlog = links.any(|link| link.backlog() > much);
     }
 
+    /// The id of a signal that enters the tree here.
+    fn new_signal(&mut self, now: Now) -> SignalId {
+        let now_us = self.tree_now_us(now);
+        let Broker { tree, random, .. } = self;
+        tree.signals.next(now_us, || NodeId(next_random(random)))
+    }
+
     /// A signal of a client here, or of a Net::Clacks peer: it gets its number.
     pub(in crate::broker) fn pass_on_new_signal<O: Output>(
         &mut self,
@@ -122,7 +129,7 @@ impl Broker {
         out: &mut O,
     ) {
         if !self.tree.links.is_empty() {
-            let signal = self.tree.new_signal();
+            let signal = self.new_signal(now);
             self.pass_on_signal(Some(from), signal, line, reach, now, out);
         }
     }
@@ -140,7 +147,7 @@ impl Broker {
         if self.tree.links.is_empty() {
             return;
         }
-        let signal = signal_value.map(|value| (self.tree.new_signal(), value));
+        let signal = signal_value.map(|value| (self.new_signal(now), value));
         self.pass_on(Some(from), name, Wording::Line(line), signal, now, out);
     }
 
@@ -150,7 +157,6 @@ impl Broker {
         &mut self,
         from: Option<ConnectionId>,
         line: Option<&[u8]>,
-        now: Now,
         out: &mut O,
     ) {
         let cleared = self.cache.cleared();
@@ -177,7 +183,8 @@ impl Broker {
                         if !matches!(link.telling, Telling::NotYet) {
                             let former = std::mem::replace(&mut link.telling, Telling::Now(walk));
                             self.leave_walk_behind(former);
-                            self.tell_at_once(id, now, out);
+                            // In a later turn: so many clears cost no more than one.
+                            out.want_room(id);
                         }
                     }
                 }

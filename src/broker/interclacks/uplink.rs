@@ -279,7 +279,7 @@ impl Broker {
     }
 
     /// What a peer is called in the log. A master by Unix socket has no name of its own in its CID.
-    fn name_of_peer(&self, id: ConnectionId, role: Role) -> String {
+    pub(super) fn name_of_peer(&self, id: ConnectionId, role: Role) -> String {
         let cid = self.sessions.get(id).map(|session| session.cid.to_string());
         match (role, &self.uplink) {
             (Role::Uplink, Some(uplink)) => self.settings.masters[uplink.master].clone(),
