@@ -305,6 +305,158 @@ fn read_nothing(mut stream: UnixStream, has_ended: &AtomicBool) {
     }
 }
 
+/// A server that the test plays: it lets everybody in, answers so many FLUSHes, and says nothing more.
+fn answer_some(mut stream: UnixStream, answers: usize, asked: &AtomicU32) {
+    let _ = stream.write_all(WELCOME);
+    let mut left = answers;
+    for line in BufReader::new(stream.try_clone().expect("a socket")).lines() {
+        let Ok(line) = line else { return };
+        if let Some(mark) = line.strip_prefix("FLUSH ") {
+            asked.fetch_add(1, Ordering::SeqCst);
+            if left > 0 {
+                left -= 1;
+                let _ = stream.write_all(format!("FLUSHED {mark}\r\n").as_bytes());
+            }
+        }
+    }
+}
+
+const SILENT: &str = "the server is silent, and does not answer a FLUSH";
+
+/// Calls `next` until the connection is lost, for the reason that the server is silent.
+fn next_until_silent(client: &mut Client, timeout: Duration) -> Duration {
+    let start = Instant::now();
+    loop {
+        match client.next(timeout).expect("a dial that goes on") {
+            Some(Message::Disconnected(why)) => {
+                assert!(why.to_str().contains(SILENT), "{why}");
+                return start.elapsed();
+            }
+            Some(Message::Error(why)) => panic!("{why}"),
+            _ => assert!(start.elapsed() < SOON, "nobody has noticed"),
+        }
+    }
+}
+
+#[test]
+fn a_silent_server_is_noticed_within_two_probe_intervals() {
+    const INTERVAL: Duration = Duration::from_millis(300);
+    let setup = Setup::bare();
+    let asked = AtomicU32::new(0);
+    let play_silent = |stream| answer_some(stream, 2, &asked);
+    play(&setup, play_silent, || {
+        let options = options(&setup).probe_interval(INTERVAL);
+        let mut client = Client::connect(options).expect("a server");
+        let start = Instant::now();
+        // Two of the questions are answered, and keep the connection for an interval each.
+        let took = next_until_silent(&mut client, Duration::from_secs(60));
+        assert!(took >= 4 * INTERVAL - BRIEF, "{took:?}");
+        assert_eq!(asked.load(Ordering::SeqCst), 3);
+        // It dials again by itself.
+        wait_until("another connection", || {
+            matches!(client.next(BRIEF), Ok(Some(Message::Reconnected)))
+        });
+        assert!(start.elapsed() < SOON);
+    });
+}
+
+/// Whoever looks only now and then, or only sends, notices it as well.
+#[test]
+fn a_silent_server_is_noticed_by_brief_calls() {
+    const INTERVAL: Duration = Duration::from_millis(100);
+    let setup = Setup::bare();
+    let asked = AtomicU32::new(0);
+    play(
+        &setup,
+        |stream| answer_some(stream, 0, &asked),
+        || {
+            let options = options(&setup).without_ping().probe_interval(INTERVAL);
+            let mut client = Client::connect(options).expect("a server");
+            next_until_silent(&mut client, Duration::ZERO);
+            assert_eq!(asked.load(Ordering::SeqCst), 1);
+            wait_until("another connection", || {
+                matches!(client.next(BRIEF), Ok(Some(Message::Reconnected)))
+            });
+            // A client that only sends.
+            wait_until("the loss", || {
+                let _ = client.set_if_changed("a", "1");
+                client.connections() > 2
+            });
+            next_until_silent(&mut client, Duration::ZERO);
+        },
+    );
+}
+
+/// A process that stands still keeps its sockets, and the kernel goes on to take what comes.
+#[test]
+fn a_server_that_stands_still_is_noticed_and_found_again() {
+    let server = Server::start();
+    let options = Options::new(&server.address())
+        .expect("an address")
+        .login("rw", "rwpw")
+        .connect_timeout(Duration::from_millis(300))
+        .probe_interval(Duration::from_millis(300));
+    let mut client = Client::connect(options).expect("a server");
+    client.listen("a").expect("a connection");
+    client.sync().expect("an answer");
+    // One that answers is kept, though it says nothing by itself.
+    let until = Instant::now() + Duration::from_millis(1500);
+    while Instant::now() < until {
+        let message = client.next(BRIEF).expect("a connection");
+        assert!(!matches!(
+            message,
+            Some(Message::Disconnected(_) | Message::Error(_))
+        ));
+    }
+    server.process.signal(libc::SIGSTOP);
+    next_until_silent(&mut client, Duration::from_secs(60));
+    server.process.signal(libc::SIGCONT);
+    wait_until("another connection", || {
+        matches!(client.next(BRIEF), Ok(Some(Message::Reconnected)))
+    });
+    server.client("rw").ask("NOTIFY a");
+    wait_for_signal(&mut client);
+}
+
+fn wait_for_signal(client: &mut Client) {
+    wait_until("the signal", || {
+        matches!(client.next(BRIEF), Ok(Some(Message::Notify { .. })))
+    });
+}
+
+/// Nobody is told that a journal has failed for the reason that the client has asked whether the server is there.
+#[test]
+fn a_probe_is_no_reason_to_hear_of_a_failed_journal() {
+    let setup = Setup::bare();
+    let asked = AtomicU32::new(0);
+    let not_saved = |mut stream: UnixStream| {
+        let _ = stream.write_all(WELCOME);
+        for line in BufReader::new(stream.try_clone().expect("a socket")).lines() {
+            let Ok(line) = line else { return };
+            if let Some(mark) = line.strip_prefix("FLUSH ") {
+                asked.fetch_add(1, Ordering::SeqCst);
+                let answer = format!("OVERHEAD E not_saved\r\nFLUSHED {mark}\r\n");
+                let _ = stream.write_all(answer.as_bytes());
+            }
+        }
+    };
+    play(&setup, not_saved, || {
+        let options = options(&setup).probe_interval(Duration::from_millis(20));
+        let mut client = Client::connect(options).expect("a server");
+        wait_until("three questions", || {
+            let message = client.next(BRIEF).expect("a connection");
+            assert!(
+                matches!(message, None | Some(Message::ServerInfo(_))),
+                "{message:?}"
+            );
+            asked.load(Ordering::SeqCst) >= 3
+        });
+        client.store("a", "1").expect("a connection");
+        let refused = client.sync();
+        assert!(matches!(&refused, Err(Error::Refused(why)) if why == "not_saved"));
+    });
+}
+
 #[test]
 fn a_server_that_reads_nothing_is_not_waited_for() {
     let setup = Setup::bare();

@@ -17,6 +17,10 @@ pub struct Connection {
     pinged: Instant,
     /// When it was last seen whether something has come.
     looked: Instant,
+    /// When bytes last came from the server.
+    received: Instant,
+    /// When the server was asked whether it is there, if nothing has come since.
+    probed: Option<Instant>,
     buffer: Box<[u8]>,
 }
 
@@ -39,6 +43,8 @@ impl Connection {
             gone: 0,
             pinged: Instant::now(),
             looked: Instant::now(),
+            received: Instant::now(),
+            probed: None,
             buffer: vec![0; READ_SIZE].into_boxed_slice(),
         }
     }
@@ -169,6 +175,7 @@ impl Connection {
                     Err(Error::Disconnected(end))
                 }
                 Ok(count) => {
+                    (self.received, self.probed) = (Instant::now(), None);
                     self.pending.push(&self.buffer[..count]);
                     Ok(true)
                 }
@@ -197,6 +204,28 @@ impl Connection {
             self.pinged = Instant::now();
             self.push(b"PING\r\n".to_vec());
         }
+    }
+
+    /// True if the server was silent for that long, and was not yet asked whether it is there.
+    pub fn wants_probe(&self, interval: Duration) -> bool {
+        self.probed.is_none() && self.received.elapsed() >= interval
+    }
+
+    /// Adds a line that asks the server whether it is there.
+    pub fn probe(&mut self, line: Vec<u8>) {
+        self.probed = Some(Instant::now());
+        self.push(line);
+    }
+
+    /// True if nothing has come for that long since the server was asked. Says so only after a read: what came meanwhile
+    /// may wait in the socket.
+    pub fn is_silent(&self, interval: Duration) -> bool {
+        self.probed.is_some_and(|at| at.elapsed() >= interval)
+    }
+
+    /// When the silence of the server has to be looked at next.
+    pub fn next_probe(&self, interval: Duration) -> Instant {
+        self.probed.unwrap_or(self.received) + interval
     }
 
     /// As if it had been read last so much longer ago.

@@ -21,7 +21,7 @@ pub enum Error {
     /// The call's time was up. Whether the server has worked it off is not known.
     TimedOut,
     /// There is no connection, or it was lost during the call. Whether the server has worked it off is
-    /// not known.
+    /// not known. Of kind `TimedOut` if the server takes nothing, or is silent and has not answered a FLUSH.
     Disconnected(io::Error),
     /// What is at the other end doesn't speak this protocol.
     NotClacks(String),

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 /// How long a client that only sends leaves unread what has come. A server closes only when the system's buffers
 /// are full of that.
 const LOOK_INTERVAL: Duration = Duration::from_secs(30);
+/// The answer to a FLUSH, before FLUSHED, of a server whose journal has failed.
+const NOT_SAVED: &str = "not_saved";
 
 impl Client {
     /// Sends a line that nobody answers.
@@ -46,13 +48,43 @@ impl Client {
         })
     }
 
-    /// Adds lines to what goes out, and a PING if it is due.
+    /// Adds lines to what goes out, and before them what is due: a PING, and a question to a silent server.
     fn push(&mut self, lines: Vec<u8>) {
+        self.probe_if_silent();
         if let Some(connection) = &mut self.connection {
             if let Some(interval) = self.options.ping_interval {
                 connection.keep_alive(interval);
             }
             connection.push(lines);
+        }
+    }
+
+    /// Adds a FLUSH if the server was silent for the probe interval: its answer shows that the server is there.
+    fn probe_if_silent(&mut self) {
+        let interval = self.options.probe_interval;
+        let is_due = |connection: &Connection| connection.wants_probe(interval);
+        if !self.connection.as_ref().is_some_and(is_due) {
+            return;
+        }
+        let mark = self.next_mark();
+        let mut line = Vec::new();
+        encode::line(&mut line, &[b"FLUSH ", mark.as_bytes()]);
+        if let Some(connection) = &mut self.connection {
+            connection.probe(line);
+            self.probe = Some(mark);
+        }
+    }
+
+    /// An error if the server was asked whether it is there, and nothing has come for the probe interval.
+    fn check_silence(&self) -> Result<(), Error> {
+        let interval = self.options.probe_interval;
+        match &self.connection {
+            Some(connection) if connection.is_silent(interval) => {
+                let what = "the server is silent, and does not answer a FLUSH";
+                let silence = io::Error::new(io::ErrorKind::TimedOut, what);
+                Err(Error::Disconnected(silence))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -84,6 +116,7 @@ impl Client {
         }
         // What the server has said before its end comes first.
         let looked = self.work_off().and(looked);
+        let looked = looked.and_then(|_| self.check_silence());
         // Why a connection ends later is something else.
         self.refusal_is_last = false;
         if let Err(error) = looked {
@@ -113,10 +146,19 @@ impl Client {
 
     /// One that nobody was told of: it is for the next [`Client::sync`], or else a message.
     fn keep_refusal(&mut self, reason: String) {
+        if self.is_about_probe(&reason) {
+            return;
+        }
         if let Some(earlier) = self.refusal.replace(reason) {
             self.incoming.push(Message::Error(earlier.as_str().into()));
         }
         self.refusal_is_last = true;
+    }
+
+    /// True for what a server whose journal has failed says to a FLUSH that only asks whether it is there: the program has
+    /// written nothing that could be lost.
+    fn is_about_probe(&self, reason: &str) -> bool {
+        self.probe.is_some() && !self.has_unconfirmed && reason == NOT_SAVED
     }
 
     /// If the server has refused something and then said nothing more, that is why it has closed.
@@ -220,7 +262,10 @@ impl Client {
                     return Err(Error::Refused(reason));
                 }
                 // What came up to here belongs to a question that was given up, or is older.
-                (None, Some(Reply::Flushed(_))) => {
+                (None, Some(Reply::Flushed(text))) => {
+                    if self.is_probe(text) {
+                        self.probe = None;
+                    }
                     found = None;
                     older.append(&mut refusals);
                 }
@@ -252,11 +297,12 @@ impl Client {
         if !self.incoming.is_empty() {
             return Ok(());
         }
+        self.probe_if_silent();
         let connection = self.connection.as_mut().expect("it was just ensured");
-        let mut wake = until;
+        let mut wake = until.min(connection.next_probe(self.options.probe_interval));
         if let Some(interval) = self.options.ping_interval {
             connection.keep_alive(interval);
-            wake = until.min(connection.next_ping(interval));
+            wake = wake.min(connection.next_ping(interval));
         }
         match connection.receive(wake) {
             Ok(line) => {
@@ -269,9 +315,12 @@ impl Client {
                 }
                 Ok(())
             }
-            // Only a PING was due.
-            Err(Error::TimedOut) if wake < until => Ok(()),
-            Err(Error::TimedOut) => Err(Error::TimedOut),
+            Err(Error::TimedOut) => match self.check_silence() {
+                Err(silence) => Err(self.lose(silence)),
+                // Only a PING was due, or a question to the server.
+                Ok(()) if wake < until => Ok(()),
+                Ok(()) => Err(Error::TimedOut),
+            },
             Err(error) => Err(self.lose(error)),
         }
     }
@@ -281,8 +330,16 @@ impl Client {
         match reply {
             Reply::Quit => self.lose_with("the server ends the connection"),
             Reply::Timeout => self.lose_with("the server says that this client was silent"),
+            Reply::Flushed(text) if self.is_probe(text) => self.probe = None,
+            reply if refusal(&reply).is_some_and(|reason| self.is_about_probe(&reason)) => {}
             reply => self.queue_reply(reply),
         }
+    }
+
+    fn is_probe(&self, text: &[u8]) -> bool {
+        self.probe
+            .as_ref()
+            .is_some_and(|mark| mark.as_bytes() == text)
     }
 
     fn queue_reply(&mut self, reply: Reply<'_>) {
@@ -316,6 +373,7 @@ impl Client {
         if self.connection.take().is_some() {
             self.lost_lines |= std::mem::take(&mut self.has_unconfirmed);
             self.last_values.forget_all();
+            self.probe = None;
             self.backoff.failed();
             self.incoming.push(Message::Disconnected(why.into()));
         }

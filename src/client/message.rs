@@ -24,7 +24,8 @@ pub enum Message {
     Informal(Text),
     /// An OVERHEAD line that somebody had forwarded, such as `GN` `Terry Pratchett`.
     Overhead { flags: String, value: Text },
-    /// The connection was lost; the text says why. Signals that pass from now on are missed.
+    /// The connection was lost; the text says why: also because the server was silent, and did not answer a FLUSH, for two
+    /// [probe intervals](super::Options::probe_interval). Signals that pass from now on are missed.
     Disconnected(Text),
     /// There is a connection again, and all names are listened to as before.
     Reconnected,

@@ -110,6 +110,8 @@ pub struct Client {
     lost_lines: bool,
     /// Counts FLUSHes: each has a text of its own.
     flushes: u64,
+    /// The text of the FLUSH that asks a silent server whether it is there, until it is answered.
+    probe: Option<String>,
     /// What [`Client::set_if_changed`] has sent on this connection.
     last_values: LastValues,
     connections: u64,
@@ -151,6 +153,7 @@ impl Client {
             has_unconfirmed: false,
             lost_lines: false,
             flushes: 0,
+            probe: None,
             last_values: LastValues::default(),
             connections: 0,
             call_end: None,
@@ -369,7 +372,8 @@ impl Client {
     /// The next message; `None` if none comes within `timeout`. Zero fetches what is there already.
     ///
     /// After [`Message::Disconnected`] it dials again, in growing intervals. What one call has begun the
-    /// next goes on with.
+    /// next goes on with. A server that is silent, or out of reach, is noticed within two
+    /// [probe intervals](Options::probe_interval), if the program calls this often enough.
     ///
     /// # Errors
     /// [`Error::LoginRefused`] or [`Error::Certificate`] if, after a reconnection, the server doesn't take
@@ -420,10 +424,19 @@ impl Client {
 
     /// The connection's descriptor, for a program that waits for many things: when it is readable, call
     /// [`next`](Client::next) with a timeout of zero until it returns `None`, and do so too before
-    /// waiting. `None` while there is no connection: then call `next` now and then, since a dial goes on in
+    /// waiting, which should not take longer than up to [`next_due`](Client::next_due). `None` while there is no connection: then call `next` now and then, since a dial goes on in
     /// calls only.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.connection.as_ref().map(AsFd::as_fd)
+    }
+
+    /// When [`next`](Client::next) has to be called again at the latest, for a PING or for a server that may have become
+    /// silent; `None` while there is no connection.
+    pub fn next_due(&self) -> Option<Instant> {
+        let connection = self.connection.as_ref()?;
+        let probe = connection.next_probe(self.options.probe_interval);
+        let ping = self.options.ping_interval;
+        Some(ping.map_or(probe, |interval| probe.min(connection.next_ping(interval))))
     }
 
     /// Says goodbye and waits until the server has taken everything that was sent.

@@ -2,6 +2,7 @@
 
 use super::Error;
 use crate::address::Address;
+use crate::limits::CENTURY_S;
 use crate::protocol::token::Token;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,7 @@ pub struct Options {
     pub(super) connect_timeout: Duration,
     pub(super) call_timeout: Duration,
     pub(super) ping_interval: Option<Duration>,
+    pub(super) probe_interval: Duration,
     pub(super) allow_plaintext: bool,
     pub(super) check: ServerCheck,
     pub(super) max_queued: usize,
@@ -75,6 +77,7 @@ impl Options {
             connect_timeout: Duration::from_secs(15),
             call_timeout: Duration::from_secs(30),
             ping_interval: Some(Duration::from_secs(60)),
+            probe_interval: Duration::from_secs(60),
             allow_plaintext: false,
             check: ServerCheck::System,
             max_queued: 64 << 20,
@@ -123,6 +126,15 @@ impl Options {
     /// longer than that.
     pub fn ping_interval(mut self, interval: Duration) -> Options {
         self.ping_interval = Some(interval);
+        self
+    }
+
+    /// How long the server may say nothing before it is asked, by a FLUSH, whether it is there, and how long it may then
+    /// go on saying nothing before the connection counts as lost; 60 seconds otherwise. A clacksd that has nothing to
+    /// say to a client sends it a NOP every 60 seconds.
+    pub fn probe_interval(mut self, interval: Duration) -> Options {
+        let longest = Duration::from_secs(CENTURY_S);
+        self.probe_interval = interval.clamp(Duration::from_millis(1), longest);
         self
     }
 

@@ -15,8 +15,6 @@ const SIGNAL: &str = "example::chat";
 const PROMPT: &str = "> ";
 /// Back to the beginning of the terminal's line, which is emptied.
 const ERASE_LINE: &str = "\r\x1b[K";
-/// How long to wait at once: the client sends its PINGs in between.
-const WAIT: Duration = Duration::from_secs(5);
 /// How long a server may take to pass on what was said: nothing can be typed meanwhile.
 const ANSWER: Duration = Duration::from_secs(5);
 /// Messages shown before the keys get their turn.
@@ -83,7 +81,7 @@ impl Chat {
                 Wanted::input_of(stdin.as_fd()),
             ];
             let descriptor = self.client.descriptor();
-            let patience = descriptor.map_or(Duration::ZERO, |_| WAIT);
+            let patience = terminal::time_until(self.client.next_due());
             let patience = if has_more { Duration::ZERO } else { patience };
             wanted.extend(descriptor.map(Wanted::input_of));
             wanted.extend(signals.map(|signals| Wanted::input_of(signals.as_fd())));

@@ -10,7 +10,7 @@ use rustix::termios::{
 use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A descriptor, and what is waited for there.
 pub struct Wanted<'a> {
@@ -51,6 +51,16 @@ pub fn wait(wanted: &[Wanted<'_>], patience: Duration) -> io::Result<Vec<bool>> 
         Err(error) => return Err(error.into()),
     }
     Ok(polled.iter().map(|one| !one.revents().is_empty()).collect())
+}
+
+/// How long to wait for a client that is due then, and no longer than a few seconds; not at all without a time.
+pub fn time_until(due: Option<Instant>) -> Duration {
+    const LONGEST: Duration = Duration::from_secs(5);
+    let left = due.map(|due| due.saturating_duration_since(Instant::now()));
+    // Polls count whole milliseconds on some systems, and would end too early.
+    left.map_or(Duration::ZERO, |left| {
+        (left + Duration::from_millis(1)).min(LONGEST)
+    })
 }
 
 /// A terminal that hands over each key as it is typed and shows nothing by itself; as it was before when

@@ -9,8 +9,6 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-/// How long to wait at once: the client sends its PINGs in between.
-const WAIT: Duration = Duration::from_secs(5);
 /// How long to dial at once, before the output is looked at again.
 const DIAL: Duration = Duration::from_secs(1);
 
@@ -131,7 +129,7 @@ fn wait(client: &Client) -> Result<(), Failure> {
     let mut wanted = vec![Wanted::end_of(stdout.as_fd())];
     let descriptor = client.descriptor();
     // Without a connection the client is asked to dial at once.
-    let patience = descriptor.map_or(Duration::ZERO, |_| WAIT);
+    let patience = terminal::time_until(client.next_due());
     wanted.extend(descriptor.map(Wanted::input_of));
     let ready = terminal::wait(&wanted, patience)?;
     if ready[0] {
