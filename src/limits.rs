@@ -124,6 +124,24 @@ pub const HANDSHAKES_PER_TURN: Duration = Duration::from_micros(500);
 pub const MAX_SURPLUS_CLIENTS: usize = 16;
 /// How long one of these may take: somebody else may be waiting for the place.
 pub const SURPLUS_LOGIN_US: u64 = 5 * SECOND_US;
+/// One in so many places is out of reach for connections of one address that have not logged in. The others are enough
+/// for all clients of a machine that come back at once, when the server has started again.
+pub const PLACES_PER_KEPT_PLACE: usize = 4;
+/// Connections of one address that may always try to log in: a small server's clients may all come at once.
+pub const MIN_STRANGERS_PER_ORIGIN: usize = 64;
+/// How much later each wrong login of a user makes the next answer. One wrong login is a mistake, which waits no
+/// longer than a person takes to type.
+pub const LOGIN_DELAY_STEP_US: u64 = SECOND_US / 2;
+/// The longest delay of an answer: below [`SURPLUS_LOGIN_US`], and well below the time to log in.
+pub const LOGIN_DELAY_MAX_US: u64 = 3 * SECOND_US;
+/// How long a wrong login delays the next one: longer than it takes to guess again, so often as the longest delay
+/// allows.
+pub const WRONG_LOGIN_MEMORY_US: u64 = 60 * SECOND_US;
+/// Users whose wrong logins are counted for one address, and addresses for which they are: 1.6 MB at most.
+pub const WRONG_LOGINS_PER_ORIGIN: usize = 64;
+pub const WRONG_LOGIN_ORIGINS: usize = 1024;
+/// The name of a user that was tried is cut here in the log.
+pub const MAX_TRIED_USER: usize = 64;
 
 // Timers.
 

@@ -111,21 +111,25 @@ fn the_manual_explains_every_reason_a_connection_ends_for() {
     }
 }
 
-/// Panics if the tests don't have that one (`module::function`).
+/// Panics if the tests don't have that one (`module::function`, or `module::module::function`).
 fn assert_is_test(name: &str) {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    let included = fs::read_to_string(tests.join("tests.rs")).expect("the root of the tests");
-    let (module, function) = name.split_once("::").expect("a path");
-    let is_included = included
-        .lines()
-        .any(|line| line == format!("mod {module};"));
-    assert!(is_included, "{name}: the tests don't include it");
-    let file = [format!("{module}.rs"), format!("{module}/mod.rs")]
-        .into_iter()
-        .find_map(|file| fs::read_to_string(tests.join(file)).ok())
-        .unwrap_or_else(|| panic!("{name}: no such file"));
+    let (modules, function) = name.rsplit_once("::").expect("a path");
+    let mut includer = fs::read_to_string(tests.join("tests.rs")).expect("the root of the tests");
+    let mut path = tests;
+    for module in modules.split("::") {
+        let is_included = includer
+            .lines()
+            .any(|line| line == format!("mod {module};"));
+        assert!(is_included, "{name}: the tests don't include {module}");
+        path.push(module);
+        includer = [path.with_extension("rs"), path.join("mod.rs")]
+            .into_iter()
+            .find_map(|file| fs::read_to_string(file).ok())
+            .unwrap_or_else(|| panic!("{name}: no file of {module}"));
+    }
     let test = format!("#[test]\nfn {function}()");
-    assert!(file.contains(&test), "{name}: no such test");
+    assert!(includer.contains(&test), "{name}: no such test");
 }
 
 #[test]

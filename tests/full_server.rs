@@ -2,6 +2,7 @@
 
 use crate::support::tls::{VERSIONS, session};
 use crate::support::{Client, Crowd, Ends, Identity, Server, Setup, token, wait_until};
+use clacks::protocol::token::Token;
 use std::io::Write;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
@@ -226,7 +227,9 @@ fn wrong_logins_that_stay_connected_kept_everybody_out_of_a_full_server() {
     let mut staying: Vec<UnixStream> = Vec::new();
     for number in 1..=100 {
         let mut stream = UnixStream::connect(&server.socket).expect("the server accepts");
-        let _ = stream.write_all(b"OVERHEAD A d3Jvbmc=:d3Jvbmc=\r\n");
+        // The answer to the same user would be delayed.
+        let wrong = Token::encode(format!("wrong {number}").as_bytes(), b"wrong");
+        let _ = stream.write_all(format!("OVERHEAD A {wrong}\r\n").as_bytes());
         staying.push(stream);
         wait_until("it was answered", || {
             server.status("login_failed") == number

@@ -402,7 +402,7 @@ fn latency_and_memory_while_1000_send_15_megabytes_of_an_unfinished_line_each() 
 #[test]
 #[ignore = "a measurement"]
 fn latency_while_one_sends_signals_to_10000_listeners() {
-    let server = Setup::new().flags(&["--max-clients", "11000"]).start();
+    let server = Setup::new().flags(&["--max-clients", "14000"]).start();
     let mut crowd = Crowd::unix(&server.socket, 10_000);
     crowd.log_in("ro", |_| "NOPING\r\nLISTEN all\r\n".to_owned());
     let mut received = 0;
@@ -535,7 +535,7 @@ fn turns_with_a_million_entries() {
 #[test]
 #[ignore = "a measurement"]
 fn ten_thousand_connections_twenty_times() {
-    let server = Setup::new().flags(&["--max-clients", "11000"]).start();
+    let server = Setup::new().flags(&["--max-clients", "14000"]).start();
     let descriptors = server.open_descriptors();
     let mut rounds: Vec<Round> = Vec::new();
     for _ in 0..20 {
@@ -588,7 +588,7 @@ fn ten_thousand_connections_twenty_times() {
 fn memory_of_idle_connections() {
     const CONNECTIONS: usize = 10_000;
     for (what, own_names) in [("one name", false), ("a name of its own each", true)] {
-        let server = Setup::new().flags(&["--max-clients", "11000"]).start();
+        let server = Setup::new().flags(&["--max-clients", "14000"]).start();
         let before_kb = server.proc_status("VmRSS");
         let mut crowd = Crowd::unix(&server.socket, CONNECTIONS);
         crowd.log_in("ro", |number| {

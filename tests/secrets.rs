@@ -303,7 +303,7 @@ fn a_mistyped_login_is_shown_to_nobody() {
     }
 }
 
-/// A wrong login ends its own connection, at once, and nothing of it stays: no delay for others, and no
+/// A wrong login ends its own connection, at once, and little of it stays: no delay for other users, and no
 /// list of names or addresses that whoever knocks could make grow.
 #[test]
 fn wrong_logins_delay_nobody_and_leave_nothing_behind() {

@@ -51,6 +51,7 @@ mod simulation;
 mod soak;
 mod sockets;
 mod starting;
+mod strangers;
 mod support;
 mod timeouts;
 mod tls;

@@ -1,6 +1,8 @@
 //! The broker alone, on a clock that the test moves: what takes a minute or a day takes no time
 //! here, and happens at exactly the moment it is due.
 
+mod admission;
+
 use clacks::broker::{
     Ageing, Broker, CloseReason, ConnectionId, Flow, LongLine, Now, Output, Peer, Process,
     Settings, Traffic, Users,
@@ -189,6 +191,10 @@ impl World {
     }
 
     fn connect(&mut self) -> ConnectionId {
+        self.connect_from(Peer::Unix(Process::default()))
+    }
+
+    fn connect_from(&mut self, peer: Peer) -> ConnectionId {
         self.connections += 1;
         let id = ConnectionId {
             slot: self.connections - 1,
@@ -199,12 +205,9 @@ impl World {
             ..Wire::default()
         };
         self.wires.by_id.insert(id, wire);
-        self.broker.handle_connected(
-            id,
-            Peer::Unix(Process::default()),
-            self.now,
-            &mut self.wires,
-        );
+        self.broker
+            .handle_connected(id, peer, self.now, &mut self.wires);
+        self.close_finished();
         id
     }
 
@@ -294,8 +297,23 @@ impl World {
             self.broker.handle_deadline(self.now, &mut self.wires);
             self.most_retried = self.most_retried.max(self.wires.retried);
             self.close_finished();
+            self.hand_over_again();
         }
         self.set_time(end_us);
+    }
+
+    /// Hands over the lines that had to wait and have no more to.
+    fn hand_over_again(&mut self) {
+        let wires = self.wires.by_id.iter_mut();
+        let resumed = wires.filter(|(_, wire)| {
+            wire.closing.is_none() && wire.stopped_since_us.is_none() && !wire.wants_room
+        });
+        let lines: Vec<(ConnectionId, String)> = resumed
+            .filter_map(|(id, wire)| Some((*id, wire.stopped_before.take()?)))
+            .collect();
+        for (id, line) in lines {
+            self.line(id, &line);
+        }
     }
 
     fn set_time(&mut self, monotonic_us: u64) {

@@ -4,6 +4,7 @@
 use super::Broker;
 use super::listeners::subscription_memory;
 use super::output::ConnectionId;
+use super::session::Session;
 use super::upkeep::Cleaning;
 
 impl Broker {
@@ -36,7 +37,6 @@ impl Broker {
             .iter()
             .filter(|session| session.monitor.is_some());
         assert_eq!(monitors.count(), self.monitors.len(), "monitors are listed");
-        let mut surplus = 0;
         for session in self.sessions.iter() {
             let is_open = session.closing.is_none();
             assert!(
@@ -47,19 +47,13 @@ impl Broker {
                 is_open || session.listing.is_none(),
                 "who is on its way out lists nothing"
             );
-            if session.is_surplus && session.user.is_none() && is_open {
-                assert!(
-                    self.surplus.contains(&session.id),
-                    "who is too many is listed"
-                );
-                surplus += 1;
-            }
         }
-        assert_eq!(
-            surplus,
-            self.surplus.len(),
-            "those who are too many are there"
-        );
+        let is_stranger = |session: &&Session| session.user.is_none() && session.closing.is_none();
+        let strangers = self.sessions.iter().filter(is_stranger);
+        self.admission.check(strangers.filter_map(|session| {
+            let origin = session.origin()?;
+            Some((session.cid.serial, origin, session.is_surplus))
+        }));
     }
 
     /// What is kept for a connection, in bytes, counted anew: what its carrier was told by

@@ -1,11 +1,13 @@
 //! Who is let in: right and wrong logins, and those that come when there are enough clients already.
 
 use super::Broker;
+use super::admission::NoPlace;
 use super::listeners::subscription_memory;
 use super::output::{CloseReason, ConnectionId, Flow, Now, Output};
-use super::session::LastPing;
+use super::session::{LastPing, LoginAttempt};
 use super::users::Permissions;
-use crate::limits::MAX_SURPLUS_CLIENTS;
+use crate::limits::MAX_TRIED_USER;
+use crate::protocol::token::Token;
 use crate::protocol::{Flags, Overhead, encode};
 
 impl Broker {
@@ -20,13 +22,20 @@ impl Broker {
         if !overhead.is_on() {
             return Flow::Next;
         }
+        let name = Token::user_of(overhead.value);
+        if let Some(name) = &name
+            && self.delay_login(id, name, now, out)
+        {
+            return Flow::StopBefore;
+        }
         let Some(user) = self.users.login(overhead.value) else {
+            self.count_wrong_login(id, name.as_deref(), now);
             self.refuse_login(id, now, out);
             return Flow::Next;
         };
         let user = user.clone();
         let permissions = user.permissions;
-        if !self.admit(id, permissions, now, out) {
+        if !self.admit_user(id, permissions, now, out) {
             return Flow::Next;
         }
         if !permissions.contains(Permissions::READ) && !self.end_subscriptions(id, out) {
@@ -37,6 +46,11 @@ impl Broker {
             return Flow::Next;
         };
         out.set_user(id, &user.name);
+        session.login = None;
+        if let Some(origin) = session.origin() {
+            self.admission
+                .handle_login(session.cid.serial, origin, user.name.as_bytes());
+        }
         // Afterwards only a PING renews it.
         if session.user.replace(user).is_none() {
             session.last_ping = Some(LastPing {
@@ -52,6 +66,66 @@ impl Broker {
         });
         self.appoint(id, now, out);
         Flow::Next
+    }
+
+    /// Reports whether a login has to wait: after a wrong one of the same user from the same address it is checked and
+    /// answered later. Its line is handed over again then, and lines behind it wait.
+    fn delay_login<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        user: &[u8],
+        now: Now,
+        out: &mut O,
+    ) -> bool {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return false;
+        };
+        let Some(origin) = session.origin() else {
+            return false;
+        };
+        let arrived_us = match session.login.take().as_deref() {
+            Some(LoginAttempt::Waits { arrived_us, .. }) => *arrived_us,
+            _ => now.monotonic_us,
+        };
+        let answer_us = self.admission.answer_us(origin, user, arrived_us);
+        if answer_us <= now.monotonic_us {
+            return false;
+        }
+        session.login = Some(Box::new(LoginAttempt::Waits {
+            arrived_us,
+            answer_us,
+        }));
+        self.appoint(id, now, out);
+        true
+    }
+
+    /// The delay of a login is over: asks for its line again.
+    pub(super) fn resume_login<O: Output>(&mut self, id: ConnectionId, out: &mut O) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        if let Some(LoginAttempt::Waits { answer_us, .. }) = session.login.as_deref_mut() {
+            *answer_us = u64::MAX;
+            out.resume(id);
+        }
+    }
+
+    /// The user and password of a login were wrong: the next ones of that user are answered later, and the log says
+    /// who was tried.
+    fn count_wrong_login(&mut self, id: ConnectionId, user: Option<&[u8]>, now: Now) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        let name = user.map(|name| {
+            let start = &name[..name.len().min(MAX_TRIED_USER)];
+            start.escape_ascii().to_string()
+        });
+        session.login = Some(Box::new(LoginAttempt::Refused(name)));
+        // A malformed token guesses at nobody's password.
+        if let (Some(origin), Some(user)) = (session.origin(), user) {
+            self.admission
+                .count_wrong_login(origin, user, now.monotonic_us);
+        }
     }
 
     /// Says that it was no right user and password, and ends it.
@@ -85,44 +159,58 @@ impl Broker {
         is_done
     }
 
-    /// A client has connected. Where there are enough already it is one of a few that may show that they
-    /// can manage the server; the oldest of those makes room for the next.
-    pub(super) fn make_room<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
-        if self.sessions.len() <= self.settings.max_clients {
+    /// A client has connected: it gets a place, and another connection that has not logged in may have to go for it.
+    pub(super) fn admit_stranger<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
+        let connections = self.sessions.len();
+        let Some(session) = self.sessions.get_mut(id) else {
             return;
-        }
-        if let Some(session) = self.sessions.get_mut(id) {
-            session.is_surplus = true;
-            self.surplus.push_back(id);
-        }
-        if self.surplus.len() > MAX_SURPLUS_CLIENTS
-            && let Some(oldest) = self.surplus.pop_front()
-        {
-            self.refuse_surplus(oldest, now, out);
+        };
+        let Some(origin) = session.origin() else {
+            return;
+        };
+        let place = self
+            .admission
+            .add(id, session.cid.serial, origin, connections);
+        session.is_surplus = place.is_surplus;
+        if let Some(displaced) = place.displaced {
+            self.refuse_place(displaced, now, out);
         }
     }
 
-    /// Whether somebody with these permissions may come in.
-    fn admit<O: Output>(
+    /// Somebody with these permissions logs in: on a connection without a place it takes one, or manages the full
+    /// server. Otherwise it is refused.
+    fn admit_user<O: Output>(
         &mut self,
         id: ConnectionId,
         permissions: Permissions,
         now: Now,
         out: &mut O,
     ) -> bool {
-        let session = self.sessions.get(id);
-        let has_place = self.sessions.len() <= self.settings.max_clients
-            || session.is_none_or(|session| !session.is_surplus)
-            || permissions.contains(Permissions::MANAGE);
-        if has_place {
-            self.surplus.retain(|other| *other != id);
-        } else {
-            self.refuse_surplus(id, now, out);
+        let Some(session) = self.sessions.get(id) else {
+            return false;
+        };
+        if !session.is_surplus || permissions.contains(Permissions::MANAGE) {
+            return true;
         }
-        has_place
+        let (serial, origin) = (session.cid.serial, session.origin());
+        match self
+            .admission
+            .find_place(serial, origin, self.sessions.len())
+        {
+            Ok(None) => true,
+            Ok(Some(displaced)) => {
+                self.refuse_place(displaced, now, out);
+                true
+            }
+            Err(NoPlace) => {
+                self.refuse_place(id, now, out);
+                false
+            }
+        }
     }
 
-    pub(super) fn refuse_surplus<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
+    /// Ends a connection that has no place, or none any more.
+    pub(super) fn refuse_place<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
         let reason = CloseReason::ClientLimit;
         out.append(id, |to| encode::error(to, reason.word()));
         self.close(id, reason, now, out);

@@ -4,6 +4,7 @@
 //! through [`Output`]. It names no socket, file, environment variable or system clock, so that whole
 //! networks of brokers run inside a test with a clock and a network of the test's own.
 
+mod admission;
 mod backpressure;
 mod cache;
 mod check;
@@ -40,6 +41,7 @@ use crate::limits::{
 };
 use crate::protocol::peer::{self, NodeId};
 use crate::protocol::{LookUp, encode, look_up_of};
+use admission::Admission;
 use ahash::RandomState;
 use cache::Cache;
 use interclacks::{Lock, Tree, Uplink};
@@ -47,7 +49,6 @@ use listeners::Listeners;
 use persistence::Persistence;
 use session::{Closing, Ended, Session, Sessions};
 use statistics::{Statistics, Status};
-use std::collections::VecDeque;
 use std::fmt;
 use table::LookUps;
 use timeouts::Appointments;
@@ -118,8 +119,7 @@ pub struct Broker {
     settings: Settings,
     users: Users,
     sessions: Sessions,
-    /// Those that came when there were enough already, and have not logged in; the oldest first.
-    surplus: VecDeque<ConnectionId>,
+    admission: Admission,
     listeners: Listeners,
     cache: Cache,
     persistence: Option<Persistence>,
@@ -179,7 +179,11 @@ impl Broker {
             link_errors_log: LogLimit::default(),
             random,
             sessions: Sessions::with_capacity(settings.max_clients + MAX_SURPLUS_CLIENTS),
-            surplus: VecDeque::new(),
+            admission: Admission::new(
+                settings.max_clients,
+                settings.auth_timeout_us,
+                hasher.clone(),
+            ),
             listeners: Listeners::new(hasher),
             settings,
             users,
@@ -211,7 +215,7 @@ impl Broker {
         } else {
             let software = &self.settings.software;
             out.append(id, |to| encode::greeting(to, software));
-            self.make_room(id, now, out);
+            self.admit_stranger(id, now, out);
         }
         self.debug(format_args!("CONNECTED={cid}"), out);
         self.appoint(id, now, out);
@@ -562,8 +566,10 @@ impl Broker {
         self.end_barrier(id);
         self.end_wait_for_lock(id);
         self.stop_monitoring(id);
-        self.surplus.retain(|other| *other != id);
         if let Some(session) = self.sessions.get_mut(id) {
+            if let Some(origin) = session.origin() {
+                self.admission.remove(session.cid.serial, origin);
+            }
             self.listeners.leave(id, &mut session.subscriptions);
         }
     }

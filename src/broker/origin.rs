@@ -13,6 +13,15 @@ pub struct Process {
     pub pid: u32,
 }
 
+impl fmt::Display for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.pid > 0 {
+            write!(f, "process {} of ", self.pid)?;
+        }
+        write!(f, "uid {}", self.uid)
+    }
+}
+
 /// The address of a client that has not logged in, for shares and limits. One person easily has many IPv6 addresses,
 /// but they are all in one /64 network; on Unix sockets processes are told apart by their user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

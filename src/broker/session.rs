@@ -3,6 +3,7 @@
 use super::interclacks::Link;
 use super::listeners::Subscriptions;
 use super::listing::Listing;
+use super::origin::Origin;
 use super::output::{CloseReason, ConnectionId, Now, Peer};
 use super::table::Table;
 use super::users::User;
@@ -27,6 +28,8 @@ pub struct Session {
     pub is_surplus: bool,
     /// A line came from it.
     pub has_spoken: bool,
+    /// `None` before the first login, and once one was right.
+    pub login: Option<Box<LoginAttempt>>,
     /// `None` after NOPING.
     pub last_ping: Option<LastPing>,
     /// When the next look at its timeouts is due.
@@ -47,6 +50,18 @@ pub struct Closing {
     pub reason: CloseReason,
     /// Whether what it was still owed was given up.
     pub is_given_up: bool,
+}
+
+#[derive(Debug)]
+pub enum LoginAttempt {
+    /// It came soon after a wrong one of the same user, and is checked and answered later.
+    Waits {
+        arrived_us: u64,
+        /// When its line is to be handed over again; `u64::MAX` once that was asked for.
+        answer_us: u64,
+    },
+    /// It was wrong: the name of its user, in a form for the log. `None` if the token was malformed.
+    Refused(Option<String>),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -109,6 +124,7 @@ impl Session {
             opened_us: now.monotonic_us,
             is_surplus: false,
             has_spoken: false,
+            login: None,
             last_ping: Some(LastPing {
                 at_us: now.monotonic_us,
                 stopped_us: 0,
@@ -132,6 +148,11 @@ impl Session {
 
     pub fn is_logged_in(&self) -> bool {
         self.user.is_some() && self.closing.is_none()
+    }
+
+    /// Where it comes from; `None` for the master.
+    pub fn origin(&self) -> Option<Origin> {
+        Origin::of(self.cid.peer)
     }
 
     pub fn client_info(&self) -> &[u8] {
@@ -307,8 +328,24 @@ impl fmt::Display for Ended<'_> {
         write!(f, "closed {}: {reason} (client \"", session.cid)?;
         write!(f, "{}\"", session.client_info().escape_ascii())?;
         match &session.user {
-            Some(user) => write!(f, ", user {})", user.name.escape_debug()),
-            None => f.write_str(", not logged in)"),
+            Some(user) => write!(f, ", user {}", user.name.escape_debug())?,
+            None => f.write_str(", not logged in")?,
         }
+        let refused = match session.login.as_deref() {
+            Some(LoginAttempt::Refused(user)) => Some(user),
+            _ => None,
+        };
+        match refused {
+            Some(Some(user)) => write!(f, ", tried user \"{user}\"")?,
+            Some(None) => f.write_str(", tried a malformed token")?,
+            None => {}
+        }
+        // The user of a client that is logged in says more than its process.
+        if let Peer::Unix(process) = session.cid.peer
+            && (session.user.is_none() || refused.is_some())
+        {
+            write!(f, ", {process}")?;
+        }
+        f.write_str(")")
     }
 }

@@ -5,7 +5,7 @@
 //! broker looks again and makes a new one.
 
 use super::output::{CloseReason, ConnectionId, Now, Output, Traffic};
-use super::session::{LastPing, Session};
+use super::session::{LastPing, LoginAttempt, Session};
 use super::{Broker, Settings};
 use crate::limits::{
     CLOSE_DRAIN_US, COARSE_DEADLINE_US, MAX_LINK_PING_US, NOP_AFTER_US, SECOND_US, SURPLUS_LOGIN_US,
@@ -29,6 +29,8 @@ enum Due {
     /// Nothing before this moment.
     Later(u64),
     Nop,
+    /// A login that had to wait.
+    Login,
     /// An interclacks link's PING.
     Ping,
     Close(CloseReason),
@@ -45,7 +47,9 @@ impl Broker {
         };
         let at_us = match due(session, &self.settings, out.traffic(id), now.monotonic_us) {
             Due::Later(at_us) => at_us,
-            Due::Nop | Due::Ping | Due::Close(_) | Due::CloseStalled(_) => now.monotonic_us,
+            Due::Nop | Due::Login | Due::Ping | Due::Close(_) | Due::CloseStalled(_) => {
+                now.monotonic_us
+            }
         };
         if at_us < session.wake_us {
             session.wake_us = at_us;
@@ -122,13 +126,14 @@ impl Broker {
                 match what {
                     Due::Later(_) => {}
                     Due::Nop => out.append_if_taken(id, |to| encode::line(to, &[b"NOP"])),
+                    Due::Login => self.resume_login(id, out),
                     Due::Ping => {
                         if let Some(link) = &mut session.link {
                             link.ping_sent_us = now.monotonic_us;
                         }
                         out.append(id, |to| encode::line(to, &[b"PING"]));
                     }
-                    Due::Close(CloseReason::ClientLimit) => self.refuse_surplus(id, now, out),
+                    Due::Close(CloseReason::ClientLimit) => self.refuse_place(id, now, out),
                     Due::Close(reason) | Due::CloseStalled(reason) => {
                         self.time_out(id, reason, now, out)
                     }
@@ -153,6 +158,20 @@ impl Broker {
 }
 
 fn due(session: &Session, settings: &Settings, traffic: Traffic, now_us: u64) -> Due {
+    // The delay of a login is part of the time that there is to log in.
+    let (login_us, stopped_us) = match session.login.as_deref() {
+        Some(LoginAttempt::Waits {
+            arrived_us,
+            answer_us,
+        }) if session.closing.is_none() => {
+            let delayed_us = now_us - arrived_us;
+            (*answer_us, traffic.stopped_us.saturating_sub(delayed_us))
+        }
+        _ => (u64::MAX, traffic.stopped_us),
+    };
+    if login_us <= now_us {
+        return Due::Login;
+    }
     let mut next_us = u64::MAX;
     // Whether a moment is past; if not, it is one to wait for.
     let mut past = |at_us: u64| {
@@ -196,7 +215,7 @@ fn due(session: &Session, settings: &Settings, traffic: Traffic, now_us: u64) ->
         if session.is_surplus && past(session.opened_us + SURPLUS_LOGIN_US) {
             return Due::Close(CloseReason::ClientLimit);
         }
-        if past(session.opened_us + settings.auth_timeout_us + traffic.stopped_us) {
+        if past(session.opened_us + settings.auth_timeout_us + stopped_us) {
             return Due::Close(CloseReason::AuthTimeout);
         }
     } else {
@@ -218,7 +237,7 @@ fn due(session: &Session, settings: &Settings, traffic: Traffic, now_us: u64) ->
             return Due::Nop;
         }
     }
-    Due::Later(round(next_us, traffic, now_us))
+    Due::Later(round(next_us, traffic, now_us).min(login_us))
 }
 
 /// Puts a deadline that is far off, or that moves because the connection is stopped, on the next

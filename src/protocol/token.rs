@@ -21,6 +21,13 @@ impl Token {
         Some(Token { user, password })
     }
 
+    /// The user that a token names; `None` if `text` has not the form of one, or is longer than any right one.
+    pub fn user_of(text: &[u8]) -> Option<Vec<u8>> {
+        let is_too_long = text.len() > MAX_LINE_BEFORE_LOGIN;
+        let token = (!is_too_long).then(|| Token::decode(text)).flatten()?;
+        Some(token.user)
+    }
+
     /// The text that stands behind `OVERHEAD A `.
     pub fn encode(user: &[u8], password: &[u8]) -> String {
         format!("{}:{}", STANDARD.encode(user), STANDARD.encode(password))

@@ -3,9 +3,10 @@
 use super::{DEADLINE, tls};
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConnection, StreamOwned, SupportedProtocolVersion};
+use socket2::{Domain, Socket, Type};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -51,6 +52,19 @@ pub fn token(user: &str) -> String {
     clacks::protocol::token::Token::encode(user.as_bytes(), format!("{user}pw").as_bytes())
 }
 
+/// A connection to a port of this machine from another one of its addresses.
+pub fn connect_from(from: Ipv4Addr, port: u16) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    let bound = socket.bind(&SocketAddr::from((from, 0)).into());
+    bound.expect("all of 127.0.0.0/8 is ours");
+    let to = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    socket
+        .connect(&to.into())
+        .expect("the server listens there");
+    socket.set_tcp_nodelay(true).expect("a fresh socket");
+    socket.into()
+}
+
 impl Client {
     pub fn unix(path: &Path) -> Client {
         Client::from_unix(UnixStream::connect(path).expect("the server listens there"))
@@ -89,6 +103,11 @@ impl Client {
         let stream = TcpStream::connect(address).expect("the server listens there");
         stream.set_nodelay(true).expect("a fresh socket");
         Client::new(Stream::Tcp(stream))
+    }
+
+    /// From that address, which is one of this machine.
+    pub fn tcp_from(from: Ipv4Addr, port: u16) -> Client {
+        Client::from_tcp(connect_from(from, port))
     }
 
     /// Over TLS; the handshake is done with the first line that is sent or read.

@@ -14,7 +14,7 @@ pub mod tls;
 mod tool;
 
 pub use certificates::{Authority, Identity, Validity};
-pub use client::{Client, token};
+pub use client::{Client, connect_from, token};
 pub use cores::{Awake, move_to_our_core, run_on_servers_core, stay_on_our_core};
 pub use crowd::Crowd;
 pub use handshakes::Handshakes;

@@ -12,7 +12,9 @@ use clacks::broker::{
     Ageing, Broker, CloseReason, ConnectionId, Flow, LongLine, Now, Peer, Process, Promise,
     Rewritten, Saved, Settings, Users,
 };
-use clacks::limits::{LISTING_SLICE, MAX_LINE_BEFORE_LOGIN, PEER_LINE_EXTRA, SECOND_US};
+use clacks::limits::{
+    LISTING_SLICE, LOGIN_DELAY_MAX_US, MAX_LINE_BEFORE_LOGIN, PEER_LINE_EXTRA, SECOND_US,
+};
 use clacks::protocol::token::Token;
 
 /// Some day in 2023.
@@ -826,6 +828,10 @@ impl World {
                 wire.is_stalled = false;
             }
             self.save_all();
+            if self.wires.all.iter().any(Wire::waits_for_broker) {
+                // A login after a wrong one is answered by then.
+                self.set_time(self.now.monotonic_us + LOGIN_DELAY_MAX_US);
+            }
             self.turn();
             self.settle();
             let is_to_go_on = |wire: &Wire| wire.wants_room || !wire.output.is_empty();
