@@ -41,6 +41,7 @@
 //! | [`certificates`] | who a server is, and whom a client takes for one, in TLS | |
 //! | [`client`] | the client library, blocking | `protocol`, `certificates` |
 //! | [`bridge`] | clacks-pg: from PostgreSQL's notifications to a server | `client` |
+//! | [`file_size`] | the limit on the size of files, as an error | nothing |
 //! | [`files`] | small files, and the secrets in them | |
 //! | [`flag`] | a flag as people see it; each program has a table of them | nothing |
 //! | [`start`] | how long-running programs read their arguments, and why they don't start | `flag` |
@@ -50,7 +51,7 @@
 //! | [`cli`] | flags to configuration, logging, becoming a daemon | all of the above but `client` and `bridge` |
 //! | [`tool`] | the command-line client | `client` |
 //!
-//! `limits`, `address` and `files` are open to all, `flag` and `start` to the programs. A test (`tests/layers.rs`)
+//! `limits`, `address` and `files` are open to all, `flag`, `file_size` and `start` to the programs. A test (`tests/layers.rs`)
 //! reads the sources and fails when an arrow is broken.
 //!
 //! The wire is specified in clacks-protocol(7), the daemon in clacksd(8), the command-line client in clacks(1).
@@ -62,6 +63,8 @@ pub mod address;
 pub mod certificates;
 #[cfg(feature = "client")]
 pub mod client;
+#[cfg(any(feature = "server", feature = "tool", feature = "postgres"))]
+pub mod file_size;
 pub mod files;
 #[cfg(any(feature = "server", feature = "tool", feature = "postgres"))]
 pub mod flag;

@@ -22,6 +22,14 @@ impl StartError {
             StartError::Failed(_) => 1,
         }
     }
+
+    /// The error that has this exit status.
+    pub fn with_exit_status(status: u8, message: String) -> StartError {
+        match status {
+            2 => StartError::Usage(message),
+            _ => StartError::Failed(message),
+        }
+    }
 }
 
 /// In one line, whatever the argument was that it quotes.

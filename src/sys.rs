@@ -209,12 +209,24 @@ pub fn change_owner(file: &File, user: Option<u32>, group: Option<u32>) -> io::R
 /// What `make` makes gets the mode that it asks for, all of it. To be called while the process has one thread: the
 /// mask is all threads'.
 pub fn without_umask<T>(make: impl FnOnce() -> T) -> T {
-    // SAFETY: a plain number; the call can't fail.
-    let mask = unsafe { libc::umask(0) };
+    let mask = set_umask(0);
     let made = make();
-    // SAFETY: as above.
-    unsafe { libc::umask(mask) };
+    set_umask(mask);
     made
+}
+
+/// Sets which rights new files don't get, in all threads, and returns the mask that there was.
+pub fn set_umask(mask: u32) -> u32 {
+    // SAFETY: a plain number; the call can't fail.
+    unsafe { libc::umask(mask) }
+}
+
+/// Returns which rights new files don't get. To be called while the process has one thread: the mask is another one
+/// for a moment.
+pub fn umask() -> u32 {
+    let mask = set_umask(0o077);
+    set_umask(mask);
+    mask
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {

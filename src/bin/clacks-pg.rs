@@ -1,6 +1,7 @@
 //! The bridge from PostgreSQL. See clacks-pg(8).
 
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -8,7 +9,8 @@ fn main() -> ExitCode {
     match clacks::bridge::run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("clacks-pg: {error}");
+            // Standard error may be a full disk.
+            let _ = writeln!(io::stderr(), "clacks-pg: {error}");
             ExitCode::from(error.exit_status())
         }
     }

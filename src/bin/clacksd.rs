@@ -6,7 +6,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     match clacks::cli::run(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(end) => ExitCode::from(end.exit_status()),
         Err(error) => {
             clacks::cli::complain(&error);
             ExitCode::from(error.exit_status())

@@ -31,7 +31,7 @@ pub use output::{
     Audience, AudienceId, CloseReason, ConnectionId, Flow, LongLine, Now, Output, Peer, Record,
     Rewrite, Rewritten, Saved, Traffic,
 };
-pub use persistence::Promise;
+pub use persistence::{Promise, Unsaved};
 pub use statistics::{LogLimit, Suppressed};
 pub use users::{Permissions, User, Users};
 

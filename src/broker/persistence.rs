@@ -19,6 +19,7 @@ use crate::limits::{
 };
 use crate::protocol::peer::Stamp;
 use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 
 /// What FLUSHED promises of everything before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +53,27 @@ pub struct Persistence {
     waiting: BTreeSet<(u64, ConnectionId)>,
     barriers: HashMap<ConnectionId, u64>,
     log: LogLimit,
+    /// The reason why something is not saved, as long as that is so.
+    failure: Option<String>,
+}
+
+/// Changes that are in no file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unsaved {
+    /// 0 if all were written, but may not have reached the disk.
+    changes: u64,
+    reason: String,
+}
+
+impl fmt::Display for Unsaved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.changes {
+            0 => f.write_str("the last changes may not be on the disk")?,
+            1 => f.write_str("1 change is not saved")?,
+            changes => write!(f, "{changes} changes are not saved")?,
+        }
+        write!(f, ": {}", self.reason)
+    }
 }
 
 enum Rewriting {
@@ -91,6 +113,7 @@ impl Persistence {
             waiting: BTreeSet::new(),
             barriers: HashMap::new(),
             log: LogLimit::default(),
+            failure: None,
         }
     }
 
@@ -315,6 +338,16 @@ impl Broker {
         }
     }
 
+    /// What an end now would lose though the journal could be finished.
+    pub fn unsaved(&self) -> Option<Unsaved> {
+        let persistence = self.persistence.as_ref()?;
+        let changes = persistence.recorded.saturating_sub(persistence.saved);
+        (!persistence.is_saving).then(|| Unsaved {
+            changes,
+            reason: persistence.failure.clone().unwrap_or_default(),
+        })
+    }
+
     /// Whether all that could be recorded is.
     pub fn has_recorded_all(&self) -> bool {
         self.persistence.as_ref().is_none_or(|persistence| {
@@ -379,6 +412,7 @@ impl Persistence {
                 if !self.is_rewriting(self.rewrites) {
                     self.retry_later(now);
                 }
+                self.failure = Some(why.clone());
                 if let Some(suppressed) = self.log.admit(now.monotonic_us) {
                     log::error!("nothing is being saved: {why}{}", Suppressed(suppressed));
                 }
@@ -391,6 +425,7 @@ impl Persistence {
                 if !std::mem::replace(&mut self.is_saving, true) {
                     log::info!("everything is being saved again");
                 }
+                self.failure = None;
                 self.rewriting = Rewriting::No;
                 self.rewritten_length = new.length;
                 self.grown = 0;

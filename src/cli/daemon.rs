@@ -2,35 +2,54 @@
 
 use crate::broker::{Broker, Users};
 use crate::certificates::Certificates;
+use crate::cli::background::{self, Process, StartReport};
 use crate::cli::certificates::CertificateFiles;
 use crate::cli::config::Config;
 use crate::cli::logging::LogFile;
+use crate::cli::pid_file::PidFile;
+use crate::cli::restore::{Restored, restore};
 use crate::cli::secrets::{Secrets, random};
-use crate::cli::{StartError, flags, given_files, logging, service_manager};
+use crate::cli::{StartError, flags, logging, service_manager};
+use crate::file_size;
 use crate::limits::{MAPPED_BLOCK, MAX_SURPLUS_CLIENTS, RESERVED_DESCRIPTORS};
 use crate::protocol::token::Token;
-use crate::reactor::{Host, Listener, OwnFile, Server};
+use crate::reactor::{Ended, Host, Listener, Server, Signals};
 use crate::start::print;
-use crate::storage::{self, SyncPolicy, SystemDisk, Writer};
 use crate::sys::{self, Account};
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, IsTerminal, Write};
-use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::io::{self, IsTerminal, Write};
 
 /// The user whose password is made up at a terminal.
 const TRIAL_USER: &str = "clacks";
 
+/// How a server ended that had served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    Orderly,
+    /// Changes of the cache are lost; the log says how many, and why.
+    WithLoss,
+}
+
+impl End {
+    pub fn exit_status(self) -> u8 {
+        match self {
+            End::Orderly => 0,
+            End::WithLoss => 1,
+        }
+    }
+}
+
 /// What `clacksd` does with its arguments (without the program's name): serves until it is asked to
 /// end.
-pub fn run(arguments: &[OsString]) -> Result<(), StartError> {
+pub fn run(arguments: &[OsString]) -> Result<End, StartError> {
+    file_size::report_limit_as_error().map_err(|error| no_signals(&error))?;
     let matches = flags::parse(arguments)?;
     if matches.opt_present("help") {
-        return print(&flags::help());
+        return print(&flags::help()).map(|()| End::Orderly);
     }
     if matches.opt_present("version") {
-        return print(concat!("clacksd ", env!("CARGO_PKG_VERSION"), "\n"));
+        let version = concat!("clacksd ", env!("CARGO_PKG_VERSION"), "\n");
+        return print(version).map(|()| End::Orderly);
     }
     // First of all, while no other descriptor is open.
     let inherited = service_manager::inherited_listeners()?;
@@ -48,64 +67,132 @@ pub fn run(arguments: &[OsString]) -> Result<(), StartError> {
     let certificates = config.certificates.read()?;
     if matches.opt_present("check") {
         config.check_folders()?;
-        return print(&summary(&config, &secrets, users.len()));
+        return print(&summary(&config, &secrets, users.len())).map(|()| End::Orderly);
     }
-
-    // What can fail comes first, and what wouldn't be removed again last: a failed start leaves
-    // nothing behind.
-    let seed = seed().map_err(|error| StartError::Failed(format!("/dev/urandom: {error}")))?;
-    let listeners = bind(&mut config)?;
-    let is_given_away = config.run_as.is_some();
-    let pid_file = config.pid_file.take();
-    let mut pid_file = pid_file
-        .map(|path| PidFile::open(path, is_given_away))
-        .transpose()?;
-    let log_file = logging::start(&config.log)?;
-    fit_descriptor_limit(&mut config);
-    sys::tame_allocator(MAPPED_BLOCK);
-    if let Some(password) = trial_password {
-        show_trial_login(&password, &listeners);
-    }
-    if let Some(account) = config.run_as {
-        let files = (pid_file.as_ref(), log_file.as_ref());
-        give_up_root(account, &config, &secrets, files)?;
-    }
-    let mut broker = Broker::new(config.broker, users, seed);
-    let writer = match &config.persist {
-        Some((path, sync)) => Some(restore(path, *sync, &mut broker)?),
-        None => None,
+    let is_daemon = config.daemonize;
+    let start = Start {
+        config,
+        secrets,
+        users,
+        certificates,
+        trial_password,
     };
-    if config.daemonize {
-        // After everything that may fail: nobody sees the messages of a process in the background.
-        go_into_background()?;
+    if !is_daemon {
+        return start.serve(|| ());
     }
-    if let Some(pid_file) = &mut pid_file {
-        pid_file.write()?;
+    match background::fork()? {
+        Process::Foreground(outcome) => outcome.map(|()| End::Orderly),
+        Process::Background(report) => serve_in_background(start, report),
     }
+}
 
-    if config.certificates.trusts_anybody() {
+/// Serves, and lets the process in the foreground know what comes of the start.
+fn serve_in_background(start: Start, report: StartReport) -> Result<End, StartError> {
+    let mut report = Some(report);
+    let ended = start.serve(|| {
+        if let Some(report) = report.take() {
+            report.succeed();
+        }
+    });
+    if let Some(report) = report {
+        let ended_early = StartError::Failed("a signal ended the server during its start".into());
+        report.fail(ended.as_ref().err().unwrap_or(&ended_early));
+    }
+    ended
+}
+
+/// All that a start was given; nothing is open or changed yet.
+struct Start {
+    config: Config,
+    secrets: Secrets,
+    users: Users,
+    certificates: Certificates,
+    trial_password: Option<String>,
+}
+
+impl Start {
+    /// Starts, calls `ready` when the server is about to serve, and serves until the server ends.
+    fn serve(self, ready: impl FnOnce()) -> Result<End, StartError> {
+        let mut config = self.config;
+        // Before anything that an end would have to remove.
+        let signals = Signals::install().map_err(|error| no_signals(&error))?;
+        // What can fail comes first, and what wouldn't be removed again last: a failed start leaves
+        // nothing behind.
+        let seed = seed().map_err(|error| StartError::Failed(format!("/dev/urandom: {error}")))?;
+        let listeners = bind(&mut config)?;
+        let is_given_away = config.run_as.is_some();
+        let pid_file = config.pid_file.take();
+        let mut pid_file = pid_file
+            .map(|path| PidFile::open(path, is_given_away))
+            .transpose()?;
+        let log_file = logging::start(&config.log)?;
+        fit_descriptor_limit(&mut config);
+        sys::tame_allocator(MAPPED_BLOCK);
+        if let Some(password) = self.trial_password {
+            show_trial_login(&password, &listeners);
+        }
+        if let Some(account) = config.run_as {
+            let files = (pid_file.as_ref(), log_file.as_ref());
+            give_up_root(account, &config, &self.secrets, files)?;
+        }
+        let mut broker = Broker::new(config.broker, self.users, seed);
+        let writer = match &config.persist {
+            Some((path, sync)) => match restore(path, *sync, &mut broker, &signals)? {
+                Restored::Journal(writer) => Some(*writer),
+                Restored::AskedToEnd => return Ok(End::Orderly),
+            },
+            None => None,
+        };
+        if config.daemonize {
+            background::settle()?;
+        }
+        if let Some(pid_file) = &mut pid_file {
+            pid_file.write()?;
+        }
+        warn_of_risks(&config.certificates);
+        let (secrets, certificate_files) = (self.secrets, config.certificates);
+        let host = Host {
+            signals,
+            reload: Box::new(move || reload(&secrets, &certificate_files, log_file.as_ref())),
+            notifier: service_manager::notifier(),
+        };
+        let server = Server::new(
+            listeners,
+            config.masters,
+            self.certificates,
+            config.reactor,
+            broker,
+            writer,
+            host,
+        );
+        let ended = server.and_then(|server| server.run(ready));
+        ended.map(End::from).map_err(|error| {
+            // Nobody may be looking at standard error any more.
+            log::error!("the event loop: {error}");
+            StartError::Failed(format!("the event loop: {error}"))
+        })
+    }
+}
+
+impl From<Ended> for End {
+    fn from(ended: Ended) -> End {
+        match ended {
+            Ended::Saved => End::Orderly,
+            Ended::Unsaved => End::WithLoss,
+        }
+    }
+}
+
+fn no_signals(error: &io::Error) -> StartError {
+    StartError::Failed(format!("cannot install a signal handler: {error}"))
+}
+
+fn warn_of_risks(certificates: &CertificateFiles) {
+    if certificates.trusts_anybody() {
         log::warn!(
             "--master-insecure: whoever answers at the master's address gets this server's login"
         );
     }
-    let host = Host {
-        reload: Box::new(move || reload(&secrets, &config.certificates, log_file.as_ref())),
-        notifier: service_manager::notifier(),
-    };
-    let server = Server::new(
-        listeners,
-        config.masters,
-        certificates,
-        config.reactor,
-        broker,
-        writer,
-        host,
-    );
-    server.and_then(Server::run).map_err(|error| {
-        // Nobody may be looking at standard error any more.
-        log::error!("the event loop: {error}");
-        StartError::Failed(format!("the event loop: {error}"))
-    })
 }
 
 /// The listeners there are from the start, and those of the flags.
@@ -142,62 +229,6 @@ fn give_up_root(
     Ok(())
 }
 
-/// Only this thread exists; listeners, pid file and log file stay open.
-fn go_into_background() -> Result<(), StartError> {
-    daemonize::Daemonize::new()
-        .working_directory("/")
-        .umask(0o027)
-        .start()
-        .map_err(|error| StartError::Failed(format!("--daemonize: {error}")))
-}
-
-/// Takes in what is in the journal, and readies it to be gone on with.
-fn restore(
-    path: &Path,
-    sync: SyncPolicy,
-    broker: &mut Broker,
-) -> Result<Writer<SystemDisk>, StartError> {
-    let file = path.display();
-    let mut disk = SystemDisk::lock(path).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => {
-            StartError::Failed(format!("--persist {file}: another server uses it"))
-        }
-        _ => StartError::Usage(format!("--persist {file}: {error}")),
-    })?;
-    let start = Instant::now();
-    let loaded = storage::load(&mut disk, |record| broker.restore(&record));
-    let loaded = loaded.map_err(|error| StartError::Usage(format!("--persist {file}: {error}")))?;
-    let failed = |error| StartError::Failed(format!("--persist {file}: {error}"));
-    let Some((loaded, journal)) = loaded else {
-        let writer = Writer::create(disk, sync).map_err(failed)?;
-        broker.handle_restored(0, false);
-        log::info!("{file} is new");
-        return Ok(writer);
-    };
-    if let Some(damage) = loaded.damage {
-        log::error!(
-            "{file} is damaged: {} bytes in {} places could not be read, and what they held is lost; the \
-             file is kept as {file}.bad",
-            damage.bytes,
-            damage.places
-        );
-    }
-    if loaded.torn > 0 {
-        log::warn!(
-            "{file}: the last {} bytes are no whole record and were dropped",
-            loaded.torn
-        );
-    }
-    broker.handle_restored(loaded.length, loaded.damage.is_some());
-    log::info!(
-        "{file}: {} records read in {:.1} s, {} entries",
-        loaded.records,
-        start.elapsed().as_secs_f64(),
-        broker.entries()
-    );
-    Writer::new(disk, journal, sync).map_err(failed)
-}
-
 /// For whoever tries the server at a terminal, and nobody else.
 fn make_up_secrets(config: &Config) -> Result<(Secrets, String), StartError> {
     if !config.is_local() || !io::stderr().is_terminal() || config.daemonize {
@@ -211,13 +242,16 @@ fn make_up_secrets(config: &Config) -> Result<(Secrets, String), StartError> {
 /// Goes to the terminal only; it is never logged.
 fn show_trial_login(password: &str, listeners: &[Listener]) {
     let token = Token::encode(TRIAL_USER.as_bytes(), password.as_bytes());
-    eprintln!("No user was given, so this one was made up, until the server ends:");
-    eprintln!("  user {TRIAL_USER}, password {password}");
+    let mut text = format!(
+        "No user was given, so this one was made up, until the server ends:\n  \
+         user {TRIAL_USER}, password {password}\n"
+    );
     for listener in listeners {
-        eprintln!("  at {}", listener.address);
+        text += &format!("  at {}\n", listener.address);
     }
-    eprintln!("To log in by hand, connect and paste this line:");
-    eprintln!("OVERHEAD A {token}");
+    text += &format!("To log in by hand, connect and paste this line:\nOVERHEAD A {token}\n");
+    // A terminal that takes nothing is no reason not to serve.
+    let _ = io::stderr().write_all(text.as_bytes());
 }
 
 /// Keeps the promise of `--max-clients`, or says that it can't be kept.
@@ -295,54 +329,4 @@ fn summary(config: &Config, secrets: &Secrets, users: usize) -> String {
         text += &format!("would log to {}\n", file.display());
     }
     text
-}
-
-/// The file with the process id; it goes when the server ends.
-struct PidFile {
-    path: PathBuf,
-    /// Once this start has made it or written it. Before that another server's process id may be in it.
-    own: Option<OwnFile>,
-    file: File,
-}
-
-impl PidFile {
-    /// Opens the file, and leaves it as it is: the start may still fail, and the process that the id will be of
-    /// comes later.
-    fn open(path: PathBuf, is_given_away: bool) -> Result<PidFile, StartError> {
-        let mut options = OpenOptions::new();
-        options.write(true);
-        let opened = match options.clone().create_new(true).open(&path) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                given_files::open(&mut options, &path, is_given_away).map(|file| (file, None))
-            }
-            made => made.and_then(|file| Ok((file, Some(OwnFile::of(&path)?)))),
-        };
-        match opened {
-            Ok((file, own)) => Ok(PidFile { path, own, file }),
-            Err(error) => Err(PidFile::failed(&path, &error)),
-        }
-    }
-
-    /// Lets the account that the server becomes change it. To remove it, that must be allowed to write
-    /// to the folder as well.
-    fn give_to(&self, account: Account) -> Result<(), StartError> {
-        given_files::give(&self.file, account).map_err(|error| PidFile::failed(&self.path, &error))
-    }
-
-    fn write(&mut self) -> Result<(), StartError> {
-        self.try_to_write()
-            .map_err(|error| PidFile::failed(&self.path, &error))
-    }
-
-    fn try_to_write(&mut self) -> io::Result<()> {
-        if self.own.is_none() {
-            self.own = Some(OwnFile::of(&self.path)?);
-        }
-        self.file.set_len(0)?;
-        writeln!(self.file, "{}", std::process::id())
-    }
-
-    fn failed(path: &Path, error: &io::Error) -> StartError {
-        StartError::Failed(format!("--pid-file {}: {error}", path.display()))
-    }
 }

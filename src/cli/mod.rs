@@ -1,17 +1,22 @@
 //! The daemon as a process: flags to configuration, logging, background, identity.
 
+mod background;
 mod certificates;
 mod config;
 mod daemon;
 mod flags;
 mod given_files;
 mod logging;
+mod pid_file;
+mod restore;
 mod secrets;
 mod service_manager;
 
 pub use crate::start::StartError;
-pub use daemon::run;
+pub use daemon::{End, run};
 pub use flags::FLAGS;
+
+use std::io::{self, Write};
 
 /// Says on standard error why the daemon ends.
 pub fn complain(error: &StartError) {
@@ -20,5 +25,6 @@ pub fn complain(error: &StartError) {
     } else {
         ""
     };
-    eprintln!("{prefix}clacksd: {error}");
+    // Standard error may be a full disk.
+    let _ = writeln!(io::stderr(), "{prefix}clacksd: {error}");
 }

@@ -23,6 +23,7 @@ pub use connections::OutputLimits;
 pub use listener::{Listener, SocketAccess};
 pub use notify::Notifier;
 pub use own_file::OwnFile;
+pub use signals::Signals;
 
 // For those who count what they cost (tests/hot_paths).
 #[doc(hidden)]
@@ -42,7 +43,7 @@ use connections::{DialRequest, id_of};
 use dialer::{Dialed, Dialer};
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
-use signals::{Request, Signals};
+use signals::Request;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write};
 use std::sync::Arc;
@@ -66,8 +67,19 @@ pub struct Settings {
     pub output: OutputLimits,
 }
 
+/// How the server ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// The journal, if there is one, has everything.
+    Saved,
+    /// Changes of the cache are lost, which was logged.
+    Unsaved,
+}
+
 /// What the loop asks of the process around it.
 pub struct Host {
+    /// Unix signals, whose handlers are there.
+    pub signals: Signals,
     /// SIGHUP: users and certificates, read again; `None` if something is wrong with any of them.
     pub reload: Box<dyn FnMut() -> Option<(Users, Certificates)>>,
     /// Whom to tell of the server's state, if anybody wants to know.
@@ -77,7 +89,6 @@ pub struct Host {
 /// The running server.
 pub struct Server {
     poll: Poll,
-    signals: Signals,
     listeners: Vec<Listener>,
     host: Host,
     settings: Settings,
@@ -125,7 +136,7 @@ impl Clock {
 }
 
 impl Server {
-    /// Takes the signals over and readies everything; nothing is served before [`Server::run`].
+    /// Readies everything; nothing is served before [`Server::run`].
     pub fn new<D>(
         mut listeners: Vec<Listener>,
         masters: Vec<Address>,
@@ -133,13 +144,13 @@ impl Server {
         settings: Settings,
         broker: Broker,
         writer: Option<Writer<D>>,
-        host: Host,
+        mut host: Host,
     ) -> io::Result<Server>
     where
         D: Disk<File: Send> + Send + 'static,
     {
         let poll = Poll::new()?;
-        let signals = Signals::register(poll.registry(), SIGNALS)?;
+        host.signals.register(poll.registry(), SIGNALS)?;
         for (index, listener) in listeners.iter_mut().enumerate() {
             poll.registry().register(
                 listener.source(),
@@ -173,7 +184,6 @@ impl Server {
         );
         Ok(Server {
             poll,
-            signals,
             listeners,
             host,
             settings,
@@ -196,14 +206,15 @@ impl Server {
         })
     }
 
-    /// Serves until the server is to end. An error is one of the poll itself.
-    pub fn run(mut self) -> io::Result<()> {
+    /// Serves until the server is to end; calls `ready` just before. An error is one of the poll itself.
+    pub fn run(mut self, ready: impl FnOnce()) -> io::Result<Ended> {
         for listener in &self.listeners {
             log::info!("listening on {}", listener.address);
         }
         log::info!("ready");
         // The first turn, which waits for nothing, sends it.
         self.host.notifier.ready();
+        ready();
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
         while !self.is_over() {
             let timeout = self.timeout();
@@ -212,13 +223,31 @@ impl Server {
                 _ => self.turn(&events),
             }
         }
-        match &self.connections.journal {
-            Some(journal) if !journal.is_over() => {
-                log::error!("ended with {} bytes unsaved", journal.unsaved());
-            }
-            _ => log::info!("ended"),
+        let Some(loss) = self.loss() else {
+            log::info!("ended");
+            return Ok(Ended::Saved);
+        };
+        log::error!("ended with a loss: {loss}");
+        self.host.notifier.failed(&loss);
+        Ok(Ended::Unsaved)
+    }
+
+    /// What an end now would lose, in words: the journal's file, how much, and why.
+    fn loss(&self) -> Option<String> {
+        let journal = self.connections.journal.as_ref()?;
+        if !journal.is_over() {
+            return Some(format!(
+                "{}: {} bytes of changes are not saved: the disk takes too long",
+                journal.name(),
+                journal.unsaved(),
+            ));
         }
-        Ok(())
+        let unsaved = self.broker.unsaved()?;
+        let entries = self.broker.entries();
+        Some(format!(
+            "{}: {unsaved}; {entries} entries were cached",
+            journal.name()
+        ))
     }
 
     fn turn(&mut self, events: &Events) {
@@ -373,7 +402,7 @@ impl Server {
     }
 
     fn handle_signals(&mut self) {
-        for request in self.signals.take() {
+        for request in self.host.signals.take() {
             match request {
                 Request::Terminate => {
                     log::info!("shutting down, as a signal asked");

@@ -120,6 +120,18 @@ impl Notifier {
         }
     }
 
+    /// The server has ended with a loss, which the manager shows as the last status.
+    pub fn failed(&mut self, loss: &str) {
+        if let Some(channel) = &mut self.channel {
+            // A line break would begin another assignment.
+            let text = format!("STATUS=ended with a loss: {}", loss.replace('\n', " "));
+            // There is no later turn for what finds no room.
+            let _ = channel
+                .socket
+                .send_to_addr(text.as_bytes(), &channel.address);
+        }
+    }
+
     /// At the end of each turn: sends what there is to send. `figures` gives words of the form
     /// `name=value`.
     pub fn handle_turn(&mut self, now_us: u64, figures: impl FnOnce() -> String) {

@@ -1,4 +1,4 @@
-//! Signals as events of the loop.
+//! Signals as events of the loop, and as flags for the start, which has no loop yet.
 
 use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Request {
+pub(super) enum Request {
     Terminate,
     Reload,
     Status,
@@ -29,8 +29,9 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Takes the signals over.
-    pub fn register(registry: &Registry, token: Token) -> io::Result<Signals> {
+    /// Installs the handlers, in the process that serves: a process forked later has flags of its own. From now on
+    /// a signal ends nothing by itself, so that files which the start has made can be removed again.
+    pub fn install() -> io::Result<Signals> {
         let (wake, write_end) = std::os::unix::net::UnixStream::pair()?;
         wake.set_nonblocking(true)?;
         let raised: [Arc<AtomicBool>; SIGNALS.len()] = Default::default();
@@ -39,13 +40,37 @@ impl Signals {
             signal_hook::flag::register(*signal, raised.clone())?;
             signal_hook::low_level::pipe::register(*signal, write_end.try_clone()?)?;
         }
-        let mut wake = UnixStream::from_std(wake);
-        registry.register(&mut wake, token, Interest::READABLE)?;
-        Ok(Signals { wake, raised })
+        Ok(Signals {
+            wake: UnixStream::from_std(wake),
+            raised,
+        })
+    }
+
+    /// Makes signals events of the poll, also those that have come before.
+    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.register(&mut self.wake, token, Interest::READABLE)
+    }
+
+    /// Reports a request to end that nobody has taken yet. The request stays, for the loop.
+    pub fn asks_to_end(&self) -> bool {
+        let mut flags = SIGNALS.iter().zip(&self.raised);
+        flags.any(|((_, request), flag)| {
+            *request == Request::Terminate && flag.load(Ordering::Relaxed)
+        })
+    }
+
+    /// Takes a request for a status, if there is one.
+    pub fn take_status(&self) -> bool {
+        let mut flags = SIGNALS.iter().zip(&self.raised);
+        flags.any(|((_, request), flag)| {
+            *request == Request::Status
+                && flag.load(Ordering::Relaxed)
+                && flag.swap(false, Ordering::Relaxed)
+        })
     }
 
     /// What was asked for since the last call.
-    pub fn take(&mut self) -> Vec<Request> {
+    pub(super) fn take(&mut self) -> Vec<Request> {
         let mut bytes = [0; 64];
         while matches!(self.wake.read(&mut bytes), Ok(1..)) {}
         let raised = SIGNALS

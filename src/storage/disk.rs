@@ -36,6 +36,9 @@ pub trait Disk {
 
     /// Draws bytes that nobody can guess.
     fn random(&mut self) -> io::Result<[u8; 16]>;
+
+    /// The file's name, for messages.
+    fn describe(&self, name: FileName) -> String;
 }
 
 /// A file. What is written goes to its end.
@@ -164,5 +167,9 @@ impl Disk for SystemDisk {
         let mut bytes = [0; 16];
         self.random.read_exact(&mut bytes)?;
         Ok(bytes)
+    }
+
+    fn describe(&self, name: FileName) -> String {
+        self.path(name).display().to_string()
     }
 }

@@ -27,6 +27,7 @@ pub struct Journal {
     batches: Option<Sender<Batch>>,
     reports: Receiver<Report>,
     is_over: bool,
+    name: String,
 }
 
 impl Journal {
@@ -39,6 +40,7 @@ impl Journal {
     where
         D: Disk<File: Send> + Send + 'static,
     {
+        let name = writer.journal_name();
         let (batches, coming) = mpsc::channel();
         let (reporting, reports) = mpsc::channel();
         thread::Builder::new()
@@ -49,7 +51,13 @@ impl Journal {
             batches: Some(batches),
             reports,
             is_over: false,
+            name,
         })
+    }
+
+    /// The journal's file, for messages.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     pub fn record(&mut self, record: &Record<'_>) {

@@ -6,6 +6,7 @@ use crate::broker::Record;
 use crate::limits::MIB;
 use std::fmt;
 use std::io::{self, Read};
+use std::ops::ControlFlow;
 use std::path::Path;
 
 /// What was found.
@@ -35,6 +36,8 @@ pub enum LoadError {
     OtherVersion(u32),
     /// It is something else, or both parts of its header are damaged.
     NoJournal,
+    /// Whoever took the records wanted no more.
+    Stopped,
 }
 
 impl fmt::Display for LoadError {
@@ -48,6 +51,7 @@ impl fmt::Display for LoadError {
             LoadError::NoJournal => {
                 f.write_str("it is no journal of clacksd, or its header is destroyed")
             }
+            LoadError::Stopped => f.write_str("reading it was stopped"),
         }
     }
 }
@@ -134,10 +138,11 @@ pub fn check(path: &Path) -> Result<(), LoadError> {
 }
 
 /// Reads the journal, if there is one, and hands its records over in their order. What is torn off at its
-/// end is cut; of what was damaged, a copy is kept.
+/// end is cut; of what was damaged, a copy is kept. `each` may break the reading off, which leaves the journal as it
+/// is.
 pub fn load<D: Disk>(
     disk: &mut D,
-    each: impl FnMut(Record<'_>),
+    each: impl FnMut(Record<'_>) -> ControlFlow<()>,
 ) -> Result<Option<Found<D::File>>, LoadError> {
     let file = match disk.open(FileName::Journal) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -213,7 +218,10 @@ impl<F: Read> Reading<F> {
     }
 
     /// Hands all records over that can be read.
-    fn records(&mut self, mut each: impl FnMut(Record<'_>)) -> io::Result<Loaded> {
+    fn records(
+        &mut self,
+        mut each: impl FnMut(Record<'_>) -> ControlFlow<()>,
+    ) -> Result<Loaded, LoadError> {
         let mut place = HEADER as u64;
         let mut loaded = Loaded {
             length: place,
@@ -237,7 +245,11 @@ impl<F: Read> Reading<F> {
     }
 
     /// Looks for the first frame from a place on.
-    fn step(&mut self, from: u64, each: &mut impl FnMut(Record<'_>)) -> io::Result<Step> {
+    fn step(
+        &mut self,
+        from: u64,
+        each: &mut impl FnMut(Record<'_>) -> ControlFlow<()>,
+    ) -> Result<Step, LoadError> {
         let mut at = from;
         loop {
             let Some(head) = self.window.get(at, FRAME)?.first_chunk::<FRAME>() else {
@@ -253,7 +265,9 @@ impl<F: Read> Reading<F> {
                     Some(record) if head.matches(record) => {
                         return Ok(match format::decode(record) {
                             Some(record) => {
-                                each(record);
+                                if each(record).is_break() {
+                                    return Err(LoadError::Stopped);
+                                }
                                 Step::Record { at, end }
                             }
                             None => Step::Impossible { end },
@@ -307,7 +321,10 @@ mod tests {
         bytes.extend_from_slice(&last);
         let mut reading = reading(&bytes, key);
         let mut names = Vec::new();
-        let loaded = reading.records(|record| names.push(format!("{record:?}")));
+        let loaded = reading.records(|record| {
+            names.push(format!("{record:?}"));
+            ControlFlow::Continue(())
+        });
         let loaded = loaded.expect("bytes can be read");
         assert_eq!(loaded.records, 1, "what takes little is still read");
         assert!(
@@ -341,7 +358,10 @@ mod tests {
         let last = frame(&used(b"last"), key, bytes.len());
         bytes.extend_from_slice(&last);
         let mut names = Vec::new();
-        let loaded = reading(&bytes, key).records(|record| names.push(format!("{record:?}")));
+        let loaded = reading(&bytes, key).records(|record| {
+            names.push(format!("{record:?}"));
+            ControlFlow::Continue(())
+        });
         let loaded = loaded.expect("bytes can be read");
         assert_eq!(names, [format!("{:?}", used(b"last"))]);
         let damage = loaded.damage.expect("it is counted");

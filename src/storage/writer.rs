@@ -139,6 +139,11 @@ impl<D: Disk> Writer<D> {
         Writer::new(disk, OpenJournal { file, key }, sync)
     }
 
+    /// The journal's file, for messages.
+    pub fn journal_name(&self) -> String {
+        self.disk.describe(FileName::Journal)
+    }
+
     /// Writes a batch. What came of it is told after [`Writer::commit`].
     pub fn write(&mut self, batch: &mut Batch, now_us: u64) {
         self.up_to = batch.up_to;
@@ -244,7 +249,8 @@ impl<D: Disk> Writer<D> {
 
     fn give_up_journal(&mut self, error: &io::Error) {
         if self.part_with_journal() {
-            self.news.push(Saved::Failed(error.to_string()));
+            let file = self.disk.describe(FileName::Journal);
+            self.news.push(Saved::Failed(format!("{file}: {error}")));
         }
     }
 
@@ -264,8 +270,11 @@ impl<D: Disk> Writer<D> {
             // If the disk is full, the journal itself needs the room.
             let _ = new.file.set_length(0);
         }
-        self.news
-            .push(Saved::NotRewritten(self.rewrite, error.to_string()));
+        let file = self.disk.describe(FileName::New);
+        self.news.push(Saved::NotRewritten(
+            self.rewrite,
+            format!("{file}: {error}"),
+        ));
     }
 }
 

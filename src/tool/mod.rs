@@ -16,6 +16,7 @@ mod watch;
 pub use table::{Argument, COMMANDS, Command, FLAGS};
 
 use crate::client::Error;
+use crate::file_size;
 use output::Output;
 use std::ffi::OsString;
 use std::io::{self, ErrorKind};
@@ -74,7 +75,9 @@ impl From<io::Error> for Failure {
 
 /// Does what the arguments (without the program's name) say; the status to exit with.
 pub fn run(arguments: &[OsString]) -> u8 {
-    let done = table::parse(arguments).and_then(|parsed| match parsed {
+    let is_ready = file_size::report_limit_as_error().map_err(Failure::from);
+    let parsed = is_ready.and_then(|()| table::parse(arguments));
+    let done = parsed.and_then(|parsed| match parsed {
         Parsed::Help => print(&table::help()),
         Parsed::Version => print(concat!("clacks ", env!("CARGO_PKG_VERSION"), "\n")),
         Parsed::Run(invocation) => (invocation.command.run)(&invocation),

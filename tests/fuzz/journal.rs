@@ -14,6 +14,7 @@ use clacks::protocol::peer::{Contribution, NodeId, Register, Stamp, State};
 use clacks::storage::format::Key;
 use clacks::storage::{Batch, Disk, FileName, LoadError, Loaded, SyncPolicy, Writer, format, load};
 use std::io::Write;
+use std::ops::ControlFlow;
 
 /// The key of the journals, and another one, which is all that those who store hostile values can guess.
 const KEY: [u8; 16] = [1; 16];
@@ -212,6 +213,7 @@ fn start(disk: &SimulatedDisk) -> Result<Started, LoadError> {
     let loaded = load(&mut disk, |record| {
         records.push(format!("{record:?}"));
         broker.restore(&record);
+        ControlFlow::Continue(())
     })?;
     broker.check();
     let loaded = loaded.map(|(loaded, _)| loaded);
@@ -240,6 +242,7 @@ fn check(bytes: Vec<u8>, made: Option<(&Made, usize)>) {
             assert!(made.is_none(), "a right beginning is a journal");
             return;
         }
+        Err(LoadError::Stopped) => panic!("nobody stops it"),
         Err(LoadError::Io(error)) => panic!("the disk is right: {error}"),
     };
     if let Some((made, first_wrong)) = made {
@@ -281,7 +284,10 @@ fn check_again(disk: &SimulatedDisk, broker: &Broker, records: &[String]) {
         ends: true,
         ..Batch::default()
     };
-    let found = load(&mut disk, |record| format::encode(&mut batch.held, &record));
+    let found = load(&mut disk, |record| {
+        format::encode(&mut batch.held, &record);
+        ControlFlow::Continue(())
+    });
     let writer = match found.expect("it is a journal") {
         Some((_, file)) => Writer::new(disk.clone(), file, SyncPolicy::Always),
         None => Writer::create(disk.clone(), SyncPolicy::Always),

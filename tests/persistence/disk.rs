@@ -224,6 +224,10 @@ impl Disk for SimulatedDisk {
         bytes.fill_with(|| random.below(256) as u8);
         Ok(bytes)
     }
+
+    fn describe(&self, name: FileName) -> String {
+        format!("{name:?}")
+    }
 }
 
 pub struct SimulatedFile {

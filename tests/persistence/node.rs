@@ -9,6 +9,7 @@ use clacks::limits::SECOND_US;
 use clacks::protocol::token::Token;
 use clacks::storage::{self, Batch, LoadError, Loaded, Recorder, SyncPolicy, Writer};
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::ControlFlow;
 
 pub const START_WALL_US: u64 = 1_700_000_000 * SECOND_US;
 
@@ -200,7 +201,10 @@ impl Node {
         };
         let mut broker = Broker::new(settings, users, [now_us, 2, 3, 4]);
         let mut disk = disk.clone();
-        let loaded = storage::load(&mut disk, |record| broker.restore(&record))?;
+        let loaded = storage::load(&mut disk, |record| {
+            broker.restore(&record);
+            ControlFlow::Continue(())
+        })?;
         let (loaded, writer) = match loaded {
             None => {
                 broker.handle_restored(0, false);

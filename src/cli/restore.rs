@@ -1,0 +1,98 @@
+//! Reads the journal before the server serves, and minds the signals that come meanwhile.
+
+use crate::broker::Broker;
+use crate::cli::StartError;
+use crate::reactor::Signals;
+use crate::storage::{self, LoadError, Loaded, SyncPolicy, SystemDisk, Writer};
+use std::io;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Instant;
+
+/// What came of reading a journal.
+pub enum Restored {
+    /// All of it was read, and it can be appended to.
+    Journal(Box<Writer<SystemDisk>>),
+    /// A signal asked for the end; the journal is as it was.
+    AskedToEnd,
+}
+
+/// Brings the cache of the journal into the broker. Meanwhile a request for a status is answered in the log, one to
+/// reload stays for the loop, and one to end ends the reading.
+pub fn restore(
+    path: &Path,
+    sync: SyncPolicy,
+    broker: &mut Broker,
+    signals: &Signals,
+) -> Result<Restored, StartError> {
+    let file = path.display();
+    let mut disk = SystemDisk::lock(path).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => {
+            StartError::Failed(format!("--persist {file}: another server uses it"))
+        }
+        _ => StartError::Usage(format!("--persist {file}: {error}")),
+    })?;
+    log::info!("{file}: reading");
+    let start = Instant::now();
+    let mut records = 0_u64;
+    let loaded = storage::load(&mut disk, |record| {
+        broker.restore(&record);
+        records += 1;
+        if signals.take_status() {
+            log::info!(
+                "status: reading {file}: {records} records and {} entries so far, in {:.1} s",
+                broker.entries(),
+                start.elapsed().as_secs_f64()
+            );
+        }
+        match signals.asks_to_end() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    });
+    let loaded = match loaded {
+        Err(LoadError::Stopped) => {
+            log::info!("ended, as a signal asked, while {file} was being read; it is as it was");
+            return Ok(Restored::AskedToEnd);
+        }
+        loaded => {
+            loaded.map_err(|error| StartError::Usage(format!("--persist {file}: {error}")))?
+        }
+    };
+    let failed = |error| StartError::Failed(format!("--persist {file}: {error}"));
+    let Some((loaded, journal)) = loaded else {
+        let writer = Writer::create(disk, sync).map_err(failed)?;
+        broker.handle_restored(0, false);
+        log::info!("{file} is new");
+        return Ok(Restored::Journal(Box::new(writer)));
+    };
+    log_loaded(path, &loaded);
+    broker.handle_restored(loaded.length, loaded.damage.is_some());
+    log::info!(
+        "{file}: {} records read in {:.1} s, {} entries",
+        loaded.records,
+        start.elapsed().as_secs_f64(),
+        broker.entries()
+    );
+    let writer = Writer::new(disk, journal, sync).map_err(failed)?;
+    Ok(Restored::Journal(Box::new(writer)))
+}
+
+/// Logs what was wrong with a journal.
+fn log_loaded(path: &Path, loaded: &Loaded) {
+    let file = path.display();
+    if let Some(damage) = loaded.damage {
+        log::error!(
+            "{file} is damaged: {} bytes in {} places could not be read, and what they held is lost; the \
+             file is kept as {file}.bad",
+            damage.bytes,
+            damage.places
+        );
+    }
+    if loaded.torn > 0 {
+        log::warn!(
+            "{file}: the last {} bytes are no whole record and were dropped",
+            loaded.torn
+        );
+    }
+}
