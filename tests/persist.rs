@@ -382,17 +382,7 @@ fn a_full_disk_is_told_and_saving_resumes_by_itself() {
 
 fn fill_the_disk_and_make_room(fsync: &str) {
     let setup = with_journal(&["--fsync", fsync]);
-    let server = setup.start_changed(|command| {
-        // Without this the limit would kill the process.
-        use std::os::unix::process::CommandExt;
-        // SAFETY: signal() may be called between fork and exec.
-        unsafe {
-            command.pre_exec(|| {
-                libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
-                Ok(())
-            })
-        };
-    });
+    let server = setup.start();
     let mut client = server.client("admin");
     client.ask("NOPING");
     client.ask("STORE before=1");

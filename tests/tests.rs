@@ -50,6 +50,7 @@ mod signals_and_shutdown;
 mod simulation;
 mod soak;
 mod sockets;
+mod start_and_end;
 mod starting;
 mod strangers;
 mod support;
