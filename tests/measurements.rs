@@ -20,6 +20,10 @@ impl Latencies {
         self.0[(self.0.len() - 1) * percent / 100]
     }
 
+    pub fn longest_ms(&self) -> f64 {
+        milliseconds(self.percentile(100))
+    }
+
     fn print(&self, what: &str) {
         println!(
             "measured: {what}: median {:.3} ms, 99% {:.3} ms, longest {:.3} ms of {}",
