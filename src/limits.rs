@@ -58,9 +58,12 @@ pub const SORTED_BYTES: usize = 4 * MIB;
 /// Output produced per slice of a listing: fills a socket's buffer, and is a fraction of a
 /// millisecond's work.
 pub const LISTING_SLICE: usize = 64 * KIB;
+/// An answer that copies a value of so much is made when the connection's turn for a slice comes: many who ask for one at
+/// once delay nobody else.
+pub const LONG_ANSWER: usize = 32 * KIB;
 /// Names taken from a sorted set per slice: freeing one takes some tens of nanoseconds, looking one up some hundreds.
 /// Those that are gone by then make no output.
-pub const NAMES_PER_SLICE: usize = 4_000;
+pub const NAMES_PER_SLICE: usize = 1_000;
 /// Names or sessions looked at per slice of a listing that still sorts.
 pub const LISTING_SORT_SLICE: usize = 512;
 /// The longest text of a time in seconds: some times as many digits as a double has. It is read in microseconds.
@@ -220,6 +223,9 @@ pub const ROOM: usize = 16 * KIB;
 /// So growing one moves its pages instead of copying them, and buffers that are gone leave no holes
 /// between others: the memory in use is the memory that is counted.
 pub const MAPPED_BLOCK: usize = 256 * KIB;
+/// Lines and values from this length on are shared by all who keep or send them. Each has memory of its own, so that it
+/// leaves no hole between others, and fresh memory costs several times what copying into it does.
+pub const LONG_LINE: usize = MAPPED_BLOCK;
 /// Memory of closed connections freed per turn: some times what can come in, and less than a
 /// millisecond's work.
 pub const FREED_PER_TURN: usize = 4 * MIB;

@@ -974,6 +974,34 @@ fn a_list_is_completed_whatever_becomes_of_what_it_lists() {
     }
 }
 
+/// Hundreds may go in the midst of their lists at once.
+#[test]
+fn the_lists_of_who_is_gone_are_freed_in_slices() {
+    let mut world = World::new();
+    let (reader, admin) = (world.client("ro"), world.client("admin"));
+    for number in 0..9_000 {
+        world.line(admin, &format!("STORE name{number}=1"));
+    }
+    world.line(reader, "KEYLIST");
+    for _ in 0..2 {
+        assert!(world.give_room());
+    }
+    assert_ne!(world.broker.poll_deadline(), Some(0));
+    world.broker.handle_closing(
+        reader,
+        CloseReason::ConnectionLost,
+        world.now,
+        &mut world.wires,
+    );
+    world.close_finished();
+    let mut slices = 0;
+    while world.broker.poll_deadline() == Some(0) {
+        world.broker.handle_deadline(world.now, &mut world.wires);
+        slices += 1;
+    }
+    assert!((4..100).contains(&slices), "{slices}");
+}
+
 #[test]
 fn a_long_clientlist_comes_in_slices_sorted_with_every_client_once() {
     let mut world = World::with(Settings {

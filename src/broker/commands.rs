@@ -11,6 +11,7 @@ use super::users::Permissions;
 use super::{Broker, empty};
 use crate::protocol::command::{Counter, Pair};
 use crate::protocol::number::Number;
+use crate::protocol::shared::Lines;
 use crate::protocol::{Command, Flags, Overhead, decode, encode};
 
 impl Broker {
@@ -42,9 +43,8 @@ impl Broker {
     ) -> Flow {
         let Some(command) = decode(line) else {
             self.statistics.unknown_commands += 1;
-            out.append(id, |to| {
-                encode::line(to, &[b"OVERHEAD E unknown_command ", line])
-            });
+            let parts = [b"OVERHEAD E unknown_command ", line];
+            out.append_line(id, &parts, self.long_line.as_ref());
             if self.is_shown(line) {
                 self.mirror(id, line, out);
             }
@@ -128,15 +128,23 @@ impl Broker {
         let now_us = self.tree_now_us(now);
         match command {
             Command::Retrieve(name) => match self.cache.retrieve(name, now_us) {
+                Some(found) if found.is_long_copy() => {
+                    if found.is_first_in_period {
+                        self.record_use(name, now, out);
+                    }
+                    return Executed::Later(self.start_long_answer(id, name, line, now, out));
+                }
                 Some(found) => {
-                    out.append(id, |to| {
-                        encode::line(to, &[b"RETRIEVED ", name, b"=", found.value])
-                    });
+                    let parts = [b"RETRIEVED ", found.name, b"=", found.value];
+                    out.append_line(id, &parts, found.long_text);
                     if found.is_first_in_period {
                         self.record_use(name, now, out);
                     }
                 }
-                None => out.append(id, |to| encode::line(to, &[b"NOTRETRIEVED ", name])),
+                None => {
+                    let parts = [b"NOTRETRIEVED ", name];
+                    out.append_line(id, &parts, self.long_line.as_ref());
+                }
             },
             Command::Store(Pair { name, value }) => {
                 let stored = self.cache.store(name, value, now_us);
@@ -220,7 +228,7 @@ impl Broker {
                     Barrier::Waits => return Executed::Later(Flow::StopBefore),
                     Barrier::NotSaved => out.append(id, |to| encode::error(to, "not_saved")),
                 }
-                out.append(id, |to| encode::line(to, &[b"FLUSHED ", text]));
+                out.append_line(id, &[b"FLUSHED ", text], self.long_line.as_ref());
             }
             Command::Quit => self.close(id, CloseReason::Quit, now, out),
             Command::Monitor => self.start_monitoring(id),
@@ -302,19 +310,29 @@ impl Broker {
             statistics,
             listeners,
             payload,
+            long_line,
             ..
         } = self;
         statistics.signals += 1;
         let Some((id, listeners)) = listeners.of(name) else {
             return;
         };
-        empty(payload);
-        encode::line(payload, line);
         let audience = Audience {
             id,
             listeners,
             sender,
         };
+        if let Some(source) = long_line
+            && let Some(lines) = Lines::sharing(line, source)
+        {
+            for receiver in audience.receivers() {
+                out.append_lines(receiver, &lines);
+                statistics.deliveries += 1;
+            }
+            return;
+        }
+        empty(payload);
+        encode::line(payload, line);
         statistics.deliveries += out.deliver(&audience, payload) as u64;
     }
 

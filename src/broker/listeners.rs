@@ -3,6 +3,7 @@
 
 use super::output::{AudienceId, ConnectionId};
 use super::table::{LookUps, Table, hash};
+use crate::limits::FREED_PER_TURN;
 use crate::sys::prefetch;
 use ahash::RandomState;
 use slab::Slab;
@@ -16,6 +17,8 @@ pub struct NameId(u32);
 /// Usual names, and the listeners of most, are found where this is, and need no memory of their own.
 struct Name {
     text: SmallVec<[u8; 24]>,
+    /// Of the text, which may be long: hundreds of names are asked for theirs when a segment of the table splits.
+    hash: u64,
     listeners: SmallVec<[ConnectionId; 2]>,
 }
 
@@ -174,10 +177,16 @@ impl Listeners {
         own: &mut Subscriptions,
         mut ended: impl FnMut(&[u8]),
     ) -> bool {
+        let mut freed = 0;
         for _ in 0..ENDED_PER_SLICE {
             let Some(&id) = own.0.last() else { break };
-            ended(&self.names[id.0 as usize].text);
+            let name = &self.names[id.0 as usize].text;
+            freed += name.len();
+            ended(name);
             self.remove(id, connection, own);
+            if freed >= FREED_PER_TURN {
+                break;
+            }
         }
         own.0.is_empty()
     }
@@ -199,15 +208,21 @@ impl Listeners {
     }
 
     fn forget(&mut self, subscriptions: usize) {
+        let mut freed = 0;
         for _ in 0..subscriptions {
             let Some((connection, mut own)) = self.left.pop() else {
                 return;
             };
             if let Some(&id) = own.0.last() {
+                freed += self.names[id.0 as usize].text.len();
                 self.remove(id, connection, &mut own);
             }
             if !own.0.is_empty() {
                 self.left.push((connection, own));
+            }
+            // Of long names few are as much.
+            if freed >= FREED_PER_TURN {
+                return;
             }
         }
     }
@@ -286,32 +301,20 @@ impl Listeners {
     }
 
     fn add_name(&mut self, name: &[u8]) -> NameId {
+        let hash = self.hash(name);
         let id = NameId(index(self.names.insert(Name {
             text: SmallVec::from_slice(name),
+            hash,
             listeners: SmallVec::new(),
         })));
-        let Listeners {
-            hasher,
-            names,
-            by_text,
-            ..
-        } = self;
-        by_text.insert(hash(hasher, name), id, |id| {
-            hash(hasher, &names[id.0 as usize].text)
-        });
+        let Listeners { names, by_text, .. } = self;
+        by_text.insert(hash, id, |id| names[id.0 as usize].hash);
         id
     }
 
     fn remove_name(&mut self, id: NameId) {
-        let Listeners {
-            hasher,
-            names,
-            by_text,
-            ..
-        } = self;
-        let hash_of = |id: &NameId| hash(hasher, &names[id.0 as usize].text);
-        by_text.remove(hash_of(&id), |found| *found == id);
-        names.remove(id.0 as usize);
+        let name = self.names.remove(id.0 as usize);
+        self.by_text.remove(name.hash, |found| *found == id);
     }
 
     fn subscription_mut(&mut self, name: NameId, connection: ConnectionId) -> &mut Subscription {
@@ -443,5 +446,20 @@ mod tests {
         listeners.leave(next, &mut own);
         listeners.forget_slice();
         assert_eq!((listeners.names(), listeners.subscriptions()), (0, 0));
+    }
+
+    #[test]
+    fn long_names_of_who_is_gone_are_freed_a_few_megabytes_at_a_time() {
+        const NAME: usize = FREED_PER_TURN / 8;
+        let mut listeners = Listeners::new(RandomState::with_seeds(1, 2, 3, 4));
+        let (id, mut own) = (ConnectionId::default(), Subscriptions::default());
+        for number in 0..40_u8 {
+            assert!(listeners.listen(&vec![number; NAME], id, &mut own));
+        }
+        listeners.leave(id, &mut own);
+        for left in [32, 24, 16, 8, 0] {
+            listeners.forget_slice();
+            assert_eq!(listeners.names(), left);
+        }
     }
 }

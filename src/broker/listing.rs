@@ -1,11 +1,11 @@
-//! KEYLIST and CLIENTLIST: answers that may be long, produced a slice at a time as the client takes
-//! them. The connection's next line waits until its list is complete.
+//! KEYLIST, CLIENTLIST, and RETRIEVE of a long value: answers that may be long, produced a slice at a time as the client
+//! takes them. The connection's next line waits until its answer is complete.
 
 use super::Broker;
 use super::output::{ConnectionId, Flow, Now, Output};
 use super::session::Session;
 use super::walk::{Meets, Walk};
-use crate::limits::{LISTING_SLICE, LISTING_SORT_SLICE, SECOND_US};
+use crate::limits::{LISTING_SLICE, LISTING_SORT_SLICE, NAMES_PER_SLICE, SECOND_US};
 use crate::protocol::encode;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -42,6 +42,8 @@ enum Stage {
     /// Sessions sorted so far, and the slot of the next.
     SortClients(BTreeMap<Box<[u8]>, ConnectionId>, usize),
     Clients(BTreeMap<Box<[u8]>, ConnectionId>),
+    /// No list, but the long value of that name.
+    Value(Box<[u8]>),
 }
 
 impl Stage {
@@ -50,11 +52,39 @@ impl Stage {
         match self {
             Stage::Keys(walk) => walk.memory(),
             Stage::SortClients(sorted, _) | Stage::Clients(sorted) => sorted.len() * PER_SESSION,
+            Stage::Value(name) => name.len(),
+        }
+    }
+}
+
+impl Listing {
+    /// Frees some of what is kept for a listing that is given up. Whether anything is left.
+    fn free_slice(&mut self) -> bool {
+        match &mut self.stage {
+            Stage::Keys(walk) => walk.free_slice(),
+            Stage::SortClients(sorted, _) | Stage::Clients(sorted) => {
+                for _ in 0..NAMES_PER_SLICE {
+                    if sorted.pop_first().is_none() {
+                        break;
+                    }
+                }
+                !sorted.is_empty()
+            }
+            Stage::Value(_) => false,
         }
     }
 }
 
 impl Broker {
+    /// Frees the listings of connections that have ended, one slice: hundreds may end at once.
+    pub(super) fn free_ended_listings(&mut self) {
+        if let Some(listing) = self.ended_listings.last_mut()
+            && !listing.free_slice()
+        {
+            self.ended_listings.pop();
+        }
+    }
+
     pub(super) fn start_key_list<O: Output>(
         &mut self,
         id: ConnectionId,
@@ -79,6 +109,18 @@ impl Broker {
         self.start_listing(id, line, stage, now, out)
     }
 
+    /// Answers RETRIEVE with a long value when the connection's turn for a slice comes.
+    pub(super) fn start_long_answer<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        name: &[u8],
+        line: &[u8],
+        now: Now,
+        out: &mut O,
+    ) -> Flow {
+        self.start_listing(id, line, Stage::Value(name.into()), now, out)
+    }
+
     fn start_listing<O: Output>(
         &mut self,
         id: ConnectionId,
@@ -93,16 +135,22 @@ impl Broker {
             self.mirror(id, line, out);
             b""
         };
-        self.advance_listing(
-            id,
-            Listing {
-                line: kept.into(),
-                stage,
-                held: 0,
-            },
-            now,
-            out,
-        )
+        let held = stage.memory();
+        let listing = Listing {
+            line: kept.into(),
+            stage,
+            held,
+        };
+        out.hold(id, held as isize);
+        if out.begin_slice() {
+            return self.advance_listing(id, listing, now, out);
+        }
+        // Many that are asked for at once delay nobody else: it begins when its turn comes.
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.listing = Some(Box::new(listing));
+        }
+        out.want_room(id);
+        Flow::Stop
     }
 
     /// Goes on with the session's listing, if there is one.
@@ -163,7 +211,7 @@ impl Broker {
         match stage {
             Stage::Keys(mut walk) => {
                 walk.advance(cache, now_us, LISTING_SLICE, |found| {
-                    out.append(id, |to| encode::line(to, &[b"KEY ", found.name()]));
+                    out.append_line(id, &[b"KEY ", found.name()], found.long_text());
                     found.name().len()
                 });
                 if !walk.is_done() {
@@ -200,6 +248,17 @@ impl Broker {
                     }
                 }
                 out.append(id, |to| encode::line(to, &[b"CLIENTLISTEND"]));
+                ControlFlow::Break(())
+            }
+            Stage::Value(name) => {
+                let found = cache.find(&name, now_us);
+                match found.and_then(|found| Some((found, found.value()?))) {
+                    Some((found, value)) => {
+                        let parts = [b"RETRIEVED ", &name[..], b"=", value];
+                        out.append_line(id, &parts, found.long_text());
+                    }
+                    None => out.append_line(id, &[b"NOTRETRIEVED ", &name], None),
+                }
                 ControlFlow::Break(())
             }
         }

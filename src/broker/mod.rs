@@ -40,12 +40,14 @@ use crate::limits::{
     PEER_LINE_EXTRA, SECOND_US,
 };
 use crate::protocol::peer::{self, NodeId};
+use crate::protocol::shared::SharedBytes;
 use crate::protocol::{LookUp, encode, look_up_of};
 use admission::Admission;
 use ahash::RandomState;
 use cache::Cache;
 use interclacks::{Lock, Tree, Uplink};
 use listeners::Listeners;
+use listing::Listing;
 use persistence::Persistence;
 use session::{Closing, Ended, Session, Sessions};
 use statistics::{Statistics, Status};
@@ -143,6 +145,10 @@ pub struct Broker {
     random: u64,
     /// What is being sent to many; kept for its memory.
     payload: Vec<u8>,
+    /// Listings of connections that have ended; their memory is freed in slices.
+    ended_listings: Vec<Box<Listing>>,
+    /// The long line that is being handled: parts of it are shared instead of copied.
+    long_line: Option<SharedBytes>,
 }
 
 /// How long the server is to run.
@@ -194,6 +200,8 @@ impl Broker {
             stale_logged: 0,
             lifetime: Lifetime::Endless,
             payload: Vec::new(),
+            ended_listings: Vec::new(),
+            long_line: None,
         }
     }
 
@@ -262,6 +270,22 @@ impl Broker {
         self.cache.foresee(&entries);
         self.listeners.foresee(&listeners);
         start
+    }
+
+    /// Handles a line as [`Broker::handle_line`] does. What is kept or sent of it shares its memory.
+    pub fn handle_shared_line<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        line: &SharedBytes,
+        now: Now,
+        out: &mut O,
+    ) -> Flow {
+        self.long_line = Some(line.clone());
+        self.cache.share_parts_of(Some(line.clone()));
+        let flow = self.handle_line(id, line, now, out);
+        self.cache.share_parts_of(None);
+        self.long_line = None;
+        flow
     }
 
     /// A line came, without its end and without CR.
@@ -413,6 +437,7 @@ impl Broker {
         self.tend_journal(now, out);
         self.listeners.forget_slice();
         self.forget_left_behind();
+        self.free_ended_listings();
         if let Lifetime::Until(at_us) = self.lifetime
             && at_us <= now.monotonic_us
         {
@@ -460,6 +485,7 @@ impl Broker {
         if self.cache.is_to_be_tidied()
             || self.listeners.has_left()
             || self.has_left_behind()
+            || !self.ended_listings.is_empty()
             || matches!(self.cleaning, Cleaning::Now { .. })
         {
             return Some(0);
@@ -536,7 +562,9 @@ impl Broker {
                 }))
             }
         }
-        session.listing = None;
+        if let Some(listing) = session.listing.take() {
+            self.ended_listings.push(listing);
+        }
         session.resumes_with_room = false;
         out.close(id, reason);
         self.appoint(id, now, out);

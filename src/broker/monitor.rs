@@ -2,6 +2,7 @@
 
 use super::output::{ConnectionId, Output};
 use super::{Broker, empty};
+use crate::protocol::shared::Lines;
 use crate::protocol::{encode, token};
 use std::fmt;
 
@@ -41,8 +42,17 @@ impl Broker {
             return;
         };
         let cid = session.cid.to_string();
+        let parts = [b"DEBUG ", cid.as_bytes(), b"=", line];
+        if let Some(source) = &self.long_line
+            && let Some(lines) = Lines::sharing(&parts, source)
+        {
+            for &monitor in &self.monitors {
+                out.append_lines(monitor, &lines);
+            }
+            return;
+        }
         empty(&mut self.payload);
-        encode::line(&mut self.payload, &[b"DEBUG ", cid.as_bytes(), b"=", line]);
+        encode::line(&mut self.payload, &parts);
         out.fan_out(self.monitors.iter().copied(), &self.payload);
     }
 

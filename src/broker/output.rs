@@ -1,7 +1,9 @@
 //! The seam between the broker and whatever carries its bytes: the only way the broker acts.
 
 use super::origin::Process;
+use crate::protocol::encode;
 use crate::protocol::peer::{Stamp, State};
+use crate::protocol::shared::{Lines, Piece, SharedBytes};
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -156,7 +158,29 @@ pub trait Output {
     /// Appends to the connection's output, in place. Does nothing once it is being closed.
     fn append(&mut self, to: ConnectionId, encode: impl FnOnce(&mut Vec<u8>));
 
-    /// The same, unless the peer has not taken yet what came before. It counts as sent in any case.
+    /// Appends lines to the connection's output. Their long parts may be shared instead of copied.
+    fn append_lines(&mut self, to: ConnectionId, lines: &Lines) {
+        for piece in lines.pieces() {
+            let bytes: &[u8] = match piece {
+                Piece::Copied(bytes) => bytes,
+                Piece::Shared(bytes) => bytes,
+            };
+            if !bytes.is_empty() {
+                self.append(to, |output| output.extend_from_slice(bytes));
+            }
+        }
+    }
+
+    /// Appends a line of these parts to the connection's output. If it ends with what lies in `source`, a long line that
+    /// is shared, that part is not copied.
+    fn append_line(&mut self, to: ConnectionId, parts: &[&[u8]], source: Option<&SharedBytes>) {
+        match source.and_then(|source| Lines::sharing(parts, source)) {
+            Some(lines) => self.append_lines(to, &lines),
+            None => self.append(to, |output| encode::line(output, parts)),
+        }
+    }
+
+    /// Appends as [`Output::append`] does, unless the peer has not taken yet what came before. It counts as sent in any case.
     fn append_if_taken(&mut self, to: ConnectionId, encode: impl FnOnce(&mut Vec<u8>)) {
         self.append(to, encode);
     }
@@ -210,6 +234,12 @@ pub trait Output {
     /// takes nothing any more.
     fn wait_for(&mut self, _sender: ConnectionId, _receiver: ConnectionId, _kept: usize) -> bool {
         false
+    }
+
+    /// Asks to make a slice of a long answer at once. `false`: others have used this turn up, and [`Output::want_room`]
+    /// asks for another one.
+    fn begin_slice(&mut self) -> bool {
+        true
     }
 
     /// Dials the master of that number. The broker is told what came of it: `handle_connected` or

@@ -42,6 +42,8 @@ pub struct Session {
     pub resumes_with_room: bool,
     /// It is on its way out and takes part in nothing any more.
     pub closing: Option<Box<Closing>>,
+    /// The session's index in [`Sessions::present`].
+    place: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -134,6 +136,7 @@ impl Session {
             listing: None,
             resumes_with_room: false,
             closing: None,
+            place: 0,
         }
     }
 
@@ -168,6 +171,8 @@ impl Session {
 #[derive(Default)]
 pub struct Sessions {
     slots: Vec<Option<Session>>,
+    /// The slots that are in use, in no order: a walk over all sessions costs nothing for those that are gone.
+    present: Vec<u32>,
     /// The slots by the serial numbers of their sessions.
     by_serial: Table<u32>,
     /// What clients have lately said that they are: most are the same few programs.
@@ -195,6 +200,7 @@ impl Sessions {
     pub fn with_capacity(capacity: usize) -> Sessions {
         Sessions {
             slots: Vec::with_capacity(capacity),
+            present: Vec::with_capacity(capacity),
             by_serial: Table::default(),
             infos: VecDeque::new(),
         }
@@ -245,6 +251,11 @@ impl Sessions {
             assert_eq!(session.id.slot, *slot, "a session is in its slot");
         });
         assert_eq!(self.iter().count(), self.len(), "sessions are counted");
+        let in_use = self.slots.iter().flatten().count();
+        assert_eq!(in_use, self.present.len(), "a walk meets every session");
+        for (place, session) in self.iter().enumerate() {
+            assert_eq!(session.place as usize, place, "a session knows its place");
+        }
     }
 
     /// Slots that are or were in use.
@@ -252,7 +263,7 @@ impl Sessions {
         self.slots.len()
     }
 
-    pub fn insert(&mut self, session: Session) {
+    pub fn insert(&mut self, mut session: Session) {
         let slot = session.id.slot as usize;
         if slot >= self.slots.len() {
             self.slots.resize_with(slot + 1, || None);
@@ -263,6 +274,9 @@ impl Sessions {
         );
         let serial = session.cid.serial;
         let id = session.id;
+        session.place =
+            u32::try_from(self.present.len()).expect("there are fewer sessions than slots");
+        self.present.push(id.slot);
         self.slots[slot] = Some(session);
         let slots = &self.slots;
         self.by_serial
@@ -273,7 +287,15 @@ impl Sessions {
         let serial = self.get(id)?.cid.serial;
         self.by_serial
             .remove(serial_hash(serial), |slot| *slot == id.slot);
-        self.slots[id.slot as usize].take()
+        let session = self.slots[id.slot as usize].take()?;
+        // The last one takes its place.
+        self.present.swap_remove(session.place as usize);
+        if let Some(&moved) = self.present.get(session.place as usize)
+            && let Some(moved) = &mut self.slots[moved as usize]
+        {
+            moved.place = session.place;
+        }
+        Some(session)
     }
 
     pub fn get(&self, id: ConnectionId) -> Option<&Session> {
@@ -292,8 +314,10 @@ impl Sessions {
         self.slots.get(slot)?.as_ref()
     }
 
+    /// All sessions, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Session> {
-        self.slots.iter().flatten()
+        let present = self.present.iter();
+        present.filter_map(|slot| self.in_slot(*slot as usize))
     }
 
     /// Clients that have logged in, links between servers aside.
@@ -347,5 +371,34 @@ impl fmt::Display for Ended<'_> {
             write!(f, ", {process}")?;
         }
         f.write_str(")")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A line to everybody costs nothing for those who were there before.
+    #[test]
+    fn a_walk_over_all_sessions_looks_at_no_slot_of_one_that_is_gone() {
+        const NOW: Now = Now {
+            monotonic_us: 1,
+            wall_us: 1,
+        };
+        let ids = (0..1000).map(|slot| ConnectionId {
+            slot,
+            generation: 1,
+        });
+        let peer = Peer::Unix(crate::broker::Process::default());
+        let mut sessions = Sessions::with_capacity(1000);
+        for (serial, id) in ids.clone().enumerate() {
+            sessions.insert(Session::new(id, peer, serial as u64, NOW));
+        }
+        for id in ids.clone().filter(|id| id.slot != 700) {
+            assert!(sessions.remove(id).is_some());
+            sessions.check();
+        }
+        assert_eq!(sessions.present, [700]);
+        assert_eq!(sessions.iter().count(), 1);
     }
 }

@@ -1,5 +1,6 @@
 //! From a line to a command. Permissions and effects belong to the broker.
 
+use crate::limits::KIB;
 use std::fmt;
 
 /// A line in the right form, borrowed from it.
@@ -250,8 +251,14 @@ fn key_sync(bytes: &[u8]) -> Option<KeySync<'_>> {
     })
 }
 
+/// Longest word of flags that is read. There are 26 letters, and repeating one means nothing.
+const MAX_FLAGS: usize = KIB;
+
 pub(super) fn overhead(bytes: &[u8]) -> Option<Overhead<'_>> {
     let blank = memchr::memchr(b' ', bytes)?;
+    if blank > MAX_FLAGS {
+        return None;
+    }
     let flags = Flags::parse(&bytes[..blank]);
     let value = not_empty(&bytes[blank + 1..])?;
     (!flags.is_empty()).then_some(Overhead { flags, value })

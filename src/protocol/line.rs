@@ -2,7 +2,9 @@
 //!
 //! A line ends in LF, every CR is dropped wherever it stands (clacks-protocol(7), CONNECTION).
 
+use super::shared::SharedBytes;
 use memchr::{memchr, memchr2};
+use std::sync::mpsc::Sender;
 
 /// The first line of `input` without its end, and how many bytes of `input` it took; `None` while
 /// the line is unfinished.
@@ -85,6 +87,36 @@ impl Pending {
     pub fn put_back(&mut self, length: usize) {
         self.start -= length + 1;
         self.scanned = self.start;
+    }
+
+    /// Takes the line that [`Pending::next_line`] has just returned, of `length` bytes, out of the buffer without copying
+    /// it. The few bytes behind it are copied instead. `reclaim` gets its memory in the end.
+    pub fn take_line(&mut self, length: usize, reclaim: Sender<Vec<u8>>) -> SharedBytes {
+        let end = self.start - 1;
+        let rest = self.bytes[self.start..].to_vec();
+        let mut bytes = std::mem::replace(&mut self.bytes, rest);
+        (self.start, self.scanned) = (0, 0);
+        bytes.truncate(end);
+        bytes.shrink_to_fit();
+        SharedBytes::new(bytes, Some(reclaim)).slice(end - length, end)
+    }
+
+    /// Puts the line that [`Pending::take_line`] has just returned back.
+    pub fn put_back_line(&mut self, line: SharedBytes) {
+        let length = line.len();
+        // Nobody else keeps a line of which nothing was done.
+        let mut bytes = line.into_buffer().unwrap_or_default();
+        debug_assert!(bytes.len() >= length, "the line is there");
+        let start = bytes.len().saturating_sub(length);
+        bytes.push(b'\n');
+        bytes.extend_from_slice(&self.bytes[self.start..]);
+        self.bytes = bytes;
+        (self.start, self.scanned) = (start, start);
+    }
+
+    /// The buffer with all that waits, for whoever frees it.
+    pub fn into_buffer(self) -> Vec<u8> {
+        self.bytes
     }
 
     /// Drops the unfinished line, with what is still to come of it.
@@ -173,6 +205,26 @@ mod tests {
         for line in [&b"one"[..], b"two", b"three"] {
             assert_eq!(pending.next_line(), Some(line));
         }
+    }
+
+    #[test]
+    fn a_line_that_is_taken_and_put_back_comes_again() {
+        let (reclaim, _reclaimed) = std::sync::mpsc::channel();
+        let mut pending = Pending::default();
+        pending.push(b"one\ntwo\nthree\nfo");
+        assert_eq!(pending.next_line(), Some(&b"one"[..]));
+        assert_eq!(pending.next_line(), Some(&b"two"[..]));
+        let line = pending.take_line(3, reclaim.clone());
+        assert_eq!(&line[..], b"two");
+        assert_eq!(pending.waiting(), b"three\nfo".len());
+        pending.put_back_line(line);
+        pending.push(b"ur\n");
+        assert_eq!(pending.next_line(), Some(&b"two"[..]));
+        drop(pending.take_line(3, reclaim));
+        for line in [&b"three"[..], b"four"] {
+            assert_eq!(pending.next_line(), Some(line));
+        }
+        assert!(pending.is_idle());
     }
 
     #[test]

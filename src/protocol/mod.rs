@@ -8,6 +8,7 @@ pub mod line;
 pub mod number;
 pub mod peer;
 pub mod reply;
+pub mod shared;
 pub mod token;
 
 pub use command::{Command, Flags, LookUp, Overhead, decode, look_up_of};

@@ -11,6 +11,7 @@
 
 use super::command::Pair;
 use super::number::Number;
+use super::shared::{Lines, SharedBytes};
 use crate::limits::{MAX_CONTRIBUTIONS, MAX_PATH};
 use std::fmt;
 use std::io::Write;
@@ -165,6 +166,24 @@ fn path(nodes: &[u8]) -> Option<Vec<NodeId>> {
 
 /// Appends a STATE line.
 pub fn encode_state(to: &mut Vec<u8>, name: &[u8], state: &State<'_>, signal: Option<SignalId>) {
+    encode_state_head(to, state, signal);
+    super::encode::line(to, &[name, b"=", state.register.value()]);
+}
+
+/// Appends a STATE line. If name and value lie in `source`, a long text that is shared, they are not copied.
+pub fn append_state(
+    to: &mut Lines,
+    name: &[u8],
+    state: &State<'_>,
+    signal: Option<SignalId>,
+    source: Option<&SharedBytes>,
+) {
+    encode_state_head(to.bytes(), state, signal);
+    to.append(&[name, b"=", state.register.value()], source);
+}
+
+/// Appends all of a STATE line before the name.
+fn encode_state_head(to: &mut Vec<u8>, state: &State<'_>, signal: Option<SignalId>) {
     let kind = match state.register {
         Register::Absent => 'A',
         Register::Removed => 'R',
@@ -187,14 +206,18 @@ pub fn encode_state(to: &mut Vec<u8>, name: &[u8], state: &State<'_>, signal: Op
         }
     })();
     appended.expect("a Vec takes every write");
-    let value = state.register.value();
-    super::encode::line(to, &[name, b"=", value]);
 }
 
 /// Appends a SIGNAL line.
 pub fn encode_signal(to: &mut Vec<u8>, id: SignalId, line: &[&[u8]]) {
     write!(to, "SIGNAL {id} ").expect("a Vec takes every write");
     super::encode::line(to, line);
+}
+
+/// Appends a SIGNAL line. If its end lies in `source`, a long line that is shared, that is not copied.
+pub fn append_signal(to: &mut Lines, id: SignalId, line: &[&[u8]], source: Option<&SharedBytes>) {
+    write!(to.bytes(), "SIGNAL {id} ").expect("a Vec takes every write");
+    to.append(line, source);
 }
 
 fn split(bytes: &[u8]) -> (&[u8], Option<&[u8]>) {

@@ -2,6 +2,7 @@
 //! the other receivers.
 
 use crate::limits::OUTPUT_CHUNK;
+use crate::protocol::shared::{Lines, Piece, SharedBytes};
 use crate::reactor::connections::Share;
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -13,27 +14,61 @@ const MAX_SLICES: usize = 32;
 
 /// A payload with several receivers. While any has not got it, its bytes count once in the gauge.
 pub struct SharedPayload {
-    bytes: Box<[u8]>,
+    bytes: PayloadBytes,
     gauge: Rc<Cell<usize>>,
+}
+
+enum PayloadBytes {
+    Own(Box<[u8]>),
+    /// A part of a long line or value. Its whole buffer counts.
+    Long(SharedBytes),
 }
 
 impl SharedPayload {
     pub fn new(bytes: &[u8], gauge: &Rc<Cell<usize>>) -> Rc<SharedPayload> {
         gauge.set(gauge.get() + bytes.len());
         Rc::new(SharedPayload {
-            bytes: bytes.into(),
+            bytes: PayloadBytes::Own(bytes.into()),
             gauge: gauge.clone(),
         })
     }
 
+    /// Shares a part of a long line or value without copying it. The buffer counts once, whoever waits for parts of it.
+    pub fn of_long(bytes: &SharedBytes, gauge: &Rc<Cell<usize>>) -> Rc<SharedPayload> {
+        if bytes.enter_queue() {
+            gauge.set(gauge.get() + bytes.buffer_size());
+        }
+        Rc::new(SharedPayload {
+            bytes: PayloadBytes::Long(bytes.clone()),
+            gauge: gauge.clone(),
+        })
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match &self.bytes {
+            PayloadBytes::Own(bytes) => bytes,
+            PayloadBytes::Long(bytes) => bytes,
+        }
+    }
+
+    /// Whether it is exactly this part of a long line or value.
+    pub fn is(&self, part: &SharedBytes) -> bool {
+        std::ptr::eq(self.bytes(), &**part)
+    }
+
     pub fn len(&self) -> usize {
-        self.bytes.len()
+        self.bytes().len()
     }
 }
 
 impl Drop for SharedPayload {
     fn drop(&mut self) {
-        self.gauge.set(self.gauge.get() - self.bytes.len());
+        let freed = match &self.bytes {
+            PayloadBytes::Own(bytes) => bytes.len(),
+            PayloadBytes::Long(bytes) if bytes.leave_queue() => bytes.buffer_size(),
+            PayloadBytes::Long(_) => 0,
+        };
+        self.gauge.set(self.gauge.get() - freed);
     }
 }
 
@@ -46,7 +81,7 @@ impl Chunk {
     fn bytes(&self) -> &[u8] {
         match self {
             Chunk::Own(bytes) => bytes,
-            Chunk::Shared(share) => &share.payload.bytes,
+            Chunk::Shared(share) => share.payload.bytes(),
         }
     }
 
@@ -131,6 +166,34 @@ impl OutputQueue {
         }
     }
 
+    /// Appends lines. `shares` are their long parts, in order.
+    pub fn append_lines(
+        &mut self,
+        lines: &Lines,
+        shares: impl IntoIterator<Item = Rc<Share>>,
+    ) -> Appended {
+        let mut shares = shares.into_iter();
+        let capacity = self.capacity();
+        let mut copied = 0;
+        for piece in lines.pieces() {
+            match piece {
+                Piece::Copied(bytes) => {
+                    self.open.extend_from_slice(bytes);
+                    copied += bytes.len();
+                }
+                Piece::Shared(_) => {
+                    self.seal();
+                    self.sealed.extend(shares.next().map(Chunk::Shared));
+                }
+            }
+        }
+        self.queued += lines.len();
+        Appended {
+            copied,
+            grown: self.grown_from(capacity),
+        }
+    }
+
     fn grown_from(&self, capacity: usize) -> isize {
         self.capacity().cast_signed() - capacity.cast_signed()
     }
@@ -143,24 +206,32 @@ impl OutputQueue {
         }
     }
 
-    /// One write of as much as the socket takes; returns how much it was.
-    pub fn write_to(&mut self, socket: &mut impl Write) -> io::Result<usize> {
+    /// One write of as much as the socket takes, up to `most` bytes; returns how much it was. The kernel goes on for as
+    /// long as the peer reads, so a long chunk alone is no bound.
+    pub fn write_to(&mut self, socket: &mut impl Write, most: usize) -> io::Result<usize> {
         let only = match self.sealed.front() {
             None => Some(&self.open[..]),
             Some(first) if self.sealed.len() == 1 && self.open.is_empty() => Some(first.bytes()),
             Some(_) => None,
         };
         let count = if let Some(bytes) = only {
-            socket.write(&bytes[self.written..])?
+            let bytes = &bytes[self.written..];
+            socket.write(&bytes[..bytes.len().min(most)])?
         } else {
             let mut slices = [IoSlice::new(&[]); MAX_SLICES];
             let chunks = self.sealed.iter().map(Chunk::bytes).chain([&self.open[..]]);
             let mut used = 0;
-            let mut skip = self.written;
+            let (mut skip, mut left) = (self.written, most);
             for (slice, bytes) in slices.iter_mut().zip(chunks) {
-                *slice = IoSlice::new(&bytes[skip..]);
+                let bytes = &bytes[skip..];
+                let bytes = &bytes[..bytes.len().min(left)];
+                *slice = IoSlice::new(bytes);
+                left -= bytes.len();
                 skip = 0;
                 used += 1;
+                if left == 0 {
+                    break;
+                }
             }
             socket.write_vectored(&slices[..used])?
         };
@@ -197,7 +268,7 @@ impl OutputQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::SHARED_PAYLOAD;
+    use crate::limits::{LONG_LINE, SHARED_PAYLOAD};
 
     /// Takes as many bytes per write as it is told.
     struct Narrow {
@@ -252,11 +323,11 @@ mod tests {
                     queue.append_shared(Share::of(&Rc::default(), &payload));
                     expected.extend_from_slice(&large);
                 }
-                queue.write_to(&mut socket).unwrap();
+                queue.write_to(&mut socket, usize::MAX).unwrap();
                 assert_eq!(queue.queued(), expected.len() - socket.taken.len());
             }
             while queue.queued() > 0 {
-                queue.write_to(&mut socket).unwrap();
+                queue.write_to(&mut socket, usize::MAX).unwrap();
             }
             assert!(socket.taken == expected, "{per_write} bytes per write");
             assert_eq!(
@@ -264,6 +335,57 @@ mod tests {
                 (0, 0, 0)
             );
         }
+    }
+
+    #[test]
+    fn one_write_is_bounded_however_much_the_socket_takes() {
+        let mut queue = OutputQueue::default();
+        let mut expected = Vec::new();
+        for length in [10, 3 * OUTPUT_CHUNK, 1, OUTPUT_CHUNK, 500] {
+            let bytes = vec![length as u8; length];
+            queue.append(|to| to.extend_from_slice(&bytes));
+            expected.extend_from_slice(&bytes);
+        }
+        for most in [1, 7, 1000, OUTPUT_CHUNK] {
+            let mut socket = Narrow {
+                taken: Vec::new(),
+                per_write: usize::MAX,
+            };
+            let count = queue.write_to(&mut socket, most).unwrap();
+            assert_eq!(count, most);
+            assert!(socket.taken == expected.drain(..most).as_slice());
+        }
+    }
+
+    #[test]
+    fn a_long_part_counts_once_until_its_last_receiver_has_it() {
+        let gauge = Rc::new(Cell::new(0));
+        let line = SharedBytes::new(vec![b'x'; LONG_LINE], None);
+        let mut lines = Lines::default();
+        lines.append(&[b"DEBUG cid=", &line], Some(&line));
+        let mut expected = [b"DEBUG cid=", &line[..], b"\r\n"].concat();
+        expected.extend_from_slice(&expected.clone());
+        let mut queues: Vec<OutputQueue> = (0..3).map(|_| OutputQueue::default()).collect();
+        for queue in &mut queues {
+            for _ in 0..2 {
+                let payload = SharedPayload::of_long(&line, &gauge);
+                let share = Share::of(&Rc::default(), &payload);
+                assert!(queue.append_lines(&lines, [share]).copied < 100);
+            }
+            assert!(queue.capacity() < 2000, "nothing is copied");
+        }
+        for mut queue in queues {
+            assert_eq!(gauge.get(), LONG_LINE);
+            let mut socket = Narrow {
+                taken: Vec::new(),
+                per_write: 100_000,
+            };
+            while queue.queued() > 0 {
+                queue.write_to(&mut socket, usize::MAX).unwrap();
+            }
+            assert!(socket.taken == expected);
+        }
+        assert_eq!(gauge.get(), 0);
     }
 
     #[test]

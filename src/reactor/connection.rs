@@ -1,7 +1,7 @@
 //! One connection: its socket, what it has sent and is still to be sent, and where it stands.
 
 use crate::broker::{CloseReason, ConnectionId, Traffic};
-use crate::limits::MAX_LINE_BEFORE_LOGIN;
+use crate::limits::{MAX_LINE_BEFORE_LOGIN, OUTPUT_CHUNK};
 use crate::protocol::line::Pending;
 use crate::reactor::buffer::OutputQueue;
 use crate::reactor::connections::{Account, Waiters};
@@ -41,7 +41,7 @@ pub struct Connection {
     pub used_up_share: bool,
     /// Among the receivers of the burst.
     pub in_burst: bool,
-    /// On the list of connections to be flushed when their turn comes.
+    /// On one of the lists of connections to be flushed when their turn comes.
     pub in_deliveries: bool,
     /// The peer takes no more output. What it has sent before is worked off all the same.
     pub is_deaf: bool,
@@ -190,6 +190,11 @@ impl Connection {
         self.output.as_ref().map_or(0, |output| output.queued()) + self.stream.unsent()
     }
 
+    /// Whether more waits for it than is written to many connections in one turn.
+    pub fn has_long_output(&self) -> bool {
+        self.queued() > OUTPUT_CHUNK
+    }
+
     /// Whether there is something that the socket could take.
     pub fn has_output(&self) -> bool {
         !self.is_deaf
@@ -223,13 +228,14 @@ impl Connection {
             + self.stream.memory()
     }
 
-    /// Whether it sends so much that the others are served first.
+    /// Whether the others are served first: it sends much, or asks for more of a long answer.
     pub fn is_bulk(&self) -> bool {
         let is_in_long_line = self
             .pending
             .as_ref()
             .is_some_and(|pending| pending.waiting() > MAX_LINE_BEFORE_LOGIN);
-        !self.is_trunk && (self.used_up_share || self.lingering || is_in_long_line)
+        !self.is_trunk
+            && (self.used_up_share || self.lingering || self.wants_room || is_in_long_line)
     }
 
     /// Whether it is to be put on the list of those that are written to: it takes more, and isn't there yet.

@@ -10,7 +10,7 @@ pub use backpressure::Waiters;
 use crate::broker::{CloseReason, ConnectionId, Now, Origin};
 use crate::limits::{FREED_PER_TURN, LINK_BACKLOG, MAPPED_BLOCK};
 use crate::protocol::line::Pending;
-use crate::reactor::buffer::OutputQueue;
+use crate::reactor::buffer::{OutputQueue, SharedPayload};
 use crate::reactor::burst::Burst;
 use crate::reactor::connection::Connection;
 use crate::reactor::stream::Stream;
@@ -21,7 +21,8 @@ use slab::Slab;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
+use std::sync::mpsc::{self, Receiver, Sender};
 
 /// Caps on output, in bytes.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +59,9 @@ pub struct Connections {
     replies: Vec<ConnectionId>,
     /// Got something else.
     deliveries: VecDeque<ConnectionId>,
+    /// To be written to after those, because much waits for each: a short answer or signal doesn't wait behind a
+    /// hundred long ones.
+    long_outputs: VecDeque<ConnectionId>,
     /// How many of these are to be written to now, and what work was done on lines while they waited.
     due: usize,
     work_before_due: usize,
@@ -78,6 +82,9 @@ pub struct Connections {
     /// Large buffers of connections that were closed, to be freed in slices: when a hundred clients go
     /// at once, in the midst of long lines, that is a gigabyte.
     garbage: Vec<Garbage>,
+    /// Memory of long lines that nobody needs any more comes here, to be freed in slices.
+    pub reclaim: Sender<Vec<u8>>,
+    reclaimed: Receiver<Vec<u8>>,
     /// Work done this turn, in bytes moved or what counts as such: all but writing.
     pub work: usize,
     /// The same of writing.
@@ -87,6 +94,8 @@ pub struct Connections {
     /// What is shared.
     shared: Rc<Cell<usize>>,
     accounts: Accounts,
+    /// The part of a long line or value that was appended last.
+    last_long: Weak<SharedPayload>,
     /// Empty queues, with their memory, for whoever needs one next. Boxed, because a connection holds
     /// no more than a pointer while it is idle.
     #[allow(clippy::vec_box)]
@@ -112,8 +121,18 @@ pub enum DialRequest {
 }
 
 enum Garbage {
-    Input(Pending),
+    Bytes(Vec<u8>),
     Output(OutputQueue),
+}
+
+/// Frees up to `most` bytes at the end of a large buffer; how many that were. The system takes pages back without copying
+/// those that stay.
+fn free_end(bytes: &mut Vec<u8>, most: usize) -> usize {
+    let before = bytes.capacity();
+    let kept = before.saturating_sub(most);
+    bytes.truncate(kept);
+    bytes.shrink_to(kept);
+    before - bytes.capacity()
 }
 
 impl Connections {
@@ -124,6 +143,7 @@ impl Connections {
         journal: Option<Journal>,
         now: Now,
     ) -> Connections {
+        let (reclaim, reclaimed) = mpsc::channel();
         Connections {
             slab: Slab::with_capacity(capacity),
             registry,
@@ -134,6 +154,7 @@ impl Connections {
             bulk: VecDeque::new(),
             replies: Vec::new(),
             deliveries: VecDeque::new(),
+            long_outputs: VecDeque::new(),
             burst: Burst::new(limits.max_output),
             due: 0,
             work_before_due: 0,
@@ -145,10 +166,13 @@ impl Connections {
             finished: VecDeque::new(),
             stalled: Vec::new(),
             garbage: Vec::new(),
+            reclaim,
+            reclaimed,
             work: 0,
             writing: 0,
             owned: 0,
             shared: Rc::default(),
+            last_long: Weak::new(),
             accounts: Accounts::default(),
             spare: Vec::new(),
             bytes_out: 0,
@@ -211,7 +235,7 @@ impl Connections {
         }
         self.owned -= connection.own_memory();
         if let Some(pending) = connection.pending.take() {
-            self.discard(Garbage::Input(*pending));
+            self.discard(Garbage::Bytes(pending.into_buffer()));
         }
         if let Some(output) = connection.output.take() {
             self.discard(Garbage::Output(*output));
@@ -223,7 +247,7 @@ impl Connections {
     /// Frees a buffer: a large one not at once.
     fn discard(&mut self, buffer: Garbage) {
         let size = match &buffer {
-            Garbage::Input(pending) => pending.capacity(),
+            Garbage::Bytes(bytes) => bytes.capacity(),
             Garbage::Output(output) => output.queued(),
         };
         if size >= MAPPED_BLOCK {
@@ -233,19 +257,18 @@ impl Connections {
 
     /// Frees some of what is to be freed.
     pub fn free_slice(&mut self) {
+        self.garbage
+            .extend(self.reclaimed.try_iter().map(Garbage::Bytes));
         let mut freed = 0;
         while freed < FREED_PER_TURN {
-            let chunk = match self.garbage.last_mut() {
-                Some(Garbage::Input(pending)) => {
-                    freed += pending.capacity();
-                    None
-                }
-                Some(Garbage::Output(output)) => output.free_chunk(),
+            let part = match self.garbage.last_mut() {
+                Some(Garbage::Bytes(bytes)) => free_end(bytes, FREED_PER_TURN - freed),
+                Some(Garbage::Output(output)) => output.free_chunk().unwrap_or(0),
                 None => return,
             };
-            match chunk {
-                Some(chunk) => freed += chunk,
-                None => drop(self.garbage.pop()),
+            freed += part;
+            if part == 0 {
+                self.garbage.pop();
             }
         }
     }
@@ -342,7 +365,7 @@ impl Connections {
             connection.pending = Some(Box::new(pending));
             self.owned += capacity;
         } else {
-            self.discard(Garbage::Input(pending));
+            self.discard(Garbage::Bytes(pending.into_buffer()));
         }
     }
 
@@ -399,6 +422,7 @@ impl Connections {
             && self.bulk.is_empty()
             && self.garbage.is_empty()
             && self.deliveries.is_empty()
+            && self.long_outputs.is_empty()
             && self.handshakes.is_empty()
             && self.released.is_empty()
             && self.ending.is_empty()
@@ -420,5 +444,23 @@ pub fn id_of(token: Token) -> ConnectionId {
     ConnectionId {
         slot: token.0 as u32,
         generation: (token.0 >> 32) as u32,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_buffer_is_freed_in_slices() {
+        let mut bytes = vec![1; 3 * FREED_PER_TURN + 1000];
+        let mut freed = Vec::new();
+        while bytes.capacity() > 0 {
+            freed.push(free_end(&mut bytes, FREED_PER_TURN));
+            assert!(bytes.iter().all(|byte| *byte == 1));
+        }
+        assert_eq!(freed.len(), 4);
+        assert!(freed.iter().all(|part| *part <= FREED_PER_TURN));
+        assert_eq!(free_end(&mut bytes, FREED_PER_TURN), 0);
     }
 }

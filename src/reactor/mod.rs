@@ -36,7 +36,7 @@ use crate::broker::{
 use crate::certificates::{Certificates, OwnCertificate};
 use crate::limits::{
     ACCEPT_PAUSE_US, ACCEPTS_PER_TURN, CLOSES_PER_TURN, EVENTS_PER_TURN, HANDSHAKES_PER_TURN,
-    LINGER_US, SCRATCH, SHUTDOWN_US, WORK_PER_SYSCALL,
+    LINGER_US, SCRATCH, SHUTDOWN_US, WORK_PER_SYSCALL, WORK_PER_TURN,
 };
 use crate::storage::{Disk, Journal, Writer};
 use connections::{DialRequest, id_of};
@@ -117,6 +117,8 @@ pub struct Server {
     _waker: Arc<Waker>,
     bytes_in: u64,
     longest_turn: Duration,
+    /// The most work that was done in one turn, in bytes moved or what counts as such.
+    largest_turn: usize,
 }
 
 struct Clock {
@@ -203,6 +205,7 @@ impl Server {
             _waker: waker,
             bytes_in: 0,
             longest_turn: Duration::ZERO,
+            largest_turn: 0,
         })
     }
 
@@ -296,6 +299,8 @@ impl Server {
         }
         self.tell_manager(now);
         self.longest_turn = self.longest_turn.max(start.elapsed());
+        let work = self.connections.work + self.connections.writing;
+        self.largest_turn = self.largest_turn.max(work);
     }
 
     /// How long the poll may wait.
@@ -457,13 +462,14 @@ impl Server {
             .write_status(&mut status)
             .expect("a String takes every write");
         log::info!(
-            "status: {status} unsaved={} buffers={} bytes_in={} bytes_out={} uptime_s={} longest_turn_us={}",
+            "status: {status} unsaved={} buffers={} bytes_in={} bytes_out={} uptime_s={} longest_turn_us={} largest_turn={}",
             self.connections.unsaved(),
             self.connections.buffered(),
             self.bytes_in,
             self.connections.bytes_out,
             self.clock.start.elapsed().as_secs(),
             self.longest_turn.as_micros(),
+            self.largest_turn,
         );
     }
 
@@ -616,6 +622,10 @@ impl Server {
     fn close_finished(&mut self) {
         let now = self.connections.now;
         for _ in 0..CLOSES_PER_TURN {
+            // The last try to write to each may be a long write.
+            if self.connections.writing >= 2 * WORK_PER_TURN {
+                return;
+            }
             let Some(id) = self.connections.next_finished() else {
                 return;
             };

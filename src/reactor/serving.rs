@@ -5,11 +5,12 @@ use super::stream::Stream;
 use super::tls;
 use crate::broker::{CloseReason, ConnectionId, Flow, LongLine};
 use crate::limits::{
-    BULK_WORK_PER_TURN, FIRST_SHARE, MAX_LINE_BEFORE_LOGIN, ROOM, SCRATCH, WORK_PER_BYTE_READ,
-    WORK_PER_CONNECTION, WORK_PER_SLICE, WORK_PER_STEP, WORK_PER_SYSCALL, WORK_PER_TRUNK,
-    WORK_PER_TURN,
+    BULK_WORK_PER_TURN, FIRST_SHARE, LONG_LINE, MAX_LINE_BEFORE_LOGIN, ROOM, SCRATCH,
+    WORK_PER_BYTE_READ, WORK_PER_CONNECTION, WORK_PER_SLICE, WORK_PER_STEP, WORK_PER_SYSCALL,
+    WORK_PER_TRUNK, WORK_PER_TURN,
 };
 use crate::protocol::line::{Pending, next_line};
+use crate::protocol::shared::SharedBytes;
 use std::io::{ErrorKind, Read};
 
 /// How far a connection's lines were worked off.
@@ -28,7 +29,7 @@ enum Progress {
 impl Server {
     /// Serves the connections that are ready, until this turn has done enough.
     pub(super) fn serve_ready(&mut self) {
-        let (ready, bulk) = self.connections.waiting();
+        let (ready, _) = self.connections.waiting();
         for _ in 0..ready {
             let Some(id) = self.connections.next_ready() else {
                 break;
@@ -40,6 +41,7 @@ impl Server {
         }
         // Who asks little waits neither for those who send much nor for the broker's own slices.
         self.connections.flush_replies();
+        let (_, bulk) = self.connections.waiting();
         // At least one of these even if the turn has done enough: they are to get on too.
         let enough = WORK_PER_TURN.min(self.connections.work + BULK_WORK_PER_TURN);
         for _ in 0..bulk {
@@ -136,7 +138,7 @@ impl Server {
                     break;
                 };
                 foreseen = foreseen.saturating_sub(used);
-                progress = self.hand_over(id, found, enough);
+                progress = self.hand_over(id, found, None, enough);
                 if progress == Progress::StoppedBefore {
                     break;
                 }
@@ -178,10 +180,15 @@ impl Server {
             };
             let length = line.len();
             foreseen = foreseen.saturating_sub(length + 1);
-            let progress = self.hand_over(id, line, enough);
-            if progress == Progress::StoppedBefore {
-                pending.put_back(length);
-            }
+            let progress = if length >= LONG_LINE {
+                self.hand_over_long(id, pending, length, enough)
+            } else {
+                let progress = self.hand_over(id, line, None, enough);
+                if progress == Progress::StoppedBefore {
+                    pending.put_back(length);
+                }
+                progress
+            };
             if progress != Progress::Done {
                 return progress;
             }
@@ -196,8 +203,30 @@ impl Server {
         Progress::Done
     }
 
-    /// Hands one line to the broker.
-    fn hand_over(&mut self, id: ConnectionId, line: &[u8], enough: usize) -> Progress {
+    /// Hands the long line that `pending` has just returned to the broker, which may keep it without copying it.
+    fn hand_over_long(
+        &mut self,
+        id: ConnectionId,
+        pending: &mut Pending,
+        length: usize,
+        enough: usize,
+    ) -> Progress {
+        let line = pending.take_line(length, self.connections.reclaim.clone());
+        let progress = self.hand_over(id, &line, Some(&line), enough);
+        if progress == Progress::StoppedBefore {
+            pending.put_back_line(line);
+        }
+        progress
+    }
+
+    /// Hands one line to the broker. `shared` is the same line if it can be kept without copying it.
+    fn hand_over(
+        &mut self,
+        id: ConnectionId,
+        line: &[u8],
+        shared: Option<&SharedBytes>,
+        enough: usize,
+    ) -> Progress {
         if line.len() > MAX_LINE_BEFORE_LOGIN {
             match self.check_length(id, line.len()) {
                 LongLine::Allowed => {}
@@ -207,14 +236,18 @@ impl Server {
         }
         self.connections.work += WORK_PER_STEP;
         let now = self.connections.now;
-        let flow = self
-            .broker
-            .handle_line(id, line, now, &mut self.connections);
+        let (broker, out) = (&mut self.broker, &mut self.connections);
+        let flow = match shared {
+            None => broker.handle_line(id, line, now, out),
+            Some(shared) => broker.handle_shared_line(id, shared, now, out),
+        };
         if flow != Flow::Next
             && let Some(connection) = self.connections.get_mut(id)
             && !connection.stops.is_by_receiver()
         {
             connection.stops.stop_by_broker(now.monotonic_us);
+        }
+        if flow == Flow::StopBefore {
             self.connections.work += WORK_PER_SLICE;
         }
         if flow == Flow::StopBefore {

@@ -6,6 +6,8 @@
 //! and pages that are nearly so are emptied, in slices, when much of all memory is unused.
 
 use crate::limits::FREED_PER_TURN;
+use crate::protocol::shared::SharedBytes;
+use slab::Slab;
 
 /// What the system is asked for at once. Blocks from this size on it takes from and gives back to the
 /// operating system each by itself (see [`limits::MAPPED_BLOCK`](crate::limits::MAPPED_BLOCK)).
@@ -85,6 +87,11 @@ pub struct Blocks {
     /// Bytes of all pages, and of the blocks in use.
     held: usize,
     used: usize,
+    /// Long texts, which are shared with others and so have no block, and their length in bytes.
+    texts: Slab<SharedBytes>,
+    texts_length: usize,
+    /// Long texts that are dropped when there is time.
+    texts_garbage: Vec<SharedBytes>,
     /// Pages that are given back when there is time: each takes the operating system some.
     garbage: Vec<Box<[u8]>>,
     /// The page being emptied, and its next slot.
@@ -105,6 +112,9 @@ impl Default for Blocks {
             vacant: Vec::new(),
             held: 0,
             used: 0,
+            texts: Slab::new(),
+            texts_length: 0,
+            texts_garbage: Vec::new(),
             garbage: Vec::new(),
             emptying: None,
             sample_from: 0,
@@ -130,6 +140,29 @@ impl Blocks {
     /// Bytes of all blocks in use.
     pub fn used(&self) -> usize {
         self.used
+    }
+
+    /// Keeps a long text beside the blocks; its number.
+    pub fn add_text(&mut self, text: SharedBytes) -> u32 {
+        self.texts_length += text.len();
+        u32::try_from(self.texts.insert(text)).expect("long texts are fewer than blocks")
+    }
+
+    /// The long text of that number.
+    pub fn text(&self, number: u32) -> &SharedBytes {
+        &self.texts[number as usize]
+    }
+
+    /// Drops the long text of that number.
+    pub fn remove_text(&mut self, number: u32) {
+        let text = self.texts.remove(number as usize);
+        self.texts_length -= text.len();
+        self.texts_garbage.push(text);
+    }
+
+    /// Bytes of all long texts.
+    pub fn texts_length(&self) -> usize {
+        self.texts_length
     }
 
     /// How large a block for `length` bytes is.
@@ -229,7 +262,7 @@ impl Blocks {
 
     /// Whether there is something for [`Blocks::tidy_slice`] to do.
     pub fn is_to_be_tidied(&self) -> bool {
-        !self.garbage.is_empty() || self.emptying.is_some() || self.wastes_much()
+        self.has_garbage() || self.emptying.is_some() || self.wastes_much()
     }
 
     /// Whether so much is unused that pages are to be emptied: more than an eighth, beyond one page of each
@@ -241,7 +274,7 @@ impl Blocks {
     /// Goes on emptying a page, for up to `slots` of its blocks. `moved` is told of each that was in use,
     /// where it was and where it is now.
     pub fn tidy_slice(&mut self, slots: u32, mut moved: impl FnMut(&Blocks, Block, Block)) {
-        free_some(&mut self.garbage);
+        self.free_some();
         if self.emptying.is_none() && !self.wastes_much() {
             return;
         }
@@ -319,6 +352,8 @@ impl Blocks {
         }
         assert_eq!(held, self.held, "pages are counted");
         assert_eq!(used, self.used, "blocks in use are counted");
+        let texts: usize = self.texts.iter().map(|(_, text)| text.len()).sum();
+        assert_eq!(texts, self.texts_length, "long texts are counted");
         let listed: usize = self.with_room.iter().map(Vec::len).sum();
         assert_eq!(with_room, listed, "pages with room are there");
         let vacant = self.pages.iter().filter(|page| page.is_none()).count();
@@ -327,23 +362,46 @@ impl Blocks {
 
     /// Whether freeing all at once takes time.
     pub fn is_large(&self) -> bool {
-        self.held > FREED_PER_TURN || !self.garbage.is_empty()
+        self.held > FREED_PER_TURN || self.texts_length > 0 || self.has_garbage()
     }
 
     /// Gives back all pages with nothing in them.
     pub fn free_all_garbage(&mut self) {
         self.garbage.clear();
+        self.texts_garbage.clear();
     }
 
     /// Gives some pages back, whatever is in them; whether there are any left.
     pub fn drop_slice(&mut self) -> bool {
+        if self.texts_length > 0 {
+            self.texts_garbage.extend(self.texts.drain());
+            self.texts_length = 0;
+        }
         if self.garbage.is_empty() {
             let kept = self.pages.len().saturating_sub(PAGES_PER_SLICE);
             let pages = self.pages.drain(kept..).flatten();
             self.garbage.extend(pages.map(|page| page.bytes));
         }
-        free_some(&mut self.garbage);
-        !self.pages.is_empty() || !self.garbage.is_empty()
+        self.free_some();
+        !self.pages.is_empty() || self.has_garbage()
+    }
+
+    fn has_garbage(&self) -> bool {
+        !self.garbage.is_empty() || !self.texts_garbage.is_empty()
+    }
+
+    /// Gives back some of what is not needed any more.
+    fn free_some(&mut self) {
+        let mut freed = 0;
+        while freed < FREED_PER_TURN {
+            if let Some(text) = self.texts_garbage.pop() {
+                freed += text.len();
+            } else if let Some(page) = self.garbage.pop() {
+                freed += page.len();
+            } else {
+                return;
+            }
+        }
     }
 
     fn add_page(&mut self, size: usize, block_size: u32) -> Option<u32> {
@@ -419,16 +477,6 @@ impl Blocks {
         {
             page.place = place;
         }
-    }
-}
-
-/// Frees pages of together some megabytes, at least one.
-fn free_some(garbage: &mut Vec<Box<[u8]>>) {
-    let mut freed = 0;
-    while freed < FREED_PER_TURN
-        && let Some(page) = garbage.pop()
-    {
-        freed += page.len();
     }
 }
 

@@ -4,6 +4,9 @@
 //! flags   name's length   value's length   stamp: time, node   accessed   name   value
 //!   1           4                4               8      8          8       …      …
 //! ```
+//! A long name has its hash before it. Name and value that are long together are kept beside the blocks, as one text
+//! `name=value` that is shared with others, and its number stands in their place.
+//!
 //! A counter has more behind its value, which is then only what it prints as:
 //! ```text
 //! changed   base's length   contributions: count   base   node, version, sum …
@@ -11,8 +14,13 @@
 //! ```
 //! Numbers are little-endian.
 
+use super::blocks::{Block, Blocks};
+use crate::broker::table::hash;
+use crate::limits::{KIB, LONG_LINE};
 use crate::protocol::number::{NUMBER_BYTES, Number};
 use crate::protocol::peer::{Contribution, NodeId, Register, Stamp, State};
+use crate::protocol::shared::SharedBytes;
+use ahash::RandomState;
 use std::io::{self, Write};
 
 /// What was last written to a name as a whole. Never 0, which marks a free block.
@@ -33,6 +41,8 @@ const ONE_USE: u8 = 1 << 3;
 pub const ON_PROBATION: u8 = 1 << 5;
 /// It is on the list of tombstones, or was when it became an entry again.
 pub const LISTED_AS_TOMBSTONE: u8 = 1 << 6;
+/// Its name, and its value unless it is a counter's, are a long text beside the blocks.
+const HAS_TEXT: u8 = 1 << 7;
 /// What stays when an entry is written anew.
 const KEPT: u8 = USES | ON_PROBATION | LISTED_AS_TOMBSTONE;
 
@@ -42,6 +52,12 @@ const TIME: usize = 9;
 const NODE: usize = 17;
 const ACCESSED: usize = 25;
 const NAME: usize = 33;
+/// Names from this length on have their hash before them: hundreds of them are hashed again when a segment of the table
+/// splits.
+const LONG_NAME: usize = KIB;
+const HASH_BYTES: usize = 8;
+/// Of the number of a long text.
+const TEXT_BYTES: usize = 4;
 
 const COUNTER_HEADER: usize = 16;
 const CONTRIBUTION: usize = 16 + NUMBER_BYTES;
@@ -117,30 +133,73 @@ impl Counter {
     }
 }
 
-/// How many bytes an entry takes.
+/// Whether name and value are so long together that they are kept as a long text beside the blocks.
+pub fn has_text(name: &[u8], content: &Content<'_>) -> bool {
+    name.len() + content.value.len() >= LONG_LINE
+}
+
+/// The long text of an entry: name and value, or the name alone. It is shared with `line`, the long line that it comes
+/// from, as far as it lies there.
+pub fn text(name: &[u8], content: &Content<'_>, line: Option<&SharedBytes>) -> SharedBytes {
+    let all: &[&[u8]] = &[name, b"=", content.value];
+    let is_name_alone = content.kind != Kind::Value || content.counter.is_some();
+    let parts = if is_name_alone { &all[..1] } else { all };
+    match line.and_then(|line| line.find_tail(parts)) {
+        Some((0, text)) => text,
+        _ => SharedBytes::copy_of(parts),
+    }
+}
+
+/// How many bytes an entry takes in its block.
 pub fn length(name: &[u8], content: &Content<'_>) -> usize {
-    NAME + name.len() + content.value.len() + content.counter.map_or(0, Counter::length)
+    let hash = if name.len() >= LONG_NAME {
+        HASH_BYTES
+    } else {
+        0
+    };
+    let texts = match (has_text(name, content), content.counter) {
+        (false, _) => name.len() + content.value.len(),
+        (true, None) => TEXT_BYTES,
+        (true, Some(_)) => TEXT_BYTES + content.value.len(),
+    };
+    NAME + hash + texts + content.counter.map_or(0, Counter::length)
 }
 
 /// Writes an entry into a block, which is large enough. `former` is the flags byte of the entry that it
-/// takes the place of, or 0.
-pub fn write(block: &mut [u8], former: u8, name: &[u8], content: &Content<'_>) {
+/// takes the place of, or 0; `hash` is its name's, and `text` the number of its long text, if it has one.
+pub fn write(
+    block: &mut [u8],
+    former: u8,
+    name: &[u8],
+    hash: u64,
+    content: &Content<'_>,
+    text: Option<u32>,
+) {
     let counter_flag = if content.counter.is_some() {
         IS_COUNTER
     } else {
         0
     };
+    let text_flag = if text.is_some() { HAS_TEXT } else { 0 };
     let length = |bytes: &[u8]| u32::try_from(bytes.len()).expect("a line is shorter than 4 GiB");
     let mut to = io::Cursor::new(block);
     let written = (|| {
-        to.write_all(&[(former & KEPT) | content.kind as u8 | counter_flag])?;
+        to.write_all(&[(former & KEPT) | content.kind as u8 | counter_flag | text_flag])?;
         to.write_all(&length(name).to_le_bytes())?;
         to.write_all(&length(content.value).to_le_bytes())?;
         to.write_all(&content.stamp.time_us.to_le_bytes())?;
         to.write_all(&content.stamp.node.0.to_le_bytes())?;
         to.write_all(&content.accessed_us.to_le_bytes())?;
-        to.write_all(name)?;
-        to.write_all(content.value)?;
+        if name.len() >= LONG_NAME {
+            to.write_all(&hash.to_le_bytes())?;
+        }
+        match text {
+            None => to.write_all(name)?,
+            Some(number) => to.write_all(&number.to_le_bytes())?,
+        }
+        if text.is_none() || content.counter.is_some() {
+            to.write_all(content.value)?;
+        }
         let Some(counter) = content.counter else {
             return Ok(());
         };
@@ -159,9 +218,12 @@ pub fn write(block: &mut [u8], former: u8, name: &[u8], content: &Content<'_>) {
     written.expect("the block is large enough");
 }
 
-/// An entry in its block.
+/// An entry in its block, with its long text if it has one.
 #[derive(Clone, Copy)]
-pub struct Entry<'a>(pub &'a [u8]);
+pub struct Entry<'a> {
+    bytes: &'a [u8],
+    text: Option<&'a SharedBytes>,
+}
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(*bytes[at..].first_chunk().expect("an entry is whole"))
@@ -172,8 +234,46 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 }
 
 impl<'a> Entry<'a> {
+    pub fn new(blocks: &'a Blocks, block: Block) -> Entry<'a> {
+        let mut entry = Entry::header(blocks.get(block));
+        entry.text = entry.text_number().map(|number| blocks.text(number));
+        entry
+    }
+
+    /// An entry that is asked for neither name nor value, which may be elsewhere.
+    pub fn header(bytes: &'a [u8]) -> Entry<'a> {
+        Entry { bytes, text: None }
+    }
+
     pub fn flags(self) -> u8 {
-        self.0[0]
+        self.bytes[0]
+    }
+
+    /// The number of its long text, if it has one.
+    pub fn text_number(self) -> Option<u32> {
+        (self.flags() & HAS_TEXT != 0).then(|| u32_at(self.bytes, self.name_start() - TEXT_BYTES))
+    }
+
+    pub fn text(self) -> Option<&'a SharedBytes> {
+        self.text
+    }
+
+    /// What block and long text take, in bytes.
+    pub fn size(self) -> usize {
+        self.bytes.len() + self.text.map_or(0, |text| text.len())
+    }
+
+    fn has_text(self) -> bool {
+        self.flags() & HAS_TEXT != 0
+    }
+
+    /// The hash of its name in the table.
+    pub fn hash(self, hasher: &RandomState) -> u64 {
+        if self.name_length() < LONG_NAME {
+            hash(hasher, self.name())
+        } else {
+            u64_at(self.bytes, NAME)
+        }
     }
 
     pub fn uses(self) -> u8 {
@@ -188,21 +288,50 @@ impl<'a> Entry<'a> {
         }
     }
 
+    fn name_length(self) -> usize {
+        u32_at(self.bytes, NAME_LENGTH) as usize
+    }
+
+    /// Where in the block the name begins, or else what comes behind the number of a long text.
+    fn name_start(self) -> usize {
+        let hash = if self.name_length() < LONG_NAME {
+            0
+        } else {
+            HASH_BYTES
+        };
+        NAME + hash + if self.has_text() { TEXT_BYTES } else { 0 }
+    }
+
     fn name_end(self) -> usize {
-        NAME + u32_at(self.0, NAME_LENGTH) as usize
+        self.name_start()
+            + if self.has_text() {
+                0
+            } else {
+                self.name_length()
+            }
     }
 
     fn value_end(self) -> usize {
-        self.name_end() + u32_at(self.0, VALUE_LENGTH) as usize
+        if self.has_text() && !self.is_counter() {
+            return self.name_end();
+        }
+        self.name_end() + u32_at(self.bytes, VALUE_LENGTH) as usize
     }
 
     pub fn name(self) -> &'a [u8] {
-        &self.0[NAME..self.name_end()]
+        match self.text {
+            None => &self.bytes[self.name_start()..self.name_end()],
+            Some(text) => &text[..self.name_length()],
+        }
     }
 
     /// What RETRIEVE answers, if it [`Entry::holds_value`].
     pub fn value(self) -> &'a [u8] {
-        &self.0[self.name_end()..self.value_end()]
+        match self.text.filter(|_| !self.is_counter()) {
+            None => &self.bytes[self.name_end()..self.value_end()],
+            // Between the two stands a sign.
+            Some(text) => text.get(self.name_length() + 1..).unwrap_or_default(),
+        }
     }
 
     pub fn is_counter(self) -> bool {
@@ -215,19 +344,19 @@ impl<'a> Entry<'a> {
 
     pub fn stamp(self) -> Stamp {
         Stamp {
-            time_us: u64_at(self.0, TIME),
-            node: NodeId(u64_at(self.0, NODE)),
+            time_us: u64_at(self.bytes, TIME),
+            node: NodeId(u64_at(self.bytes, NODE)),
         }
     }
 
     pub fn accessed_us(self) -> u64 {
-        u64_at(self.0, ACCESSED)
+        u64_at(self.bytes, ACCESSED)
     }
 
     /// When it was last written or counted.
     pub fn changed_us(self) -> u64 {
         let counted_us = if self.is_counter() {
-            u64_at(self.0, self.value_end())
+            u64_at(self.bytes, self.value_end())
         } else {
             0
         };
@@ -235,7 +364,7 @@ impl<'a> Entry<'a> {
     }
 
     fn contributions_count(self) -> usize {
-        u32_at(self.0, self.value_end() + 12) as usize
+        u32_at(self.bytes, self.value_end() + 12) as usize
     }
 
     pub fn has_many_contributions(self, many: usize) -> bool {
@@ -244,8 +373,8 @@ impl<'a> Entry<'a> {
 
     fn base(self) -> &'a [u8] {
         let at = self.value_end();
-        let length = u32_at(self.0, at + 8) as usize;
-        &self.0[at + COUNTER_HEADER..at + COUNTER_HEADER + length]
+        let length = u32_at(self.bytes, at + 8) as usize;
+        &self.bytes[at + COUNTER_HEADER..at + COUNTER_HEADER + length]
     }
 
     fn contributions(self) -> Vec<Contribution> {
@@ -253,7 +382,7 @@ impl<'a> Entry<'a> {
             return Vec::new();
         }
         let first = self.value_end() + COUNTER_HEADER + self.base().len();
-        let all = self.0[first..].chunks_exact(CONTRIBUTION);
+        let all = self.bytes[first..].chunks_exact(CONTRIBUTION);
         all.take(self.contributions_count())
             .map(|bytes| Contribution {
                 node: NodeId(u64_at(bytes, 0)),
@@ -270,7 +399,7 @@ impl<'a> Entry<'a> {
             return Counter {
                 base: self.base().into(),
                 contributions: self.contributions(),
-                changed_us: u64_at(self.0, self.value_end()),
+                changed_us: u64_at(self.bytes, self.value_end()),
             };
         }
         Counter::new(match self.kind() {
@@ -299,7 +428,10 @@ impl<'a> Entry<'a> {
 
 /// Puts another value of the same length in place of one that is no counter's; false if there is none.
 pub fn overwrite(block: &mut [u8], value: &[u8], stamp: Stamp, now_us: u64) -> bool {
-    let entry = Entry(block);
+    let entry = Entry::header(block);
+    if entry.has_text() {
+        return false;
+    }
     let at = entry.name_end()..entry.value_end();
     if entry.is_counter() || entry.kind() != Kind::Value || at.len() != value.len() {
         return false;
@@ -340,4 +472,33 @@ pub fn set_flag(block: &mut [u8], flag: u8) {
 
 pub fn reset_flag(block: &mut [u8], flag: u8) {
     block[0] &= !flag;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A segment of the table that splits takes as long for long names as for short ones.
+    #[test]
+    fn the_hash_of_a_long_name_is_kept_and_not_computed_again() {
+        let hasher = RandomState::with_seeds(1, 2, 3, 4);
+        let content = Content {
+            kind: Kind::Value,
+            value: b"value",
+            stamp: Stamp::default(),
+            accessed_us: 1,
+            counter: None,
+        };
+        for length in [1, LONG_NAME - 1, LONG_NAME, LONG_NAME + 1, 60_000] {
+            let name = vec![b'n'; length];
+            let mut block = vec![0; super::length(&name, &content)];
+            let kept = 12_345;
+            write(&mut block, 0, &name, kept, &content, None);
+            let entry = Entry::header(&block);
+            assert_eq!((entry.name(), entry.value()), (&name[..], &b"value"[..]));
+            let computed = hash(&hasher, &name);
+            let expected = if length < LONG_NAME { computed } else { kept };
+            assert_eq!(entry.hash(&hasher), expected);
+        }
+    }
 }

@@ -85,7 +85,7 @@ impl Cache {
 
     /// An entry is new.
     pub(super) fn admit(&mut self, hash: u64, block: Block) {
-        if self.eviction.is_limited() && Entry(self.blocks.get(block)).holds_value() {
+        if self.eviction.is_limited() && Entry::header(self.blocks.get(block)).holds_value() {
             entry::set_flag(self.blocks.get_mut(block), ON_PROBATION);
             self.eviction.newcomers.push_back(hash);
             // While nothing has to go, those before simply stay.
@@ -102,8 +102,8 @@ impl Cache {
     pub(super) fn list_tombstone(&mut self, hash: u64, block: Block) {
         let bytes = self.blocks.get_mut(block);
         if !self.eviction.is_limited()
-            || Entry(bytes).holds_value()
-            || Entry(bytes).flags() & LISTED_AS_TOMBSTONE != 0
+            || Entry::header(bytes).holds_value()
+            || Entry::header(bytes).flags() & LISTED_AS_TOMBSTONE != 0
         {
             return;
         }
@@ -150,7 +150,7 @@ impl Cache {
             return;
         };
         if let Some(block) = self.find_listed_tombstone(hash) {
-            dropped(Dropped::Evicted, Entry(self.blocks.get(block)).into());
+            dropped(Dropped::Evicted, Entry::new(&self.blocks, block).into());
             self.drop_block(hash, block);
         }
     }
@@ -159,7 +159,7 @@ impl Cache {
     fn find_listed_tombstone(&mut self, hash: u64) -> Option<Block> {
         let block = self.find_flagged(hash, LISTED_AS_TOMBSTONE)?;
         let bytes = self.blocks.get_mut(block);
-        if Entry(bytes).holds_value() {
+        if Entry::header(bytes).holds_value() {
             entry::reset_flag(bytes, LISTED_AS_TOMBSTONE);
             return None;
         }
@@ -179,18 +179,18 @@ impl Cache {
         };
         let bytes = self.blocks.get_mut(block);
         entry::reset_flag(bytes, ON_PROBATION);
-        if Entry(bytes).uses() > 0 || !Entry(bytes).holds_value() {
+        if Entry::header(bytes).uses() > 0 || !Entry::header(bytes).holds_value() {
             entry::forget_all_uses(bytes);
         } else {
-            dropped(Dropped::Evicted, Entry(bytes).into());
+            dropped(Dropped::Evicted, Entry::new(&self.blocks, block).into());
             self.drop_block(hash, block);
         }
     }
 
     fn find_flagged(&self, hash: u64, flag: u8) -> Option<Block> {
         let is_it = |block: &Block| {
-            let entry = Entry(self.blocks.get(*block));
-            entry.flags() & flag != 0 && self.hash(entry.name()) == hash
+            let entry = Entry::new(&self.blocks, *block);
+            entry.flags() & flag != 0 && entry.hash(&self.hasher) == hash
         };
         self.table.find(hash, is_it).copied()
     }
@@ -209,13 +209,14 @@ impl Cache {
             }
             passed = met;
             let bytes = blocks.get_mut(block);
-            let entry = Entry(bytes);
+            let entry = Entry::header(bytes);
             let is_another_matter = !entry.holds_value() || entry.flags() & ON_PROBATION != 0;
             if is_another_matter || entry::forget_use(bytes) {
                 return true;
             }
-            dropped(Dropped::Evicted, Entry(bytes).into());
-            excess = excess.saturating_sub(bytes.len() + PLACE);
+            let entry = Entry::new(blocks, block);
+            dropped(Dropped::Evicted, entry.into());
+            excess = excess.saturating_sub(entry.size() + PLACE);
             evicted += 1;
             false
         });

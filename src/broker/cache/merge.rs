@@ -103,7 +103,7 @@ impl Cache {
         let accessed_us = state.accessed_us.min(now_us);
         if state.contributions.is_empty() {
             if let Some(block) = self.block(name) {
-                differs = Entry(self.blocks.get(block)).is_counter();
+                differs = Entry::header(self.blocks.get(block)).is_counter();
                 entry::note_use(self.blocks.get_mut(block), accessed_us);
             }
             return Ok(Merged {

@@ -13,9 +13,10 @@ mod merge;
 pub use merge::{Effect, Merged};
 
 use super::table::{Cursor, LookUps, Part, Table, hash};
-use crate::limits::{MANY_CONTRIBUTIONS, SEGMENTS_PER_SLICE, TIDY_BLOCKS_PER_SLICE};
+use crate::limits::{LONG_ANSWER, MANY_CONTRIBUTIONS, SEGMENTS_PER_SLICE, TIDY_BLOCKS_PER_SLICE};
 use crate::protocol::number::Number;
 use crate::protocol::peer::{Contribution, NodeId, Stamp, State};
+use crate::protocol::shared::SharedBytes;
 use crate::sys::prefetch;
 use ahash::RandomState;
 use blocks::{Block, Blocks};
@@ -85,13 +86,28 @@ impl<'a> Found<'a> {
     pub fn state(&self) -> State<'a> {
         self.entry.state()
     }
+
+    /// The text that name and value are parts of, if they are long together: it can be shared.
+    pub fn long_text(&self) -> Option<&'a SharedBytes> {
+        self.entry.text()
+    }
 }
 
 /// The answer to RETRIEVE.
 pub struct Retrieved<'a> {
+    pub name: &'a [u8],
     pub value: &'a [u8],
+    /// The text that both are parts of, if they are long together.
+    pub long_text: Option<&'a SharedBytes>,
     /// Whether it was last used in another of the periods that [`Cache::record_uses`] sets.
     pub is_first_in_period: bool,
+}
+
+impl Retrieved<'_> {
+    /// Whether an answer copies much.
+    pub fn is_long_copy(&self) -> bool {
+        self.value.len() >= LONG_ANSWER && self.long_text.is_none()
+    }
 }
 
 pub struct Cache {
@@ -112,6 +128,8 @@ pub struct Cache {
     /// Entries that hold a value, and what the others, the tombstones, take, in bytes.
     live: usize,
     tombstone_bytes: usize,
+    /// The long line that writes come from: long names and values are shared with it.
+    long_line: Option<SharedBytes>,
     /// Where the last write went, until that is asked for.
     written: Option<Block>,
     /// Uses are told apart by the time without so many bits.
@@ -152,10 +170,16 @@ impl Cache {
             cleared: Stamp::default(),
             live: 0,
             tombstone_bytes: 0,
+            long_line: None,
             written: None,
             period_bits: u64::BITS - 1,
             garbage: Vec::new(),
         }
+    }
+
+    /// Until the next call long names and values that lie in `line` are shared with it instead of copied.
+    pub fn share_parts_of(&mut self, line: Option<SharedBytes>) {
+        self.long_line = line;
     }
 
     /// From now on [`Cache::retrieve`] says when an entry is used for the first time in a period. There are
@@ -175,7 +199,10 @@ impl Cache {
 
     /// What all entries take, in bytes, tombstones included: their blocks and their places in the table.
     pub fn bytes(&self) -> usize {
-        self.blocks.used() + self.table.len() * PLACE + self.eviction.bytes()
+        self.blocks.used()
+            + self.blocks.texts_length()
+            + self.table.len() * PLACE
+            + self.eviction.bytes()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -234,22 +261,24 @@ impl Cache {
     /// What the write just done has left of its name; `None` if it has left nothing. To be asked for before
     /// anything else is done. It may be old enough to have expired, and has replaced something all the same.
     pub fn take_written(&mut self) -> Option<Found<'_>> {
-        let entry = Entry(self.blocks.get(self.written.take()?));
+        let entry = Entry::new(&self.blocks, self.written.take()?);
         Some(Found { entry })
     }
 
     /// The value of a live entry; being asked for keeps it from going stale.
     pub fn retrieve(&mut self, name: &[u8], now_us: u64) -> Option<Retrieved<'_>> {
         let block = self.block(name)?;
-        let entry = Entry(self.blocks.get(block));
+        let entry = Entry::new(&self.blocks, block);
         if !entry.holds_value() || self.expired(entry, now_us).is_some() {
             return None;
         }
         let is_first_in_period = (entry.accessed_us() ^ now_us) >> self.period_bits != 0;
-        let bytes = self.blocks.get_mut(block);
-        entry::note_use(bytes, now_us);
+        entry::note_use(self.blocks.get_mut(block), now_us);
+        let entry = Entry::new(&self.blocks, block);
         Some(Retrieved {
-            value: Entry(bytes).value(),
+            name: entry.name(),
+            value: entry.value(),
+            long_text: entry.text(),
             is_first_in_period,
         })
     }
@@ -356,7 +385,7 @@ impl Cache {
                 ..
             } = self;
             blocks.tidy_slice(TIDY_BLOCKS_PER_SLICE, |blocks, from, to| {
-                let hash = hash(hasher, Entry(blocks.get(to)).name());
+                let hash = Entry::new(blocks, to).hash(hasher);
                 if let Some(block) = table.find_mut(hash, |block| *block == from) {
                     *block = to;
                 }
@@ -391,7 +420,7 @@ impl Cache {
         let mut cursor = from;
         for _ in 0..SEGMENTS_PER_SLICE {
             cursor = self.retain(cursor, |blocks, block| {
-                let entry = Entry(blocks.get(block));
+                let entry = Entry::new(blocks, block);
                 let expired = expired(entry, &ageing, cleared, now_us);
                 if let Some(kind) = expired {
                     dropped(kind, entry.into());
@@ -448,7 +477,7 @@ impl Cache {
 
     /// What is in a block, unless it has expired.
     fn found(&self, block: Block, now_us: u64) -> Option<Found<'_>> {
-        let entry = Entry(self.blocks.get(block));
+        let entry = Entry::new(&self.blocks, block);
         let is_there = self.expired(entry, now_us).is_none();
         is_there.then_some(Found { entry })
     }
@@ -467,15 +496,20 @@ impl Cache {
     pub fn check(&self) {
         let (mut live, mut tombstone_bytes, mut used) = (0, 0, 0);
         let (mut on_probation, mut listed) = (0, 0);
-        let hash_of = |block: &Block| self.hash(Entry(self.blocks.get(*block)).name());
+        let mut texts_length = 0;
+        let hash_of = |block: &Block| {
+            let entry = Entry::new(&self.blocks, *block);
+            assert_eq!(entry.hash(&self.hasher), self.hash(entry.name()));
+            entry.hash(&self.hasher)
+        };
         self.table.check(hash_of, |block| {
-            let bytes = self.blocks.get(*block);
-            let entry = Entry(bytes);
-            used += bytes.len();
+            let entry = Entry::new(&self.blocks, *block);
+            used += self.blocks.get(*block).len();
+            texts_length += entry.text().map_or(0, |text| text.len());
             if entry.holds_value() {
                 live += 1;
             } else {
-                tombstone_bytes += bytes.len() + PLACE;
+                tombstone_bytes += entry.size() + PLACE;
             }
             on_probation += usize::from(entry.flags() & entry::ON_PROBATION != 0);
             listed += usize::from(entry.flags() & entry::LISTED_AS_TOMBSTONE != 0);
@@ -488,6 +522,7 @@ impl Cache {
             "tombstones are counted"
         );
         assert_eq!(used, self.blocks.used(), "every block is an entry's");
+        assert_eq!(texts_length, self.blocks.texts_length());
         self.blocks.check();
         self.eviction.check(on_probation, listed);
     }
@@ -507,12 +542,13 @@ impl Cache {
     }
 
     fn block(&self, name: &[u8]) -> Option<Block> {
-        let is_it = |block: &Block| Entry(self.blocks.get(*block)).name() == name;
+        let is_it = |block: &Block| Entry::new(&self.blocks, *block).name() == name;
         self.table.find(hash(&self.hasher, name), is_it).copied()
     }
 
     fn entry(&self, name: &[u8]) -> Option<Entry<'_>> {
-        self.block(name).map(|block| Entry(self.blocks.get(block)))
+        self.block(name)
+            .map(|block| Entry::new(&self.blocks, block))
     }
 
     /// Replaces all there is of a name by something without a counter.
@@ -560,24 +596,30 @@ impl Cache {
     /// Puts an entry where its name belongs, in place of what was there.
     fn put(&mut self, name: &[u8], content: &Content<'_>) -> Result<(), TooLarge> {
         let hash = hash(&self.hasher, name);
+        let text = entry::has_text(name, content)
+            .then(|| entry::text(name, content, self.long_line.as_ref()));
+        let text_length = text.as_ref().map_or(0, |text| text.len());
         let length = entry::length(name, content);
         let size = self.blocks.size_for(length);
-        if !self.eviction.could_hold(size + PLACE) {
+        if !self.eviction.could_hold(size + text_length + PLACE) {
             return Err(TooLarge);
         }
-        let Cache {
-            table,
-            blocks,
-            hasher,
-            ..
-        } = self;
-        let is_it = |block: &Block| Entry(blocks.get(*block)).name() == name;
-        let Some(former) = table.find(hash, is_it).copied() else {
-            let block = blocks.allocate(length).ok_or(TooLarge)?;
-            entry::write(blocks.get_mut(block), 0, name, content);
-            table.insert(hash, block, |block| {
-                super::table::hash(hasher, Entry(blocks.get(*block)).name())
-            });
+        let is_it = |block: &Block| Entry::new(&self.blocks, *block).name() == name;
+        let former = self.table.find(hash, is_it).copied();
+        let block = match former {
+            Some(former) if self.blocks.get(former).len() == size => former,
+            _ => self.blocks.allocate(length).ok_or(TooLarge)?,
+        };
+        let Some(former) = former else {
+            let text = text.map(|text| self.blocks.add_text(text));
+            entry::write(self.blocks.get_mut(block), 0, name, hash, content, text);
+            let Cache {
+                table,
+                blocks,
+                hasher,
+                ..
+            } = self;
+            table.insert(hash, block, |block| Entry::new(blocks, *block).hash(hasher));
             self.count(block, true);
             self.admit(hash, block);
             // Whoever clears and fills the cache all the time leaves no more behind than there was at once.
@@ -587,21 +629,18 @@ impl Cache {
             self.written = Some(block);
             return Ok(());
         };
-        let flags = blocks.get(former)[0];
-        let block = if blocks.get(former).len() == size {
-            self.count(former, false);
-            former
-        } else {
-            let block = blocks.allocate(length).ok_or(TooLarge)?;
-            if let Some(place) = table.find_mut(hash, |block| *block == former) {
+        let flags = self.blocks.get(former)[0];
+        self.count(former, false);
+        self.remove_text(former);
+        if former != block {
+            if let Some(place) = self.table.find_mut(hash, |block| *block == former) {
                 *place = block;
             }
-            self.count(former, false);
             self.blocks.free(former);
-            block
-        };
+        }
+        let text = text.map(|text| self.blocks.add_text(text));
         let bytes = self.blocks.get_mut(block);
-        entry::write(bytes, flags, name, content);
+        entry::write(bytes, flags, name, hash, content, text);
         entry::note_use(bytes, content.accessed_us);
         self.count(block, true);
         self.list_tombstone(hash, block);
@@ -609,14 +648,21 @@ impl Cache {
         Ok(())
     }
 
+    /// Drops the long text of an entry that is replaced or dropped, if it has one.
+    fn remove_text(&mut self, block: Block) {
+        if let Some(number) = Entry::header(self.blocks.get(block)).text_number() {
+            self.blocks.remove_text(number);
+        }
+    }
+
     /// Counts an entry in or out.
     fn count(&mut self, block: Block, comes: bool) {
-        let bytes = self.blocks.get(block);
+        let entry = Entry::new(&self.blocks, block);
         let change = |count: usize, by: usize| if comes { count + by } else { count - by };
-        if Entry(bytes).holds_value() {
+        if entry.holds_value() {
             self.live = change(self.live, 1);
         } else {
-            self.tombstone_bytes = change(self.tombstone_bytes, bytes.len() + PLACE);
+            self.tombstone_bytes = change(self.tombstone_bytes, entry.size() + PLACE);
         }
     }
 
@@ -624,6 +670,7 @@ impl Cache {
     fn drop_block(&mut self, hash: u64, block: Block) {
         self.count(block, false);
         self.table.remove(hash, |found| *found == block);
+        self.remove_text(block);
         self.blocks.free(block);
     }
 
@@ -644,11 +691,14 @@ impl Cache {
             if keep(blocks, block) {
                 return true;
             }
-            let bytes = blocks.get(block);
-            if Entry(bytes).holds_value() {
+            let entry = Entry::new(blocks, block);
+            if entry.holds_value() {
                 *live -= 1;
             } else {
-                *tombstone_bytes -= bytes.len() + PLACE;
+                *tombstone_bytes -= entry.size() + PLACE;
+            }
+            if let Some(number) = entry.text_number() {
+                blocks.remove_text(number);
             }
             blocks.free(block);
             false

@@ -4,6 +4,7 @@ use crate::broker::cache::Found;
 use crate::limits::{MAX_SECONDS_LENGTH, SECOND_US};
 use crate::protocol::encode;
 use crate::protocol::peer::{NodeId, Stamp};
+use crate::protocol::shared::Lines;
 
 pub(super) fn encode_path(to: &mut Vec<u8>, path: &[NodeId]) {
     let nodes: Vec<String> = path.iter().map(NodeId::to_string).collect();
@@ -17,40 +18,25 @@ pub(super) fn encode_clear(to: &mut Vec<u8>, cleared: Stamp) {
     }
 }
 
-pub(super) fn encode_key_sync(to: &mut Vec<u8>, found: Found<'_>) {
+/// Appends a KEYSYNC line. A long value is shared with the cache.
+pub(super) fn append_key_sync(to: &mut Lines, found: Found<'_>) {
     let (cached, accessed) = (seconds(found.changed_us()), seconds(found.accessed_us()));
+    let (cached, accessed) = (cached.as_bytes(), accessed.as_bytes());
+    let (verb, name) = (b"KEYSYNC ", found.name());
     match found.value() {
-        Some(value) => encode::line(
-            to,
-            &[
-                b"KEYSYNC ",
-                cached.as_bytes(),
-                b" ",
-                accessed.as_bytes(),
-                b" U ",
-                found.name(),
-                b"=",
-                value,
-            ],
+        Some(value) => to.append(
+            &[verb, cached, b" ", accessed, b" U ", name, b"=", value],
+            found.long_text(),
         ),
-        None => encode::line(
-            to,
-            &[
-                b"KEYSYNC ",
-                cached.as_bytes(),
-                b" 0 D ",
-                found.name(),
-                b"=REMOVED",
-            ],
-        ),
+        None => to.append(&[verb, cached, b" 0 D ", name, b"=REMOVED"], None),
     }
 }
 
-/// As a line that makes the receiver hold the same.
-pub(super) fn encode_as_write(to: &mut Vec<u8>, found: Found<'_>) {
+/// Appends a line that makes the receiver hold the same. A long value is shared with the cache.
+pub(super) fn append_as_write(to: &mut Lines, found: Found<'_>) {
     match found.value() {
-        Some(value) => encode::line(to, &[b"STORE ", found.name(), b"=", value]),
-        None => encode::line(to, &[b"REMOVE ", found.name()]),
+        Some(value) => to.append(&[b"STORE ", found.name(), b"=", value], found.long_text()),
+        None => to.append(&[b"REMOVE ", found.name()], found.long_text()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a peer says, and what it changes here.
 
-use super::encode::{encode_as_write, encode_path, microseconds, seconds, start_of};
+use super::encode::{append_as_write, encode_path, microseconds, seconds, start_of};
 use super::passing::tell_or_note;
 use super::plausible::Fault;
 use super::tree_clock::Differs;
@@ -12,6 +12,7 @@ use crate::broker::session::LastPing;
 use crate::limits::{CLOCK_STEP_US, MAX_CLOCK_LEAD_US, MAX_FORWARDED_LINE, MAX_PATH, SECOND_US};
 use crate::protocol::command::{KeySync, Pair};
 use crate::protocol::peer::{self, NodeId, PeerLine, Register, SignalId, Stamp, State};
+use crate::protocol::shared::Lines;
 use crate::protocol::{Command, Flags, Overhead, decode, encode, token};
 use log::Level;
 use sha2::{Digest, Sha256};
@@ -486,7 +487,9 @@ impl Broker {
             let changed_since =
                 is_downlink && peer_is_telling && found.changed_us() >= began_tree_us;
             if changed_since && cached_us <= found.changed_us() + round_trip_us {
-                out.append(id, |to| encode_as_write(to, found));
+                let mut lines = Lines::default();
+                append_as_write(&mut lines, found);
+                out.append_lines(id, &lines);
                 return;
             }
         }

@@ -27,8 +27,8 @@ use super::session::LastPing;
 use super::table::Table;
 use super::walk::Walk;
 use crate::limits::MAX_FORWARDED_LINE;
-use crate::protocol::encode as line;
 use crate::protocol::peer::{self, NodeId, SignalId};
+use crate::protocol::shared::SharedBytes;
 use crate::protocol::{Command, Flags, Overhead};
 use signals::Signals;
 use std::collections::BTreeSet;
@@ -208,7 +208,7 @@ impl Link {
         let state = entry.state();
         let more = self
             .evicted
-            .append(|to| peer::encode_state(to, name, &state, None));
+            .append(|to| peer::append_state(to, name, &state, None, entry.long_text()));
         Some(more - (name.len() as isize + NAME_BEHIND))
     }
 
@@ -312,11 +312,12 @@ fn software(client_info: &[u8]) -> Result<Software, OldVersion> {
     }
 }
 
-/// Keeps a signal for when everything is told; how many bytes that takes.
-fn hold(link: &mut Link, signal: SignalId, parts: &[&[u8]]) -> isize {
+/// Keeps a signal for when everything is told; how many bytes that takes. `source` is the long line that it comes from, if
+/// it comes from one.
+fn hold(link: &mut Link, signal: SignalId, parts: &[&[u8]], source: Option<&SharedBytes>) -> isize {
     let peer = link.peer;
     link.held.append(|to| match peer {
-        Software::Clacksd => peer::encode_signal(to, signal, parts),
-        Software::NetClacks => line::line(to, parts),
+        Software::Clacksd => peer::append_signal(to, signal, parts, source),
+        Software::NetClacks => to.append(parts, source),
     })
 }

@@ -1,6 +1,6 @@
 //! Passing changes and signals on to the peers.
 
-use super::encode::{encode_as_write, encode_clear, encode_key_sync};
+use super::encode::{append_as_write, append_key_sync, encode_clear};
 use super::{HEARD_NAME, Link, NAME_BEHIND, Reach, Software, Telling, Wording, hold};
 use crate::broker::cache::{Cache, Effect, Found};
 use crate::broker::output::{CloseReason, ConnectionId, Now, Output};
@@ -8,6 +8,7 @@ use crate::broker::{Broker, next_random};
 use crate::limits::LINK_BACKLOG;
 use crate::protocol::encode;
 use crate::protocol::peer::{self, NodeId, SignalId};
+use crate::protocol::shared::{Lines, SharedBytes};
 
 impl Broker {
     /// Tells all peers but the one it came from that a name has changed. A SETANDSTORE is a signal as
@@ -26,8 +27,10 @@ impl Broker {
             sessions,
             cache,
             tree,
+            long_line,
             ..
         } = self;
+        let long_line = long_line.as_ref();
         for &id in tree.links.iter().filter(|id| Some(**id) != from) {
             let Some(link) = sessions.link_mut(id) else {
                 continue;
@@ -40,14 +43,14 @@ impl Broker {
             } else if is_to_hear_now(link, id, cache, name, out) {
                 // The line as it came may be a signal, too, which has to wait if others do.
                 let as_it_came = carried.is_some() || signal.is_none();
-                out.append(id, |to| match wording {
-                    Wording::Line(line) if as_it_came => encode::line(to, &[line]),
-                    _ => encode_change(to, name, found, wording, carried),
-                });
+                match wording {
+                    Wording::Line(line) if as_it_came => out.append_line(id, &[line], long_line),
+                    _ => send_change(id, name, found, wording, carried, long_line, out),
+                }
             }
             let is_held = !may_signal || !link.is_up_to_date();
             if is_held && let Some((signal, value)) = signal {
-                let more = hold(link, signal, &encode::set(name, value));
+                let more = hold(link, signal, &encode::set(name, value), long_line);
                 out.hold(id, more);
             }
         }
@@ -64,7 +67,13 @@ impl Broker {
         now: Now,
         out: &mut O,
     ) {
-        let Broker { sessions, tree, .. } = self;
+        let Broker {
+            sessions,
+            tree,
+            long_line,
+            ..
+        } = self;
+        let long_line = long_line.as_ref();
         for &id in tree.links.iter().filter(|id| Some(**id) != from) {
             let Some(link) = sessions.link_mut(id) else {
                 continue;
@@ -73,12 +82,12 @@ impl Broker {
                 continue;
             }
             if !link.is_up_to_date() && reach != Reach::AtOnce {
-                let more = hold(link, signal, line);
+                let more = hold(link, signal, line, long_line);
                 out.hold(id, more);
             } else if link.peer == Software::Clacksd {
-                out.append(id, |to| peer::encode_signal(to, signal, line));
+                send_signal(id, signal, line, long_line, out);
             } else {
-                out.append(id, |to| encode::line(to, line));
+                out.append_line(id, line, long_line);
             }
         }
         self.close_links_that_hold_too_much(now, out);
@@ -211,10 +220,7 @@ pub(super) fn tell_or_note<O: Output>(
         return;
     }
     match (found, signal) {
-        (Some(found), _) => out.append(id, |to| {
-            let signal = signal.map(|(signal, _)| signal);
-            peer::encode_state(to, name, &found.state(), signal);
-        }),
+        (Some(found), _) => send_state(id, name, found, signal.map(|(signal, _)| signal), out),
         // It has aged on its way here. Its signal has not.
         (None, Some((signal, value))) => {
             let line = encode::set(name, value);
@@ -222,6 +228,42 @@ pub(super) fn tell_or_note<O: Output>(
         }
         (None, None) => {}
     }
+}
+
+/// Sends a STATE line. A long value is shared with the cache.
+fn send_state<O: Output>(
+    id: ConnectionId,
+    name: &[u8],
+    found: Found<'_>,
+    signal: Option<SignalId>,
+    out: &mut O,
+) {
+    let Some(text) = found.long_text() else {
+        out.append(id, |to| {
+            peer::encode_state(to, name, &found.state(), signal)
+        });
+        return;
+    };
+    let mut lines = Lines::default();
+    peer::append_state(&mut lines, found.name(), &found.state(), signal, Some(text));
+    out.append_lines(id, &lines);
+}
+
+/// Sends a SIGNAL line. The end of a long one is shared.
+fn send_signal<O: Output>(
+    id: ConnectionId,
+    signal: SignalId,
+    line: &[&[u8]],
+    long_line: Option<&SharedBytes>,
+    out: &mut O,
+) {
+    if long_line.is_none() {
+        out.append(id, |to| peer::encode_signal(to, signal, line));
+        return;
+    }
+    let mut lines = Lines::default();
+    peer::append_signal(&mut lines, signal, line, long_line);
+    out.append_lines(id, &lines);
 }
 
 /// Whether a Net::Clacks server is to hear of a change of that name at once: the telling of what was held when
@@ -249,26 +291,30 @@ fn is_to_hear_now<O: Output>(
     !is_still_to_come
 }
 
-/// A change in the words of Net::Clacks, when it can't be told as it came.
-fn encode_change(
-    to: &mut Vec<u8>,
+/// Sends a change in the words of Net::Clacks, when it can't be told as it came.
+fn send_change<O: Output>(
+    id: ConnectionId,
     name: &[u8],
     found: Option<Found<'_>>,
     wording: Wording<'_>,
     signal: Option<(SignalId, &[u8])>,
+    long_line: Option<&SharedBytes>,
+    out: &mut O,
 ) {
+    let mut lines = Lines::default();
     match (wording, signal, found) {
-        (Wording::KeySync, _, Some(found)) => encode_key_sync(to, found),
+        (Wording::KeySync, _, Some(found)) => append_key_sync(&mut lines, found),
         (Wording::Effect(Effect::Counter(steps)), _, _) => {
             for step in steps {
                 let step = step.exact().to_string();
-                encode::line(to, &[b"INCREMENT ", name, b"=", step.as_bytes()]);
+                lines.append(&[b"INCREMENT ", name, b"=", step.as_bytes()], None);
             }
         }
         (Wording::Effect(_), Some((_, value)), _) => {
-            encode::line(to, &[b"SETANDSTORE ", name, b"=", value]);
+            lines.append(&[b"SETANDSTORE ", name, b"=", value], long_line);
         }
-        (_, _, Some(found)) => encode_as_write(to, found),
+        (_, _, Some(found)) => append_as_write(&mut lines, found),
         (_, _, None) => {}
     }
+    out.append_lines(id, &lines);
 }

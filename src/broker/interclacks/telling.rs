@@ -1,11 +1,13 @@
 //! Telling a peer what this node holds, a slice at a time.
 
-use super::encode::encode_key_sync;
+use super::encode::append_key_sync;
 use super::{NAME_BEHIND, Role, Software, Telling};
 use crate::broker::Broker;
+use crate::broker::cache::Found;
 use crate::broker::output::{ConnectionId, Now, Output};
 use crate::broker::walk::{Meets, Walk};
 use crate::limits::{LISTING_SLICE, NAMES_PER_SLICE};
+use crate::protocol::shared::Lines;
 use crate::protocol::{Flags, encode, peer};
 
 impl Broker {
@@ -51,16 +53,14 @@ impl Broker {
         out.hold(id, -(slice.len() as isize));
         // Changes don't wait for the slave's turn.
         if let Telling::Now(walk) = &mut link.telling {
-            slice.reserve(LISTING_SLICE);
+            slice.bytes().reserve(LISTING_SLICE);
             walk.advance(cache, now_us, LISTING_SLICE, |found| {
                 let before = slice.len();
                 let hash = cache.hash(found.name());
                 if heard.find(hash, |heard| *heard == hash).is_none() {
                     match peer {
-                        Software::Clacksd => {
-                            peer::encode_state(&mut slice, found.name(), &found.state(), None)
-                        }
-                        Software::NetClacks => encode_key_sync(&mut slice, found),
+                        Software::Clacksd => append_state(&mut slice, found),
+                        Software::NetClacks => append_key_sync(&mut slice, found),
                     }
                 }
                 slice.len() - before
@@ -69,7 +69,7 @@ impl Broker {
                 link.telling = Telling::Done;
                 out.hold(id, link.forget_heard());
                 if !std::mem::replace(&mut link.is_synced, true) {
-                    encode_end(&mut slice, peer, link.role);
+                    encode_end(slice.bytes(), peer, link.role);
                 }
             }
         } else {
@@ -82,14 +82,14 @@ impl Broker {
                 };
                 out.hold(id, -(name.len() as isize + NAME_BEHIND));
                 if let Some(found) = cache.find(&name, now_us) {
-                    peer::encode_state(&mut slice, &name, &found.state(), None);
+                    append_state(&mut slice, found);
                 }
             }
         }
         out.hold(id, link.walk_growth());
         let signals = match link.has_told_all() {
             true => link.held.take(),
-            false => Vec::new(),
+            false => Lines::default(),
         };
         // Signals do.
         let is_to_go_on = match link.telling {
@@ -98,15 +98,18 @@ impl Broker {
         };
         if !slice.is_empty() || !signals.is_empty() {
             out.hold(id, -(signals.len() as isize));
-            out.append(id, |to| {
-                to.extend_from_slice(&slice);
-                to.extend_from_slice(&signals);
-            });
+            out.append_lines(id, &slice);
+            out.append_lines(id, &signals);
         }
         if is_to_go_on {
             out.want_room(id);
         }
     }
+}
+
+/// Appends the state of an entry. A long value is shared with the cache.
+fn append_state(to: &mut Lines, found: Found<'_>) {
+    peer::append_state(to, found.name(), &found.state(), None, found.long_text());
 }
 
 /// Everything that was held when the link came up has been sent.

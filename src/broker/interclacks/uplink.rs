@@ -7,7 +7,7 @@ use crate::broker::output::{CloseReason, ConnectionId, Now, Output};
 use crate::broker::session::{LastPing, Session};
 use crate::broker::table::Table;
 use crate::broker::{Broker, Lifetime, User};
-use crate::limits::NAMES_PER_SLICE;
+use crate::limits::{FREED_PER_TURN, NAMES_PER_SLICE};
 use crate::protocol::{Command, Flags, Overhead, decode, encode, peer};
 use log::Level;
 use std::collections::BTreeSet;
@@ -268,12 +268,17 @@ impl Broker {
 
     /// Frees names that are no longer to be told, one slice.
     pub(in crate::broker) fn forget_left_behind(&mut self) {
+        let mut freed = 0;
         for _ in 0..NAMES_PER_SLICE {
             let Some(names) = self.tree.left_behind.last_mut() else {
                 return;
             };
-            if names.pop_first().is_none() {
-                self.tree.left_behind.pop();
+            match names.pop_first() {
+                Some(name) => freed += name.len(),
+                None => drop(self.tree.left_behind.pop()),
+            }
+            if freed >= FREED_PER_TURN {
+                return;
             }
         }
     }

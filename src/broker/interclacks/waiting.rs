@@ -1,12 +1,13 @@
 //! Lines that wait to be sent to a peer.
 
 use crate::limits::LISTING_SLICE;
+use crate::protocol::shared::Lines;
 use std::collections::VecDeque;
 
 /// In pieces, each of about as much as is sent at once.
 #[derive(Default)]
 pub struct Waiting {
-    pieces: VecDeque<Vec<u8>>,
+    pieces: VecDeque<Lines>,
     length: usize,
 }
 
@@ -21,10 +22,10 @@ impl Waiting {
     }
 
     /// Appends a line; how many bytes that are.
-    pub fn append(&mut self, encode: impl FnOnce(&mut Vec<u8>)) -> isize {
-        let has_room = |last: &mut Vec<u8>| last.len() < LISTING_SLICE;
+    pub fn append(&mut self, encode: impl FnOnce(&mut Lines)) -> isize {
+        let has_room = |last: &mut Lines| last.len() < LISTING_SLICE;
         if !self.pieces.back_mut().is_some_and(has_room) {
-            self.pieces.push_back(Vec::new());
+            self.pieces.push_back(Lines::default());
         }
         let last = self.pieces.back_mut().expect("there is one now");
         let before = last.len();
@@ -35,7 +36,7 @@ impl Waiting {
     }
 
     /// Takes the piece that came first; nothing if there is none.
-    pub fn take(&mut self) -> Vec<u8> {
+    pub fn take(&mut self) -> Lines {
         let first = self.pieces.pop_front().unwrap_or_default();
         self.length -= first.len();
         first

@@ -5,15 +5,17 @@ use super::{Account, Connections, DialRequest, Garbage, Share, token};
 use crate::broker::{Audience, CloseReason, ConnectionId, Output, Record, Rewrite, Traffic};
 use crate::limits::{
     MUCH_OUTPUT, OUTPUT_CHUNK, ROOM, SHARED_PAYLOAD, SPARE_BUFFERS, WORK_BEFORE_DELIVERIES,
-    WORK_PER_BYTE_RECORDED, WORK_PER_DELIVERY, WORK_PER_DELIVERY_OF_BURST, WORK_PER_STEP,
-    WORK_PER_SYSCALL, WORK_PER_TURN, WRITE_PER_CONNECTION,
+    WORK_PER_BYTE_RECORDED, WORK_PER_DELIVERY, WORK_PER_DELIVERY_OF_BURST, WORK_PER_SLICE,
+    WORK_PER_STEP, WORK_PER_SYSCALL, WORK_PER_TURN, WRITE_PER_CONNECTION,
 };
+use crate::protocol::shared::{Lines, Piece, SharedBytes};
 use crate::reactor::buffer::{Appended, OutputQueue, SharedPayload};
 use crate::reactor::burst::Burst;
 use crate::reactor::connection::Connection;
 use crate::reactor::stream::Stream;
 use crate::storage::Journal;
 use mio::Interest;
+use smallvec::SmallVec;
 use std::io::{ErrorKind, Write};
 use std::rc::Rc;
 
@@ -33,23 +35,33 @@ impl Connections {
             .get(id)
             .is_some_and(|connection| is_tls(connection) && connection.has_output())
         {
-            self.deliver_later(id);
+            self.write_later(id);
         }
     }
 
-    /// Writes the answers to the connections that were served so far.
+    /// Writes the answers to the connections that were served so far; long ones have their turn with other long
+    /// output.
     pub fn flush_replies(&mut self) {
         let mut replies = std::mem::take(&mut self.replies);
         for id in replies.drain(..) {
-            self.flush_one(id);
+            if self.get(id).is_some_and(Connection::has_long_output) {
+                self.write_later(id);
+            } else {
+                self.flush_one(id);
+            }
         }
         self.replies = replies;
     }
 
-    /// Writes what is left of the answers, and then deliveries, until this turn has written enough.
+    /// Writes what is left of the answers, then deliveries, and then long output, until this turn has written enough.
     pub fn flush(&mut self) {
         self.full_from = self.room_for_receiver();
         self.flush_replies();
+        self.flush_deliveries();
+        self.flush_long_outputs();
+    }
+
+    fn flush_deliveries(&mut self) {
         let has_delivered = std::mem::take(&mut self.has_delivered);
         if self.due == 0 && !self.deliveries.is_empty() {
             // As long as signals come, and lines wait to be worked off, more may come for the same connections.
@@ -71,6 +83,26 @@ impl Connections {
         {
             self.due -= 1;
             if let Some(connection) = self.get_mut(id) {
+                if connection.has_long_output() {
+                    self.long_outputs.push_back(id);
+                    continue;
+                }
+                connection.in_deliveries = false;
+                self.flush_one(id);
+            }
+            if self.writing >= WORK_PER_TURN {
+                return;
+            }
+        }
+    }
+
+    /// Writes to at least one connection with long output, whatever else was written: it is to get on, too.
+    fn flush_long_outputs(&mut self) {
+        for _ in 0..self.long_outputs.len() {
+            let Some(id) = self.long_outputs.pop_front() else {
+                return;
+            };
+            if let Some(connection) = self.get_mut(id) {
                 connection.in_deliveries = false;
                 self.flush_one(id);
             }
@@ -84,7 +116,7 @@ impl Connections {
     pub fn unblock(&mut self, id: ConnectionId) {
         if let Some(connection) = self.get_mut(id) {
             connection.blocked = false;
-            self.deliver_later(id);
+            self.write_later(id);
         }
     }
 
@@ -130,7 +162,7 @@ impl Connections {
         if queued > 0 && !connection.blocked {
             // Its share of the turn is used up, unless the handshake of its TLS is not.
             if connection.has_output() {
-                self.deliver_later(id);
+                self.write_later(id);
             }
             if is_full {
                 self.handle_taken(id);
@@ -198,7 +230,8 @@ impl Connections {
         {
             self.writing += WORK_PER_SYSCALL;
             let written = if output.queued() > 0 && connection.stream.is_open() {
-                output.write_to(&mut connection.stream)
+                let most = WRITE_PER_CONNECTION - (before.1 - output.queued());
+                output.write_to(&mut connection.stream, most)
             } else {
                 connection.stream.flush().map(|()| 1)
             };
@@ -250,12 +283,17 @@ impl Connections {
         result
     }
 
-    /// Puts a connection on the list of those to be written to when their turn comes.
-    fn deliver_later(&mut self, id: ConnectionId) {
+    /// Puts a connection on one of the lists of those to be written to when their turn comes.
+    fn write_later(&mut self, id: ConnectionId) {
         let Some(connection) = self.get_mut(id) else {
             return;
         };
-        if connection.becomes_due() {
+        if !connection.becomes_due() {
+            return;
+        }
+        if connection.has_long_output() {
+            self.long_outputs.push_back(id);
+        } else {
             self.deliveries.push_back(id);
         }
     }
@@ -313,6 +351,17 @@ impl Connections {
         self.burst = burst;
     }
 
+    /// The payload of a part of a long line or value: the same one for all who get that part one after the other.
+    fn long_payload(&mut self, part: &SharedBytes) -> Rc<SharedPayload> {
+        let last = self.last_long.upgrade();
+        if let Some(payload) = last.filter(|payload| payload.is(part)) {
+            return payload;
+        }
+        let payload = SharedPayload::of_long(part, &self.shared);
+        self.last_long = Rc::downgrade(&payload);
+        payload
+    }
+
     /// Appends to a connection's output unless it takes none; returns how many bytes were copied. The caller
     /// counts the work. A signal to thousands goes through here, so it touches the connection's memory once.
     fn append_with(
@@ -364,6 +413,24 @@ impl Connections {
 impl Output for Connections {
     fn append(&mut self, to: ConnectionId, encode: impl FnOnce(&mut Vec<u8>)) {
         self.work += WORK_PER_STEP + self.append_with(to, |output, _| output.append(encode));
+    }
+
+    fn append_lines(&mut self, to: ConnectionId, lines: &Lines) {
+        if lines.is_empty() {
+            return;
+        }
+        let payloads: SmallVec<[Rc<SharedPayload>; 1]> = lines
+            .pieces()
+            .filter_map(|piece| match piece {
+                Piece::Copied(_) => None,
+                Piece::Shared(part) => Some(self.long_payload(part)),
+            })
+            .collect();
+        let copied = self.append_with(to, |output, account| {
+            let shares = payloads.iter().map(|payload| Share::of(account, payload));
+            output.append_lines(lines, shares)
+        });
+        self.work += WORK_PER_STEP + copied;
     }
 
     fn append_if_taken(&mut self, to: ConnectionId, encode: impl FnOnce(&mut Vec<u8>)) {
@@ -452,7 +519,7 @@ impl Output for Connections {
         self.owned -= held;
         if let Some(pending) = pending {
             self.owned -= pending.capacity();
-            self.discard(Garbage::Input(*pending));
+            self.discard(Garbage::Bytes(pending.into_buffer()));
         }
         if is_through {
             self.finished.push_back(id);
@@ -509,6 +576,14 @@ impl Output for Connections {
 
     fn wait_for(&mut self, sender: ConnectionId, receiver: ConnectionId, kept: usize) -> bool {
         self.wait_for_receiver(sender, receiver, kept)
+    }
+
+    fn begin_slice(&mut self) -> bool {
+        let has_time = self.work < WORK_PER_SLICE;
+        if has_time {
+            self.work += WORK_PER_SLICE;
+        }
+        has_time
     }
 
     fn dial(&mut self, master: usize) {
