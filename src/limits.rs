@@ -243,6 +243,9 @@ pub const RESERVED_DESCRIPTORS: usize = 32 + 2 * MAX_SURPLUS_CLIENTS;
 pub const ROOM_SHARE: usize = 8;
 /// When that half is used up, each may still have this part of the whole: ten thousand of them take a sixth.
 pub const LOW_ROOM_SHARE: usize = 65_536;
+/// Lines up to this length may use twice the room of a receiver: a question is not to wait because a monitor is still
+/// being sent what somebody else has stored.
+pub const SHORT_LINE: usize = 4 * KIB;
 /// Senders go on when a receiver has so much room again, which is soon: a link whose lines wait for a client here
 /// still moves at the other end, so that senders wait for it there.
 pub const ROOM_HYSTERESIS: usize = 64 * KIB;

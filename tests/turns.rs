@@ -2,7 +2,7 @@
 //! bytes; measurements_turns has the times.
 
 use crate::support::{Client, Crowd, Server, Setup, wait_until};
-use clacks::broker::{Broker, ConnectionId, Now, Output, Peer, Process, Settings, Users};
+use clacks::broker::{Broker, ConnectionId, Flow, Now, Output, Peer, Process, Settings, Users};
 use clacks::protocol::token::Token;
 use clacks::reactor::{Connections, OutputLimits, Stream};
 use mio::Poll;
@@ -146,10 +146,14 @@ struct World {
 
 impl World {
     fn new(members: usize) -> World {
+        World::with_max_output(members, usize::MAX)
+    }
+
+    fn with_max_output(members: usize, max_output: usize) -> World {
         let poll = Poll::new().expect("a poll");
         let registry = poll.registry().try_clone().expect("the same one");
         let limits = OutputLimits {
-            max_output: usize::MAX,
+            max_output,
             max_buffers: usize::MAX,
         };
         let users = Users::new("admin", b"pw");
@@ -173,7 +177,7 @@ impl World {
                 &mut world.connections,
             );
             world.members.push((id, peer));
-            world.line(id, &login);
+            let _ = world.line(id, &login);
         }
         while world.connections.has_work() {
             world.connections.flush();
@@ -184,12 +188,13 @@ impl World {
         world
     }
 
-    fn line(&mut self, id: ConnectionId, line: &str) {
+    fn line(&mut self, id: ConnectionId, line: &str) -> Flow {
         self.connections.set_serving(Some(id));
-        let _ = self
+        let flow = self
             .broker
             .handle_line(id, line.as_bytes(), NOW, &mut self.connections);
         self.connections.set_serving(None);
+        flow
     }
 
     /// Reads all that a member has got; how many bytes that are.
@@ -244,15 +249,15 @@ fn who_asks_for_a_list_is_served_after_who_asks_little() {
     let mut world = World::new(MEMBERS);
     let ids: Vec<ConnectionId> = world.members.iter().map(|(id, _)| *id).collect();
     for number in 0..5000 {
-        world.line(ids[0], &format!("STORE name{number}=v"));
+        let _ = world.line(ids[0], &format!("STORE name{number}=v"));
     }
     // The first one is begun in this turn.
     world.connections.work = 0;
-    world.line(ids[0], "KEYLIST");
+    let _ = world.line(ids[0], "KEYLIST");
     for (number, id) in ids.iter().enumerate().skip(1) {
         let before = world.connections.work;
         let verb = ["KEYLIST", "CLIENTLIST"][number % 2];
-        world.line(*id, verb);
+        let _ = world.line(*id, verb);
         let work = world.connections.work - before;
         assert!(work < 1000, "{verb} begins with {work} bytes of work");
     }
@@ -265,12 +270,12 @@ fn who_asks_for_a_value_that_is_copied_is_served_after_who_asks_little() {
     const MEMBERS: usize = 100;
     let mut world = World::new(MEMBERS);
     let ids: Vec<ConnectionId> = world.members.iter().map(|(id, _)| *id).collect();
-    world.line(ids[0], &format!("STORE long={}", "v".repeat(200_000)));
+    let _ = world.line(ids[0], &format!("STORE long={}", "v".repeat(200_000)));
     world.connections.work = 0;
-    world.line(ids[0], "RETRIEVE long");
+    let _ = world.line(ids[0], "RETRIEVE long");
     for id in &ids[1..] {
         let before = world.connections.work;
-        world.line(*id, "RETRIEVE long");
+        let _ = world.line(*id, "RETRIEVE long");
         let work = world.connections.work - before;
         assert!(work < 1000, "it begins with {work} bytes of work");
     }
@@ -300,4 +305,28 @@ fn overhead_flags_without_end_are_ignored() {
     assert_eq!(client.flush(), [""; 0]);
     client.send("OVERHEAD G y");
     listener.expect("OVERHEAD G y");
+}
+
+/// Monitors see every line, so that every client would wait for one that is still being sent what somebody else has
+/// stored.
+#[test]
+fn a_short_line_does_not_wait_because_a_monitor_is_being_sent_much() {
+    const MAX_OUTPUT: usize = 8 << 20;
+    let mut world = World::with_max_output(2, MAX_OUTPUT);
+    let (monitor, client) = (world.members[0].0, world.members[1].0);
+    assert_eq!(world.line(monitor, "MONITOR"), Flow::Next);
+    let long = format!("STORE name={}", "v".repeat(100_000));
+    let send_much = |world: &mut World| {
+        let much = vec![b'x'; 3 << 20];
+        world
+            .connections
+            .append(monitor, |to| to.extend_from_slice(&much));
+    };
+    assert_eq!(world.line(client, &long), Flow::Next);
+    send_much(&mut world);
+    assert_eq!(world.line(client, "RETRIEVE nothing"), Flow::Next);
+    assert_eq!(world.line(client, &long), Flow::StopBefore);
+    // The room for short lines ends, too.
+    send_much(&mut world);
+    assert_eq!(world.line(client, "RETRIEVE nothing"), Flow::StopBefore);
 }

@@ -7,7 +7,7 @@ use super::Broker;
 use super::output::{ConnectionId, Output};
 use super::session::Session;
 use super::users::Permissions;
-use crate::limits::MAX_FORWARDED_LINE;
+use crate::limits::{MAX_FORWARDED_LINE, SHORT_LINE};
 use crate::protocol::command::Pair;
 use crate::protocol::peer::{self, PeerLine};
 use crate::protocol::{Command, Flags, decode};
@@ -62,26 +62,32 @@ impl Broker {
             return false;
         }
         let (receivers, is_monitored) = what_becomes_of(session, line);
-        is_monitored && self.monitors.iter().any(|&to| out.wait_for(id, to, 0))
-            || self.wait_for_links(id, &receivers, out)
-            || self.wait_for_clients(id, &receivers, out)
+        let is_short = line.len() <= SHORT_LINE;
+        is_monitored
+            && self
+                .monitors
+                .iter()
+                .any(|&to| out.wait_for(id, to, 0, is_short))
+            || self.wait_for_links(id, &receivers, is_short, out)
+            || self.wait_for_clients(id, &receivers, is_short, out)
     }
 
     fn wait_for_clients<O: Output>(
         &self,
         id: ConnectionId,
         receivers: &Receivers<'_>,
+        is_short: bool,
         out: &mut O,
     ) -> bool {
         match receivers {
             Receivers::Nobody | Receivers::Links => false,
             Receivers::Listeners(name) => self.listeners.of(name).is_some_and(|(_, listeners)| {
                 let mut listeners = listeners.iter();
-                listeners.any(|&to| out.wait_for(id, to, 0))
+                listeners.any(|&to| out.wait_for(id, to, 0, is_short))
             }),
             Receivers::All => {
                 let mut clients = self.sessions.clients();
-                clients.any(|to| out.wait_for(id, to, 0))
+                clients.any(|to| out.wait_for(id, to, 0, is_short))
             }
         }
     }
@@ -90,6 +96,7 @@ impl Broker {
         &mut self,
         id: ConnectionId,
         receivers: &Receivers<'_>,
+        is_short: bool,
         out: &mut O,
     ) -> bool {
         if let Receivers::Nobody = receivers {
@@ -104,7 +111,7 @@ impl Broker {
             // Of a new state a clacksd server is sent no more than it has room for.
             let has_room =
                 matches!(receivers, Receivers::Links) && link.is_clacksd() && link.backlog() == 0;
-            if !has_room && out.wait_for(id, to, link.backlog()) {
+            if !has_room && out.wait_for(id, to, link.backlog(), is_short) {
                 return true;
             }
         }

@@ -229,10 +229,17 @@ pub trait Output {
     }
 
     /// Whether `sender` has to wait before its next line is processed, because `receiver`, to which the line would go,
-    /// has much output waiting and takes bytes of it; `kept` bytes more wait for it at the broker. If so, the broker
+    /// has much output waiting and takes bytes of it; `kept` bytes more wait for it at the broker. A short line may use
+    /// room that long ones leave: who says little does not wait for those who send much. If so, the broker
     /// answers [`Flow::StopBefore`], and the carrier hands the line over again when there is room, or when the receiver
     /// takes nothing any more.
-    fn wait_for(&mut self, _sender: ConnectionId, _receiver: ConnectionId, _kept: usize) -> bool {
+    fn wait_for(
+        &mut self,
+        _sender: ConnectionId,
+        _receiver: ConnectionId,
+        _kept: usize,
+        _is_short: bool,
+    ) -> bool {
         false
     }
 

@@ -222,6 +222,7 @@ impl Connections {
         sender: ConnectionId,
         receiver: ConnectionId,
         kept: usize,
+        is_short: bool,
     ) -> bool {
         self.work += WORK_PER_DELIVERY / 2;
         if sender == receiver {
@@ -238,7 +239,9 @@ impl Connections {
             }
             return false;
         }
-        if !(connection.is_full || connection.queued() + kept > room)
+        let waiting = connection.queued() + kept;
+        if is_short && waiting <= 2 * room
+            || !(connection.is_full || waiting > room)
             || (is_link && connection.is_too_slow_for_links)
         {
             return false;

@@ -574,8 +574,14 @@ impl Output for Connections {
         self.full > 0
     }
 
-    fn wait_for(&mut self, sender: ConnectionId, receiver: ConnectionId, kept: usize) -> bool {
-        self.wait_for_receiver(sender, receiver, kept)
+    fn wait_for(
+        &mut self,
+        sender: ConnectionId,
+        receiver: ConnectionId,
+        kept: usize,
+        is_short: bool,
+    ) -> bool {
+        self.wait_for_receiver(sender, receiver, kept, is_short)
     }
 
     fn begin_slice(&mut self) -> bool {
