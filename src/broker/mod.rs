@@ -146,7 +146,7 @@ pub struct Broker {
     /// What is being sent to many; kept for its memory.
     payload: Vec<u8>,
     /// Listings of connections that have ended; their memory is freed in slices.
-    ended_listings: Vec<Box<Listing>>,
+    ended_listings: Vec<Listing>,
     /// The long line that is being handled: parts of it are shared instead of copied.
     long_line: Option<SharedBytes>,
 }
@@ -563,7 +563,7 @@ impl Broker {
             }
         }
         if let Some(listing) = session.listing.take() {
-            self.ended_listings.push(listing);
+            self.ended_listings.push(*listing);
         }
         session.resumes_with_room = false;
         out.close(id, reason);
