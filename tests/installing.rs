@@ -1,6 +1,6 @@
 //! What `make install` puts where, and that `make uninstall` takes it away again.
 
-use crate::support::{run, text};
+use crate::support::{Setup, run, text};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -95,6 +95,95 @@ fn everything_is_installed_where_it_belongs_and_taken_away_again() {
     make("install");
     make("uninstall");
     assert_eq!(files(&root, &root), [""; 0]);
+}
+
+/// The script that the package runs when it is installed, with a folder of the test's own for /etc/clacksd, and nobody
+/// at work who would change this machine.
+fn install_package(folder: &Path) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let script = fs::read_to_string(root.join("systemd/debian/postinst")).expect("text");
+    let script = script.replace("/etc/clacksd", &text(&folder.join("installed")));
+    assert!(!script.contains("/etc/"), "it changes something else");
+    let idle = folder.join("idle");
+    fs::create_dir_all(&idle).expect("a folder of our own");
+    for program in [
+        "chown",
+        "deb-systemd-helper",
+        "deb-systemd-invoke",
+        "systemctl",
+        "systemd-sysusers",
+        "systemd-tmpfiles",
+    ] {
+        let path = idle.join(program);
+        fs::write(&path, "#!/bin/sh\n").expect("a folder of our own");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a file of our own");
+    }
+    let mut command = Command::new("sh");
+    command.args(["-c", &script, "postinst", "configure", ""]);
+    let path = format!("{}:/usr/bin:/bin", text(&idle));
+    let ended = run(command.env("PATH", path));
+    assert_eq!((ended.status, &*ended.stderr), (Some(0), ""));
+}
+
+/// The word behind a flag in a file of /etc/default.
+fn default_of(program: &str, flag: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let file = root.join(format!("systemd/{program}.default"));
+    let flags = fs::read_to_string(file).expect("text");
+    let mut words = flags.split_whitespace().skip_while(|word| *word != flag);
+    words
+        .nth(1)
+        .expect("a word")
+        .trim_end_matches('"')
+        .to_owned()
+}
+
+#[test]
+fn the_installed_bridge_logs_in_as_a_user_that_may_only_write() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    install_package(folder.path());
+    let installed = |path: &str| {
+        let name = path
+            .strip_prefix("/etc/clacksd/")
+            .expect("a file of the package");
+        folder.path().join("installed").join(name)
+    };
+    let users = installed(&default_of("clacksd", "--users"));
+    let password = installed(&default_of("clacks-pg", "--password-file"));
+    let password_text = fs::read_to_string(&password).expect("text");
+    assert_eq!(password_text.trim_end().len(), 24);
+    assert!(
+        !fs::read_to_string(&users)
+            .expect("text")
+            .contains(password_text.trim_end())
+    );
+    for file in [&users, &password, &installed("/etc/clacksd/password")] {
+        let mode = fs::metadata(file).expect("a file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o640, "{}", file.display());
+    }
+    // Another installation changes neither.
+    install_package(folder.path());
+    assert_eq!(fs::read_to_string(&password).expect("text"), password_text);
+
+    let setup = Setup::bare();
+    let server = setup.flags(&["--user", "clacks", "--password-file"]);
+    let primary = text(&installed("/etc/clacksd/password"));
+    let server = server.flags(&[&primary, "--users", &text(&users)]).start();
+    let user = default_of("clacks-pg", "--user");
+    let does = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_clacks"));
+        command.args(["-s", &server.address(), "-u", &user, "--password-file"]);
+        run(command.arg(&password).args(arguments)).status
+    };
+    assert_eq!(does(&["store", "a", "1"]), Some(0));
+    for refused in [
+        &["retrieve", "a"][..],
+        &["listen", "a"],
+        &["clients"],
+        &["clear"],
+    ] {
+        assert_eq!(does(refused), Some(4), "{refused:?}");
+    }
 }
 
 #[test]

@@ -93,6 +93,16 @@ log_in() {
     grep -q '^RETRIEVED a=1' /tmp/answer || fail "no answer but: $(cat /tmp/answer)"
 }
 
+# The bridge's user may write, and nothing else.
+log_in_as_bridge() {
+    local token
+    token=$(printf %s clacks-pg | base64 -w0):$(tr -d '\n' < /etc/clacksd/clacks-pg.password | base64 -w0)
+    printf 'OVERHEAD A %s\r\nSTORE a=2\r\nRETRIEVE a\r\n' "$token" | nc -N -U "$socket" > /tmp/answer ||
+        fail "nobody is at $socket"
+    grep -q '^OVERHEAD O ' /tmp/answer || fail "the bridge's user can't log in: $(cat /tmp/answer)"
+    [ "$(grep -c permission_denied /tmp/answer)" = 1 ] || fail "other permissions: $(cat /tmp/answer)"
+}
+
 daemon() { if [ -n "$booted" ]; then systemctl show -P MainPID clacksd; else echo "$started"; fi; }
 
 start_by_hand() {
@@ -135,6 +145,9 @@ grep -q "$socket only" /tmp/install.log || fail "where it listens isn't said"
 [ "$(stat -c '%a %U:%G' /etc/clacksd)" = "750 root:clacksd" ] || fail "mode of /etc/clacksd"
 [ "$(head -n 1 /etc/clacksd/password | wc -c)" = 25 ] || fail "length of the password"
 if grep -qF "$(head -n 1 /etc/clacksd/password)" /tmp/install.log; then fail "the password is shown"; fi
+for file in users clacks-pg.password; do
+    [ "$(stat -c '%a %U:%G' /etc/clacksd/$file)" = "640 root:clacksd" ] || fail "mode of $file"
+done
 
 if [ -n "$booted" ]; then
     systemctl is-active -q clacksd.socket clacksd.service || fail "not started"
@@ -146,6 +159,7 @@ else
     start_by_hand
 fi
 log_in
+log_in_as_bridge
 ls -l /proc/"$(daemon)"/fd | grep -o 'socket:\[[0-9]*\]' | tr -dc '0-9\n' > /tmp/inodes
 if grep -qwFf /tmp/inodes /proc/net/tcp /proc/net/tcp6; then fail "it listens on a port"; fi
 if tr '\0' '\n' < /proc/"$(daemon)"/cmdline | grep -qF "$(head -n 1 /etc/clacksd/password)"; then
