@@ -40,7 +40,7 @@
 //! | [`broker`] | what a node is: sessions, permissions, listeners, cache, interclacks, timeouts. Sans-IO | `protocol`; of `sys` a hint to the processor |
 //! | [`certificates`] | who a server is, and whom a client takes for one, in TLS | |
 //! | [`client`] | the client library, blocking | `protocol`, `certificates` |
-//! | [`bridge`] | clacks-pg: from PostgreSQL's notifications to a server | `client` |
+//! | [`bridge`] | clacks-pg: from PostgreSQL's notifications to a server | `client`, `certificates` |
 //! | [`file_size`] | the limit on the size of files, as an error | nothing |
 //! | [`files`] | small files, and the secrets in them | |
 //! | [`flag`] | a flag as people see it; each program has a table of them | nothing |

@@ -6,8 +6,8 @@ use crate::support::{DEADLINE, Process, Server, Setup, run, text, wait_until};
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// How far a connection goes before the database says nothing more.
@@ -15,13 +15,15 @@ use std::time::{Duration, Instant};
 enum Until {
     Accepted,
     LoggedIn,
+    /// It lets the bridge listen, and passes no notification on, as a pooler does.
+    Deaf,
     Listening,
     /// It notifies, and answers all that is asked.
     TheEnd,
 }
 
 const LOGGED_IN: &[u8] = b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I";
-const LISTENING: &[u8] = b"C\0\0\0\x0bLISTEN\0Z\0\0\0\x05I";
+const DONE: &[u8] = b"C\0\0\0\x08SET\0Z\0\0\0\x05I";
 const NOTHING_ASKED: &[u8] = b"I\0\0\0\x04Z\0\0\0\x05I";
 
 /// A message of the database's or of its client's: a letter, unless it is the first, a length and a body.
@@ -36,10 +38,11 @@ fn read_message(stream: &mut UnixStream, has_letter: bool) -> Option<(u8, Vec<u8
     Some((letter[0], body))
 }
 
-fn notification(payload: &str) -> Vec<u8> {
+fn notification(channel: &str, payload: &str) -> Vec<u8> {
     let body = [
         &[0, 0, 0, 1],
-        &b"clacksmessage\0"[..],
+        channel.as_bytes(),
+        b"\0",
         payload.as_bytes(),
         b"\0",
     ]
@@ -48,26 +51,68 @@ fn notification(payload: &str) -> Vec<u8> {
     [b"A", &length.to_be_bytes()[..], &body].concat()
 }
 
+/// The connection that listens, until somebody notifies.
+type Listening = Arc<Mutex<Option<UnixStream>>>;
+
+/// The text of a query.
+fn read_query(stream: &mut UnixStream) -> Option<String> {
+    match read_message(stream, true)? {
+        (b'Q', query) => Some(String::from_utf8(query).expect("UTF-8").replace('\0', "")),
+        _ => None,
+    }
+}
+
 /// The conversation, as far as it goes; then silence, up to the other side's end.
-fn play(mut stream: UnixStream, until: Until, answered: &AtomicU32) -> Option<()> {
+fn play(
+    mut stream: UnixStream,
+    until: Until,
+    answered: &AtomicU32,
+    listening: &Listening,
+) -> Option<()> {
     read_message(&mut stream, false)?;
     if until != Until::Accepted {
         stream.write_all(LOGGED_IN).ok()?;
-        let (letter, query) = read_message(&mut stream, true)?;
-        assert_eq!((letter, &*query), (b'Q', &b"LISTEN clacksmessage\0"[..]));
+        let query = read_query(&mut stream)?;
+        assert!(
+            query.starts_with("LISTEN clacksmessage; LISTEN clackspg_"),
+            "{query}"
+        );
         if until != Until::LoggedIn {
-            stream.write_all(LISTENING).ok()?;
+            let clone = stream.try_clone().expect("a socket");
+            *listening.lock().expect("nobody panics") = Some(clone);
+            stream.write_all(DONE).ok()?;
+        }
+        if matches!(until, Until::Listening | Until::TheEnd) {
+            let query = read_query(&mut stream)?;
+            assert!(query.starts_with("UNLISTEN clackspg_"), "{query}");
+            stream.write_all(DONE).ok()?;
         }
         if until == Until::TheEnd {
-            let told = notification("NOTIFY§§§CLACKSDELIMETER§§§end");
-            stream.write_all(&told).ok()?;
-            while let Some((b'Q', query)) = read_message(&mut stream, true) {
-                assert_eq!(query, b"\0");
+            let payload = "NOTIFY§§§CLACKSDELIMETER§§§end";
+            stream
+                .write_all(&notification("clacksmessage", payload))
+                .ok()?;
+            while let Some(query) = read_query(&mut stream) {
+                assert_eq!(query, "");
                 stream.write_all(NOTHING_ASKED).ok()?;
                 answered.fetch_add(1, Ordering::SeqCst);
             }
         }
     }
+    let _ = stream.read_to_end(&mut Vec::new());
+    Some(())
+}
+
+/// Another session, which notifies the one that listens; a pooler would pass that on to nobody.
+fn play_notifier(mut stream: UnixStream, mut listening: UnixStream, passes_on: bool) -> Option<()> {
+    read_message(&mut stream, false)?;
+    stream.write_all(LOGGED_IN).ok()?;
+    let query = read_query(&mut stream)?;
+    let channel = query.strip_prefix("NOTIFY ").expect("a NOTIFY");
+    if passes_on {
+        listening.write_all(&notification(channel, "")).ok()?;
+    }
+    stream.write_all(DONE).ok()?;
     let _ = stream.read_to_end(&mut Vec::new());
     Some(())
 }
@@ -92,11 +137,19 @@ impl Database {
         };
         let (accepted, answered) = (database.accepted.clone(), database.answered.clone());
         std::thread::spawn(move || {
+            let listening = Listening::default();
+            let mut until = conversations[0];
             for stream in listener.incoming().flatten() {
+                let listens = listening.lock().expect("nobody panics").take();
+                if let Some(listens) = listens {
+                    let passes_on = until != Until::Deaf;
+                    std::thread::spawn(move || play_notifier(stream, listens, passes_on));
+                    continue;
+                }
                 let number = accepted.fetch_add(1, Ordering::SeqCst) as usize;
-                let until = conversations[number.min(conversations.len() - 1)];
-                let answered = answered.clone();
-                std::thread::spawn(move || play(stream, until, &answered));
+                until = conversations[number.min(conversations.len() - 1)];
+                let (answered, listening) = (answered.clone(), listening.clone());
+                std::thread::spawn(move || play(stream, until, &answered, &listening));
             }
         });
         database
@@ -158,6 +211,15 @@ fn a_database_that_does_not_answer_to_listen_is_dialled_again() {
     );
 }
 
+/// As behind a pooler in transaction mode: LISTEN succeeds, and somebody else's session listens.
+#[test]
+fn a_database_whose_notifications_do_not_arrive_is_told_and_dialled_again() {
+    assert_recovers(
+        &[Until::Deaf, Until::Deaf, Until::TheEnd],
+        "the database can't be reached: its notifications don't arrive",
+    );
+}
+
 #[test]
 fn a_database_that_becomes_silent_is_dialled_again() {
     assert_recovers(
@@ -169,7 +231,12 @@ fn a_database_that_becomes_silent_is_dialled_again() {
 #[test]
 fn a_silent_database_does_not_keep_the_bridge_from_ending() {
     let server = Server::start();
-    for conversations in [&[Until::Accepted], &[Until::LoggedIn], &[Until::Listening]] {
+    for conversations in [
+        &[Until::Accepted],
+        &[Until::LoggedIn],
+        &[Until::Deaf],
+        &[Until::Listening],
+    ] {
         let database = Database::start(conversations);
         // Without limits of the test's own.
         let folder = text(database.setup.folder.path());

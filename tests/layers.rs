@@ -15,7 +15,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("certificates", &[]),
     ("flag", &[]),
     ("start", &["flag"]),
-    ("bridge", &["client", "files", "file_size", "flag", "start"]),
+    (
+        "bridge",
+        &[
+            "client",
+            "certificates",
+            "files",
+            "file_size",
+            "flag",
+            "start",
+        ],
+    ),
     (
         "client",
         &["limits", "address", "protocol", "certificates", "files"],

@@ -7,6 +7,7 @@ mod ageing;
 mod bad_peers;
 mod bench_peers;
 mod bridge;
+mod bridge_databases;
 mod bridge_silence;
 mod bursts;
 mod cache_client;

@@ -100,7 +100,7 @@ mod tests {
 
     fn order(number: usize) -> Order {
         let value = format!("{number}{}", "x".repeat(1 << 20));
-        Order::parse(&["STORE", "a", &value].join(DELIMITER)).expect("an order")
+        Order::parse(["STORE", "a", &value].join(DELIMITER).as_bytes()).expect("an order")
     }
 
     #[test]

@@ -4,27 +4,21 @@
 //! wrapper waits for ever where a server accepts a connection and is silent then, and where it becomes silent
 //! later.
 
+use super::dial::{connect, within};
+use super::encodings;
 use super::functions::CHANNEL;
-use std::collections::VecDeque;
+use super::session::Session;
+use super::target::{DatabaseHost, Target, chain};
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
-use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 use tokio::runtime::{self, Runtime};
 use tokio::time::timeout;
-use tokio_postgres::tls::NoTlsStream;
-use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, Socket};
+use tokio_postgres::error::SqlState;
 
-/// For a dial, and for an answer, unless the connection string has a `connect_timeout`.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// After such a silence the database is asked whether it is still there, unless the connection string has
-/// `keepalives_idle`.
-const IDLE: Duration = Duration::from_secs(30);
-/// What the driver takes for that if nobody has said it.
-const DRIVERS_IDLE: Duration = Duration::from_secs(2 * 60 * 60);
 /// Between two attempts to reach the database.
 const REDIAL: Duration = Duration::from_secs(1);
 /// For SQL that changes something, and may have to wait for others who do.
@@ -38,6 +32,13 @@ pub enum Failure {
     Postgres(tokio_postgres::Error),
     Closed,
     Silent,
+    /// It lets the bridge listen, and no notification arrives.
+    Deaf,
+    /// There is no connection, or it breaks before the login.
+    Unreachable(io::Error),
+    Tls(String),
+    /// Of each of several hosts.
+    Hosts(String),
     /// Nothing of the database's: a runtime can't be had.
     System(io::Error),
 }
@@ -48,6 +49,13 @@ impl fmt::Display for Failure {
             Failure::Postgres(error) => f.write_str(&chain(error)),
             Failure::Closed => f.write_str("it has closed the connection"),
             Failure::Silent => f.write_str("it doesn't answer"),
+            Failure::Deaf => f.write_str(
+                "its notifications don't arrive, as behind a pooler in transaction mode; \
+                 the bridge needs a session of its own",
+            ),
+            Failure::Unreachable(error) => write!(f, "error connecting to server: {error}"),
+            Failure::Tls(what) => write!(f, "TLS: {what}"),
+            Failure::Hosts(text) => f.write_str(text),
             Failure::System(error) => error.fmt(f),
         }
     }
@@ -59,16 +67,27 @@ impl From<tokio_postgres::Error> for Failure {
     }
 }
 
-/// An error with what caused it: PostgreSQL's own say little.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text += ": ";
-        text += &cause.to_string();
-        source = cause.source();
+impl Failure {
+    /// True if another host may do better: there is no session here, or it is one of a standby.
+    fn is_of_host(&self) -> bool {
+        match self {
+            Failure::Postgres(error) => {
+                let code = error.code();
+                code.is_none_or(|code| {
+                    *code == SqlState::READ_ONLY_SQL_TRANSACTION || is_of_login(code.code())
+                })
+            }
+            Failure::System(_) => false,
+            _ => true,
+        }
     }
-    text
+}
+
+/// Classes of errors by which a server lets nobody in: connections, logins, catalogs, resources, shutting down.
+fn is_of_login(code: &str) -> bool {
+    ["08", "28", "3D", "53", "57"]
+        .iter()
+        .any(|class| code.starts_with(class))
 }
 
 /// What has become of the connection.
@@ -79,8 +98,10 @@ pub enum Change {
 }
 
 pub struct Database {
-    config: Config,
+    target: Target,
     state: State,
+    /// Payloads that have come and are not in UTF-8 yet. They outlive the session.
+    unconverted: Vec<Vec<u8>>,
     runtime: Runtime,
 }
 
@@ -93,28 +114,23 @@ enum State {
 
 impl Database {
     /// Nothing is dialled yet.
-    pub fn new(mut config: Config) -> Result<Database, Failure> {
-        if config.get_keepalives_idle() == DRIVERS_IDLE {
-            config.keepalives_idle(IDLE);
-        }
-        if config.get_connect_timeout().is_none() {
-            config.connect_timeout(PATIENCE);
-        }
+    pub fn new(target: Target) -> Result<Database, Failure> {
         Ok(Database {
-            config,
+            target,
             state: State::Away(Instant::now()),
+            unconverted: Vec::new(),
             runtime: runtime()?,
         })
     }
 
     /// Payloads that have come, or come within that time, up to about so many; and what has become of the
     /// connection after them. Dials, as far as it gets in that time.
-    pub fn fetch(&mut self, wait: Duration, slice: usize) -> (Vec<String>, Option<Change>) {
+    pub fn fetch(&mut self, wait: Duration, slice: usize) -> (Vec<Vec<u8>>, Option<Change>) {
         match &mut self.state {
             State::Away(dial_at) => {
                 let left = dial_at.saturating_duration_since(Instant::now());
                 if left.is_zero() {
-                    self.state = State::Dialling(Box::pin(dial(self.config.clone())));
+                    self.state = State::Dialling(Box::pin(dial(self.target.clone())));
                     return self.fetch(wait, slice);
                 }
                 std::thread::sleep(left.min(wait));
@@ -134,21 +150,46 @@ impl Database {
                 };
                 (Vec::new(), change)
             }
-            State::There(session) => {
-                let ended = self.runtime.block_on(async {
-                    let some = poll_fn(|context| session.poll_payloads(context, slice));
-                    timeout(wait, some).await
-                });
-                let failure = match ended {
-                    Ok(Err(failure)) => Some(failure),
-                    _ => session.look_after(&self.config),
-                };
-                let payloads = session.payloads.drain(..).collect();
+            State::There(_) => {
+                let (payloads, failure) = self.fetch_there(wait, slice);
                 if failure.is_some() {
                     self.state = State::Away(Instant::now() + REDIAL);
                 }
                 (payloads, failure.map(Change::Lost))
             }
+        }
+    }
+
+    /// The part of [`Database::fetch`] with a session.
+    fn fetch_there(&mut self, wait: Duration, slice: usize) -> (Vec<Vec<u8>>, Option<Failure>) {
+        let State::There(session) = &mut self.state else {
+            return (Vec::new(), None);
+        };
+        let ended = self.runtime.block_on(async {
+            let some = poll_fn(|context| session.poll_payloads(context, slice));
+            timeout(wait, some).await
+        });
+        let failure = match ended {
+            Ok(Err(failure)) => Some(failure),
+            _ => session.look_after(&self.target),
+        };
+        if encodings::needs_no_conversion(session.encoding()) {
+            return (session.take_payloads().collect(), failure);
+        }
+        self.unconverted.extend(session.take_payloads());
+        if failure.is_some() || self.unconverted.is_empty() {
+            return (Vec::new(), failure);
+        }
+        let converted = self.runtime.block_on(within(
+            self.target.patience(),
+            encodings::convert(session, &self.unconverted),
+        ));
+        match converted {
+            Ok(converted) => {
+                let unconverted = std::mem::take(&mut self.unconverted);
+                (passed_on(converted, &unconverted), None)
+            }
+            Err(failure) => (Vec::new(), Some(failure)),
         }
     }
 
@@ -160,15 +201,28 @@ impl Database {
         runtime.shutdown_background();
     }
 
-    /// Runs SQL on a connection of its own.
+    /// Runs SQL on a connection of its own, at the first host that can.
     pub fn run(self, sql: &str) -> Result<(), Failure> {
-        let done = self.runtime.block_on(async {
-            let mut session = connect(&self.config).await?;
+        let done = self.runtime.block_on(at_first(&self.target, async |host| {
+            let mut session = connect(&self.target, host).await?;
             within(CHANGE, session.execute(sql.to_owned())).await
-        });
+        }));
         self.close();
-        done
+        done.map(|_| ())
     }
+}
+
+/// Payloads in UTF-8. One that can't be converted is logged, and left out.
+fn passed_on(converted: Vec<Option<Vec<u8>>>, unconverted: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let payloads = converted.into_iter().zip(unconverted);
+    let passed_on = payloads.filter_map(|(converted, raw)| {
+        if converted.is_none() {
+            let start = raw[..raw.len().min(80)].escape_ascii();
+            log::warn!("a notification was skipped: it has no form in UTF-8: \"{start}\"");
+        }
+        converted
+    });
+    passed_on.collect()
 }
 
 fn runtime() -> Result<Runtime, Failure> {
@@ -176,121 +230,74 @@ fn runtime() -> Result<Runtime, Failure> {
     builder.enable_all().build().map_err(Failure::System)
 }
 
-async fn within<T>(
-    limit: Duration,
-    doing: impl Future<Output = Result<T, Failure>>,
+/// Does something at the first of the hosts that can do it. The failure of the only host, or of all.
+async fn at_first<T>(
+    target: &Target,
+    act: impl AsyncFn(&DatabaseHost) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    timeout(limit, doing).await.unwrap_or(Err(Failure::Silent))
+    let mut failures = Vec::new();
+    for host in &target.hosts {
+        match act(host).await {
+            Err(failure) if failure.is_of_host() => failures.push((host, failure)),
+            done => return done,
+        }
+    }
+    if failures.len() == 1
+        && let Some((_, failure)) = failures.pop()
+    {
+        return Err(failure);
+    }
+    let each = failures
+        .iter()
+        .map(|(host, failure)| format!("{host}: {failure}"));
+    Err(Failure::Hosts(each.collect::<Vec<_>>().join("; ")))
 }
 
-/// How long an answer may take.
-fn patience(config: &Config) -> Duration {
-    config.get_connect_timeout().copied().unwrap_or(PATIENCE)
+async fn dial(target: Target) -> Result<Session, Failure> {
+    at_first(&target, async |host| listen(&target, host).await).await
 }
 
-async fn connect(config: &Config) -> Result<Session, Failure> {
-    // Each of several hosts gets its time.
-    let hosts = config.get_hosts().len().max(config.get_hostaddrs().len());
-    let limit = patience(config).saturating_mul(u32::try_from(hosts.max(1)).unwrap_or(1));
-    within(limit, async {
-        let (client, connection) = config.connect(NoTls).await?;
-        Ok(Session {
-            client: Arc::new(client),
-            connection,
-            payloads: VecDeque::new(),
-            heard: Instant::now(),
-            check: None,
-        })
-    })
-    .await
-}
-
-async fn dial(config: Config) -> Result<Session, Failure> {
-    let mut session = connect(&config).await?;
-    let listen = session.execute(format!("LISTEN {CHANNEL}"));
-    within(patience(&config), listen).await?;
+/// A session that listens, and hears.
+///
+/// Behind a pooler in transaction mode LISTEN succeeds, and the session that listens then is another client's. That shows
+/// only when somebody else notifies: a second session does, on a channel of this session's own.
+async fn listen(target: &Target, host: &DatabaseHost) -> Result<Session, Failure> {
+    let mut session = connect(target, host).await?;
+    let probe = probe_channel();
+    let mut sql = format!("LISTEN {CHANNEL}; LISTEN {probe}");
+    if !encodings::needs_no_conversion(session.encoding()) || session.encoding() == "SQL_ASCII" {
+        sql.insert_str(0, encodings::AS_THEY_ARE);
+    }
+    within(target.patience(), session.execute(sql)).await?;
+    if let Err(failure) = notify(target, host, &probe).await {
+        log::warn!("it is not known whether the database's notifications arrive: {failure}");
+        return Ok(session);
+    }
+    match within(target.patience(), session.wait_for(&probe)).await {
+        Err(Failure::Silent) => return Err(Failure::Deaf),
+        heard => heard?,
+    }
+    within(
+        target.patience(),
+        session.execute(format!("UNLISTEN {probe}")),
+    )
+    .await?;
     Ok(session)
 }
 
-struct Session {
-    client: Arc<Client>,
-    connection: Connection<Socket, NoTlsStream>,
-    payloads: VecDeque<String>,
-    /// When the database last showed that it is there.
-    heard: Instant,
-    /// A question whether it is, and when the answer is missed.
-    check: Option<(Doing<()>, Instant)>,
+/// Notifies a channel from a session of its own.
+async fn notify(target: &Target, host: &DatabaseHost, channel: &str) -> Result<(), Failure> {
+    let mut session = connect(target, host).await?;
+    within(
+        target.patience(),
+        session.execute(format!("NOTIFY {channel}")),
+    )
+    .await?;
+    Ok(())
 }
 
-impl Session {
-    /// Takes what has come, up to about so many payloads. Ready when they are so many, or the connection has
-    /// ended.
-    fn poll(&mut self, context: &mut Context<'_>, slice: usize) -> Poll<Result<(), Failure>> {
-        while self.payloads.len() < slice {
-            match self.connection.poll_message(context) {
-                Poll::Ready(Some(Ok(AsyncMessage::Notification(notification)))) => {
-                    self.payloads.push_back(notification.payload().to_owned());
-                    self.heard = Instant::now();
-                }
-                Poll::Ready(Some(Ok(_))) => {}
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error.into())),
-                Poll::Ready(None) => return Poll::Ready(Err(Failure::Closed)),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Ready as soon as there are any payloads, or the connection has ended.
-    fn poll_payloads(
-        &mut self,
-        context: &mut Context<'_>,
-        slice: usize,
-    ) -> Poll<Result<(), Failure>> {
-        let ended = self.poll(context, slice);
-        if let Some((check, _)) = &mut self.check
-            && let Poll::Ready(answer) = check.as_mut().poll(context)
-        {
-            self.check = None;
-            self.heard = Instant::now();
-            if let Err(failure) = answer {
-                return Poll::Ready(Err(failure));
-            }
-        }
-        match ended {
-            Poll::Pending if !self.payloads.is_empty() => Poll::Ready(Ok(())),
-            ended => ended,
-        }
-    }
-
-    /// Asks whether the database is still there if it was silent for long; says if it is not.
-    fn look_after(&mut self, config: &Config) -> Option<Failure> {
-        match &self.check {
-            Some((_, end)) if Instant::now() > *end => return Some(Failure::Silent),
-            None if self.heard.elapsed() >= config.get_keepalives_idle() => {
-                let end = Instant::now() + patience(config);
-                self.check = Some((self.ask(String::new()), end));
-            }
-            _ => {}
-        }
-        None
-    }
-
-    fn ask(&self, sql: String) -> Doing<()> {
-        let client = self.client.clone();
-        Box::pin(async move { Ok(client.batch_execute(&sql).await?) })
-    }
-
-    async fn execute(&mut self, sql: String) -> Result<(), Failure> {
-        let mut answer = pin!(self.ask(sql));
-        poll_fn(|context| {
-            let ended = self.poll(context, usize::MAX);
-            match answer.as_mut().poll(context) {
-                Poll::Ready(answer) => Poll::Ready(answer),
-                // Without a connection there will be none.
-                Poll::Pending => ended,
-            }
-        })
-        .await
-    }
+/// A channel that nobody else listens to. The standard library's hash keys are the only random thing it offers.
+fn probe_channel() -> String {
+    let drawn = RandomState::new().build_hasher().finish();
+    format!("clackspg_{drawn:016x}")
 }

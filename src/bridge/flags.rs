@@ -1,5 +1,6 @@
 //! The flags: one table behind parsing, `--help`, and a test against the man page.
 
+use super::target::Target;
 use crate::client::{Options, local_server};
 use crate::files;
 use crate::flag::{Flag, flag};
@@ -9,7 +10,6 @@ use std::env;
 use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
-use tokio_postgres::Config;
 
 /// All flags, in the order of the man page.
 pub const FLAGS: &[Flag] = &[
@@ -92,15 +92,14 @@ fn variable(name: &str) -> Option<String> {
 }
 
 /// The database. Its password may stand in the environment, as for PostgreSQL's own programs.
-pub fn database(matches: &Matches) -> Result<Config, StartError> {
+pub fn database(matches: &Matches) -> Result<Target, StartError> {
     let text = matches
         .opt_str("postgres")
         .or_else(|| variable("CLACKS_POSTGRES"))
         .ok_or_else(|| StartError::Usage("--postgres is missing".to_owned()))?;
-    // The error doesn't quote the text, which may hold a password.
-    let mut config: Config = text
-        .parse()
-        .map_err(|error| StartError::Usage(format!("--postgres {error}")))?;
+    let mut target =
+        Target::parse(&text).map_err(|what| StartError::Usage(format!("--postgres: {what}")))?;
+    let config = &mut target.config;
     if config.get_password().is_none()
         && let Some(password) = variable("PGPASSWORD")
     {
@@ -109,7 +108,7 @@ pub fn database(matches: &Matches) -> Result<Config, StartError> {
     if config.get_application_name().is_none() {
         config.application_name("clacks-pg");
     }
-    Ok(config)
+    Ok(target)
 }
 
 /// Who logs in at the server, and where the password stands.

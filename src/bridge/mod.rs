@@ -2,10 +2,15 @@
 
 mod backlog;
 mod database;
+mod dial;
+mod encodings;
 mod flags;
 mod functions;
 mod order;
 mod pump;
+mod session;
+mod target;
+mod wire;
 
 pub use backlog::MAX_BYTES as MAX_BACKLOG;
 pub use flags::FLAGS;

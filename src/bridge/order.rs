@@ -11,9 +11,9 @@ pub const DELIMITER: &str = "§§§CLACKSDELIMETER§§§";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
     verb: Verb,
-    name: String,
+    name: Vec<u8>,
     /// Empty for those that have none.
-    value: String,
+    value: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,21 +28,30 @@ enum Verb {
 }
 
 impl Verb {
-    fn parse(word: &str) -> Option<Verb> {
+    fn parse(word: &[u8]) -> Option<Verb> {
         Some(match word {
-            "NOTIFY" => Verb::Notify,
-            "SET" => Verb::Set,
-            "STORE" => Verb::Store,
-            "SETANDSTORE" => Verb::SetAndStore,
-            "INCREMENT" => Verb::Increment,
-            "DECREMENT" => Verb::Decrement,
-            "REMOVE" => Verb::Remove,
+            b"NOTIFY" => Verb::Notify,
+            b"SET" => Verb::Set,
+            b"STORE" => Verb::Store,
+            b"SETANDSTORE" => Verb::SetAndStore,
+            b"INCREMENT" => Verb::Increment,
+            b"DECREMENT" => Verb::Decrement,
+            b"REMOVE" => Verb::Remove,
             _ => return None,
         })
     }
 
-    fn has_value(self) -> bool {
-        !matches!(self, Verb::Notify | Verb::Remove)
+    /// How many parts a payload has, the verb included.
+    fn parts(self) -> usize {
+        match self {
+            Verb::Notify | Verb::Remove => 2,
+            _ => 3,
+        }
+    }
+
+    /// True for verbs whose last part may hold the delimiter, since nothing follows it.
+    fn takes_delimiter(self) -> bool {
+        matches!(self, Verb::Set | Verb::Store | Verb::SetAndStore)
     }
 }
 
@@ -66,47 +75,35 @@ impl fmt::Display for Malformed {
             Malformed::WrongParts => "it has too few or too many parts for its command",
             Malformed::Name => "its name is empty, or holds a line break or an equals sign",
             Malformed::LineBreak => "the value of its signal holds a line break",
-            Malformed::Step => "its step holds a line break or an equals sign",
+            Malformed::Step => "its step holds a line break or an equals sign, or is no UTF-8",
         })
     }
 }
 
 impl Order {
-    pub fn parse(payload: &str) -> Result<Order, Malformed> {
+    pub fn parse(payload: &[u8]) -> Result<Order, Malformed> {
         if payload.is_empty() {
             return Err(Malformed::Empty);
         }
-        let mut parts = payload.splitn(3, DELIMITER);
-        let (word, name, value) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
+        let (word, rest) = split(payload);
         let verb = Verb::parse(word).ok_or(Malformed::UnknownCommand)?;
-        let (Some(name), true) = (name, value.is_some() == verb.has_value()) else {
-            return Err(Malformed::WrongParts);
-        };
-        let value = value.unwrap_or_default();
-        let breaks = |text: &str| text.contains(['\r', '\n']);
+        let (name, value) = split_rest(verb, rest.ok_or(Malformed::WrongParts)?)?;
+        let breaks = |text: &[u8]| memchr::memchr2(b'\r', b'\n', text).is_some();
         // A signal without a value may have an equals sign in its name.
-        if name.is_empty() || breaks(name) || (verb != Verb::Notify && name.contains('=')) {
+        if name.is_empty() || breaks(name) || (verb != Verb::Notify && name.contains(&b'=')) {
             return Err(Malformed::Name);
         }
         let value = match verb {
             Verb::Set if breaks(value) => return Err(Malformed::LineBreak),
-            Verb::Increment | Verb::Decrement if breaks(value) || value.contains('=') => {
-                return Err(Malformed::Step);
-            }
-            // What follows a blank is there only to tell this step from others.
-            Verb::Increment | Verb::Decrement => match value.split_whitespace().next() {
-                Some(step) => step.to_owned(),
-                None => "1".to_owned(),
-            },
+            Verb::Increment | Verb::Decrement => step(value)?.as_bytes().to_vec(),
             Verb::Store | Verb::SetAndStore if breaks(value) => {
-                let encoded = encoding::encode(value.as_bytes());
-                String::from_utf8_lossy(&encoded).into_owned()
+                encoding::encode(value).into_owned()
             }
-            _ => value.to_owned(),
+            _ => value.to_vec(),
         };
         Ok(Order {
             verb,
-            name: name.to_owned(),
+            name: name.to_vec(),
             value,
         })
     }
@@ -119,8 +116,8 @@ impl Order {
             Verb::Set => client.set(name, value),
             Verb::Store => client.store(name, value),
             Verb::SetAndStore => client.set_and_store(name, value),
-            Verb::Increment => client.increment(name, value),
-            Verb::Decrement => client.decrement(name, value),
+            Verb::Increment => client.increment(name, String::from_utf8_lossy(value)),
+            Verb::Decrement => client.decrement(name, String::from_utf8_lossy(value)),
             Verb::Remove => client.remove(name),
         }
     }
@@ -131,20 +128,73 @@ impl Order {
     }
 }
 
+/// The text before the first delimiter, and that behind it, if there is a delimiter.
+fn split(text: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match memchr::memmem::find(text, DELIMITER.as_bytes()) {
+        Some(at) => (&text[..at], Some(&text[at + DELIMITER.len()..])),
+        None => (text, None),
+    }
+}
+
+/// Name and value of a payload, from what follows its verb; the value is empty for verbs without one. Each verb has its
+/// number of parts, and only a value may hold a delimiter.
+fn split_rest(verb: Verb, rest: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
+    let (name, value) = split(rest);
+    match (verb.parts(), value) {
+        (2, None) => Ok((name, b"")),
+        (3, Some(value)) if verb.takes_delimiter() || split(value).1.is_none() => Ok((name, value)),
+        _ => Err(Malformed::WrongParts),
+    }
+}
+
+/// The number in a step; what follows a blank is there only to make this step unlike others. Nothing counts as 1.
+fn step(text: &[u8]) -> Result<&str, Malformed> {
+    let text = str::from_utf8(text).map_err(|_| Malformed::Step)?;
+    if text.contains(['\r', '\n', '=']) {
+        return Err(Malformed::Step);
+    }
+    Ok(text.split_whitespace().next().unwrap_or("1"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn parse(parts: &[&str]) -> Result<Order, Malformed> {
-        Order::parse(&parts.join(DELIMITER))
+        Order::parse(parts.join(DELIMITER).as_bytes())
     }
 
     fn order(verb: Verb, name: &str, value: &str) -> Result<Order, Malformed> {
         Ok(Order {
             verb,
-            name: name.to_owned(),
-            value: value.to_owned(),
+            name: name.as_bytes().to_vec(),
+            value: value.as_bytes().to_vec(),
         })
+    }
+
+    #[test]
+    fn bytes_that_are_no_utf_8_are_passed_on() {
+        let payload = [
+            b"SET",
+            DELIMITER.as_bytes(),
+            b"a\xfc",
+            DELIMITER.as_bytes(),
+            b"\xff",
+        ];
+        let parsed = Order::parse(&payload.concat()).expect("an order");
+        assert_eq!(
+            (&*parsed.name, &*parsed.value),
+            (&b"a\xfc"[..], &b"\xff"[..])
+        );
+        let payload = [
+            b"INCREMENT",
+            DELIMITER.as_bytes(),
+            b"a",
+            DELIMITER.as_bytes(),
+            b"\xff",
+        ];
+        assert_eq!(Order::parse(&payload.concat()), Err(Malformed::Step));
+        assert_eq!(Order::parse(b"\xff\xfe"), Err(Malformed::UnknownCommand));
     }
 
     #[test]
@@ -186,6 +236,9 @@ mod tests {
             (&["SET", "a"], Malformed::WrongParts),
             (&["NOTIFY", "a", "b"], Malformed::WrongParts),
             (&["REMOVE", "a", "b"], Malformed::WrongParts),
+            // The delimiter in a name would make a step of a part of the name.
+            (&["INCREMENT", "a", "-1000", "1"], Malformed::WrongParts),
+            (&["DECREMENT", "a", "-1000", "1 0.5"], Malformed::WrongParts),
             (&["NOTIFY", ""], Malformed::Name),
             (&["NOTIFY", "a\nQUIT"], Malformed::Name),
             (&["SET", "", "b"], Malformed::Name),

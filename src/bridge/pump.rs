@@ -85,7 +85,7 @@ impl Pump {
         !payloads.is_empty()
     }
 
-    fn take(&mut self, payload: &str) {
+    fn take(&mut self, payload: &[u8]) {
         match Order::parse(payload) {
             Ok(order) => {
                 let dropped = self.backlog.push(order) as u64;
@@ -95,8 +95,8 @@ impl Pump {
                 self.dropped += dropped;
             }
             Err(why) => {
-                let start: String = payload.chars().take(80).collect();
-                log::warn!("a notification was skipped: {why}: {:?}", start);
+                let start = String::from_utf8_lossy(&payload[..payload.len().min(80)]);
+                log::warn!("a notification was skipped: {why}: {start:?}");
             }
         }
     }

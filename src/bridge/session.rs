@@ -1,0 +1,152 @@
+//! One session at a database: questions and their answers, and the notifications that come meanwhile.
+
+use super::database::Failure;
+use super::dial::Stream;
+use super::functions::CHANNEL;
+use super::target::Target;
+use super::wire::bytes_of;
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+use tokio_postgres::tls::NoTlsStream;
+use tokio_postgres::{AsyncMessage, Client, Connection, SimpleQueryMessage};
+
+/// The first column of an answer's rows.
+type Rows = Vec<String>;
+type Asking = Pin<Box<dyn Future<Output = Result<Rows, Failure>>>>;
+
+pub struct Session {
+    client: Arc<Client>,
+    connection: Connection<Stream, NoTlsStream>,
+    /// As they have come, in the encoding of the database.
+    payloads: VecDeque<Vec<u8>>,
+    /// The last channel but [`CHANNEL`] that was notified.
+    other_channel: Option<String>,
+    /// When the database last showed that it is there.
+    heard: Instant,
+    /// A question whether it is, and when the answer is missed.
+    check: Option<(Asking, Instant)>,
+}
+
+impl Session {
+    pub fn new(client: Client, connection: Connection<Stream, NoTlsStream>) -> Session {
+        Session {
+            client: Arc::new(client),
+            connection,
+            payloads: VecDeque::new(),
+            other_channel: None,
+            heard: Instant::now(),
+            check: None,
+        }
+    }
+
+    /// The encoding of the database.
+    pub fn encoding(&self) -> &str {
+        self.connection
+            .parameter("server_encoding")
+            .unwrap_or("UTF8")
+    }
+
+    /// Payloads that have come.
+    pub fn take_payloads(&mut self) -> impl Iterator<Item = Vec<u8>> {
+        self.payloads.drain(..)
+    }
+
+    /// Takes what has come, up to about so many payloads. Ready when they are so many, or the connection has
+    /// ended.
+    fn poll(&mut self, context: &mut Context<'_>, slice: usize) -> Poll<Result<(), Failure>> {
+        while self.payloads.len() < slice {
+            match self.connection.poll_message(context) {
+                Poll::Ready(Some(Ok(AsyncMessage::Notification(notification)))) => {
+                    self.heard = Instant::now();
+                    if notification.channel() == CHANNEL {
+                        self.payloads.push_back(bytes_of(notification.payload()));
+                    } else {
+                        self.other_channel = Some(notification.channel().to_owned());
+                    }
+                }
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error.into())),
+                Poll::Ready(None) => return Poll::Ready(Err(Failure::Closed)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ready as soon as there are any payloads, or the connection has ended.
+    pub fn poll_payloads(
+        &mut self,
+        context: &mut Context<'_>,
+        slice: usize,
+    ) -> Poll<Result<(), Failure>> {
+        let ended = self.poll(context, slice);
+        if let Some((check, _)) = &mut self.check
+            && let Poll::Ready(answer) = check.as_mut().poll(context)
+        {
+            self.check = None;
+            self.heard = Instant::now();
+            if let Err(failure) = answer {
+                return Poll::Ready(Err(failure));
+            }
+        }
+        match ended {
+            Poll::Pending if !self.payloads.is_empty() => Poll::Ready(Ok(())),
+            ended => ended,
+        }
+    }
+
+    /// Asks whether the database is still there if it was silent for long; says if it is not.
+    pub fn look_after(&mut self, target: &Target) -> Option<Failure> {
+        match &self.check {
+            Some((_, end)) if Instant::now() > *end => return Some(Failure::Silent),
+            None if self.heard.elapsed() >= target.idle() => {
+                let end = Instant::now() + target.patience();
+                self.check = Some((self.ask(String::new()), end));
+            }
+            _ => {}
+        }
+        None
+    }
+
+    fn ask(&self, sql: String) -> Asking {
+        let client = self.client.clone();
+        Box::pin(async move {
+            let answer = client.simple_query(&sql).await?;
+            let rows = answer.iter().filter_map(|message| match message {
+                SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or_default().to_owned()),
+                _ => None,
+            });
+            Ok(rows.collect())
+        })
+    }
+
+    /// Runs SQL; the first column of its rows. Notifications that come meanwhile are kept.
+    pub async fn execute(&mut self, sql: String) -> Result<Rows, Failure> {
+        let mut answer = pin!(self.ask(sql));
+        poll_fn(|context| {
+            let ended = self.poll(context, usize::MAX);
+            match answer.as_mut().poll(context) {
+                Poll::Ready(answer) => Poll::Ready(answer),
+                // Without a connection there will be none.
+                Poll::Pending => ended.map(|ended| ended.map(|()| Rows::new())),
+            }
+        })
+        .await
+    }
+
+    /// Waits until that channel is notified, which is none of payloads.
+    pub async fn wait_for(&mut self, channel: &str) -> Result<(), Failure> {
+        poll_fn(|context| {
+            let ended = self.poll(context, usize::MAX);
+            match &self.other_channel {
+                Some(notified) if notified == channel => Poll::Ready(Ok(())),
+                _ => ended,
+            }
+        })
+        .await
+    }
+}

@@ -1,0 +1,236 @@
+//! Notifications on their way to the driver, which takes none that is no UTF-8.
+//!
+//! A database in SQL_ASCII notifies any bytes. The driver would end the connection for them, so each byte of a
+//! notification beyond ASCII is turned into the character of the same number before the driver sees it, and back after
+//! ([`bytes_of`]). Nothing else is changed.
+
+use std::io::{self, ErrorKind};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// The bytes of a payload that came through a [`Translated`] stream.
+pub fn bytes_of(payload: &str) -> Vec<u8> {
+    payload
+        .chars()
+        .map(|character| u8::try_from(u32::from(character)).unwrap_or(b'?'))
+        .collect()
+}
+
+/// A message begins with a letter and its length, in which the letter doesn't count.
+const HEADER: usize = 5;
+const NOTIFICATION: u8 = b'A';
+/// Longer ones are passed on as they are: PostgreSQL limits channel and payload together to about 8000 bytes.
+const LONGEST: usize = 64 << 10;
+
+/// Finds the notifications among a database's messages. Pure.
+#[derive(Default)]
+struct Translator {
+    /// The beginning of a message, or a notification that is not complete.
+    begun: Vec<u8>,
+    /// Bytes of the present message that are still to be passed on.
+    passing: usize,
+}
+
+impl Translator {
+    /// Adds to `out` what the driver shall read.
+    fn push(&mut self, mut input: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+        while !input.is_empty() {
+            if self.passing > 0 {
+                let count = self.passing.min(input.len());
+                out.extend_from_slice(&input[..count]);
+                self.passing -= count;
+                input = &input[count..];
+                continue;
+            }
+            let count = (self.wanted()? - self.begun.len()).min(input.len());
+            self.begun.extend_from_slice(&input[..count]);
+            input = &input[count..];
+            if self.begun.len() < HEADER || self.begun.len() < self.wanted()? {
+                continue;
+            }
+            if self.begun[0] == NOTIFICATION && self.begun.len() > HEADER {
+                translate(&self.begun, out);
+            } else {
+                out.extend_from_slice(&self.begun);
+                self.passing = self.length()? + 1 - HEADER;
+            }
+            self.begun.clear();
+        }
+        Ok(())
+    }
+
+    /// How many bytes of the present message have to be there before any is passed on.
+    fn wanted(&self) -> io::Result<usize> {
+        if self.begun.len() < HEADER || self.begun[0] != NOTIFICATION {
+            return Ok(HEADER);
+        }
+        match self.length()? + 1 {
+            length if length <= LONGEST => Ok(length),
+            _ => Ok(HEADER),
+        }
+    }
+
+    /// The length in the header, which counts its own four bytes.
+    fn length(&self) -> io::Result<usize> {
+        let bytes = self
+            .begun
+            .get(1..HEADER)
+            .and_then(|bytes| bytes.try_into().ok());
+        let length = bytes.map_or(0, u32::from_be_bytes);
+        match usize::try_from(length) {
+            Ok(length) if length >= 4 => Ok(length),
+            _ => Err(ErrorKind::InvalidData.into()),
+        }
+    }
+}
+
+/// A notification is a header, the number of a process, and two texts that end with a zero.
+fn translate(message: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(&message[..HEADER]);
+    let (process, texts) = message[HEADER..].split_at((message.len() - HEADER).min(4));
+    out.extend_from_slice(process);
+    let mut utf8 = [0; 2];
+    for byte in texts {
+        out.extend_from_slice(char::from(*byte).encode_utf8(&mut utf8).as_bytes());
+    }
+    let length = u32::try_from(out.len() - start - 1).expect("at most twice the longest");
+    out[start + 1..start + HEADER].copy_from_slice(&length.to_be_bytes());
+}
+
+/// Read from the socket at once.
+const READ_SIZE: usize = 16 * 1024;
+
+/// A connection to a database after its negotiation about TLS, with notifications that the driver takes.
+pub struct Translated<S> {
+    stream: S,
+    translator: Translator,
+    /// For the driver, of which it has read so much.
+    out: Vec<u8>,
+    read: usize,
+    buffer: Box<[u8]>,
+}
+
+impl<S> Translated<S> {
+    pub fn new(stream: S) -> Translated<S> {
+        Translated {
+            stream,
+            translator: Translator::default(),
+            out: Vec::new(),
+            read: 0,
+            buffer: vec![0; READ_SIZE].into_boxed_slice(),
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Translated<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        to: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        while this.read == this.out.len() {
+            this.out.clear();
+            this.read = 0;
+            let mut buffer = ReadBuf::new(&mut this.buffer);
+            ready!(Pin::new(&mut this.stream).poll_read(context, &mut buffer))?;
+            if buffer.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            this.translator.push(buffer.filled(), &mut this.out)?;
+        }
+        let count = to.remaining().min(this.out.len() - this.read);
+        to.put_slice(&this.out[this.read..this.read + count]);
+        this.read += count;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Translated<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(letter: u8, body: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(body.len() + 4).expect("it is short");
+        [&[letter][..], &length.to_be_bytes(), body].concat()
+    }
+
+    #[test]
+    fn notifications_of_any_bytes_are_utf_8_however_they_are_cut() {
+        let texts = [
+            &b"\0\0\xff\x01clacksmessage\0a\xff\xc3"[..],
+            "ü\0".as_bytes(),
+        ]
+        .concat();
+        let translated = [&b"\0\0\xff\x01clacksmessage\0a"[..], "ÿÃÃ¼\0".as_bytes()].concat();
+        let other = message(b'D', b"\xff\x80");
+        let sent = [
+            &*other,
+            &message(b'A', &texts),
+            &message(b'Z', b"I"),
+            &other,
+        ]
+        .concat();
+        let expected = [
+            &*other,
+            &message(b'A', &translated),
+            &message(b'Z', b"I"),
+            &other,
+        ]
+        .concat();
+        for cut in 0..=sent.len() {
+            let (mut translator, mut out) = (Translator::default(), Vec::new());
+            for piece in [&sent[..cut], &sent[cut..]] {
+                translator.push(piece, &mut out).expect("messages");
+            }
+            assert_eq!(out, expected, "{cut}");
+        }
+        let (mut translator, mut out) = (Translator::default(), Vec::new());
+        for byte in &sent {
+            translator.push(&[*byte], &mut out).expect("messages");
+        }
+        assert_eq!(out, expected);
+        assert_eq!(
+            bytes_of("aÿÃÃ¼"),
+            [&b"a\xff\xc3"[..], "ü".as_bytes()].concat()
+        );
+    }
+
+    #[test]
+    fn what_is_no_notification_is_not_collected() {
+        let (mut translator, mut out) = (Translator::default(), Vec::new());
+        let huge = [b'A', 0x7f, 0xff, 0xff, 0xff, b'x'];
+        translator.push(&huge, &mut out).expect("a header");
+        assert_eq!(out, huge);
+        for length in 0..4 {
+            let (mut translator, mut out) = (Translator::default(), Vec::new());
+            assert!(translator.push(&[b'A', 0, 0, 0, length], &mut out).is_err());
+        }
+        let (mut translator, mut out) = (Translator::default(), Vec::new());
+        for length in 4..8 {
+            let body = vec![0xff; length as usize - 4];
+            let short = message(b'A', &body);
+            translator.push(&short, &mut out).expect("a message");
+        }
+    }
+}
