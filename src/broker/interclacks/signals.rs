@@ -235,6 +235,22 @@ mod tests {
         }
     }
 
+    /// With the greatest number that is believed, of somebody else's signals.
+    #[test]
+    fn nobody_is_muted_for_longer_than_a_clock_may_be_wrong() {
+        let (mut honest, mut receiver) = (Signals::new(NodeId(1)), Signals::new(NodeId(2)));
+        let mut hear = |id| receiver.judge(id, Reach::All, None, 0);
+        let longest_us = HOUR_US + MAX_SIGNAL_LEAD_US;
+        let forged = id(1, NOW_US + longest_us);
+        assert_eq!(Signals::excess_us(forged, NOW_US), None);
+        assert_eq!(hear(honest.next(NOW_US, || NodeId(3))), Novelty::New);
+        assert_eq!(hear(forged), Novelty::New);
+        for (later_us, novelty) in [(1, Novelty::Passed), (longest_us + 1, Novelty::New)] {
+            let signal = honest.next(NOW_US + later_us, || NodeId(3));
+            assert_eq!(hear(signal), novelty, "{later_us}");
+        }
+    }
+
     #[test]
     fn inventing_senders_ends_before_others_are_forgotten() {
         let mut signals = Signals::new(NodeId(7));
