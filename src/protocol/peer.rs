@@ -155,7 +155,10 @@ pub fn decode(line: &[u8]) -> Option<PeerLine<'_>> {
 /// Whether the line begins with a verb of this extension, in the right form or not.
 pub fn has_verb(line: &[u8]) -> bool {
     let (verb, _) = split(line);
-    matches!(verb, b"STATE" | b"SIGNAL" | b"CLEAR" | b"SYNCED" | b"PATH")
+    matches!(
+        verb,
+        b"STATE" | b"COUNT" | b"SIGNAL" | b"CLEAR" | b"FOLD" | b"SYNCED" | b"PATH"
+    )
 }
 
 /// Of a path that is too long its beginning.
