@@ -302,6 +302,9 @@ pub const SYNCED_AT_ONCE: u64 = 8 * MIB as u64;
 pub const JOURNAL_NICENESS: i32 = 5;
 /// When saving has failed, it is tried again after this time, then after twice as much, up to the second.
 pub const JOURNAL_RETRY_US: u64 = SECOND_US;
+/// How often a server that writes nothing looks whether its journal is still in its place: a moved file is noticed
+/// soon, and an idle process is hardly woken.
+pub const JOURNAL_LOOK_US: u64 = 10 * SECOND_US;
 pub const JOURNAL_RETRY_MAX_US: u64 = 60 * SECOND_US;
 /// How often changes reach the disk if nothing else is said.
 pub const FSYNC_S: f64 = 1.0;

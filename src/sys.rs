@@ -7,6 +7,8 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// Raises the soft limit on descriptors to the hard one and returns it.
 pub fn raise_descriptor_limit() -> io::Result<usize> {
@@ -213,6 +215,29 @@ pub fn without_umask<T>(make: impl FnOnce() -> T) -> T {
     let made = make();
     set_umask(mask);
     made
+}
+
+/// Reports whether something is mounted at this very path, of which a final symbolic link is not followed. `false` where
+/// the system can't tell.
+pub fn is_mount_point(path: &Path) -> bool {
+    #[cfg(target_os = "linux")]
+    if let Ok(path) = CString::new(path.as_os_str().as_bytes()) {
+        const MOUNT_ROOT: u64 = libc::STATX_ATTR_MOUNT_ROOT as u64;
+        // SAFETY: all zeros are a valid statx: it is made of numbers.
+        let mut found: libc::statx = unsafe { std::mem::zeroed() };
+        // SAFETY: the path is a NUL-terminated string, and `found` a valid statx that the call fills.
+        let result = unsafe {
+            libc::statx(
+                libc::AT_FDCWD,
+                path.as_ptr(),
+                libc::AT_SYMLINK_NOFOLLOW,
+                0,
+                &mut found,
+            )
+        };
+        return result == 0 && found.stx_attributes & MOUNT_ROOT != 0;
+    }
+    false
 }
 
 /// Sets which rights new files don't get, in all threads, and returns the mask that there was.

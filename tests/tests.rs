@@ -35,6 +35,7 @@ mod hardening;
 mod installing;
 mod interclacks;
 mod journal;
+mod journal_files;
 mod layers;
 mod measurements;
 mod measurements_overload;

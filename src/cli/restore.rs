@@ -27,9 +27,7 @@ pub fn restore(
 ) -> Result<Restored, StartError> {
     let file = path.display();
     let mut disk = SystemDisk::lock(path).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => {
-            StartError::Failed(format!("--persist {file}: another server uses it"))
-        }
+        io::ErrorKind::WouldBlock => in_use(path),
         _ => StartError::Usage(format!("--persist {file}: {error}")),
     })?;
     log::info!("{file}: reading");
@@ -55,6 +53,9 @@ pub fn restore(
             log::info!("ended, as a signal asked, while {file} was being read; it is as it was");
             return Ok(Restored::AskedToEnd);
         }
+        Err(LoadError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+            return Err(in_use(path));
+        }
         loaded => {
             loaded.map_err(|error| StartError::Usage(format!("--persist {file}: {error}")))?
         }
@@ -76,6 +77,11 @@ pub fn restore(
     );
     let writer = Writer::new(disk, journal, sync).map_err(failed)?;
     Ok(Restored::Journal(Box::new(writer)))
+}
+
+fn in_use(path: &Path) -> StartError {
+    let file = path.display();
+    StartError::Failed(format!("--persist {file}: another server uses it"))
 }
 
 /// Logs what was wrong with a journal.

@@ -1,11 +1,11 @@
 //! Brings a journal to a disk: what is written when, and what happens when that fails. It has no thread
 //! and no clock; whoever calls it waits.
 
-use super::disk::{Disk, DiskFile, FileName};
+use super::disk::{Disk, DiskFile, FileName, Place};
 use super::format::{HEADER, Key, header, seal};
 use super::load::OpenJournal;
 use crate::broker::{Rewritten, Saved};
-use crate::limits::SYNCED_AT_ONCE;
+use crate::limits::{JOURNAL_LOOK_US, SYNCED_AT_ONCE};
 use std::io::{self, Write};
 
 /// When what is written has to be on the disk itself.
@@ -102,6 +102,8 @@ pub struct Writer<D: Disk> {
     up_to: u64,
     /// How many records are where they were promised to be, as was last said.
     said_up_to: u64,
+    /// When the next look is due whether the journal is still in its place.
+    look_us: u64,
     news: Vec<Saved>,
 }
 
@@ -125,6 +127,7 @@ impl<D: Disk> Writer<D> {
             unsynced_since_us: None,
             up_to: 0,
             said_up_to: 0,
+            look_us: 0,
             news: Vec::new(),
         })
     }
@@ -186,9 +189,19 @@ impl<D: Disk> Writer<D> {
             self.give_up_new(&error);
             return;
         }
-        let renamed = self.disk.rename(FileName::New, FileName::Journal);
-        if let Err(error) = renamed.and_then(|()| self.disk.sync_names()) {
-            // Which of the two files has the name, now or after a power cut, nobody knows.
+        if let Err(error) = self.rename_new() {
+            if matches!(self.disk.place_of_journal(), Ok(Place::Own)) {
+                // Nothing has changed: the old journal is gone on with, if it is whole.
+                self.new = Some(new);
+                self.give_up_new(&error);
+            } else {
+                self.give_up_new(&error);
+                self.give_up_journal(&error);
+            }
+            return;
+        }
+        if let Err(error) = self.disk.sync_names() {
+            // Which of the two files has the name after a power cut, nobody knows.
             self.give_up_new(&error);
             self.give_up_journal(&error);
             return;
@@ -199,6 +212,25 @@ impl<D: Disk> Writer<D> {
         }));
         self.journal = Some(new);
         self.unsynced_since_us = None;
+    }
+
+    /// Gives the new file the journal's name. A file of somebody else's that has it by now is kept.
+    fn rename_new(&mut self) -> io::Result<()> {
+        if self.disk.place_of_journal()? == Place::Other {
+            self.disk.keep(FileName::Journal, FileName::Bad)?;
+        }
+        self.disk.rename(FileName::New, FileName::Journal)
+    }
+
+    /// Gives the journal up if its name does not lead to it any more: what is written to it would be lost.
+    fn look_for_journal(&mut self, now_us: u64) {
+        self.look_us = now_us + JOURNAL_LOOK_US;
+        let why = match self.disk.place_of_journal() {
+            Ok(Place::Other) => "another file has taken the place of the journal",
+            Ok(Place::Nothing) => "the journal was removed or moved away",
+            Ok(Place::Own) | Err(_) => return,
+        };
+        self.give_up_journal(&io::Error::other(why));
     }
 
     /// To be called after one or several batches: makes them safe, as far as that is due.
@@ -214,6 +246,9 @@ impl<D: Disk> Writer<D> {
         if is_due {
             self.sync_journal();
         }
+        if self.journal.is_some() && (self.said_up_to != self.up_to || now_us >= self.look_us) {
+            self.look_for_journal(now_us);
+        }
         if self.journal.is_some() && self.said_up_to != self.up_to {
             self.said_up_to = self.up_to;
             self.news.push(Saved::UpTo(self.up_to));
@@ -222,10 +257,12 @@ impl<D: Disk> Writer<D> {
 
     /// When [`Writer::commit`] is due even if nothing comes.
     pub fn deadline_us(&self) -> Option<u64> {
-        match self.sync {
-            SyncPolicy::Within(us) => Some(self.unsynced_since_us? + us / 2),
+        let sync_us = match self.sync {
+            SyncPolicy::Within(us) => self.unsynced_since_us.map(|since_us| since_us + us / 2),
             SyncPolicy::Always | SyncPolicy::Never => None,
-        }
+        };
+        let look_us = self.journal.is_some().then_some(self.look_us);
+        [sync_us, look_us].into_iter().flatten().min()
     }
 
     /// The last word: everything written is on the disk, whatever the policy.

@@ -3,7 +3,7 @@
 //! cut short.
 
 use crate::support::Random;
-use clacks::storage::{Disk, DiskFile, FileName};
+use clacks::storage::{Disk, DiskFile, FileName, Place};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
@@ -37,6 +37,8 @@ pub enum Fault {
 struct State {
     files: Vec<Content>,
     names: Names,
+    /// The file that was opened as the journal, or was the last to get its name.
+    journal: Option<usize>,
     /// Names as they were after each change since the last one that is on the disk, and that one first.
     past_names: Vec<Names>,
     calls: u64,
@@ -153,6 +155,9 @@ impl Disk for SimulatedDisk {
             return Err(failure());
         }
         let file = state.names[place(name)].ok_or(io::ErrorKind::NotFound)?;
+        if name == FileName::Journal {
+            state.journal = Some(file);
+        }
         Ok(SimulatedFile {
             disk: self.clone(),
             file,
@@ -194,6 +199,9 @@ impl Disk for SimulatedDisk {
         state.names[place(to)] = Some(file);
         let names = state.names;
         state.past_names.push(names);
+        if fault.is_none() && to == FileName::Journal {
+            state.journal = Some(file);
+        }
         fault.map_or(Ok(()), |_| Err(failure()))
     }
 
@@ -223,6 +231,15 @@ impl Disk for SimulatedDisk {
         let mut bytes = [0; 16];
         bytes.fill_with(|| random.below(256) as u8);
         Ok(bytes)
+    }
+
+    fn place_of_journal(&self) -> io::Result<Place> {
+        let state = self.0.borrow();
+        Ok(match state.names[place(FileName::Journal)] {
+            None => Place::Nothing,
+            own if own == state.journal => Place::Own,
+            Some(_) => Place::Other,
+        })
     }
 
     fn describe(&self, name: FileName) -> String {
