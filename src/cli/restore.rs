@@ -30,10 +30,13 @@ pub fn restore(
         io::ErrorKind::WouldBlock => in_use(path),
         _ => StartError::Usage(format!("--persist {file}: {error}")),
     })?;
-    log::info!("{file}: reading");
     let start = Instant::now();
     let mut records = 0_u64;
     let loaded = storage::load(&mut disk, |record| {
+        if records == 0 {
+            // Not before: a file that is refused leaves one line.
+            log::info!("{file}: reading");
+        }
         broker.restore(&record);
         records += 1;
         if signals.take_status() {
