@@ -302,6 +302,11 @@ pub const SYNCED_AT_ONCE: u64 = 8 * MIB as u64;
 pub const JOURNAL_NICENESS: i32 = 5;
 /// When saving has failed, it is tried again after this time, then after twice as much, up to the second.
 pub const JOURNAL_RETRY_US: u64 = SECOND_US;
+/// Most room that is reserved behind a journal, for the one that replaces it when the disk is full: of a larger cache,
+/// so much has to be left.
+pub const MAX_JOURNAL_RESERVE: u64 = 64 * MIB as u64;
+/// A journal that needs less room than this is not worth it.
+pub const MIN_JOURNAL_RESERVE: u64 = 64 * KIB as u64;
 /// How often a server that writes nothing looks whether its journal is still in its place: a moved file is noticed
 /// soon, and an idle process is hardly woken.
 pub const JOURNAL_LOOK_US: u64 = 10 * SECOND_US;

@@ -217,6 +217,27 @@ pub fn without_umask<T>(make: impl FnOnce() -> T) -> T {
     made
 }
 
+/// Has the file system keep room for so many bytes of a file from a place on, beyond its end as well; its length stays.
+///
+/// # Errors
+/// There is no such room, or the file system can't do that.
+pub fn reserve(file: &File, from: u64, length: u64) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        let beyond = |_| io::Error::from(io::ErrorKind::FileTooLarge);
+        let from = libc::off_t::try_from(from).map_err(beyond)?;
+        let length = libc::off_t::try_from(length).map_err(beyond)?;
+        let mode = libc::FALLOC_FL_KEEP_SIZE;
+        // SAFETY: the descriptor is open; the rest are plain numbers.
+        check(unsafe { libc::fallocate(file.as_raw_fd(), mode, from, length) })
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (file, from, length);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
 /// Reports whether something is mounted at this very path, of which a final symbolic link is not followed. `false` where
 /// the system can't tell.
 pub fn is_mount_point(path: &Path) -> bool {

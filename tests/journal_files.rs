@@ -53,6 +53,28 @@ fn bind_mount(command: &mut Command, what: &Path, at: &Path) {
     unsafe { command.pre_exec(mount) };
 }
 
+/// Mounts a file system in memory of so many bytes, for the command alone.
+fn mount_memory(command: &mut Command, at: &Path, bytes: usize) {
+    let at = c_path(at);
+    let options = CString::new(format!("size={bytes}")).expect("no NUL in it");
+    let mount = move || {
+        let (none, flags) = (std::ptr::null(), libc::MS_REC | libc::MS_PRIVATE);
+        let kind = c"tmpfs".as_ptr();
+        // SAFETY: plain numbers and NUL-terminated strings, which were allocated before the fork.
+        let failed = unsafe {
+            libc::unshare(libc::CLONE_NEWNS) != 0
+                || libc::mount(c"none".as_ptr(), c"/".as_ptr(), none, flags, none.cast()) != 0
+                || libc::mount(kind, at.as_ptr(), kind, 0, options.as_ptr().cast()) != 0
+        };
+        match failed {
+            true => Err(io::Error::last_os_error()),
+            false => Ok(()),
+        }
+    };
+    // SAFETY: between fork and exec, the closure makes system calls only.
+    unsafe { command.pre_exec(mount) };
+}
+
 /// Starts a second server with a journal that the first one uses.
 fn assert_in_use(path: &Path, change: impl FnOnce(&mut Command)) {
     let setup = Setup::new();
@@ -312,4 +334,40 @@ fn while_the_folder_of_the_journal_is_gone_nothing_counts_as_saved() {
         .wait_for_log("everything is being saved again");
     let server = server.kill_and_restart();
     assert_eq!(server.status("entries"), 2);
+}
+
+#[test]
+fn a_journal_that_fills_its_disk_recovers_when_entries_are_removed() {
+    const DISK: usize = 6 << 20;
+    if !is_root() {
+        return skipped("only root can mount something");
+    }
+    for length in [100_000, 1_000] {
+        let (folder, journal) = place_for_journal();
+        let setup = Setup::new().flags(&["--persist", &text(&journal)]);
+        let mut server = setup.start_changed(|command| {
+            mount_memory(command, folder.path(), DISK);
+        });
+        let mut client = server.client("admin");
+        let entries = DISK / length;
+        for number in 0..entries {
+            client.ask(&format!("STORE name{number}={}", "v".repeat(length)));
+        }
+        let failed = server.process.wait_for_log("nothing is being saved");
+        let journal = text(&journal);
+        assert!(
+            failed.contains(&journal) && failed.contains("No space left"),
+            "{failed}"
+        );
+        for number in 1..entries {
+            client.send(&format!("REMOVE name{number}"));
+        }
+        client.flush();
+        server
+            .process
+            .wait_for_log("everything is being saved again");
+        assert!(server.status_line().contains(" journal=saving "));
+        server.process.signal(libc::SIGTERM);
+        assert!(server.process.wait().success());
+    }
 }

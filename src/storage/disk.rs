@@ -63,8 +63,11 @@ pub trait DiskFile: Read + Write {
 
     fn length(&self) -> io::Result<u64>;
 
-    /// Cuts it.
+    /// Cuts it, and gives up all room that was reserved behind.
     fn set_length(&mut self, length: u64) -> io::Result<()>;
+
+    /// Reserves room for so many bytes from a place on.
+    fn reserve(&mut self, from: u64, length: u64) -> io::Result<()>;
 }
 
 impl DiskFile for File {
@@ -78,6 +81,10 @@ impl DiskFile for File {
 
     fn set_length(&mut self, length: u64) -> io::Result<()> {
         self.set_len(length)
+    }
+
+    fn reserve(&mut self, from: u64, length: u64) -> io::Result<()> {
+        sys::reserve(self, from, length)
     }
 }
 

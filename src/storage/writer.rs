@@ -5,7 +5,7 @@ use super::disk::{Disk, DiskFile, FileName, Place};
 use super::format::{HEADER, Key, header, seal};
 use super::load::OpenJournal;
 use crate::broker::{Rewritten, Saved};
-use crate::limits::{JOURNAL_LOOK_US, SYNCED_AT_ONCE};
+use crate::limits::{JOURNAL_LOOK_US, MAX_JOURNAL_RESERVE, MIN_JOURNAL_RESERVE, SYNCED_AT_ONCE};
 use std::io::{self, Write};
 
 /// When what is written has to be on the disk itself.
@@ -66,6 +66,8 @@ struct Appender<F> {
     length: u64,
     /// How much of it was on the disk when that was last seen to.
     synced: u64,
+    /// Up to where room is reserved for it.
+    reserved: u64,
 }
 
 impl<F: DiskFile> Appender<F> {
@@ -77,6 +79,37 @@ impl<F: DiskFile> Appender<F> {
         self.file.write_all(frames)?;
         self.length += frames.len() as u64;
         Ok(())
+    }
+
+    /// Reserves a quarter of the file's length behind what is coming. When the disk is full, that room is given up for
+    /// the file that replaces this one, which is smaller if the cache has shrunk.
+    ///
+    /// # Errors
+    /// The disk is full but for the room that was reserved.
+    fn keep_reserve(&mut self, coming: usize) -> io::Result<()> {
+        let reserve = (self.length / 4).min(MAX_JOURNAL_RESERVE);
+        let end = self.length + coming as u64 + reserve;
+        if reserve < MIN_JOURNAL_RESERVE || end <= self.reserved {
+            return Ok(());
+        }
+        let had_reserve = self.reserved > self.length;
+        // More than is needed, so that this is seldom to be done.
+        match self.reserve(end + reserve).or_else(|_| self.reserve(end)) {
+            Err(error) if had_reserve && is_full(&error) => Err(error),
+            // A file system that can't, or has never had so much room: the file goes on without.
+            _ => Ok(()),
+        }
+    }
+
+    fn reserve(&mut self, end: u64) -> io::Result<()> {
+        self.file.reserve(self.length, end - self.length)?;
+        self.reserved = end;
+        Ok(())
+    }
+
+    fn give_up_reserve(&mut self) -> io::Result<()> {
+        self.reserved = self.length;
+        self.file.set_length(self.length)
     }
 
     /// Keeps the last sync of a long file short: the journal waits for it, too.
@@ -121,6 +154,7 @@ impl<D: Disk> Writer<D> {
                 key,
                 length,
                 synced: length,
+                reserved: length,
             }),
             new: None,
             rewrite: 0,
@@ -152,6 +186,10 @@ impl<D: Disk> Writer<D> {
         self.up_to = batch.up_to;
         if let Some(number) = batch.begins {
             self.rewrite = number;
+            if let Some(journal) = &mut self.journal {
+                // It is kept for the new file.
+                let _ = journal.give_up_reserve();
+            }
             match create(&mut self.disk) {
                 Ok(new) => self.new = Some(new),
                 Err(error) => self.give_up_new(&error),
@@ -171,7 +209,11 @@ impl<D: Disk> Writer<D> {
             && !batch.records.is_empty()
         {
             self.unsynced_since_us.get_or_insert(now_us);
-            if let Err(error) = journal.append(&mut batch.records) {
+            let has_room = match &self.new {
+                None => journal.keep_reserve(batch.records.len()),
+                Some(_) => Ok(()),
+            };
+            if let Err(error) = has_room.and_then(|()| journal.append(&mut batch.records)) {
                 self.give_up_journal(&error);
             }
         }
@@ -267,6 +309,9 @@ impl<D: Disk> Writer<D> {
 
     /// The last word: everything written is on the disk, whatever the policy.
     pub fn finish(&mut self) {
+        if let Some(journal) = &mut self.journal {
+            let _ = journal.give_up_reserve();
+        }
         self.sync_journal();
     }
 
@@ -296,6 +341,8 @@ impl<D: Disk> Writer<D> {
         let Some(mut journal) = self.journal.take() else {
             return false;
         };
+        // On a full disk, the new file needs this room, and that of a record which was written in part.
+        let _ = journal.give_up_reserve();
         if self.unsynced_since_us.take().is_some() {
             let _ = journal.file.sync();
         }
@@ -315,6 +362,11 @@ impl<D: Disk> Writer<D> {
     }
 }
 
+fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded)
+}
+
 /// A new file with a header, and a key that no other file has.
 fn create<D: Disk>(disk: &mut D) -> io::Result<Appender<D::File>> {
     let key = Key::from_bytes(disk.random()?);
@@ -325,5 +377,6 @@ fn create<D: Disk>(disk: &mut D) -> io::Result<Appender<D::File>> {
         key,
         length: HEADER as u64,
         synced: 0,
+        reserved: 0,
     })
 }

@@ -310,6 +310,10 @@ impl DiskFile for SimulatedFile {
         Ok(self.disk.0.borrow().files[self.file].bytes.len() as u64)
     }
 
+    fn reserve(&mut self, _: u64, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+
     fn set_length(&mut self, length: u64) -> io::Result<()> {
         let mut state = self.disk.0.borrow_mut();
         let content = &mut state.files[self.file];
