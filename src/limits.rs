@@ -119,6 +119,8 @@ pub const MAX_SERVER_HANDSHAKE: usize = 64 * KIB;
 /// How long TLS handshakes go on in one turn. A step is a tenth of a millisecond's work as a rule, and three
 /// milliseconds' with an RSA key of 4096 bits: then it is one.
 pub const HANDSHAKES_PER_TURN: Duration = Duration::from_micros(500);
+/// How often it is logged that TLS handshakes come faster than they can be done.
+pub const OVERLOAD_LOG_US: u64 = 5 * SECOND_US;
 
 // Logging in.
 

@@ -243,6 +243,8 @@ fn who_never_logs_in_takes_a_place_only_for_the_auth_timeout() {
     strangers.wait_for_all("the greeting", |received| {
         received.ends_with(b"Authentication required\r\n")
     });
+    // Of those who say nothing at all the log is silent, too.
+    strangers.send(|_| b"CLACKS somebody\r\n".to_vec());
     wait_until("all have gone", || {
         strangers.receive(Duration::from_millis(10));
         strangers.closed() == 19

@@ -1,11 +1,12 @@
 //! What TLS costs: the latency of others while many shake hands, and memory. Run by `make measure`.
 
 use crate::measurements::{assert_fast, goes_on, latency_during, megabytes};
-use crate::support::tls::{VERSIONS, session};
-use crate::support::{Client, Crowd, Handshakes, Identity, Server, Setup, wait_until};
+use crate::support::tls::{VERSIONS, replay_hellos, session};
+use crate::support::{Client, Crowd, Handshakes, Identity, Server, Setup, token, wait_until};
 use clacks::limits::TLS_MEMORY;
 use rustls::SupportedProtocolVersion;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -54,7 +55,8 @@ fn latency_while_a_thousand_stop_in_the_midst_of_their_client_hello() {
     assert_fast(&latencies, 5.0);
 }
 
-fn of_openssl(algorithm: &[&str]) -> Identity {
+/// A certificate with a key of that algorithm.
+pub fn of_openssl(algorithm: &[&str]) -> Identity {
     let setup = Setup::bare();
     let (key, certificate) = (setup.path("key"), setup.path("certificate"));
     let output = Command::new("openssl")
@@ -125,6 +127,44 @@ fn latency_while_a_thousand_shake_hands_with_rsa_2048() {
 fn latency_while_a_thousand_shake_hands_with_rsa_4096() {
     for version in VERSIONS {
         latency_during_handshakes("RSA-4096", &["rsa:4096"], version);
+    }
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn a_login_behind_a_flood_of_replayed_hellos_with_rsa_4096() {
+    const HELLOS: usize = 4_200;
+    const FLOOD_FROM: Ipv4Addr = Ipv4Addr::LOCALHOST;
+    const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+    let identity = of_openssl(&["rsa:4096"]);
+    for from in [ELSEWHERE, FLOOD_FROM] {
+        let server = Setup::new().with_tls(&identity).start();
+        let port = server.tls_port();
+        let start = Instant::now();
+        let flood = replay_hellos(FLOOD_FROM, port, HELLOS);
+        println!(
+            "measured: {HELLOS} hellos from {FLOOD_FROM} with RSA-4096 in {:.2} s",
+            start.elapsed().as_secs_f64()
+        );
+        let start = Instant::now();
+        let mut client = Client::tls_from(from, port, VERSIONS[1]);
+        let login = format!("OVERHEAD A {}\r\n", token("rw"));
+        // Where the handshake fails, nothing is sent.
+        let is_sent = client.try_send(login.as_bytes()).is_ok();
+        let answers = if is_sent {
+            std::iter::from_fn(|| client.next_line()).find(|line| line.starts_with("OVERHEAD O "))
+        } else {
+            None
+        };
+        println!(
+            "measured:   a login from {from}: {:?} after {:.3} s; longest turn {} us",
+            answers,
+            start.elapsed().as_secs_f64(),
+            server.status("longest_turn_us"),
+        );
+        assert!(answers.is_some(), "the login from {from} is right");
+        assert!(start.elapsed() < Duration::from_secs(2));
+        drop(flood);
     }
 }
 

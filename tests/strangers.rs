@@ -1,5 +1,7 @@
 //! Those who have not logged in: what they can do to others, and what the log says of them.
 
+use crate::measurements_tls::of_openssl;
+use crate::support::tls::{VERSIONS, replay_hellos};
 use crate::support::{Client, Ends, Server, Setup, connect_from, token, wait_until};
 use clacks::limits::{LOGIN_DELAY_STEP_US, MAX_SURPLUS_CLIENTS, MAX_TRIED_USER};
 use clacks::protocol::token::Token;
@@ -123,4 +125,30 @@ fn strangers_that_never_log_in_keep_no_users_out() {
         }
         assert!(server.status("client_limit") > 0);
     });
+}
+
+/// Each costs the server a signature, which nobody waits for. They take longer than there is to log in.
+#[test]
+fn a_flood_of_replayed_hellos_keeps_nobody_out() {
+    const HELLOS: usize = 3_000;
+    let server = Setup::new()
+        .with_tls(&of_openssl(&["rsa:4096"]))
+        .flags(&["--auth-timeout", "5"])
+        .start();
+    let port = server.tls_port();
+    let _flood = replay_hellos(Ipv4Addr::LOCALHOST, port, HELLOS);
+    // From the same address and from another one.
+    for from in [ELSEWHERE, Ipv4Addr::LOCALHOST] {
+        for version in VERSIONS {
+            let mut client = Client::tls_from(from, port, version).logged_in("rw");
+            assert_eq!(client.ask("RETRIEVE a"), ["NOTRETRIEVED a"]);
+        }
+    }
+    let line = server
+        .process
+        .wait_for_log("TLS handshakes come faster than they can be done: ");
+    assert!(line.contains(" of them from 127.0.0.1; "), "{line}");
+    // What was never signed went without a word when its time was over.
+    wait_until("they are gone", || server.status("clients") == 0);
+    assert!(server.status("auth_timeout") > 0);
 }

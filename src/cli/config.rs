@@ -63,6 +63,7 @@ impl Config {
             SyncPolicy::Always => Promise::Synced,
             SyncPolicy::Within(_) | SyncPolicy::Never => Promise::Written,
         });
+        let auth_timeout_us = seconds(matches, "auth-timeout", limits::AUTH_TIMEOUT_S)?;
         Ok(Config {
             listen,
             inherited,
@@ -79,7 +80,7 @@ impl Config {
             broker: broker::Settings {
                 max_clients,
                 max_line,
-                auth_timeout_us: seconds(matches, "auth-timeout", limits::AUTH_TIMEOUT_S)?,
+                auth_timeout_us,
                 ping_timeout_us: seconds(matches, "ping-timeout", limits::PING_TIMEOUT_S)?,
                 stalled_write_timeout_us: seconds(
                     matches,
@@ -114,6 +115,7 @@ impl Config {
             },
             reactor: reactor::Settings {
                 max_clients,
+                auth_timeout_us,
                 max_connections: max_clients + 2 * limits::MAX_SURPLUS_CLIENTS,
                 output: OutputLimits {
                     max_output,

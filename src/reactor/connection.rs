@@ -1,10 +1,11 @@
 //! One connection: its socket, what it has sent and is still to be sent, and where it stands.
 
-use crate::broker::{CloseReason, ConnectionId, Traffic};
+use crate::broker::{CloseReason, ConnectionId, Origin, Traffic};
 use crate::limits::{MAX_LINE_BEFORE_LOGIN, OUTPUT_CHUNK};
 use crate::protocol::line::Pending;
 use crate::reactor::buffer::OutputQueue;
 use crate::reactor::connections::{Account, Waiters};
+use crate::reactor::handshakes::Waiting;
 use crate::reactor::stream::Stream;
 use std::rc::Rc;
 
@@ -22,8 +23,10 @@ pub struct Connection {
     pub readable: bool,
     /// Something was read from it.
     pub has_spoken: bool,
-    /// On the list of those whose TLS handshake can go on.
-    pub in_handshakes: bool,
+    /// Where it comes from; `None` for the master.
+    pub origin: Option<Origin>,
+    /// Its TLS handshake can go on, and waits for its turn.
+    pub handshake: Option<Waiting>,
     /// The kernel said that the peer sends nothing more: read up to the end.
     pub hung_up: bool,
     /// The socket takes no more output; the kernel will say when it does.
@@ -145,7 +148,13 @@ impl Stops {
 }
 
 impl Connection {
-    pub fn new(id: ConnectionId, stream: Stream, account: Rc<Account>, now_us: u64) -> Connection {
+    pub fn new(
+        id: ConnectionId,
+        stream: Stream,
+        origin: Option<Origin>,
+        account: Rc<Account>,
+        now_us: u64,
+    ) -> Connection {
         Connection {
             id,
             stream,
@@ -154,7 +163,8 @@ impl Connection {
             output: None,
             readable: false,
             has_spoken: false,
-            in_handshakes: false,
+            origin,
+            handshake: None,
             hung_up: false,
             blocked: false,
             stops: Stops::default(),

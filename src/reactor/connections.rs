@@ -8,11 +8,12 @@ pub use accounts::{Account, Share};
 pub use backpressure::Waiters;
 
 use crate::broker::{CloseReason, ConnectionId, Now, Origin};
-use crate::limits::{FREED_PER_TURN, LINK_BACKLOG, MAPPED_BLOCK};
+use crate::limits::{AUTH_TIMEOUT_S, FREED_PER_TURN, LINK_BACKLOG, MAPPED_BLOCK, SECOND_US};
 use crate::protocol::line::Pending;
 use crate::reactor::buffer::{OutputQueue, SharedPayload};
 use crate::reactor::burst::Burst;
 use crate::reactor::connection::Connection;
+use crate::reactor::handshakes::{Handshakes, Step};
 use crate::reactor::stream::Stream;
 use crate::storage::Journal;
 use accounts::Accounts;
@@ -74,7 +75,7 @@ pub struct Connections {
     /// Whose lines are being worked off.
     serving: Option<ConnectionId>,
     /// Whose TLS handshake can go on.
-    handshakes: VecDeque<ConnectionId>,
+    pub handshakes: Handshakes,
     /// Passed a limit, failed or are through: for the end of the turn.
     ending: Vec<(ConnectionId, CloseReason)>,
     finished: VecDeque<ConnectionId>,
@@ -161,7 +162,7 @@ impl Connections {
             has_delivered: false,
             has_much: false,
             serving: None,
-            handshakes: VecDeque::new(),
+            handshakes: Handshakes::new((AUTH_TIMEOUT_S / 2.0 * SECOND_US as f64) as u64),
             ending: Vec::new(),
             finished: VecDeque::new(),
             stalled: Vec::new(),
@@ -208,8 +209,13 @@ impl Connections {
             .register(&mut stream, token(id), Interest::READABLE)?;
         self.owned += stream.memory();
         let account = self.accounts.of_origin(origin);
-        self.slab
-            .insert(Connection::new(id, stream, account, self.now.monotonic_us));
+        self.slab.insert(Connection::new(
+            id,
+            stream,
+            origin,
+            account,
+            self.now.monotonic_us,
+        ));
         Ok(id)
     }
 
@@ -229,6 +235,7 @@ impl Connections {
     pub fn remove(&mut self, id: ConnectionId) -> Option<Connection> {
         self.get(id)?;
         self.leave_full(id);
+        self.leave_handshakes(id);
         let mut connection = self.slab.remove(id.slot as usize);
         if let Some(waiters) = connection.waiters.take() {
             self.resume_all_senders(*waiters);
@@ -318,18 +325,54 @@ impl Connections {
             .is_some_and(|connection| connection.stream.is_open())
     }
 
-    /// Puts a connection on the list of those whose TLS handshake can go on.
+    /// Lets the TLS handshake of a connection go on when its turn comes.
     pub fn await_handshake(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.get_mut(id)
-            && connection.readable
-            && !std::mem::replace(&mut connection.in_handshakes, true)
-        {
-            self.handshakes.push_back(id);
+        let Some(connection) = self.get_mut(id) else {
+            return;
+        };
+        let (origin, is_waiting) = (connection.origin, connection.handshake.is_some());
+        let Stream::Tls(stream) = &connection.stream else {
+            return;
+        };
+        if connection.closing.is_some() || !connection.readable {
+            return;
+        }
+        let step = match stream.is_to_sign() {
+            // A signature for nobody.
+            true if connection.hung_up => {
+                self.leave_handshakes(id);
+                self.end(id, CloseReason::EndOfStream);
+                return;
+            }
+            true => Step::Sign,
+            false => Step::Read,
+        };
+        if is_waiting {
+            return;
+        }
+        let waiting = self.handshakes.push(id, origin, step);
+        if let Some(connection) = self.get_mut(id) {
+            connection.handshake = Some(waiting);
         }
     }
 
-    pub fn next_handshake(&mut self) -> Option<ConnectionId> {
-        self.handshakes.pop_front()
+    /// The connection whose TLS handshake is to take such a step next.
+    pub fn next_handshake(&mut self, step: Step, now_us: u64) -> Option<ConnectionId> {
+        let id = self.handshakes.pop(step, now_us)?;
+        if let Some(connection) = self.get_mut(id) {
+            connection.handshake = None;
+        }
+        Some(id)
+    }
+
+    /// The TLS handshake of the connection does not go on.
+    fn leave_handshakes(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.get_mut(id)
+            && let Some(waiting) = connection.handshake.take()
+        {
+            let origin = connection.origin;
+            self.handshakes.remove(origin, waiting);
+        }
     }
 
     /// How many connections wait to be served: those that send little, and those that send much.

@@ -10,6 +10,7 @@ mod burst;
 mod connection;
 mod connections;
 mod dialer;
+mod handshakes;
 mod listener;
 mod notify;
 mod own_file;
@@ -36,11 +37,12 @@ use crate::broker::{
 use crate::certificates::{Certificates, OwnCertificate};
 use crate::limits::{
     ACCEPT_PAUSE_US, ACCEPTS_PER_TURN, CLOSES_PER_TURN, EVENTS_PER_TURN, HANDSHAKES_PER_TURN,
-    LINGER_US, SCRATCH, SHUTDOWN_US, WORK_PER_SYSCALL, WORK_PER_TURN,
+    LINGER_US, OVERLOAD_LOG_US, SCRATCH, SHUTDOWN_US, WORK_PER_SYSCALL, WORK_PER_TURN,
 };
 use crate::storage::{Disk, Journal, Writer};
 use connections::{DialRequest, id_of};
 use dialer::{Dialed, Dialer};
+use handshakes::{Handshakes, Step};
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
 use signals::Request;
@@ -64,6 +66,8 @@ pub struct Settings {
     pub max_clients: usize,
     /// Beyond so many nobody is even asked to log in.
     pub max_connections: usize,
+    /// From connecting to the login, a TLS handshake included.
+    pub auth_timeout_us: u64,
     pub output: OutputLimits,
 }
 
@@ -99,6 +103,8 @@ pub struct Server {
     /// Who this server is to clients that speak TLS.
     tls: Option<OwnCertificate>,
     tls_log: LogLimit,
+    /// When it may be logged again that there are too many TLS handshakes.
+    overload_log_us: u64,
     /// Input goes here first; only what can't be worked off at once is copied.
     scratch: Box<[u8]>,
     /// A line with a CR in its midst is put together here.
@@ -177,13 +183,14 @@ impl Server {
             poll.registry().try_clone()?,
             waker.clone(),
         );
-        let connections = Connections::new(
+        let mut connections = Connections::new(
             registry,
             settings.max_connections,
             settings.output,
             journal,
             clock.now(),
         );
+        connections.handshakes = Handshakes::new(settings.auth_timeout_us / 2);
         Ok(Server {
             poll,
             listeners,
@@ -195,6 +202,7 @@ impl Server {
             dialer,
             tls: own,
             tls_log: LogLimit::default(),
+            overload_log_us: 0,
             scratch: vec![0; SCRATCH].into_boxed_slice(),
             line: Vec::new(),
             accept_pause_us: None,
@@ -545,39 +553,60 @@ impl Server {
         }
     }
 
-    /// Takes TLS handshakes further, for as long as a turn may last for that.
+    /// Takes TLS handshakes further, for as long as a turn may last for that. Messages are read first, for they cost
+    /// little, and with them it is known how many signatures are to be made; one of these is made at least.
     fn shake_hands(&mut self) {
         let start = Instant::now();
-        while start.elapsed() < HANDSHAKES_PER_TURN
-            && let Some(id) = self.connections.next_handshake()
+        while start.elapsed() < HANDSHAKES_PER_TURN / 2
+            && let Some(id) = self.next_handshake(Step::Read)
         {
-            let Some(connection) = self.connections.get_mut(id) else {
-                continue;
-            };
-            connection.in_handshakes = false;
-            let Stream::Tls(stream) = &mut connection.stream else {
-                continue;
-            };
-            if connection.closing.is_some() {
-                continue;
+            self.shake_hands_with(id);
+        }
+        while let Some(id) = self.next_handshake(Step::Sign) {
+            self.shake_hands_with(id);
+            if start.elapsed() >= HANDSHAKES_PER_TURN {
+                break;
             }
-            if stream.is_to_sign() && connection.hung_up {
-                // A signature for nobody.
-                self.connections.end(id, CloseReason::EndOfStream);
-                continue;
+        }
+        self.log_overload();
+    }
+
+    fn next_handshake(&mut self, step: Step) -> Option<ConnectionId> {
+        let now_us = self.clock.start.elapsed().as_micros() as u64;
+        self.connections.next_handshake(step, now_us)
+    }
+
+    /// Takes one step of a TLS handshake.
+    fn shake_hands_with(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        let Stream::Tls(stream) = &mut connection.stream else {
+            return;
+        };
+        match stream.shake_hands(self.tls.as_ref()) {
+            Ok(0) => self.connections.end(id, CloseReason::EndOfStream),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => connection.readable = false,
+            Err(error) if error.kind() != ErrorKind::Interrupted => {
+                self.end_tls(id, &error);
+                return;
             }
-            match stream.shake_hands(self.tls.as_ref()) {
-                Ok(0) => self.connections.end(id, CloseReason::EndOfStream),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => connection.readable = false,
-                Err(error) if error.kind() != ErrorKind::Interrupted => {
-                    self.end_tls(id, &error);
-                    continue;
-                }
-                // Lines may have come with the end of the handshake, and more is to be read in any case.
-                _ if stream.is_open() => self.connections.make_ready(id),
-                _ => self.connections.await_handshake(id),
-            }
-            self.connections.flush_tls_later(id);
+            // Lines may have come with the end of the handshake, and more is to be read in any case.
+            _ if stream.is_open() => self.connections.make_ready(id),
+            _ => self.connections.await_handshake(id),
+        }
+        self.connections.flush_tls_later(id);
+    }
+
+    /// Says in the log, now and then, that handshakes come faster than they can be done, and from where.
+    fn log_overload(&mut self) {
+        let now_us = self.connections.now.monotonic_us;
+        if !self.connections.handshakes.is_overloaded() || now_us < self.overload_log_us {
+            return;
+        }
+        self.overload_log_us = now_us + OVERLOAD_LOG_US;
+        if let Some(overload) = self.connections.handshakes.overload() {
+            log::warn!("TLS handshakes come faster than they can be done: {overload}");
         }
     }
 

@@ -110,6 +110,16 @@ impl Client {
         Client::from_tcp(connect_from(from, port))
     }
 
+    /// Over TLS, from that address, which is one of this machine.
+    pub fn tls_from(
+        from: Ipv4Addr,
+        port: u16,
+        version: &'static SupportedProtocolVersion,
+    ) -> Client {
+        let stream = StreamOwned::new(tls::session(version), connect_from(from, port));
+        Client::new(Stream::Tls(Box::new(stream)))
+    }
+
     /// Over TLS; the handshake is done with the first line that is sent or read.
     pub fn tls(port: u16, version: &'static SupportedProtocolVersion) -> Client {
         let stream = TcpStream::connect(("127.0.0.1", port)).expect("the server listens there");

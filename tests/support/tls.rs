@@ -1,6 +1,6 @@
 //! TLS as the tests' clients and masters speak it.
 
-use super::Identity;
+use super::{Identity, connect_from};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
@@ -9,6 +9,8 @@ use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, Error, ServerConfig, ServerConnection,
     SignatureScheme, SupportedProtocolVersion,
 };
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpStream};
 use std::sync::{Arc, OnceLock};
 
 /// TLS 1.2 and 1.3.
@@ -34,6 +36,27 @@ pub fn session(version: &'static SupportedProtocolVersion) -> ClientConnection {
     config.resumption = rustls::client::Resumption::disabled();
     let name = ServerName::try_from("localhost").expect("a name");
     ClientConnection::new(Arc::new(config), name).expect("a right configuration")
+}
+
+/// The first message of a client, which anybody can send again and again.
+pub fn client_hello() -> Vec<u8> {
+    let mut hello = Vec::new();
+    session(VERSIONS[1])
+        .write_tls(&mut hello)
+        .expect("room in memory");
+    hello
+}
+
+/// Connections from that address that begin a handshake with the same message each, and say no more.
+pub fn replay_hellos(from: Ipv4Addr, port: u16, count: usize) -> Vec<TcpStream> {
+    clacks::sys::raise_descriptor_limit().expect("a limit of our own");
+    let hello = client_hello();
+    let connect = |_| {
+        let mut stream = connect_from(from, port);
+        stream.write_all(&hello).expect("a fresh socket has room");
+        stream
+    };
+    (0..count).map(connect).collect()
 }
 
 /// The side of a master that the test plays.

@@ -511,6 +511,7 @@ impl Output for Connections {
         let held = std::mem::take(&mut connection.held_by_broker);
         let pending = connection.pending.take();
         self.leave_full(id);
+        self.leave_handshakes(id);
         let Some(connection) = self.get_mut(id) else {
             return;
         };
