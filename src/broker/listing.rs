@@ -4,7 +4,7 @@
 use super::Broker;
 use super::output::{ConnectionId, Flow, Now, Output};
 use super::session::Session;
-use super::walk::{Meets, Walk};
+use super::walk::{KeptName, Meets, Walk};
 use crate::limits::{LISTING_SLICE, LISTING_SORT_SLICE, NAMES_PER_SLICE, SECOND_US};
 use crate::protocol::encode;
 use std::collections::BTreeMap;
@@ -40,8 +40,8 @@ const PER_SESSION: usize = 96;
 enum Stage {
     Keys(Walk),
     /// Sessions sorted so far, and the slot of the next.
-    SortClients(BTreeMap<Box<[u8]>, ConnectionId>, usize),
-    Clients(BTreeMap<Box<[u8]>, ConnectionId>),
+    SortClients(BTreeMap<KeptName, ConnectionId>, usize),
+    Clients(BTreeMap<KeptName, ConnectionId>),
     /// No list, but the long value of that name.
     Value(Box<[u8]>),
 }
@@ -224,7 +224,8 @@ impl Broker {
                 let end = sessions.slots().min(from + LISTING_SORT_SLICE);
                 let slice = (from..end).filter_map(|slot| sessions.in_slot(slot));
                 for session in slice.filter(|session| session.closing.is_none()) {
-                    sorted.insert(session.cid.to_string().into_bytes().into(), session.id);
+                    let cid = KeptName::from_slice(session.cid.to_string().as_bytes());
+                    sorted.insert(cid, session.id);
                 }
                 ControlFlow::Continue(if end < sessions.slots() {
                     Stage::SortClients(sorted, end)

@@ -3,7 +3,12 @@
 use super::cache::{Cache, Found};
 use super::table::{Cursor, Part};
 use crate::limits::{NAMES_PER_SLICE, SEGMENTS_PER_SLICE, SORTED_BYTES, SORTED_KEYS};
+use smallvec::SmallVec;
 use std::collections::BTreeSet;
+
+/// A name that is kept in a sorted set or map. Usual names, and names of clients, need no memory of their own: millions of
+/// small blocks that are freed make the allocator slow for a long moment.
+pub type KeptName = SmallVec<[u8; 36]>;
 
 /// In the order of the names where they are few and short enough to be sorted, in the table's order otherwise.
 /// Names that are there all the time are met exactly once.
@@ -27,9 +32,9 @@ pub enum Meets {
 
 enum Stage {
     /// Names sorted so far, and where the next are.
-    Sorting(BTreeSet<Box<[u8]>>, Cursor),
+    Sorting(BTreeSet<KeptName>, Cursor),
     /// Names still to be met.
-    Sorted(BTreeSet<Box<[u8]>>),
+    Sorted(BTreeSet<KeptName>),
     /// What is still to be met of one segment of the table.
     Unsorted(Part),
     Done,
@@ -77,7 +82,7 @@ impl Walk {
     }
 
     /// The names that it would still have met, as far as it keeps them.
-    pub fn into_names(self) -> BTreeSet<Box<[u8]>> {
+    pub fn into_names(self) -> BTreeSet<KeptName> {
         match self.stage {
             Stage::Sorting(names, _) | Stage::Sorted(names) => names,
             Stage::Unsorted(_) | Stage::Done => BTreeSet::new(),
@@ -221,6 +226,18 @@ mod tests {
             cache.store(name.as_bytes(), b"", 1).expect("room");
         }
         cache
+    }
+
+    #[test]
+    fn usual_names_that_are_kept_take_no_block_of_memory_each() {
+        let cache = cache_of(2_000, 36);
+        let mut walk = Walk::sorted_if_few(&cache, Meets::Live);
+        while matches!(walk.stage, Stage::Sorting(..)) {
+            walk.advance(&cache, 1, SLICE, |_| 0);
+        }
+        let names = walk.into_names();
+        assert_eq!(names.len(), 2_000);
+        assert!(names.iter().all(|name| !name.spilled()));
     }
 
     #[test]

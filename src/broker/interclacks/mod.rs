@@ -25,7 +25,7 @@ use super::cache::{Effect, Found};
 use super::output::{ConnectionId, Now};
 use super::session::LastPing;
 use super::table::Table;
-use super::walk::Walk;
+use super::walk::{KeptName, Walk};
 use crate::limits::MAX_FORWARDED_LINE;
 use crate::protocol::peer::{self, NodeId, SignalId};
 use crate::protocol::shared::SharedBytes;
@@ -50,7 +50,7 @@ pub struct Link {
     /// What the walk of the telling was last said to take, in bytes.
     walk_held: usize,
     /// Names that changed while much was waiting for the link, and are told when there is room.
-    behind: BTreeSet<Box<[u8]>>,
+    behind: BTreeSet<KeptName>,
     /// States of such names whose entries had to go meanwhile: they can't be looked up any more.
     evicted: Waiting,
     /// Whether the peer knows that it has been told everything once.
@@ -138,7 +138,7 @@ pub struct Tree {
     /// All links that are up.
     pub links: Vec<ConnectionId>,
     /// Names that links which have ended were behind with; their memory is given back in slices.
-    left_behind: Vec<BTreeSet<Box<[u8]>>>,
+    left_behind: Vec<BTreeSet<KeptName>>,
     clock: TreeClock,
     signals: Signals,
     /// A link has much waiting at this end: signals, or states of evicted entries.

@@ -6,6 +6,7 @@ use super::{Link, OldVersion, Role, Software, Telling, UplinkState, software};
 use crate::broker::output::{CloseReason, ConnectionId, Now, Output};
 use crate::broker::session::{LastPing, Session};
 use crate::broker::table::Table;
+use crate::broker::walk::KeptName;
 use crate::broker::{Broker, Lifetime, User};
 use crate::limits::{FREED_PER_TURN, NAMES_PER_SLICE};
 use crate::protocol::{Command, Flags, Overhead, decode, encode, peer};
@@ -255,7 +256,7 @@ impl Broker {
     }
 
     /// These names are no longer to be told.
-    fn leave_behind(&mut self, names: BTreeSet<Box<[u8]>>) {
+    fn leave_behind(&mut self, names: BTreeSet<KeptName>) {
         if !names.is_empty() {
             self.tree.left_behind.push(names);
         }
