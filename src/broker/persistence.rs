@@ -206,6 +206,8 @@ impl Broker {
     /// All was taken in, from a journal of so many bytes. `rewrites`: it is to be written anew soon, for
     /// something is wrong with it.
     pub fn handle_restored(&mut self, length: u64, rewrites: bool) {
+        self.cache.finish_restoring();
+        self.cache.free_all_garbage();
         let Some(persistence) = &mut self.persistence else {
             return;
         };

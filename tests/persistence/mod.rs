@@ -423,6 +423,54 @@ fn each_journal_has_a_key_of_its_own() {
     assert_eq!(again.contents(), node.contents());
 }
 
+/// Each CLEARCACHE is newer than the last one, and older than nearly all that there is.
+#[test]
+fn many_clears_of_old_times_leave_what_is_newer_and_drop_what_is_older() {
+    const ENTRIES: usize = 20_000;
+    let key = Key::from_bytes([1; 16]);
+    let stamp = |number: usize| Stamp {
+        time_us: START_WALL_US + 2 * number as u64,
+        node: NodeId(1),
+    };
+    let names: Vec<String> = (0..ENTRIES).map(|number| format!("name{number}")).collect();
+    let mut records: Vec<Record<'_>> = Vec::new();
+    for (number, name) in names.iter().enumerate() {
+        let Record::State { name, state, .. } = entry(name.as_bytes(), b"value") else {
+            unreachable!("it is a state");
+        };
+        records.push(Record::State {
+            name,
+            state: State {
+                stamp: stamp(number),
+                accessed_us: START_WALL_US,
+                ..state
+            },
+            changed_us: START_WALL_US,
+        });
+    }
+    // Every tenth entry is older than one of them.
+    records.extend((1..=ENTRIES / 10).map(|number| Record::Clear(stamp(number))));
+    for cache_max in [None, Some(1 << 20)] {
+        let settings = Settings {
+            cache_max,
+            ..Settings::default()
+        };
+        let disk = SimulatedDisk::with_journal(journal_of(key, &records));
+        let started = Node::start(&disk, SyncPolicy::Always, settings, SECOND_US);
+        let (mut node, _) = started.unwrap_or_else(|error| panic!("{error}"));
+        let left = node.live();
+        let found = node.contents();
+        assert_eq!(left, found.len(), "none is left that is not found");
+        for cleared in &names[..ENTRIES / 10] {
+            assert!(!found.contains_key(cleared), "{cleared}");
+        }
+        match cache_max {
+            None => assert_eq!(left, ENTRIES - ENTRIES / 10),
+            Some(_) => assert!((5_000..ENTRIES / 2).contains(&left), "{left}"),
+        }
+    }
+}
+
 #[test]
 fn what_is_no_journal_or_one_of_another_version_is_not_touched() {
     /// A header of version 1: its records began at once, and there was no key.

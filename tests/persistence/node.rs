@@ -394,6 +394,11 @@ impl Node {
             .collect()
     }
 
+    /// Entries in the cache, found or not.
+    pub fn live(&self) -> usize {
+        self.broker.entries()
+    }
+
     pub fn status(&self) -> String {
         let mut status = String::new();
         self.broker

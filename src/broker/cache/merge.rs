@@ -28,6 +28,26 @@ pub enum Effect {
     Counter(Vec<Number>),
 }
 
+/// When the cache is looked through for cleared entries while it is restored: so rarely that all of these times together
+/// take no longer than what was put into it, however many CLEARCACHEs were recorded.
+#[derive(Debug, Default)]
+pub(super) struct Restoring {
+    /// Entries put into the cache since it was last looked through.
+    entries: usize,
+    /// Whether there may be cleared entries.
+    has_cleared: bool,
+}
+
+/// A segment of the table is looked through in about the time that so many entries take to be restored.
+const ENTRIES_PER_SEGMENT: usize = 32;
+
+impl Restoring {
+    fn is_due(&self, segments: usize) -> bool {
+        // One segment always costs little.
+        self.has_cleared && self.entries >= (segments - 1) * ENTRIES_PER_SEGMENT
+    }
+}
+
 impl Cache {
     /// Learns of a CLEARCACHE elsewhere; whether it was news. What is older is not found any more,
     /// and dropped by the next walk of [`Cache::age_slice`].
@@ -166,21 +186,42 @@ impl Cache {
         changed_us: u64,
     ) -> Result<(), TooLarge> {
         self.newest_us = self.newest_us.max(state.stamp.time_us).max(changed_us);
+        self.restoring.entries += 1;
+        self.drop_cleared_if_due();
         self.put_state(name, state, state.accessed_us, changed_us)
     }
 
-    /// The same, of a CLEARCACHE.
+    /// Takes in a CLEARCACHE that was recorded here. Entries that are older count as not there from now on. They are
+    /// dropped soon, or else they would push out entries that come after them.
     pub fn restore_clear(&mut self, stamp: Stamp) {
-        if !self.merge_clear(stamp) {
-            return;
+        if self.merge_clear(stamp) {
+            self.restoring.has_cleared = true;
+            self.drop_cleared_if_due();
         }
-        // What it leaves is not to push out what comes after it. Nothing else has expired at time 0.
+    }
+
+    /// Ends the restoring: no cleared entry is left.
+    pub fn finish_restoring(&mut self) {
+        if self.restoring.has_cleared {
+            self.drop_cleared();
+        }
+    }
+
+    fn drop_cleared_if_due(&mut self) {
+        if self.restoring.is_due(self.table.segments()) {
+            self.drop_cleared();
+        }
+    }
+
+    fn drop_cleared(&mut self) {
+        self.restoring = Restoring::default();
+        // Nothing but what was cleared has expired at time 0.
         let mut cursor = Some(Cursor::default());
         while let Some(from) = cursor {
             cursor = self.age_slice(from, 0, |_, _| {});
         }
         if self.is_empty() {
-            // Or else each of many such records would look through a table that has grown once.
+            // A table that has grown once would be looked through by each of many CLEARCACHEs.
             self.drop_all();
         }
     }
@@ -221,5 +262,33 @@ impl Cache {
             ..Counter::new(value)
         };
         self.put_counter(name, kind, state.stamp, accessed_us, &counter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// CLEARCACHEs of another node, each newer than the last one and older than all entries.
+    #[test]
+    fn restoring_looks_through_the_cache_in_proportion_to_its_entries_however_often_it_was_cleared()
+    {
+        const SEGMENTS: usize = 1000;
+        let mut restoring = Restoring::default();
+        let (mut entries, mut looked_through) = (0, 0);
+        for _ in 0..20_000 {
+            restoring.has_cleared = true;
+            restoring.entries += 40;
+            entries += 40;
+            if restoring.is_due(SEGMENTS) {
+                looked_through += SEGMENTS;
+                restoring = Restoring::default();
+            }
+        }
+        assert!((1..=entries).contains(&(looked_through * ENTRIES_PER_SEGMENT)));
+        restoring.entries = SEGMENTS * ENTRIES_PER_SEGMENT;
+        assert!(!restoring.is_due(SEGMENTS), "nothing was cleared");
+        restoring.has_cleared = true;
+        assert!(restoring.is_due(SEGMENTS), "all may have been cleared");
     }
 }

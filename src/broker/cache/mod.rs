@@ -12,6 +12,8 @@ mod merge;
 
 pub use merge::{Effect, Merged};
 
+use merge::Restoring;
+
 use super::table::{Cursor, LookUps, Part, Table, hash};
 use crate::limits::{LONG_ANSWER, MANY_CONTRIBUTIONS, SEGMENTS_PER_SLICE, TIDY_BLOCKS_PER_SLICE};
 use crate::protocol::number::Number;
@@ -125,6 +127,7 @@ pub struct Cache {
     has_stamped: bool,
     /// The newest CLEARCACHE. What is older counts as not there.
     cleared: Stamp,
+    restoring: Restoring,
     /// Entries that hold a value, and what the others, the tombstones, take, in bytes.
     live: usize,
     tombstone_bytes: usize,
@@ -168,6 +171,7 @@ impl Cache {
             newest_us: 0,
             has_stamped: false,
             cleared: Stamp::default(),
+            restoring: Restoring::default(),
             live: 0,
             tombstone_bytes: 0,
             long_line: None,

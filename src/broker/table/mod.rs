@@ -281,6 +281,10 @@ impl<T: Copy + Default, const LANES: usize> Table<T, LANES> {
         self.segments.len() > 1
     }
 
+    pub fn segments(&self) -> usize {
+        self.segments.len()
+    }
+
     /// Frees up to `segments` segments of a table that isn't needed any more.
     pub fn free_slice(&mut self, segments: usize) {
         self.segments
