@@ -290,10 +290,23 @@ pub const MAX_REWRITE_SLICE: usize = 256 * KIB;
 /// While more is on its way to the disk, writing the journal anew rests.
 pub const REWRITE_BACKLOG: usize = MIB;
 /// The same, when the journal has grown by twice as much as it should have.
-pub const OVERDUE_REWRITE_BACKLOG: usize = MAX_UNSAVED / 4;
-/// When more is on its way, the disk is too slow: nothing more is recorded until the journal is written
-/// anew.
+pub const OVERDUE_REWRITE_BACKLOG: usize = SLOW_UNSAVED / 2;
+/// When more is on its way to the disk, those wait with their writes that have recorded more than a fair share of it.
+/// A disk that writes 10 MiB in a second answers a FLUSH within two or three seconds then.
+pub const SLOW_UNSAVED: usize = 16 * MIB;
+/// When more is on its way, all writes wait. It takes many connections, or long lines, to come so far.
 pub const MAX_UNSAVED: usize = 64 * MIB;
+/// Changes between authors of records that are remembered, beside two for each author.
+pub const MAX_UNSAVED_RUNS: usize = 8192;
+/// A link between servers that waits for the disk goes on a little once in this time, much less than the time after
+/// which its peer would end a link that takes nothing; and so many bytes of lines at most.
+pub const LINK_ALLOWANCE_US: u64 = 10 * SECOND_US;
+pub const LINK_ALLOWANCE: usize = 64 * KIB;
+/// While more is being written, what is recorded is not handed over: a name may be written again before.
+pub const HANDED_OVER_AT_ONCE: usize = MIB;
+/// Superseded records are dropped from what is not handed over when it has grown to this size, and each time it has
+/// doubled since.
+pub const COMPACTED_FROM: usize = 256 * KIB;
 /// So much is written before it is committed and reported, though more waits: nobody's FLUSH waits for those who
 /// come later, and what is written doesn't count as on its way.
 pub const COMMITTED_AT_ONCE: usize = 16 * MIB;

@@ -390,11 +390,13 @@ fn fill_the_disk_and_make_room(fsync: &str) {
     let large = "v".repeat(30_000);
     client.send(&format!("STORE large={large}"));
     client.send("FLUSH 1");
-    // Without that promise only the log and the status say so.
-    if fsync == "always" {
-        client.expect("OVERHEAD E not_saved");
-    }
+    client.expect("OVERHEAD E not_saved");
     client.expect("FLUSHED 1");
+    // Nothing was written since, and each FLUSH says it.
+    assert!(server.status_line().contains(" journal=failed "));
+    client.send("FLUSH again");
+    client.expect("OVERHEAD E not_saved");
+    client.expect("FLUSHED again");
     assert_eq!(
         value_or_error(&mut client, "RETRIEVE before"),
         "RETRIEVED before=1"
@@ -499,6 +501,145 @@ fn a_slow_disk_delays_only_who_waits_for_it() {
     writer.expect("FLUSHED slow");
     writer.expect("RETRIEVED a=2");
     drop(tampering);
+}
+
+/// Has a thread write lines until all are sent.
+fn send_all(
+    mut client: Client,
+    lines: usize,
+    line: impl Fn(usize) -> String + Send + 'static,
+) -> std::thread::JoinHandle<Client> {
+    std::thread::spawn(move || {
+        const AT_ONCE: usize = 100;
+        for first in (0..lines).step_by(AT_ONCE) {
+            let part: String = (first..first + AT_ONCE).map(&line).collect();
+            client
+                .try_send(part.as_bytes())
+                .expect("the connection stays");
+        }
+        client
+    })
+}
+
+#[test]
+fn a_name_that_is_written_at_full_speed_ends_nobodys_promise() {
+    const LINES: usize = 300_000;
+    let server = with_journal(&["--fsync", "always"]).start();
+    let writer = server.client("rw");
+    let mut other = server.client("admin");
+    other.ask("NOPING");
+    let tampering = Tampering::start(
+        journal_thread(&server),
+        &["fdatasync:delay_exit=300000", "write:delay_exit=100000"],
+    );
+    let large = "v".repeat(500);
+    let writing = send_all(writer, LINES, move |number| {
+        format!("STORE big={number}:{large}\r\n")
+    });
+    let mut round = 0;
+    while !writing.is_finished() || round < 3 {
+        round += 1;
+        other.send(&format!("STORE other={round}"));
+        other.send("FLUSH x");
+        // Nothing else is said, "not_saved" for example.
+        other.expect("FLUSHED x");
+        let status = server.status_line();
+        assert!(!status.contains(" journal=failed "), "{status}");
+        let unsaved = server.status("unsaved");
+        assert!(unsaved < 64 << 20, "{unsaved}");
+    }
+    let mut writer = writing.join().expect("no panic");
+    writer.flush();
+    drop(tampering);
+    assert_eq!(server.process.log_line("nothing is being saved"), None);
+    let server = server.kill_and_restart();
+    let found = value(&mut server.client("admin"), "big").expect("it was flushed");
+    assert!(found.starts_with(&format!("{}:", LINES - 1)), "{found}");
+    let found = value(&mut server.client("admin"), "other");
+    assert_eq!(found, Some(round.to_string()));
+}
+
+#[test]
+fn a_disk_that_is_slower_than_the_writers_slows_them_and_nobody_else() {
+    const LINES: usize = 40_000;
+    let server = with_journal(&["--ping-timeout", "2"]).start();
+    let (writer, mut reader) = (server.client("rw"), server.client("admin"));
+    let mut little = server.client("rw");
+    reader.ask("NOPING");
+    little.ask("NOPING");
+    // Whatever the size of a write.
+    let tampering = Tampering::start(journal_thread(&server), &["write:delay_exit=200000"]);
+    let large = "v".repeat(1_000);
+    let writing = send_all(writer, LINES, move |number| {
+        format!("PING\r\nSTORE name{number}={large}\r\n")
+    });
+    let mut most = 0;
+    let mut asked = 0;
+    while !writing.is_finished() {
+        // Who reads, and who writes little, goes on.
+        reader.send("RETRIEVE none");
+        reader.expect("NOTRETRIEVED none");
+        little.send(&format!("STORE little={asked}"));
+        little.send("RETRIEVE little");
+        little.expect(&format!("RETRIEVED little={asked}"));
+        most = most.max(server.status("unsaved"));
+        asked += 1;
+    }
+    assert!(asked > 10, "the writer had to wait");
+    assert!((8 << 20..24 << 20).contains(&most), "{most}");
+    drop(tampering);
+    // It has not timed out, though nobody read its PINGs for long.
+    let mut writer = writing.join().expect("no panic");
+    writer.flush();
+    assert_eq!(server.process.log_line("nothing is being saved"), None);
+    let server = server.kill_and_restart();
+    assert_eq!(server.status("entries"), LINES as u64 + 1);
+}
+
+#[test]
+fn a_link_is_slowed_by_the_disk_and_does_not_end() {
+    const LINES: usize = 60_000;
+    let timeout = &[
+        "--interclacks-ping-timeout",
+        "1",
+        "--interclacks-reconnect",
+        "0.1",
+    ];
+    let master = with_journal(&["--fsync", "always"]).flags(timeout).start();
+    let address = master.setup.unix("socket");
+    let slave = Setup::new()
+        .flags(&["--master", &address])
+        .flags(timeout)
+        .start();
+    wait_until("the link is up", || slave.is_slave());
+    let writer = slave.client("admin");
+    let tampering = Tampering::start(journal_thread(&master), &["fdatasync:delay_exit=3000000"]);
+    let large = "v".repeat(1_000);
+    let writing = send_all(writer, LINES, move |number| {
+        format!("STORE name{number}={large}\r\n")
+    });
+    let mut writer = writing.join().expect("the slave goes on");
+    writer.flush();
+    wait_until("some of it waits at the master", || {
+        master.status("unsaved") > 8 << 20
+    });
+    // Some times the time after which either side ends a silent link.
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(4) {
+        assert!(
+            slave.is_slave(),
+            "{:?}\n{:?}",
+            slave.process.log(),
+            master.process.log()
+        );
+    }
+    drop(tampering);
+    wait_until("all of it is at the master", || {
+        master.status("entries") == LINES as u64
+    });
+    assert_eq!(master.process.log_line("ping_timeout"), None);
+    assert_eq!(slave.process.log_line("ping_timeout"), None);
+    assert!(!master.status_line().contains(" journal=failed "));
 }
 
 #[test]

@@ -312,7 +312,10 @@ fn a_limit_on_the_size_of_files_ends_no_start() {
     assert_eq!(client.ask("RETRIEVE a"), ["RETRIEVED a=1"]);
     client.ask("STORE a=2");
     process.wait_for_log("nothing is being saved");
-    assert_eq!(client.ask("RETRIEVE a"), ["RETRIEVED a=2"]);
+    assert_eq!(
+        client.ask("RETRIEVE a"),
+        ["RETRIEVED a=2", "OVERHEAD E not_saved"]
+    );
     process.signal(libc::SIGTERM);
     assert_eq!(process.wait().code(), Some(1));
 }

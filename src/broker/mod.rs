@@ -5,6 +5,7 @@
 //! networks of brokers run inside a test with a clock and a network of the test's own.
 
 mod admission;
+mod backlog;
 mod backpressure;
 mod cache;
 mod check;
@@ -31,7 +32,7 @@ pub use output::{
     Audience, AudienceId, CloseReason, ConnectionId, Flow, LongLine, Now, Output, Peer, Record,
     Rewrite, Rewritten, Saved, Traffic,
 };
-pub use persistence::{Promise, Unsaved};
+pub use persistence::Unsaved;
 pub use statistics::{LogLimit, Suppressed};
 pub use users::{Permissions, User, Users};
 
@@ -81,8 +82,8 @@ pub struct Settings {
     pub clean_interval_us: u64,
     /// Memory that the cache may take, in bytes; `None`: no limit.
     pub cache_max: Option<usize>,
-    /// Whether what is in the cache is recorded, and what FLUSHED promises of it.
-    pub journal: Option<Promise>,
+    /// Whether changes of the cache are recorded, and FLUSH waits until they are saved.
+    pub journal: bool,
 }
 
 impl Default for Settings {
@@ -111,7 +112,7 @@ impl Default for Settings {
             },
             clean_interval_us: us(limits::CLEAN_INTERVAL_S),
             cache_max: None,
-            journal: None,
+            journal: false,
         }
     }
 }
@@ -169,12 +170,12 @@ impl Broker {
             .fold(0, |random: u64, part| random.rotate_left(17) ^ part);
         let node = NodeId(next_random(&mut random));
         let mut cache = Cache::new(hasher.clone(), settings.ageing, settings.cache_max, node);
-        if settings.journal.is_some() {
+        if settings.journal {
             cache.record_uses();
         }
         Broker {
             cache,
-            persistence: settings.journal.map(Persistence::new),
+            persistence: settings.journal.then(Persistence::default),
             tree: Tree::new(node),
             uplink: (!settings.masters.is_empty()).then(Uplink::default),
             lock: None,
@@ -321,7 +322,9 @@ impl Broker {
                 session.has_spoken = true;
             }
             return self.handle_before_login(id, line, now, out);
-        } else if !is_uplink && self.waits_for_lock(id, line) {
+        } else if (!is_uplink && self.waits_for_lock(id, line))
+            || self.waits_for_disk(id, line, now)
+        {
             return Flow::StopBefore;
         } else if is_link_up.is_some() {
             return self.handle_link_line(id, line, now, out);
@@ -435,6 +438,7 @@ impl Broker {
         self.clean(now, out);
         self.tidy(now, out);
         self.tend_journal(now, out);
+        self.tend_backlog(now, out);
         self.listeners.forget_slice();
         self.forget_left_behind();
         self.free_ended_listings();
@@ -593,6 +597,7 @@ impl Broker {
         self.end_link(id, reason, now, out);
         self.end_barrier(id);
         self.end_wait_for_lock(id);
+        self.end_wait_for_disk(id);
         self.stop_monitoring(id);
         if let Some(session) = self.sessions.get_mut(id) {
             if let Some(origin) = session.origin() {

@@ -8,33 +8,24 @@
 //! What the cache forgets by itself, by age or for want of room, is not recorded. What has expired is
 //! dropped again after a start, and what was evicted may be back, as anything may that nobody removed.
 
+use super::backlog::Backlog;
 use super::cache::{Found, TooLarge};
 use super::output::{ConnectionId, Now, Output, Record, Rewrite, Saved};
 use super::upkeep::Cleaning;
 use super::walk::{Meets, Walk};
 use super::{Broker, LogLimit, Suppressed};
 use crate::limits::{
-    JOURNAL_RETRY_MAX_US, JOURNAL_RETRY_US, MAX_REWRITE_SLICE, MIN_REWRITE,
+    JOURNAL_RETRY_MAX_US, JOURNAL_RETRY_US, MAX_REWRITE_SLICE, MAX_UNSAVED, MIN_REWRITE,
     OVERDUE_REWRITE_BACKLOG, REWRITE_BACKLOG, REWRITE_SLICE,
 };
 use crate::protocol::peer::Stamp;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
-/// What FLUSHED promises of everything before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Promise {
-    /// A killed process doesn't lose it.
-    Written,
-    /// Nor does a power cut. If it can't be kept, the client is told.
-    Synced,
-}
-
 /// Where recording stands.
 pub struct Persistence {
-    promise: Promise,
     /// Records made so far, and how many of them are saved.
-    recorded: u64,
+    pub(super) recorded: u64,
     saved: u64,
     /// Whether records are saved.
     is_saving: bool,
@@ -52,6 +43,8 @@ pub struct Persistence {
     /// Connections that wait with a FLUSH, in the order of what they wait for, and each one's.
     waiting: BTreeSet<(u64, ConnectionId)>,
     barriers: HashMap<ConnectionId, u64>,
+    /// Whose records wait for the disk, and who waits with further ones.
+    pub(super) backlog: Backlog,
     log: LogLimit,
     /// The reason why something is not saved, as long as that is so.
     failure: Option<String>,
@@ -96,10 +89,9 @@ pub(super) enum Barrier {
     NotSaved,
 }
 
-impl Persistence {
-    pub fn new(promise: Promise) -> Persistence {
+impl Default for Persistence {
+    fn default() -> Persistence {
         Persistence {
-            promise,
             recorded: 0,
             saved: 0,
             is_saving: true,
@@ -112,11 +104,14 @@ impl Persistence {
             is_last_try: false,
             waiting: BTreeSet::new(),
             barriers: HashMap::new(),
+            backlog: Backlog::default(),
             log: LogLimit::default(),
             failure: None,
         }
     }
+}
 
+impl Persistence {
     /// In a word, for the status.
     pub fn state(&self) -> &'static str {
         match (self.is_saving, &self.rewriting) {
@@ -128,11 +123,15 @@ impl Persistence {
 
     /// When there is something to do.
     pub fn deadline(&self) -> Option<u64> {
-        match self.rewriting {
+        let rewriting = match self.rewriting {
             Rewriting::At(at_us) if self.has_room => Some(at_us),
             Rewriting::Walk(..) if self.has_room => Some(0),
             _ => None,
-        }
+        };
+        [rewriting, self.backlog.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// So much is on its way to the disk. A disk that always has more to do than that gets on with a rewrite all the
@@ -147,7 +146,11 @@ impl Persistence {
     }
 
     fn record<O: Output>(&mut self, record: &Record<'_>, now: Now, out: &mut O) {
+        let before = out.unsaved();
         out.record(record);
+        let unsaved = out.unsaved();
+        self.backlog
+            .note_recorded(unsaved.saturating_sub(before), unsaved);
         self.recorded += 1;
         self.grown += length(record) as u64;
         let is_long = self.grown > self.rewritten_length.max(MIN_REWRITE);
@@ -239,9 +242,13 @@ impl Broker {
         }
     }
 
+    /// Records when a name was used, unless so much waits for the disk that only what was promised is worth a record:
+    /// who only reads never waits.
     pub(super) fn record_use<O: Output>(&mut self, name: &[u8], now: Now, out: &mut O) {
         let accessed_us = self.tree_now_us(now);
-        if let Some(persistence) = &mut self.persistence {
+        if let Some(persistence) = &mut self.persistence
+            && out.unsaved() < MAX_UNSAVED
+        {
             persistence.record(&Record::Used { name, accessed_us }, now, out);
         }
     }
@@ -268,9 +275,9 @@ impl Broker {
             return Barrier::Waits;
         }
         persistence.barriers.remove(&id);
-        match persistence.promise {
-            Promise::Synced if !persistence.is_saving => Barrier::NotSaved,
-            _ => Barrier::Passed,
+        match persistence.is_saving {
+            true => Barrier::Passed,
+            false => Barrier::NotSaved,
         }
     }
 
@@ -280,6 +287,7 @@ impl Broker {
             return;
         };
         self.check_waiting(persistence.barriers.keys());
+        self.check_waiting(persistence.backlog.waiting());
         for (needed, id) in &persistence.waiting {
             assert_eq!(persistence.barriers.get(id), Some(needed));
         }
@@ -305,6 +313,13 @@ impl Broker {
         }
     }
 
+    /// The connection is no more.
+    pub(super) fn end_wait_for_disk(&mut self, id: ConnectionId) {
+        if let Some(persistence) = &mut self.persistence {
+            persistence.backlog.end_wait(id);
+        }
+    }
+
     /// Something was written, or came to nothing; what is to be known of it.
     pub fn handle_saved<O: Output>(
         &mut self,
@@ -318,6 +333,13 @@ impl Broker {
         persistence.note_room(out.unsaved());
         for news in news {
             persistence.note(news, now);
+        }
+        let (saved, recorded) = (persistence.saved, persistence.recorded);
+        persistence
+            .backlog
+            .note_saved(saved, recorded, out.unsaved());
+        for id in persistence.backlog.take_resumed() {
+            out.resume(id);
         }
         // Those that wait for what can't be saved are told so.
         while let Some(&(needed, id)) = persistence.waiting.first()

@@ -208,9 +208,12 @@ fn due(session: &Session, settings: &Settings, traffic: Traffic, now_us: u64) ->
             return Due::Close(CloseReason::PingTimeout);
         }
         let interval_us = (settings.interclacks_ping_timeout_us / 3).min(MAX_LINK_PING_US);
-        if past(link.ping_sent_us + interval_us) {
+        let ping_us = link.ping_sent_us + interval_us;
+        if past(ping_us) {
             return Due::Ping;
         }
+        // The peer waits for it, whether it is read or not.
+        return Due::Later(round(next_us, traffic, now_us).min(ping_us));
     } else if session.user.is_none() {
         if session.is_surplus && past(session.opened_us + SURPLUS_LOGIN_US) {
             return Due::Close(CloseReason::ClientLimit);

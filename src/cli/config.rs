@@ -1,7 +1,7 @@
 //! From flags to a configuration that makes sense as a whole.
 
 use crate::address::{Address, HostPort};
-use crate::broker::{self, Ageing, Promise};
+use crate::broker::{self, Ageing};
 use crate::cli::certificates::CertificateFiles;
 use crate::cli::flags::{count, seconds, size, size_or_unlimited, wrong};
 use crate::cli::secrets::Secrets;
@@ -59,10 +59,6 @@ impl Config {
         let daemonize = matches.opt_present("daemonize");
         let log_file = path("log-file").map(absolute).transpose()?;
         let persist = persist(matches)?;
-        let journal = persist.as_ref().map(|(_, sync)| match sync {
-            SyncPolicy::Always => Promise::Synced,
-            SyncPolicy::Within(_) | SyncPolicy::Never => Promise::Written,
-        });
         let auth_timeout_us = seconds(matches, "auth-timeout", limits::AUTH_TIMEOUT_S)?;
         Ok(Config {
             listen,
@@ -110,7 +106,7 @@ impl Config {
                 },
                 clean_interval_us: seconds(matches, "clean-interval", limits::CLEAN_INTERVAL_S)?,
                 cache_max,
-                journal,
+                journal: persist.is_some(),
                 ..broker::Settings::default()
             },
             reactor: reactor::Settings {

@@ -303,7 +303,7 @@ impl Server {
             && self.broker.has_recorded_all()
             && let Some(journal) = &mut self.connections.journal
         {
-            journal.finish();
+            journal.finish(self.broker.recorded());
         }
         self.tell_manager(now);
         self.longest_turn = self.longest_turn.max(start.elapsed());
@@ -445,7 +445,7 @@ impl Server {
         let Some(journal) = &mut self.connections.journal else {
             return;
         };
-        if !std::mem::take(&mut self.has_saved) && !journal.has_news() {
+        if !std::mem::take(&mut self.has_saved) {
             return;
         }
         let (news, now) = (journal.take_news(), self.connections.now);

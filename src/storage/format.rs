@@ -26,6 +26,7 @@ use crate::limits::{MAX_CONTRIBUTIONS, MAX_RECORD, MAX_RECORD_NAME};
 use crate::protocol::number::{NUMBER_BYTES, Number};
 use crate::protocol::peer::{Contribution, NodeId, Register, Stamp, State};
 use std::fmt;
+use std::ops::Range;
 use twox_hash::XxHash3_64;
 
 pub const VERSION: u32 = 2;
@@ -42,6 +43,9 @@ pub const SECOND_PART: usize = 4096;
 const COMMON: usize = 32;
 /// The end of a part's bytes that mean something.
 const KEY_END: usize = 56;
+
+/// Bytes of a state before the length of its name: its register and four numbers.
+const STATE_NUMBERS: usize = 1 + 4 * 8;
 
 const STATE: u8 = 1;
 const USED: u8 = 2;
@@ -264,6 +268,48 @@ impl Head {
     pub fn matches(self, record: &[u8]) -> bool {
         checksum(self.seed, record) == self.checksum
     }
+}
+
+/// The part of what there is of a name that a record is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// Everything: earlier records of the name have no effect any more.
+    All,
+    /// The time of its last use.
+    Use,
+}
+
+/// The name that a frame's record is about, and the part of what there is of it that the record replaces; `None` if it
+/// is about more than one name.
+pub fn subject(frame: &[u8]) -> Option<(&[u8], Subject)> {
+    let (kind, rest) = frame.get(FRAME..)?.split_first()?;
+    let mut rest = Fields(rest);
+    match *kind {
+        STATE => {
+            rest.take(STATE_NUMBERS)?;
+            let length = rest.u32()? as usize;
+            rest.u32()?;
+            Some((rest.take(length)?, Subject::All))
+        }
+        USED => {
+            rest.u64()?;
+            Some((rest.0, Subject::Use))
+        }
+        _ => None,
+    }
+}
+
+/// The places of whole frames that follow each other.
+pub fn frames(bytes: &[u8]) -> Vec<Range<usize>> {
+    let mut places = Vec::new();
+    let mut start = 0;
+    while let Some(length) = bytes.get(start..).and_then(|rest| rest.first_chunk()) {
+        let end = start + FRAME + u32::from_le_bytes(*length) as usize;
+        places.push(start..end);
+        start = end;
+    }
+    debug_assert_eq!(start, bytes.len(), "frames are whole");
+    places
 }
 
 /// The record that those bytes are; `None` if no server can have written it.

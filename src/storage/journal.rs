@@ -73,7 +73,7 @@ impl Journal {
         self.recorder.unsaved()
     }
 
-    /// Hands over what the turn has recorded; with it there have been `recorded` records.
+    /// Hands over what was recorded, unless the disk has enough to do; with it there have been `recorded` records.
     pub fn hand_over(&mut self, recorded: u64) {
         if let Some(batches) = &self.batches
             && let Some(batch) = self.recorder.take_batch(recorded)
@@ -83,14 +83,9 @@ impl Journal {
         }
     }
 
-    /// Whether there is something to take that nobody has been woken for.
-    pub fn has_news(&self) -> bool {
-        self.recorder.has_news()
-    }
-
     /// What has come of what was handed over.
     pub fn take_news(&mut self) -> Vec<Saved> {
-        let mut all = self.recorder.take_news();
+        let mut all = Vec::new();
         for report in self.reports.try_iter() {
             all.extend(report.news);
             self.is_over |= report.is_last;
@@ -101,10 +96,15 @@ impl Journal {
         all
     }
 
-    /// Nothing more will be recorded: what was is to be saved for good. [`Journal::is_over`] tells when that
-    /// is done.
-    pub fn finish(&mut self) {
-        self.batches = None;
+    /// Nothing more will be recorded than these `recorded` records: they are to be saved for good.
+    /// [`Journal::is_over`] tells when that is done.
+    pub fn finish(&mut self, recorded: u64) {
+        if let Some(batches) = self.batches.take()
+            && let Some(batch) = self.recorder.take_all(recorded)
+        {
+            // As in `hand_over`.
+            let _ = batches.send(batch);
+        }
     }
 
     pub fn is_over(&self) -> bool {

@@ -1,9 +1,13 @@
-//! What a turn records, gathered into a batch; and an end to that when the disk can't follow.
+//! Gathers what a turn records into a batch. While the disk has enough to do, what waits stays here, and of each name
+//! only the newest records stay: how often a name is written meanwhile makes no difference to what waits.
 
-use super::format;
+use super::format::{self, Subject};
 use super::writer::Batch;
-use crate::broker::{Record, Rewrite, Saved};
-use crate::limits::MAX_UNSAVED;
+use crate::broker::{Record, Rewrite};
+use crate::limits::{COMPACTED_FROM, HANDED_OVER_AT_ONCE};
+use ahash::RandomState;
+use std::collections::HashSet;
+use std::hash::BuildHasher;
 
 #[derive(Default)]
 pub struct Recorder {
@@ -11,12 +15,8 @@ pub struct Recorder {
     spare: Vec<Batch>,
     /// Bytes that were taken and are not written.
     in_flight: usize,
-    /// Too much was on its way: nothing is recorded before the journal is written anew.
-    is_overrun: bool,
-    /// The number of the last rewrite.
-    rewrite: u64,
-    /// An overrun that is still to be told, by the rewrite that was the last one then.
-    news: Option<u64>,
+    /// Bytes of records in the batch when superseded ones were last dropped from it.
+    compacted: usize,
 }
 
 /// Batches kept for their memory.
@@ -24,28 +24,12 @@ const SPARE: usize = 8;
 
 impl Recorder {
     pub fn record(&mut self, record: &Record<'_>) {
-        if self.is_overrun {
-            return;
-        }
         format::encode(&mut self.batch.records, record);
-        if self.unsaved() > MAX_UNSAVED {
-            self.is_overrun = true;
-            self.news = Some(self.rewrite);
-        }
     }
 
     pub fn rewrite(&mut self, step: &Rewrite<'_>) {
         match step {
-            Rewrite::Begin(number) => {
-                self.rewrite = *number;
-                self.batch.begins = Some(*number);
-                if std::mem::take(&mut self.is_overrun) {
-                    self.batch.abandons = true;
-                    // What comes with it is older than what is to come, which will be written before it.
-                    self.batch.records.clear();
-                }
-            }
-            _ if self.is_overrun => {}
+            Rewrite::Begin(number) => self.batch.begins = Some(*number),
             Rewrite::Held(record) => format::encode(&mut self.batch.held, record),
             Rewrite::End => self.batch.ends = true,
         }
@@ -56,12 +40,27 @@ impl Recorder {
         self.in_flight + self.batch.bytes()
     }
 
-    /// What was recorded since the last call, if anything was; with it there have been `recorded` records.
+    /// To be called at the end of a turn. Returns what is to be written next, unless the disk has enough to do; with
+    /// it there have been `recorded` records.
     pub fn take_batch(&mut self, recorded: u64) -> Option<Batch> {
+        if self.in_flight < HANDED_OVER_AT_ONCE {
+            return self.take_all(recorded);
+        }
+        // Each record is looked at once or twice, since the batch has doubled each time.
+        if self.batch.records.len() >= COMPACTED_FROM.max(2 * self.compacted) {
+            drop_superseded(&mut self.batch.records);
+            self.compacted = self.batch.records.len();
+        }
+        None
+    }
+
+    /// As [`Recorder::take_batch`], whatever the disk has to do.
+    pub fn take_all(&mut self, recorded: u64) -> Option<Batch> {
         if self.batch.is_empty() {
             return None;
         }
         let mut batch = std::mem::replace(&mut self.batch, self.spare.pop().unwrap_or_default());
+        self.compacted = 0;
         batch.up_to = recorded;
         self.in_flight += batch.bytes();
         Some(batch)
@@ -74,76 +73,163 @@ impl Recorder {
             self.spare.push(batch);
         }
     }
+}
 
-    /// Whether there is something to take.
-    pub fn has_news(&self) -> bool {
-        self.news.is_some()
+/// Drops the frames whose records say nothing that later ones of their names don't say. Nothing moves past a CLEAR.
+fn drop_superseded(frames: &mut Vec<u8>) {
+    let places = format::frames(frames);
+    let mut is_kept = vec![true; places.len()];
+    {
+        let hasher = RandomState::with_seed(random_seed());
+        let mut later: HashSet<(&[u8], Subject), _> =
+            HashSet::with_capacity_and_hasher(places.len(), hasher);
+        for (place, is_kept) in places.iter().zip(&mut is_kept).rev() {
+            let Some((name, subject)) = format::subject(&frames[place.clone()]) else {
+                later.clear();
+                continue;
+            };
+            let is_superseded = subject != Subject::All && later.contains(&(name, Subject::All));
+            *is_kept = !is_superseded && later.insert((name, subject));
+        }
     }
+    let mut end = 0;
+    for (place, is_kept) in places.into_iter().zip(is_kept) {
+        if is_kept {
+            let length = place.len();
+            frames.copy_within(place, end);
+            end += length;
+        }
+    }
+    frames.truncate(end);
+}
 
-    /// To be told before what comes of the batches: nothing that waits is saved by what is still written.
-    pub fn take_news(&mut self) -> Vec<Saved> {
-        let Some(rewrite) = self.news.take() else {
-            return Vec::new();
-        };
-        let why = "the disk is too slow for what is to be saved".to_owned();
-        vec![
-            Saved::Failed(why.clone()),
-            Saved::NotRewritten(rewrite, why),
-        ]
-    }
+/// A number that nobody outside knows: names come from clients, and must not be chosen to collide.
+fn random_seed() -> usize {
+    std::hash::RandomState::new().hash_one(0) as usize
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::peer::{NodeId, Register, Stamp, State};
+    use crate::storage::format::{FRAME, decode};
 
-    /// Records an entry of about so many bytes.
-    fn record(recorder: &mut Recorder, bytes: usize) {
-        let name = vec![b'n'; bytes];
-        recorder.record(&Record::Used {
-            name: &name,
-            accessed_us: 1,
-        });
+    fn state<'a>(name: &'a str, value: &'a str) -> Record<'a> {
+        Record::State {
+            name: name.as_bytes(),
+            state: State {
+                stamp: Stamp::default(),
+                accessed_us: 0,
+                register: Register::Value(value.as_bytes()),
+                contributions: Vec::new(),
+            },
+            changed_us: 0,
+        }
+    }
+
+    fn used(name: &str, accessed_us: u64) -> Record<'_> {
+        Record::Used {
+            name: name.as_bytes(),
+            accessed_us,
+        }
+    }
+
+    fn clear(time_us: u64) -> Record<'static> {
+        Record::Clear(Stamp {
+            time_us,
+            node: NodeId(1),
+        })
+    }
+
+    fn frames_of(records: &[Record<'_>]) -> Vec<u8> {
+        let mut frames = Vec::new();
+        records
+            .iter()
+            .for_each(|record| format::encode(&mut frames, record));
+        frames
+    }
+
+    fn records_of(frames: &[u8]) -> Vec<Record<'_>> {
+        let places = format::frames(frames).into_iter();
+        let records = places.map(|place| decode(&frames[place][FRAME..]));
+        records.collect::<Option<_>>().expect("frames are whole")
     }
 
     #[test]
-    fn when_too_much_waits_nothing_is_recorded_until_all_is_written_anew() {
-        let mut recorder = Recorder::default();
-        let mut taken = Vec::new();
-        while !recorder.has_news() {
-            record(&mut recorder, MAX_UNSAVED / 10);
-            taken.extend(recorder.take_batch(taken.len() as u64 + 1));
-        }
-        assert_eq!(taken.len(), 10);
-        let news = recorder.take_news();
-        assert!(matches!(
-            news[..],
-            [Saved::Failed(_), Saved::NotRewritten(0, _)]
-        ));
-        record(&mut recorder, 5);
-        recorder.rewrite(&Rewrite::End);
-        assert!(recorder.take_batch(12).is_none(), "what lacks something");
-        for mut batch in taken {
-            let bytes = batch.bytes();
-            batch.clear();
-            recorder.handle_written(bytes, batch);
-        }
-        assert_eq!(recorder.unsaved(), 0);
-        recorder.rewrite(&Rewrite::Begin(1));
-        record(&mut recorder, 5);
-        let batch = recorder.take_batch(13).expect("it goes on");
-        assert!(batch.begins == Some(1) && batch.abandons && !batch.records.is_empty());
-        assert!(!recorder.has_news());
+    fn the_newest_records_of_each_name_stay_in_their_order() {
+        let mut frames = frames_of(&[
+            state("a", "1"),
+            used("a", 1),
+            state("b", "1"),
+            state("a", "22"),
+            used("b", 2),
+            used("a", 2),
+            used("b", 3),
+        ]);
+        drop_superseded(&mut frames);
+        let left = [
+            state("b", "1"),
+            state("a", "22"),
+            used("a", 2),
+            used("b", 3),
+        ];
+        assert_eq!(records_of(&frames), left);
     }
 
-    /// What is recorded comes behind what is held when the journal is written anew.
     #[test]
-    fn what_came_before_an_overrun_is_not_recorded_behind_what_came_after_it() {
+    fn nothing_is_superseded_across_a_clear() {
+        let records = [
+            state("a", "1"),
+            clear(1),
+            used("a", 2),
+            clear(1),
+            state("a", "3"),
+        ];
+        let mut frames = frames_of(&records);
+        drop_superseded(&mut frames);
+        assert_eq!(records_of(&frames), records);
+    }
+
+    /// The disk does nothing meanwhile.
+    #[test]
+    fn however_often_a_name_is_written_little_waits() {
         let mut recorder = Recorder::default();
-        record(&mut recorder, 5);
-        record(&mut recorder, MAX_UNSAVED + 1);
-        recorder.rewrite(&Rewrite::Begin(1));
-        let batch = recorder.take_batch(2).expect("a rewrite is begun");
-        assert!(batch.abandons && batch.records.is_empty());
+        let value = "v".repeat(HANDED_OVER_AT_ONCE);
+        recorder.record(&state("first", &value));
+        let first = recorder.take_batch(1).expect("nothing was on its way");
+        let value = "v".repeat(500);
+        let mut recorded = 1;
+        for _ in 0..1000 {
+            for _ in 0..200 {
+                recorded += 1;
+                recorder.record(&state("big", &value));
+            }
+            assert!(recorder.take_batch(recorded).is_none());
+            let waiting = recorder.unsaved() - first.bytes();
+            assert!(waiting < 2 * COMPACTED_FROM, "{waiting}");
+        }
+        recorder.record(&state("big", "last"));
+        let bytes = first.bytes();
+        recorder.handle_written(bytes, Batch::default());
+        let batch = recorder
+            .take_batch(recorded + 1)
+            .expect("its turn has come");
+        assert_eq!(batch.up_to, recorded + 1);
+        assert_eq!(
+            records_of(&batch.records).last(),
+            Some(&state("big", "last"))
+        );
+    }
+
+    #[test]
+    fn at_the_end_all_is_taken_whatever_is_on_its_way() {
+        let mut recorder = Recorder::default();
+        let value = "v".repeat(HANDED_OVER_AT_ONCE);
+        recorder.record(&state("first", &value));
+        assert!(recorder.take_batch(1).is_some());
+        recorder.record(&state("second", "1"));
+        assert!(recorder.take_batch(2).is_none());
+        assert!(recorder.take_all(2).is_some_and(|batch| batch.up_to == 2));
+        assert!(recorder.take_all(2).is_none());
     }
 }

@@ -29,8 +29,6 @@ pub struct Batch {
     /// The journal is to be written anew from here on, by the rewrite of that number: all that follows goes
     /// into a new file, too.
     pub begins: Option<u64>,
-    /// The journal itself is to get nothing more: some records are missing.
-    pub abandons: bool,
     /// The new file is whole with this.
     pub ends: bool,
     /// How many records there have been with this, counted from the start.
@@ -55,7 +53,7 @@ impl Batch {
             bytes.clear();
             bytes.shrink_to(KEPT);
         }
-        (self.begins, self.abandons, self.ends) = (None, false, false);
+        (self.begins, self.ends) = (None, false);
     }
 }
 
@@ -194,9 +192,6 @@ impl<D: Disk> Writer<D> {
                 Ok(new) => self.new = Some(new),
                 Err(error) => self.give_up_new(&error),
             }
-        }
-        if batch.abandons {
-            self.part_with_journal();
         }
         if let Some(new) = &mut self.new {
             let written = new.append(&mut batch.held);

@@ -203,7 +203,7 @@ type Started = (Broker, Vec<String>, Option<Loaded>);
 
 fn start(disk: &SimulatedDisk) -> Result<Started, LoadError> {
     let settings = Settings {
-        journal: Some(clacks::broker::Promise::Synced),
+        journal: true,
         cache_max: Some(1 << 20),
         ..Settings::default()
     };

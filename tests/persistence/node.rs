@@ -2,8 +2,8 @@
 
 use super::disk::SimulatedDisk;
 use clacks::broker::{
-    Broker, CloseReason, ConnectionId, Flow, Now, Output, Peer, Process, Promise, Record, Rewrite,
-    Settings, Traffic, Users,
+    Broker, CloseReason, ConnectionId, Flow, Now, Output, Peer, Process, Record, Rewrite, Settings,
+    Traffic, Users,
 };
 use clacks::limits::SECOND_US;
 use clacks::protocol::token::Token;
@@ -191,12 +191,8 @@ impl Node {
         now_us: u64,
     ) -> Result<(Node, Option<Loaded>), LoadError> {
         let users = Users::new("admin", b"pw");
-        let promise = match sync {
-            SyncPolicy::Always => Promise::Synced,
-            _ => Promise::Written,
-        };
         let settings = Settings {
-            journal: Some(promise),
+            journal: true,
             ..settings
         };
         let mut broker = Broker::new(settings, users, [now_us, 2, 3, 4]);
@@ -257,6 +253,11 @@ impl Node {
             .push_back(line.to_owned());
     }
 
+    /// Whether something that a client said is still to be handled.
+    pub fn has_lines(&self, slot: u32) -> bool {
+        self.lines.get(&slot).is_some_and(|lines| !lines.is_empty())
+    }
+
     /// Whether a client waits for an answer.
     pub fn is_stopped(&self, slot: u32) -> bool {
         self.stopped.get(&slot).copied().unwrap_or(false)
@@ -295,10 +296,6 @@ impl Node {
         let recorded = self.broker.recorded();
         self.batches
             .extend(self.wires.recorder.take_batch(recorded));
-        // Otherwise it hears of nothing before the thread has done something.
-        if self.wires.recorder.has_news() {
-            self.handle_news();
-        }
     }
 
     fn note_answers(&mut self, slot: u32) {
@@ -340,8 +337,7 @@ impl Node {
     }
 
     fn handle_news(&mut self) {
-        let mut news = self.wires.recorder.take_news();
-        news.extend(self.writer.take_news());
+        let news = self.writer.take_news();
         let now = self.now();
         self.broker.handle_saved(news, now, &mut self.wires);
         for slot in std::mem::take(&mut self.wires.resumed) {
@@ -392,6 +388,11 @@ impl Node {
                 (name, value)
             })
             .collect()
+    }
+
+    /// Bytes that wait for the disk.
+    pub fn unsaved(&self) -> usize {
+        self.wires.recorder.unsaved()
     }
 
     /// Entries in the cache, found or not.

@@ -3,7 +3,7 @@
 
 use super::oracle::Oracle;
 use clacks::broker::{
-    CloseReason, ConnectionId, Output, Promise, Record, Rewrite, Saved, Settings, Traffic,
+    CloseReason, ConnectionId, Output, Record, Rewrite, Saved, Settings, Traffic,
 };
 use clacks::limits::{LISTING_SLICE, PEER_LINE_EXTRA, ROOM};
 use clacks::protocol::line::Pending;
@@ -112,7 +112,7 @@ impl Wire {
 
 /// The journal, as far as the broker knows it.
 pub struct Disk {
-    pub promise: Option<Promise>,
+    pub has_journal: bool,
     /// Records that were made and, as was told, saved.
     pub recorded: u64,
     pub saved: u64,
@@ -166,7 +166,7 @@ impl Wires {
             given_up: Vec::new(),
             dialing: None,
             disk: Disk {
-                promise: settings.journal,
+                has_journal: settings.journal,
                 recorded: 0,
                 saved: 0,
                 has_failed: false,
@@ -365,7 +365,7 @@ impl Output for Wires {
 
     #[inline(never)]
     fn record(&mut self, record: &Record<'_>) {
-        assert!(self.disk.promise.is_some(), "there is a journal");
+        assert!(self.disk.has_journal, "there is a journal");
         self.disk.recorded += 1;
         self.disk.unsaved += match record {
             Record::State { name, .. } | Record::Used { name, .. } => 48 + name.len(),

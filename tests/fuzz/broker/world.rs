@@ -9,8 +9,8 @@ use super::steps::{
 };
 use super::wires::{MAX_OUTPUT, Wire, Wires, has_room};
 use clacks::broker::{
-    Ageing, Broker, CloseReason, ConnectionId, Flow, LongLine, Now, Peer, Process, Promise,
-    Rewritten, Saved, Settings, Users,
+    Ageing, Broker, CloseReason, ConnectionId, Flow, LongLine, Now, Peer, Process, Rewritten,
+    Saved, Settings, Users,
 };
 use clacks::limits::{
     LISTING_SLICE, LOGIN_DELAY_MAX_US, MAX_LINE_BEFORE_LOGIN, PEER_LINE_EXTRA, SECOND_US,
@@ -79,8 +79,7 @@ fn settings(steps: &mut Steps<'_>) -> Settings {
             .map(|&name| name.to_owned())
             .collect(),
         max_held: [MAX_OUTPUT, 2_000][usize::from(first >> 5 & 1)],
-        journal: [None, None, Some(Promise::Written), Some(Promise::Synced)]
-            [usize::from(first >> 3 & 3)],
+        journal: first >> 4 & 1 == 1,
         cache_max: [
             None,
             Some(200_000),
@@ -567,7 +566,7 @@ impl World {
     fn save(&mut self, steps: &mut Steps<'_>) {
         let (how, part) = (steps.below(10), usize::from(steps.byte()));
         let disk = &mut self.wires.disk;
-        if disk.promise.is_none() {
+        if !disk.has_journal {
             return;
         }
         let why = || "no space left on device".to_owned();
@@ -804,14 +803,17 @@ impl World {
     /// All that was recorded is saved, unless the disk fails.
     fn save_all(&mut self) {
         let disk = &mut self.wires.disk;
-        if disk.promise.is_none() || disk.has_failed {
+        if !disk.has_journal {
             return;
         }
-        if std::mem::take(&mut disk.is_rewritten) {
-            disk.news.push(rewritten(disk.rewrite));
+        disk.unsaved = 0;
+        if !disk.has_failed {
+            if std::mem::take(&mut disk.is_rewritten) {
+                disk.news.push(rewritten(disk.rewrite));
+            }
+            disk.saved = disk.recorded;
+            disk.news.push(Saved::UpTo(disk.saved));
         }
-        disk.saved = disk.recorded;
-        disk.news.push(Saved::UpTo(disk.saved));
         let news = std::mem::take(&mut disk.news);
         self.broker.handle_saved(news, self.now, &mut self.wires);
     }
