@@ -111,8 +111,10 @@ pub const MAX_CLIENT_HELLO: usize = 16 * KIB;
 /// Bytes encrypted at once: what a record holds at most. So much waits beyond the output that is counted
 /// when the socket takes no more.
 pub const TLS_RECORD: usize = 16 * KIB;
-/// What a TLS connection takes beside its buffers, as measured: keys, and a read buffer of a page. It is
-/// 8 KiB at first, and so much when values of some size have passed.
+/// What rustls reads at once, and has room for in its buffer.
+pub const TLS_READ: usize = 4 * KIB;
+/// What a TLS connection takes beside the messages and records that wait for their ends, as measured: keys, and a read
+/// buffer of two pages. It is 8 KiB at first, and so much when values of some size have passed.
 pub const TLS_MEMORY: usize = 12 * KIB;
 /// What a server may send to prove who it is: its certificate with those that lead to its authority.
 pub const MAX_SERVER_HANDSHAKE: usize = 64 * KIB;

@@ -1,6 +1,8 @@
 //! Nobody with little rights gets others closed: neither by what it sends to them nor by the memory that it takes.
 
-use crate::support::{Client, Server, Setup, USERS, wait_until};
+use crate::support::{Client, Identity, Server, Setup, USERS, wait_until};
+use std::io::Write;
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -367,4 +369,113 @@ fn listeners_with_a_payload_in_common_do_not_hold_it_many_times() {
         listener.expect(&signal);
     }
     drop(nobodies);
+}
+
+/// What TLS keeps of messages and records that are not complete counts, so that the memory is limited.
+#[test]
+fn unfinished_hellos_and_records_count_among_the_buffers() {
+    const CONNECTIONS: u64 = 300;
+    let server = Setup::new()
+        .with_tls(&Identity::self_signed(&["localhost"]))
+        .start();
+    let port = server.tls_port();
+    let unfinished = |kind: u8, length: u16| {
+        let mut record = vec![kind, 3, 3];
+        record.extend_from_slice(&length.to_be_bytes());
+        record.resize(usize::from(length), 0);
+        record
+    };
+    let memory = || server.proc_status("VmRSS") * 1024;
+    let check = |sent: u64, before: (u64, u64)| {
+        wait_until("it is counted", || {
+            server.status("buffers") >= before.1 + CONNECTIONS * sent
+        });
+        let counted = server.status("buffers") - before.1;
+        let taken = memory().saturating_sub(before.0);
+        // What the allocator needs, and the connections beside their buffers.
+        let allowed = counted + counted / 4 + CONNECTIONS * 4096;
+        assert!(taken <= allowed, "{taken} bytes taken, {counted} counted");
+    };
+
+    // To have done before what is done once.
+    drop(Client::tls(port, &rustls::version::TLS13).logged_in("ro"));
+    let before = (memory(), server.status("buffers"));
+    let hellos: Vec<TcpStream> = (0..CONNECTIONS)
+        .map(|_| {
+            let mut stranger = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+            let sent = stranger.write_all(&unfinished(22, 15_000));
+            sent.expect("the server reads");
+            stranger
+        })
+        .collect();
+    check(15_000, before);
+    drop(hellos);
+    wait_until("they are gone", || server.status("clients") == 0);
+
+    let mut clients: Vec<Client> = (0..CONNECTIONS)
+        .map(|_| Client::tls(port, &rustls::version::TLS13).logged_in("ro"))
+        .collect();
+    let before = (memory(), server.status("buffers"));
+    for client in &mut clients {
+        client.send_raw(&unfinished(23, 16_000));
+    }
+    check(16_000, before);
+}
+
+/// Listens to so many names, a hundred lines at once, and returns when that is done.
+fn listen(client: &mut Client, names: std::ops::Range<u32>) {
+    for names in names.collect::<Vec<_>>().chunks(1000) {
+        let lines = names.iter().map(|name| format!("LISTEN name{name:08}\r\n"));
+        client.send_bytes(lines.collect::<String>().as_bytes());
+    }
+    assert_eq!(client.flush(), [""; 0]);
+}
+
+#[test]
+fn the_memory_of_subscriptions_that_are_gone_is_given_back() {
+    const NAMES: u32 = 300_000;
+    let server = Server::start();
+    let memory = || server.proc_status("VmRSS");
+    drop(server.client("ro"));
+    let before = memory();
+    for _ in 0..2 {
+        let mut listener = server.client("ro");
+        listen(&mut listener, 0..NAMES);
+        let most = memory() - before;
+        let counted = u64::from(NAMES) * (128 + 12) / 1024;
+        assert!(most < counted + 10_000, "{most} KiB, {counted} counted");
+        drop(listener);
+        // Small blocks, which are a third of it, may stay with the allocator.
+        wait_until("it is given back", || memory() < before + most / 2);
+        assert_eq!(server.status("subscriptions"), 0);
+    }
+}
+
+/// Few names are left, one in each block of memory.
+#[test]
+fn few_subscriptions_do_not_keep_the_memory_of_many() {
+    const NAMES: u32 = 300_000;
+    let server = Server::start();
+    let memory = || server.proc_status("VmRSS");
+    let mut stays = server.client("ro");
+    stays.flush();
+    let before = memory();
+    let mut listener = server.client("ro");
+    for start in (0..NAMES).step_by(3_000) {
+        listen(&mut listener, start..start + 2_999);
+        stays.ask(&format!("LISTEN name{:08}", start + 2_999));
+    }
+    let most = memory() - before;
+    drop(listener);
+    wait_until("it is given back", || memory() < before + most / 2);
+    wait_until("only the others are left", || {
+        server.status("subscriptions") == 100
+    });
+    let mut sender = server.client("wo");
+    for name in (2_999..NAMES).step_by(3_000) {
+        let signal = format!("NOTIFY name{name:08}");
+        sender.ask(&signal);
+        stays.expect(&signal);
+    }
+    assert!(server.status("buffers") < 100_000);
 }

@@ -1,12 +1,15 @@
 //! Who listens to which names. Every operation costs the same however many names and listeners there
 //! are; delivering costs per listener.
 
+mod compaction;
+
 use super::output::{AudienceId, ConnectionId};
+use super::pages::Pages;
 use super::table::{LookUps, Table, hash};
-use crate::limits::FREED_PER_TURN;
+use crate::limits::{FREED_PER_TURN, KIB};
 use crate::sys::prefetch;
 use ahash::RandomState;
-use slab::Slab;
+use compaction::Compaction;
 use smallvec::SmallVec;
 use std::cell::Cell;
 
@@ -40,7 +43,7 @@ pub struct Subscriptions(SmallVec<[NameId; 4]>);
 
 pub struct Listeners {
     hasher: RandomState,
-    names: Slab<Name>,
+    names: Pages<Name>,
     by_text: Table<NameId>,
     /// With so many to a line, lines are full.
     by_pair: Table<Subscription, 13>,
@@ -50,6 +53,7 @@ pub struct Listeners {
     /// Subscriptions of connections that are gone, forgotten in slices. Delivering to one of them
     /// reaches nobody.
     left: Vec<(ConnectionId, Subscriptions)>,
+    compaction: Compaction,
 }
 
 /// Subscriptions ended or forgotten per slice.
@@ -59,12 +63,13 @@ impl Listeners {
     pub fn new(hasher: RandomState) -> Listeners {
         Listeners {
             hasher,
-            names: Slab::new(),
+            names: Pages::default(),
             by_text: Table::default(),
             by_pair: Table::default(),
             changes: 0,
             last: Cell::default(),
             left: Vec::new(),
+            compaction: Compaction::default(),
         }
     }
 
@@ -84,7 +89,7 @@ impl Listeners {
         let ids = self.by_text.foresee(look_ups);
         let names = || {
             let found = ids.iter().flatten();
-            found.map(|id| &self.names[id.0 as usize])
+            found.map(|id| &self.names[id.0])
         };
         for name in names() {
             prefetch(name);
@@ -115,7 +120,7 @@ impl Listeners {
         // Signals often come many at once, of one name.
         let last = self.last.get();
         let is_last = |found: &Name| *found.text == *name;
-        let name = match self.names.get(last.0 as usize) {
+        let name = match self.names.get(last.0) {
             Some(found) if is_last(found) => last,
             _ => self.find(name)?,
         };
@@ -124,7 +129,7 @@ impl Listeners {
             name: name.0,
             changes: self.changes,
         };
-        Some((id, &self.names[name.0 as usize].listeners))
+        Some((id, &self.names[name.0].listeners))
     }
 
     /// Whether that is new; repeating it changes nothing.
@@ -143,7 +148,7 @@ impl Listeners {
         if self.by_pair.find(hash, is_it).is_some() {
             return false;
         }
-        let listeners = &mut self.names[id.0 as usize].listeners;
+        let listeners = &mut self.names[id.0].listeners;
         let subscription = Subscription {
             name: id,
             in_name: index(listeners.len()),
@@ -180,7 +185,7 @@ impl Listeners {
         let mut freed = 0;
         for _ in 0..ENDED_PER_SLICE {
             let Some(&id) = own.0.last() else { break };
-            let name = &self.names[id.0 as usize].text;
+            let name = &self.names[id.0].text;
             freed += name.len();
             ended(name);
             self.remove(id, connection, own);
@@ -198,9 +203,19 @@ impl Listeners {
         }
     }
 
-    /// Whether there is something left to forget.
-    pub fn has_left(&self) -> bool {
-        !self.left.is_empty()
+    /// Whether subscriptions are left to be forgotten, or memory to be given back.
+    pub fn has_work(&self) -> bool {
+        !self.left.is_empty() || self.compaction.is_under_way()
+    }
+
+    /// Memory of the tables beyond what [`subscription_memory`] says of the subscriptions, in bytes: places of names
+    /// and subscriptions that are gone.
+    pub fn surplus(&self) -> usize {
+        /// Of tables that hold little.
+        const BASE: usize = 512 * KIB;
+        let tables = self.names.memory() + self.by_text.memory() + self.by_pair.memory();
+        let counted = self.subscriptions() * SUBSCRIPTION;
+        tables.saturating_sub(BASE + counted)
     }
 
     pub fn forget_slice(&mut self) {
@@ -214,7 +229,7 @@ impl Listeners {
                 return;
             };
             if let Some(&id) = own.0.last() {
-                freed += self.names[id.0 as usize].text.len();
+                freed += self.names[id.0].text.len();
                 self.remove(id, connection, &mut own);
             }
             if !own.0.is_empty() {
@@ -230,18 +245,18 @@ impl Listeners {
     /// The names that a connection listens to.
     pub fn names_of<'a>(&'a self, own: &'a Subscriptions) -> impl Iterator<Item = &'a [u8]> {
         let names = own.0.iter();
-        names.map(|id| &*self.names[id.0 as usize].text)
+        names.map(|id| &*self.names[id.0].text)
     }
 
     /// Panics if the lists by names, the lists of the connections (`own`), and what was left to be forgotten
     /// don't agree; for [`Broker::check`](super::Broker::check).
     pub fn check<'a>(&'a self, own: impl Iterator<Item = (ConnectionId, &'a Subscriptions)>) {
-        let hash_of = |id: &NameId| self.hash(&self.names[id.0 as usize].text);
+        let hash_of = |id: &NameId| self.hash(&self.names[id.0].text);
         self.by_text.check(hash_of, |_| {});
         assert_eq!(self.by_text.len(), self.names.len(), "names are found");
         let hash_of = |s: &Subscription| pair_hash(&self.hasher, s.name, s.connection(&self.names));
         self.by_pair.check(hash_of, |_| {});
-        let of_names = self.names.iter().map(|(_, name)| name.listeners.len());
+        let of_names = self.names.iter().map(|name| name.listeners.len());
         assert!(
             of_names.clone().all(|listeners| listeners > 0),
             "no name is left over"
@@ -272,19 +287,23 @@ impl Listeners {
         let Some(removed) = self.by_pair.remove(hash, is_it) else {
             return false;
         };
+        self.by_pair.join(hash);
         self.changes += 1;
 
         own.0.swap_remove(removed.in_session as usize);
+        if own.0.spilled() && own.0.len() * 4 < own.0.capacity() {
+            own.0.shrink_to_fit();
+        }
         if let Some(&moved) = own.0.get(removed.in_session as usize) {
             self.subscription_mut(moved, connection).in_session = removed.in_session;
         }
         // The last listener takes the place; until it has, it is found at its old one.
-        let listeners = &self.names[id.0 as usize].listeners;
+        let listeners = &self.names[id.0].listeners;
         if removed.in_name as usize + 1 < listeners.len() {
             let moved = listeners[listeners.len() - 1];
             self.subscription_mut(id, moved).in_name = removed.in_name;
         }
-        let listeners = &mut self.names[id.0 as usize].listeners;
+        let listeners = &mut self.names[id.0].listeners;
         listeners.swap_remove(removed.in_name as usize);
         if listeners.len() * 4 < listeners.capacity() {
             listeners.shrink_to_fit();
@@ -296,25 +315,28 @@ impl Listeners {
     }
 
     fn find(&self, name: &[u8]) -> Option<NameId> {
-        let is_it = |id: &NameId| *self.names[id.0 as usize].text == *name;
+        let is_it = |id: &NameId| *self.names[id.0].text == *name;
         self.by_text.find(self.hash(name), is_it).copied()
     }
 
     fn add_name(&mut self, name: &[u8]) -> NameId {
         let hash = self.hash(name);
-        let id = NameId(index(self.names.insert(Name {
+        let id = NameId(self.names.insert(Name {
             text: SmallVec::from_slice(name),
             hash,
             listeners: SmallVec::new(),
-        })));
+        }));
         let Listeners { names, by_text, .. } = self;
-        by_text.insert(hash, id, |id| names[id.0 as usize].hash);
+        by_text.insert(hash, id, |id| names[id.0].hash);
         id
     }
 
     fn remove_name(&mut self, id: NameId) {
-        let name = self.names.remove(id.0 as usize);
-        self.by_text.remove(name.hash, |found| *found == id);
+        if let Some(name) = self.names.remove(id.0) {
+            self.by_text.remove(name.hash, |found| *found == id);
+            self.by_text.join(name.hash);
+            self.compaction.start_if(&self.names);
+        }
     }
 
     fn subscription_mut(&mut self, name: NameId, connection: ConnectionId) -> &mut Subscription {
@@ -326,14 +348,14 @@ impl Listeners {
 }
 
 impl Subscription {
-    fn connection(&self, names: &Slab<Name>) -> ConnectionId {
-        names[self.name.0 as usize].listeners[self.in_name as usize]
+    fn connection(&self, names: &Pages<Name>) -> ConnectionId {
+        names[self.name.0].listeners[self.in_name as usize]
     }
 }
 
 /// Whether a subscription is that connection's, of that name.
 fn is_pair(
-    names: &Slab<Name>,
+    names: &Pages<Name>,
     name: NameId,
     connection: ConnectionId,
 ) -> impl Fn(&Subscription) -> bool {
@@ -348,9 +370,12 @@ fn index(index: usize) -> u32 {
     u32::try_from(index).expect("memory ends before 2^32 of these do")
 }
 
+/// The memory of a subscription in the tables, about, in bytes.
+const SUBSCRIPTION: usize = 128;
+
 /// What listening to a name takes, about, in bytes: its text, and entries in the tables.
 pub(super) fn subscription_memory(name: &[u8]) -> isize {
-    name.len() as isize + 128
+    (name.len() + SUBSCRIPTION) as isize
 }
 
 #[cfg(test)]
@@ -432,7 +457,7 @@ mod tests {
             Subscriptions::default(),
         );
         assert!(listeners.listen(b"0", next, &mut own));
-        while listeners.has_left() {
+        while listeners.has_work() {
             listeners.forget_slice();
         }
         let (before, all) = listeners.of(b"0").expect("one listens");

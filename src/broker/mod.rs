@@ -17,6 +17,7 @@ mod login;
 mod monitor;
 mod origin;
 mod output;
+mod pages;
 mod persistence;
 mod session;
 mod statistics;
@@ -440,6 +441,7 @@ impl Broker {
         self.tend_journal(now, out);
         self.tend_backlog(now, out);
         self.listeners.forget_slice();
+        self.compact_listeners();
         self.forget_left_behind();
         self.free_ended_listings();
         if let Lifetime::Until(at_us) = self.lifetime
@@ -487,7 +489,7 @@ impl Broker {
     /// ever.
     pub fn poll_deadline(&mut self) -> Option<u64> {
         if self.cache.is_to_be_tidied()
-            || self.listeners.has_left()
+            || self.listeners.has_work()
             || self.has_left_behind()
             || !self.ended_listings.is_empty()
             || matches!(self.cleaning, Cleaning::Now { .. })
@@ -512,6 +514,12 @@ impl Broker {
         deadlines.into_iter().flatten().min()
     }
 
+    /// Memory that connections which are gone have left behind, and that is not given back yet, in bytes: it counts
+    /// among the buffers of all.
+    pub fn retained_memory(&self) -> usize {
+        self.listeners.surplus()
+    }
+
     /// The broker's part of a status line.
     pub fn write_status(&self, f: &mut impl fmt::Write) -> fmt::Result {
         let status = Status {
@@ -527,6 +535,19 @@ impl Broker {
             journal: self.persistence.as_ref().map_or("none", Persistence::state),
         };
         status.write(&self.statistics, f)
+    }
+
+    fn compact_listeners(&mut self) {
+        let Broker {
+            listeners,
+            sessions,
+            ..
+        } = self;
+        listeners.compact_slice(|id, place, name| {
+            if let Some(session) = sessions.get_mut(id) {
+                session.subscriptions.renumber(place, name);
+            }
+        });
     }
 
     /// The time that all nodes of the tree share, for stamps and ageing: the root's clock.

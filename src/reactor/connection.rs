@@ -34,6 +34,8 @@ pub struct Connection {
     pub stops: Stops,
     /// It carries the traffic of many.
     pub is_trunk: bool,
+    /// What the stream takes, in bytes, as it was last counted.
+    pub stream_memory: usize,
     /// What the broker keeps for it, in bytes.
     pub held_by_broker: usize,
     /// The broker wants to be told when little is queued.
@@ -157,6 +159,7 @@ impl Connection {
     ) -> Connection {
         Connection {
             id,
+            stream_memory: stream.memory(),
             stream,
             account,
             pending: None,
@@ -223,7 +226,7 @@ impl Connection {
                 .as_ref()
                 .map_or(0, |pending| pending.capacity())
             + self.held_by_broker
-            + self.stream.memory()
+            + self.stream_memory
     }
 
     /// Memory that is freed with it.
@@ -235,7 +238,7 @@ impl Connection {
                 .as_ref()
                 .map_or(0, |pending| pending.capacity())
             + self.held_by_broker
-            + self.stream.memory()
+            + self.stream_memory
     }
 
     /// Whether the others are served first: it sends much, or asks for more of a long answer.

@@ -92,6 +92,8 @@ pub struct Connections {
     pub writing: usize,
     /// Memory of the buffers of all connections, without what is shared.
     owned: usize,
+    /// Memory that the broker has left of connections that are gone.
+    pub retained: usize,
     /// What is shared.
     shared: Rc<Cell<usize>>,
     accounts: Accounts,
@@ -172,6 +174,7 @@ impl Connections {
             work: 0,
             writing: 0,
             owned: 0,
+            retained: 0,
             shared: Rc::default(),
             last_long: Weak::new(),
             accounts: Accounts::default(),
@@ -192,7 +195,7 @@ impl Connections {
 
     /// Memory in all buffers, in bytes.
     pub fn buffered(&self) -> usize {
-        self.owned + self.shared.get()
+        self.owned + self.shared.get() + self.retained
     }
 
     /// Takes a new connection in and asks the kernel for its events. What it takes counts for its origin, if it has

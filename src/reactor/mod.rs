@@ -639,6 +639,7 @@ impl Server {
             self.broker
                 .handle_closing(id, reason, now, &mut self.connections);
         }
+        self.connections.retained = self.broker.retained_memory();
         for id in self.connections.largest_beyond_limit() {
             self.broker
                 .handle_closing(id, CloseReason::BuffersLimit, now, &mut self.connections);

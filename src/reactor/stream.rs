@@ -1,6 +1,5 @@
 //! A connected socket of whatever kind.
 
-use crate::limits::TLS_MEMORY;
 use crate::reactor::tls::TlsStream;
 use crate::sys;
 use mio::event::Source;
@@ -86,7 +85,7 @@ impl Stream {
     pub fn memory(&self) -> usize {
         match self {
             Stream::Unix(_) | Stream::Tcp(_) => 0,
-            Stream::Tls(_) => TLS_MEMORY,
+            Stream::Tls(stream) => stream.memory(),
         }
     }
 

@@ -4,7 +4,7 @@
 //! the loop has time for one ([`TlsStream::shake_hands`]), and nothing is read before they are done.
 
 use crate::certificates::OwnCertificate;
-use crate::limits::{MAX_CLIENT_HELLO, MAX_SERVER_HANDSHAKE, TLS_RECORD};
+use crate::limits::{MAX_CLIENT_HELLO, MAX_SERVER_HANDSHAKE, TLS_MEMORY, TLS_READ, TLS_RECORD};
 use mio::net::TcpStream;
 use rustls::pki_types::ServerName;
 use rustls::server::{Accepted, Acceptor};
@@ -20,6 +20,8 @@ pub struct TlsStream {
     stage: Stage,
     /// Bytes read in the handshake, or since the last ones of lines.
     unfinished: usize,
+    /// What of it is no complete record.
+    record: PartialRecord,
     /// Bytes of lines that were taken since the socket last took everything.
     taken: usize,
     /// Lines were ever taken.
@@ -73,18 +75,63 @@ pub fn is_tls(first: u8) -> bool {
     matches!(first, HANDSHAKE | ALERT)
 }
 
-/// Keeps the first byte in mind of what is read through it.
+/// Keeps in mind what is read through it: the first byte, and how much of a record that is not complete.
 struct Sniffer<'a> {
     socket: &'a mut TcpStream,
     first: Option<u8>,
+    record: &'a mut PartialRecord,
 }
 
 impl Read for Sniffer<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.socket.read(buffer)?;
         self.first = buffer[..count].first().copied();
+        self.record.add(&buffer[..count]);
         Ok(count)
     }
+}
+
+/// Where a stream of records stands: rustls keeps the bytes of a record until it is complete.
+#[derive(Default)]
+struct PartialRecord {
+    /// Its header, of which so much has come.
+    header: [u8; 5],
+    /// Bytes that have come, with the header.
+    length: usize,
+    /// Bytes of its content that are still to come, once the header is complete.
+    missing: usize,
+}
+
+impl PartialRecord {
+    fn add(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let header = self.header.len();
+            let count = match self.length < header {
+                true => (header - self.length).min(bytes.len()),
+                false => self.missing.min(bytes.len()),
+            };
+            let (taken, rest) = bytes.split_at(count);
+            if self.length < header {
+                self.header[self.length..self.length + count].copy_from_slice(taken);
+                if self.length + count == header {
+                    self.missing =
+                        usize::from(u16::from_be_bytes([self.header[3], self.header[4]]));
+                }
+            } else {
+                self.missing -= count;
+            }
+            self.length += count;
+            if self.length >= header && self.missing == 0 {
+                self.length = 0;
+            }
+            bytes = rest;
+        }
+    }
+}
+
+/// Memory of the buffer in which rustls keeps so many bytes: it reads a page more at a time, and grows by doubling.
+fn buffer_memory(kept: usize) -> usize {
+    (kept + TLS_READ).next_power_of_two()
 }
 
 impl TlsStream {
@@ -94,6 +141,7 @@ impl TlsStream {
             socket,
             stage: Stage::Hello(Acceptor::default()),
             unfinished: 0,
+            record: PartialRecord::default(),
             taken: 0,
             has_carried: false,
             moved: 0,
@@ -111,6 +159,7 @@ impl TlsStream {
             socket,
             stage: Stage::Session(session.into()),
             unfinished: 0,
+            record: PartialRecord::default(),
             taken: 0,
             has_carried: false,
             moved: 0,
@@ -183,6 +232,13 @@ impl TlsStream {
         }
     }
 
+    /// Memory in bytes: keys, messages and records that are not complete, and what waits for the socket.
+    pub fn memory(&self) -> usize {
+        // Messages of the handshake may come in many records, and are kept until they are complete.
+        let kept = self.unfinished.max(self.record.length);
+        TLS_MEMORY + buffer_memory(kept).saturating_sub(buffer_memory(1)) + self.taken
+    }
+
     /// Says that nothing more will come.
     pub fn shutdown_write(&mut self) -> io::Result<()> {
         self.say_goodbye();
@@ -204,6 +260,7 @@ impl TlsStream {
                 let mut sniffer = Sniffer {
                     socket: &mut self.socket,
                     first: None,
+                    record: &mut self.record,
                 };
                 let count = acceptor.read_tls(&mut sniffer)?;
                 if self.unfinished == 0 && sniffer.first.is_some_and(|first| !is_tls(first)) {
@@ -224,7 +281,11 @@ impl TlsStream {
             }
             Stage::Session(session) => {
                 let was_open = !session.is_handshaking();
-                let count = session.read_tls(&mut self.socket)?;
+                let count = session.read_tls(&mut Sniffer {
+                    socket: &mut self.socket,
+                    first: None,
+                    record: &mut self.record,
+                })?;
                 self.unfinished += count;
                 match session.process_new_packets() {
                     Ok(state) => {
@@ -311,5 +372,31 @@ impl Write for TlsStream {
         }
         self.taken = 0;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_of_a_record_is_known_however_the_stream_is_cut() {
+        let records: Vec<u8> = [0_usize, 1, 5, 300]
+            .iter()
+            .flat_map(|length| {
+                let header = [23, 3, 3, (length >> 8) as u8, *length as u8];
+                header.into_iter().chain(vec![0; *length])
+            })
+            .collect();
+        let ends = [0, 5, 11, 21, 326];
+        for step in 1..=records.len() {
+            let (mut partial, mut read) = (PartialRecord::default(), 0);
+            for piece in records.chunks(step) {
+                partial.add(piece);
+                read += piece.len();
+                let end = ends.iter().rev().find(|end| **end <= read);
+                assert_eq!(partial.length, read - end.expect("the first is 0"));
+            }
+        }
     }
 }

@@ -230,6 +230,18 @@ impl<T: Copy + Default, const LANES: usize> Lines<T, LANES> {
         self.len = len;
     }
 
+    /// Takes in the elements of another segment.
+    pub fn join(&mut self, other: &Lines<T, LANES>) {
+        let both = self.iter().chain(other.iter());
+        let elements: Vec<(u16, T)> = both.map(|(tag, element)| (tag, *element)).collect();
+        *self = Lines::of(&elements, 0);
+    }
+
+    /// Memory in bytes.
+    pub fn memory(&self) -> usize {
+        self.lines.len() * size_of::<Line<T, LANES>>()
+    }
+
     /// Takes out what `is_taken` says.
     pub fn split_off(&mut self, is_taken: impl Fn(&T) -> bool) -> Lines<T, LANES> {
         let (taken, kept): (Vec<_>, Vec<_>) = self

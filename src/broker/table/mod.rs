@@ -19,6 +19,9 @@ const SEGMENT_MAX: usize = 448;
 /// grows instead. So the directory is at most this power of two larger than it needs to be.
 const MAX_EXTRA_DEPTH: u32 = 4;
 
+/// Two halves are joined when they hold so many together: far fewer than would split them again.
+const JOINED_MAX: usize = SEGMENT_MAX / 4;
+
 /// So many elements, with what they lead to, are in the processor's own memory anyway. Tests are to look ahead,
 /// too, without as many.
 const IN_CACHES: usize = if cfg!(debug_assertions) { 16 } else { 4096 };
@@ -30,12 +33,16 @@ pub struct Table<T, const LANES: usize = 10> {
     depth: u32,
     segments: Vec<Segment<T, LANES>>,
     len: usize,
+    /// Memory of the lines of all segments, in bytes.
+    lines_memory: usize,
 }
 
 struct Segment<T, const LANES: usize> {
     lines: Lines<T, LANES>,
     /// How many of the top bits all its hashes share.
     depth: u32,
+    /// Those bits; the others are 0.
+    start: u64,
 }
 
 /// Hashes of what will be looked up.
@@ -125,8 +132,10 @@ impl<T: Copy + Default, const LANES: usize> Default for Table<T, LANES> {
         let segments = vec![Segment {
             lines: Lines::default(),
             depth: 0,
+            start: 0,
         }];
         Table {
+            lines_memory: segments[0].lines.memory(),
             directory: vec![0],
             depth: 0,
             segments,
@@ -192,12 +201,20 @@ impl<T: Copy + Default, const LANES: usize> Table<T, LANES> {
         {
             self.split(hash, &hash_of);
         }
-        self.segment_mut(hash).lines.insert(tag(hash), element);
+        let lines = &mut self.segment_mut(hash).lines;
+        let before = lines.memory();
+        lines.insert(tag(hash), element);
+        let after = lines.memory();
+        self.lines_memory = self.lines_memory - before + after;
         self.len += 1;
     }
 
     pub fn remove(&mut self, hash: u64, is_it: impl FnMut(&T) -> bool) -> Option<T> {
-        let element = self.segment_mut(hash).lines.remove(tag(hash), is_it)?;
+        let lines = &mut self.segment_mut(hash).lines;
+        let before = lines.memory();
+        let element = lines.remove(tag(hash), is_it)?;
+        let after = lines.memory();
+        self.lines_memory = self.lines_memory - before + after;
         self.len -= 1;
         Some(element)
     }
@@ -255,8 +272,11 @@ impl<T: Copy + Default, const LANES: usize> Table<T, LANES> {
     /// As [`Table::visit`], and drops what `keep` doesn't want.
     pub fn retain(&mut self, cursor: Cursor, keep: impl FnMut(&T) -> bool) -> Option<Cursor> {
         let segment = self.segment_mut(cursor.0);
+        let before = segment.lines.memory();
         let removed = segment.lines.retain(keep);
+        let after = segment.lines.memory();
         let end = segment.end(cursor);
+        self.lines_memory = self.lines_memory - before + after;
         self.len -= removed;
         end
     }
@@ -274,6 +294,16 @@ impl<T: Copy + Default, const LANES: usize> Table<T, LANES> {
             });
         }
         assert_eq!(met, self.len, "elements are counted");
+        let memory = self.segments.iter().map(|segment| segment.lines.memory());
+        assert_eq!(
+            memory.sum::<usize>(),
+            self.lines_memory,
+            "memory is counted"
+        );
+        for segment in &self.segments {
+            let found = &self.segments[self.directory[self.slot(segment.start)] as usize];
+            assert!(std::ptr::eq(found, segment), "a segment is found");
+        }
     }
 
     /// Whether freeing it at once takes time.
@@ -317,10 +347,74 @@ impl<T: Copy + Default, const LANES: usize> Table<T, LANES> {
         let bit = 1 << (64 - depth);
         let segment = &mut self.segments[index as usize];
         segment.depth = depth;
+        let before = segment.lines.memory();
         let lines = segment
             .lines
             .split_off(|element| hash_of(element) & bit != 0);
-        self.segments.push(Segment { lines, depth });
+        self.lines_memory = self.lines_memory - before + segment.lines.memory() + lines.memory();
+        let start = segment.start | bit;
+        self.segments.push(Segment {
+            lines,
+            depth,
+            start,
+        });
+    }
+
+    /// To be called after a removal, with its hash: joins the segment with its other half once both together hold
+    /// little, so that a table that was large gives its memory back. Not for tables that somebody walks through, for a
+    /// walk would meet a half again.
+    pub fn join(&mut self, hash: u64) {
+        let index = self.directory[self.slot(hash)];
+        let Segment { depth, start, .. } = self.segments[index as usize];
+        let few = |table: &Self, index: u32| table.segments[index as usize].lines.len();
+        if depth == 0 || few(self, index) > JOINED_MAX {
+            return;
+        }
+        let bit = 1 << (64 - depth);
+        let other = self.directory[self.slot(start ^ bit)];
+        if self.segments[other as usize].depth != depth
+            || few(self, index) + few(self, other) > JOINED_MAX
+        {
+            return;
+        }
+        let taken = std::mem::take(&mut self.segments[other as usize].lines);
+        let segment = &mut self.segments[index as usize];
+        let before = segment.lines.memory() + taken.memory();
+        segment.lines.join(&taken);
+        segment.depth = depth - 1;
+        segment.start = start & !bit;
+        self.lines_memory = self.lines_memory - before + segment.lines.memory();
+        self.point_to(index);
+        // The last segment takes the place of the one that is gone.
+        self.segments.swap_remove(other as usize);
+        if (other as usize) < self.segments.len() {
+            self.point_to(other);
+        }
+        self.halve_directory();
+    }
+
+    /// Enters a segment into the directory.
+    fn point_to(&mut self, index: u32) {
+        let Segment { depth, start, .. } = self.segments[index as usize];
+        let first = self.slot(start);
+        let count = 1 << (self.depth - depth);
+        self.directory[first..first + count].fill(index);
+    }
+
+    fn halve_directory(&mut self) {
+        // As long as it is no larger than a few times what it needs to be, a look at all of it is not worth it.
+        let is_large = self.directory.len() >= 8 * self.segments.len();
+        if is_large && self.segments.iter().all(|it| it.depth < self.depth) {
+            self.depth -= 1;
+            self.directory = self.directory.iter().copied().step_by(2).collect();
+        }
+    }
+
+    /// Memory of the table, in bytes.
+    pub fn memory(&self) -> usize {
+        self.lines_memory
+            + self.segments.len() * size_of::<Segment<T, LANES>>()
+            + self.directory.len() * size_of::<u32>()
     }
 }
 
@@ -386,6 +480,35 @@ mod tests {
                 element % 2 == 1
             );
         }
+    }
+
+    #[test]
+    fn a_table_that_was_large_gives_its_memory_back() {
+        let mut table = filled(200_000);
+        let empty = Table::<u64>::default().memory();
+        for element in (0..200_000).filter(|element| element % 1_000 != 0) {
+            table.remove(hash(&element), |found| *found == element);
+            table.join(hash(&element));
+            if element % 10_000 == 1 {
+                table.check(hash, |_| {});
+            }
+        }
+        table.check(hash, |_| {});
+        assert_eq!(table.len(), 200);
+        assert!(table.memory() < 16 * 1024, "{}", table.memory());
+        for element in (0..200_000).step_by(1_000) {
+            assert!(
+                table
+                    .remove(hash(&element), |found| *found == element)
+                    .is_some()
+            );
+            table.join(hash(&element));
+        }
+        assert!(table.memory() <= 4 * empty, "{}", table.memory());
+        for element in 0..10_000 {
+            table.insert(hash(&element), element, hash);
+        }
+        table.check(hash, |_| {});
     }
 
     #[test]

@@ -31,11 +31,21 @@ impl Connections {
     /// To be called when TLS may have made something of its own to be sent, or let lines through.
     pub fn flush_tls_later(&mut self, id: ConnectionId) {
         let is_tls = |connection: &Connection| matches!(connection.stream, Stream::Tls(_));
-        if self
-            .get(id)
-            .is_some_and(|connection| is_tls(connection) && connection.has_output())
-        {
+        if !self.get(id).is_some_and(is_tls) {
+            return;
+        }
+        self.recount_stream(id);
+        if self.get(id).is_some_and(Connection::has_output) {
             self.write_later(id);
+        }
+    }
+
+    /// Counts again what a TLS stream takes, after it has read or written something.
+    fn recount_stream(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.slab.get_mut(id.slot as usize) {
+            let now = connection.stream.memory();
+            let before = std::mem::replace(&mut connection.stream_memory, now);
+            self.owned = self.owned - before + now;
         }
     }
 
@@ -273,6 +283,11 @@ impl Connections {
             let _ = self
                 .registry
                 .reregister(&mut connection.stream, token(id), Interest::READABLE);
+        }
+        if let Stream::Tls(stream) = &connection.stream {
+            let now = stream.memory();
+            let before = std::mem::replace(&mut connection.stream_memory, now);
+            self.owned = self.owned - before + now;
         }
         if output.queued() > 0 {
             self.owned += output.capacity();
