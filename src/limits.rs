@@ -51,9 +51,13 @@ pub const MAX_FORWARDED_LINE: usize = 4 * KIB;
 pub const MAX_CLIENT_INFO: usize = 256;
 /// Silence after which a client gets a NOP, so that it and routers on the way see a live connection.
 pub const NOP_AFTER_US: u64 = 60 * SECOND_US;
-/// Listings are sorted up to here: a sort of more would be a long turn or much memory.
+/// Listings are sorted up to so many names: with more, there would be many passes for those that come next.
 pub const SORTED_KEYS: usize = 10_000;
-/// The same, of the memory that their names take.
+/// The same, of the bytes of the names together.
+pub const SORTED_KEY_BYTES: usize = 512 * KIB;
+/// Memory of the names that a listing keeps at once: a client may ask for one on each of many connections.
+pub const SELECTED_BYTES: usize = 128 * KIB;
+/// Memory of the names that are sorted for a Net::Clacks server whose link has come up.
 pub const SORTED_BYTES: usize = 4 * MIB;
 /// Output produced per slice of a listing: fills a socket's buffer, and is a fraction of a
 /// millisecond's work.
@@ -64,8 +68,6 @@ pub const LONG_ANSWER: usize = 32 * KIB;
 /// Names taken from a sorted set per slice: freeing one takes some tens of nanoseconds, looking one up some hundreds.
 /// Those that are gone by then make no output.
 pub const NAMES_PER_SLICE: usize = 1_000;
-/// Names or sessions looked at per slice of a listing that still sorts.
-pub const LISTING_SORT_SLICE: usize = 512;
 /// The longest text of a time in seconds: some times as many digits as a double has. It is read in microseconds.
 pub const MAX_SECONDS_LENGTH: usize = 64;
 /// The longest time that anybody may ask for, which keeps the arithmetic far from overflow.

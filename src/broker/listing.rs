@@ -2,12 +2,11 @@
 //! takes them. The connection's next line waits until its answer is complete.
 
 use super::Broker;
+use super::key_list::KeyList;
 use super::output::{ConnectionId, Flow, Now, Output};
 use super::session::Session;
-use super::walk::{KeptName, Meets, Walk};
-use crate::limits::{LISTING_SLICE, LISTING_SORT_SLICE, NAMES_PER_SLICE, SECOND_US};
+use crate::limits::{LISTING_SLICE, SECOND_US};
 use crate::protocol::encode;
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 /// An answer in the making.
@@ -34,14 +33,11 @@ impl Listing {
 
 /// Lines up to this length are kept: the command, with some text that means nothing.
 const KEPT_LINE: usize = 256;
-/// What a session in a sorted map takes, its name included, about, in bytes.
-const PER_SESSION: usize = 96;
 
 enum Stage {
-    Keys(Walk),
-    /// Sessions sorted so far, and the slot of the next.
-    SortClients(BTreeMap<KeptName, ConnectionId>, usize),
-    Clients(BTreeMap<KeptName, ConnectionId>),
+    Keys(KeyList),
+    /// The CID of the session that was shown last.
+    Clients(Box<[u8]>),
     /// No list, but the long value of that name.
     Value(Box<[u8]>),
 }
@@ -51,38 +47,16 @@ impl Stage {
     fn memory(&self) -> usize {
         match self {
             Stage::Keys(walk) => walk.memory(),
-            Stage::SortClients(sorted, _) | Stage::Clients(sorted) => sorted.len() * PER_SESSION,
+            Stage::Clients(last) => last.len(),
             Stage::Value(name) => name.len(),
         }
     }
 }
 
-impl Listing {
-    /// Frees some of what is kept for a listing that is given up. Whether anything is left.
-    fn free_slice(&mut self) -> bool {
-        match &mut self.stage {
-            Stage::Keys(walk) => walk.free_slice(),
-            Stage::SortClients(sorted, _) | Stage::Clients(sorted) => {
-                for _ in 0..NAMES_PER_SLICE {
-                    if sorted.pop_first().is_none() {
-                        break;
-                    }
-                }
-                !sorted.is_empty()
-            }
-            Stage::Value(_) => false,
-        }
-    }
-}
-
 impl Broker {
-    /// Frees the listings of connections that have ended, one slice: hundreds may end at once.
+    /// Frees one of the listings of connections that have ended: hundreds may end at once.
     pub(super) fn free_ended_listings(&mut self) {
-        if let Some(listing) = self.ended_listings.last_mut()
-            && !listing.free_slice()
-        {
-            self.ended_listings.pop();
-        }
+        self.ended_listings.pop();
     }
 
     pub(super) fn start_key_list<O: Output>(
@@ -93,7 +67,7 @@ impl Broker {
         out: &mut O,
     ) -> Flow {
         out.append(id, |to| encode::line(to, &[b"KEYLISTSTART"]));
-        let stage = Stage::Keys(Walk::sorted_if_few(&self.cache, Meets::Live));
+        let stage = Stage::Keys(KeyList::new(&self.cache));
         self.start_listing(id, line, stage, now, out)
     }
 
@@ -105,7 +79,7 @@ impl Broker {
         out: &mut O,
     ) -> Flow {
         out.append(id, |to| encode::line(to, &[b"CLIENTLISTSTART"]));
-        let stage = Stage::SortClients(BTreeMap::new(), 0);
+        let stage = Stage::Clients(Box::default());
         self.start_listing(id, line, stage, now, out)
     }
 
@@ -220,32 +194,16 @@ impl Broker {
                 out.append(id, |to| encode::line(to, &[b"KEYLISTEND"]));
                 ControlFlow::Break(())
             }
-            Stage::SortClients(mut sorted, from) => {
-                let end = sessions.slots().min(from + LISTING_SORT_SLICE);
-                let slice = (from..end).filter_map(|slot| sessions.in_slot(slot));
-                for session in slice.filter(|session| session.closing.is_none()) {
-                    let cid = KeptName::from_slice(session.cid.to_string().as_bytes());
-                    sorted.insert(cid, session.id);
-                }
-                ControlFlow::Continue(if end < sessions.slots() {
-                    Stage::SortClients(sorted, end)
-                } else {
-                    Stage::Clients(sorted)
-                })
-            }
-            Stage::Clients(mut sorted) => {
+            Stage::Clients(last) => {
                 let mut written = 0;
-                while let Some((_, client)) = sorted.pop_first() {
-                    if let Some(session) = sessions
-                        .get(client)
-                        .filter(|session| session.closing.is_none())
-                    {
+                for (cid, session) in sessions.after(&last) {
+                    if session.closing.is_none() {
                         let line = client_line(session, now, out);
                         out.append(id, |to| encode::line(to, &[&line]));
                         written += line.len();
                     }
                     if written >= LISTING_SLICE {
-                        return ControlFlow::Continue(Stage::Clients(sorted));
+                        return ControlFlow::Continue(Stage::Clients(cid.into()));
                     }
                 }
                 out.append(id, |to| encode::line(to, &[b"CLIENTLISTEND"]));

@@ -11,6 +11,7 @@ mod cache;
 mod check;
 mod commands;
 mod interclacks;
+mod key_list;
 mod listeners;
 mod listing;
 mod login;

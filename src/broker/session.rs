@@ -5,12 +5,12 @@ use super::listeners::Subscriptions;
 use super::listing::Listing;
 use super::origin::Origin;
 use super::output::{CloseReason, ConnectionId, Now, Peer};
-use super::table::Table;
 use super::users::User;
 use crate::limits::{MAX_CLIENT_INFO, SECOND_US};
 use crate::protocol::token;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::ops::Bound;
 use std::rc::Rc;
 
 pub struct Session {
@@ -173,26 +173,14 @@ pub struct Sessions {
     slots: Vec<Option<Session>>,
     /// The slots that are in use, in no order: a walk over all sessions costs nothing for those that are gone.
     present: Vec<u32>,
-    /// The slots by the serial numbers of their sessions.
-    by_serial: Table<u32>,
+    /// The slots by the CIDs of their sessions, in the order in which CLIENTLIST shows them.
+    by_cid: BTreeMap<Box<[u8]>, u32>,
     /// What clients have lately said that they are: most are the same few programs.
     infos: VecDeque<Rc<[u8]>>,
 }
 
 /// Texts of clients that are kept for the next ones.
 const KEPT_INFOS: usize = 8;
-
-/// Serial numbers are ours, so scattering them is enough.
-fn serial_hash(serial: u64) -> u64 {
-    let hash = serial.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    hash ^ (hash >> 32)
-}
-
-/// Of the session in a slot that is in the table.
-fn hash_of(slots: &[Option<Session>], slot: u32) -> u64 {
-    let session = slots.get(slot as usize).and_then(Option::as_ref);
-    session.map_or(0, |session| serial_hash(session.cid.serial))
-}
 
 impl Sessions {
     /// The memory for `capacity` is reserved at once, so that growing never copies; the system gives
@@ -201,7 +189,7 @@ impl Sessions {
         Sessions {
             slots: Vec::with_capacity(capacity),
             present: Vec::with_capacity(capacity),
-            by_serial: Table::default(),
+            by_cid: BTreeMap::new(),
             infos: VecDeque::new(),
         }
     }
@@ -239,28 +227,23 @@ impl Sessions {
     }
 
     pub fn len(&self) -> usize {
-        self.by_serial.len()
+        self.by_cid.len()
     }
 
     /// Panics if a session is not found by its serial number, or the other way round; for
     /// [`Broker::check`](super::Broker::check).
     pub fn check(&self) {
-        let hash_of = |slot: &u32| hash_of(&self.slots, *slot);
-        self.by_serial.check(hash_of, |slot| {
-            let session = self.in_slot(*slot as usize).expect("a number's session");
+        for (cid, slot) in &self.by_cid {
+            let session = self.in_slot(*slot as usize).expect("a CID's session");
             assert_eq!(session.id.slot, *slot, "a session is in its slot");
-        });
+            assert_eq!(**cid, *session.cid.to_string().as_bytes());
+        }
         assert_eq!(self.iter().count(), self.len(), "sessions are counted");
         let in_use = self.slots.iter().flatten().count();
         assert_eq!(in_use, self.present.len(), "a walk meets every session");
         for (place, session) in self.iter().enumerate() {
             assert_eq!(session.place as usize, place, "a session knows its place");
         }
-    }
-
-    /// Slots that are or were in use.
-    pub fn slots(&self) -> usize {
-        self.slots.len()
     }
 
     pub fn insert(&mut self, mut session: Session) {
@@ -272,21 +255,18 @@ impl Sessions {
             self.slots[slot].is_none(),
             "a slot is reused only after its connection was closed"
         );
-        let serial = session.cid.serial;
+        let cid = session.cid.to_string().into_bytes().into();
         let id = session.id;
         session.place =
             u32::try_from(self.present.len()).expect("there are fewer sessions than slots");
         self.present.push(id.slot);
         self.slots[slot] = Some(session);
-        let slots = &self.slots;
-        self.by_serial
-            .insert(serial_hash(serial), id.slot, |slot| hash_of(slots, *slot));
+        self.by_cid.insert(cid, id.slot);
     }
 
     pub fn remove(&mut self, id: ConnectionId) -> Option<Session> {
-        let serial = self.get(id)?.cid.serial;
-        self.by_serial
-            .remove(serial_hash(serial), |slot| *slot == id.slot);
+        let cid = self.get(id)?.cid.to_string();
+        self.by_cid.remove(cid.as_bytes());
         let session = self.slots[id.slot as usize].take()?;
         // The last one takes its place.
         self.present.swap_remove(session.place as usize);
@@ -330,16 +310,15 @@ impl Sessions {
 
     /// The session that goes by the name `cid`.
     pub fn find(&self, cid: &[u8]) -> Option<&Session> {
-        // The serial number behind the last colon says which it can be; the rest must agree too.
-        let cid = std::str::from_utf8(cid).ok()?;
-        let serial: u64 = cid.rsplit(':').next()?.parse().ok()?;
-        let is_it = |slot: &u32| {
-            self.in_slot(*slot as usize)
-                .is_some_and(|session| session.cid.serial == serial)
-        };
-        let slot = self.by_serial.find(serial_hash(serial), is_it)?;
+        let slot = self.by_cid.get(cid)?;
         self.in_slot(*slot as usize)
-            .filter(|session| session.cid.to_string() == cid)
+    }
+
+    /// The sessions whose CIDs come after `cid`, in their order.
+    pub fn after(&self, cid: &[u8]) -> impl Iterator<Item = (&[u8], &Session)> {
+        let behind = (Bound::Excluded(cid), Bound::Unbounded);
+        let found = self.by_cid.range::<[u8], _>(behind);
+        found.filter_map(|(cid, slot)| Some((&**cid, self.in_slot(*slot as usize)?)))
     }
 }
 

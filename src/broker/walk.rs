@@ -89,19 +89,6 @@ impl Walk {
         }
     }
 
-    /// Frees some of the names that are kept, of a walk that is given up. Whether any are left.
-    pub fn free_slice(&mut self) -> bool {
-        let (Stage::Sorting(names, _) | Stage::Sorted(names)) = &mut self.stage else {
-            return false;
-        };
-        for _ in 0..NAMES_PER_SLICE {
-            if names.pop_first().is_none() {
-                break;
-            }
-        }
-        !names.is_empty()
-    }
-
     pub fn is_done(&self) -> bool {
         matches!(self.stage, Stage::Done)
     }
