@@ -68,6 +68,21 @@ pub fn lower_priority(niceness: i32) -> io::Result<()> {
     Ok(())
 }
 
+/// Has the kernel let a process that wakes this one go on running, instead of running this one in its place
+/// (`SCHED_BATCH`). Threads made afterwards are scheduled in this way as well. Elsewhere than on Linux this does nothing.
+///
+/// # Errors
+/// A system call filter may forbid it.
+pub fn be_scheduled_as_batch() -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        let parameters = libc::sched_param { sched_priority: 0 };
+        // SAFETY: the call reads one sched_param, which outlives it; 0 is the calling thread.
+        check(unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &parameters) })?;
+    }
+    Ok(())
+}
+
 /// Whether a write of up to `PIPE_BUF` bytes to the descriptor would not block.
 pub fn is_writable(descriptor: BorrowedFd<'_>) -> bool {
     let mut poll = libc::pollfd {

@@ -606,6 +606,27 @@ fn a_link_local_address_is_listened_to_and_named_with_its_zone() {
     assert_eq!((ended.status, &*ended.stderr), (Some(0), ""));
 }
 
+/// A Net::Clacks client that is interrupted by the server between its write and its look for the answer loses half a
+/// second.
+#[test]
+#[cfg(target_os = "linux")]
+fn no_thread_interrupts_the_client_that_wakes_it() {
+    const BATCH: &str = "3";
+    let setup = Setup::new();
+    let journal = text(&setup.path("journal"));
+    let server = setup.flags(&["--persist", &journal]).start();
+    let tasks = format!("/proc/{}/task", server.process.id());
+    let tasks: Vec<_> = fs::read_dir(tasks).expect("the server runs").collect();
+    assert!(tasks.len() > 1, "the journal has a thread");
+    for task in tasks {
+        let stat = task.expect("a thread").path().join("stat");
+        let stat = fs::read_to_string(stat).expect("a thread");
+        // Fields are counted behind the name, which may have blanks in it: the policy is the 41st of all.
+        let (_, fields) = stat.rsplit_once(") ").expect("a name in brackets");
+        assert_eq!(fields.split(' ').nth(38), Some(BATCH), "{stat}");
+    }
+}
+
 /// What a process shows at a terminal of its own.
 struct Terminal {
     shown: Arc<Mutex<String>>,

@@ -128,6 +128,7 @@ impl Start {
         let log_file = logging::start(&config.log)?;
         fit_descriptor_limit(&mut config);
         sys::tame_allocator(MAPPED_BLOCK);
+        be_scheduled_as_batch();
         if let Some(password) = self.trial_password {
             show_trial_login(&password, &listeners);
         }
@@ -252,6 +253,15 @@ fn show_trial_login(password: &str, listeners: &[Listener]) {
     text += &format!("To log in by hand, connect and paste this line:\nOVERHEAD A {token}\n");
     // A terminal that takes nothing is no reason not to serve.
     let _ = io::stderr().write_all(text.as_bytes());
+}
+
+/// Keeps the daemon from interrupting a client that has just written to it. A Net::Clacks client looks once, without
+/// waiting, for an answer to what it has written; if the answer is there by then, the client waits for half a second
+/// before it looks at what it has read.
+fn be_scheduled_as_batch() {
+    if let Err(error) = sys::be_scheduled_as_batch() {
+        log::debug!("the scheduling policy stays as it is: {error}");
+    }
 }
 
 /// Keeps the promise of `--max-clients`, or says that it can't be kept.
