@@ -136,7 +136,9 @@ fn what_becomes_of<'a>(session: &Session, line: &'a [u8]) -> (Receivers<'a>, boo
             return (receivers, true);
         }
         Some(PeerLine::Signal { line, .. }) => decode(line),
-        Some(PeerLine::Clear(_)) => return (Receivers::Links, true),
+        Some(PeerLine::Clear(_) | PeerLine::Count { .. } | PeerLine::Fold(_)) => {
+            return (Receivers::Links, true);
+        }
         Some(PeerLine::Path(_) | PeerLine::Synced) => return (Receivers::Nobody, true),
     };
     let Some(command) = command else {

@@ -9,7 +9,7 @@ use super::persistence::Barrier;
 use super::session::LastPing;
 use super::users::Permissions;
 use super::{Broker, empty};
-use crate::protocol::command::{Counter, Pair};
+use crate::protocol::command::Pair;
 use crate::protocol::number::Number;
 use crate::protocol::shared::Lines;
 use crate::protocol::{Command, Flags, Overhead, decode, encode};
@@ -157,15 +157,13 @@ impl Broker {
                 let removed = self.cache.remove(name, now_us);
                 self.changed(id, removed, name, line, now, out);
             }
-            Command::Increment(Counter { name, step }) => {
-                let step = step.map_or(Number::ONE, Number::from_step);
-                let counted = self.cache.add(name, step, now_us);
-                self.changed(id, counted, name, line, now, out);
+            Command::Increment(counter) => {
+                let step = counter.step.map_or(Number::ONE, Number::from_step);
+                self.count(id, &counter, step, line, now, out);
             }
-            Command::Decrement(Counter { name, step }) => {
-                let step = step.map_or(Number::ONE, Number::from_step);
-                let counted = self.cache.add(name, -step, now_us);
-                self.changed(id, counted, name, line, now, out);
+            Command::Decrement(counter) => {
+                let step = counter.step.map_or(Number::ONE, Number::from_step);
+                self.count(id, &counter, -step, line, now, out);
             }
             Command::ClearCache => {
                 self.cache.clear(now_us);
@@ -283,7 +281,7 @@ impl Broker {
 
     /// An entry has no room in the cache: its sender hears of it.
     #[cold]
-    fn refuse_too_large<O: Output>(
+    pub(super) fn refuse_too_large<O: Output>(
         &mut self,
         from: ConnectionId,
         name: &[u8],

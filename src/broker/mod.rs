@@ -10,6 +10,7 @@ mod backpressure;
 mod cache;
 mod check;
 mod commands;
+mod counting;
 mod interclacks;
 mod key_list;
 mod listeners;
@@ -42,7 +43,7 @@ use crate::limits::{
     self, CENTURY_S, MAX_LINE_BEFORE_LOGIN, MAX_SECONDS_LENGTH, MAX_SURPLUS_CLIENTS,
     PEER_LINE_EXTRA, SECOND_US,
 };
-use crate::protocol::peer::{self, NodeId};
+use crate::protocol::peer::{self, NodeId, ShareId};
 use crate::protocol::shared::SharedBytes;
 use crate::protocol::{LookUp, encode, look_up_of};
 use admission::Admission;
@@ -128,6 +129,8 @@ pub struct Broker {
     listeners: Listeners,
     cache: Cache,
     persistence: Option<Persistence>,
+    /// The share id and its last version, if the last record read says that the run before has ended in order.
+    last_run: Option<(ShareId, u64)>,
     monitors: Vec<ConnectionId>,
     appointments: Appointments,
     statistics: Statistics,
@@ -178,6 +181,7 @@ impl Broker {
         Broker {
             cache,
             persistence: settings.journal.then(Persistence::default),
+            last_run: None,
             tree: Tree::new(node),
             uplink: (!settings.masters.is_empty()).then(Uplink::default),
             lock: None,

@@ -2,7 +2,7 @@
 
 use super::origin::Process;
 use crate::protocol::encode;
-use crate::protocol::peer::{Stamp, State};
+use crate::protocol::peer::{Contribution, ShareId, Stamp, State};
 use crate::protocol::shared::{Lines, Piece, SharedBytes};
 use std::fmt;
 use std::net::SocketAddr;
@@ -91,8 +91,25 @@ pub enum Record<'a> {
     },
     /// When a name was used, coarsely.
     Used { name: &'a [u8], accessed_us: u64 },
+    /// One contribution to the counter that has that stamp; its other contributions stay.
+    Count {
+        name: &'a [u8],
+        stamp: Stamp,
+        accessed_us: u64,
+        changed_us: u64,
+        contribution: Contribution,
+    },
     /// A CLEARCACHE: what is older is not there any more.
     Clear(Stamp),
+    /// The marker: shares of counters that began before it are folded.
+    Fold(Stamp),
+    /// The share id that a run counts under and the version of its last step. If the run has ended in order, this is
+    /// its last record, and the next run may take the id over.
+    Run {
+        share: ShareId,
+        newest_us: u64,
+        has_ended: bool,
+    },
 }
 
 /// A journal is written anew, to be without what no longer matters.
@@ -257,6 +274,9 @@ pub trait Output {
     fn hang_up(&mut self);
 
     fn traffic(&self, connection: ConnectionId) -> Traffic;
+
+    /// The line being handled costs more than its bytes; see [`limits`](crate::limits) for the unit.
+    fn add_work(&mut self, _work: usize) {}
 
     // The rest is for brokers with a journal only; see `Settings::journal`.
 

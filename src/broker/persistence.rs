@@ -9,7 +9,7 @@
 //! dropped again after a start, and what was evicted may be back, as anything may that nobody removed.
 
 use super::backlog::Backlog;
-use super::cache::{Found, TooLarge};
+use super::cache::{Found, TooLarge, Written};
 use super::output::{ConnectionId, Now, Output, Record, Rewrite, Saved};
 use super::upkeep::Cleaning;
 use super::walk::{Meets, Walk};
@@ -40,6 +40,8 @@ pub struct Persistence {
     retry_us: u64,
     /// The server is to end.
     is_last_try: bool,
+    /// The last record of the run was made.
+    has_recorded_end: bool,
     /// Connections that wait with a FLUSH, in the order of what they wait for, and each one's.
     waiting: BTreeSet<(u64, ConnectionId)>,
     barriers: HashMap<ConnectionId, u64>,
@@ -102,6 +104,7 @@ impl Default for Persistence {
             rewritten_length: 0,
             retry_us: JOURNAL_RETRY_US,
             is_last_try: false,
+            has_recorded_end: false,
             waiting: BTreeSet::new(),
             barriers: HashMap::new(),
             backlog: Backlog::default(),
@@ -169,7 +172,8 @@ fn length(record: &Record<'_>) -> usize {
             name.len() + state.register.value().len() + state.contributions.len() * 33
         }
         Record::Used { name, .. } => name.len(),
-        Record::Clear(_) => 0,
+        Record::Count { name, .. } => name.len() + 33,
+        Record::Clear(_) | Record::Fold(_) | Record::Run { .. } => 0,
     }
 }
 
@@ -178,6 +182,22 @@ fn state_record<'a>(found: &Found<'a>) -> Record<'a> {
         name: found.name(),
         state: found.state(),
         changed_us: found.changed_us(),
+    }
+}
+
+/// What a write has left of its name, in a record.
+fn written_record<'a>(written: &Written<'a>) -> Record<'a> {
+    let found = &written.found;
+    let only = written.only.and_then(|only| found.contribution_of(only));
+    match only {
+        None => state_record(found),
+        Some(contribution) => Record::Count {
+            name: found.name(),
+            stamp: found.stamp(),
+            accessed_us: found.accessed_us(),
+            changed_us: found.changed_us(),
+            contribution,
+        },
     }
 }
 
@@ -200,7 +220,33 @@ impl Broker {
                 self.cleaning = Cleaning::At(self.settings.clean_interval_us);
             }
             Record::Used { name, accessed_us } => self.cache.restore_use(name, *accessed_us),
+            Record::Count {
+                name,
+                stamp,
+                accessed_us,
+                changed_us,
+                contribution,
+            } => {
+                let restored = self.cache.restore_contribution(
+                    name,
+                    *stamp,
+                    *accessed_us,
+                    *changed_us,
+                    contribution,
+                );
+                if let Err(TooLarge) = restored {
+                    self.cache.forget(name);
+                }
+            }
             Record::Clear(stamp) => self.cache.restore_clear(*stamp),
+            Record::Fold(marker) => {
+                self.cache.merge_fold(*marker);
+            }
+            Record::Run {
+                share,
+                newest_us,
+                has_ended,
+            } => self.last_run = has_ended.then_some((*share, *newest_us)),
         }
         // Nobody waits yet.
         self.cache.free_all_garbage();
@@ -236,9 +282,45 @@ impl Broker {
     /// Records what the write just done has left.
     pub(super) fn record_state<O: Output>(&mut self, now: Now, out: &mut O) {
         if let Some(persistence) = &mut self.persistence
-            && let Some(found) = self.cache.take_written()
+            && let Some(written) = self.cache.take_written()
         {
-            persistence.record(&state_record(&found), now, out);
+            persistence.record(&written_record(&written), now, out);
+        }
+    }
+
+    pub(super) fn record_fold<O: Output>(&mut self, now: Now, out: &mut O) {
+        if let Some(persistence) = &mut self.persistence {
+            persistence.record(&Record::Fold(self.cache.folded()), now, out);
+        }
+    }
+
+    /// Records that the run has ended in order, once, if everything before is being saved.
+    pub(super) fn record_last<O: Output>(&mut self, record: &Record<'_>, now: Now, out: &mut O) {
+        if let Some(persistence) = &mut self.persistence
+            && persistence.is_saving
+            && !std::mem::replace(&mut persistence.has_recorded_end, true)
+        {
+            persistence.record(record, now, out);
+        }
+    }
+
+    /// The record that takes back what the last record of the journal says, that the run before has ended in
+    /// order. It has to be on the disk before this run counts under the same share id, and
+    /// [`Broker::resume_run`] is called.
+    pub fn start_of_run(&self) -> Option<Record<'static>> {
+        let (share, newest_us) = self.last_run?;
+        Some(Record::Run {
+            share,
+            newest_us,
+            has_ended: false,
+        })
+    }
+
+    /// Goes on counting under the share id of the run before, which has ended in order and whose journal was read
+    /// as a whole.
+    pub fn resume_run(&mut self) {
+        if let Some((share, newest_us)) = self.last_run.take() {
+            self.cache.resume_share(share, newest_us);
         }
     }
 
@@ -395,6 +477,9 @@ impl Broker {
                     out.rewrite(&Rewrite::Begin(persistence.rewrites));
                     if cache.cleared() != Stamp::default() {
                         out.rewrite(&Rewrite::Held(Record::Clear(cache.cleared())));
+                    }
+                    if cache.folded() != Stamp::default() {
+                        out.rewrite(&Rewrite::Held(Record::Fold(cache.folded())));
                     }
                     (Walk::unsorted(Meets::All), persistence.grown)
                 }

@@ -44,6 +44,7 @@ impl Broker {
         let next = cache.age_slice(cursor, now_us, |kind, entry| witness.note(kind, entry));
         if next.is_none() {
             self.log_stale_entries();
+            self.advance_marker(now, out);
         }
         self.cleaning = match next {
             Some(cursor) => Cleaning::Now { cursor, again },

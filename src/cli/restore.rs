@@ -78,7 +78,12 @@ pub fn restore(
         start.elapsed().as_secs_f64(),
         broker.entries()
     );
-    let writer = Writer::new(disk, journal, sync).map_err(failed)?;
+    let first = broker.start_of_run();
+    let (writer, has_begun) =
+        Writer::resume(disk, journal, sync, first.as_ref()).map_err(failed)?;
+    if has_begun && loaded.is_whole() {
+        broker.resume_run();
+    }
     Ok(Restored::Journal(Box::new(writer)))
 }
 

@@ -1,5 +1,6 @@
 //! Arithmetic on texts, as INCREMENT and DECREMENT do it (clacks-protocol(7), NUMBERS).
 
+use crate::limits::{WORK_PER_DIGIT, WORK_PER_SLOW_LITERAL};
 use std::fmt;
 use std::io::{self, Write};
 use std::ops::{Add, Neg};
@@ -177,6 +178,30 @@ impl fmt::Display for Number {
     }
 }
 
+/// Decimal digits that fit a 64-bit integer: a literal with no more of them is parsed in some tens of nanoseconds.
+const CHEAP_DIGITS: usize = 19;
+
+/// What a text may cost to be parsed as a number, in the bytes of [`limits`](crate::limits) that work is counted
+/// in, beyond what its length counts for. With more than [`CHEAP_DIGITS`] significant digits, a literal that lies
+/// near the midpoint of two doubles is compared with it digit for digit, in up to 30 microseconds.
+pub fn work_of(text: &[u8]) -> usize {
+    if text.len() <= CHEAP_DIGITS {
+        return 0;
+    }
+    if text.len() > PARSED_AS_IT_IS {
+        return WORK_PER_SLOW_LITERAL + WORK_PER_DIGIT * DIGITS_THAT_MATTER;
+    }
+    let mantissa = text
+        .iter()
+        .take_while(|byte| !matches!(byte, b'e' | b'E'))
+        .filter(|byte| byte.is_ascii_digit())
+        .skip_while(|digit| **digit == b'0');
+    match mantissa.count() {
+        0..=CHEAP_DIGITS => 0,
+        digits => WORK_PER_SLOW_LITERAL + WORK_PER_DIGIT * digits,
+    }
+}
+
 const SIGNIFICANT_DIGITS: i32 = 15;
 
 fn write_double(f: &mut fmt::Formatter<'_>, value: f64) -> fmt::Result {
@@ -244,8 +269,7 @@ impl Literal {
     fn number(&self, text: &[u8]) -> Number {
         let text = std::str::from_utf8(&text[..self.length]).expect("a literal is ASCII");
         if self.is_integer
-            && let Ok(value) = text.parse::<i128>()
-            && INTEGERS.contains(&value)
+            && let Some(value) = integer(text)
         {
             return Number::Integer(value);
         }
@@ -257,6 +281,27 @@ impl Literal {
     }
 }
 
+/// Digits of the greatest integer.
+const INTEGER_DIGITS: usize = 20;
+
+/// The value of a literal without point and exponent, if it is one of [`INTEGERS`].
+fn integer(text: &str) -> Option<i128> {
+    let digits = text.trim_start_matches(['+', '-']);
+    let digits = &digits[count_while(digits.as_bytes(), is_zero)..];
+    if digits.len() > INTEGER_DIGITS {
+        return None;
+    }
+    let value = digits.bytes().fold(0, |value: i128, digit| {
+        10 * value + i128::from(digit - b'0')
+    });
+    let value = if text.starts_with('-') { -value } else { value };
+    INTEGERS.contains(&value).then_some(value)
+}
+
+fn is_zero(digit: &u8) -> bool {
+    *digit == b'0'
+}
+
 /// In literals up to this length, an exponent so large that `f64::from_str` would cut it (at 65536)
 /// can't be made up for by the number of digits.
 const PARSED_AS_IT_IS: usize = 1000;
@@ -266,43 +311,78 @@ const DIGITS_THAT_MATTER: usize = 770;
 
 /// The value of a literal of any length.
 fn parse_long(text: &str) -> f64 {
-    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let (mantissa, exponent) = match memchr::memchr2(b'e', b'E', text.as_bytes()) {
+        Some(at) => (&text[..at], &text[at + 1..]),
+        None => (text, "0"),
+    };
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let whole = whole.trim_start_matches(['+', '-']);
-    let digits = || whole.bytes().chain(fraction.bytes());
-
-    let leading_zeros = digits().take_while(|digit| *digit == b'0').count();
-    let mut significant = digits().skip(leading_zeros);
+    let (whole, fraction) = (whole.as_bytes(), fraction.as_bytes());
+    let mut leading_zeros = count_while(whole, is_zero);
+    if leading_zeros == whole.len() {
+        leading_zeros += count_while(fraction, is_zero);
+    }
+    let significant_whole = whole.get(leading_zeros..).unwrap_or_default();
+    let zeros_of_fraction = leading_zeros.saturating_sub(whole.len());
+    let significant_fraction = &fraction[zeros_of_fraction..];
     let mut short = String::from(if text.starts_with('-') { "-0." } else { "0." });
+    let significant = significant_whole.iter().chain(significant_fraction);
     short.extend(
         significant
-            .by_ref()
             .take(DIGITS_THAT_MATTER)
+            .copied()
             .map(char::from),
     );
-    if significant.any(|digit| digit != b'0') {
+    let kept_of_whole = significant_whole.len().min(DIGITS_THAT_MATTER);
+    let kept_of_fraction = significant_fraction
+        .len()
+        .min(DIGITS_THAT_MATTER - kept_of_whole);
+    let cut = [
+        &significant_whole[kept_of_whole..],
+        &significant_fraction[kept_of_fraction..],
+    ];
+    if cut
+        .iter()
+        .any(|digits| count_while(digits, is_zero) < digits.len())
+    {
         short.push('1');
     }
-    // No line is so long that its digits could move the point that far.
-    const FAR: i64 = 1 << 40;
-    let exponent = exponent
-        .parse()
-        .unwrap_or(if exponent.starts_with('-') { -FAR } else { FAR });
-    let point = whole.len() as i64 - leading_zeros as i64 + exponent.clamp(-FAR, FAR);
+    let point = whole.len() as i64 - leading_zeros as i64 + power_of_ten(exponent);
     short += &format!("e{}", point.clamp(-10_000, 10_000));
     short
         .parse()
         .expect("digits, a point and an exponent are a number")
 }
 
+/// The value of an exponent; further from 0 than this, any other value does the same.
+fn power_of_ten(exponent: &str) -> i64 {
+    // No line is so long that its digits could move the point that far.
+    const FAR: i64 = 1 << 40;
+    let digits = exponent.trim_start_matches(['+', '-']);
+    let digits = &digits[count_while(digits.as_bytes(), is_zero)..];
+    let power = match digits.len() {
+        0 => 0,
+        1..=12 => digits.parse().map_or(FAR, |power: i64| power.min(FAR)),
+        _ => FAR,
+    };
+    if exponent.starts_with('-') {
+        -power
+    } else {
+        power
+    }
+}
+
+/// How many bytes at the start of a text are as `is_so` says. Most of a long text is looked at many bytes at a time.
+fn count_while(text: &[u8], is_so: impl Fn(&u8) -> bool) -> usize {
+    let chunks = text.chunks_exact(64);
+    let whole = chunks.take_while(|chunk| chunk.iter().fold(true, |all, byte| all & is_so(byte)));
+    let start = 64 * whole.count();
+    start + text[start..].iter().take_while(|byte| is_so(byte)).count()
+}
+
 /// Sign, digits, fraction, exponent; at least one digit before the exponent.
 fn literal(text: &[u8]) -> Option<Literal> {
-    let digits = |from: usize| {
-        text[from..]
-            .iter()
-            .take_while(|byte| byte.is_ascii_digit())
-            .count()
-    };
+    let digits = |from: usize| count_while(&text[from..], u8::is_ascii_digit);
     let sign = |at: usize| usize::from(matches!(text.get(at), Some(b'+' | b'-')));
 
     let whole_start = sign(0);
@@ -423,6 +503,80 @@ mod tests {
         }
         assert_eq!(difference("1", "0.6666666666666666"), "0.333333333333333");
         assert_eq!(difference("0.1", "0.1"), "0");
+    }
+
+    /// Its integers and exponents included, a literal is scanned many bytes at a time.
+    #[test]
+    fn literals_of_any_length_have_the_value_of_short_ones() {
+        let zeros = "0".repeat(100_000);
+        for (long, short) in [
+            (format!("{zeros}7"), "7"),
+            (format!("-{zeros}7"), "-7"),
+            (zeros.clone(), "0"),
+            (format!("0.{zeros}7e100001"), "7"),
+            (format!("7{zeros}e-100000"), "7"),
+            (format!("1e{zeros}3"), "1000"),
+            (format!("1e-{zeros}3"), "0.001"),
+            (format!("1e1{zeros}"), "Inf"),
+            (format!("7e-1{zeros}"), "0"),
+            (format!("-7{zeros}"), "-Inf"),
+            (format!("0.5{zeros}"), "0.5"),
+            (format!("{zeros}.{zeros}"), "0"),
+        ] {
+            assert_eq!(sum(&long, "0"), short, "{}…", &long[..10]);
+        }
+        // Halfway between two doubles but for a digit far behind.
+        let halfway = "9007199254740993";
+        let difference = |value: &str| {
+            (Number::from_value(value.as_bytes()) + -Number::from_value(b"9007199254740992"))
+                .to_string()
+        };
+        assert_eq!(difference(&format!("{halfway}.{zeros}")), "0");
+        assert_eq!(difference(&format!("{halfway}.{zeros}1")), "2");
+    }
+
+    #[test]
+    fn only_literals_of_many_digits_are_work() {
+        for cheap in [
+            "",
+            "1",
+            "-0.1",
+            "1e308",
+            "18446744073709551",
+            "0.0000000000000000000000001",
+            "text that is no number",
+        ] {
+            assert_eq!(work_of(cheap.as_bytes()), 0, "{cheap}");
+        }
+        let slow = "2.47032822920623272088e-324";
+        assert!(work_of(slow.as_bytes()) >= WORK_PER_SLOW_LITERAL);
+        assert!(work_of("7".repeat(705).as_bytes()) > work_of(slow.as_bytes()));
+        assert_eq!(
+            work_of("7".repeat(1 << 20).as_bytes()),
+            work_of("7".repeat(1 << 21).as_bytes())
+        );
+    }
+
+    #[test]
+    fn sums_of_other_servers_have_as_many_digits_as_a_double_needs() {
+        for double in [
+            f64::MIN_POSITIVE,
+            -2.2250738585072014e-308,
+            5e-324,
+            f64::MAX,
+            0.1,
+            1e16,
+            123_456_789_012_345.67,
+        ] {
+            let text = Number::Double(double).exact().to_string();
+            assert_eq!(
+                Number::from_exact(&text),
+                Some(Number::Double(double)),
+                "{text}"
+            );
+        }
+        assert_eq!(Number::from_exact("2.47032822920623272088e-324"), None);
+        assert_eq!(Number::from_exact(&format!("0.{}", "7".repeat(705))), None);
     }
 
     #[test]

@@ -6,13 +6,16 @@
 //! | `PATH node…` | the sender's masters, from the root, and itself |
 //! | `CLEAR stamp` | the newest CLEARCACHE the sender knows |
 //! | `STATE stamp accessed kind contributions signal name=value` | all there is to know of a name |
+//! | `COUNT stamp accessed share:version:sum name` | one share of a counter |
+//! | `COUNT stamp 0 - name` | the answer of a server that does not know the counter |
+//! | `FOLD stamp` | shares of runs that began before that are part of the folded share |
 //! | `SIGNAL origin:number line` | a SET, NOTIFY or OVERHEAD line on its way through the tree |
 //! | `SYNCED` | everything the sender held when the link came up has been sent |
 
 use super::command::Pair;
 use super::number::Number;
 use super::shared::{Lines, SharedBytes};
-use crate::limits::{MAX_CONTRIBUTIONS, MAX_PATH};
+use crate::limits::{MAX_CONTRIBUTIONS, MAX_PATH, SECOND_US};
 use std::fmt;
 use std::io::Write;
 
@@ -46,13 +49,60 @@ impl fmt::Display for Stamp {
     }
 }
 
-/// What INCREMENTs and DECREMENTs at one node made of a register.
+/// Identifies a share of counters: what one server has added under this id. The upper 32 bits are the tree
+/// time in seconds when the id began, the lower ones are random.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct ShareId(pub u64);
+
+impl ShareId {
+    /// The share that all shares of ended runs are folded into.
+    pub const FOLDED: ShareId = ShareId(0);
+
+    /// An id that begins at that time; never [`ShareId::FOLDED`].
+    pub fn new(begun_us: u64, random: u32) -> ShareId {
+        let begun_s = u32::try_from(begun_us / SECOND_US).unwrap_or(u32::MAX);
+        ShareId(u64::from(begun_s) << 32 | u64::from(random.max(1)))
+    }
+
+    /// When the id began, in microseconds.
+    pub fn begun_us(self) -> u64 {
+        (self.0 >> 32) * SECOND_US
+    }
+}
+
+impl fmt::Display for ShareId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}", self.0)
+    }
+}
+
+/// A share of a counter: what INCREMENTs and DECREMENTs under one id made of a register.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Contribution {
-    pub node: NodeId,
-    /// Counts that node's changes; the greater is the newer.
+    pub share: ShareId,
+    /// The hybrid time of the share's last step; the greater is the newer. Of [`ShareId::FOLDED`] it is the
+    /// weight of what has been folded.
     pub version: u64,
     pub sum: Number,
+}
+
+impl Contribution {
+    /// The order in which one contribution of a share replaces another: by version, and at equal versions by an
+    /// order of the sums that is the same on all nodes.
+    pub fn supersedes(&self, other: &Contribution) -> bool {
+        (self.version, self.sum.to_bytes()) > (other.version, other.sum.to_bytes())
+    }
+}
+
+impl fmt::Display for Contribution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Contribution {
+            share,
+            version,
+            sum,
+        } = self;
+        write!(f, "{share}:{version}:{}", sum.exact())
+    }
 }
 
 /// What was last written to a name as a whole.
@@ -81,7 +131,7 @@ pub struct State<'a> {
     pub stamp: Stamp,
     pub accessed_us: u64,
     pub register: Register<'a>,
-    /// In the order of the nodes. They belong to this stamp and end with it.
+    /// In the order of the share ids. They belong to this stamp and end with it.
     pub contributions: Vec<Contribution>,
 }
 
@@ -109,6 +159,14 @@ pub enum PeerLine<'a> {
         state: State<'a>,
         signal: Option<SignalId>,
     },
+    /// One share of the counter that has this stamp; `None`: the sender has no entry of that name.
+    Count {
+        name: &'a [u8],
+        stamp: Stamp,
+        accessed_us: u64,
+        contribution: Option<Contribution>,
+    },
+    Fold(Stamp),
     Signal {
         id: SignalId,
         line: &'a [u8],
@@ -145,7 +203,9 @@ pub fn decode(line: &[u8]) -> Option<PeerLine<'_>> {
                 line: line?,
             }
         }
+        b"COUNT" => count(rest?)?,
         b"CLEAR" => PeerLine::Clear(stamp(rest?)?),
+        b"FOLD" => PeerLine::Fold(stamp(rest?)?),
         b"SYNCED" => PeerLine::Synced,
         b"PATH" => PeerLine::Path(path(rest?)?),
         _ => return None,
@@ -194,9 +254,9 @@ fn encode_state_head(to: &mut Vec<u8>, state: &State<'_>, signal: Option<SignalI
     };
     let appended = (|| {
         write!(to, "STATE {} {} {kind} ", state.stamp, state.accessed_us)?;
-        for (index, Contribution { node, version, sum }) in state.contributions.iter().enumerate() {
+        for (index, contribution) in state.contributions.iter().enumerate() {
             let comma = if index > 0 { "," } else { "" };
-            write!(to, "{comma}{node}:{version}:{}", sum.exact())?;
+            write!(to, "{comma}{contribution}")?;
         }
         to.write_all(if state.contributions.is_empty() {
             b"- "
@@ -209,6 +269,29 @@ fn encode_state_head(to: &mut Vec<u8>, state: &State<'_>, signal: Option<SignalI
         }
     })();
     appended.expect("a Vec takes every write");
+}
+
+/// Appends a COUNT line about one share of a counter.
+pub fn encode_count(
+    to: &mut Vec<u8>,
+    name: &[u8],
+    stamp: Stamp,
+    accessed_us: u64,
+    contribution: &Contribution,
+) {
+    write!(to, "COUNT {stamp} {accessed_us} {contribution} ").expect("a Vec takes every write");
+    super::encode::line(to, &[name]);
+}
+
+/// Appends the COUNT line that asks for the state of a name, which has no entry here.
+pub fn encode_unknown_count(to: &mut Vec<u8>, name: &[u8], stamp: Stamp) {
+    write!(to, "COUNT {stamp} 0 - ").expect("a Vec takes every write");
+    super::encode::line(to, &[name]);
+}
+
+/// Appends a FOLD line.
+pub fn encode_fold(to: &mut Vec<u8>, folded: Stamp) {
+    super::encode::text(to, format_args!("FOLD {folded}"));
 }
 
 /// Appends a SIGNAL line.
@@ -279,7 +362,7 @@ fn state(bytes: &[u8]) -> Option<PeerLine<'_>> {
             .collect::<Option<Vec<_>>>()?,
     };
     let in_order = contributions.len() <= MAX_CONTRIBUTIONS
-        && contributions.is_sorted_by(|a, b| a.node < b.node);
+        && contributions.is_sorted_by(|a, b| a.share < b.share);
     let is_empty = name.is_empty() || (register == Register::Absent && contributions.is_empty());
     if is_empty || !in_order {
         return None;
@@ -303,11 +386,30 @@ fn state(bytes: &[u8]) -> Option<PeerLine<'_>> {
     })
 }
 
+fn count(bytes: &[u8]) -> Option<PeerLine<'_>> {
+    let mut parts = bytes.splitn(4, |byte| *byte == b' ');
+    let mut word = || parts.next();
+    let (stamp_text, accessed, share, name) = (word()?, word()?, word()?, word()?);
+    if name.is_empty() || name.contains(&b'=') {
+        return None;
+    }
+    let contribution = match share {
+        b"-" if accessed == b"0" => None,
+        share => Some(contribution(text(share)?)?),
+    };
+    Some(PeerLine::Count {
+        name,
+        stamp: stamp(stamp_text)?,
+        accessed_us: text(accessed)?.parse().ok()?,
+        contribution,
+    })
+}
+
 fn contribution(text: &str) -> Option<Contribution> {
     let mut parts = text.splitn(3, ':');
     let (id, version, sum) = (parts.next()?, parts.next()?, parts.next()?);
     Some(Contribution {
-        node: node(id)?,
+        share: ShareId(u64::from_str_radix(id, 16).ok()?),
         version: version.parse().ok()?,
         sum: Number::from_exact(sum)?,
     })
@@ -321,12 +423,12 @@ mod tests {
     fn a_state_goes_there_and_back() {
         let contributions = vec![
             Contribution {
-                node: NodeId(1),
+                share: ShareId(1),
                 version: 7,
                 sum: Number::from_value(b"-3"),
             },
             Contribution {
-                node: NodeId(0xabc),
+                share: ShareId(0xabc),
                 version: 1,
                 sum: Number::from_value(b"0.1"),
             },
@@ -370,8 +472,58 @@ mod tests {
     }
 
     #[test]
+    fn a_share_and_the_question_for_a_state_go_there_and_back() {
+        let stamp = Stamp {
+            time_us: 1_700_000_000_123_456,
+            node: NodeId(9),
+        };
+        let contribution = Contribution {
+            share: ShareId::new(1_700_000_000_000_000, 7),
+            version: 1_700_000_000_123_457,
+            sum: Number::from_value(b"-0.5"),
+        };
+        let decoded = |line: &[u8], contribution, accessed_us| {
+            assert_eq!(
+                decode(line.strip_suffix(b"\r\n").unwrap()),
+                Some(PeerLine::Count {
+                    name: b"na me",
+                    stamp,
+                    accessed_us,
+                    contribution
+                })
+            );
+        };
+        let mut line = Vec::new();
+        encode_count(&mut line, b"na me", stamp, 5, &contribution);
+        decoded(&line, Some(contribution), 5);
+        line.clear();
+        encode_unknown_count(&mut line, b"na me", stamp);
+        decoded(&line, None, 0);
+        line.clear();
+        encode_fold(&mut line, stamp);
+        let fold = decode(line.strip_suffix(b"\r\n").unwrap());
+        assert_eq!(fold, Some(PeerLine::Fold(stamp)));
+    }
+
+    #[test]
+    fn a_share_id_says_when_it_began_and_is_never_that_of_the_folded_share() {
+        assert_eq!(ShareId::new(12_999_999, 3), ShareId(12 << 32 | 3));
+        assert_eq!(ShareId::new(12_999_999, 3).begun_us(), 12_000_000);
+        assert_ne!(ShareId::new(0, 0), ShareId::FOLDED);
+        assert_eq!(ShareId::new(u64::MAX, 0).0 >> 32, u64::from(u32::MAX));
+    }
+
+    #[test]
     fn what_is_out_of_form_is_none() {
         for line in [
+            "COUNT 1:2 3 4:5:6",
+            "COUNT 1:2 3 4:5:6 ",
+            "COUNT 1:2 3 4:5:6 a=b",
+            "COUNT 1:2 3 4:5 name",
+            "COUNT 1:2 x - name",
+            "COUNT 1:2 3 - name",
+            "FOLD",
+            "FOLD 5",
             "STATE",
             "STATE 1:2 3 V - - =x",
             "STATE 1:2 3 A - - n=",

@@ -299,11 +299,11 @@ impl Server {
             self.host.notifier.stopping();
         }
         // Nobody's lines are worked off any more then.
-        if self.end_us.is_some()
-            && self.broker.has_recorded_all()
-            && let Some(journal) = &mut self.connections.journal
-        {
-            journal.finish(self.broker.recorded());
+        if self.end_us.is_some() && self.broker.has_recorded_all() {
+            self.broker.record_end(now, &mut self.connections);
+            if let Some(journal) = &mut self.connections.journal {
+                journal.finish(self.broker.recorded());
+            }
         }
         self.tell_manager(now);
         self.longest_turn = self.longest_turn.max(start.elapsed());

@@ -10,6 +10,9 @@
 //!          contributions u32   name   (node u64   version u64   sum 17) …   value
 //!   used   accessed u64   name
 //!   clear  time u64   node u64
+//!   count  time u64   node u64   accessed u64   changed u64   share u64   version u64   sum 17   name
+//!   fold   time u64   node u64
+//!   run    has ended u8   share u64   newest version u64
 //! ```
 //! Every version begins with the first 32 bytes of a part, so that each version recognises all others. The header has
 //! two parts, in two sectors of a disk, because nothing can be read without the key.
@@ -24,7 +27,7 @@
 use crate::broker::Record;
 use crate::limits::{MAX_CONTRIBUTIONS, MAX_RECORD, MAX_RECORD_NAME};
 use crate::protocol::number::{NUMBER_BYTES, Number};
-use crate::protocol::peer::{Contribution, NodeId, Register, Stamp, State};
+use crate::protocol::peer::{Contribution, NodeId, Register, ShareId, Stamp, State};
 use std::fmt;
 use std::ops::Range;
 use twox_hash::XxHash3_64;
@@ -50,6 +53,9 @@ const STATE_NUMBERS: usize = 1 + 4 * 8;
 const STATE: u8 = 1;
 const USED: u8 = 2;
 const CLEAR: u8 = 3;
+const COUNT: u8 = 4;
+const FOLD: u8 = 5;
+const RUN: u8 = 6;
 
 const ABSENT: u8 = 0;
 const REMOVED: u8 = 1;
@@ -189,9 +195,7 @@ pub fn encode(to: &mut Vec<u8>, record: &Record<'_>) {
             to.extend_from_slice(&length(state.contributions.len()).to_le_bytes());
             to.extend_from_slice(name);
             for contribution in &state.contributions {
-                to.extend_from_slice(&contribution.node.0.to_le_bytes());
-                to.extend_from_slice(&contribution.version.to_le_bytes());
-                to.extend_from_slice(&contribution.sum.to_bytes());
+                put_contribution(to, contribution);
             }
             to.extend_from_slice(value);
         }
@@ -204,6 +208,33 @@ pub fn encode(to: &mut Vec<u8>, record: &Record<'_>) {
             to.push(CLEAR);
             put_stamp(to, *stamp);
         }
+        Record::Count {
+            name,
+            stamp,
+            accessed_us,
+            changed_us,
+            contribution,
+        } => {
+            to.push(COUNT);
+            put_stamp(to, *stamp);
+            to.extend_from_slice(&accessed_us.to_le_bytes());
+            to.extend_from_slice(&changed_us.to_le_bytes());
+            put_contribution(to, contribution);
+            to.extend_from_slice(name);
+        }
+        Record::Fold(marker) => {
+            to.push(FOLD);
+            put_stamp(to, *marker);
+        }
+        Record::Run {
+            share,
+            newest_us,
+            has_ended,
+        } => {
+            to.extend_from_slice(&[RUN, u8::from(*has_ended)]);
+            to.extend_from_slice(&share.0.to_le_bytes());
+            to.extend_from_slice(&newest_us.to_le_bytes());
+        }
     }
     let length = length(to.len() - start - FRAME);
     to[start..start + 4].copy_from_slice(&length.to_le_bytes());
@@ -211,6 +242,12 @@ pub fn encode(to: &mut Vec<u8>, record: &Record<'_>) {
 
 fn length(bytes: usize) -> u32 {
     u32::try_from(bytes).expect("a line is shorter than 4 GiB")
+}
+
+fn put_contribution(to: &mut Vec<u8>, contribution: &Contribution) {
+    to.extend_from_slice(&contribution.share.0.to_le_bytes());
+    to.extend_from_slice(&contribution.version.to_le_bytes());
+    to.extend_from_slice(&contribution.sum.to_bytes());
 }
 
 fn put_stamp(to: &mut Vec<u8>, stamp: Stamp) {
@@ -275,6 +312,8 @@ impl Head {
 pub enum Subject {
     /// Everything: earlier records of the name have no effect any more.
     All,
+    /// One share of the counter that has that stamp.
+    Share(Stamp, ShareId),
     /// The time of its last use.
     Use,
 }
@@ -294,6 +333,12 @@ pub fn subject(frame: &[u8]) -> Option<(&[u8], Subject)> {
         USED => {
             rest.u64()?;
             Some((rest.0, Subject::Use))
+        }
+        COUNT => {
+            let stamp = rest.stamp()?;
+            rest.take(16)?;
+            let share = rest.contribution()?.share;
+            Some((rest.0, Subject::Share(stamp, share)))
         }
         _ => None,
     }
@@ -326,6 +371,34 @@ pub fn decode(bytes: &[u8]) -> Option<Record<'_>> {
             let stamp = rest.stamp()?;
             rest.0.is_empty().then_some(Record::Clear(stamp))
         }
+        COUNT => {
+            let (stamp, accessed_us, changed_us) = (rest.stamp()?, rest.u64()?, rest.u64()?);
+            let contribution = rest.contribution()?;
+            Some(Record::Count {
+                name: possible_name(rest.0)?,
+                stamp,
+                accessed_us,
+                changed_us,
+                contribution,
+            })
+        }
+        FOLD => {
+            let marker = rest.stamp()?;
+            rest.0.is_empty().then_some(Record::Fold(marker))
+        }
+        RUN => {
+            let has_ended = match rest.take(1)? {
+                [0] => false,
+                [1] => true,
+                _ => return None,
+            };
+            let (share, newest_us) = (ShareId(rest.u64()?), rest.u64()?);
+            rest.0.is_empty().then_some(Record::Run {
+                share,
+                newest_us,
+                has_ended,
+            })
+        }
         _ => None,
     }
 }
@@ -344,16 +417,9 @@ fn state_record(mut rest: Fields<'_>) -> Option<Record<'_>> {
     let name = possible_name(rest.take(name_length)?)?;
     let each = 16 + NUMBER_BYTES;
     let contributions = rest.take(count.checked_mul(each)?)?.chunks_exact(each);
-    let contributions = contributions.map(|bytes| {
-        let mut fields = Fields(bytes);
-        Some(Contribution {
-            node: NodeId(fields.u64()?),
-            version: fields.u64()?,
-            sum: Number::from_bytes(fields.0.first_chunk()?)?,
-        })
-    });
+    let contributions = contributions.map(|bytes| Fields(bytes).contribution());
     let contributions = contributions.collect::<Option<Vec<_>>>()?;
-    let is_in_order = contributions.is_sorted_by(|a, b| a.node < b.node);
+    let is_in_order = contributions.is_sorted_by(|a, b| a.share < b.share);
     let register = match register {
         ABSENT => Register::Absent,
         REMOVED => Register::Removed,
@@ -401,6 +467,14 @@ impl<'a> Fields<'a> {
         Some(u64::from_le_bytes(*self.take(8)?.first_chunk()?))
     }
 
+    fn contribution(&mut self) -> Option<Contribution> {
+        Some(Contribution {
+            share: ShareId(self.u64()?),
+            version: self.u64()?,
+            sum: Number::from_bytes(self.take(NUMBER_BYTES)?.first_chunk()?)?,
+        })
+    }
+
     fn stamp(&mut self) -> Option<Stamp> {
         Some(Stamp {
             time_us: self.u64()?,
@@ -420,12 +494,12 @@ mod tests {
         };
         let contributions = vec![
             Contribution {
-                node: NodeId(1),
+                share: ShareId(1),
                 version: 7,
                 sum: Number::from_value(b"-3"),
             },
             Contribution {
-                node: NodeId(2),
+                share: ShareId(2),
                 version: 1,
                 sum: Number::from_value(b"0.1"),
             },
@@ -450,6 +524,28 @@ mod tests {
                 accessed_us: 9,
             },
             Record::Clear(stamp),
+            Record::Count {
+                name: b"n=\n",
+                stamp,
+                accessed_us: 5,
+                changed_us: 6,
+                contribution: Contribution {
+                    share: ShareId(3),
+                    version: 8,
+                    sum: Number::from_value(b"0.1"),
+                },
+            },
+            Record::Fold(stamp),
+            Record::Run {
+                share: ShareId(3),
+                newest_us: 8,
+                has_ended: true,
+            },
+            Record::Run {
+                share: ShareId(3),
+                newest_us: 8,
+                has_ended: false,
+            },
         ]
     }
 
@@ -504,7 +600,7 @@ mod tests {
     #[test]
     fn a_record_that_no_line_can_make_is_none() {
         let share = |node| Contribution {
-            node: NodeId(node),
+            share: ShareId(node),
             version: 1,
             sum: Number::ONE,
         };
@@ -524,6 +620,13 @@ mod tests {
             name,
             accessed_us: 9,
         };
+        let count = |name| Record::Count {
+            name,
+            stamp: Stamp::default(),
+            accessed_us: 9,
+            changed_us: 9,
+            contribution: share(1),
+        };
         let impossible = [
             state(b"", Register::Value(b"v"), &[]),
             state(b"", Register::Removed, &[]),
@@ -533,20 +636,25 @@ mod tests {
             state(b"n", Register::Value(b"1"), &many),
             used(b""),
             used(&long),
+            count(b""),
+            count(&long),
         ];
         let possible = [
             state(b"a\r\n=b", Register::Value(b"\r\n"), &[]),
             state(b"n", Register::Removed, &[]),
             state(b"n", Register::Value(b"1"), &many[1..]),
             used(&long[1..]),
+            count(&long[1..]),
         ];
         for (records, is_possible) in [(&impossible[..], false), (&possible[..], true)] {
             for record in records {
                 let mut frame = Vec::new();
                 encode(&mut frame, record);
                 let name = match record {
-                    Record::State { name, .. } | Record::Used { name, .. } => name.len(),
-                    Record::Clear(_) => 0,
+                    Record::State { name, .. }
+                    | Record::Used { name, .. }
+                    | Record::Count { name, .. } => name.len(),
+                    Record::Clear(_) | Record::Fold(_) | Record::Run { .. } => 0,
                 };
                 assert_eq!(decode(&frame[FRAME..]).is_some(), is_possible, "{name}");
             }

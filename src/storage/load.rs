@@ -21,6 +21,13 @@ pub struct Loaded {
     pub damage: Option<Damage>,
 }
 
+impl Loaded {
+    /// Whether everything that was ever appended was read.
+    pub fn is_whole(&self) -> bool {
+        self.torn == 0 && self.damage.is_none()
+    }
+}
+
 /// Bytes between readable records, and in how many places.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Damage {

@@ -111,7 +111,8 @@ fn random_seed() -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::peer::{NodeId, Register, Stamp, State};
+    use crate::protocol::number::Number;
+    use crate::protocol::peer::{Contribution, NodeId, Register, ShareId, Stamp, State};
     use crate::storage::format::{FRAME, decode};
 
     fn state<'a>(name: &'a str, value: &'a str) -> Record<'a> {
@@ -174,6 +175,35 @@ mod tests {
             used("b", 3),
         ];
         assert_eq!(records_of(&frames), left);
+    }
+
+    /// A later state says all there is of the counter; a later count says only the same share of it.
+    #[test]
+    fn of_each_share_of_a_counter_the_newest_count_stays() {
+        let count = |share: u64, version: u64| Record::Count {
+            name: b"n",
+            stamp: Stamp::default(),
+            accessed_us: 1,
+            changed_us: version,
+            contribution: Contribution {
+                share: ShareId(share),
+                version,
+                sum: Number::ONE,
+            },
+        };
+        let mut frames = frames_of(&[
+            count(1, 1),
+            state("n", "1"),
+            count(1, 2),
+            count(2, 3),
+            count(1, 4),
+            count(1, 5),
+        ]);
+        drop_superseded(&mut frames);
+        assert_eq!(
+            records_of(&frames),
+            [state("n", "1"), count(2, 3), count(1, 5)]
+        );
     }
 
     #[test]

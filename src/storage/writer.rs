@@ -2,9 +2,9 @@
 //! and no clock; whoever calls it waits.
 
 use super::disk::{Disk, DiskFile, FileName, Place};
-use super::format::{HEADER, Key, header, seal};
+use super::format::{HEADER, Key, encode, header, seal};
 use super::load::OpenJournal;
-use crate::broker::{Rewritten, Saved};
+use crate::broker::{Record, Rewritten, Saved};
 use crate::limits::{JOURNAL_LOOK_US, MAX_JOURNAL_RESERVE, MIN_JOURNAL_RESERVE, SYNCED_AT_ONCE};
 use std::io::{self, Write};
 
@@ -162,6 +162,28 @@ impl<D: Disk> Writer<D> {
             look_us: 0,
             news: Vec::new(),
         })
+    }
+
+    /// As [`Writer::new`], with a record that has to be on the disk before anything else happens. Whether it is: a full
+    /// disk has no room for it.
+    pub fn resume(
+        disk: D,
+        mut journal: OpenJournal<D::File>,
+        sync: SyncPolicy,
+        first: Option<&Record<'_>>,
+    ) -> io::Result<(Writer<D>, bool)> {
+        let mut is_written = false;
+        if let Some(record) = first {
+            let length = journal.file.length()?;
+            let mut frame = Vec::new();
+            encode(&mut frame, record);
+            seal(&mut frame, journal.key, length);
+            is_written = journal.file.write_all(&frame).is_ok();
+            if !is_written {
+                journal.file.set_length(length)?;
+            }
+        }
+        Ok((Writer::new(disk, journal, sync)?, is_written))
     }
 
     /// Makes an empty journal, which is on the disk then, in place of one that may be there.

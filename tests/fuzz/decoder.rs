@@ -239,6 +239,19 @@ fn check_peer_line(line: &[u8]) {
         }
         PeerLine::Signal { id, line } => peer::encode_signal(to, *id, &[line]),
         PeerLine::Clear(stamp) => encode::text(to, format_args!("CLEAR {stamp}")),
+        PeerLine::Count {
+            name,
+            stamp,
+            accessed_us,
+            contribution,
+        } => {
+            assert!(!name.is_empty() && !name.contains(&b'='));
+            match contribution {
+                Some(share) => peer::encode_count(to, name, *stamp, *accessed_us, share),
+                None => peer::encode_unknown_count(to, name, *stamp),
+            }
+        }
+        PeerLine::Fold(marker) => peer::encode_fold(to, *marker),
         PeerLine::Synced => encode::line(to, &[b"SYNCED"]),
         PeerLine::Path(nodes) => {
             let nodes: Vec<String> = nodes.iter().map(ToString::to_string).collect();

@@ -10,7 +10,7 @@
 use crate::persistence::disk::SimulatedDisk;
 use clacks::broker::{Broker, Record, Saved, Settings, Users};
 use clacks::protocol::number::{NUMBER_BYTES, Number};
-use clacks::protocol::peer::{Contribution, NodeId, Register, Stamp, State};
+use clacks::protocol::peer::{Contribution, NodeId, Register, ShareId, Stamp, State};
 use clacks::storage::format::Key;
 use clacks::storage::{Batch, Disk, FileName, LoadError, Loaded, SyncPolicy, Writer, format, load};
 use std::io::Write;
@@ -104,7 +104,24 @@ fn make(data: &[u8]) -> Made {
         };
         let hostile;
         let record = match kind & 7 {
+            7 if kind & 8 != 0 => Record::Fold(stamp),
             7 => Record::Clear(stamp),
+            6 if kind & 24 == 8 => Record::Count {
+                name,
+                stamp,
+                accessed_us: fields.number(),
+                changed_us: fields.number(),
+                contribution: Contribution {
+                    share: ShareId(fields.number()),
+                    version: fields.number(),
+                    sum: Number::ONE,
+                },
+            },
+            6 if kind & 24 == 16 => Record::Run {
+                share: ShareId(fields.number()),
+                newest_us: stamp.time_us,
+                has_ended: stamp.node.0 & 1 != 0,
+            },
             6 => Record::Used {
                 name,
                 accessed_us: stamp.time_us,
@@ -117,7 +134,7 @@ fn make(data: &[u8]) -> Made {
                     let taken = fields.take(NUMBER_BYTES);
                     sum[..taken.len()].copy_from_slice(taken);
                     contributions.push(Contribution {
-                        node: NodeId(node as u64),
+                        share: ShareId(node as u64),
                         version: fields.number(),
                         sum: Number::from_bytes(&sum).unwrap_or(Number::ONE),
                     });

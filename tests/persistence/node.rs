@@ -208,7 +208,12 @@ impl Node {
             }
             Some((loaded, file)) => {
                 broker.handle_restored(loaded.length, loaded.damage.is_some());
-                (Some(loaded), Writer::new(disk, file, sync)?)
+                let first = broker.start_of_run();
+                let (writer, has_begun) = Writer::resume(disk, file, sync, first.as_ref())?;
+                if has_begun && loaded.is_whole() {
+                    broker.resume_run();
+                }
+                (Some(loaded), writer)
             }
         };
         let mut node = Node {

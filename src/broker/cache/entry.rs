@@ -9,19 +9,21 @@
 //!
 //! A counter has more behind its value, which is then only what it prints as:
 //! ```text
-//! changed   base's length   contributions: count   base   node, version, sum …
-//!    8            4                 4                …      8     8      17
+//! changed   base's length   contributions: count   base's number   base   share, version, sum …
+//!    8            4                 4                   17          …       8      8      17
 //! ```
 //! Numbers are little-endian.
 
 use super::blocks::{Block, Blocks};
 use crate::broker::table::hash;
 use crate::limits::{KIB, LONG_LINE};
-use crate::protocol::number::{NUMBER_BYTES, Number};
-use crate::protocol::peer::{Contribution, NodeId, Register, Stamp, State};
+use crate::protocol::number::{NUMBER_BYTES, Number, work_of};
+use crate::protocol::peer::{Contribution, NodeId, Register, ShareId, Stamp, State};
 use crate::protocol::shared::SharedBytes;
 use ahash::RandomState;
 use std::io::{self, Write};
+use std::ops::Range;
+use std::slice::ChunksExact;
 
 /// What was last written to a name as a whole. Never 0, which marks a free block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +61,11 @@ const HASH_BYTES: usize = 8;
 /// Of the number of a long text.
 const TEXT_BYTES: usize = 4;
 
-const COUNTER_HEADER: usize = 16;
+/// Within what a counter has behind its value.
+const BASE_LENGTH: usize = 8;
+const COUNT: usize = 12;
+const BASE_NUMBER: usize = 16;
+const COUNTER_HEADER: usize = BASE_NUMBER + NUMBER_BYTES;
 const CONTRIBUTION: usize = 16 + NUMBER_BYTES;
 /// Longer texts are no numbers as people write them.
 const LONG_NUMBER: usize = 32;
@@ -76,12 +82,15 @@ pub struct Content<'a> {
 
 /// What INCREMENT and DECREMENT have made of a register.
 pub struct Counter {
-    /// The value that is counted from, as it was written.
-    pub base: Box<[u8]>,
-    /// In the order of the nodes, so that floating-point sums are the same everywhere.
+    /// The value that is counted from, as it was written, and its number.
+    base: Box<[u8]>,
+    base_number: Number,
+    /// In the order of the share ids, so that floating-point sums are the same everywhere.
     pub contributions: Vec<Contribution>,
-    /// When this node last saw it change: what a KEYSYNC says of it, for that knows no counters.
+    /// When this node last saw the counter change: the time that a KEYSYNC gives it, which knows no counters.
     pub changed_us: u64,
+    /// What it cost to parse the base, beyond its bytes.
+    pub work: usize,
 }
 
 /// A printed number: 24 bytes for a double, 20 digits and a sign for an integer.
@@ -91,41 +100,46 @@ pub struct Printed {
 }
 
 impl Printed {
+    fn new(number: Number) -> Printed {
+        let mut text = io::Cursor::new([0; 32]);
+        write!(text, "{number}").expect("a printed number fits into 32 bytes");
+        Printed {
+            length: text.position() as usize,
+            text: text.into_inner(),
+        }
+    }
+
     pub fn text(&self) -> &[u8] {
         &self.text[..self.length]
     }
 }
 
 impl Counter {
-    /// That nobody has counted yet.
+    /// A counter without any contribution.
     pub fn new(base: &[u8]) -> Counter {
-        // It goes along with every step from now on, and only its number counts.
+        let base_number = Number::from_value(base);
+        let work = work_of(base);
+        // The base goes along with every state from now on, and only its number counts.
         let base = if base.len() > LONG_NUMBER {
-            let number = Number::from_value(base).exact().to_string();
+            let number = base_number.exact().to_string();
             number.into_bytes().into()
         } else {
             base.into()
         };
         Counter {
             base,
+            base_number,
             contributions: Vec::new(),
             changed_us: 0,
+            work,
         }
     }
 
     pub fn print(&self) -> Printed {
-        let base = Number::from_value(&self.base);
-        let sums = self
-            .contributions
-            .iter()
-            .map(|contribution| contribution.sum);
-        let total = sums.fold(base, Number::accumulate).result();
-        let mut text = io::Cursor::new([0; 32]);
-        write!(text, "{total}").expect("a printed number fits into 32 bytes");
-        Printed {
-            length: text.position() as usize,
-            text: text.into_inner(),
-        }
+        let sums = self.contributions.iter();
+        let sums = sums.map(|contribution| contribution.sum);
+        let total = sums.fold(self.base_number, Number::accumulate).result();
+        Printed::new(total)
     }
 
     fn length(&self) -> usize {
@@ -207,15 +221,35 @@ pub fn write(
         to.write_all(&counter.changed_us.to_le_bytes())?;
         to.write_all(&length(&counter.base).to_le_bytes())?;
         to.write_all(&count.to_le_bytes())?;
+        to.write_all(&counter.base_number.to_bytes())?;
         to.write_all(&counter.base)?;
         for contribution in &counter.contributions {
-            to.write_all(&contribution.node.0.to_le_bytes())?;
-            to.write_all(&contribution.version.to_le_bytes())?;
-            to.write_all(&contribution.sum.to_bytes())?;
+            to.write_all(&contribution_bytes(contribution))?;
         }
         io::Result::Ok(())
     })();
     written.expect("the block is large enough");
+}
+
+fn contribution_bytes(contribution: &Contribution) -> [u8; CONTRIBUTION] {
+    let mut bytes = [0; CONTRIBUTION];
+    bytes[..8].copy_from_slice(&contribution.share.0.to_le_bytes());
+    bytes[8..16].copy_from_slice(&contribution.version.to_le_bytes());
+    bytes[16..].copy_from_slice(&contribution.sum.to_bytes());
+    bytes
+}
+
+fn contribution(bytes: &[u8]) -> Contribution {
+    Contribution {
+        share: ShareId(u64_at(bytes, 0)),
+        version: u64_at(bytes, 8),
+        sum: number_at(bytes, 16),
+    }
+}
+
+fn number_at(bytes: &[u8], at: usize) -> Number {
+    let bytes = bytes[at..].first_chunk().expect("an entry is whole");
+    Number::from_bytes(bytes).expect("what was written is read")
 }
 
 /// An entry in its block, with its long text if it has one.
@@ -364,7 +398,7 @@ impl<'a> Entry<'a> {
     }
 
     fn contributions_count(self) -> usize {
-        u32_at(self.bytes, self.value_end() + 12) as usize
+        u32_at(self.bytes, self.value_end() + COUNT) as usize
     }
 
     pub fn has_many_contributions(self, many: usize) -> bool {
@@ -373,24 +407,52 @@ impl<'a> Entry<'a> {
 
     fn base(self) -> &'a [u8] {
         let at = self.value_end();
-        let length = u32_at(self.bytes, at + 8) as usize;
+        let length = u32_at(self.bytes, at + BASE_LENGTH) as usize;
         &self.bytes[at + COUNTER_HEADER..at + COUNTER_HEADER + length]
     }
 
-    fn contributions(self) -> Vec<Contribution> {
-        if !self.is_counter() {
-            return Vec::new();
-        }
+    /// Where a counter's contributions are.
+    fn contributions_range(self) -> Range<usize> {
         let first = self.value_end() + COUNTER_HEADER + self.base().len();
-        let all = self.bytes[first..].chunks_exact(CONTRIBUTION);
-        all.take(self.contributions_count())
-            .map(|bytes| Contribution {
-                node: NodeId(u64_at(bytes, 0)),
-                version: u64_at(bytes, 8),
-                sum: Number::from_bytes(bytes[16..].first_chunk().expect("a chunk is whole"))
-                    .expect("what was written is read"),
-            })
-            .collect()
+        first..first + self.contributions_count() * CONTRIBUTION
+    }
+
+    /// The encoded contributions; none where there is no counter.
+    fn encoded_contributions(self) -> ChunksExact<'a, u8> {
+        let range = if self.is_counter() {
+            self.contributions_range()
+        } else {
+            0..0
+        };
+        self.bytes[range].chunks_exact(CONTRIBUTION)
+    }
+
+    pub fn contributions(self) -> impl Iterator<Item = Contribution> + use<'a> {
+        self.encoded_contributions().map(contribution)
+    }
+
+    /// A share's place among the contributions, and what it is.
+    pub fn contribution_of(self, share: ShareId) -> Option<(usize, Contribution)> {
+        let mut encoded = self.encoded_contributions();
+        let at = encoded.position(|bytes| u64_at(bytes, 0) == share.0)?;
+        Some((at, self.contributions().nth(at)?))
+    }
+
+    /// How many contributions are of shares that began before that time and are not the folded one.
+    pub fn begun_before(self, time_us: u64) -> usize {
+        let ids = self.encoded_contributions();
+        let ids = ids.map(|bytes| ShareId(u64_at(bytes, 0)));
+        // They are in order.
+        ids.skip_while(|share| *share == ShareId::FOLDED)
+            .take_while(|share| share.begun_us() < time_us)
+            .count()
+    }
+
+    /// The value of a counter from its base and contributions.
+    fn print(self) -> Printed {
+        let base = number_at(self.bytes, self.value_end() + BASE_NUMBER);
+        let sums = self.contributions().map(|contribution| contribution.sum);
+        Printed::new(sums.fold(base, Number::accumulate).result())
     }
 
     /// The counter, or one that begins from the value there is.
@@ -398,8 +460,10 @@ impl<'a> Entry<'a> {
         if self.is_counter() {
             return Counter {
                 base: self.base().into(),
-                contributions: self.contributions(),
+                base_number: number_at(self.bytes, self.value_end() + BASE_NUMBER),
+                contributions: self.contributions().collect(),
                 changed_us: u64_at(self.bytes, self.value_end()),
+                work: 0,
             };
         }
         Counter::new(match self.kind() {
@@ -419,7 +483,7 @@ impl<'a> Entry<'a> {
             stamp: self.stamp(),
             accessed_us: self.accessed_us(),
             register,
-            contributions: self.contributions(),
+            contributions: self.contributions().collect(),
         }
     }
 }
@@ -442,6 +506,43 @@ pub fn overwrite(block: &mut [u8], value: &[u8], stamp: Stamp, now_us: u64) -> b
     block[ACCESSED..NAME].copy_from_slice(&now_us.to_le_bytes());
     note_use(block, now_us);
     true
+}
+
+/// Replaces the contribution at that place of a counter by one of the same share. What the counter prints as then
+/// is not its value yet.
+pub fn put_contribution(
+    block: &mut [u8],
+    at: usize,
+    contribution: &Contribution,
+    changed_us: u64,
+) -> Printed {
+    let entry = Entry::header(block);
+    let (changed, range) = (entry.value_end(), entry.contributions_range());
+    let at = range.start + at * CONTRIBUTION;
+    block[at..at + CONTRIBUTION].copy_from_slice(&contribution_bytes(contribution));
+    block[changed..changed + 8].copy_from_slice(&changed_us.to_le_bytes());
+    Entry::header(block).print()
+}
+
+/// How many bytes a counter takes in its block with a value of so many; `None` if it has to be written as a whole then.
+pub fn length_with_value(block: &[u8], value_length: usize) -> Option<usize> {
+    let entry = Entry::header(block);
+    let has_text = entry.name_length() + value_length >= LONG_LINE;
+    (has_text == entry.has_text())
+        .then(|| entry.contributions_range().end - entry.value().len() + value_length)
+}
+
+/// Replaces the value of a counter, whose block is large enough.
+pub fn put_value(block: &mut [u8], value: &[u8]) {
+    let entry = Entry::header(block);
+    let (start, end) = (entry.name_end(), entry.value_end());
+    let rest = end..entry.contributions_range().end;
+    if value.len() != end - start {
+        block.copy_within(rest, start + value.len());
+        let length = value.len() as u32;
+        block[VALUE_LENGTH..TIME].copy_from_slice(&length.to_le_bytes());
+    }
+    block[start..start + value.len()].copy_from_slice(value);
 }
 
 /// It was used: then, and once more.

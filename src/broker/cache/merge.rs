@@ -2,13 +2,17 @@
 //!
 //! States of the same name on different nodes merge to the same result in whatever order and however
 //! often they meet: the register with the newest stamp wins; of a register's counter contributions
-//! each node's newest counts; and nothing older than the newest clear is left.
+//! the newest of each share counts, and old shares are folded into one; and nothing older than the newest clear
+//! is left.
 
+use super::blocks::Block;
 use super::entry::{self, Counter, Entry, Kind};
-use super::{Cache, Dropped, TooLarge};
+use super::{Cache, Dropped, TooLarge, share};
 use crate::broker::table::Cursor;
+use crate::limits::MAX_CONTRIBUTIONS;
 use crate::protocol::number::Number;
-use crate::protocol::peer::{Register, Stamp, State};
+use crate::protocol::peer::{Contribution, Register, ShareId, Stamp, State};
+use std::borrow::Cow;
 use std::cmp::Ordering;
 
 /// What a merge did.
@@ -25,7 +29,24 @@ pub enum Effect {
     /// There is another register now.
     Register,
     /// Contributions grew by these amounts.
-    Counter(Vec<Number>),
+    Counter {
+        steps: Vec<Number>,
+        /// The share that grew, if that is all that has changed.
+        only: Option<ShareId>,
+    },
+}
+
+/// What [`Cache::merge_contribution`] did.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Counted {
+    /// Nothing was new.
+    Nothing,
+    /// The contribution replaced an older one, and the counter grew by this amount.
+    Grown(Number),
+    /// There is no such entry here.
+    Unknown,
+    /// The entry here has another register, a newer contribution, or one that is folded.
+    Differs,
 }
 
 /// When the cache is looked through for cleared entries while it is restored: so rarely that all of these times together
@@ -73,14 +94,12 @@ impl Cache {
         if state.stamp < self.cleared {
             return Ok(unchanged(true));
         }
-        // A tombstone that is past its time counts as forgotten, swept or not.
-        let is_forgotten = |entry: &Entry<'_>| {
-            matches!(
-                self.expired(*entry, now_us),
-                Some(Dropped::Cleared | Dropped::Deleted)
-            )
-        };
-        let held = self.entry(name).filter(|entry| !is_forgotten(entry));
+        let state = self.folded_state(state);
+        let state = state.as_ref();
+        self.compare_own_share(name, state.stamp, &state.contributions);
+        let held = self
+            .entry(name)
+            .filter(|entry| !self.is_forgotten(*entry, now_us));
         let is_unknown = held.is_none();
         let order = held.map_or(Ordering::Greater, |entry| state.stamp.cmp(&entry.stamp()));
         match order {
@@ -101,7 +120,10 @@ impl Cache {
                 let sums = state.contributions.iter().map(|theirs| theirs.sum);
                 Ok(Merged {
                     effect: if begins {
-                        Effect::Counter(sums.collect())
+                        Effect::Counter {
+                            steps: sums.collect(),
+                            only: None,
+                        }
                     } else {
                         Effect::Register
                     },
@@ -141,41 +163,161 @@ impl Cache {
         let (kind, stamp) = (entry.kind(), entry.stamp());
         let accessed_us = accessed_us.max(entry.accessed_us());
         let mut counter = entry.counter();
-        let mut merged =
-            Vec::with_capacity(counter.contributions.len().max(state.contributions.len()));
-        let mut ours = std::mem::take(&mut counter.contributions)
-            .into_iter()
-            .peekable();
-        // Both are in the order of the nodes.
+        share::fold(&mut counter.contributions, self.folded);
+        let ours = std::mem::take(&mut counter.contributions);
+        let mut merged = Vec::with_capacity(ours.len().max(state.contributions.len()));
+        let mut ours = ours.into_iter().peekable();
+        // Both are in the order of the share ids.
         for theirs in &state.contributions {
-            while let Some(before) = ours.next_if(|ours| ours.node < theirs.node) {
+            while let Some(before) = ours.next_if(|ours| ours.share < theirs.share) {
                 merged.push(before);
             }
-            match ours.next_if(|ours| ours.node == theirs.node) {
-                Some(ours) if ours.version >= theirs.version => {
-                    differs |= ours.version > theirs.version;
+            match ours.next_if(|ours| ours.share == theirs.share) {
+                Some(ours) if !theirs.supersedes(&ours) => {
+                    differs |= ours.supersedes(theirs);
                     merged.push(ours);
                 }
                 ours => {
                     let former = ours.map_or(Number::ZERO, |ours| ours.sum);
-                    grown.push(theirs.sum.accumulate(-former));
+                    grown.push((theirs.share, theirs.sum.accumulate(-former)));
                     merged.push(*theirs);
                 }
             }
         }
         merged.extend(ours);
         differs |= merged.len() > state.contributions.len();
-        counter.contributions = merged;
-        if !grown.is_empty() {
-            counter.changed_us = changed_us;
+        if grown.is_empty() || merged.len() > MAX_CONTRIBUTIONS {
+            // No honest servers have made so many shares.
+            if let Some(block) = self.block(name) {
+                entry::note_use(self.blocks.get_mut(block), accessed_us);
+            }
+            return Ok(Merged {
+                effect: Effect::None,
+                differs: differs && grown.is_empty(),
+            });
         }
+        counter.contributions = merged;
+        counter.changed_us = changed_us;
         self.put_counter(name, kind, stamp, accessed_us, &counter)?;
-        let effect = if grown.is_empty() {
-            Effect::None
-        } else {
-            Effect::Counter(grown)
+        let only = match grown[..] {
+            [(share, _)] if share != ShareId::FOLDED => Some(share),
+            _ => None,
         };
+        self.note_only_change(only);
+        let steps = grown.into_iter().map(|(_, step)| step).collect();
+        let effect = Effect::Counter { steps, only };
         Ok(Merged { effect, differs })
+    }
+
+    /// Learns one contribution to the counter that has that stamp.
+    pub fn merge_contribution(
+        &mut self,
+        name: &[u8],
+        stamp: Stamp,
+        accessed_us: u64,
+        theirs: &Contribution,
+        now_us: u64,
+    ) -> Result<Counted, TooLarge> {
+        self.newest_us = self.newest_us.max(stamp.time_us);
+        if stamp < self.cleared {
+            return Ok(Counted::Nothing);
+        }
+        self.compare_own_share(name, stamp, std::slice::from_ref(theirs));
+        let block = self.block(name);
+        let entry = block.map(|block| Entry::new(&self.blocks, block));
+        let Some((block, entry)) = block
+            .zip(entry)
+            .filter(|(_, entry)| !self.is_forgotten(*entry, now_us))
+        else {
+            return Ok(Counted::Unknown);
+        };
+        // Of a share that is folded here, what it has added is only known of the whole state.
+        if entry.stamp() != stamp || theirs.share.begun_us() < self.folded.time_us.max(1) {
+            return Ok(Counted::Differs);
+        }
+        let held = entry.contribution_of(theirs.share);
+        if let Some((_, ours)) = held
+            && !theirs.supersedes(&ours)
+        {
+            return Ok(match ours.supersedes(theirs) {
+                true => Counted::Differs,
+                false => Counted::Nothing,
+            });
+        }
+        let (accessed_us, changed_us) = (accessed_us.min(now_us), now_us.max(self.newest_us));
+        let former = held.map_or(Number::ZERO, |(_, ours)| ours.sum);
+        match held {
+            Some((at, _)) if entry.begun_before(self.folded.time_us) == 0 => {
+                self.put_contribution(block, at, theirs, changed_us, accessed_us)?;
+            }
+            _ => {
+                let is_put =
+                    self.insert_contribution(block, name, theirs, changed_us, accessed_us)?;
+                if !is_put {
+                    return Ok(Counted::Nothing);
+                }
+            }
+        }
+        Ok(Counted::Grown(theirs.sum.accumulate(-former)))
+    }
+
+    /// Puts a contribution into an entry as a whole, folded; whether there is room for it.
+    fn insert_contribution(
+        &mut self,
+        block: Block,
+        name: &[u8],
+        theirs: &Contribution,
+        changed_us: u64,
+        accessed_us: u64,
+    ) -> Result<bool, TooLarge> {
+        let entry = Entry::new(&self.blocks, block);
+        let (kind, stamp) = (entry.kind(), entry.stamp());
+        let accessed_us = accessed_us.max(entry.accessed_us());
+        let mut counter = entry.counter();
+        let contributions = &mut counter.contributions;
+        share::fold(contributions, self.folded);
+        match contributions.binary_search_by_key(&theirs.share, |ours| ours.share) {
+            Ok(at) => contributions[at] = *theirs,
+            Err(_) if contributions.len() >= MAX_CONTRIBUTIONS => return Ok(false),
+            Err(at) => contributions.insert(at, *theirs),
+        }
+        counter.changed_us = changed_us;
+        self.put_counter(name, kind, stamp, accessed_us, &counter)?;
+        self.note_only_change(Some(theirs.share));
+        Ok(true)
+    }
+
+    /// A state as it is once the marker known here was applied to it.
+    fn folded_state<'a, 'b>(&self, state: &'a State<'b>) -> Cow<'a, State<'b>> {
+        if !share::is_foldable(&state.contributions, self.folded) {
+            return Cow::Borrowed(state);
+        }
+        let mut state = state.clone();
+        share::fold(&mut state.contributions, self.folded);
+        Cow::Owned(state)
+    }
+
+    /// Sees whether others count under this node's share id.
+    fn compare_own_share(&mut self, name: &[u8], stamp: Stamp, theirs: &[Contribution]) {
+        if theirs.is_empty() {
+            return;
+        }
+        let own = self.own_share.in_use();
+        let held = self
+            .entry(name)
+            .filter(|entry| entry.stamp() == stamp)
+            .zip(own)
+            .and_then(|(entry, (own, _))| entry.contribution_of(own));
+        let held = held.map(|(_, contribution)| contribution);
+        self.own_share.compare(theirs, held);
+    }
+
+    /// Whether an entry is past its time or cleared, and counts as forgotten, swept or not.
+    fn is_forgotten(&self, entry: Entry<'_>, now_us: u64) -> bool {
+        matches!(
+            self.expired(entry, now_us),
+            Some(Dropped::Cleared | Dropped::Deleted)
+        )
     }
 
     /// Takes what is said of a name for all there is of it: it was recorded here.
@@ -189,6 +331,35 @@ impl Cache {
         self.restoring.entries += 1;
         self.drop_cleared_if_due();
         self.put_state(name, state, state.accessed_us, changed_us)
+    }
+
+    /// Takes what is said of one contribution, unless the entry it was recorded of is not there.
+    pub fn restore_contribution(
+        &mut self,
+        name: &[u8],
+        stamp: Stamp,
+        accessed_us: u64,
+        changed_us: u64,
+        contribution: &Contribution,
+    ) -> Result<(), TooLarge> {
+        self.newest_us = self.newest_us.max(changed_us);
+        let Some(block) = self.block(name) else {
+            return Ok(());
+        };
+        let entry = Entry::new(&self.blocks, block);
+        let held = entry.contribution_of(contribution.share);
+        let is_older = held.is_some_and(|(_, held)| !contribution.supersedes(&held));
+        if entry.stamp() != stamp || stamp < self.cleared || is_older {
+            return Ok(());
+        }
+        match held {
+            Some((at, _)) => {
+                self.put_contribution(block, at, contribution, changed_us, accessed_us)
+            }
+            None => self
+                .insert_contribution(block, name, contribution, changed_us, accessed_us)
+                .map(|_| ()),
+        }
     }
 
     /// Takes in a CLEARCACHE that was recorded here. Entries that are older count as not there from now on. They are
@@ -256,11 +427,9 @@ impl Cache {
         if state.contributions.is_empty() {
             return self.write(name, kind, value, state.stamp, accessed_us);
         }
-        let counter = Counter {
-            contributions: state.contributions.clone(),
-            changed_us,
-            ..Counter::new(value)
-        };
+        let mut counter = Counter::new(value);
+        counter.contributions = state.contributions.clone();
+        counter.changed_us = changed_us;
         self.put_counter(name, kind, state.stamp, accessed_us, &counter)
     }
 }

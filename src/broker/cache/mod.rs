@@ -9,21 +9,27 @@ mod blocks;
 mod entry;
 mod eviction;
 mod merge;
+mod share;
 
-pub use merge::{Effect, Merged};
+pub use merge::{Counted, Effect, Merged};
+pub use share::renewal_us;
 
 use merge::Restoring;
 
 use super::table::{Cursor, LookUps, Part, Table, hash};
-use crate::limits::{LONG_ANSWER, MANY_CONTRIBUTIONS, SEGMENTS_PER_SLICE, TIDY_BLOCKS_PER_SLICE};
+use crate::limits::{
+    FOLDS_PER_SLICE, LONG_ANSWER, MANY_CONTRIBUTIONS, SECOND_US, SEGMENTS_PER_SLICE,
+    TIDY_BLOCKS_PER_SLICE, WORK_PER_CONTRIBUTION,
+};
 use crate::protocol::number::Number;
-use crate::protocol::peer::{Contribution, NodeId, Stamp, State};
+use crate::protocol::peer::{Contribution, NodeId, ShareId, Stamp, State};
 use crate::protocol::shared::SharedBytes;
 use crate::sys::prefetch;
 use ahash::RandomState;
 use blocks::{Block, Blocks};
 use entry::{Content, Counter, Entry, Kind};
 use eviction::Eviction;
+use share::OwnShare;
 
 /// After which time what is forgotten, in microseconds.
 #[derive(Debug, Clone, Copy)]
@@ -93,6 +99,37 @@ impl<'a> Found<'a> {
     pub fn long_text(&self) -> Option<&'a SharedBytes> {
         self.entry.text()
     }
+
+    pub fn stamp(&self) -> Stamp {
+        self.entry.stamp()
+    }
+
+    /// How many contributions there are.
+    pub fn contributions(&self) -> usize {
+        self.entry.contributions().count()
+    }
+
+    /// What was counted under that id.
+    pub fn contribution_of(&self, share: ShareId) -> Option<Contribution> {
+        let (_, contribution) = self.entry.contribution_of(share)?;
+        Some(contribution)
+    }
+}
+
+/// What a write has left of its name.
+pub struct Written<'a> {
+    pub found: Found<'a>,
+    /// The one contribution that the write has changed, if it has changed nothing else.
+    pub only: Option<ShareId>,
+}
+
+/// What INCREMENT or DECREMENT did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Added {
+    /// The share that was counted under, if the counter was there before with the same register.
+    pub only: Option<ShareId>,
+    /// What that cost beyond the bytes of the line; see [`limits`](crate::limits).
+    pub work: usize,
 }
 
 /// The answer to RETRIEVE.
@@ -121,6 +158,13 @@ pub struct Cache {
     eviction: Eviction,
     /// Who this node is.
     node: NodeId,
+    own_share: OwnShare,
+    /// Share ids drawn so far.
+    drawn: u64,
+    /// The marker: shares that began before its time are folded as soon as their counter is touched.
+    folded: Stamp,
+    /// Whether a share was met that is old enough to be folded and that the marker does not include.
+    has_old_shares: bool,
     /// Time of the newest stamp made or seen here.
     newest_us: u64,
     /// Whether a stamp was made here.
@@ -133,8 +177,9 @@ pub struct Cache {
     tombstone_bytes: usize,
     /// The long line that writes come from: long names and values are shared with it.
     long_line: Option<SharedBytes>,
-    /// Where the last write went, until that is asked for.
-    written: Option<Block>,
+    /// Where the last write went, and the one share it has changed if it has changed nothing else, until that is
+    /// asked for.
+    written: Option<(Block, Option<ShareId>)>,
     /// Uses are told apart by the time without so many bits.
     period_bits: u32,
     /// Cleared tables and their blocks, freed in slices.
@@ -168,6 +213,10 @@ impl Cache {
             ageing,
             eviction: Eviction::new(max_bytes),
             node,
+            own_share: OwnShare::default(),
+            drawn: 0,
+            folded: Stamp::default(),
+            has_old_shares: false,
             newest_us: 0,
             has_stamped: false,
             cleared: Stamp::default(),
@@ -264,9 +313,10 @@ impl Cache {
 
     /// What the write just done has left of its name; `None` if it has left nothing. To be asked for before
     /// anything else is done. It may be old enough to have expired, and has replaced something all the same.
-    pub fn take_written(&mut self) -> Option<Found<'_>> {
-        let entry = Entry::new(&self.blocks, self.written.take()?);
-        Some(Found { entry })
+    pub fn take_written(&mut self) -> Option<Written<'_>> {
+        let (block, only) = self.written.take()?;
+        let found = Entry::new(&self.blocks, block).into();
+        Some(Written { found, only })
     }
 
     /// The value of a live entry; being asked for keeps it from going stale.
@@ -293,7 +343,7 @@ impl Cache {
         if let Some(block) = self.block(name)
             && entry::overwrite(self.blocks.get_mut(block), value, stamp, now_us)
         {
-            self.written = Some(block);
+            self.written = Some((block, None));
             return Ok(());
         }
         self.write(name, Kind::Value, value, stamp, now_us)
@@ -305,14 +355,31 @@ impl Cache {
         self.write(name, Kind::Removed, b"", stamp, now_us)
     }
 
-    /// Adds `step` to this node's contribution to the counter.
-    pub fn add(&mut self, name: &[u8], step: Number, now_us: u64) -> Result<(), TooLarge> {
-        let (cleared, held) = (self.cleared, self.entry(name));
+    /// Adds `step` to this node's contribution to the counter. If this node needs a new share id for it, that one
+    /// begins at `begun_us`.
+    pub fn add(
+        &mut self,
+        name: &[u8],
+        step: Number,
+        now_us: u64,
+        begun_us: u64,
+    ) -> Result<Added, TooLarge> {
+        if self.own_share.is_due(now_us, self.folded, &self.ageing) {
+            self.begin_share(begun_us);
+        }
+        let block = self.block(name);
+        if let Some(added) = block.and_then(|block| self.add_in_place(block, step, now_us)) {
+            return added;
+        }
+        let (cleared, held) = (
+            self.cleared,
+            block.map(|block| Entry::new(&self.blocks, block)),
+        );
         let anew = |base: &[u8]| Counter::new(base);
         let (kind, stamp, mut counter) = match held {
             None => (Kind::Absent, Some(cleared), anew(b"")),
             Some(entry) => match self.expired(entry, now_us) {
-                // Nobody knows which of the runs that have counted are over, so all begin anew.
+                // It was not folded for so long that its state has become large.
                 None if entry.has_many_contributions(MANY_CONTRIBUTIONS) => {
                     (Kind::Value, None, anew(entry.value()))
                 }
@@ -322,33 +389,175 @@ impl Cache {
                 Some(_) => (Kind::Absent, None, anew(b"")),
             },
         };
+        let had_register = held.is_some_and(|entry| Some(entry.stamp()) == stamp);
         let accessed_us = held.map_or(now_us, |entry| entry.accessed_us().max(now_us));
         let stamp = stamp.unwrap_or_else(|| self.new_stamp(now_us));
-        let Stamp {
-            time_us: changed_us,
-            node,
-        } = self.new_stamp(now_us);
-        counter.changed_us = changed_us;
+        let version = self.new_stamp(now_us).time_us;
+        let share = self.own_share.step(version).expect("an id was begun above");
+        counter.changed_us = version;
+        share::fold(&mut counter.contributions, self.folded);
         let contributions = &mut counter.contributions;
-        match contributions.binary_search_by_key(&node, |contribution| contribution.node) {
+        match contributions.binary_search_by_key(&share, |contribution| contribution.share) {
             Ok(at) => {
-                // A peer could have named this node with any number.
-                let version = &mut contributions[at].version;
-                *version = version.saturating_add(1);
+                contributions[at].version = version;
                 contributions[at].sum = contributions[at].sum.accumulate(step);
             }
             Err(at) => contributions.insert(
                 at,
                 Contribution {
-                    node,
-                    // Newer than all that this node has said of the name before, if it has forgotten that: with
-                    // each step the newest stamp has grown by more than the version.
-                    version: changed_us,
+                    share,
+                    version,
                     sum: step,
                 },
             ),
         }
-        self.put_counter(name, kind, stamp, accessed_us, &counter)
+        let work = counter.work + contributions.len() * WORK_PER_CONTRIBUTION;
+        self.put_counter(name, kind, stamp, accessed_us, &counter)?;
+        let only = had_register.then_some(share);
+        self.note_only_change(only);
+        Ok(Added { only, work })
+    }
+
+    /// Adds to the contribution that a counter has of this node, where nothing else changes; `None` if there is
+    /// more to do.
+    fn add_in_place(
+        &mut self,
+        block: Block,
+        step: Number,
+        now_us: u64,
+    ) -> Option<Result<Added, TooLarge>> {
+        let entry = Entry::new(&self.blocks, block);
+        let (own, _) = self.own_share.in_use()?;
+        let (at, held) = entry.contribution_of(own)?;
+        if entry.has_many_contributions(MANY_CONTRIBUTIONS)
+            || entry.begun_before(self.folded.time_us) > 0
+            || self.expired(entry, now_us).is_some()
+        {
+            return None;
+        }
+        let version = self.new_stamp(now_us).time_us;
+        let share = self.own_share.step(version)?;
+        let changed = Contribution {
+            share,
+            version,
+            sum: held.sum.accumulate(step),
+        };
+        let put = self.put_contribution(block, at, &changed, version, now_us);
+        let added = Added {
+            only: Some(share),
+            work: 0,
+        };
+        Some(put.map(|()| added))
+    }
+
+    /// Replaces the contribution at that place of a counter, and the counter's value.
+    fn put_contribution(
+        &mut self,
+        block: Block,
+        at: usize,
+        changed: &Contribution,
+        changed_us: u64,
+        accessed_us: u64,
+    ) -> Result<(), TooLarge> {
+        let bytes = self.blocks.get_mut(block);
+        let value = entry::put_contribution(bytes, at, changed, changed_us);
+        let length = entry::length_with_value(bytes, value.text().len());
+        let size = bytes.len();
+        if length.is_some_and(|length| self.blocks.size_for(length) == size) {
+            let bytes = self.blocks.get_mut(block);
+            entry::put_value(bytes, value.text());
+            entry::note_use(bytes, accessed_us);
+            self.written = Some((block, None));
+        } else {
+            let entry = Entry::new(&self.blocks, block);
+            let (kind, stamp, counter) = (entry.kind(), entry.stamp(), entry.counter());
+            let accessed_us = accessed_us.max(entry.accessed_us());
+            let name: Box<[u8]> = entry.name().into();
+            self.put_counter(&name, kind, stamp, accessed_us, &counter)?;
+        }
+        self.note_only_change(Some(changed.share));
+        Ok(())
+    }
+
+    /// The write just done has changed that share only, if it is one.
+    fn note_only_change(&mut self, share: Option<ShareId>) {
+        if let Some((_, only)) = &mut self.written {
+            *only = share;
+        }
+    }
+
+    /// Draws a share id that begins at that time, or right behind the marker.
+    fn begin_share(&mut self, begun_us: u64) {
+        self.drawn += 1;
+        let random = self.hasher.hash_one((self.node, self.drawn)) as u32;
+        let after_marker_us = self.folded.time_us.saturating_add(SECOND_US);
+        let begun_us = begun_us.max(if self.folded.time_us > 0 {
+            after_marker_us
+        } else {
+            0
+        });
+        self.own_share.begin(ShareId::new(begun_us, random));
+    }
+
+    /// The share id that this node counts under and the version of its last step, if it has counted.
+    pub fn own_share(&self) -> Option<(ShareId, u64)> {
+        self.own_share.in_use()
+    }
+
+    /// Goes on with the share id of an earlier run of this node, whose last step had that version.
+    pub fn resume_share(&mut self, share: ShareId, newest_us: u64) {
+        self.newest_us = self.newest_us.max(newest_us);
+        self.own_share.resume(share, newest_us);
+    }
+
+    /// Whether this node has given up its share id since the last call, because another one counts under it.
+    pub fn take_share_contest(&mut self) -> bool {
+        self.own_share.take_contest()
+    }
+
+    /// The marker; the default stamp if nothing was ever folded.
+    pub fn folded(&self) -> Stamp {
+        self.folded
+    }
+
+    /// Moves the marker on, if it is a later one: the shares of all runs that began before it are folded, each as
+    /// soon as its counter is touched. Whether it is.
+    pub fn merge_fold(&mut self, marker: Stamp) -> bool {
+        let is_news = marker > self.folded;
+        self.folded = self.folded.max(marker);
+        is_news
+    }
+
+    /// Where the marker may be now: before the beginning of each share that has changed within the deleted time.
+    pub fn next_marker(&self, now_us: u64) -> Stamp {
+        let age_us = self
+            .ageing
+            .deleted_us
+            .saturating_add(renewal_us(&self.ageing));
+        Stamp {
+            time_us: now_us.saturating_sub(age_us),
+            node: self.node,
+        }
+    }
+
+    /// Whether [`Cache::age_slice`] has met a share, since the last call, that [`Cache::next_marker`] includes and
+    /// that is not folded.
+    pub fn take_old_shares(&mut self) -> bool {
+        std::mem::take(&mut self.has_old_shares)
+    }
+
+    /// Folds the old shares of a counter.
+    fn fold_counter(&mut self, name: &[u8]) {
+        let Some(entry) = self.entry(name).filter(|entry| entry.is_counter()) else {
+            return;
+        };
+        let (kind, stamp, accessed_us) = (entry.kind(), entry.stamp(), entry.accessed_us());
+        let mut counter = entry.counter();
+        share::fold(&mut counter.contributions, self.folded);
+        let folded = self.put_counter(name, kind, stamp, accessed_us, &counter);
+        debug_assert!(folded.is_ok(), "what is folded takes less room than before");
+        // Whoever reads the journal folds it again.
+        self.written = None;
     }
 
     /// Forgets everything, tombstones included. Memory is given back by [`Cache::tidy_slice`].
@@ -413,7 +622,8 @@ impl Cache {
         }
     }
 
-    /// Drops what has expired in one slice of the table; the cursor of the next slice, if any.
+    /// Drops what has expired in one slice of the table, and folds old shares there; the cursor of the next slice,
+    /// if any.
     pub fn age_slice(
         &mut self,
         from: Cursor,
@@ -421,18 +631,32 @@ impl Cache {
         mut dropped: impl FnMut(Dropped, Found<'_>),
     ) -> Option<Cursor> {
         let (ageing, cleared) = (self.ageing, self.cleared);
-        let mut cursor = from;
+        let (folded_us, foldable_us) = (self.folded.time_us, self.next_marker(now_us).time_us);
+        let (mut to_fold, mut folds, mut has_old_shares) = (Vec::new(), 0, false);
+        let mut next = Some(from);
         for _ in 0..SEGMENTS_PER_SLICE {
-            cursor = self.retain(cursor, |blocks, block| {
+            let Some(cursor) = next else {
+                break;
+            };
+            next = self.retain(cursor, |blocks, block| {
                 let entry = Entry::new(blocks, block);
                 let expired = expired(entry, &ageing, cleared, now_us);
                 if let Some(kind) = expired {
                     dropped(kind, entry.into());
+                } else if entry.is_counter() && folds < FOLDS_PER_SLICE {
+                    has_old_shares |= entry.begun_before(foldable_us) > 0;
+                    let old = entry.begun_before(folded_us);
+                    folds += old;
+                    if old > 0 {
+                        to_fold.push(Box::<[u8]>::from(entry.name()));
+                    }
                 }
                 expired.is_none()
-            })?;
+            });
         }
-        Some(cursor)
+        self.has_old_shares |= has_old_shares;
+        to_fold.iter().for_each(|name| self.fold_counter(name));
+        next
     }
 
     /// Meets what has not expired in one segment of the table, tombstones included, in the table's order; the
@@ -630,7 +854,7 @@ impl Cache {
             if self.table.len().is_multiple_of(FREED_AT_ONCE) {
                 self.free_garbage(1);
             }
-            self.written = Some(block);
+            self.written = Some((block, None));
             return Ok(());
         };
         let flags = self.blocks.get(former)[0];
@@ -648,7 +872,7 @@ impl Cache {
         entry::note_use(bytes, content.accessed_us);
         self.count(block, true);
         self.list_tombstone(hash, block);
-        self.written = Some(block);
+        self.written = Some((block, None));
         Ok(())
     }
 

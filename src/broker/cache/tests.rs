@@ -2,6 +2,13 @@
 
 use super::*;
 
+impl Cache {
+    /// Counts once.
+    fn step(&mut self, name: &[u8], step: Number, now_us: u64) {
+        self.add(name, step, now_us, now_us).unwrap();
+    }
+}
+
 fn cache() -> Cache {
     node(1)
 }
@@ -72,7 +79,7 @@ fn what_has_expired_is_never_served_even_before_it_is_looked_for() {
     assert_eq!(value(&mut cache, b"used", 60), Some(b"1".to_vec()));
     assert_eq!(names(&cache, 101), [b"used".to_vec()]);
     assert_eq!(value(&mut cache, b"unused", 101), None);
-    cache.add(b"unused", Number::ONE, 101).unwrap();
+    cache.step(b"unused", Number::ONE, 101);
     assert_eq!(
         value(&mut cache, b"unused", 101),
         Some(b"1".to_vec()),
@@ -174,13 +181,11 @@ fn merging_has_no_order_and_repeats_do_nothing() {
                 3..6 => nodes[at]
                     .store(&name, next(100).to_string().as_bytes(), now_us)
                     .unwrap(),
-                6..11 => nodes[at]
-                    .add(
-                        &name,
-                        Number::from_step(next(9).to_string().as_bytes()),
-                        now_us,
-                    )
-                    .unwrap(),
+                6..11 => nodes[at].step(
+                    &name,
+                    Number::from_step(next(9).to_string().as_bytes()),
+                    now_us,
+                ),
                 _ => {
                     let [a, b] = nodes
                         .get_disjoint_mut([at, (at + 1) % 3])
@@ -208,10 +213,10 @@ fn counts_on_both_sides_of_a_cut_add_up() {
     let (mut a, mut b) = (node(1), node(2));
     a.store(b"n", b"10", 1).unwrap();
     tell(&a, &mut b);
-    a.add(b"n", Number::from_step(b"1"), 2).unwrap();
-    b.add(b"n", Number::from_step(b"100"), 2).unwrap();
-    b.add(b"fresh", Number::ONE, 2).unwrap();
-    a.add(b"fresh", Number::ONE, 3).unwrap();
+    a.step(b"n", Number::from_step(b"1"), 2);
+    b.step(b"n", Number::from_step(b"100"), 2);
+    b.step(b"fresh", Number::ONE, 2);
+    a.step(b"fresh", Number::ONE, 3);
     tell(&a, &mut b);
     tell(&b, &mut a);
     for node in [&mut a, &mut b] {
@@ -224,19 +229,13 @@ fn counts_on_both_sides_of_a_cut_add_up() {
 fn a_counter_is_exact_where_its_result_is_however_large_the_steps_add_up() {
     let mut cache = cache();
     cache.store(b"n", b"18446744073709551615", 1).unwrap();
-    cache
-        .add(b"n", -Number::from_step(b"10000000000000000000"), 1)
-        .unwrap();
+    cache.step(b"n", -Number::from_step(b"10000000000000000000"), 1);
     assert_eq!(
         value(&mut cache, b"n", 1),
         Some(b"8446744073709551615".to_vec())
     );
-    cache
-        .add(b"n", -Number::from_step(b"10000000000000000000"), 1)
-        .unwrap();
-    cache
-        .add(b"n", -Number::from_step(b"10000000000000000000"), 1)
-        .unwrap();
+    cache.step(b"n", -Number::from_step(b"10000000000000000000"), 1);
+    cache.step(b"n", -Number::from_step(b"10000000000000000000"), 1);
     assert_eq!(
         value(&mut cache, b"n", 1),
         Some(b"-1.15532559262904e+19".to_vec())
@@ -264,7 +263,7 @@ fn a_merge_says_what_changed_and_whether_the_sender_knows_less() {
             differs: false
         }
     );
-    b.add(b"n", Number::from_step(b"5"), 1).unwrap();
+    b.step(b"n", Number::from_step(b"5"), 1);
     assert_eq!(
         told(&a, &mut b),
         Merged {
@@ -275,7 +274,10 @@ fn a_merge_says_what_changed_and_whether_the_sender_knows_less() {
     assert_eq!(
         told(&b, &mut a),
         Merged {
-            effect: Effect::Counter(vec![Number::from_step(b"5")]),
+            effect: Effect::Counter {
+                steps: vec![Number::from_step(b"5")],
+                only: b.own_share().map(|(share, _)| share),
+            },
             differs: false
         }
     );
@@ -346,7 +348,7 @@ fn a_limited_cache_holds_its_limit_and_little_less() {
         let typical = 1 << (4 + step / 10_000);
         match random.next(10) {
             0 => cache.remove(name.as_bytes(), step).unwrap(),
-            1 => cache.add(name.as_bytes(), Number::ONE, step).unwrap(),
+            1 => cache.step(name.as_bytes(), Number::ONE, step),
             _ => {
                 let value = vec![b'v'; random.next(typical) as usize];
                 cache.store(name.as_bytes(), &value, step).unwrap();
@@ -517,7 +519,7 @@ fn new_counters_are_newcomers_as_well() {
     cache.remove(b"removed", 1).unwrap();
     for number in 0..100_000 {
         let name = format!("counter{number}");
-        cache.add(name.as_bytes(), Number::ONE, 1).unwrap();
+        cache.step(name.as_bytes(), Number::ONE, 1);
         if number % 5000 == 0 {
             for number in 0..2000 {
                 cache.retrieve(format!("used{number}").as_bytes(), 1);
@@ -538,11 +540,9 @@ fn what_is_restored_is_what_was_recorded() {
     let mut before = node(1);
     before.store(b"text", b"value", 5).unwrap();
     before.remove(b"removed", 6).unwrap();
-    before
-        .add(b"counter", Number::from_step(b"2.5"), 50)
-        .unwrap();
+    before.step(b"counter", Number::from_step(b"2.5"), 50);
     before.store(b"both", b"10", 7).unwrap();
-    before.add(b"both", Number::ONE, 60).unwrap();
+    before.step(b"both", Number::ONE, 60);
     let mut after = node(2);
     let all = |cache: &Cache| {
         let mut all = Vec::new();
@@ -566,7 +566,7 @@ fn what_is_restored_is_what_was_recorded() {
     }
     assert_eq!(all(&before), all(&after));
     // It counts on as a node of its own.
-    after.add(b"counter", Number::ONE, 70).unwrap();
+    after.step(b"counter", Number::ONE, 70);
     assert_eq!(value(&mut after, b"counter", 70), Some(b"3.5".to_vec()));
     assert_eq!(
         after
@@ -643,15 +643,18 @@ fn a_counter_that_one_node_has_forgotten_is_the_same_everywhere_in_the_end() {
     for (before, after) in [(1, 1), (5, 1), (1, 5), (3, 3)] {
         let (mut a, mut b) = (node(1), node(2));
         for _ in 0..before {
-            a.add(b"n", Number::from_step(b"5"), 1).unwrap();
+            a.step(b"n", Number::from_step(b"5"), 1);
         }
         tell(&a, &mut b, 1);
         a.forget(b"n");
         for _ in 0..after {
-            a.add(b"n", Number::from_step(b"7"), 2).unwrap();
+            a.step(b"n", Number::from_step(b"7"), 2);
         }
         let merged = tell(&a, &mut b, 2);
-        assert!(matches!(merged.effect, Effect::Counter(_)), "it is news");
+        assert!(
+            matches!(merged.effect, Effect::Counter { .. }),
+            "it is news"
+        );
         tell(&b, &mut a, 2);
         let values = [&mut a, &mut b].map(|cache| value(cache, b"n", 2).unwrap());
         assert_eq!(values[0], values[1]);

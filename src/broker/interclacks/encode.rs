@@ -3,7 +3,7 @@
 use crate::broker::cache::Found;
 use crate::limits::{MAX_SECONDS_LENGTH, SECOND_US};
 use crate::protocol::encode;
-use crate::protocol::peer::{NodeId, Stamp};
+use crate::protocol::peer::{self, NodeId, Stamp};
 use crate::protocol::shared::Lines;
 
 pub(super) fn encode_path(to: &mut Vec<u8>, path: &[NodeId]) {
@@ -15,6 +15,13 @@ pub(super) fn encode_path(to: &mut Vec<u8>, path: &[NodeId]) {
 pub(super) fn encode_clear(to: &mut Vec<u8>, cleared: Stamp) {
     if cleared != Stamp::default() {
         encode::text(to, format_args!("CLEAR {cleared}"));
+    }
+}
+
+/// Nothing, if nothing was ever folded.
+pub(super) fn encode_marker(to: &mut Vec<u8>, folded: Stamp) {
+    if folded != Stamp::default() {
+        peer::encode_fold(to, folded);
     }
 }
 

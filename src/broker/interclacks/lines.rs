@@ -1,7 +1,8 @@
 //! What a peer says, and what it changes here.
 
+use super::counting::Count;
 use super::encode::{append_as_write, encode_path, microseconds, seconds, start_of};
-use super::passing::tell_or_note;
+use super::passing::{Change, tell_or_note};
 use super::plausible::Fault;
 use super::tree_clock::Differs;
 use super::{HEARD_NAME, Link, Reach, Role, Software, Telling, Wording, is_too_long_to_forward};
@@ -9,8 +10,12 @@ use crate::broker::Broker;
 use crate::broker::cache::{Effect, Merged, TooLarge};
 use crate::broker::output::{CloseReason, ConnectionId, Flow, Now, Output};
 use crate::broker::session::LastPing;
-use crate::limits::{CLOCK_STEP_US, MAX_CLOCK_LEAD_US, MAX_FORWARDED_LINE, MAX_PATH, SECOND_US};
+use crate::limits::{
+    CLOCK_STEP_US, MAX_CLOCK_LEAD_US, MAX_FORWARDED_LINE, MAX_PATH, SECOND_US,
+    WORK_PER_CONTRIBUTION,
+};
 use crate::protocol::command::{KeySync, Pair};
+use crate::protocol::number::work_of;
 use crate::protocol::peer::{self, NodeId, PeerLine, Register, SignalId, Stamp, State};
 use crate::protocol::shared::Lines;
 use crate::protocol::{Command, Flags, Overhead, decode, encode, token};
@@ -251,6 +256,29 @@ impl Broker {
                     self.pass_on_clear(Some(id), None, out);
                 }
             }
+            PeerLine::Count {
+                name,
+                stamp,
+                accessed_us,
+                contribution: Some(contribution),
+            } => {
+                let count = Count {
+                    name,
+                    stamp,
+                    accessed_us,
+                    contribution,
+                };
+                self.handle_count(id, &count, now, out);
+            }
+            PeerLine::Count {
+                name,
+                contribution: None,
+                ..
+            } => {
+                self.renew_ping(id, now, out);
+                self.answer_state(id, name, now, out);
+            }
+            PeerLine::Fold(marker) => self.handle_fold(id, marker, now, out),
             PeerLine::Path(path) => self.handle_path(id, path, now, out),
             PeerLine::Synced => {
                 if self
@@ -273,7 +301,12 @@ impl Broker {
         out: &mut O,
     ) {
         self.renew_ping(id, now, out);
+        if !state.contributions.is_empty() {
+            let contributions = state.contributions.len() * WORK_PER_CONTRIBUTION;
+            out.add_work(contributions + work_of(state.register.value()));
+        }
         let merged = self.cache.merge(name, state, self.tree_now_us(now));
+        self.report_share_contest(now);
         let merged = merged.unwrap_or_else(|TooLarge| {
             self.log_too_large(name, now);
             // The old value is nobody's any more. The signal is for whoever listens all the same.
@@ -368,12 +401,18 @@ impl Broker {
 
     /// Tells a peer what it doesn't know, though it just sent something older. Of a CLEARCACHE it has
     /// heard before: that goes to every link when it comes up, and at once from then on.
-    fn answer_state<O: Output>(&mut self, id: ConnectionId, name: &[u8], now: Now, out: &mut O) {
+    pub(super) fn answer_state<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        name: &[u8],
+        now: Now,
+        out: &mut O,
+    ) {
         let now_us = self.tree_now_us(now);
         if let Some(link) = self.sessions.link_mut(id)
             && let Some(found) = self.cache.find(name, now_us)
         {
-            tell_or_note(link, id, name, Some(found), None, out);
+            tell_or_note(link, id, name, Some(found), Change::default(), out);
         }
     }
 
@@ -532,7 +571,7 @@ impl Broker {
         );
     }
 
-    fn renew_ping<O: Output>(&mut self, id: ConnectionId, now: Now, out: &O) {
+    pub(super) fn renew_ping<O: Output>(&mut self, id: ConnectionId, now: Now, out: &O) {
         let stopped_us = out.traffic(id).stopped_us;
         if let Some(link) = self.link_mut(id) {
             link.last_ping = LastPing {
@@ -542,7 +581,7 @@ impl Broker {
         }
     }
 
-    fn note_heard<O: Output>(&mut self, id: ConnectionId, name: &[u8], out: &mut O) {
+    pub(super) fn note_heard<O: Output>(&mut self, id: ConnectionId, name: &[u8], out: &mut O) {
         let hash = self.cache.hash(name);
         if let Some(link) = self.link_mut(id)
             && matches!(link.telling, Telling::NotYet)

@@ -10,6 +10,7 @@
 //! this node held before, a signal could overtake that; so signals wait until all of it is sent.
 
 mod check;
+mod counting;
 mod encode;
 mod lines;
 mod lock;
@@ -27,7 +28,7 @@ use super::session::LastPing;
 use super::table::Table;
 use super::walk::{KeptName, Walk};
 use crate::limits::MAX_FORWARDED_LINE;
-use crate::protocol::peer::{self, NodeId, SignalId};
+use crate::protocol::peer::{self, NodeId, ShareId, SignalId};
 use crate::protocol::shared::SharedBytes;
 use crate::protocol::{Command, Flags, Overhead};
 use signals::Signals;
@@ -167,6 +168,11 @@ impl Tree {
     pub fn now_us(&self, now: Now) -> u64 {
         self.clock.now_us(now)
     }
+
+    /// Whether a master has told the tree's time.
+    pub fn has_learnt_time(&self) -> bool {
+        self.clock.has_learnt()
+    }
 }
 
 impl Default for Uplink {
@@ -242,10 +248,25 @@ impl Link {
 pub enum Wording<'a> {
     /// As the line came.
     Line(&'a [u8]),
+    /// As the line of a step came, which has changed only that share if there is one.
+    Step {
+        line: &'a [u8],
+        only: Option<ShareId>,
+    },
     /// From what the change did.
     Effect(&'a Effect),
     /// With its times: it came so from another such peer.
     KeySync,
+}
+
+impl Wording<'_> {
+    /// The one share that has changed, if nothing else has.
+    fn only_share(&self) -> Option<ShareId> {
+        match self {
+            Wording::Step { only, .. } | Wording::Effect(Effect::Counter { only, .. }) => *only,
+            Wording::Line(_) | Wording::Effect(_) | Wording::KeySync => None,
+        }
+    }
 }
 
 /// OVERHEAD flags whose lines are never passed on: they mean something between two ends only, and

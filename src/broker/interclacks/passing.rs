@@ -7,7 +7,7 @@ use crate::broker::output::{CloseReason, ConnectionId, Now, Output};
 use crate::broker::{Broker, next_random};
 use crate::limits::LINK_BACKLOG;
 use crate::protocol::encode;
-use crate::protocol::peer::{self, NodeId, SignalId};
+use crate::protocol::peer::{self, NodeId, ShareId, SignalId};
 use crate::protocol::shared::{Lines, SharedBytes};
 
 impl Broker {
@@ -39,12 +39,18 @@ impl Broker {
             let may_signal = link.is_up_to_date();
             let carried = signal.filter(|_| may_signal);
             if link.peer == Software::Clacksd {
-                tell_or_note(link, id, name, found, carried, out);
+                let change = Change {
+                    signal: carried,
+                    only: wording.only_share(),
+                };
+                tell_or_note(link, id, name, found, change, out);
             } else if is_to_hear_now(link, id, cache, name, out) {
                 // The line as it came may be a signal, too, which has to wait if others do.
                 let as_it_came = carried.is_some() || signal.is_none();
                 match wording {
-                    Wording::Line(line) if as_it_came => out.append_line(id, &[line], long_line),
+                    Wording::Line(line) | Wording::Step { line, .. } if as_it_came => {
+                        out.append_line(id, &[line], long_line);
+                    }
                     _ => send_change(id, name, found, wording, carried, long_line, out),
                 }
             }
@@ -202,14 +208,23 @@ impl Broker {
     }
 }
 
-/// Tells a clacksd server the state of a name and the signal of it, or notes that the state is to be told when
-/// there is room.
+/// What is to be told of a name beside its state, or instead of it.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Change<'a> {
+    /// The signal that a SETANDSTORE is too, with its value.
+    pub signal: Option<(SignalId, &'a [u8])>,
+    /// The one share that has changed, if nothing else has.
+    pub only: Option<ShareId>,
+}
+
+/// Tells a clacksd server the state of a name, or the one share of it that has changed, and the signal of it; or
+/// notes that the state is to be told when there is room.
 pub(super) fn tell_or_note<O: Output>(
     link: &mut Link,
     id: ConnectionId,
     name: &[u8],
     found: Option<Found<'_>>,
-    signal: Option<(SignalId, &[u8])>,
+    Change { signal, only }: Change<'_>,
     out: &mut O,
 ) {
     if link.is_behind() || out.traffic(id).queued > LINK_BACKLOG {
@@ -217,6 +232,17 @@ pub(super) fn tell_or_note<O: Output>(
             out.hold(id, name.len() as isize + NAME_BEHIND);
             out.want_room(id);
         }
+        return;
+    }
+    // A peer that is still being told everything may not have the entry.
+    let only = only.filter(|_| matches!(link.telling, Telling::Done));
+    let only = only.zip(found);
+    let contribution = only.and_then(|(only, found)| found.contribution_of(only));
+    if let (Some(found), Some(contribution)) = (found, contribution) {
+        let (stamp, accessed_us) = (found.stamp(), found.accessed_us());
+        out.append(id, |to| {
+            peer::encode_count(to, name, stamp, accessed_us, &contribution)
+        });
         return;
     }
     match (found, signal) {
@@ -304,7 +330,7 @@ fn send_change<O: Output>(
     let mut lines = Lines::default();
     match (wording, signal, found) {
         (Wording::KeySync, _, Some(found)) => append_key_sync(&mut lines, found),
-        (Wording::Effect(Effect::Counter(steps)), _, _) => {
+        (Wording::Effect(Effect::Counter { steps, .. }), _, _) => {
             for step in steps {
                 let step = step.exact().to_string();
                 lines.append(&[b"INCREMENT ", name, b"=", step.as_bytes()], None);

@@ -10,8 +10,8 @@ use super::{Reach, Role};
 use crate::broker::Broker;
 use crate::broker::origin::Origin;
 use crate::broker::output::{CloseReason, ConnectionId, Now, Output};
-use crate::limits::{MAX_CLOCK_LEAD_US, SECOND_US};
-use crate::protocol::peer::{Contribution, PeerLine, SignalId, Stamp};
+use crate::limits::{MAX_CLOCK_LEAD_US, MAX_FOLDED_WEIGHT, SECOND_US};
+use crate::protocol::peer::{Contribution, PeerLine, ShareId, SignalId, Stamp};
 use log::Level;
 use std::fmt;
 
@@ -85,6 +85,14 @@ impl Broker {
                 .or_else(|| signal.and_then(|signal| self.fault_of_signal(signal, now_us))),
             PeerLine::Signal { id: signal, .. } => self.fault_of_signal(*signal, now_us),
             PeerLine::Clear(stamp) => self.fault_of_stamp(*stamp, now_us),
+            PeerLine::Count {
+                stamp,
+                contribution,
+                ..
+            } => self
+                .fault_of_stamp(*stamp, now_us)
+                .or_else(|| fault_of_versions(contribution.as_slice(), now_us)),
+            PeerLine::Fold(marker) => excess_us(marker.time_us, now_us).map(Fault::StampAhead),
             PeerLine::Path(_) | PeerLine::Synced => None,
         };
         if let Some(fault) = &fault {
@@ -173,8 +181,21 @@ fn excess_us(time_us: u64, now_us: u64) -> Option<u64> {
     (ahead_us > MAX_CLOCK_LEAD_US).then_some(ahead_us)
 }
 
-/// A version begins with the time of a stamp, and grows no faster than stamps do.
+/// A version is the time of a step, and an id says when it began: an hour later if the tree's time was not known. The
+/// folded share has a weight instead.
 fn fault_of_versions(contributions: &[Contribution], now_us: u64) -> Option<Fault> {
-    let greatest = contributions.iter().map(|of_node| of_node.version).max()?;
+    let newest_us = |contribution: &Contribution| {
+        if contribution.share != ShareId::FOLDED {
+            let begun_us = contribution.share.begun_us();
+            return contribution
+                .version
+                .max(begun_us.saturating_sub(MAX_CLOCK_LEAD_US));
+        }
+        match contribution.version > MAX_FOLDED_WEIGHT {
+            true => u64::MAX,
+            false => 0,
+        }
+    };
+    let greatest = contributions.iter().map(newest_us).max()?;
     excess_us(greatest, now_us).map(Fault::VersionAhead)
 }

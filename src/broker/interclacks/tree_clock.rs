@@ -39,6 +39,11 @@ impl Anchor {
 pub struct Differs(pub u64);
 
 impl TreeClock {
+    /// Whether a master has told the time.
+    pub fn has_learnt(&self) -> bool {
+        self.learnt.is_some()
+    }
+
     pub fn now_us(&self, now: Now) -> u64 {
         self.learnt.map_or(now.wall_us, |learnt| learnt.now_us(now))
     }

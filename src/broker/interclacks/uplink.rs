@@ -1,6 +1,6 @@
 //! Coming up and going down: dialling the master, logging in at each other, the end of a link.
 
-use super::encode::{encode_clear, encode_path, seconds};
+use super::encode::{encode_clear, encode_marker, encode_path, seconds};
 use super::waiting::Waiting;
 use super::{Link, OldVersion, Role, Software, Telling, UplinkState, software};
 use crate::broker::output::{CloseReason, ConnectionId, Now, Output};
@@ -194,6 +194,7 @@ impl Broker {
             encode::overhead(to, Flags::TIME, seconds(now_us).as_bytes());
             if peer == Software::Clacksd {
                 encode_clear(to, self.cache.cleared());
+                encode_marker(to, self.cache.folded());
             }
         });
         let walk = self.new_walk(peer);
@@ -381,11 +382,12 @@ impl Broker {
         link.peer = peer;
         link.last_ping.at_us = now.monotonic_us;
         self.tree.links.push(id);
-        let cleared = self.cache.cleared();
+        let (cleared, folded) = (self.cache.cleared(), self.cache.folded());
         out.append(id, |to| {
             encode::overhead(to, Flags::LOGIN_RIGHT, b"Welcome!");
             if peer == Software::Clacksd {
                 encode_clear(to, cleared);
+                encode_marker(to, folded);
             }
         });
         let name = self.name_of_peer(id, Role::Uplink);

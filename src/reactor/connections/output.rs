@@ -622,6 +622,10 @@ impl Output for Connections {
         })
     }
 
+    fn add_work(&mut self, work: usize) {
+        self.work += work;
+    }
+
     fn record(&mut self, record: &Record<'_>) {
         if let Some(journal) = &mut self.journal {
             let before = journal.unsaved();

@@ -226,6 +226,27 @@ fn state(steps: &mut Steps<'_>, known: &mut Known) -> Vec<u8> {
     pair(&head, steps)
 }
 
+/// One share of a counter, with an id of the time of a node, or the question for the whole state.
+fn count(steps: &mut Steps<'_>, known: &mut Known) -> Vec<u8> {
+    let stamp = match steps.one_in(2) {
+        // That of a counter that was never stored.
+        true => "0:0".to_owned(),
+        false => format!("{}:{:x}", time_us(steps, known), node(steps, known)),
+    };
+    if steps.one_in(4) {
+        return named(&format!("COUNT {stamp} 0 - "), steps);
+    }
+    let (accessed_us, version) = (time_us(steps, known), time_us(steps, known));
+    let begun_s = time_us(steps, known) / 1_000_000;
+    let share = match steps.one_in(8) {
+        true => 0,
+        false => begun_s << 32 | (node(steps, known) & 0xffff_ffff),
+    };
+    let sum = steps.pick(&["1", "-1", "0.5", "NaN", "1e308"]);
+    let head = format!("COUNT {stamp} {accessed_us} {share:x}:{version}:{sum} ");
+    named(&head, steps)
+}
+
 fn key_sync(steps: &mut Steps<'_>, known: &Known) -> Vec<u8> {
     let (cached, accessed) = (seconds(steps, known), seconds(steps, known));
     match steps.one_in(3) {
@@ -327,6 +348,13 @@ fn sound_line(what: u8, steps: &mut Steps<'_>, known: &mut Known) -> Vec<u8> {
         40 => format!("OVERHEAD L {}", steps.below(2)).into_bytes(),
         41 => b"OVERHEAD I 1".to_vec(),
         42 => b"TIMEOUT".to_vec(),
-        _ => [b"NONSENSE ", &value(steps)[..]].concat(),
+        _ => match steps.below(8) {
+            0 => {
+                let (time_us, node) = (time_us(steps, known), node(steps, known));
+                format!("FOLD {time_us}:{node:x}").into_bytes()
+            }
+            1..5 => count(steps, known),
+            _ => [b"NONSENSE ", &value(steps)[..]].concat(),
+        },
     }
 }

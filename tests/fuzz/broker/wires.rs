@@ -368,8 +368,10 @@ impl Output for Wires {
         assert!(self.disk.has_journal, "there is a journal");
         self.disk.recorded += 1;
         self.disk.unsaved += match record {
-            Record::State { name, .. } | Record::Used { name, .. } => 48 + name.len(),
-            Record::Clear(_) => 48,
+            Record::State { name, .. } | Record::Used { name, .. } | Record::Count { name, .. } => {
+                48 + name.len()
+            }
+            Record::Clear(_) | Record::Fold(_) | Record::Run { .. } => 48,
         };
     }
 

@@ -1,0 +1,119 @@
+//! Counters between clacksd servers: single shares, and the marker up to which shares are folded.
+
+use super::encode::encode_marker;
+use super::{Role, Software, Telling, UplinkState, Wording};
+use crate::broker::Broker;
+use crate::broker::cache::{Counted, Effect, TooLarge};
+use crate::broker::output::{ConnectionId, Now, Output};
+use crate::limits::WORK_PER_CONTRIBUTION;
+use crate::protocol::peer::{self, Contribution, Stamp};
+
+/// One share of a counter, as a peer tells it.
+pub(super) struct Count<'a> {
+    pub name: &'a [u8],
+    pub stamp: Stamp,
+    pub accessed_us: u64,
+    pub contribution: Contribution,
+}
+
+impl Broker {
+    /// A share of a counter. Where that can't be merged, the peer gets to know why, and sends the whole state.
+    pub(super) fn handle_count<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        count: &Count<'_>,
+        now: Now,
+        out: &mut O,
+    ) {
+        let Count {
+            name,
+            stamp,
+            accessed_us,
+            contribution,
+        } = *count;
+        self.renew_ping(id, now, out);
+        let now_us = self.tree_now_us(now);
+        let counted =
+            self.cache
+                .merge_contribution(name, stamp, accessed_us, &contribution, now_us);
+        self.report_share_contest(now);
+        match counted {
+            Ok(Counted::Grown(step)) => {
+                let effect = Effect::Counter {
+                    steps: vec![step],
+                    only: Some(contribution.share),
+                };
+                if let Some(found) = self.cache.find(name, now_us) {
+                    out.add_work(found.contributions() * WORK_PER_CONTRIBUTION);
+                }
+                self.written(now, out);
+                self.pass_on(Some(id), name, Wording::Effect(&effect), None, now, out);
+                self.evict(now, out);
+            }
+            Ok(Counted::Nothing) => {}
+            Ok(Counted::Unknown) => {
+                out.append(id, |to| peer::encode_unknown_count(to, name, stamp))
+            }
+            Ok(Counted::Differs) => {
+                // A slave whose turn is still to come says it then.
+                let is_to_be_told = !self.cache.is_limited()
+                    && self
+                        .link_mut(id)
+                        .is_some_and(|link| matches!(link.telling, Telling::NotYet));
+                if !is_to_be_told {
+                    self.answer_state(id, name, now, out);
+                }
+            }
+            Err(TooLarge) => {
+                self.log_too_large(name, now);
+                self.cache.forget(name);
+            }
+        }
+    }
+
+    /// A later marker: it goes on to all others.
+    pub(super) fn handle_fold<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        marker: Stamp,
+        now: Now,
+        out: &mut O,
+    ) {
+        if self.cache.merge_fold(marker) {
+            self.record_fold(now, out);
+            self.pass_on_fold(Some(id), out);
+        }
+    }
+
+    /// Tells all clacksd peers, but the one it came from, the marker. It goes at once: no state that was folded by
+    /// it may come before it.
+    pub(in crate::broker) fn pass_on_fold<O: Output>(
+        &mut self,
+        from: Option<ConnectionId>,
+        out: &mut O,
+    ) {
+        let folded = self.cache.folded();
+        for id in self.tree.links.clone() {
+            let is_to_know = Some(id) != from
+                && self
+                    .link_mut(id)
+                    .is_some_and(|link| link.peer == Software::Clacksd);
+            if is_to_know {
+                out.append(id, |to| encode_marker(to, folded));
+            }
+        }
+    }
+
+    /// Whether this server decides for its tree which shares are folded: it has no master that could.
+    pub(in crate::broker) fn is_fold_authority(&self) -> bool {
+        let Some(uplink) = &self.uplink else {
+            return true;
+        };
+        let UplinkState::Connected(id) = uplink.state else {
+            return false;
+        };
+        self.sessions.link(id).is_some_and(|link| {
+            link.is_up && link.role == Role::Uplink && link.peer == Software::NetClacks
+        })
+    }
+}
