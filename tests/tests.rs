@@ -22,6 +22,7 @@ mod client;
 mod client_in_time;
 mod completions;
 mod connections;
+mod counters;
 mod documentation;
 mod fairness;
 mod faults_clock;

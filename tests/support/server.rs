@@ -341,6 +341,14 @@ impl Server {
         }
     }
 
+    /// The process ends in order, and is started anew with the same flags.
+    pub fn end_and_restart(mut self) -> Server {
+        self.process.signal(libc::SIGTERM);
+        let status = self.process.wait();
+        assert!(status.success(), "{status}");
+        self.kill_and_restart()
+    }
+
     /// A logged-in client on the Unix socket.
     pub fn client(&self, user: &str) -> Client {
         self.stranger().logged_in(user)
