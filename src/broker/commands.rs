@@ -135,8 +135,14 @@ impl Broker {
                     return Executed::Later(self.start_long_answer(id, name, line, now, out));
                 }
                 Some(found) => {
-                    let parts = [b"RETRIEVED ", found.name, b"=", found.value];
-                    out.append_line(id, &parts, found.long_text);
+                    if let Some((name, text)) = found.long_text {
+                        let parts = [b"RETRIEVED ", name, b"=", found.value];
+                        out.append_line(id, &parts, Some(text));
+                    } else {
+                        out.append(id, |to| {
+                            encode::line(to, &[b"RETRIEVED ", name, b"=", found.value])
+                        });
+                    }
                     if found.is_first_in_period {
                         self.record_use(name, now, out);
                     }

@@ -11,7 +11,9 @@ pub fn set<'a>(name: &'a [u8], value: &'a [u8]) -> [&'a [u8]; 4] {
     [b"SET ", name, b"=", value]
 }
 
-/// Appends the parts, one after the other, and the line end.
+/// Appends the parts, one after the other, and the line end. Inlined: where the number of parts is known, that is a few
+/// copies.
+#[inline(always)]
 pub fn line(to: &mut Vec<u8>, parts: &[&[u8]]) {
     to.reserve(parts.iter().map(|part| part.len()).sum::<usize>() + END.len());
     for part in parts {

@@ -190,6 +190,7 @@ impl Lines {
     }
 
     /// A line of these parts, if its end lies in `source` and is so long that it can be shared.
+    #[cold]
     pub fn sharing(parts: &[&[u8]], source: &SharedBytes) -> Option<Lines> {
         let mut lines = Lines::default();
         // Nothing is copied in vain.

@@ -268,10 +268,23 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 }
 
 impl<'a> Entry<'a> {
+    #[inline(always)]
     pub fn new(blocks: &'a Blocks, block: Block) -> Entry<'a> {
-        let mut entry = Entry::header(blocks.get(block));
-        entry.text = entry.text_number().map(|number| blocks.text(number));
-        entry
+        let bytes = blocks.get(block);
+        if bytes[0] & HAS_TEXT != 0 {
+            return Entry::with_text(blocks, bytes);
+        }
+        Entry { bytes, text: None }
+    }
+
+    /// An entry whose name and value are a long text. Kept out of line, for few are.
+    #[cold]
+    fn with_text(blocks: &'a Blocks, bytes: &'a [u8]) -> Entry<'a> {
+        let number = Entry::header(bytes).text_number();
+        Entry {
+            bytes,
+            text: number.map(|number| blocks.text(number)),
+        }
     }
 
     /// An entry that is asked for neither name nor value, which may be elsewhere.
@@ -353,18 +366,28 @@ impl<'a> Entry<'a> {
     }
 
     pub fn name(self) -> &'a [u8] {
+        let length = self.name_length();
         match self.text {
-            None => &self.bytes[self.name_start()..self.name_end()],
-            Some(text) => &text[..self.name_length()],
+            None => {
+                let start = NAME + if length < LONG_NAME { 0 } else { HASH_BYTES };
+                &self.bytes[start..start + length]
+            }
+            Some(text) => &text[..length],
         }
     }
 
     /// What RETRIEVE answers, if it [`Entry::holds_value`].
     pub fn value(self) -> &'a [u8] {
-        match self.text.filter(|_| !self.is_counter()) {
-            None => &self.bytes[self.name_end()..self.value_end()],
+        let name = self.name_length();
+        match self.text {
+            None => {
+                let start = NAME + if name < LONG_NAME { 0 } else { HASH_BYTES } + name;
+                let length = u32_at(self.bytes, VALUE_LENGTH) as usize;
+                &self.bytes[start..start + length]
+            }
+            Some(_) if self.is_counter() => &self.bytes[self.name_end()..self.value_end()],
             // Between the two stands a sign.
-            Some(text) => text.get(self.name_length() + 1..).unwrap_or_default(),
+            Some(text) => text.get(name + 1..).unwrap_or_default(),
         }
     }
 

@@ -134,10 +134,9 @@ pub struct Added {
 
 /// The answer to RETRIEVE.
 pub struct Retrieved<'a> {
-    pub name: &'a [u8],
     pub value: &'a [u8],
-    /// The text that both are parts of, if they are long together.
-    pub long_text: Option<&'a SharedBytes>,
+    /// The name as it is kept, and the text that it and the value are parts of, if they are long together.
+    pub long_text: Option<(&'a [u8], &'a SharedBytes)>,
     /// Whether it was last used in another of the periods that [`Cache::record_uses`] sets.
     pub is_first_in_period: bool,
 }
@@ -322,7 +321,7 @@ impl Cache {
     /// The value of a live entry; being asked for keeps it from going stale.
     pub fn retrieve(&mut self, name: &[u8], now_us: u64) -> Option<Retrieved<'_>> {
         let block = self.block(name)?;
-        let entry = Entry::new(&self.blocks, block);
+        let entry = Entry::header(self.blocks.get(block));
         if !entry.holds_value() || self.expired(entry, now_us).is_some() {
             return None;
         }
@@ -330,9 +329,8 @@ impl Cache {
         entry::note_use(self.blocks.get_mut(block), now_us);
         let entry = Entry::new(&self.blocks, block);
         Some(Retrieved {
-            name: entry.name(),
             value: entry.value(),
-            long_text: entry.text(),
+            long_text: entry.text().map(|text| (entry.name(), text)),
             is_first_in_period,
         })
     }
