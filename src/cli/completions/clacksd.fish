@@ -26,7 +26,7 @@ complete -c clacksd -l interclacks-ping-timeout -x -d 'seconds without PING on a
 complete -c clacksd -l interclacks-reconnect -x -d 'seconds between two dials of the master, and as much again at random'
 complete -c clacksd -l stalled-write-timeout -x -d 'seconds in which a client takes nothing'
 complete -c clacksd -l interclacks-stalled-write-timeout -x -d 'seconds in which another server takes nothing'
-complete -c clacksd -l stale-time -x -d 'seconds after which entries nobody uses are dropped'
+complete -c clacksd -l stale-time -x -d 'seconds after which entries nobody uses are dropped, or never, which is the default with --persist or --cache-max'
 complete -c clacksd -l deleted-time -x -d 'seconds for which removals are remembered'
 complete -c clacksd -l clean-interval -x -d 'seconds between two searches for such entries'
 complete -c clacksd -l daemonize -d 'go into the background'

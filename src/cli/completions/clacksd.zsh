@@ -27,7 +27,7 @@ _arguments -s -S \
     '(--interclacks-reconnect)--interclacks-reconnect=[seconds between two dials of the master, and as much again at random]:S: ' \
     '(--stalled-write-timeout)--stalled-write-timeout=[seconds in which a client takes nothing]:S: ' \
     '(--interclacks-stalled-write-timeout)--interclacks-stalled-write-timeout=[seconds in which another server takes nothing]:S: ' \
-    '(--stale-time)--stale-time=[seconds after which entries nobody uses are dropped]:S: ' \
+    '(--stale-time)--stale-time=[seconds after which entries nobody uses are dropped, or never, which is the default with --persist or --cache-max]:S: ' \
     '(--deleted-time)--deleted-time=[seconds for which removals are remembered]:S: ' \
     '(--clean-interval)--clean-interval=[seconds between two searches for such entries]:S: ' \
     '(--daemonize)--daemonize[go into the background]' \
