@@ -182,7 +182,7 @@ impl fmt::Display for Number {
 const CHEAP_DIGITS: usize = 19;
 
 /// What a text may cost to be parsed as a number, in the bytes of [`limits`](crate::limits) that work is counted
-/// in, beyond what its length counts for. With more than [`CHEAP_DIGITS`] significant digits, a literal that lies
+/// in, beyond what its length counts for. With more than `CHEAP_DIGITS` significant digits, a literal that lies
 /// near the midpoint of two doubles is compared with it digit for digit, in up to 30 microseconds.
 pub fn work_of(text: &[u8]) -> usize {
     if text.len() <= CHEAP_DIGITS {
