@@ -185,6 +185,7 @@ fn may_write(line: &[u8]) -> bool {
 
 impl Broker {
     /// Whether the line has to wait until more of what was recorded is saved.
+    #[inline(never)]
     pub(super) fn waits_for_disk(&mut self, id: ConnectionId, line: &[u8], now: Now) -> bool {
         let Some(persistence) = &mut self.persistence else {
             return false;

@@ -34,6 +34,7 @@ impl Broker {
     }
 
     /// A line of a logged-in client.
+    #[inline(always)]
     pub(super) fn handle_command<O: Output>(
         &mut self,
         id: ConnectionId,
@@ -42,12 +43,7 @@ impl Broker {
         out: &mut O,
     ) -> Flow {
         let Some(command) = decode(line) else {
-            self.statistics.unknown_commands += 1;
-            let parts = [b"OVERHEAD E unknown_command ", line];
-            out.append_line(id, &parts, self.long_line.as_ref());
-            if self.is_shown(line) {
-                self.mirror(id, line, out);
-            }
+            self.refuse_unknown(id, line, out);
             return Flow::Next;
         };
         let mut monitored = true;
@@ -66,11 +62,7 @@ impl Broker {
                     && self.is_shown(line);
                 errors_allowed = !overhead.flags.intersects(Flags::ERROR);
                 if is_too_long_to_forward(&overhead, line) {
-                    self.statistics.unknown_commands += 1;
-                    if errors_allowed {
-                        let reason = CloseReason::LineTooLong.word();
-                        out.append(id, |to| encode::error(to, reason));
-                    }
+                    self.refuse_too_long(id, errors_allowed, out);
                     if monitored {
                         self.mirror(id, line, out);
                     }
@@ -90,15 +82,39 @@ impl Broker {
                 return flow;
             }
         } else {
-            self.statistics.permission_denied += 1;
-            if errors_allowed {
-                out.append(id, |to| encode::error(to, "permission_denied"));
-            }
+            self.deny(id, errors_allowed, out);
         }
-        if monitored {
+        if monitored && !self.monitors.is_empty() {
             self.mirror(id, line, out);
         }
         Flow::Next
+    }
+
+    #[cold]
+    fn refuse_unknown<O: Output>(&mut self, id: ConnectionId, line: &[u8], out: &mut O) {
+        self.statistics.unknown_commands += 1;
+        let parts = [b"OVERHEAD E unknown_command ", line];
+        out.append_line(id, &parts, self.long_line.as_ref());
+        if self.is_shown(line) {
+            self.mirror(id, line, out);
+        }
+    }
+
+    #[cold]
+    fn refuse_too_long<O: Output>(&mut self, id: ConnectionId, says_so: bool, out: &mut O) {
+        self.statistics.unknown_commands += 1;
+        if says_so {
+            let reason = CloseReason::LineTooLong.word();
+            out.append(id, |to| encode::error(to, reason));
+        }
+    }
+
+    #[cold]
+    fn deny<O: Output>(&mut self, id: ConnectionId, says_so: bool, out: &mut O) {
+        self.statistics.permission_denied += 1;
+        if says_so {
+            out.append(id, |to| encode::error(to, "permission_denied"));
+        }
     }
 
     /// A command that means the same on an interclacks link as from a client.

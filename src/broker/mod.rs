@@ -280,6 +280,7 @@ impl Broker {
     }
 
     /// Handles a line as [`Broker::handle_line`] does. What is kept or sent of it shares its memory.
+    #[inline(never)]
     pub fn handle_shared_line<O: Output>(
         &mut self,
         id: ConnectionId,
@@ -295,7 +296,8 @@ impl Broker {
         flow
     }
 
-    /// A line came, without its end and without CR.
+    /// A line came, without its end and without CR. Inlined with what it calls for usual lines: those are short work.
+    #[inline(always)]
     pub fn handle_line<O: Output>(
         &mut self,
         id: ConnectionId,
@@ -328,8 +330,8 @@ impl Broker {
                 session.has_spoken = true;
             }
             return self.handle_before_login(id, line, now, out);
-        } else if (!is_uplink && self.waits_for_lock(id, line))
-            || self.waits_for_disk(id, line, now)
+        } else if (self.lock.is_some() && !is_uplink && self.waits_for_lock(id, line))
+            || (self.persistence.is_some() && self.waits_for_disk(id, line, now))
         {
             return Flow::StopBefore;
         } else if is_link_up.is_some() {

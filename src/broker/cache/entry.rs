@@ -358,11 +358,42 @@ impl<'a> Entry<'a> {
             }
     }
 
+    fn value_length(self) -> usize {
+        u32_at(self.bytes, VALUE_LENGTH) as usize
+    }
+
+    /// Inlined, for counting asks for it many times.
+    #[inline(always)]
     fn value_end(self) -> usize {
-        if self.has_text() && !self.is_counter() {
-            return self.name_end();
+        if self.has_text() {
+            return self.value_end_of_text();
         }
-        self.name_end() + u32_at(self.bytes, VALUE_LENGTH) as usize
+        let name = self.name_length();
+        let hash = if name < LONG_NAME { 0 } else { HASH_BYTES };
+        NAME + hash + name + self.value_length()
+    }
+
+    #[cold]
+    fn value_end_of_text(self) -> usize {
+        match self.is_counter() {
+            true => self.name_end() + self.value_length(),
+            false => self.name_end(),
+        }
+    }
+
+    /// Whether the entry in a block has that name.
+    #[inline(always)]
+    pub fn is_named(blocks: &Blocks, block: Block, name: &[u8]) -> bool {
+        let bytes = blocks.get(block);
+        if name.len() >= LONG_NAME || bytes[0] & HAS_TEXT != 0 {
+            return Entry::is_long_and_named(blocks, block, name);
+        }
+        u32_at(bytes, NAME_LENGTH) as usize == name.len() && bytes[NAME..].starts_with(name)
+    }
+
+    #[cold]
+    fn is_long_and_named(blocks: &Blocks, block: Block, name: &[u8]) -> bool {
+        Entry::new(blocks, block).name() == name
     }
 
     pub fn name(self) -> &'a [u8] {
@@ -377,13 +408,13 @@ impl<'a> Entry<'a> {
     }
 
     /// What RETRIEVE answers, if it [`Entry::holds_value`].
+    #[inline]
     pub fn value(self) -> &'a [u8] {
         let name = self.name_length();
         match self.text {
             None => {
                 let start = NAME + if name < LONG_NAME { 0 } else { HASH_BYTES } + name;
-                let length = u32_at(self.bytes, VALUE_LENGTH) as usize;
-                &self.bytes[start..start + length]
+                &self.bytes[start..start + self.value_length()]
             }
             Some(_) if self.is_counter() => &self.bytes[self.name_end()..self.value_end()],
             // Between the two stands a sign.
@@ -456,9 +487,9 @@ impl<'a> Entry<'a> {
 
     /// A share's place among the contributions, and what it is.
     pub fn contribution_of(self, share: ShareId) -> Option<(usize, Contribution)> {
-        let mut encoded = self.encoded_contributions();
-        let at = encoded.position(|bytes| u64_at(bytes, 0) == share.0)?;
-        Some((at, self.contributions().nth(at)?))
+        let mut encoded = self.encoded_contributions().enumerate();
+        let (at, bytes) = encoded.find(|(_, bytes)| u64_at(bytes, 0) == share.0)?;
+        Some((at, contribution(bytes)))
     }
 
     /// How many contributions are of shares that began before that time and are not the folded one.
@@ -552,7 +583,7 @@ pub fn length_with_value(block: &[u8], value_length: usize) -> Option<usize> {
     let entry = Entry::header(block);
     let has_text = entry.name_length() + value_length >= LONG_LINE;
     (has_text == entry.has_text())
-        .then(|| entry.contributions_range().end - entry.value().len() + value_length)
+        .then(|| entry.contributions_range().end - entry.value_length() + value_length)
 }
 
 /// Replaces the value of a counter, whose block is large enough.

@@ -768,7 +768,7 @@ impl Cache {
     }
 
     fn block(&self, name: &[u8]) -> Option<Block> {
-        let is_it = |block: &Block| Entry::new(&self.blocks, *block).name() == name;
+        let is_it = |block: &Block| Entry::is_named(&self.blocks, *block, name);
         self.table.find(hash(&self.hasher, name), is_it).copied()
     }
 
@@ -830,7 +830,7 @@ impl Cache {
         if !self.eviction.could_hold(size + text_length + PLACE) {
             return Err(TooLarge);
         }
-        let is_it = |block: &Block| Entry::new(&self.blocks, *block).name() == name;
+        let is_it = |block: &Block| Entry::is_named(&self.blocks, *block, name);
         let former = self.table.find(hash, is_it).copied();
         let block = match former {
             Some(former) if self.blocks.get(former).len() == size => former,

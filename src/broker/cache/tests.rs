@@ -661,3 +661,15 @@ fn a_counter_that_one_node_has_forgotten_is_the_same_everywhere_in_the_end() {
         assert_eq!(values[0], (7 * after).to_string().into_bytes());
     }
 }
+
+#[test]
+fn a_counter_with_a_name_that_is_a_long_text_is_counted_again() {
+    let mut cache = cache();
+    let name = vec![b'n'; crate::limits::LONG_LINE];
+    for step in 1..=12 {
+        cache.step(&name, Number::ONE, 1);
+        let expected = step.to_string().into_bytes();
+        assert_eq!(value(&mut cache, &name, 1), Some(expected));
+    }
+    cache.check();
+}

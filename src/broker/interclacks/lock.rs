@@ -6,6 +6,7 @@ use crate::protocol::{Command, decode};
 
 impl Broker {
     /// Whether the line has to wait. Who manages the server sees what goes on, and can end it.
+    #[cold]
     pub(in crate::broker) fn waits_for_lock(&mut self, id: ConnectionId, line: &[u8]) -> bool {
         let Some(lock) = &mut self.lock else {
             return false;
