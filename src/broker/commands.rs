@@ -11,7 +11,7 @@ use super::users::Permissions;
 use super::{Broker, empty};
 use crate::protocol::command::Pair;
 use crate::protocol::number::Number;
-use crate::protocol::shared::Lines;
+use crate::protocol::shared::{Lines, SharedBytes};
 use crate::protocol::{Command, Flags, Overhead, decode, encode};
 
 impl Broker {
@@ -319,6 +319,7 @@ impl Broker {
     }
 
     /// Delivers a line to everybody here who listens to `name`, but its sender.
+    #[inline(always)]
     pub(super) fn deliver<O: Output>(
         &mut self,
         sender: Option<ConnectionId>,
@@ -326,34 +327,17 @@ impl Broker {
         line: &[&[u8]],
         out: &mut O,
     ) {
-        let Broker {
-            statistics,
-            listeners,
-            payload,
-            long_line,
-            ..
-        } = self;
-        statistics.signals += 1;
-        let Some((id, listeners)) = listeners.of(name) else {
-            return;
-        };
-        let audience = Audience {
-            id,
-            listeners,
-            sender,
-        };
-        if let Some(source) = long_line
-            && let Some(lines) = Lines::sharing(line, source)
-        {
-            for receiver in audience.receivers() {
-                out.append_lines(receiver, &lines);
-                statistics.deliveries += 1;
-            }
-            return;
+        self.statistics.signals += 1;
+        if let Some((id, listeners)) = self.listeners.of(name) {
+            let audience = Audience {
+                id,
+                listeners,
+                sender,
+            };
+            let long_line = self.long_line.as_ref();
+            let deliveries = deliver_to(&audience, line, long_line, &mut self.payload, out);
+            self.statistics.deliveries += deliveries as u64;
         }
-        empty(payload);
-        encode::line(payload, line);
-        statistics.deliveries += out.deliver(&audience, payload) as u64;
     }
 
     /// An OVERHEAD line that is on, from somebody who may send it.
@@ -439,4 +423,27 @@ enum Executed {
     Done,
     /// It is still to be answered, and shown to monitors then.
     Later(Flow),
+}
+
+/// Delivers a line; to how many. `payload` is kept for its memory.
+fn deliver_to<O: Output>(
+    audience: &Audience<'_>,
+    line: &[&[u8]],
+    long_line: Option<&SharedBytes>,
+    payload: &mut Vec<u8>,
+    out: &mut O,
+) -> usize {
+    if let Some(source) = long_line
+        && let Some(lines) = Lines::sharing(line, source)
+    {
+        let mut deliveries = 0;
+        for receiver in audience.receivers() {
+            out.append_lines(receiver, &lines);
+            deliveries += 1;
+        }
+        return deliveries;
+    }
+    empty(payload);
+    encode::line(payload, line);
+    out.deliver(audience, payload)
 }
