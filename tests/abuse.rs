@@ -163,14 +163,7 @@ fn who_does_not_read_its_own_answers_is_not_closed_and_gets_them_all_in_order() 
     client.send("KEYLIST");
     client.send("STORE last=1");
     let (mut other, mut manager) = (server.client("rw"), server.client("mg"));
-    let mut most_waiting = || {
-        let list = manager.ask("CLIENTLIST");
-        let lengths = list.iter().filter_map(|line| {
-            let (_, rest) = line.split_once(";OUTBUFFER_LENGTH=")?;
-            rest.split(';').next()?.parse::<usize>().ok()
-        });
-        lengths.max().expect("a manager at least")
-    };
+    let mut most_waiting = || server.most_waiting(&mut manager);
     wait_until("half of the limit is waiting", || most_waiting() > 2 << 20);
     assert!(most_waiting() < 4 << 20);
     assert_eq!(

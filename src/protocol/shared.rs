@@ -78,6 +78,11 @@ impl SharedBytes {
         self.buffer.bytes.len()
     }
 
+    /// Tells the buffer from all others that are there.
+    pub fn buffer_id(&self) -> usize {
+        Arc::as_ptr(&self.buffer).addr()
+    }
+
     /// The buffer waits in one output queue more; true if it is the first one.
     pub fn enter_queue(&self) -> bool {
         self.buffer.queues.fetch_add(1, Ordering::Relaxed) == 0

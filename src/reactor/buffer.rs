@@ -56,6 +56,14 @@ impl SharedPayload {
         std::ptr::eq(self.bytes(), &**part)
     }
 
+    /// The long line or value that it is a part of.
+    pub fn long(&self) -> Option<&SharedBytes> {
+        match &self.bytes {
+            PayloadBytes::Own(_) => None,
+            PayloadBytes::Long(bytes) => Some(bytes),
+        }
+    }
+
     pub fn len(&self) -> usize {
         self.bytes().len()
     }

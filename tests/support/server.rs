@@ -392,6 +392,16 @@ impl Server {
         value.map_or(0, |value| value.parse().expect("figures are numbers"))
     }
 
+    /// Most output that waits for one of its clients, in bytes. What many answers share counts in each.
+    pub fn most_waiting(&self, manager: &mut Client) -> usize {
+        let list = manager.ask("CLIENTLIST");
+        let lengths = list.iter().filter_map(|line| {
+            let (_, rest) = line.split_once(";OUTBUFFER_LENGTH=")?;
+            rest.split(';').next()?.parse().ok()
+        });
+        lengths.max().expect("a manager at least")
+    }
+
     /// Whether its link to the master is up.
     pub fn is_slave(&self) -> bool {
         self.status_line().contains(" uplink=up ")

@@ -8,7 +8,7 @@ use crate::broker::{ConnectionId, Origin};
 use crate::reactor::buffer::SharedPayload;
 use crate::reactor::connection::Connection;
 use std::cell::{Cell, RefCell};
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::rc::{Rc, Weak};
 
 /// Who is charged.
@@ -25,6 +25,44 @@ pub struct Account {
     shared: Cell<usize>,
     /// Its share of the payload that was appended last: a payload is appended to all its receivers in a row.
     last: RefCell<Weak<Share>>,
+    /// Of how many of its shares a buffer of a long line or value is: the buffer counts once, whatever parts of it wait.
+    long: RefCell<BTreeMap<usize, usize>>,
+}
+
+impl Account {
+    fn charge(&self, payload: &SharedPayload) {
+        let bytes = match payload.long() {
+            None => payload.len(),
+            Some(part) => {
+                let mut long = self.long.borrow_mut();
+                let shares = long.entry(part.buffer_id()).or_default();
+                *shares += 1;
+                if *shares > 1 {
+                    return;
+                }
+                part.buffer_size()
+            }
+        };
+        self.shared.set(self.shared.get() + bytes);
+    }
+
+    fn release(&self, payload: &SharedPayload) {
+        let bytes = match payload.long() {
+            None => payload.len(),
+            Some(part) => {
+                let mut long = self.long.borrow_mut();
+                if let Some(shares) = long.get_mut(&part.buffer_id())
+                    && *shares > 1
+                {
+                    *shares -= 1;
+                    return;
+                }
+                long.remove(&part.buffer_id());
+                part.buffer_size()
+            }
+        };
+        self.shared.set(self.shared.get() - bytes);
+    }
 }
 
 /// A payload that some connections of an account are still to be sent.
@@ -40,7 +78,7 @@ impl Share {
         if let Some(last) = last.filter(|last| Rc::ptr_eq(&last.payload, payload)) {
             return last;
         }
-        account.shared.set(account.shared.get() + payload.len());
+        account.charge(payload);
         let share = Rc::new(Share {
             payload: payload.clone(),
             account: account.clone(),
@@ -52,8 +90,7 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        let shared = &self.account.shared;
-        shared.set(shared.get() - self.payload.len());
+        self.account.release(&self.payload);
     }
 }
 
@@ -152,6 +189,7 @@ fn take_largest(holdings: impl Iterator<Item = Holding>, mut excess: usize) -> V
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::shared::SharedBytes;
 
     fn id(slot: u32) -> ConnectionId {
         ConnectionId {
@@ -204,5 +242,29 @@ mod tests {
         assert_eq!((first.shared.get(), second.shared.get()), (100, 100));
         shares.clear();
         assert_eq!((first.shared.get(), second.shared.get()), (0, 0));
+    }
+    #[test]
+    fn an_account_is_charged_once_for_a_long_buffer_whatever_parts_of_it_wait() {
+        let gauge = Rc::default();
+        let [first, second] = [Rc::default(), Rc::default()];
+        let [one, other] = [1000, 50].map(|size| SharedBytes::new(vec![b'x'; size], None));
+        let mut shares: Vec<Rc<Share>> = Vec::new();
+        // In turns, so that no payload is the one that came last.
+        for _ in 0..3 {
+            for part in [&one, &other, &one.slice(100, 1000)] {
+                let payload = SharedPayload::of_long(part, &gauge);
+                shares.push(Share::of(&first, &payload));
+            }
+        }
+        shares.push(Share::of(&second, &SharedPayload::of_long(&one, &gauge)));
+        let charged = || (first.shared.get(), second.shared.get(), gauge.get());
+        assert_eq!(charged(), (1050, 1000, 1050));
+        shares.drain(..6);
+        assert_eq!(charged(), (1050, 1000, 1050));
+        shares.drain(..3);
+        assert_eq!(charged(), (0, 1000, 1000));
+        shares.clear();
+        assert_eq!(charged(), (0, 0, 0));
+        assert!(first.long.borrow().is_empty() && second.long.borrow().is_empty());
     }
 }
