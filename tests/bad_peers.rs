@@ -150,8 +150,13 @@ fn a_version_of_a_contribution_that_can_not_be_freezes_no_counter() {
         ] {
             let stamp = &words[1];
             let line = format!("STATE {stamp} 1 A {contributions} - c=");
-            assert_refused(&root, &line, "implausible");
+            assert_refused(&root, &line, "clock_ahead");
         }
+    }
+    // What was folded has a weight, which is no time.
+    for weight in [u64::MAX, (1 << 60) + 1] {
+        let line = format!("STATE {} 1 A 0:{weight}:1000 - c=", words[1]);
+        assert_refused(&root, &line, "implausible");
     }
     at_honest.ask("INCREMENT c=2");
     for client in [&mut at_root, &mut at_honest] {

@@ -17,12 +17,12 @@ use std::fmt;
 
 /// Something that no server says whose clock is right to an hour, and which works as it should.
 pub(super) enum Fault {
-    /// A stamp is so many microseconds ahead.
-    StampAhead(u64),
+    /// A stamp, or the version or the beginning of a share, is so many microseconds ahead.
+    TimeAhead(u64),
     /// A stamp or a signal names this node as its maker, and was not made here.
     Forged(&'static str),
-    /// The version of a counter's contribution is so many microseconds ahead.
-    VersionAhead(u64),
+    /// The folded share of a counter weighs more than all shares can.
+    TooHeavy,
     /// The number of a signal is so many microseconds ahead.
     SignalAhead(u64),
     TooManySenders,
@@ -35,7 +35,7 @@ pub(super) enum Fault {
 impl Fault {
     fn reason(&self) -> CloseReason {
         match self {
-            Fault::StampAhead(_) => CloseReason::ClockAhead,
+            Fault::TimeAhead(_) => CloseReason::ClockAhead,
             _ => CloseReason::Implausible,
         }
     }
@@ -45,16 +45,12 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = |us: &u64| us / SECOND_US;
         match self {
-            Fault::StampAhead(us) => {
+            Fault::TimeAhead(us) => {
                 let ahead_s = seconds(us);
                 write!(f, "its clock is {ahead_s} s ahead, more than an hour")
             }
             Fault::Forged(what) => write!(f, "{what} of this server that it has not made"),
-            Fault::VersionAhead(us) => write!(
-                f,
-                "the version of a counter's contribution is {} s ahead of the time",
-                seconds(us)
-            ),
+            Fault::TooHeavy => f.write_str("more in one share of a counter than can be counted"),
             Fault::SignalAhead(us) => {
                 let ahead_s = seconds(us);
                 write!(f, "the number of a signal is {ahead_s} s ahead of the time")
@@ -92,7 +88,7 @@ impl Broker {
             } => self
                 .fault_of_stamp(*stamp, now_us)
                 .or_else(|| fault_of_versions(contribution.as_slice(), now_us)),
-            PeerLine::Fold(marker) => excess_us(marker.time_us, now_us).map(Fault::StampAhead),
+            PeerLine::Fold(marker) => excess_us(marker.time_us, now_us).map(Fault::TimeAhead),
             PeerLine::Path(_) | PeerLine::Synced => None,
         };
         if let Some(fault) = &fault {
@@ -103,7 +99,7 @@ impl Broker {
 
     fn fault_of_stamp(&self, stamp: Stamp, now_us: u64) -> Option<Fault> {
         if let Some(ahead_us) = excess_us(stamp.time_us, now_us) {
-            return Some(Fault::StampAhead(ahead_us));
+            return Some(Fault::TimeAhead(ahead_us));
         }
         let is_forged = stamp.node == self.tree.node && stamp.time_us > self.cache.newest_us();
         is_forged.then_some(Fault::Forged("a stamp"))
@@ -128,7 +124,7 @@ impl Broker {
         match excess_us(time_us, self.tree_now_us(now)) {
             None => true,
             Some(ahead_us) => {
-                self.refuse_link(id, &Fault::StampAhead(ahead_us), now, out);
+                self.refuse_link(id, &Fault::TimeAhead(ahead_us), now, out);
                 false
             }
         }
@@ -181,21 +177,23 @@ fn excess_us(time_us: u64, now_us: u64) -> Option<u64> {
     (ahead_us > MAX_CLOCK_LEAD_US).then_some(ahead_us)
 }
 
-/// A version is the time of a step, and an id says when it began: an hour later if the tree's time was not known. The
-/// folded share has a weight instead.
+/// A version is the time of a step, and an id says when it began: an hour later if the tree's time was not known. So
+/// they are ahead where a stamp would be: also between two servers whose clocks are right to an hour, one of them ahead
+/// and one behind, as long as they have not learnt the time of the same root. The folded share has a weight instead.
 fn fault_of_versions(contributions: &[Contribution], now_us: u64) -> Option<Fault> {
+    let is_folded = |contribution: &&Contribution| contribution.share == ShareId::FOLDED;
+    let is_heavy = |contribution: &Contribution| contribution.version > MAX_FOLDED_WEIGHT;
+    if contributions.iter().filter(is_folded).any(is_heavy) {
+        return Some(Fault::TooHeavy);
+    }
     let newest_us = |contribution: &Contribution| {
-        if contribution.share != ShareId::FOLDED {
-            let begun_us = contribution.share.begun_us();
-            return contribution
-                .version
-                .max(begun_us.saturating_sub(MAX_CLOCK_LEAD_US));
-        }
-        match contribution.version > MAX_FOLDED_WEIGHT {
-            true => u64::MAX,
-            false => 0,
-        }
+        let begun_us = contribution.share.begun_us();
+        contribution
+            .version
+            .max(begun_us.saturating_sub(MAX_CLOCK_LEAD_US))
     };
-    let greatest = contributions.iter().map(newest_us).max()?;
-    excess_us(greatest, now_us).map(Fault::VersionAhead)
+    let shares = contributions
+        .iter()
+        .filter(|contribution| !is_folded(contribution));
+    excess_us(shares.map(newest_us).max()?, now_us).map(Fault::TimeAhead)
 }
