@@ -258,11 +258,7 @@ impl Broker {
                 return Executed::Later(self.start_client_list(id, line, now, out));
             }
             Command::ClientDisconnect(cid) => {
-                let found = self.sessions.find(cid).or_else(|| self.find_master(cid));
-                if let Some(victim) = found
-                    .filter(|session| session.closing.is_none())
-                    .map(|session| session.id)
-                {
+                if let Some(victim) = self.sessions.find(cid).map(|session| session.id) {
                     self.dismiss(victim, CloseReason::Disconnected, now, out);
                 }
             }

@@ -8,7 +8,7 @@ use super::output::{CloseReason, ConnectionId, Now, Peer};
 use super::users::User;
 use crate::limits::{MAX_CLIENT_INFO, SECOND_US};
 use crate::protocol::token;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::ops::Bound;
 use std::rc::Rc;
@@ -73,7 +73,8 @@ pub struct LastPing {
     pub stopped_us: u64,
 }
 
-/// The name a connection goes by in CLIENTLIST, MONITOR and the log; it is never used twice.
+/// The name a connection goes by in CLIENTLIST, MONITOR and the log. Those of clients are never used twice; all
+/// connections to the same master share one, and the last may not be closed yet when the next begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cid {
     pub peer: Peer,
@@ -173,8 +174,8 @@ pub struct Sessions {
     slots: Vec<Option<Session>>,
     /// The slots that are in use, in no order: a walk over all sessions costs nothing for those that are gone.
     present: Vec<u32>,
-    /// The slots by the CIDs of their sessions, in the order in which CLIENTLIST shows them.
-    by_cid: BTreeMap<Box<[u8]>, u32>,
+    /// The CIDs of the sessions with their slots, in the order in which CLIENTLIST shows them.
+    by_cid: BTreeSet<(Box<[u8]>, u32)>,
     /// What clients have lately said that they are: most are the same few programs.
     infos: VecDeque<Rc<[u8]>>,
 }
@@ -189,7 +190,7 @@ impl Sessions {
         Sessions {
             slots: Vec::with_capacity(capacity),
             present: Vec::with_capacity(capacity),
-            by_cid: BTreeMap::new(),
+            by_cid: BTreeSet::new(),
             infos: VecDeque::new(),
         }
     }
@@ -230,7 +231,7 @@ impl Sessions {
         self.by_cid.len()
     }
 
-    /// Panics if a session is not found by its serial number, or the other way round; for
+    /// Panics if a session is not found by its CID, or the other way round; for
     /// [`Broker::check`](super::Broker::check).
     pub fn check(&self) {
         for (cid, slot) in &self.by_cid {
@@ -261,12 +262,12 @@ impl Sessions {
             u32::try_from(self.present.len()).expect("there are fewer sessions than slots");
         self.present.push(id.slot);
         self.slots[slot] = Some(session);
-        self.by_cid.insert(cid, id.slot);
+        self.by_cid.insert((cid, id.slot));
     }
 
     pub fn remove(&mut self, id: ConnectionId) -> Option<Session> {
-        let cid = self.get(id)?.cid.to_string();
-        self.by_cid.remove(cid.as_bytes());
+        let cid = self.get(id)?.cid.to_string().into_bytes().into();
+        self.by_cid.remove(&(cid, id.slot));
         let session = self.slots[id.slot as usize].take()?;
         // The last one takes its place.
         self.present.swap_remove(session.place as usize);
@@ -308,16 +309,22 @@ impl Sessions {
         clients.map(|session| session.id)
     }
 
-    /// The session that goes by the name `cid`.
+    /// The session that goes by the name `cid`, unless it is being closed.
     pub fn find(&self, cid: &[u8]) -> Option<&Session> {
-        let slot = self.by_cid.get(cid)?;
-        self.in_slot(*slot as usize)
+        let mut found = self
+            .range(Bound::Included((cid.into(), 0)))
+            .take_while(|(found, _)| *found == cid);
+        let (_, session) = found.find(|(_, session)| session.closing.is_none())?;
+        Some(session)
     }
 
     /// The sessions whose CIDs come after `cid`, in their order.
     pub fn after(&self, cid: &[u8]) -> impl Iterator<Item = (&[u8], &Session)> {
-        let behind = (Bound::Excluded(cid), Bound::Unbounded);
-        let found = self.by_cid.range::<[u8], _>(behind);
+        self.range(Bound::Excluded((cid.into(), u32::MAX)))
+    }
+
+    fn range(&self, from: Bound<(Box<[u8]>, u32)>) -> impl Iterator<Item = (&[u8], &Session)> {
+        let found = self.by_cid.range((from, Bound::Unbounded));
         found.filter_map(|(cid, slot)| Some((&**cid, self.in_slot(*slot as usize)?)))
     }
 }
@@ -379,5 +386,41 @@ mod tests {
         }
         assert_eq!(sessions.present, [700]);
         assert_eq!(sessions.iter().count(), 1);
+    }
+
+    /// The master is dialled again while the last connection to it is being closed.
+    #[test]
+    fn a_master_is_found_by_its_name_whichever_connection_to_it_goes_first() {
+        const NOW: Now = Now {
+            monotonic_us: 1,
+            wall_us: 1,
+        };
+        let name = b"unixdomainsocket:interclacksmaster";
+        for slots in [[0, 1], [1, 0]] {
+            let ids = slots.map(|slot| ConnectionId {
+                slot,
+                generation: 1,
+            });
+            let [old, new] = ids;
+            let mut sessions = Sessions::with_capacity(2);
+            for (serial, id) in ids.into_iter().enumerate() {
+                sessions.insert(Session::new(id, Peer::Master(None), serial as u64, NOW));
+            }
+            sessions.get_mut(old).expect("it is there").closing = Some(Box::new(Closing {
+                since_us: 1,
+                reason: CloseReason::PingTimeout,
+                is_given_up: false,
+            }));
+            let found = |sessions: &Sessions| sessions.find(name).map(|session| session.id);
+            assert_eq!(found(&sessions), Some(new));
+            assert_eq!(sessions.len(), 2);
+            sessions.remove(old);
+            sessions.check();
+            assert_eq!(found(&sessions), Some(new));
+            assert_eq!(sessions.after(b"").count(), 1);
+            sessions.remove(new);
+            assert_eq!(found(&sessions), None);
+            assert_eq!(sessions.len(), 0);
+        }
     }
 }

@@ -4,7 +4,7 @@ use super::encode::{encode_clear, encode_marker, encode_path, seconds};
 use super::waiting::Waiting;
 use super::{Link, OldVersion, Role, Software, Telling, UplinkState, software};
 use crate::broker::output::{CloseReason, ConnectionId, Now, Output};
-use crate::broker::session::{LastPing, Session};
+use crate::broker::session::LastPing;
 use crate::broker::table::Table;
 use crate::broker::walk::KeptName;
 use crate::broker::{Broker, Lifetime, User};
@@ -139,16 +139,6 @@ impl Broker {
             began_us: now.monotonic_us,
             round_trip_us: 0,
         }
-    }
-
-    /// The master's session, if it goes by that name.
-    pub(in crate::broker) fn find_master(&self, cid: &[u8]) -> Option<&Session> {
-        let UplinkState::Connected(id) = self.uplink.as_ref()?.state else {
-            return None;
-        };
-        self.sessions
-            .get(id)
-            .filter(|session| session.cid.to_string().as_bytes() == cid)
     }
 
     /// OVERHEAD I: a slave wants to be one. It is told everything.
