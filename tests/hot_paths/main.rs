@@ -24,7 +24,7 @@ const PATHS: [Path; 6] = [
     Path {
         name: "RETRIEVE",
         lines: &["RETRIEVE name:00000042\r\n"],
-        bound: 1010,
+        bound: 971,
     },
     Path {
         name: "STORE over a value of the same size",
@@ -37,7 +37,7 @@ const PATHS: [Path; 6] = [
     Path {
         name: "INCREMENT",
         lines: &["INCREMENT counter=3\r\n"],
-        bound: 3063,
+        bound: 2772,
     },
     Path {
         name: "SET that nobody listens to",
