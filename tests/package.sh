@@ -12,7 +12,8 @@
 set -euo pipefail
 
 TARGET=${TARGET:-target}
-MIRROR=${MIRROR:-http://deb.debian.org/debian}
+# Without one, debootstrap takes its own.
+MIRROR=${MIRROR:-}
 SUITE=${SUITE:-bookworm}
 
 if [ "$(id -u)" -ne 0 ]; then echo "only root can do this" >&2; exit 1; fi
@@ -39,8 +40,8 @@ trap cleanup EXIT
 if [ -n "${BASE:-}" ]; then
     cp -a "$BASE" "$root"
 else
-    echo "debootstrap $SUITE from $MIRROR"
-    debootstrap --variant=minbase "$SUITE" "$root" "$MIRROR" > "$work/debootstrap.log" 2>&1 ||
+    echo "debootstrap $SUITE${MIRROR:+ from $MIRROR}"
+    debootstrap --variant=minbase "$SUITE" "$root" ${MIRROR:+"$MIRROR"} > "$work/debootstrap.log" 2>&1 ||
         { tail "$work/debootstrap.log" >&2; exit 1; }
 fi
 # What the package depends on comes first, since it is to stay; nc is the client.

@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// After such a silence the database is asked whether it is still there, unless the connection string has
 /// `keepalives_idle`.
 const IDLE: Duration = Duration::from_secs(30);
-/// What the driver takes for that if nobody has said it.
+/// Idle time after which the driver begins to send keepalives if the connection string names none.
 const DRIVERS_IDLE: Duration = Duration::from_secs(2 * 60 * 60);
 /// PostgreSQL's own.
 const PORT: u16 = 5432;
@@ -167,7 +167,7 @@ impl OwnWords {
         }
     }
 
-    /// What `sslmode` and `sslrootcert` ask for, or what the driver takes for granted.
+    /// The use of TLS that `sslmode` and `sslrootcert` ask for, or the driver's default.
     fn tls(&self, default: SslMode) -> Result<Tls, String> {
         let mode = match (self.sslmode.as_deref(), default) {
             (Some(mode), _) => mode,

@@ -19,7 +19,7 @@ pub(super) struct Backlog {
     /// The connection whose line is being handled, and what it has recorded since `runs` was last extended.
     author: ConnectionId,
     by_author: usize,
-    /// What was recorded, in order, with its author.
+    /// Runs of records of one author each, the oldest first.
     runs: VecDeque<Run>,
     /// The sums of the runs of each author.
     shares: HashMap<ConnectionId, usize>,
@@ -105,7 +105,7 @@ impl Backlog {
         }));
     }
 
-    /// Whether the next write of that connection has to wait.
+    /// Returns true if the next write of that connection has to wait.
     fn is_over(&self, id: ConnectionId) -> bool {
         if self.unsaved <= SLOW_UNSAVED {
             return false;
@@ -165,7 +165,7 @@ impl Backlog {
     }
 }
 
-/// Whether a line may change something that is recorded.
+/// Returns true for a line that may change something that is recorded.
 fn may_write(line: &[u8]) -> bool {
     const WRITES: [&[u8]; 11] = [
         b"STORE ",
@@ -184,7 +184,7 @@ fn may_write(line: &[u8]) -> bool {
 }
 
 impl Broker {
-    /// Whether the line has to wait until more of what was recorded is saved.
+    /// Returns true if the line has to wait until more records are saved.
     #[inline(never)]
     pub(super) fn waits_for_disk(&mut self, id: ConnectionId, line: &[u8], now: Now) -> bool {
         let Some(persistence) = &mut self.persistence else {

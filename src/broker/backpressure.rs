@@ -46,7 +46,7 @@ impl Receivers<'_> {
 }
 
 impl Broker {
-    /// Whether the line has to wait before it is processed. To be asked when [`Output::has_full_receivers`] says that
+    /// Returns true if the line has to wait before it is processed. To be asked when [`Output::has_full_receivers`] says that
     /// there are any, or when a link has a backlog at this end.
     #[cold]
     pub(super) fn waits_for_receivers<O: Output>(

@@ -29,7 +29,7 @@ pub struct Admission {
     wrong_logins: WrongLogins,
 }
 
-/// What a new connection gets.
+/// The place that a new connection gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     /// It has no place of its own, and so only a few seconds to log in as somebody who can manage the server.
