@@ -39,6 +39,7 @@ mod journal;
 mod journal_files;
 mod layers;
 mod measurements;
+mod measurements_costs;
 mod measurements_looking_once;
 mod measurements_overload;
 mod measurements_persist;
