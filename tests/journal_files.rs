@@ -5,7 +5,7 @@ use crate::persist::{Tampering, journal_thread};
 use crate::support::{Client, Process, Server, Setup, run, skipped, text, wait_until};
 use std::ffi::CString;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
@@ -310,6 +310,51 @@ fn a_file_that_takes_the_place_of_the_journal_is_kept() {
     assert_eq!(bad, b"somebody's");
     let server = server.kill_and_restart();
     assert_eq!(server.status("entries"), 2);
+}
+
+/// A record is good in its place only: behind a byte of somebody else's, or one that is gone, none can be read.
+#[test]
+fn a_journal_that_something_else_cuts_or_writes_to_is_reported_and_made_again() {
+    for is_cut in [true, false] {
+        let (_folder, journal) = place_for_journal();
+        let server = server_with(&journal, &[]);
+        let mut client = server.client("admin");
+        client.ask("STORE a=1");
+        let mut options = fs::OpenOptions::new();
+        let mut file = options.append(true).open(&journal).expect("a file");
+        let changed = match is_cut {
+            true => file.set_len(0),
+            false => file.write_all(b"a line that is no record\n"),
+        };
+        changed.expect("a file of ours");
+        client.ask("STORE b=2");
+        assert_reported(&server.process, &journal, "something else");
+        client.ask("STORE c=3");
+        client.flush();
+        let server = server.kill_and_restart();
+        assert_eq!(server.status("entries"), 3);
+        assert_eq!(server.process.log_line("damaged"), None);
+    }
+}
+
+/// Nothing is written any more, and nobody would look.
+#[test]
+fn a_journal_that_is_gone_at_the_end_is_a_loss() {
+    let (_folder, journal) = place_for_journal();
+    let mut server = server_with(&journal, &[]);
+    let mut client = server.client("admin");
+    client.ask("STORE a=1");
+    client.flush();
+    fs::remove_file(&journal).expect("a file");
+    server.process.signal(libc::SIGTERM);
+    let status = server.process.wait().code();
+    let log = server.process.log();
+    assert_eq!(status, Some(1), "{log:?}");
+    let last = log.last().expect("a log");
+    assert!(
+        last.contains("ended with a loss: ") && last.contains("removed or moved away"),
+        "{last}"
+    );
 }
 
 #[test]

@@ -256,13 +256,15 @@ impl Disk for SystemDisk {
 
     fn keep(&mut self, from: FileName, to: FileName) -> io::Result<()> {
         let (from, to) = (self.path(from), self.path(to));
-        remove_if_there(&to)?;
-        // Not every file system has second names.
-        fs::hard_link(&from, &to).or_else(|_| {
-            let mut options = OpenOptions::new();
-            let mut from = open_ordinary(options.read(true), &from)?;
-            io::copy(&mut from, &mut create_new(&to)?).map(|_| ())
-        })
+        let kept = remove_if_there(&to).and_then(|()| {
+            // Not every file system has second names.
+            fs::hard_link(&from, &to).or_else(|_| {
+                let mut options = OpenOptions::new();
+                let mut from = open_ordinary(options.read(true), &from)?;
+                io::copy(&mut from, &mut create_new(&to)?).map(|_| ())
+            })
+        });
+        kept.map_err(|error| of_file(&to, &error))
     }
 
     fn sync_names(&mut self) -> io::Result<()> {

@@ -288,8 +288,9 @@ impl Head {
     /// `None` if no frame begins at that place, or one with more bytes than `room` behind its head.
     pub fn decode(bytes: &[u8; FRAME], key: Key, place: u64, room: u64) -> Option<Head> {
         let length = u32::from_le_bytes(*bytes.first_chunk()?);
-        // Cheaper than the checksum, and nearly always enough where there is no frame.
-        if u64::from(length) > room || length as usize > MAX_RECORD {
+        // Cheaper than the checksum, and nearly always enough where there is no frame. No record is empty: zeros are what
+        // a disk has where nothing was written.
+        if length == 0 || u64::from(length) > room || length as usize > MAX_RECORD {
             return None;
         }
         let check = u32::from_le_bytes(*bytes[4..].first_chunk()?);

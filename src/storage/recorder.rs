@@ -17,6 +17,8 @@ pub struct Recorder {
     in_flight: usize,
     /// Bytes of records in the batch when superseded ones were last dropped from it.
     compacted: usize,
+    /// Whether a [`Record::Fold`] is among the records of the batch.
+    has_fold: bool,
 }
 
 /// Batches kept for their memory.
@@ -24,12 +26,18 @@ const SPARE: usize = 8;
 
 impl Recorder {
     pub fn record(&mut self, record: &Record<'_>) {
+        self.has_fold |= matches!(record, Record::Fold(_));
         format::encode(&mut self.batch.records, record);
     }
 
     pub fn rewrite(&mut self, step: &Rewrite<'_>) {
         match step {
             Rewrite::Begin(number) => self.batch.begins = Some(*number),
+            // A state may have been folded by now. Read after it, a count of a share that it contains would count twice; so
+            // the state comes after the batch's counts, in both files.
+            Rewrite::Held(record) if self.has_fold => {
+                format::encode(&mut self.batch.records, record);
+            }
             Rewrite::Held(record) => format::encode(&mut self.batch.held, record),
             Rewrite::End => self.batch.ends = true,
         }
@@ -60,7 +68,7 @@ impl Recorder {
             return None;
         }
         let mut batch = std::mem::replace(&mut self.batch, self.spare.pop().unwrap_or_default());
-        self.compacted = 0;
+        (self.compacted, self.has_fold) = (0, false);
         batch.up_to = recorded;
         self.in_flight += batch.bytes();
         Some(batch)
@@ -218,6 +226,38 @@ mod tests {
         let mut frames = frames_of(&records);
         drop_superseded(&mut frames);
         assert_eq!(records_of(&frames), records);
+    }
+
+    /// Then the state may contain the share, folded, and the count must not come after it.
+    #[test]
+    fn what_is_held_after_a_fold_comes_after_the_counts_before_it() {
+        let count = Record::Count {
+            name: b"n",
+            stamp: Stamp::default(),
+            accessed_us: 1,
+            changed_us: 1,
+            contribution: Contribution {
+                share: ShareId::new(1, 1),
+                version: 1,
+                sum: Number::ONE,
+            },
+        };
+        let fold = Record::Fold(Stamp {
+            time_us: 2_000_000,
+            node: NodeId(1),
+        });
+        let mut recorder = Recorder::default();
+        recorder.rewrite(&Rewrite::Begin(1));
+        recorder.rewrite(&Rewrite::Held(state("before", "0")));
+        recorder.record(&count);
+        recorder.record(&fold);
+        recorder.rewrite(&Rewrite::Held(state("n", "1")));
+        let batch = recorder.take_batch(2).expect("nothing was on its way");
+        assert_eq!(records_of(&batch.held), [state("before", "0")]);
+        assert_eq!(records_of(&batch.records), [count, fold, state("n", "1")]);
+        recorder.rewrite(&Rewrite::Held(state("after", "0")));
+        let batch = recorder.take_batch(2).expect("nothing was on its way");
+        assert_eq!(records_of(&batch.held), [state("after", "0")]);
     }
 
     /// The disk does nothing meanwhile.

@@ -105,9 +105,24 @@ impl<F: DiskFile> Appender<F> {
         Ok(())
     }
 
+    /// Cuts what is behind the last whole record, reserved room too. A file that somebody has cut shorter stays so.
     fn give_up_reserve(&mut self) -> io::Result<()> {
         self.reserved = self.length;
-        self.file.set_length(self.length)
+        let is_longer = self
+            .file
+            .length()
+            .map_or(true, |length| length >= self.length);
+        match is_longer {
+            true => self.file.set_length(self.length),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether the file is as long as what was written to it.
+    fn is_as_written(&self) -> bool {
+        self.file
+            .length()
+            .map_or(true, |length| length == self.length)
     }
 
     /// Keeps the last sync of a long file short: the journal waits for it, too.
@@ -281,9 +296,19 @@ impl<D: Disk> Writer<D> {
         self.disk.rename(FileName::New, FileName::Journal)
     }
 
-    /// Gives the journal up if its name does not lead to it any more: what is written to it would be lost.
+    /// Gives the journal up if its name does not lead to it any more, or somebody else writes to it or cuts it: what is
+    /// written to it would be lost, for a record is good in its place only.
     fn look_for_journal(&mut self, now_us: u64) {
         self.look_us = now_us + JOURNAL_LOOK_US;
+        if self
+            .journal
+            .as_ref()
+            .is_some_and(|journal| !journal.is_as_written())
+        {
+            let why = "something else has cut the journal or written to it";
+            self.give_up_journal(&io::Error::other(why));
+            return;
+        }
         let why = match self.disk.place_of_journal() {
             Ok(Place::Other) => "another file has taken the place of the journal",
             Ok(Place::Nothing) => "the journal was removed or moved away",
@@ -324,12 +349,13 @@ impl<D: Disk> Writer<D> {
         [sync_us, look_us].into_iter().flatten().min()
     }
 
-    /// The last word: everything written is on the disk, whatever the policy.
+    /// The last word: everything written is on the disk, whatever the policy, and in the journal's place.
     pub fn finish(&mut self) {
         if let Some(journal) = &mut self.journal {
             let _ = journal.give_up_reserve();
         }
         self.sync_journal();
+        self.look_for_journal(self.look_us);
     }
 
     pub fn take_news(&mut self) -> Vec<Saved> {
