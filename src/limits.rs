@@ -101,8 +101,8 @@ pub const MANY_CONTRIBUTIONS: usize = 256;
 /// A server counts under the same share id for a fourth of the deleted time, and for this time at least: ids say
 /// their beginnings in seconds.
 pub const MIN_SHARE_RENEWAL_US: u64 = 2 * SECOND_US;
-/// What the folded share of a counter weighs at most. A share weighs some minutes in microseconds, so that is for a
-/// thousand million of them.
+/// What the folded share of a counter weighs at most. A share weighs an hour and some minutes in microseconds, so that
+/// is for two hundred million of them.
 pub const MAX_FOLDED_WEIGHT: u64 = 1 << 60;
 /// Contributions folded per slice of the ageing walk, in some tens of microseconds.
 pub const FOLDS_PER_SLICE: usize = 4096;

@@ -1,7 +1,7 @@
 //! Counters of servers that end and start again, with a journal and without: how many shares they have, what a
 //! step costs, and that each step counts once.
 
-use crate::interclacks::{Master, unix_time};
+use crate::interclacks::{Master, slave_of, unix_time};
 use crate::support::{Client, Server, Setup, text, wait_until};
 use std::fs;
 
@@ -233,6 +233,61 @@ fn of_two_servers_with_a_copy_of_one_journal_one_takes_a_new_share_id() {
         wait_until("both count everything", || count(server, "n") == 112);
     }
     assert_eq!(shares_of(&state(&first, "n")).len(), 2);
+}
+
+/// A processor makes NaNs with a sign, and a text has none: what comes back is what was sent.
+#[test]
+fn a_counter_that_is_no_number_is_nobody_elses() {
+    let root = Setup::new().start();
+    let slave = slave_of(&root.setup.unix("socket")).start();
+    wait_until("the link is up", || slave.is_slave());
+    let mut client = slave.client("admin");
+    client.ask("DECREMENT none=nan");
+    client.ask("INCREMENT lost=inf");
+    client.ask("DECREMENT lost=inf");
+    for name in ["none", "lost"] {
+        wait_until("the root has it", || {
+            root.client("admin").ask(&format!("RETRIEVE {name}"))
+                == [format!("RETRIEVED {name}=NaN")]
+        });
+    }
+    // The root tells it all when the link comes up again.
+    let ups = || {
+        let log = slave.process.log();
+        log.iter()
+            .filter(|line| line.contains("is the master"))
+            .count()
+    };
+    let before = ups();
+    root.client("admin").send("OVERHEAD C 1");
+    wait_until("the link is up again", || ups() > before);
+    root.client("admin").ask("STORE last=1");
+    wait_until("the slave has been told all", || count(&slave, "last") == 1);
+    assert_eq!(slave.process.log_line("share id"), None);
+}
+
+/// The version of another counter's last step says nothing about this one.
+#[test]
+fn a_step_under_this_servers_share_id_that_it_has_not_made_is_noticed() {
+    let server = Setup::new().start();
+    let mut slave = Slave::of(&server);
+    let mut client = server.client("admin");
+    client.ask("INCREMENT first=5");
+    let first = slave.next_of("first");
+    let words: Vec<&str> = first.split(' ').collect();
+    let [share, version, _] = &shares_of(&first)[0];
+    client.ask("INCREMENT second");
+    slave.next_of("second");
+    let forged = version.parse::<u64>().expect("a version") + 1;
+    slave
+        .link
+        .send(&format!("COUNT {} 1 {share}:{forged}:9 first", words[1]));
+    server
+        .process
+        .wait_for_log("counts under this server's share id");
+    client.ask("INCREMENT first");
+    assert_eq!(count(&server, "first"), 10);
+    assert_eq!(shares_of(&state(&server, "first")).len(), 2);
 }
 
 /// A journal that was not read as a whole may lack the last steps: the next run counts under another id.

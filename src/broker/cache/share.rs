@@ -8,9 +8,10 @@
 //! grows with each step that it contains, replaces the other. So nothing is counted twice.
 
 use super::Ageing;
-use crate::limits::{MAX_FOLDED_WEIGHT, MIN_SHARE_RENEWAL_US};
+use crate::limits::{MAX_CLOCK_LEAD_US, MAX_FOLDED_WEIGHT, MIN_SHARE_RENEWAL_US};
 use crate::protocol::number::Number;
 use crate::protocol::peer::{Contribution, ShareId, Stamp};
+use std::cmp::Ordering;
 
 /// How long a node counts under the same id. So a share has not changed for the deleted time when its id is that
 /// much older than the deleted time.
@@ -68,10 +69,12 @@ impl OwnShare {
             return;
         };
         let theirs = &theirs[at];
-        let is_unequal = |held: Contribution| {
-            held.version == theirs.version && held.sum.to_bytes() != theirs.sum.to_bytes()
+        let is_foreign = |held: Contribution| match theirs.version.cmp(&held.version) {
+            Ordering::Less => false,
+            Ordering::Equal => held.sum.to_bytes() != theirs.sum.to_bytes(),
+            Ordering::Greater => true,
         };
-        if theirs.version > self.newest_us || held.is_some_and(is_unequal) {
+        if theirs.version > self.newest_us || held.is_some_and(is_foreign) {
             self.is_contested = true;
             self.id = None;
         }
@@ -83,7 +86,8 @@ impl OwnShare {
     }
 }
 
-/// What a contribution weighs when it is folded.
+/// What a contribution weighs when it is folded: the more, the newer its last step is. An id may begin ahead of the
+/// time, by as much as the tree's time is uncertain, and its first steps are from before its beginning.
 fn weight(contribution: &Contribution) -> u64 {
     if contribution.share == ShareId::FOLDED {
         return contribution.version;
@@ -91,6 +95,7 @@ fn weight(contribution: &Contribution) -> u64 {
     let begun_us = contribution.share.begun_us();
     contribution
         .version
+        .saturating_add(MAX_CLOCK_LEAD_US)
         .saturating_sub(begun_us)
         .saturating_add(1)
 }
@@ -156,7 +161,7 @@ mod tests {
         }
         assert_eq!(at_once, in_steps);
         assert_eq!(at_once.len(), 2);
-        assert_eq!(at_once[0].version, 4 * 11);
+        assert_eq!(at_once[0].version, 4 * (MAX_CLOCK_LEAD_US + 11));
         assert_eq!(at_once[1], all[4]);
     }
 
@@ -173,6 +178,20 @@ mod tests {
         let less = folded([2 * SECOND_US, 3 * SECOND_US]);
         assert!(folded([2 * SECOND_US + 1, 3 * SECOND_US]).supersedes(&less));
         assert!(folded([2 * SECOND_US, 3 * SECOND_US + 1]).supersedes(&less));
+    }
+
+    /// The id of a server that does not know the tree's time yet begins an hour later.
+    #[test]
+    fn what_knows_more_weighs_more_before_the_beginning_of_its_share() {
+        let hour_s = MAX_CLOCK_LEAD_US / SECOND_US;
+        let folded = |version, sum| {
+            let mut one = vec![contribution(2 * hour_s, version, sum)];
+            fold(&mut one, marker(3 * hour_s));
+            one[0]
+        };
+        let drawn_us = MAX_CLOCK_LEAD_US;
+        let (less, more) = (folded(drawn_us + 1, "255"), folded(drawn_us + 2, "266"));
+        assert!(more.supersedes(&less));
     }
 
     #[test]
@@ -204,5 +223,12 @@ mod tests {
         own.resume(made.share, made.version);
         own.compare(&[contribution(100, made.version, "6")], Some(made));
         assert!(own.take_contest() && own.in_use().is_none() && !own.take_contest());
+        // It was not made here, though a step of another counter was made later.
+        own.resume(made.share, made.version + 2);
+        own.compare(&[made, contribution(101, 1, "1")], Some(made));
+        own.compare(&[contribution(100, made.version - 1, "4")], Some(made));
+        assert!(!own.take_contest());
+        own.compare(&[contribution(100, made.version + 1, "6")], Some(made));
+        assert!(own.take_contest());
     }
 }
