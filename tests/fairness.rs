@@ -480,6 +480,28 @@ fn few_subscriptions_do_not_keep_the_memory_of_many() {
     assert!(server.status("buffers") < 100_000);
 }
 
+/// Values of all kinds of sizes, with something small behind each of them that stays.
+#[test]
+fn the_memory_of_values_that_are_gone_is_given_back() {
+    const ALL: usize = 30_000_000;
+    for length in [1_000, 60_000, 70_000, 200_000, 300_000] {
+        let server = Server::start();
+        let memory = || server.proc_status("VmRSS");
+        let mut client = server.client("admin");
+        client.flush();
+        let before = memory();
+        let value = "v".repeat(length);
+        for number in 0..ALL / length {
+            client.send(&format!("STORE value{number}={value}"));
+            client.send(&format!("LISTEN name{number}"));
+        }
+        client.flush();
+        let most = memory() - before;
+        client.ask("CLEARCACHE");
+        wait_until("it is given back", || memory() < before + most / 4);
+    }
+}
+
 /// Whoever asks for a list on many connections, and reads nothing, takes what is sent at once on each, not the list.
 #[test]
 fn lists_that_nobody_reads_take_little_memory() {

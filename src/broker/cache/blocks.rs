@@ -136,6 +136,14 @@ fn sizes() -> Box<[u32]> {
     sizes.into()
 }
 
+/// Zeroed memory that goes back to the operating system as soon as it is freed, whatever lies beside it. The allocator
+/// takes what is as large as a page from there, and what was taken so stays so when it shrinks.
+fn mapped(size: usize) -> Box<[u8]> {
+    let mut bytes = vec![0; size.max(PAGE)];
+    bytes.truncate(size);
+    bytes.into_boxed_slice()
+}
+
 impl Blocks {
     /// Bytes of all blocks in use.
     pub fn used(&self) -> usize {
@@ -406,7 +414,7 @@ impl Blocks {
 
     fn add_page(&mut self, size: usize, block_size: u32) -> Option<u32> {
         let page = Page {
-            bytes: vec![0; size].into_boxed_slice(),
+            bytes: mapped(size),
             block_size,
             used: 0,
             fresh: 0,
