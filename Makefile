@@ -76,8 +76,10 @@ all:
 run:
 	$(CARGO) run --release --bin clacksd -- $(FLAGS)
 
+# The integration tests come last, since their last lines say what could not be tried here.
 test:
-	$(CARGO) test
+	$(CARGO) test --doc
+	$(CARGO) test --lib --bins --tests
 	@touch $(TESTED)
 
 # For "make check", right after "make test".

@@ -1,6 +1,6 @@
-//! clacks-pg between a real PostgreSQL and a real server. Where PostgreSQL is not installed these tests are
-//! ignored (`tests/build.rs` looks); `.ci/run` installs it.
+//! clacks-pg between a real PostgreSQL and a real server.
 
+use crate::runner::{is_root, needs};
 use crate::support::{
     Client, DEADLINE, Ending, Identity, Process, Server, Setup, USERS, run, text, wait_until,
 };
@@ -89,15 +89,13 @@ impl Postgres {
     }
 
     fn new() -> Postgres {
-        let Some(programs) = option_env!("POSTGRESQL_PROGRAMS") else {
-            panic!("PostgreSQL is not installed");
-        };
+        needs("postgresql");
         let folder = tempfile::Builder::new()
             .prefix("clacks-pg-test-")
             .tempdir()
             .expect("a temporary folder");
         let postgres = Postgres {
-            programs: PathBuf::from(programs),
+            programs: programs(),
             folder,
             arguments: Vec::new(),
             port: 5432,
@@ -233,9 +231,12 @@ impl Postgres {
     }
 }
 
-fn is_root() -> bool {
-    // SAFETY: takes nothing and changes nothing.
-    unsafe { libc::geteuid() == 0 }
+/// The folder of the server's programs; Debian has one for each version.
+fn programs() -> PathBuf {
+    let versions = fs::read_dir("/usr/lib/postgresql").expect("it is installed");
+    let mut programs = versions.map(|version| version.expect("a folder").path().join("bin"));
+    let found = programs.find(|programs| programs.join("initdb").exists());
+    found.expect("it is installed")
 }
 
 pub fn bridge(arguments: &[&str]) -> Command {
@@ -329,7 +330,6 @@ pub fn next(client: &mut Client) -> String {
 }
 
 #[test]
-#[cfg_attr(not(has_postgresql), ignore = "needs PostgreSQL")]
 fn triggers_send_signals_and_fill_the_cache() {
     let mut world = World::start();
     let mut listener = world.listener("rooms::kitchen");
@@ -369,7 +369,6 @@ fn triggers_send_signals_and_fill_the_cache() {
 
 /// What tells steps from each other in a transaction is none itself.
 #[test]
-#[cfg_attr(not(has_postgresql), ignore = "needs PostgreSQL")]
 fn a_step_of_blanks_is_1_as_an_empty_one_is() {
     let mut world = World::start();
     let mut listener = world.listener("end");
@@ -388,7 +387,6 @@ fn a_step_of_blanks_is_1_as_an_empty_one_is() {
 }
 
 #[test]
-#[cfg_attr(not(has_postgresql), ignore = "needs PostgreSQL")]
 fn what_no_line_can_say_is_skipped_and_logged() {
     let mut world = World::start();
     let mut listener = world.listener("end");
@@ -424,7 +422,6 @@ fn what_no_line_can_say_is_skipped_and_logged() {
 }
 
 #[test]
-#[cfg_attr(not(has_postgresql), ignore = "needs PostgreSQL")]
 fn ten_thousand_notifications_arrive_in_order() {
     let mut world = World::start();
     let mut listener = world.listener("n");
@@ -435,7 +432,6 @@ fn ten_thousand_notifications_arrive_in_order() {
 }
 
 #[test]
-#[cfg_attr(not(has_postgresql), ignore = "needs PostgreSQL")]
 fn nothing_is_lost_while_the_server_is_away() {
     let mut world = World::start();
     world.sql("SELECT clacks_store('a', '1')");
@@ -479,7 +475,6 @@ fn nothing_is_lost_while_the_server_is_away() {
 }
 
 #[test]
-#[cfg_attr(not(has_postgresql), ignore = "needs PostgreSQL")]
 fn a_new_password_is_read_and_nothing_is_lost_meanwhile() {
     let mut world = World::start();
     let mut listener = world.server.client("admin");
@@ -510,7 +505,6 @@ fn a_new_password_is_read_and_nothing_is_lost_meanwhile() {
 
 /// One order that the server closes the connection for costs only itself.
 #[test]
-#[cfg_attr(not(has_postgresql), ignore = "needs PostgreSQL")]
 fn a_notification_that_the_server_does_not_take_is_skipped_alone() {
     let mut world = World::start_with(&["--max-line", "4K"]);
     let mut listener = world.listener("end");
@@ -527,7 +521,6 @@ fn a_notification_that_the_server_does_not_take_is_skipped_alone() {
 
 /// What was notified waits with the bridge, and not with the database.
 #[test]
-#[cfg_attr(not(has_postgresql), ignore = "needs PostgreSQL")]
 fn nothing_is_lost_when_the_database_goes_while_the_server_is_away() {
     let world = World::start();
     let World {
@@ -559,7 +552,6 @@ fn nothing_is_lost_when_the_database_goes_while_the_server_is_away() {
 }
 
 #[test]
-#[cfg_attr(not(has_postgresql), ignore = "needs PostgreSQL")]
 fn the_database_may_crash_and_come_back() {
     let mut world = World::start();
     let mut listener = world.listener("end");
@@ -582,7 +574,6 @@ fn the_database_may_crash_and_come_back() {
 }
 
 #[test]
-#[cfg_attr(not(has_postgresql), ignore = "needs PostgreSQL")]
 fn the_functions_can_be_installed_over_others() {
     let postgres = Postgres::start();
     let mut database = postgres.connect().expect("a database");

@@ -1,5 +1,4 @@
-//! clacks-pg and databases of all kinds: other encodings, standbys, TLS, functions of somebody else's making. Where
-//! PostgreSQL is not installed these tests are ignored.
+//! clacks-pg and databases of all kinds: other encodings, standbys, TLS, functions of somebody else's making.
 
 use crate::bridge::{Postgres, bridge, next};
 use crate::support::{Authority, Client, Identity, Process, Server, run, text};
@@ -49,7 +48,6 @@ fn assert_undisturbed(bridge: &Process) {
     );
 }
 
-#[cfg_attr(not(has_postgresql), ignore = "needs PostgreSQL")]
 #[test]
 fn notifications_that_are_no_utf_8_end_no_connection() {
     let postgres = Postgres::start();
@@ -105,7 +103,6 @@ fn notifications_that_are_no_utf_8_end_no_connection() {
     assert_undisturbed(&bridge);
 }
 
-#[cfg_attr(not(has_postgresql), ignore = "needs PostgreSQL")]
 #[test]
 fn a_delimiter_in_a_name_passes_for_no_value() {
     let postgres = Postgres::start();
@@ -162,7 +159,6 @@ fn a_delimiter_in_a_name_passes_for_no_value() {
     bridge.wait_for_log("too few or too many parts");
 }
 
-#[cfg_attr(not(has_postgresql), ignore = "needs PostgreSQL")]
 #[test]
 fn the_functions_heed_no_search_path_of_their_callers() {
     let postgres = Postgres::start();
@@ -190,7 +186,6 @@ fn the_functions_heed_no_search_path_of_their_callers() {
 }
 
 /// Grants, a view and parameters of somebody else's making stay; so does the schema, which is in nobody's path.
-#[cfg_attr(not(has_postgresql), ignore = "needs PostgreSQL")]
 #[test]
 fn installing_again_keeps_grants_dependents_and_schema() {
     let postgres = Postgres::start();
@@ -246,7 +241,6 @@ fn installing_again_keeps_grants_dependents_and_schema() {
     );
 }
 
-#[cfg_attr(not(has_postgresql), ignore = "needs PostgreSQL")]
 #[test]
 fn of_several_hosts_a_standby_is_passed_over() {
     let (standby, primary) = (Postgres::start_standby(), Postgres::start());
@@ -281,7 +275,6 @@ fn bridge_flags(address: &str) -> Command {
     bridge(&["--postgres", address, "--init"])
 }
 
-#[cfg_attr(not(has_postgresql), ignore = "needs PostgreSQL")]
 #[test]
 fn a_database_is_reached_over_tls_as_sslmode_says() {
     let authority = Authority::new("the right one");
@@ -332,7 +325,6 @@ fn a_database_is_reached_over_tls_as_sslmode_says() {
     }
 }
 
-#[cfg_attr(not(has_postgresql), ignore = "needs PostgreSQL")]
 #[test]
 fn a_role_that_may_connect_only_once_is_listened_for_all_the_same() {
     let postgres = Postgres::start();

@@ -1,10 +1,11 @@
 //! The cache client against the real server, and its values against the modules of the Perl one.
 
-use crate::support::{Server, Setup, run, skipped, text};
+use crate::runner::needs;
+use crate::support::{Server, Setup, run, text};
 use clacks::{Cache, Error, Message, Options};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 fn cache_at(address: &str, user: &str) -> Cache {
@@ -253,16 +254,9 @@ fn structures_come_back_as_they_were() {
 }
 
 /// Runs Perl with YAML::Syck on a stored value, in the way in which Net::Clacks::ClacksCache reads and
-/// writes it. `None`, said aloud, where the module is missing.
-fn perl(code: &str, value: &str) -> Option<String> {
-    let mut probe = Command::new("perl");
-    probe
-        .args(["-MYAML::Syck", "-e", "1"])
-        .stderr(Stdio::null());
-    if !probe.status().is_ok_and(|status| status.success()) {
-        skipped("there is no Perl with YAML::Syck");
-        return None;
-    }
+/// writes it.
+fn perl(code: &str, value: &str) -> String {
+    needs("libyaml-syck-perl");
     let script = format!(
         "use strict; use YAML::Syck; use MIME::Base64; $YAML::Syck::SortKeys = 1; my $value = $ARGV[0]; \
          sub decoded {{ $value =~ /^PAGECAMELCLACKSYAMLB64:(.+)/ ? Load(decode_base64($1)) : \
@@ -271,7 +265,7 @@ fn perl(code: &str, value: &str) -> Option<String> {
     );
     let ended = run(Command::new("perl").args(["-e", &script, value]));
     assert_eq!((ended.status, &*ended.stderr), (Some(0), ""));
-    Some(ended.stdout)
+    ended.stdout
 }
 
 #[test]
@@ -280,9 +274,7 @@ fn perl_reads_what_rust_wrote_and_the_other_way_round() {
     let mut cache = cache(&server, "rw");
     cache.set_structure("rust", &record()).unwrap();
     let written = stored(&server, "rust");
-    let Some(perl_wrote) = perl("print encoded(decoded())", &written) else {
-        return;
-    };
+    let perl_wrote = perl("print encoded(decoded())", &written);
     assert!(perl_wrote.starts_with("PAGECAMELCLACKSYAMLB64: "));
     server
         .client("rw")
@@ -304,11 +296,11 @@ fn perl_reads_what_rust_wrote_and_the_other_way_round() {
         .map(|line| line.bytes().map(|byte| format!("{byte:02x}")).collect())
         .collect();
     let expected = format!("5|-9007199254740992|y|n|u|~|{}", lines.join("|"));
-    assert_eq!(seen.as_deref(), Some(&*expected));
+    assert_eq!(seen, expected);
     // Values of several lines, too.
     cache.set("text", "two\nlines\r\n").unwrap();
     let seen = perl("print unpack 'H*', decoded()", &stored(&server, "text"));
-    assert_eq!(seen.as_deref(), Some("74776f0a6c696e65730d0a"));
+    assert_eq!(seen, "74776f0a6c696e65730d0a");
 }
 
 #[test]
@@ -318,9 +310,7 @@ fn what_perl_made_up_is_read() {
     let code = "my $shared = [1, 2]; print encoded({number => '5', text => 5, undef => undef, shared => \
         [$shared, $shared], latin => \"\\xe9\", control => \"\\x01 \\x7f\", cr => \"a\\rb\", \
         hashes => [{a => 1}, {}, {b => {c => ['x']}}]})";
-    let Some(perl_wrote) = perl(code, "") else {
-        return;
-    };
+    let perl_wrote = perl(code, "");
     #[derive(Deserialize, Debug, PartialEq)]
     struct Made {
         number: u32,
@@ -370,9 +360,7 @@ fn structures_made_at_random_mean_the_same_to_perl_and_rust() {
     let made = format!(
         "{code} for (1..1000) {{ my $t = [tree(0)]; print encoded($t), \"\\t\", $json->encode(texts($t)), \"\\n\" }}"
     );
-    let Some(made) = perl(&made, "") else {
-        return;
-    };
+    let made = perl(&made, "");
     let mut meant = Vec::new();
     let mut written = String::new();
     for line in made.lines() {
@@ -389,7 +377,7 @@ fn structures_made_at_random_mean_the_same_to_perl_and_rust() {
     std::fs::write(&path, written).expect("a folder of our own");
     let read = "open my $file, '<', $value; while (<$file>) { $value = $_; \
         print $json->encode(texts(decoded())), \"\\n\" }";
-    let read = perl(&format!("{code} {read}"), &path).expect("it was there before");
+    let read = perl(&format!("{code} {read}"), &path);
     for (line, meant) in read.lines().zip(&meant) {
         let read: serde_json::Value = serde_json::from_str(line).expect("JSON");
         assert_eq!(&read, meant);

@@ -271,7 +271,7 @@ fn what_is_too_long_for_the_server_is_refused() {
         let ended = server.clacks_reading("rw", &["store", "a", "-"], &value);
         assert_fails(ended, 4, "line_too_long");
     }
-    let address = format!("tcp://localhost:{}", server.port);
+    let address = format!("tcp://127.0.0.1:{}", server.port);
     let value = vec![b'x'; 10_000];
     let ended = server.clacks_reading("rw", &["-s", &address, "store", "a", "-"], &value);
     assert_fails(ended, 4, "line_too_long");
@@ -440,7 +440,7 @@ fn passwords_come_from_files_that_others_cannot_read_or_from_the_environment() {
 #[test]
 fn plain_text_leaves_the_machine_only_if_that_is_wanted() {
     let server = Server::start();
-    let tcp = format!("tcp://localhost:{}", server.port);
+    let tcp = format!("tcp://127.0.0.1:{}", server.port);
     assert_eq!(server.clacks("rw", &["-s", &tcp, "keys"]).status, Some(0));
     // This machine by an address that isn't loopback's, where the server doesn't listen.
     let far = format!("tcp://0.0.0.0:{}", server.port);

@@ -1,6 +1,7 @@
 //! clacks at real terminals, which tmux provides: chat in two of them, and a password that is typed.
 
-use crate::support::{DEADLINE, Ends, Server, Setup, VARIABLES, run, skipped, text, wait_until};
+use crate::runner::needs;
+use crate::support::{DEADLINE, Ends, Server, Setup, VARIABLES, run, text, wait_until};
 use std::cell::RefCell;
 use std::fs;
 use std::path::Path;
@@ -13,17 +14,11 @@ struct Terminals {
 }
 
 impl Terminals {
-    /// `None`, said aloud, where there is no tmux.
-    fn new() -> Option<Terminals> {
-        let mut probe = Command::new("tmux");
-        probe.arg("-V").stdout(Stdio::null()).stderr(Stdio::null());
-        if probe.status().is_err() {
-            skipped("there is no tmux");
-            return None;
-        }
-        Some(Terminals {
+    fn new() -> Terminals {
+        needs("tmux");
+        Terminals {
             setup: Setup::bare(),
-        })
+        }
     }
 
     fn tmux(&self, arguments: &[&str]) -> String {
@@ -137,9 +132,7 @@ impl Drop for Terminals {
 
 #[test]
 fn two_people_chat_without_disturbing_what_the_other_types() {
-    let Some(terminals) = Terminals::new() else {
-        return;
-    };
+    let terminals = Terminals::new();
     let mut server = Server::start();
     terminals.start("ann", (40, 12), &server, "rwpw", "chat ann");
     terminals.start("bob", (20, 12), &server, "rwpw", "chat bob");
@@ -267,13 +260,11 @@ fn programs_chat_by_lines() {
 
 #[test]
 fn a_password_is_asked_for_and_not_shown() {
-    let Some(terminals) = Terminals::new() else {
-        return;
-    };
+    let terminals = Terminals::new();
     let server = Server::start();
     server.clacks_output("rw", &["store", "a", "1"]);
     let asking = |name: &str, typed: &str, shown: &[&str]| {
-        let address = format!("tcp://localhost:{}", server.port);
+        let address = format!("tcp://127.0.0.1:{}", server.port);
         let command = format!("-s {address} keys");
         terminals.start(name, (110, 10), &server, "", &command);
         let question = format!("Password of rw at {address}:");
@@ -284,7 +275,7 @@ fn a_password_is_asked_for_and_not_shown() {
     };
     asking("right", "rwpx\u{7f}w", &["a", "status 0", " echo"]);
     let refused = format!(
-        "clacks: tcp://localhost:{}: the server refuses this user or password",
+        "clacks: tcp://127.0.0.1:{}: the server refuses this user or password",
         server.port
     );
     asking("wrong", "wrong", &[&refused, "status 3", " echo"]);
@@ -293,9 +284,7 @@ fn a_password_is_asked_for_and_not_shown() {
 /// The terminal is the shell's again, and the shell knows by what it was ended.
 #[test]
 fn signals_leave_the_terminal_as_it_was() {
-    let Some(terminals) = Terminals::new() else {
-        return;
-    };
+    let terminals = Terminals::new();
     let server = Server::start();
     let ends_with = |name: &str, signal: i32| {
         terminals.signal(name, signal);
@@ -347,9 +336,7 @@ fn signals_leave_the_terminal_as_it_was() {
 
 #[test]
 fn a_flood_of_messages_leaves_the_keys_their_turn() {
-    let Some(terminals) = Terminals::new() else {
-        return;
-    };
+    let terminals = Terminals::new();
     let server = Server::start();
     terminals.start("ann", (40, 12), &server, "rwpw", "chat ann");
     terminals.expect("ann", &["You are ann. Ctrl-D ends this.", ">"]);

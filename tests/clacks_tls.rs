@@ -1,5 +1,6 @@
 //! clacks and whom it takes for its server: certificates, and plain text.
 
+use crate::runner::needs_localhost;
 use crate::support::{Authority, Ended, Identity, Server, Setup, Validity, bare_clacks, run, text};
 
 /// A server with that certificate and one entry, `a`.
@@ -46,6 +47,7 @@ const OTHER_NAME: &str = "it is not for the name in the address";
 
 #[test]
 fn the_right_authority_is_enough() {
+    needs_localhost();
     let authority = Authority::new("right");
     let server = server(&authority.certify(&["localhost", "127.0.0.1"]));
     server.setup.write_secret("ca.pem", &authority.certificate);
@@ -62,6 +64,7 @@ fn the_right_authority_is_enough() {
 
 #[test]
 fn a_wrong_certificate_is_refused_before_anything_is_said() {
+    needs_localhost();
     let (right, wrong) = (Authority::new("right"), Authority::new("wrong"));
     let server = server(&right.certify(&["localhost"]));
     let file = |name: &str, content: &str| {
@@ -106,7 +109,7 @@ fn files_that_are_no_authorities_are_wrong_usage() {
         (&none, "No such file"),
         (&endless, "no file"),
     ] {
-        let ended = retrieve(&server, "localhost", &["--ca", file]);
+        let ended = retrieve(&server, "127.0.0.1", &["--ca", file]);
         assert_eq!((ended.status, &*ended.stdout), (Some(2), ""));
         let told = ended.stderr;
         assert!(told.contains(&**file) && told.contains(why), "{told}");

@@ -335,16 +335,16 @@ fn a_tls_server_that_says_nothing_is_not_waited_for_either() {
 #[test]
 fn a_certificate_that_is_refused_is_told_at_once() {
     let server = Setup::new()
-        .with_tls(&Identity::self_signed(&["localhost"]))
+        .with_tls(&Identity::self_signed(&["127.0.0.1"]))
         .start();
-    let address = format!("tls://localhost:{}", server.tls_port());
+    let address = format!("tls://127.0.0.1:{}", server.tls_port());
     let options = Options::new(&address).unwrap().login("rw", "rwpw");
     let own = options.clone().authorities(server.setup.path("cert.pem"));
     let mut known = Client::connect(own).unwrap();
     known.store("a", "1").unwrap();
     assert_eq!(known.retrieve("a").unwrap().unwrap(), "1");
     known.close().unwrap();
-    let other = Identity::self_signed(&["localhost"]);
+    let other = Identity::self_signed(&["127.0.0.1"]);
     server.setup.write_secret("other.pem", &other.certificates);
     let options = options.authorities(server.setup.path("other.pem"));
     assert!(matches!(

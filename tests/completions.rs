@@ -2,7 +2,8 @@
 //! The test fails when they are not what the tables say; `make completions` writes them anew. Who installs
 //! them needs neither cargo nor a running program.
 
-use crate::support::{run, skipped, text};
+use crate::runner::needs;
+use crate::support::{run, text};
 use clacks::flag::Flag;
 use clacks::{cli, tool};
 use std::env;
@@ -226,16 +227,12 @@ fn the_completions_are_those_of_the_tables() {
     }
 }
 
-/// What a shell prints that runs the script; `None`, said aloud, where there is no such shell.
-fn output(shell: &str, arguments: &[&str]) -> Option<String> {
-    let mut command = Command::new(shell);
-    if Command::new(shell).arg("--version").output().is_err() {
-        skipped(&format!("there is no {shell}"));
-        return None;
-    }
-    let ended = run(command.args(arguments));
+/// What a shell prints that runs the script.
+fn output(shell: &'static str, arguments: &[&str]) -> String {
+    needs(shell);
+    let ended = run(Command::new(shell).args(arguments));
     assert_eq!((ended.status, &ended.stderr[..]), (Some(0), ""), "{shell}");
-    Some(ended.stdout)
+    ended.stdout
 }
 
 /// What bash offers for the last of these words, of a program with that script; only bash itself may call
@@ -252,7 +249,7 @@ fn bash_offers(program: &Program, words: &[&str]) -> String {
         quoted.join(" "),
         words.len() - 1,
     );
-    output("bash", &["--norc", "-c", &code]).expect("the tests need bash anyway")
+    output("bash", &["--norc", "-c", &code])
 }
 
 #[test]
@@ -277,9 +274,8 @@ fn bash_completes_flags_files_and_addresses() {
 fn fish_completes_flags_with_their_help() {
     let script = text(&clacksd().path("fish"));
     let code = format!("source {script}; complete -C 'clacksd --daem'");
-    if let Some(shown) = output("fish", &["--no-config", "-c", &code]) {
-        assert_eq!(shown, "--daemonize\tgo into the background\n");
-    }
+    let shown = output("fish", &["--no-config", "-c", &code]);
+    assert_eq!(shown, "--daemonize\tgo into the background\n");
 }
 
 #[test]
@@ -289,18 +285,17 @@ fn zsh_understands_the_script_of_the_flags() {
     let code = format!(
         "autoload -Uz compinit && compinit -u -D; _arguments() {{ print -rl -- \"$@\" }}; source {script}"
     );
-    if let Some(shown) = output("zsh", &["-f", "-c", &code]) {
-        assert_eq!(shown.lines().next(), Some("-s"));
-        assert!(
-            shown.lines().any(|line| line
-                == "(--allow-plaintext)--allow-plaintext[allow tcp\\:// on addresses that aren't loopback]"),
-            "{shown}"
-        );
-        assert!(
-            shown.lines().any(|line| line.starts_with("*--master=[")),
-            "{shown}"
-        );
-    }
+    let shown = output("zsh", &["-f", "-c", &code]);
+    assert_eq!(shown.lines().next(), Some("-s"));
+    assert!(
+        shown.lines().any(|line| line
+            == "(--allow-plaintext)--allow-plaintext[allow tcp\\:// on addresses that aren't loopback]"),
+        "{shown}"
+    );
+    assert!(
+        shown.lines().any(|line| line.starts_with("*--master=[")),
+        "{shown}"
+    );
 }
 
 #[test]
@@ -318,9 +313,8 @@ fn bash_completes_commands_and_flags() {
 fn fish_completes_commands_with_their_help() {
     let script = text(&clacks().path("fish"));
     let code = format!("source {script}; complete -C 'clacks retr'");
-    if let Some(shown) = output("fish", &["--no-config", "-c", &code]) {
-        assert_eq!(shown, "retrieve\tprint a value of the cache\n");
-    }
+    let shown = output("fish", &["--no-config", "-c", &code]);
+    assert_eq!(shown, "retrieve\tprint a value of the cache\n");
 }
 
 #[test]
@@ -330,18 +324,17 @@ fn zsh_understands_the_script_of_the_commands() {
         "autoload -Uz compinit && compinit -u -D; _arguments() {{ print -rl -- \"$@\" $commands }}; \
          t() {{ source {script} }}; t"
     );
-    if let Some(shown) = output("zsh", &["-f", "-c", &code]) {
-        assert!(
-            shown
-                .lines()
-                .any(|line| line == "retrieve:print a value of the cache"),
-            "{shown}"
-        );
-        assert!(
-            shown
-                .lines()
-                .any(|line| line.starts_with("(--json)--json[")),
-            "{shown}"
-        );
-    }
+    let shown = output("zsh", &["-f", "-c", &code]);
+    assert!(
+        shown
+            .lines()
+            .any(|line| line == "retrieve:print a value of the cache"),
+        "{shown}"
+    );
+    assert!(
+        shown
+            .lines()
+            .any(|line| line.starts_with("(--json)--json[")),
+        "{shown}"
+    );
 }

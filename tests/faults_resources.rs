@@ -1,6 +1,7 @@
 //! Servers that get no more descriptors or memory from the system. What becomes of accepting without
 //! descriptors is in `abuse`, and a full or slow disk in `persist`.
 
+use crate::runner::needs_localhost;
 use crate::support::{Client, Proxy, Random, Server, Setup, Way, text, wait_until};
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -55,6 +56,7 @@ fn lose_the_link_without_descriptors(limited: &Server, other: &Server, proxy: &P
 
 #[test]
 fn links_come_up_again_when_there_are_descriptors_again() {
+    needs_localhost();
     let flags = ["--interclacks-reconnect", "0.1", "--auth-timeout", "0.5"];
     let master = Setup::new().flags(&flags).start();
     let proxy = Proxy::to(Way::Unix(master.socket.clone()));

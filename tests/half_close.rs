@@ -1,11 +1,13 @@
 //! `printf … | nc` must work: what came before the client's end of stream is answered.
 
+use crate::runner::needs;
 use crate::support::{Server, token, wait_until};
 use std::io::Write;
 use std::process::{Command, Stdio};
 
 #[test]
 fn a_script_with_netcat_gets_its_answers() {
+    needs("netcat-openbsd");
     let server = Server::start();
     server.client("admin").ask("STORE a=stored before");
     let mut netcat = Command::new("nc")
@@ -13,7 +15,7 @@ fn a_script_with_netcat_gets_its_answers() {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .expect("netcat (Debian: netcat-openbsd)");
+        .expect("it is installed");
     let script = format!(
         "CLACKS x\r\nOVERHEAD A {}\r\nRETRIEVE a\r\n",
         token("admin")

@@ -2,6 +2,7 @@
 //! without systemd. A forbidden system call ends the process, where systemd would return an error, so
 //! that none goes unnoticed. (tests/package.sh runs the unit itself, where systemd can be booted.)
 
+use crate::runner::{needs, needs_localhost, needs_that};
 use crate::support::{
     Client, Ended, Process, ServiceManager, Setup, hand_over, run, text, token, wait_until,
 };
@@ -435,18 +436,12 @@ struct Cage {
 }
 
 impl Cage {
-    /// `None`, said aloud, where nothing can be tried.
-    fn new() -> Option<Cage> {
-        if ARCHITECTURE == 0 {
-            eprintln!("skipped: what seccomp calls this architecture is not known here");
-            return None;
-        }
-        for tool in ["systemd-analyze", "cc"] {
-            if Command::new(tool).arg("--version").output().is_err() {
-                eprintln!("skipped: {tool} is missing");
-                return None;
-            }
-        }
+    fn new() -> Cage {
+        needs_that(
+            ARCHITECTURE != 0,
+            "a name for this architecture in seccomp's filters",
+        );
+        needs("systemd");
         let mut cage = Cage {
             setup: Setup::new(),
             filter: Filter::of_the_unit().program,
@@ -475,11 +470,8 @@ impl Cage {
             }
             cage.parts = next;
         }
-        if let Some(error) = cage.spawn_error() {
-            eprintln!("skipped: seccomp: {error}");
-            return None;
-        }
-        Some(cage)
+        needs_that(cage.spawn_error().is_none(), "seccomp");
+        cage
     }
 
     fn restrict(&self, command: &mut Command) {
@@ -520,7 +512,7 @@ impl Cage {
 
 #[test]
 fn the_restrictions_restrict() {
-    let Some(cage) = Cage::new() else { return };
+    let cage = Cage::new();
     cage.give_away();
     for forbidden in [
         "chroot / true",
@@ -556,8 +548,8 @@ fn the_restrictions_restrict() {
 
 #[test]
 fn all_works_under_the_restrictions_of_the_unit() {
-    let Some(cage) = Cage::new() else { return };
-    eprintln!("restricted by the filter, and by {:?}", cage.parts);
+    needs_localhost();
+    let cage = Cage::new();
     let master = Setup::new().start();
     // A copy, since not everybody may look into the folder of the sources. Not made by this process,
     // whose other threads' children could still have it open for writing when it is to be run.

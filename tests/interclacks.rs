@@ -45,8 +45,7 @@ fn a_slave_is_told_everything_however_little_may_wait_for_clients() {
 fn slaves_and_masters_hear_each_other_over_unix_sockets_and_tcp() {
     let root = Server::start();
     let middle = slave_of(&root.setup.unix("socket")).start();
-    // By name: it is looked up.
-    let leaf = slave_of(&format!("tcp://localhost:{}", middle.port)).start();
+    let leaf = slave_of(&format!("tcp://127.0.0.1:{}", middle.port)).start();
     wait_until("both links are up", || middle.is_slave() && leaf.is_slave());
     let mut listeners: Vec<Client> = [&root, &middle, &leaf]
         .map(|server| server.client("ro"))

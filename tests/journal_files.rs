@@ -2,7 +2,8 @@
 //! mounts, pipes, files that are moved away.
 
 use crate::persist::{Tampering, journal_thread};
-use crate::support::{Client, Process, Server, Setup, run, skipped, text, wait_until};
+use crate::runner::needs_root;
+use crate::support::{Client, Process, Server, Setup, run, text, wait_until};
 use std::ffi::CString;
 use std::fs;
 use std::io::{self, Write};
@@ -22,11 +23,6 @@ fn place_for_journal() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let journal = folder.path().join("journal");
     (folder, journal)
-}
-
-fn is_root() -> bool {
-    // SAFETY: the call has no arguments and cannot fail.
-    unsafe { libc::geteuid() == 0 }
 }
 
 fn c_path(path: &Path) -> CString {
@@ -121,16 +117,6 @@ fn a_journal_has_one_server_whatever_path_leads_to_it() {
     assert_in_use(Path::new("journal"), |command| {
         command.current_dir(folder.path());
     });
-    if is_root() {
-        let (mounted, file) = (other("elsewhere"), other("file"));
-        fs::write(&file, "").expect("a folder of ours");
-        assert_in_use(&mounted.join("journal"), |command| {
-            bind_mount(command, folder.path(), &mounted);
-        });
-        assert_in_use(&file, |command| bind_mount(command, &journal, &file));
-    } else {
-        skipped("mounts, which only root can make");
-    }
     // Without its name, the lock of the journal itself is left; of a rewritten one as well.
     let mut client = server.client("admin");
     grow(&mut client);
@@ -142,6 +128,20 @@ fn a_journal_has_one_server_whatever_path_leads_to_it() {
     fs::hard_link(&journal, other("third")).expect("a folder of ours");
     assert_in_use(&other("third"), |_| ());
     assert_eq!(client.ask("RETRIEVE a"), ["RETRIEVED a=1"]);
+}
+
+#[test]
+fn a_journal_has_one_server_whatever_is_mounted_on_the_way_to_it() {
+    needs_root();
+    let (folder, journal) = place_for_journal();
+    let _server = server_with(&journal, &[]);
+    let (mounted, file) = (folder.path().join("elsewhere"), folder.path().join("file"));
+    fs::create_dir(&mounted).expect("a folder of ours");
+    fs::write(&file, "").expect("a folder of ours");
+    assert_in_use(&mounted.join("journal"), |command| {
+        bind_mount(command, folder.path(), &mounted);
+    });
+    assert_in_use(&file, |command| bind_mount(command, &journal, &file));
 }
 
 #[test]
@@ -214,9 +214,7 @@ fn links_in_the_place_of_other_files_of_a_journal_are_not_followed() {
 
 #[test]
 fn a_journal_that_can_not_be_replaced_is_gone_on_with() {
-    if !is_root() {
-        return skipped("only root can mount something");
-    }
+    needs_root();
     let (_folder, journal) = place_for_journal();
     drop(server_with(&journal, &[]));
     let setup = Setup::new().flags(&["--persist", &text(&journal)]);
@@ -384,9 +382,7 @@ fn while_the_folder_of_the_journal_is_gone_nothing_counts_as_saved() {
 #[test]
 fn a_journal_that_fills_its_disk_recovers_when_entries_are_removed() {
     const DISK: usize = 6 << 20;
-    if !is_root() {
-        return skipped("only root can mount something");
-    }
+    needs_root();
     for length in [100_000, 1_000] {
         let (folder, journal) = place_for_journal();
         let setup = Setup::new().flags(&["--persist", &text(&journal)]);

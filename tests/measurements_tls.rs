@@ -1,6 +1,7 @@
 //! What TLS costs: the latency of others while many shake hands, and memory. Run by `make measure`.
 
 use crate::measurements::{assert_fast, goes_on, latency_during, megabytes};
+use crate::runner::needs;
 use crate::support::tls::{VERSIONS, replay_hellos, session};
 use crate::support::{Client, Crowd, Handshakes, Identity, Server, Setup, token, wait_until};
 use clacks::limits::TLS_MEMORY;
@@ -59,6 +60,7 @@ fn latency_while_a_thousand_stop_in_the_midst_of_their_client_hello() {
 pub fn of_openssl(algorithm: &[&str]) -> Identity {
     let setup = Setup::bare();
     let (key, certificate) = (setup.path("key"), setup.path("certificate"));
+    needs("openssl");
     let output = Command::new("openssl")
         .args(["req", "-x509", "-nodes", "-days", "10"])
         .args(["-subj", "/CN=localhost", "-newkey"])

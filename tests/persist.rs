@@ -1,6 +1,7 @@
 //! The cache in a file, with the real process: killed, with a full disk, with a slow one, with damaged
 //! files. What the journal promises is tried more thoroughly in `persistence`.
 
+use crate::runner::needs;
 use crate::support::{Client, Random, Server, Setup, run, text, wait_until};
 use clacks::storage::format;
 use std::collections::BTreeMap;
@@ -449,6 +450,7 @@ pub struct Tampering(std::process::Child);
 
 impl Tampering {
     pub fn start(thread: u32, with: &[&str]) -> Tampering {
+        needs("strace");
         let mut command = Command::new("strace");
         command.args(["-qq", "-o", "/dev/null", "-p", &thread.to_string()]);
         for what in with {

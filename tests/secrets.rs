@@ -73,8 +73,8 @@ fn no_secret_is_shown_anywhere() {
         panic!("as many as there are");
     };
     let (identity, another) = (
-        Identity::self_signed(&["localhost"]),
-        Identity::self_signed(&["localhost"]),
+        Identity::self_signed(&["127.0.0.1"]),
+        Identity::self_signed(&["127.0.0.1"]),
     );
     let users = format!("plain:read,write:{PLAIN}\nhashed:manage:sha256:{HASH}\n");
 
@@ -87,7 +87,7 @@ fn no_secret_is_shown_anywhere() {
     setup.write_secret("users", &users);
     setup.write_secret("ca.pem", &identity.certificates);
     let (users_file, ca) = (text(&setup.path("users")), text(&setup.path("ca.pem")));
-    let address = format!("tls://localhost:{}", master.tls_port());
+    let address = format!("tls://127.0.0.1:{}", master.tls_port());
     let slave = setup
         .flags(&["--users", &users_file, "--interclacks-reconnect", "0.2"])
         .flags(&["--master", &address, "--master-ca", &ca])

@@ -1,5 +1,6 @@
 //! How the server ends, and what signals make it do.
 
+use crate::runner::{is_root, needs_root};
 use crate::support::{Client, DEADLINE, Process, Server, Setup, run, text, token, wait_until};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -418,11 +419,7 @@ fn a_daemon_writes_its_pid_file_and_goes_by_it() {
 
 #[test]
 fn run_as_gives_up_roots_rights_and_groups() {
-    // SAFETY: the call has no arguments and cannot fail.
-    if unsafe { libc::geteuid() } != 0 {
-        eprintln!("skipped: only root may become somebody else");
-        return;
-    }
+    needs_root();
     let accounts = fs::read_to_string("/etc/passwd").expect("accounts");
     let nobody = accounts
         .lines()
@@ -495,11 +492,7 @@ fn run_as_gives_up_roots_rights_and_groups() {
 /// Who owns the folder could have root write to any file, and give it away.
 #[test]
 fn run_as_follows_no_links_to_files_of_roots() {
-    // SAFETY: the call has no arguments and cannot fail.
-    if unsafe { libc::geteuid() } != 0 {
-        eprintln!("skipped: only root may become somebody else");
-        return;
-    }
+    needs_root();
     let link: fn(&Path, &Path) = |file, name| fs::hard_link(file, name).expect("one disk");
     let symbolic_link: fn(&Path, &Path) =
         |file, name| std::os::unix::fs::symlink(file, name).expect("a folder of our own");
@@ -542,8 +535,7 @@ fn run_as_follows_no_links_to_files_of_roots() {
 
 #[test]
 fn run_as_takes_another_group_and_needs_root() {
-    // SAFETY: the call has no arguments and cannot fail.
-    if unsafe { libc::geteuid() } == 0 {
+    if is_root() {
         let setup = Setup::new();
         std::os::unix::fs::chown(setup.folder.path(), Some(65534), None)
             .expect("a folder of our own");

@@ -1,18 +1,13 @@
 //! Where the server listens: Unix socket files, who may use them and who removes them, several
 //! addresses at once, free ports.
 
+use crate::runner::{needs_ipv6, needs_localhost, needs_root};
 use crate::support::{Client, Process, Server, Setup, USERS, run, token};
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-
-fn is_root() -> bool {
-    // SAFETY: the call has no arguments and cannot fail.
-    unsafe { libc::geteuid() == 0 }
-}
 
 fn is_socket(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
@@ -112,21 +107,23 @@ fn what_is_no_such_socket_is_never_replaced() {
     });
 }
 
+/// Mode and group of the socket that is made under that umask.
+fn mode_of(setup: Setup, umask: libc::mode_t) -> (u32, u32) {
+    let server = setup.start_changed(|command| {
+        // SAFETY: between fork and exec, umask is safe to call.
+        unsafe {
+            command.pre_exec(move || {
+                libc::umask(umask);
+                Ok(())
+            })
+        };
+    });
+    let metadata = fs::metadata(&server.socket).expect("a socket file");
+    (metadata.permissions().mode() & 0o7777, metadata.gid())
+}
+
 #[test]
-fn mode_and_group_are_as_the_flags_say() {
-    let mode_of = |setup: Setup, umask: libc::mode_t| {
-        let server = setup.start_changed(|command| {
-            // SAFETY: between fork and exec, umask is safe to call.
-            unsafe {
-                command.pre_exec(move || {
-                    libc::umask(umask);
-                    Ok(())
-                })
-            };
-        });
-        let metadata = fs::metadata(&server.socket).expect("a socket file");
-        (metadata.permissions().mode() & 0o7777, metadata.gid())
-    };
+fn the_mode_of_a_socket_is_as_the_flag_says() {
     // Whatever the umask says.
     assert_eq!(mode_of(Setup::new(), 0o077).0, 0o660);
     assert_eq!(mode_of(Setup::new(), 0o000).0, 0o660);
@@ -138,11 +135,11 @@ fn mode_and_group_are_as_the_flags_say() {
         mode_of(Setup::new().flags(&["--socket-mode", "0666"]), 0o077).0,
         0o666
     );
+}
 
-    if !is_root() {
-        eprintln!("skipped: only root may give a socket to any group");
-        return;
-    }
+#[test]
+fn the_group_of_a_socket_is_as_the_flag_says() {
+    needs_root();
     let groups = fs::read_to_string("/etc/group").expect("groups");
     let (name, id) = groups
         .lines()
@@ -213,57 +210,73 @@ fn a_removed_socket_file_is_no_trouble_on_exit() {
 fn every_listener_leads_to_the_same_server() {
     let setup = Setup::new();
     let (one, two) = (setup.unix("one"), setup.unix("two"));
-    let mut setup = setup.flags(&[
-        "-l",
-        &one,
-        "-l",
-        &two,
-        "-l",
-        "tcp://127.0.0.1:0",
-        "-l",
-        "tcp://localhost:0",
-    ]);
-    let has_ipv6 = TcpListener::bind("[::1]:0").is_ok();
-    if has_ipv6 {
-        setup = setup.flags(&["-l", "tcp://[::1]:0"]);
-    } else {
-        eprintln!("skipped: this machine has no [::1]");
-    }
+    let tcp = "tcp://127.0.0.1:0";
+    let setup = setup.flags(&["-l", &one, "-l", &two, "-l", tcp, "-l", tcp]);
     let server = setup.spawn();
     Client::unix(&setup.path("one"))
         .logged_in("admin")
         .ask("STORE where=here");
-
-    let log = server.log();
-    let listening: Vec<&str> = log
-        .iter()
-        .filter_map(|line| Some(line.split_once("listening on ")?.1))
-        .collect();
+    let listening = addresses(&server);
     assert_eq!(listening[..2], [&one[..], &two]);
+    assert_eq!(listening.len(), 4);
+    for address in &listening[2..] {
+        assert_is_there(address);
+    }
+    let mut client = Client::unix(&setup.path("two")).logged_in("admin");
+    assert_eq!(client.ask("RETRIEVE where"), ["RETRIEVED where=here"]);
+    let log = server.log();
     assert!(
         log.last().is_some_and(|line| line.ends_with("ready")),
         "{log:?}"
     );
-    let ports: Vec<&str> = listening
+}
+
+/// Where a server says that it listens.
+fn addresses(server: &Process) -> Vec<String> {
+    let log = server.log();
+    let addresses = log
         .iter()
-        .filter_map(|address| address.strip_prefix("tcp://"))
-        .collect();
-    assert!(ports.len() >= if has_ipv6 { 3 } else { 2 }, "{listening:?}");
-    assert!(
-        ports.iter().any(|address| address.starts_with("[::1]:")) == has_ipv6,
-        "{ports:?}"
+        .filter_map(|line| line.split_once("listening on "));
+    addresses.map(|(_, address)| address.to_owned()).collect()
+}
+
+/// Asks for the entry `where`, at an address with the real port.
+fn assert_is_there(address: &str) {
+    let address = address.strip_prefix("tcp://").expect("a TCP address");
+    assert!(!address.ends_with(":0"), "{address}");
+    let mut client = Client::tcp_address(address).logged_in("admin");
+    assert_eq!(
+        client.ask("RETRIEVE where"),
+        ["RETRIEVED where=here"],
+        "{address}"
     );
-    for address in ports {
-        assert!(!address.ends_with(":0"), "the real port is logged");
-        let mut client = Client::tcp_address(address).logged_in("admin");
-        assert_eq!(
-            client.ask("RETRIEVE where"),
-            ["RETRIEVED where=here"],
-            "{address}"
-        );
+}
+
+#[test]
+fn a_listener_may_be_given_by_an_ipv6_address() {
+    needs_ipv6();
+    assert_listens("tcp://[::1]:0", "tcp://[::1]:");
+}
+
+#[test]
+fn a_listener_may_be_given_by_name() {
+    needs_localhost();
+    assert_listens("tcp://localhost:0", "tcp://");
+}
+
+/// The name may stand for several addresses.
+fn assert_listens(flag: &str, start: &str) {
+    let setup = Setup::new().flags(&["-l", flag]);
+    let server = setup.spawn();
+    let listening = addresses(&server);
+    assert!(!listening.is_empty());
+    Client::tcp_address(listening[0].trim_start_matches("tcp://"))
+        .logged_in("admin")
+        .ask("STORE where=here");
+    for address in &listening {
+        assert!(address.starts_with(start), "{address}");
+        assert_is_there(address);
     }
-    let mut client = Client::unix(&setup.path("two")).logged_in("admin");
-    assert_eq!(client.ask("RETRIEVE where"), ["RETRIEVED where=here"]);
 }
 
 #[test]
@@ -279,11 +292,11 @@ fn the_name_of_a_tcp_connection_is_its_address() {
     assert!(cid.starts_with("127.0.0.1:"), "{cid}");
     assert_eq!(cid.split(':').count(), 3, "{cid}");
     assert!(list[1].contains(";HOST=127.0.0.1;PORT="), "{list:?}");
+}
 
-    if TcpListener::bind("[::1]:0").is_err() {
-        eprintln!("skipped: this machine has no [::1]");
-        return;
-    }
+#[test]
+fn the_name_of_a_connection_over_ipv6_is_its_address() {
+    needs_ipv6();
     let setup = Setup::new().flags(&["-l", "tcp://[::1]:0"]);
     let server = setup.spawn();
     let address = server.log_line("listening on tcp://").expect("it is ready");

@@ -1,8 +1,9 @@
 //! Starting, and refusing to: one line that says what is wrong, an exit status, and nothing left
 //! behind.
 
+use crate::runner::{needs, needs_that};
 use crate::support::{
-    Authority, Client, Ended, Ending, Process, Setup, run, skipped, text, token, wait_until,
+    Authority, Client, Ended, Ending, Process, Setup, run, text, token, wait_until,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -368,6 +369,18 @@ fn a_port_in_use_ends_the_start_with_status_1() {
     );
 }
 
+/// At boot a network address may come, or a name resolve, later than the daemon: after status 2 the service manager
+/// would never start it again.
+#[test]
+fn an_address_that_is_not_here_yet_ends_the_start_with_status_1() {
+    for host in ["192.0.2.1:0", "[2001:db8::1]:0", "not-here-yet.invalid:0"] {
+        let address = format!("tcp://{host}");
+        let setup = complete().flags(&["--allow-plaintext", "--listen", &address]);
+        let ended = run(&mut setup.command());
+        assert_refused(&setup, &ended, 1, &[&format!("--listen {address}")]);
+    }
+}
+
 #[test]
 fn a_place_where_no_file_can_be_is_named() {
     for (flag, status) in [("--pid-file", 1), ("--log-file", 2), ("--listen", 1)] {
@@ -560,6 +573,9 @@ fn passwords_and_users_come_from_everything_that_writes_a_line() {
 
 #[test]
 fn a_link_local_address_is_listened_to_and_named_with_its_zone() {
+    needs("iproute2");
+    let can_unshare = run(Command::new("unshare").args(["--net", "true"]));
+    needs_that(can_unshare.status == Some(0), "the right to make a network");
     let authority = Authority::new("authority");
     let identity = authority.certify(&["fe80::77"]);
     let setup = Setup::new();
@@ -573,18 +589,6 @@ fn a_link_local_address_is_listened_to_and_named_with_its_zone() {
         .arg("ip link set lo up && ip address add fe80::77/64 dev lo nodad && exec \"$0\" \"$@\"")
         .arg(setup.command().get_program())
         .args(setup.command().get_args());
-    let can_unshare = |tool: &str| {
-        let mut probe = Command::new("unshare");
-        let probe = probe.args(["--net", tool, "link"]).stderr(Stdio::null());
-        probe
-            .stdout(Stdio::null())
-            .status()
-            .is_ok_and(|status| status.success())
-    };
-    if !can_unshare("ip") {
-        skipped("it takes root, unshare and ip to make a network");
-        return;
-    }
     let server = Process::spawn(&mut command);
     let line = server.wait_for_log("listening on tls://[fe80::77%lo]:");
     server.wait_for_log("ready");
@@ -608,8 +612,8 @@ fn a_link_local_address_is_listened_to_and_named_with_its_zone() {
 
 /// A Net::Clacks client that is interrupted by the server between its write and its look for the answer loses half a
 /// second.
-#[test]
 #[cfg(target_os = "linux")]
+#[test]
 fn no_thread_interrupts_the_client_that_wakes_it() {
     const BATCH: &str = "3";
     let setup = Setup::new();

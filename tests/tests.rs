@@ -1,6 +1,9 @@
 //! The integration tests: one binary, one file per behaviour. They start the real server, on a
 //! socket in a folder of their own or on port 0, and wait for what must come up to a deadline.
 
+#[macro_use]
+extern crate test_attribute;
+
 mod abuse;
 mod activation;
 mod ageing;
@@ -51,6 +54,7 @@ mod numbers;
 mod permissions;
 mod persist;
 mod persistence;
+mod runner;
 mod secrets;
 mod signals_and_shutdown;
 mod simulation;
@@ -67,3 +71,7 @@ mod tls_reload;
 mod transcripts;
 mod turns;
 mod virtual_time;
+
+fn main() -> std::process::ExitCode {
+    runner::main()
+}

@@ -1,6 +1,7 @@
 //! Clients that speak TLS: they are served like all others, and what is wrong with one of them ends
 //! that one alone.
 
+use crate::runner::needs;
 use crate::support::tls::{VERSIONS, session};
 use crate::support::{Client, Identity, Server, Setup, token, wait_until};
 use rustls::{ClientConnection, ProtocolVersion, StreamOwned, SupportedProtocolVersion};
@@ -272,6 +273,7 @@ fn the_server_ends_every_stream_with_close_notify() {
 /// Another implementation, with all its habits.
 #[test]
 fn openssl_is_served() {
+    needs("openssl");
     let server = server(&[]);
     let script = format!(
         "CLACKS x\r\nOVERHEAD A {}\r\nSTORE a=1\r\nRETRIEVE a\r\nQUIT\r\n",
@@ -293,7 +295,7 @@ fn openssl_is_served() {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("openssl (Debian: openssl)");
+            .expect("it is installed");
         openssl
             .stdin
             .take()
@@ -358,15 +360,7 @@ POSIX::_exit(0);
 
 #[test]
 fn perl_is_served() {
-    let has_module = Command::new("perl")
-        .args(["-MIO::Socket::SSL", "-e", "1"])
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success());
-    if !has_module {
-        eprintln!("skipped: no perl with IO::Socket::SSL (Debian: libio-socket-ssl-perl)");
-        return;
-    }
+    needs("libio-socket-ssl-perl");
     let server = server(&[]);
     for (count, version) in ["TLSv1_2", "TLSv1_3"].into_iter().enumerate() {
         let output = Command::new("perl")

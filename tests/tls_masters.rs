@@ -1,5 +1,6 @@
 //! Masters that speak TLS: who can't show that it is the one gets no login.
 
+use crate::runner::needs_localhost;
 use crate::support::tls::master_session;
 use crate::support::{Authority, Client, Identity, Setup, Validity, run, text, token, wait_until};
 use rustls::ServerConnection;
@@ -199,6 +200,7 @@ fn who_can_show_it_gets_the_login() {
 
 #[test]
 fn a_master_with_a_right_certificate_is_obeyed() {
+    needs_localhost();
     let authority = Authority::new("authority");
     let below = authority.below("below");
     let itself = Identity::self_signed(NAMES);
@@ -275,7 +277,7 @@ fn master_insecure_takes_whoever_answers_and_warns() {
 fn without_master_ca_the_authorities_of_the_system_count() {
     let authority = Authority::new("authority");
     let master = Setup::new().with_tls(&authority.certify(NAMES)).start();
-    let address = format!("tls://localhost:{}", master.tls_port());
+    let address = format!("tls://127.0.0.1:{}", master.tls_port());
     let setup = slave_of(&address);
     setup.write_secret("system.pem", &authority.certificate);
     let system = setup.path("system.pem");

@@ -25,18 +25,11 @@ pub use service_manager::{ServiceManager, hand_over};
 pub use set_clock::SetClock;
 pub use tool::{Running, VARIABLES, bare_clacks};
 
-use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long anything may take that must happen: far more than it ever does.
 pub const DEADLINE: Duration = Duration::from_secs(30);
-
-/// Says that a test has tried nothing: whatever is missing. Past the test runner, which shows nothing of
-/// tests that pass.
-pub fn skipped(what: &str) {
-    let _ = writeln!(std::io::stderr(), "skipped: {what}");
-}
 
 /// Tells the threads beside a test that it has ended, however it does: else they would go on, and a test
 /// that fails would never be over.

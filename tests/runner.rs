@@ -1,0 +1,172 @@
+//! The runner of the integration tests. It is the compiler's in all but one thing: a test can find out, while it
+//! runs, that this machine lacks what it needs, and is then reported as ignored. At the end all of these are
+//! listed, with the command that installs the packages they need.
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{TcpListener, ToSocketAddrs};
+use std::panic::resume_unwind;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Mutex;
+use std::{env, thread};
+
+/// A function with `#[test]`; the attribute makes it (`tests/runner/attribute.rs`).
+pub struct Test {
+    pub name: &'static str,
+    /// Why it runs only with `--ignored` or `--include-ignored`.
+    pub ignored: Option<&'static str>,
+    pub run: fn(),
+}
+
+inventory::collect!(Test);
+
+/// What a test needs and this machine lacks; it goes up the stack of the test as a panic does.
+enum Missing {
+    /// By its name in Debian.
+    Package(&'static str),
+    Other(&'static str),
+}
+
+/// The tests that could not run, by what they lack.
+#[derive(Default)]
+struct NotTried {
+    packages: BTreeMap<&'static str, BTreeSet<&'static str>>,
+    others: BTreeMap<&'static str, BTreeSet<&'static str>>,
+}
+
+static NOT_TRIED: Mutex<NotTried> = Mutex::new(NotTried {
+    packages: BTreeMap::new(),
+    others: BTreeMap::new(),
+});
+
+/// Ends the test as ignored if a Debian package is not installed; where the variable `CI` is set, as failed.
+pub fn needs(package: &'static str) {
+    if !is_installed(package) {
+        resume_unwind(Box::new(Missing::Package(package)));
+    }
+}
+
+/// Ends the test as ignored where it can't run for another reason than a missing package.
+pub fn needs_that(is_so: bool, what: &'static str) {
+    if !is_so {
+        resume_unwind(Box::new(Missing::Other(what)));
+    }
+}
+
+/// Ends the test as ignored unless it runs as root.
+pub fn needs_root() {
+    needs_that(is_root(), "root's rights");
+}
+
+/// Ends the test as ignored where the loopback interface has no IPv6.
+pub fn needs_ipv6() {
+    needs_that(TcpListener::bind("[::1]:0").is_ok(), "the address ::1");
+}
+
+/// Ends the test as ignored where nothing says what `localhost` is; in a bare root there is no `/etc/hosts`.
+pub fn needs_localhost() {
+    let found = ("localhost", 0).to_socket_addrs();
+    let is_loopback = found.is_ok_and(|mut all| all.all(|address| address.ip().is_loopback()));
+    needs_that(is_loopback, "the name localhost, in /etc/hosts");
+}
+
+pub fn is_root() -> bool {
+    // SAFETY: takes nothing and changes nothing.
+    unsafe { libc::geteuid() == 0 }
+}
+
+fn is_installed(package: &str) -> bool {
+    let probe = match package {
+        "iproute2" => "command -v ip",
+        "libio-socket-ssl-perl" => "perl -MIO::Socket::SSL -e 1",
+        "libyaml-syck-perl" => "perl -MYAML::Syck -e 1",
+        // The traditional nc has neither -N nor -U.
+        "netcat-openbsd" => "nc -h 2>&1 | grep OpenBSD",
+        "postgresql" => "ls /usr/lib/postgresql/*/bin/initdb",
+        "systemd" => "command -v systemd-analyze",
+        program => &format!("command -v {program}"),
+    };
+    let probed = Command::new("sh")
+        .args(["-c", probe])
+        .stdin(Stdio::null())
+        .output();
+    probed.expect("a shell").status.success()
+}
+
+pub fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let mut tests: Vec<&Test> = inventory::iter::<Test>.into_iter().collect();
+    tests.sort_by_key(|test| test.name);
+    let trials = tests.into_iter().map(|test| trial(test, &arguments));
+    let conclusion = libtest_mimic::run(&arguments, trials.collect());
+    NOT_TRIED.lock().expect("no panic while it is held").print();
+    conclusion.exit_code()
+}
+
+/// The name without that of the crate.
+fn trial(test: &'static Test, arguments: &Arguments) -> Trial {
+    let (_, name) = test
+        .name
+        .split_once("::")
+        .expect("the name of the crate is before it");
+    let ignored = test
+        .ignored
+        .filter(|_| !arguments.ignored && !arguments.include_ignored);
+    let trial = Trial::ignorable_test(name, move || match ignored {
+        Some(reason) => Ok(Completion::ignored_with(reason)),
+        None => run(name, test.run),
+    });
+    // With the flag, --ignored finds it; without, its reason is printed.
+    trial.with_ignored_flag(test.ignored.is_some() && ignored.is_none())
+}
+
+/// Runs a test in a thread of its own, which has its name in what a panic prints.
+fn run(name: &'static str, test: fn()) -> Result<Completion, Failed> {
+    let thread = thread::Builder::new().name(name.to_owned()).spawn(test);
+    let Err(panic) = thread.expect("a thread").join() else {
+        return Ok(Completion::Completed);
+    };
+    match panic.downcast::<Missing>() {
+        Ok(missing) => not_tried(name, &missing),
+        Err(panic) => Err(message(&*panic).into()),
+    }
+}
+
+fn not_tried(name: &'static str, missing: &Missing) -> Result<Completion, Failed> {
+    let mut not_tried = NOT_TRIED.lock().expect("no panic while it is held");
+    let (tests, reason) = match missing {
+        Missing::Package(package) => (
+            not_tried.packages.entry(package),
+            format!("needs the package {package}"),
+        ),
+        Missing::Other(what) => (not_tried.others.entry(what), format!("needs {what}")),
+    };
+    tests.or_default().insert(name);
+    let is_ci = env::var_os("CI").is_some_and(|value| !value.is_empty());
+    if is_ci && matches!(missing, Missing::Package(_)) {
+        return Err(reason.into());
+    }
+    Ok(Completion::ignored_with(reason))
+}
+
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("it panicked")
+}
+
+impl NotTried {
+    fn print(&self) {
+        for (what, tests) in self.others.iter().chain(&self.packages) {
+            println!("Not tried here, for want of {what}:");
+            for test in tests {
+                println!("    {test}");
+            }
+        }
+        if !self.packages.is_empty() {
+            let packages: Vec<&str> = self.packages.keys().copied().collect();
+            println!("To try them: apt-get install {}", packages.join(" "));
+        }
+    }
+}
