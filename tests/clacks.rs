@@ -1,10 +1,11 @@
 //! clacks, the command-line client: what each command prints, and the status it exits with.
 
-use crate::support::{Server, Setup, bare_clacks, run, text};
+use crate::runner::needs_root;
+use crate::support::{Server, Setup, VARIABLES, bare_clacks, run, text};
 use serde_json::{Value, json};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixListener;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 /// Exits with that status, prints nothing, and says one line with that part in it.
 fn assert_fails(ended: crate::support::Ended, status: i32, part: &str) {
@@ -435,6 +436,74 @@ fn passwords_come_from_files_that_others_cannot_read_or_from_the_environment() {
         "keys",
     ]));
     assert_eq!((known.status, &*known.stderr), (Some(0), ""));
+}
+
+/// The service's files, as far as clacks knows them: in places where the commands of the test alone see them.
+#[test]
+fn the_password_of_the_service_is_found_at_its_own_socket_and_for_its_own_user() {
+    needs_root();
+    const PLACES: &str = "mount -t tmpfs none /run && mount -t tmpfs none /etc && \
+        mkdir /run/clacksd /etc/clacksd && ln -s \"$0/socket\" /run/clacksd/clacksd.sock && \
+        ln -s \"$0/socket\" /run/clacksd/other.sock && cp -p \"$0/secret\" /etc/clacksd/password && \
+        cp \"$1\" /run/clacks && shift && exec \"$@\"";
+    let setup = Setup::bare();
+    setup.write_secret("secret", "of the service\n");
+    setup.write_secret("users", "rw:read,write:of the service\n");
+    let secret = text(&setup.path("secret"));
+    let users = text(&setup.path("users"));
+    let flags = [
+        "--user",
+        "clacks",
+        "--password-file",
+        &secret,
+        "--users",
+        &users,
+    ];
+    let server = setup.flags(&flags).start();
+    let folder = server.setup.folder.path();
+    let clacks = |before: &[&str], arguments: &[&str]| {
+        let clacks = bare_clacks(&[]);
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", PLACES]).arg(folder);
+        command.arg(clacks.get_program()).args(before);
+        command.arg("/run/clacks").args(arguments);
+        for name in VARIABLES {
+            command.env_remove(name);
+        }
+        run(command.stdin(Stdio::null()))
+    };
+    for arguments in [
+        &["keys"][..],
+        &["-s", "unix:/run/clacksd/clacksd.sock", "keys"],
+    ] {
+        let ended = clacks(&[], arguments);
+        assert_eq!(
+            (ended.status, &*ended.stderr),
+            (Some(0), ""),
+            "{arguments:?}"
+        );
+    }
+    for arguments in [
+        &["-s", "unix:/run/clacksd/other.sock", "keys"][..],
+        &["-u", "rw", "keys"],
+        // A flag counts before the file.
+        &["--password-file", "/dev/null", "keys"],
+    ] {
+        let ended = clacks(&[], arguments);
+        assert_eq!(ended.status, Some(2), "{arguments:?}: {ended:?}");
+        assert!(!ended.stderr.contains("/etc/clacksd"), "{ended:?}");
+    }
+    let nobody = [
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+    ];
+    let why = "CLACKS_PASSWORD (/etc/clacksd/password: Permission denied";
+    assert_fails(clacks(&nobody, &["keys"]), 2, why);
+    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o644))
+        .expect("a file of our own");
+    assert_fails(clacks(&[], &["keys"]), 2, "other users have access");
 }
 
 #[test]

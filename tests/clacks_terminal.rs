@@ -279,6 +279,16 @@ fn a_password_is_asked_for_and_not_shown() {
         server.port
     );
     asking("wrong", "wrong", &[&refused, "status 3", " echo"]);
+    // Nobody is asked for a server that isn't there.
+    terminals.start(
+        "alone",
+        (110, 10),
+        &server,
+        "",
+        "-s unix:/is/not/there keys",
+    );
+    let alone = "clacks: unix:/is/not/there: no connection to the server: No such file or directory (os error 2)";
+    terminals.expect("alone", &[alone, "status 3", " echo"]);
 }
 
 /// The terminal is the shell's again, and the shell knows by what it was ended.

@@ -161,6 +161,11 @@ else
 fi
 log_in
 log_in_as_bridge
+# Who is in the group needs neither flags nor a password.
+useradd --create-home --groups clacksd member
+su -l member -c 'clacks store b 3 && clacks retrieve b' > /tmp/answer 2>&1 || fail "$(cat /tmp/answer)"
+[ "$(cat /tmp/answer)" = 3 ] || fail "no answer but: $(cat /tmp/answer)"
+userdel --remove member 2> /dev/null
 ls -l /proc/"$(daemon)"/fd | grep -o 'socket:\[[0-9]*\]' | tr -dc '0-9\n' > /tmp/inodes
 if grep -qwFf /tmp/inodes /proc/net/tcp /proc/net/tcp6; then fail "it listens on a port"; fi
 if tr '\0' '\n' < /proc/"$(daemon)"/cmdline | grep -qF "$(head -n 1 /etc/clacksd/password)"; then

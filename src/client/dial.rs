@@ -126,13 +126,17 @@ impl Dial {
         }
     }
 
+    fn reach(&mut self, until: Instant) -> Result<Connection, Error> {
+        let socket = match &mut self.way {
+            Way::Unix(path) => connect_unix(path, until)?,
+            Way::Internet(attempts) => attempts.go_on(until)?,
+        };
+        Ok(Connection::new(Transport::new(socket, self.session.take())))
+    }
+
     fn advance(&mut self, wanted: &Subscriptions, until: Instant) -> Result<(), Error> {
         if self.connection.is_none() {
-            let socket = match &mut self.way {
-                Way::Unix(path) => connect_unix(path, until)?,
-                Way::Internet(attempts) => attempts.go_on(until)?,
-            };
-            let mut connection = Connection::new(Transport::new(socket, self.session.take()));
+            let mut connection = self.reach(until)?;
             connection.push(std::mem::take(&mut self.hello));
             self.connection = Some(connection);
         }
@@ -178,6 +182,20 @@ impl Dial {
 #[cfg(feature = "tool")]
 pub fn connect(options: Options) -> Result<Connection, Error> {
     dialler(options)?()
+}
+
+/// An error unless a server greets at that address, which lets this client in as far as can be known without a login.
+#[cfg(feature = "tool")]
+pub fn find_server(options: Options) -> Result<(), Error> {
+    let trust = trust(&options)?;
+    let mut dial = Dial::new(&options, trust.as_ref())?;
+    let until = dial.until;
+    let greeting = dial
+        .reach(until)
+        .and_then(|mut connection| connection.receive(until));
+    greeting
+        .and_then(|line| is_welcome(&line).map(drop))
+        .map_err(explain)
 }
 
 /// As many of them as are wanted.

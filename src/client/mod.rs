@@ -45,7 +45,8 @@ use subscriptions::Subscriptions;
 #[cfg(feature = "tool")]
 pub(crate) use {
     connection::Connection,
-    dial::{connect, dialler},
+    dial::{connect, dialler, find_server},
+    options::SERVICE_SOCKET,
     transport::Transport,
 };
 

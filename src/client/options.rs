@@ -35,7 +35,7 @@ pub struct Options {
 }
 
 /// Where the service listens.
-const SERVICE_SOCKET: &str = "/run/clacksd/clacksd.sock";
+pub(crate) const SERVICE_SOCKET: &str = "/run/clacksd/clacksd.sock";
 /// Where a clacksd without flags listens.
 const OTHERWISE: &str = "tcp://127.0.0.1:49888";
 

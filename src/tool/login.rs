@@ -2,7 +2,7 @@
 
 use super::table::Invocation;
 use super::{Failure, terminal};
-use crate::client::{Client, Error, Options, local_server};
+use crate::client::{Client, Error, Options, SERVICE_SOCKET, find_server, local_server};
 use crate::files;
 use std::env;
 use std::io::{self, IsTerminal};
@@ -10,6 +10,8 @@ use std::path::Path;
 
 /// The user of the service as it is installed, and of a clacksd without flags.
 const USER: &str = "clacks";
+/// That user's password at the service, which members of the service's group may read.
+const SERVICE_PASSWORD: &str = "/etc/clacksd/password";
 
 /// How to reach the server that is meant.
 pub struct Login {
@@ -31,15 +33,19 @@ pub fn login(invocation: &Invocation) -> Result<Login, Failure> {
     if let Some(file) = invocation.value("ca") {
         options = options.authorities(file);
     }
-    let password = password(invocation, &user, &address)?;
-    let options = options.login(&user, &password);
-    Ok(Login { options, address })
+    let mut login = Login { options, address };
+    let password = password(invocation, &user, &login)?;
+    login.options = login.options.login(&user, &password);
+    Ok(login)
 }
 
 impl Login {
     /// Connects in one way or another.
-    pub fn reach<T>(self, connect: impl FnOnce(Options) -> Result<T, Error>) -> Result<T, Failure> {
-        connect(self.options).map_err(|error| match error {
+    pub fn reach<T>(
+        &self,
+        connect: impl FnOnce(Options) -> Result<T, Error>,
+    ) -> Result<T, Failure> {
+        connect(self.options.clone()).map_err(|error| match error {
             // That names what is wrong.
             Error::Options(_) => error.into(),
             // A server that is full is one that can't be reached, too.
@@ -72,7 +78,7 @@ fn text(invocation: &Invocation, flag: &str, variable: &str) -> Result<Option<St
     }
 }
 
-fn password(invocation: &Invocation, user: &str, address: &str) -> Result<String, Failure> {
+fn password(invocation: &Invocation, user: &str, login: &Login) -> Result<String, Failure> {
     if let Some(file) = invocation.value("password-file") {
         let file = Path::new(file);
         return files::read_password(file)
@@ -87,13 +93,20 @@ fn password(invocation: &Invocation, user: &str, address: &str) -> Result<String
             return Err(Failure::Usage("CLACKS_PASSWORD is no UTF-8".to_owned()));
         }
     }
+    let mut missing = "no password: give --password-file or CLACKS_PASSWORD".to_owned();
+    if user == USER && login.address.strip_prefix("unix:") == Some(SERVICE_SOCKET) {
+        match files::read_password(Path::new(SERVICE_PASSWORD)) {
+            Ok(password) => return Ok(password),
+            Err(why) => missing += &format!(" ({SERVICE_PASSWORD}: {why})"),
+        }
+    }
     // The terminal itself is asked, but only if somebody seems to sit there.
     if io::stdin().is_terminal() || io::stderr().is_terminal() {
-        let question = format!("Password of {user} at {address}: ");
+        // Nobody types a password for a server that isn't there.
+        login.reach(find_server)?;
+        let question = format!("Password of {user} at {}: ", login.address);
         let asked = terminal::ask_hidden(&question, invocation.signals()?);
         return asked.map_err(|error| Failure::Usage(format!("no password: {error}")));
     }
-    Err(Failure::Usage(
-        "no password: give --password-file or CLACKS_PASSWORD".to_owned(),
-    ))
+    Err(Failure::Usage(missing))
 }
