@@ -245,9 +245,11 @@ fn programs_chat_by_lines() {
     for number in 0..600 {
         other.expect(&format!("SET example::chat=bot: many {number}"));
     }
-    std::io::Write::write_all(&mut stdin, b"one\n\n two\tthree \x07\r\nlast").expect("it reads");
+    std::io::Write::write_all(&mut stdin, b"one\n\n\r\n two\tthree \x07 \r\n \n\tlast ")
+        .expect("it reads");
     drop(stdin);
-    for line in ["one", "two\tthree \\x07", "last"] {
+    // Blanks at both ends stay.
+    for line in ["one", " two\tthree \\x07 ", " ", "\tlast "] {
         other.expect(&format!("SET example::chat=bot: {line}"));
     }
     assert_eq!(chat.rest(), [""; 0]);

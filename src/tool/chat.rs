@@ -136,10 +136,12 @@ impl Chat {
     }
 
     fn say(&mut self, line: &str) -> Result<(), Failure> {
-        let line = printable(line.trim().as_bytes()).into_owned();
+        let line = line.strip_suffix('\n').unwrap_or(line);
+        let line = line.strip_suffix('\r').unwrap_or(line);
         if line.is_empty() {
             return Ok(());
         }
+        let line = printable(line.as_bytes());
         let said = format!("{}: {line}", self.name);
         if self.is_typed {
             self.show(&said)?;

@@ -1,5 +1,6 @@
 //! A clock for all: sends the time of day (UTC) as the signal `example::clock`, each second, and keeps it in
-//! the cache for those who come later. Try it beside `clacks listen example::clock`.
+//! the cache for those who come later. With each it notifies `example::notify`, the signal that the chat among the
+//! examples of Net::Clacks listens to. Try it beside `clacks listen example::clock example::notify`.
 //!
 //! `clock ADDRESS USER`, with the password in `CLACKS_PASSWORD`.
 
@@ -7,6 +8,7 @@ use clacks::{Client, Error, Message, Options};
 use std::time::{Duration, Instant, SystemTime};
 
 const SIGNAL: &str = "example::clock";
+const TICK: &str = "example::notify";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -31,8 +33,9 @@ pub fn tick(client: &mut Client) -> Result<(), Error> {
     let second = now.as_secs() % 86_400;
     let (hours, minutes, seconds) = (second / 3600, second / 60 % 60, second % 60);
     let time = format!("{hours:02}:{minutes:02}:{seconds:02}");
-    // It may be lost with a connection; the next one comes in a second.
-    if let Err(error) = client.set_and_store(SIGNAL, time) {
+    // They may be lost with a connection; the next ones come in a second.
+    let sent = client.set_and_store(SIGNAL, time);
+    if let Err(error) = sent.and_then(|()| client.notify(TICK)) {
         eprintln!("{error}");
     }
     // Waiting for messages, rather than sleeping, keeps the connection alive and renews it.
