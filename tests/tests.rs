@@ -49,6 +49,7 @@ mod measurements_persist;
 mod measurements_sync;
 mod measurements_tls;
 mod measurements_turns;
+mod mixed_trees;
 mod notifying;
 mod numbers;
 mod permissions;

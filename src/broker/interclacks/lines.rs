@@ -88,18 +88,37 @@ impl Broker {
                     self.handle_link_overhead(id, is_uplink, overhead, now, out);
                 }
             }
-            _ => {
-                // A slave doesn't say where what it has ends; a master does.
-                if !is_uplink && let Some(link) = self.link_mut(id) {
-                    link.peer_is_telling = false;
-                }
-                return self.execute_for_link(id, command, line, now, out);
-            }
+            _ => return self.handle_link_command(id, command, line, now, out),
         }
         if monitored {
             self.mirror(id, line, out);
         }
         Flow::Next
+    }
+
+    /// A command that means on a link what it means from a client, but for steps that come too early.
+    fn handle_link_command<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        command: Command<'_>,
+        line: &[u8],
+        now: Now,
+        out: &mut O,
+    ) -> Flow {
+        let Some(link) = self.sessions.link(id) else {
+            return Flow::Stop;
+        };
+        let is_early = link.is_before_telling();
+        // A slave doesn't say where what it has ends; a master does.
+        if link.role == Role::Downlink {
+            self.end_peers_telling(id, out);
+        }
+        match command {
+            Command::Increment(counter) | Command::Decrement(counter) if is_early => {
+                self.handle_early_step(id, command, counter.name, line, now, out)
+            }
+            _ => self.execute_for_link(id, command, line, now, out),
+        }
     }
 
     /// Reports whether monitors do not get a line because of the OVERHEAD line in it, which comes as a signal.
@@ -487,12 +506,7 @@ impl Broker {
             );
             return;
         };
-        let (began_tree_us, round_trip_us, is_downlink, peer_is_telling) = (
-            link.began_tree_us,
-            link.round_trip_us,
-            link.role == Role::Downlink,
-            link.peer_is_telling,
-        );
+        let peer_is_telling = link.peer_is_telling;
         let name = line.entry.name;
         let value = (line.mode != b"D").then_some(line.entry.value);
         if value.is_none() && line.entry.value.contains(&b'=') {
@@ -513,24 +527,8 @@ impl Broker {
             }
             return;
         }
-        if let Some(found) = self.cache.find(name, now_us) {
-            if found.value() == value {
-                self.note_heard(id, name, out);
-                return;
-            }
-            if cached_us <= found.changed_us() {
-                return;
-            }
-            // A Net::Clacks slave sends everything back that it was just told, a little newer. What
-            // has changed here since then is newer all the same, and the slave has to hear it.
-            let changed_since =
-                is_downlink && peer_is_telling && found.changed_us() >= began_tree_us;
-            if changed_since && cached_us <= found.changed_us() + round_trip_us {
-                let mut lines = Lines::default();
-                append_as_write(&mut lines, found);
-                out.append_lines(id, &lines);
-                return;
-            }
+        if !self.is_news(id, name, value, cached_us, now, out) {
+            return;
         }
         let state = State {
             stamp: Stamp {
@@ -551,6 +549,48 @@ impl Broker {
             }
             Ok(_) => {}
         }
+    }
+
+    /// Reports whether a KEYSYNC brings something else than what is here, and something newer. A slave that does not know yet
+    /// what is here is told.
+    fn is_news<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        name: &[u8],
+        value: Option<&[u8]>,
+        cached_us: u64,
+        now: Now,
+        out: &mut O,
+    ) -> bool {
+        let early_us = self.take_early_counter(id, name, out);
+        let now_us = self.tree_now_us(now);
+        let (Some(link), Some(found)) = (self.sessions.link(id), self.cache.find(name, now_us))
+        else {
+            return true;
+        };
+        if found.value() == value {
+            self.note_heard(id, name, out);
+            return false;
+        }
+        // Nothing has changed here but by steps that the line contains.
+        if early_us == Some(found.changed_us()) {
+            return true;
+        }
+        if cached_us <= found.changed_us() {
+            return false;
+        }
+        // A Net::Clacks slave sends everything back that it was just told, a little newer. What
+        // has changed here since then is newer all the same, and the slave has to hear it.
+        let changed_since = link.role == Role::Downlink
+            && link.peer_is_telling
+            && found.changed_us() >= link.began_tree_us;
+        if changed_since && cached_us <= found.changed_us() + link.round_trip_us {
+            let mut lines = Lines::default();
+            append_as_write(&mut lines, found);
+            out.append_lines(id, &lines);
+            return false;
+        }
+        true
     }
 
     /// Whether what is held would seem to be far too old or too new by another clock. A clock that is far

@@ -11,6 +11,7 @@
 
 mod check;
 mod counting;
+mod early_steps;
 mod encode;
 mod lines;
 mod lock;
@@ -32,7 +33,7 @@ use crate::protocol::peer::{self, NodeId, ShareId, SignalId};
 use crate::protocol::shared::SharedBytes;
 use crate::protocol::{Command, Flags, Overhead};
 use signals::Signals;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use tree_clock::TreeClock;
 use waiting::Waiting;
 
@@ -60,6 +61,9 @@ pub struct Link {
     held: Waiting,
     /// Whether the peer, Net::Clacks, is telling what it held when the link came up.
     peer_is_telling: bool,
+    /// Counters that the peer, a Net::Clacks slave, has counted before it told what it holds, and when the last of
+    /// these steps was counted here.
+    early_counters: BTreeMap<KeptName, u64>,
     /// Names that the master has just told: it need not hear them from here. Hashes.
     heard: Table<u64>,
     /// The peer's clock minus this node's monotonic one, once it has told its time.

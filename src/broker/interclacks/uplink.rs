@@ -11,7 +11,7 @@ use crate::broker::{Broker, Lifetime, User};
 use crate::limits::{FREED_PER_TURN, NAMES_PER_SLICE};
 use crate::protocol::{Command, Flags, Overhead, decode, encode, peer};
 use log::Level;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 impl Broker {
@@ -134,6 +134,7 @@ impl Broker {
             evicted: Waiting::default(),
             held: Waiting::default(),
             peer_is_telling: true,
+            early_counters: BTreeMap::new(),
             heard: Table::default(),
             anchor_us: None,
             began_us: now.monotonic_us,
