@@ -1,8 +1,9 @@
 //! What each command does (clacks-protocol(7)). Form is checked before permission; a refused command
 //! has no effect at all.
 
-use super::cache::TooLarge;
-use super::interclacks::{NEVER_FORWARDED, Reach, is_too_long_to_forward};
+use super::cache::{TooLarge, Written};
+use super::change::{Change, Write};
+use super::interclacks::{NEVER_FORWARDED, Reach, Wording, is_too_long_to_forward};
 use super::listeners::subscription_memory;
 use super::output::{Audience, CloseReason, ConnectionId, Flow, Now, Output};
 use super::persistence::Barrier;
@@ -189,8 +190,8 @@ impl Broker {
             }
             Command::ClearCache => {
                 self.cache.clear(now_us);
-                self.record_clear(now, out);
-                self.pass_on_clear(Some(id), Some(line), out);
+                let line = Some(line);
+                self.commit(Change::Clear { from: id, line }, now, out);
             }
             // A signal is the line that brought it.
             Command::Set(Pair { name, .. }) | Command::Notify(name) => {
@@ -199,11 +200,16 @@ impl Broker {
             }
             Command::SetAndStore(Pair { name, value }) => {
                 match self.cache.store(name, value, now_us) {
-                    Ok(()) => {
-                        self.written(now, out);
+                    Ok(written) => {
                         self.deliver(Some(id), name, &encode::set(name, value), out);
-                        self.pass_on_line(id, name, line, Some(value), now, out);
-                        self.evict(now, out);
+                        let write = Write {
+                            from: id,
+                            name,
+                            written,
+                            wording: Wording::Line(line),
+                            signal: self.new_signal(now).map(|signal| (signal, value)),
+                        };
+                        self.commit(Change::Write(write), now, out);
                     }
                     Err(TooLarge) => self.refuse_too_large(id, name, now, out),
                 }
@@ -281,17 +287,22 @@ impl Broker {
     fn changed<O: Output>(
         &mut self,
         from: ConnectionId,
-        written: Result<(), TooLarge>,
+        written: Result<Written, TooLarge>,
         name: &[u8],
         line: &[u8],
         now: Now,
         out: &mut O,
     ) {
         match written {
-            Ok(()) => {
-                self.written(now, out);
-                self.pass_on_line(from, name, line, None, now, out);
-                self.evict(now, out);
+            Ok(written) => {
+                let write = Write {
+                    from,
+                    name,
+                    written,
+                    wording: Wording::Line(line),
+                    signal: None,
+                };
+                self.commit(Change::Write(write), now, out);
             }
             Err(TooLarge) => self.refuse_too_large(from, name, now, out),
         }

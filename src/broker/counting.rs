@@ -3,6 +3,7 @@
 
 use super::Broker;
 use super::cache::{Added, TooLarge};
+use super::change::{Change, Write};
 use super::interclacks::Wording;
 use super::output::{ConnectionId, Now, Output, Record};
 use crate::limits::MAX_CLOCK_LEAD_US;
@@ -24,14 +25,16 @@ impl Broker {
         let now_us = self.tree_now_us(now);
         let begun_us = now_us + self.clock_doubt_us();
         match self.cache.add(name, step, now_us, begun_us) {
-            Ok(Added { only, work }) => {
+            Ok(Added { written, work }) => {
                 out.add_work(work + counter.step.map_or(0, work_of));
-                self.written(now, out);
-                if !self.tree.links.is_empty() {
-                    let wording = Wording::Step { line, only };
-                    self.pass_on(Some(from), name, wording, None, now, out);
-                }
-                self.evict(now, out);
+                let write = Write {
+                    from,
+                    name,
+                    written,
+                    wording: Wording::Line(line),
+                    signal: None,
+                };
+                self.commit(Change::Write(write), now, out);
             }
             Err(TooLarge) => self.refuse_too_large(from, name, now, out),
         }
@@ -55,8 +58,7 @@ impl Broker {
         }
         let marker = self.cache.next_marker(self.tree_now_us(now));
         if self.cache.merge_fold(marker) {
-            self.record_fold(now, out);
-            self.pass_on_fold(None, out);
+            self.commit(Change::Fold { from: None }, now, out);
         }
     }
 

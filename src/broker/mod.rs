@@ -8,6 +8,7 @@ mod admission;
 mod backlog;
 mod backpressure;
 mod cache;
+mod change;
 mod check;
 mod commands;
 mod counting;

@@ -9,7 +9,8 @@
 //! dropped again after a start, and what was evicted may be back, as anything may that nobody removed.
 
 use super::backlog::Backlog;
-use super::cache::{Found, TooLarge, Written};
+use super::cache::{Found, TooLarge};
+use super::change::Change;
 use super::output::{ConnectionId, Now, Output, Record, Rewrite, Saved};
 use super::upkeep::Cleaning;
 use super::walk::{Meets, Walk};
@@ -18,7 +19,7 @@ use crate::limits::{
     JOURNAL_RETRY_MAX_US, JOURNAL_RETRY_US, MAX_REWRITE_SLICE, MAX_UNSAVED, MIN_REWRITE,
     OVERDUE_REWRITE_BACKLOG, REWRITE_BACKLOG, REWRITE_SLICE,
 };
-use crate::protocol::peer::Stamp;
+use crate::protocol::peer::{ShareId, Stamp};
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
@@ -186,11 +187,10 @@ fn state_record<'a>(found: &Found<'a>) -> Record<'a> {
 }
 
 /// What a write has left of its name, in a record.
-fn written_record<'a>(written: &Written<'a>) -> Record<'a> {
-    let found = &written.found;
-    let only = written.only.and_then(|only| found.contribution_of(only));
+fn written_record(found: Found<'_>, only: Option<ShareId>) -> Record<'_> {
+    let only = only.and_then(|only| found.contribution_of(only));
     match only {
-        None => state_record(found),
+        None => state_record(&found),
         Some(contribution) => Record::Count {
             name: found.name(),
             stamp: found.stamp(),
@@ -214,9 +214,7 @@ impl Broker {
                 if let Err(TooLarge) = self.cache.restore(name, state, *changed_us) {
                     self.cache.forget(name);
                 }
-                while self.cache.is_over_limit() {
-                    self.cache.evict_slice(|_, _| {});
-                }
+                self.cache.evict_all();
                 self.cleaning = Cleaning::At(self.settings.clean_interval_us);
             }
             Record::Used { name, accessed_us } => self.cache.restore_use(name, *accessed_us),
@@ -279,18 +277,21 @@ impl Broker {
             .map_or(0, |persistence| persistence.recorded)
     }
 
-    /// Records what the write just done has left.
-    pub(super) fn record_state<O: Output>(&mut self, now: Now, out: &mut O) {
-        if let Some(persistence) = &mut self.persistence
-            && let Some(written) = self.cache.take_written()
-        {
-            persistence.record(&written_record(&written), now, out);
-        }
-    }
-
-    pub(super) fn record_fold<O: Output>(&mut self, now: Now, out: &mut O) {
-        if let Some(persistence) = &mut self.persistence {
-            persistence.record(&Record::Fold(self.cache.folded()), now, out);
+    /// Records a change. What the cache drops by itself is not recorded.
+    pub(super) fn record_change<O: Output>(&mut self, change: Change<'_>, now: Now, out: &mut O) {
+        let Broker {
+            persistence, cache, ..
+        } = self;
+        let record = match change {
+            Change::Write(write) => {
+                written_record(cache.entry_of(write.written.entry), write.written.only)
+            }
+            Change::Clear { .. } => Record::Clear(cache.cleared()),
+            Change::Fold { .. } => Record::Fold(cache.folded()),
+            Change::Drop(..) => return,
+        };
+        if let Some(persistence) = persistence {
+            persistence.record(&record, now, out);
         }
     }
 
@@ -332,12 +333,6 @@ impl Broker {
             && out.unsaved() < MAX_UNSAVED
         {
             persistence.record(&Record::Used { name, accessed_us }, now, out);
-        }
-    }
-
-    pub(super) fn record_clear<O: Output>(&mut self, now: Now, out: &mut O) {
-        if let Some(persistence) = &mut self.persistence {
-            persistence.record(&Record::Clear(self.cache.cleared()), now, out);
         }
     }
 

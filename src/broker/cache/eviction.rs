@@ -11,7 +11,7 @@
 //! can't push entries out.
 
 use super::entry::{self, Entry, LISTED_AS_TOMBSTONE, ON_PROBATION};
-use super::{Block, Cache, Dropped, Found, PLACE};
+use super::{Block, Cache, EntryId, PLACE};
 use crate::broker::table::Cursor;
 use crate::limits::{EVICTIONS_PER_SLICE, KIB};
 use std::collections::VecDeque;
@@ -32,6 +32,8 @@ pub struct Eviction {
     /// The segment of the table where the hand is, and how many entries it has passed there.
     hand: Cursor,
     passed: usize,
+    /// Entries that the hand has chosen, and that are to go next. Empty between two calls of the broker.
+    chosen: Vec<EntryId>,
 }
 
 impl Eviction {
@@ -42,6 +44,7 @@ impl Eviction {
             tombstones: VecDeque::new(),
             hand: Cursor::default(),
             passed: 0,
+            chosen: Vec::new(),
         }
     }
 
@@ -126,33 +129,46 @@ impl Cache {
         (self.live / NEWCOMERS).max(usize::from(self.live > 1))
     }
 
-    /// Drops entries until all fit, or until a slice's work is done.
-    pub fn evict_slice(&mut self, mut dropped: impl FnMut(Dropped, Found<'_>)) {
-        let mut rest = EVICTIONS_PER_SLICE;
-        while self.is_over_limit() && rest > 0 {
+    /// The next entry that has to go, until all fit or a slice's work is done: `rest` is what is left of that. The
+    /// entry is to be [dropped](Cache::drop_entry) before the next call.
+    pub fn next_victim(&mut self, rest: &mut usize) -> Option<EntryId> {
+        loop {
+            if let Some(victim) = self.eviction.chosen.pop() {
+                return Some(victim);
+            }
+            if !self.is_over_limit() || *rest == 0 {
+                return None;
+            }
             let has_too_many_tombstones =
                 self.tombstone_bytes > self.eviction.max_bytes / TOMBSTONES || self.live <= 1;
-            let looked_at = if has_too_many_tombstones && !self.eviction.tombstones.is_empty() {
-                self.evict_oldest_tombstone(&mut dropped);
-                1
-            } else if self.eviction.newcomers.len() > self.most_newcomers() {
-                self.judge_newcomer(&mut dropped);
-                1
-            } else {
-                self.move_hand(rest, &mut dropped)
-            };
-            rest = rest.saturating_sub(looked_at.max(1));
+            let (looked_at, victim) =
+                if has_too_many_tombstones && !self.eviction.tombstones.is_empty() {
+                    (1, self.oldest_tombstone())
+                } else if self.eviction.newcomers.len() > self.most_newcomers() {
+                    (1, self.judge_newcomer())
+                } else {
+                    (self.move_hand(*rest), None)
+                };
+            *rest = rest.saturating_sub(looked_at.max(1));
+            if victim.is_some() {
+                return victim;
+            }
         }
     }
 
-    fn evict_oldest_tombstone(&mut self, dropped: &mut impl FnMut(Dropped, Found<'_>)) {
-        let Some(hash) = self.eviction.tombstones.pop_front() else {
-            return;
-        };
-        if let Some(block) = self.find_listed_tombstone(hash) {
-            dropped(Dropped::Evicted, Entry::new(&self.blocks, block).into());
-            self.drop_block(hash, block);
+    /// Drops entries until all fit, without anybody being told.
+    pub fn evict_all(&mut self) {
+        while self.is_over_limit() {
+            let mut rest = EVICTIONS_PER_SLICE;
+            while let Some(victim) = self.next_victim(&mut rest) {
+                self.drop_entry(victim);
+            }
         }
+    }
+
+    fn oldest_tombstone(&mut self) -> Option<EntryId> {
+        let hash = self.eviction.tombstones.pop_front()?;
+        self.find_listed_tombstone(hash).map(EntryId)
     }
 
     /// The tombstone on the list by that hash. What is an entry again is listed no more.
@@ -172,19 +188,16 @@ impl Cache {
         Some((hash, block))
     }
 
-    /// The oldest newcomer stays if it was used.
-    fn judge_newcomer(&mut self, dropped: &mut impl FnMut(Dropped, Found<'_>)) {
-        let Some((hash, block)) = self.take_newcomer() else {
-            return;
-        };
+    /// The oldest newcomer, which stays if it was used.
+    fn judge_newcomer(&mut self) -> Option<EntryId> {
+        let (_, block) = self.take_newcomer()?;
         let bytes = self.blocks.get_mut(block);
         entry::reset_flag(bytes, ON_PROBATION);
         if Entry::header(bytes).uses() > 0 || !Entry::header(bytes).holds_value() {
             entry::forget_all_uses(bytes);
-        } else {
-            dropped(Dropped::Evicted, Entry::new(&self.blocks, block).into());
-            self.drop_block(hash, block);
+            return None;
         }
+        Some(EntryId(block))
     }
 
     fn find_flagged(&self, hash: u64, flag: u8) -> Option<Block> {
@@ -195,38 +208,39 @@ impl Cache {
         self.table.find(hash, is_it).copied()
     }
 
-    /// Moves the hand over at most `most` entries of one segment; over how many it has gone.
-    fn move_hand(&mut self, most: usize, dropped: &mut impl FnMut(Dropped, Found<'_>)) -> usize {
+    /// Moves the hand over at most `most` entries of one segment, and chooses those that go; over how many it has
+    /// gone.
+    fn move_hand(&mut self, most: usize) -> usize {
         // Some more than needed, for finding the place in the segment again takes some time.
         let slack = (self.eviction.max_bytes / 256).min(16 * KIB);
         let mut excess = (self.bytes() + slack).saturating_sub(self.eviction.max_bytes);
         let (hand, before) = (self.eviction.hand, self.eviction.passed);
-        let (mut met, mut passed, mut evicted) = (0, before, 0);
-        let next = self.retain(hand, |blocks, block| {
+        let (mut met, mut passed) = (0, before);
+        let mut chosen = std::mem::take(&mut self.eviction.chosen);
+        let Cache { table, blocks, .. } = self;
+        let next = table.visit(hand, |&block| {
             met += 1;
             if met <= before || met > before + most || excess == 0 {
-                return true;
+                return;
             }
             passed = met;
             let bytes = blocks.get_mut(block);
             let entry = Entry::header(bytes);
             let is_another_matter = !entry.holds_value() || entry.flags() & ON_PROBATION != 0;
             if is_another_matter || entry::forget_use(bytes) {
-                return true;
+                return;
             }
-            let entry = Entry::new(blocks, block);
-            dropped(Dropped::Evicted, entry.into());
-            excess = excess.saturating_sub(entry.size() + PLACE);
-            evicted += 1;
-            false
+            excess = excess.saturating_sub(Entry::new(blocks, block).size() + PLACE);
+            chosen.push(EntryId(block));
         });
         let looked_at = passed - before.min(passed);
         if passed >= met {
             self.eviction.hand = next.unwrap_or_default();
             self.eviction.passed = 0;
         } else {
-            self.eviction.passed = passed - evicted;
+            self.eviction.passed = passed - chosen.len();
         }
+        self.eviction.chosen = chosen;
         looked_at
     }
 }

@@ -7,7 +7,7 @@
 
 use super::blocks::Block;
 use super::entry::{self, Counter, Entry, Kind};
-use super::{Cache, Dropped, TooLarge, share};
+use super::{Cache, Dropped, EntryId, TooLarge, Written, share};
 use crate::broker::table::Cursor;
 use crate::limits::MAX_CONTRIBUTIONS;
 use crate::protocol::number::Number;
@@ -19,6 +19,8 @@ use std::cmp::Ordering;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Merged {
     pub effect: Effect,
+    /// The write that was done; `None` without an effect.
+    pub written: Option<Written>,
     /// Whether the sender doesn't know what is here now.
     pub differs: bool,
 }
@@ -29,11 +31,18 @@ pub enum Effect {
     /// There is another register now.
     Register,
     /// Contributions grew by these amounts.
-    Counter {
-        steps: Vec<Number>,
-        /// The share that grew, if that is all that has changed.
-        only: Option<ShareId>,
-    },
+    Counter(Vec<Number>),
+}
+
+impl Merged {
+    /// Nothing has changed.
+    pub fn nothing(differs: bool) -> Merged {
+        Merged {
+            effect: Effect::None,
+            written: None,
+            differs,
+        }
+    }
 }
 
 /// What [`Cache::merge_contribution`] did.
@@ -42,7 +51,7 @@ pub enum Counted {
     /// Nothing was new.
     Nothing,
     /// The contribution replaced an older one, and the counter grew by this amount.
-    Grown(Number),
+    Grown(Number, Written),
     /// There is no such entry here.
     Unknown,
     /// The entry here has another register, a newer contribution, or one that is folded.
@@ -87,12 +96,8 @@ impl Cache {
         now_us: u64,
     ) -> Result<Merged, TooLarge> {
         self.newest_us = self.newest_us.max(state.stamp.time_us);
-        let unchanged = |differs| Merged {
-            effect: Effect::None,
-            differs,
-        };
         if state.stamp < self.cleared {
-            return Ok(unchanged(true));
+            return Ok(Merged::nothing(true));
         }
         let state = self.folded_state(state);
         let state = state.as_ref();
@@ -103,7 +108,7 @@ impl Cache {
         let is_unknown = held.is_none();
         let order = held.map_or(Ordering::Greater, |entry| state.stamp.cmp(&entry.stamp()));
         match order {
-            Ordering::Less => Ok(unchanged(true)),
+            Ordering::Less => Ok(Merged::nothing(true)),
             Ordering::Equal => self.merge_contributions(name, state, now_us),
             Ordering::Greater => {
                 let is_tombstone =
@@ -111,22 +116,20 @@ impl Cache {
                 let is_past_its_time =
                     now_us.saturating_sub(state.stamp.time_us) > self.ageing.deleted_us;
                 if is_tombstone && is_past_its_time && is_unknown {
-                    return Ok(unchanged(false));
+                    return Ok(Merged::nothing(false));
                 }
                 let changed_us = now_us.max(self.newest_us);
-                self.put_state(name, state, state.accessed_us.min(now_us), changed_us)?;
+                let accessed_us = state.accessed_us.min(now_us);
+                let entry = self.put_state(name, state, accessed_us, changed_us)?;
                 // A counter that begins is told as its steps, for others may begin it as well.
                 let begins = state.register == Register::Absent && is_unknown;
                 let sums = state.contributions.iter().map(|theirs| theirs.sum);
                 Ok(Merged {
-                    effect: if begins {
-                        Effect::Counter {
-                            steps: sums.collect(),
-                            only: None,
-                        }
-                    } else {
-                        Effect::Register
+                    effect: match begins {
+                        true => Effect::Counter(sums.collect()),
+                        false => Effect::Register,
                     },
+                    written: Some(entry.into()),
                     differs: false,
                 })
             }
@@ -148,17 +151,11 @@ impl Cache {
                 differs = Entry::header(self.blocks.get(block)).is_counter();
                 entry::note_use(self.blocks.get_mut(block), accessed_us);
             }
-            return Ok(Merged {
-                effect: Effect::None,
-                differs,
-            });
+            return Ok(Merged::nothing(differs));
         }
         let changed_us = now_us.max(self.newest_us);
         let Some(entry) = self.entry(name) else {
-            return Ok(Merged {
-                effect: Effect::None,
-                differs,
-            });
+            return Ok(Merged::nothing(differs));
         };
         let (kind, stamp) = (entry.kind(), entry.stamp());
         let accessed_us = accessed_us.max(entry.accessed_us());
@@ -191,22 +188,21 @@ impl Cache {
             if let Some(block) = self.block(name) {
                 entry::note_use(self.blocks.get_mut(block), accessed_us);
             }
-            return Ok(Merged {
-                effect: Effect::None,
-                differs: differs && grown.is_empty(),
-            });
+            return Ok(Merged::nothing(differs && grown.is_empty()));
         }
         counter.contributions = merged;
         counter.changed_us = changed_us;
-        self.put_counter(name, kind, stamp, accessed_us, &counter)?;
+        let entry = self.put_counter(name, kind, stamp, accessed_us, &counter)?;
         let only = match grown[..] {
             [(share, _)] if share != ShareId::FOLDED => Some(share),
             _ => None,
         };
-        self.note_only_change(only);
         let steps = grown.into_iter().map(|(_, step)| step).collect();
-        let effect = Effect::Counter { steps, only };
-        Ok(Merged { effect, differs })
+        Ok(Merged {
+            effect: Effect::Counter(steps),
+            written: Some(Written { entry, only }),
+            differs,
+        })
     }
 
     /// Learns one contribution to the counter that has that stamp.
@@ -246,22 +242,17 @@ impl Cache {
         }
         let (accessed_us, changed_us) = (accessed_us.min(now_us), now_us.max(self.newest_us));
         let former = held.map_or(Number::ZERO, |(_, ours)| ours.sum);
-        match held {
+        let written = match held {
             Some((at, _)) if entry.begun_before(self.folded.time_us) == 0 => {
-                self.put_contribution(block, at, theirs, changed_us, accessed_us)?;
+                Some(self.put_contribution(block, at, theirs, changed_us, accessed_us)?)
             }
-            _ => {
-                let is_put =
-                    self.insert_contribution(block, name, theirs, changed_us, accessed_us)?;
-                if !is_put {
-                    return Ok(Counted::Nothing);
-                }
-            }
-        }
-        Ok(Counted::Grown(theirs.sum.accumulate(-former)))
+            _ => self.insert_contribution(block, name, theirs, changed_us, accessed_us)?,
+        };
+        let step = theirs.sum.accumulate(-former);
+        Ok(written.map_or(Counted::Nothing, |written| Counted::Grown(step, written)))
     }
 
-    /// Puts a contribution into an entry as a whole, folded; whether there is room for it.
+    /// Puts a contribution into an entry as a whole, folded; `None` if there is no room for it.
     fn insert_contribution(
         &mut self,
         block: Block,
@@ -269,7 +260,7 @@ impl Cache {
         theirs: &Contribution,
         changed_us: u64,
         accessed_us: u64,
-    ) -> Result<bool, TooLarge> {
+    ) -> Result<Option<Written>, TooLarge> {
         let entry = Entry::new(&self.blocks, block);
         let (kind, stamp) = (entry.kind(), entry.stamp());
         let accessed_us = accessed_us.max(entry.accessed_us());
@@ -278,13 +269,13 @@ impl Cache {
         share::fold(contributions, self.folded);
         match contributions.binary_search_by_key(&theirs.share, |ours| ours.share) {
             Ok(at) => contributions[at] = *theirs,
-            Err(_) if contributions.len() >= MAX_CONTRIBUTIONS => return Ok(false),
+            Err(_) if contributions.len() >= MAX_CONTRIBUTIONS => return Ok(None),
             Err(at) => contributions.insert(at, *theirs),
         }
         counter.changed_us = changed_us;
-        self.put_counter(name, kind, stamp, accessed_us, &counter)?;
-        self.note_only_change(Some(theirs.share));
-        Ok(true)
+        let entry = self.put_counter(name, kind, stamp, accessed_us, &counter)?;
+        let only = Some(theirs.share);
+        Ok(Some(Written { entry, only }))
     }
 
     /// A state as it is once the marker known here was applied to it.
@@ -330,7 +321,8 @@ impl Cache {
         self.newest_us = self.newest_us.max(state.stamp.time_us).max(changed_us);
         self.restoring.entries += 1;
         self.drop_cleared_if_due();
-        self.put_state(name, state, state.accessed_us, changed_us)
+        self.put_state(name, state, state.accessed_us, changed_us)?;
+        Ok(())
     }
 
     /// Takes what is said of one contribution, unless the entry it was recorded of is not there.
@@ -354,12 +346,13 @@ impl Cache {
         }
         match held {
             Some((at, _)) => {
-                self.put_contribution(block, at, contribution, changed_us, accessed_us)
+                self.put_contribution(block, at, contribution, changed_us, accessed_us)?;
             }
-            None => self
-                .insert_contribution(block, name, contribution, changed_us, accessed_us)
-                .map(|_| ()),
+            None => {
+                self.insert_contribution(block, name, contribution, changed_us, accessed_us)?;
+            }
         }
+        Ok(())
     }
 
     /// Takes in a CLEARCACHE that was recorded here. Entries that are older count as not there from now on. They are
@@ -389,7 +382,7 @@ impl Cache {
         // Nothing but what was cleared has expired at time 0.
         let mut cursor = Some(Cursor::default());
         while let Some(from) = cursor {
-            cursor = self.age_slice(from, 0, |_, _| {});
+            cursor = self.age_slice(from, 0, &mut Vec::new());
         }
         if self.is_empty() {
             // A table that has grown once would be looked through by each of many CLEARCACHEs.
@@ -418,7 +411,7 @@ impl Cache {
         state: &State<'_>,
         accessed_us: u64,
         changed_us: u64,
-    ) -> Result<(), TooLarge> {
+    ) -> Result<EntryId, TooLarge> {
         let (kind, value) = match state.register {
             Register::Absent => (Kind::Absent, &b""[..]),
             Register::Removed => (Kind::Removed, &b""[..]),

@@ -116,18 +116,30 @@ impl<'a> Found<'a> {
     }
 }
 
-/// What a write has left of its name.
-pub struct Written<'a> {
-    pub found: Found<'a>,
+/// An entry of the cache, tombstones included. Valid until its name is written again or the entry is dropped, and no
+/// longer than the call of the broker in which it was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EntryId(Block);
+
+/// A write that was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    pub entry: EntryId,
     /// The one contribution that the write has changed, if it has changed nothing else.
     pub only: Option<ShareId>,
+}
+
+impl From<EntryId> for Written {
+    fn from(entry: EntryId) -> Written {
+        Written { entry, only: None }
+    }
 }
 
 /// What INCREMENT or DECREMENT did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Added {
-    /// The share that was counted under, if the counter was there before with the same register.
-    pub only: Option<ShareId>,
+    /// Its share is the one that was counted under, if the counter was there before with the same register.
+    pub written: Written,
     /// What that cost beyond the bytes of the line; see [`limits`](crate::limits).
     pub work: usize,
 }
@@ -176,9 +188,6 @@ pub struct Cache {
     tombstone_bytes: usize,
     /// The long line that writes come from: long names and values are shared with it.
     long_line: Option<SharedBytes>,
-    /// Where the last write went, and the one share it has changed if it has changed nothing else, until that is
-    /// asked for.
-    written: Option<(Block, Option<ShareId>)>,
     /// Uses are told apart by the time without so many bits.
     period_bits: u32,
     /// Cleared tables and their blocks, freed in slices.
@@ -223,7 +232,6 @@ impl Cache {
             live: 0,
             tombstone_bytes: 0,
             long_line: None,
-            written: None,
             period_bits: u64::BITS - 1,
             garbage: Vec::new(),
         }
@@ -310,12 +318,14 @@ impl Cache {
         prefetch(&start[start.len() - 1]);
     }
 
-    /// What the write just done has left of its name; `None` if it has left nothing. To be asked for before
-    /// anything else is done. It may be old enough to have expired, and has replaced something all the same.
-    pub fn take_written(&mut self) -> Option<Written<'_>> {
-        let (block, only) = self.written.take()?;
-        let found = Entry::new(&self.blocks, block).into();
-        Some(Written { found, only })
+    /// The entry as it is now. It may be old enough to have expired.
+    pub fn entry_of(&self, id: EntryId) -> Found<'_> {
+        Entry::new(&self.blocks, id.0).into()
+    }
+
+    /// The entry as it is now, unless it has expired.
+    pub fn unexpired(&self, id: EntryId, now_us: u64) -> Option<Found<'_>> {
+        self.found(id.0, now_us)
     }
 
     /// The value of a live entry; being asked for keeps it from going stale.
@@ -335,22 +345,23 @@ impl Cache {
         })
     }
 
-    pub fn store(&mut self, name: &[u8], value: &[u8], now_us: u64) -> Result<(), TooLarge> {
+    pub fn store(&mut self, name: &[u8], value: &[u8], now_us: u64) -> Result<Written, TooLarge> {
         let stamp = self.new_stamp(now_us);
         // A value of the same length goes where the old one was.
         if let Some(block) = self.block(name)
             && entry::overwrite(self.blocks.get_mut(block), value, stamp, now_us)
         {
-            self.written = Some((block, None));
-            return Ok(());
+            return Ok(EntryId(block).into());
         }
-        self.write(name, Kind::Value, value, stamp, now_us)
+        let entry = self.write(name, Kind::Value, value, stamp, now_us)?;
+        Ok(entry.into())
     }
 
     /// Leaves a tombstone, whether or not there was an entry.
-    pub fn remove(&mut self, name: &[u8], now_us: u64) -> Result<(), TooLarge> {
+    pub fn remove(&mut self, name: &[u8], now_us: u64) -> Result<Written, TooLarge> {
         let stamp = self.new_stamp(now_us);
-        self.write(name, Kind::Removed, b"", stamp, now_us)
+        let entry = self.write(name, Kind::Removed, b"", stamp, now_us)?;
+        Ok(entry.into())
     }
 
     /// Adds `step` to this node's contribution to the counter. If this node needs a new share id for it, that one
@@ -410,10 +421,10 @@ impl Cache {
             ),
         }
         let work = counter.work + contributions.len() * WORK_PER_CONTRIBUTION;
-        self.put_counter(name, kind, stamp, accessed_us, &counter)?;
+        let entry = self.put_counter(name, kind, stamp, accessed_us, &counter)?;
         let only = had_register.then_some(share);
-        self.note_only_change(only);
-        Ok(Added { only, work })
+        let written = Written { entry, only };
+        Ok(Added { written, work })
     }
 
     /// Adds to the contribution that a counter has of this node, where nothing else changes; `None` if there is
@@ -441,11 +452,7 @@ impl Cache {
             sum: held.sum.accumulate(step),
         };
         let put = self.put_contribution(block, at, &changed, version, now_us);
-        let added = Added {
-            only: Some(share),
-            work: 0,
-        };
-        Some(put.map(|()| added))
+        Some(put.map(|written| Added { written, work: 0 }))
     }
 
     /// Replaces the contribution at that place of a counter, and the counter's value.
@@ -456,32 +463,25 @@ impl Cache {
         changed: &Contribution,
         changed_us: u64,
         accessed_us: u64,
-    ) -> Result<(), TooLarge> {
+    ) -> Result<Written, TooLarge> {
         let bytes = self.blocks.get_mut(block);
         let value = entry::put_contribution(bytes, at, changed, changed_us);
         let length = entry::length_with_value(bytes, value.text().len());
         let size = bytes.len();
-        if length.is_some_and(|length| self.blocks.size_for(length) == size) {
+        let entry = if length.is_some_and(|length| self.blocks.size_for(length) == size) {
             let bytes = self.blocks.get_mut(block);
             entry::put_value(bytes, value.text());
             entry::note_use(bytes, accessed_us);
-            self.written = Some((block, None));
+            EntryId(block)
         } else {
             let entry = Entry::new(&self.blocks, block);
             let (kind, stamp, counter) = (entry.kind(), entry.stamp(), entry.counter());
             let accessed_us = accessed_us.max(entry.accessed_us());
             let name: Box<[u8]> = entry.name().into();
-            self.put_counter(&name, kind, stamp, accessed_us, &counter)?;
-        }
-        self.note_only_change(Some(changed.share));
-        Ok(())
-    }
-
-    /// The write just done has changed that share only, if it is one.
-    fn note_only_change(&mut self, share: Option<ShareId>) {
-        if let Some((_, only)) = &mut self.written {
-            *only = share;
-        }
+            self.put_counter(&name, kind, stamp, accessed_us, &counter)?
+        };
+        let only = Some(changed.share);
+        Ok(Written { entry, only })
     }
 
     /// Draws a share id that begins at that time, or right behind the marker.
@@ -544,7 +544,7 @@ impl Cache {
         std::mem::take(&mut self.has_old_shares)
     }
 
-    /// Folds the old shares of a counter.
+    /// Folds the old shares of a counter. That is no change to tell of: whoever else has the state folds it too.
     fn fold_counter(&mut self, name: &[u8]) {
         let Some(entry) = self.entry(name).filter(|entry| entry.is_counter()) else {
             return;
@@ -554,8 +554,6 @@ impl Cache {
         share::fold(&mut counter.contributions, self.folded);
         let folded = self.put_counter(name, kind, stamp, accessed_us, &counter);
         debug_assert!(folded.is_ok(), "what is folded takes less room than before");
-        // Whoever reads the journal folds it again.
-        self.written = None;
     }
 
     /// Forgets everything, tombstones included. Memory is given back by [`Cache::tidy_slice`].
@@ -584,9 +582,8 @@ impl Cache {
         !self.garbage.is_empty() || self.is_over_limit() || self.blocks.is_to_be_tidied()
     }
 
-    /// One slice of that; `dropped` is told of what has to go.
-    pub fn tidy_slice(&mut self, dropped: impl FnMut(Dropped, Found<'_>)) {
-        self.evict_slice(dropped);
+    /// Gives memory back, one slice; see [`Cache::next_victim`] for making room.
+    pub fn tidy_slice(&mut self) {
         self.free_garbage(SEGMENTS_PER_SLICE);
         if self.blocks.is_to_be_tidied() {
             let Cache {
@@ -620,13 +617,14 @@ impl Cache {
         }
     }
 
-    /// Drops what has expired in one slice of the table, and folds old shares there; the cursor of the next slice,
-    /// if any.
+    /// Looks through one slice of the table: drops entries that are older than the newest CLEARCACHE, folds old
+    /// shares, and adds entries that have aged to `aged`, which are to be [dropped](Cache::drop_entry). Returns the
+    /// cursor of the next slice, if any.
     pub fn age_slice(
         &mut self,
         from: Cursor,
         now_us: u64,
-        mut dropped: impl FnMut(Dropped, Found<'_>),
+        aged: &mut Vec<(Dropped, EntryId)>,
     ) -> Option<Cursor> {
         let (ageing, cleared) = (self.ageing, self.cleared);
         let (folded_us, foldable_us) = (self.folded.time_us, self.next_marker(now_us).time_us);
@@ -638,18 +636,21 @@ impl Cache {
             };
             next = self.retain(cursor, |blocks, block| {
                 let entry = Entry::new(blocks, block);
-                let expired = expired(entry, &ageing, cleared, now_us);
-                if let Some(kind) = expired {
-                    dropped(kind, entry.into());
-                } else if entry.is_counter() && folds < FOLDS_PER_SLICE {
-                    has_old_shares |= entry.begun_before(foldable_us) > 0;
-                    let old = entry.begun_before(folded_us);
-                    folds += old;
-                    if old > 0 {
-                        to_fold.push(Box::<[u8]>::from(entry.name()));
+                match expired(entry, &ageing, cleared, now_us) {
+                    // The CLEARCACHE said it all.
+                    Some(Dropped::Cleared) => return false,
+                    Some(kind) => aged.push((kind, EntryId(block))),
+                    None if entry.is_counter() && folds < FOLDS_PER_SLICE => {
+                        has_old_shares |= entry.begun_before(foldable_us) > 0;
+                        let old = entry.begun_before(folded_us);
+                        folds += old;
+                        if old > 0 {
+                            to_fold.push(Box::<[u8]>::from(entry.name()));
+                        }
                     }
+                    None => {}
                 }
-                expired.is_none()
+                true
             });
         }
         self.has_old_shares |= has_old_shares;
@@ -785,7 +786,7 @@ impl Cache {
         value: &[u8],
         stamp: Stamp,
         accessed_us: u64,
-    ) -> Result<(), TooLarge> {
+    ) -> Result<EntryId, TooLarge> {
         self.put(
             name,
             &Content {
@@ -806,7 +807,7 @@ impl Cache {
         stamp: Stamp,
         accessed_us: u64,
         counter: &Counter,
-    ) -> Result<(), TooLarge> {
+    ) -> Result<EntryId, TooLarge> {
         self.put(
             name,
             &Content {
@@ -820,7 +821,7 @@ impl Cache {
     }
 
     /// Puts an entry where its name belongs, in place of what was there.
-    fn put(&mut self, name: &[u8], content: &Content<'_>) -> Result<(), TooLarge> {
+    fn put(&mut self, name: &[u8], content: &Content<'_>) -> Result<EntryId, TooLarge> {
         let hash = hash(&self.hasher, name);
         let text = entry::has_text(name, content)
             .then(|| entry::text(name, content, self.long_line.as_ref()));
@@ -852,8 +853,7 @@ impl Cache {
             if self.table.len().is_multiple_of(FREED_AT_ONCE) {
                 self.free_garbage(1);
             }
-            self.written = Some((block, None));
-            return Ok(());
+            return Ok(EntryId(block));
         };
         let flags = self.blocks.get(former)[0];
         self.count(former, false);
@@ -870,8 +870,7 @@ impl Cache {
         entry::note_use(bytes, content.accessed_us);
         self.count(block, true);
         self.list_tombstone(hash, block);
-        self.written = Some((block, None));
-        Ok(())
+        Ok(EntryId(block))
     }
 
     /// Drops the long text of an entry that is replaced or dropped, if it has one.
@@ -890,6 +889,12 @@ impl Cache {
         } else {
             self.tombstone_bytes = change(self.tombstone_bytes, entry.size() + PLACE);
         }
+    }
+
+    /// Takes an entry out, for one of the reasons of [`Dropped`].
+    pub fn drop_entry(&mut self, id: EntryId) {
+        let hash = Entry::new(&self.blocks, id.0).hash(&self.hasher);
+        self.drop_block(hash, id.0);
     }
 
     /// Takes an entry out.

@@ -1,6 +1,7 @@
 //! What the cache promises, tried on it alone.
 
 use super::*;
+use crate::limits::EVICTIONS_PER_SLICE;
 
 impl Cache {
     /// Counts once.
@@ -43,9 +44,12 @@ fn names(cache: &Cache, now_us: u64) -> Vec<Vec<u8>> {
 fn age(cache: &mut Cache, now_us: u64) -> Vec<(Dropped, Vec<u8>)> {
     let (mut cursor, mut gone) = (Some(Cursor::default()), Vec::new());
     while let Some(from) = cursor {
-        cursor = cache.age_slice(from, now_us, |kind, entry| {
-            gone.push((kind, entry.name().to_vec()))
-        });
+        let mut aged = Vec::new();
+        cursor = cache.age_slice(from, now_us, &mut aged);
+        for (kind, entry) in aged {
+            gone.push((kind, cache.entry_of(entry).name().to_vec()));
+            cache.drop_entry(entry);
+        }
     }
     gone
 }
@@ -120,7 +124,7 @@ fn clearing_frees_in_slices() {
     cache.store(b"new", b"1", 1).unwrap();
     let mut slices = 0;
     while cache.is_to_be_tidied() {
-        cache.tidy_slice(|_, _| {});
+        cache.tidy_slice();
         slices += 1;
     }
     assert!(slices > 10, "{slices}");
@@ -177,10 +181,13 @@ fn merging_has_no_order_and_repeats_do_nothing() {
             let now_us = step + [0, 5, 90][at];
             match next(16) {
                 0 => nodes[at].clear(now_us),
-                1 | 2 => nodes[at].remove(&name, now_us).unwrap(),
-                3..6 => nodes[at]
-                    .store(&name, next(100).to_string().as_bytes(), now_us)
-                    .unwrap(),
+                1 | 2 => {
+                    nodes[at].remove(&name, now_us).unwrap();
+                }
+                3..6 => {
+                    let value = next(100).to_string();
+                    nodes[at].store(&name, value.as_bytes(), now_us).unwrap();
+                }
                 6..11 => nodes[at].step(
                     &name,
                     Number::from_step(next(9).to_string().as_bytes()),
@@ -249,58 +256,29 @@ fn a_merge_says_what_changed_and_whether_the_sender_knows_less() {
     let first = a.find(b"n", 1).unwrap().state().stamp;
     let told =
         |a: &Cache, b: &mut Cache| b.merge(b"n", &a.find(b"n", 1).unwrap().state(), 1).unwrap();
-    assert_eq!(
-        told(&a, &mut b),
-        Merged {
-            effect: Effect::Register,
-            differs: false
-        }
-    );
-    assert_eq!(
-        told(&a, &mut b),
-        Merged {
-            effect: Effect::None,
-            differs: false
-        }
-    );
+    let merged = |merged: Merged| {
+        let only = merged.written.and_then(|written| written.only);
+        assert_eq!(merged.written.is_some(), merged.effect != Effect::None);
+        (merged.effect, only, merged.differs)
+    };
+    assert_eq!(merged(told(&a, &mut b)), (Effect::Register, None, false));
+    assert_eq!(merged(told(&a, &mut b)), (Effect::None, None, false));
     b.step(b"n", Number::from_step(b"5"), 1);
+    assert_eq!(merged(told(&a, &mut b)), (Effect::None, None, true));
+    let only = b.own_share().map(|(share, _)| share);
+    let steps = vec![Number::from_step(b"5")];
     assert_eq!(
-        told(&a, &mut b),
-        Merged {
-            effect: Effect::None,
-            differs: true
-        }
-    );
-    assert_eq!(
-        told(&b, &mut a),
-        Merged {
-            effect: Effect::Counter {
-                steps: vec![Number::from_step(b"5")],
-                only: b.own_share().map(|(share, _)| share),
-            },
-            differs: false
-        }
+        merged(told(&b, &mut a)),
+        (Effect::Counter(steps), only, false)
     );
     a.store(b"n", b"2", 1).unwrap();
     assert!(
         a.find(b"n", 1).unwrap().state().stamp > first,
         "newer, though the clock has not moved"
     );
-    assert_eq!(
-        told(&b, &mut a),
-        Merged {
-            effect: Effect::None,
-            differs: true
-        }
-    );
+    assert_eq!(merged(told(&b, &mut a)), (Effect::None, None, true));
     b.clear(50);
-    assert_eq!(
-        told(&a, &mut b),
-        Merged {
-            effect: Effect::None,
-            differs: true
-        }
-    );
+    assert_eq!(merged(told(&a, &mut b)), (Effect::None, None, true));
 }
 
 fn limited(max_bytes: usize) -> Cache {
@@ -327,16 +305,23 @@ impl Random {
     }
 }
 
-/// All that has to go; how many that were.
-fn evict(cache: &mut Cache) -> usize {
-    let mut evicted = 0;
+/// Drops all that has to go. Returns the names.
+fn evicted_names(cache: &mut Cache) -> Vec<String> {
+    let mut evicted = Vec::new();
     while cache.is_over_limit() {
-        cache.evict_slice(|kind, _| {
-            assert_eq!(kind, Dropped::Evicted);
-            evicted += 1;
-        });
+        let mut rest = EVICTIONS_PER_SLICE;
+        while let Some(victim) = cache.next_victim(&mut rest) {
+            let name = cache.entry_of(victim).name();
+            evicted.push(String::from_utf8_lossy(name).into_owned());
+            cache.drop_entry(victim);
+        }
     }
     evicted
+}
+
+/// All that has to go; how many that were.
+fn evict(cache: &mut Cache) -> usize {
+    evicted_names(cache).len()
 }
 
 #[test]
@@ -347,7 +332,9 @@ fn a_limited_cache_holds_its_limit_and_little_less() {
         let name = random.next(30_000).to_string();
         let typical = 1 << (4 + step / 10_000);
         match random.next(10) {
-            0 => cache.remove(name.as_bytes(), step).unwrap(),
+            0 => {
+                cache.remove(name.as_bytes(), step).unwrap();
+            }
             1 => cache.step(name.as_bytes(), Number::ONE, step),
             _ => {
                 let value = vec![b'v'; random.next(typical) as usize];
@@ -362,7 +349,7 @@ fn a_limited_cache_holds_its_limit_and_little_less() {
                 "{evicted} were too many"
             );
         }
-        cache.tidy_slice(|_, _| {});
+        cache.tidy_slice();
     }
     assert_eq!(
         cache.store(b"large", &vec![b'v'; MAX], 1),
@@ -419,7 +406,7 @@ fn what_is_not_too_large_stays() {
     for size in MAX - 200..MAX {
         let mut cache = limited(MAX);
         match cache.store(b"name", &vec![b'v'; size], 1) {
-            Ok(()) => {
+            Ok(_) => {
                 evict(&mut cache);
                 assert!(value(&mut cache, b"name", 1).is_some(), "{size}");
                 held += 1;
@@ -442,11 +429,7 @@ fn removing_random_names_pushes_no_entry_out_and_the_oldest_tombstones_go() {
         let name = format!("removed{number}");
         cache.remove(name.as_bytes(), number).unwrap();
         cache.remove(b"removed again and again", number).unwrap();
-        while cache.is_over_limit() {
-            cache.evict_slice(|_, entry| {
-                gone.push(String::from_utf8_lossy(entry.name()).into_owned())
-            });
-        }
+        gone.append(&mut evicted_names(&mut cache));
     }
     assert_eq!(cache.live(), 5000);
     assert!(cache.tombstones() > 2000, "{}", cache.tombstones());
@@ -502,7 +485,10 @@ fn whatever_there_is_something_can_go() {
         let name = format!("large{number}");
         cache.store(name.as_bytes(), &[b'v'; 20_000], 1).unwrap();
         for _ in 0..1000 {
-            cache.evict_slice(|_, _| {});
+            let mut rest = EVICTIONS_PER_SLICE;
+            while let Some(victim) = cache.next_victim(&mut rest) {
+                cache.drop_entry(victim);
+            }
         }
         assert!(!cache.is_over_limit(), "{number}: {}", cache.bytes());
     }

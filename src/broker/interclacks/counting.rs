@@ -4,6 +4,7 @@ use super::encode::encode_marker;
 use super::{Role, Software, Telling, UplinkState, Wording};
 use crate::broker::Broker;
 use crate::broker::cache::{Counted, Effect, TooLarge};
+use crate::broker::change::{Change, Write};
 use crate::broker::output::{ConnectionId, Now, Output};
 use crate::limits::WORK_PER_CONTRIBUTION;
 use crate::protocol::peer::{self, Contribution, Stamp};
@@ -38,17 +39,17 @@ impl Broker {
                 .merge_contribution(name, stamp, accessed_us, &contribution, now_us);
         self.report_share_contest(now);
         match counted {
-            Ok(Counted::Grown(step)) => {
-                let effect = Effect::Counter {
-                    steps: vec![step],
-                    only: Some(contribution.share),
+            Ok(Counted::Grown(step, written)) => {
+                let contributions = self.cache.entry_of(written.entry).contributions();
+                out.add_work(contributions * WORK_PER_CONTRIBUTION);
+                let write = Write {
+                    from: id,
+                    name,
+                    written,
+                    wording: Wording::Effect(&Effect::Counter(vec![step])),
+                    signal: None,
                 };
-                if let Some(found) = self.cache.find(name, now_us) {
-                    out.add_work(found.contributions() * WORK_PER_CONTRIBUTION);
-                }
-                self.written(now, out);
-                self.pass_on(Some(id), name, Wording::Effect(&effect), None, now, out);
-                self.evict(now, out);
+                self.commit(Change::Write(write), now, out);
             }
             Ok(Counted::Nothing) => {}
             Ok(Counted::Unknown) => {
@@ -80,18 +81,13 @@ impl Broker {
         out: &mut O,
     ) {
         if self.cache.merge_fold(marker) {
-            self.record_fold(now, out);
-            self.pass_on_fold(Some(id), out);
+            self.commit(Change::Fold { from: Some(id) }, now, out);
         }
     }
 
     /// Tells all clacksd peers, but the one it came from, the marker. It goes at once: no state that was folded by
     /// it may come before it.
-    pub(in crate::broker) fn pass_on_fold<O: Output>(
-        &mut self,
-        from: Option<ConnectionId>,
-        out: &mut O,
-    ) {
+    pub(super) fn pass_on_fold<O: Output>(&mut self, from: Option<ConnectionId>, out: &mut O) {
         let folded = self.cache.folded();
         for id in self.tree.links.clone() {
             let is_to_know = Some(id) != from

@@ -2,12 +2,13 @@
 
 use super::counting::Count;
 use super::encode::{append_as_write, encode_path, microseconds, seconds, start_of};
-use super::passing::{Change, tell_or_note};
+use super::passing::{Beside, tell_or_note};
 use super::plausible::Fault;
 use super::tree_clock::Differs;
 use super::{HEARD_NAME, Link, Reach, Role, Software, Telling, Wording, is_too_long_to_forward};
 use crate::broker::Broker;
-use crate::broker::cache::{Effect, Merged, TooLarge};
+use crate::broker::cache::{Merged, TooLarge};
+use crate::broker::change::{Change, Write};
 use crate::broker::output::{CloseReason, ConnectionId, Flow, Now, Output};
 use crate::broker::session::LastPing;
 use crate::limits::{
@@ -271,8 +272,11 @@ impl Broker {
             PeerLine::Clear(stamp) => {
                 if self.cache.merge_clear(stamp) {
                     self.sweep();
-                    self.record_clear(now, out);
-                    self.pass_on_clear(Some(id), None, out);
+                    let clear = Change::Clear {
+                        from: id,
+                        line: None,
+                    };
+                    self.commit(clear, now, out);
                 }
             }
             PeerLine::Count {
@@ -330,14 +334,8 @@ impl Broker {
             self.log_too_large(name, now);
             // The old value is nobody's any more. The signal is for whoever listens all the same.
             self.cache.forget(name);
-            Merged {
-                effect: Effect::None,
-                differs: false,
-            }
+            Merged::nothing(false)
         });
-        if merged.effect != Effect::None {
-            self.written(now, out);
-        }
         // What this node has still to tell it tells at its own pace, not line for line; unless it may have to go
         // before.
         let is_to_be_told = !self.cache.is_limited()
@@ -349,23 +347,22 @@ impl Broker {
         }
         let signal = signal.filter(|signal| self.is_new_signal(id, *signal, Reach::All, now, out));
         let value = state.register.value();
-        if merged.effect != Effect::None {
-            self.pass_on(
-                Some(id),
+        if merged.differs && !is_to_be_told {
+            self.answer_state(id, name, now, out);
+        }
+        if let Some(written) = merged.written {
+            let write = Write {
+                from: id,
                 name,
-                Wording::Effect(&merged.effect),
-                signal.map(|id| (id, value)),
-                now,
-                out,
-            );
+                written,
+                wording: Wording::Effect(&merged.effect),
+                signal: signal.map(|id| (id, value)),
+            };
+            self.commit(Change::Write(write), now, out);
         } else if let Some(signal) = signal {
             let line = encode::set(name, value);
             self.pass_on_signal(Some(id), signal, &line, Reach::All, now, out);
         }
-        if merged.differs && !is_to_be_told {
-            self.answer_state(id, name, now, out);
-        }
-        self.evict(now, out);
         if signal.is_some() {
             self.deliver(None, name, &encode::set(name, value), out);
         }
@@ -431,7 +428,7 @@ impl Broker {
         if let Some(link) = self.sessions.link_mut(id)
             && let Some(found) = self.cache.find(name, now_us)
         {
-            tell_or_note(link, id, name, Some(found), Change::default(), out);
+            tell_or_note(link, id, name, Some(found), Beside::default(), out);
         }
     }
 
@@ -542,12 +539,18 @@ impl Broker {
         self.note_heard(id, name, out);
         match self.cache.merge(name, &state, now_us) {
             Err(TooLarge) => self.log_too_large(name, now),
-            Ok(merged) if merged.effect != Effect::None => {
-                self.written(now, out);
-                self.pass_on(Some(id), name, Wording::KeySync, None, now, out);
-                self.evict(now, out);
+            Ok(merged) => {
+                if let Some(written) = merged.written {
+                    let write = Write {
+                        from: id,
+                        name,
+                        written,
+                        wording: Wording::KeySync,
+                        signal: None,
+                    };
+                    self.commit(Change::Write(write), now, out);
+                }
             }
-            Ok(_) => {}
         }
     }
 

@@ -29,7 +29,7 @@ use super::session::LastPing;
 use super::table::Table;
 use super::walk::{KeptName, Walk};
 use crate::limits::MAX_FORWARDED_LINE;
-use crate::protocol::peer::{self, NodeId, ShareId, SignalId};
+use crate::protocol::peer::{self, NodeId, SignalId};
 use crate::protocol::shared::SharedBytes;
 use crate::protocol::{Command, Flags, Overhead};
 use signals::Signals;
@@ -252,25 +252,10 @@ impl Link {
 pub enum Wording<'a> {
     /// As the line came.
     Line(&'a [u8]),
-    /// As the line of a step came, which has changed only that share if there is one.
-    Step {
-        line: &'a [u8],
-        only: Option<ShareId>,
-    },
     /// From what the change did.
     Effect(&'a Effect),
     /// With its times: it came so from another such peer.
     KeySync,
-}
-
-impl Wording<'_> {
-    /// The one share that has changed, if nothing else has.
-    fn only_share(&self) -> Option<ShareId> {
-        match self {
-            Wording::Step { only, .. } | Wording::Effect(Effect::Counter { only, .. }) => *only,
-            Wording::Line(_) | Wording::Effect(_) | Wording::KeySync => None,
-        }
-    }
 }
 
 /// OVERHEAD flags whose lines are never passed on: they mean something between two ends only, and

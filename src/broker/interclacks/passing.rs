@@ -2,7 +2,8 @@
 
 use super::encode::{append_as_write, append_key_sync, encode_clear};
 use super::{HEARD_NAME, Link, NAME_BEHIND, Reach, Software, Telling, Wording, hold};
-use crate::broker::cache::{Cache, Effect, Found};
+use crate::broker::cache::{Cache, Dropped, Effect, EntryId, Found};
+use crate::broker::change::{Change, Write};
 use crate::broker::output::{CloseReason, ConnectionId, Now, Output};
 use crate::broker::{Broker, next_random};
 use crate::limits::LINK_BACKLOG;
@@ -11,17 +12,31 @@ use crate::protocol::peer::{self, NodeId, ShareId, SignalId};
 use crate::protocol::shared::{Lines, SharedBytes};
 
 impl Broker {
-    /// Tells all peers but the one it came from that a name has changed. A SETANDSTORE is a signal as
-    /// well, with the value it brought.
-    pub(in crate::broker) fn pass_on<O: Output>(
+    /// Tells all peers, but the one it came from, of a change.
+    pub(in crate::broker) fn replicate<O: Output>(
         &mut self,
-        from: Option<ConnectionId>,
-        name: &[u8],
-        wording: Wording<'_>,
-        signal: Option<(SignalId, &[u8])>,
+        change: Change<'_>,
         now: Now,
         out: &mut O,
     ) {
+        match change {
+            Change::Write(write) => self.replicate_write(&write, now, out),
+            Change::Clear { from, line } => self.pass_on_clear(from, line, out),
+            Change::Fold { from } => self.pass_on_fold(from, out),
+            Change::Drop(Dropped::Evicted, entry) => self.keep_evicted(entry, out),
+            // The others drop it at the same time.
+            Change::Drop(..) => {}
+        }
+    }
+
+    fn replicate_write<O: Output>(&mut self, write: &Write<'_>, now: Now, out: &mut O) {
+        let Write {
+            from,
+            name,
+            written,
+            wording,
+            signal,
+        } = *write;
         let now_us = self.tree_now_us(now);
         let Broker {
             sessions,
@@ -31,24 +46,23 @@ impl Broker {
             ..
         } = self;
         let long_line = long_line.as_ref();
-        for &id in tree.links.iter().filter(|id| Some(**id) != from) {
+        let found = cache.unexpired(written.entry, now_us);
+        for &id in tree.links.iter().filter(|id| **id != from) {
             let Some(link) = sessions.link_mut(id) else {
                 continue;
             };
-            let found = cache.find(name, now_us);
             let may_signal = link.is_up_to_date();
             let carried = signal.filter(|_| may_signal);
             if link.peer == Software::Clacksd {
-                let change = Change {
+                let beside = Beside {
                     signal: carried,
-                    only: wording.only_share(),
+                    only: written.only,
                 };
-                tell_or_note(link, id, name, found, change, out);
+                tell_or_note(link, id, name, found, beside, out);
             } else if is_to_hear_now(link, id, cache, name, out) {
-                // The line as it came may be a signal, too, which has to wait if others do.
-                let as_it_came = carried.is_some() || signal.is_none();
                 match wording {
-                    Wording::Line(line) | Wording::Step { line, .. } if as_it_came => {
+                    // The line as it came may be a signal, too, which has to wait if others do.
+                    Wording::Line(line) if carried.is_some() || signal.is_none() => {
                         out.append_line(id, &[line], long_line);
                     }
                     _ => send_change(id, name, found, wording, carried, long_line, out),
@@ -61,6 +75,23 @@ impl Broker {
             }
         }
         self.close_links_that_hold_too_much(now, out);
+    }
+
+    /// Keeps the state of an entry that has to go for each peer that is still to be told of it.
+    fn keep_evicted<O: Output>(&mut self, entry: EntryId, out: &mut O) {
+        let Broker {
+            sessions,
+            cache,
+            tree,
+            ..
+        } = self;
+        let found = cache.entry_of(entry);
+        for &id in &tree.links {
+            let link = sessions.link_mut(id);
+            if let Some(more) = link.and_then(|link| link.keep_evicted(found)) {
+                out.hold(id, more);
+            }
+        }
     }
 
     /// Sends a signal to all peers but the one it came from.
@@ -127,11 +158,14 @@ impl Broker {
         self.tree.has_backlog = links.any(|link| link.backlog() > much);
     }
 
-    /// The id of a signal that enters the tree here.
-    fn new_signal(&mut self, now: Now) -> SignalId {
+    /// The id of a signal that enters the tree here; `None` if there are no links that it could go to.
+    pub(in crate::broker) fn new_signal(&mut self, now: Now) -> Option<SignalId> {
+        if self.tree.links.is_empty() {
+            return None;
+        }
         let now_us = self.tree_now_us(now);
         let Broker { tree, random, .. } = self;
-        tree.signals.next(now_us, || NodeId(next_random(random)))
+        Some(tree.signals.next(now_us, || NodeId(next_random(random))))
     }
 
     /// A signal of a client here, or of a Net::Clacks peer: it gets its number.
@@ -143,42 +177,19 @@ impl Broker {
         now: Now,
         out: &mut O,
     ) {
-        if !self.tree.links.is_empty() {
-            let signal = self.new_signal(now);
+        if let Some(signal) = self.new_signal(now) {
             self.pass_on_signal(Some(from), signal, line, reach, now, out);
         }
     }
 
-    /// A write of a client here, or of a Net::Clacks peer.
-    pub(in crate::broker) fn pass_on_line<O: Output>(
-        &mut self,
-        from: ConnectionId,
-        name: &[u8],
-        line: &[u8],
-        signal_value: Option<&[u8]>,
-        now: Now,
-        out: &mut O,
-    ) {
-        if self.tree.links.is_empty() {
-            return;
-        }
-        let signal = signal_value.map(|value| (self.new_signal(now), value));
-        self.pass_on(Some(from), name, Wording::Line(line), signal, now, out);
-    }
-
     /// Tells all peers but the one it came from that the cache was cleared; `line` is how a client
     /// here said it.
-    pub(in crate::broker) fn pass_on_clear<O: Output>(
-        &mut self,
-        from: Option<ConnectionId>,
-        line: Option<&[u8]>,
-        out: &mut O,
-    ) {
+    fn pass_on_clear<O: Output>(&mut self, from: ConnectionId, line: Option<&[u8]>, out: &mut O) {
         let cleared = self.cache.cleared();
         for id in self.tree.links.clone() {
             let Some(peer) = self
                 .link_mut(id)
-                .filter(|_| Some(id) != from)
+                .filter(|_| id != from)
                 .map(|link| link.peer)
             else {
                 continue;
@@ -210,7 +221,7 @@ impl Broker {
 
 /// What is to be told of a name beside its state, or instead of it.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Change<'a> {
+pub(super) struct Beside<'a> {
     /// The signal that a SETANDSTORE is too, with its value.
     pub signal: Option<(SignalId, &'a [u8])>,
     /// The one share that has changed, if nothing else has.
@@ -224,7 +235,7 @@ pub(super) fn tell_or_note<O: Output>(
     id: ConnectionId,
     name: &[u8],
     found: Option<Found<'_>>,
-    Change { signal, only }: Change<'_>,
+    Beside { signal, only }: Beside<'_>,
     out: &mut O,
 ) {
     if link.is_behind() || out.traffic(id).queued > LINK_BACKLOG {
@@ -330,7 +341,7 @@ fn send_change<O: Output>(
     let mut lines = Lines::default();
     match (wording, signal, found) {
         (Wording::KeySync, _, Some(found)) => append_key_sync(&mut lines, found),
-        (Wording::Effect(Effect::Counter { steps, .. }), _, _) => {
+        (Wording::Effect(Effect::Counter(steps)), _, _) => {
             for step in steps {
                 let step = step.exact().to_string();
                 lines.append(&[b"INCREMENT ", name, b"=", step.as_bytes()], None);
