@@ -217,6 +217,25 @@ mod tests {
     }
 
     #[test]
+    fn texts_that_look_like_numbers_and_dates_stay_texts() {
+        let texts = [
+            "1:30",
+            "1_000",
+            "0x1f",
+            "+5",
+            ".5",
+            ".inf",
+            "2026-01-02",
+            "=",
+            "yes",
+            "010",
+        ];
+        let lines = texts.map(|text| format!("- {text}\n")).concat();
+        let read = from_yaml(format!("--- \n{lines}").as_bytes());
+        assert_eq!(read, Ok(texts.map(str::to_owned).to_vec()));
+    }
+
+    #[test]
     fn keys_have_any_length() {
         for length in [1000, 1023, 1024, 1025, 5000, 100_000] {
             for character in ["k", "\"", ": ", "\u{e9}", "\\", "'", "a b"] {
