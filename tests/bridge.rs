@@ -73,7 +73,7 @@ impl Postgres {
     }
 
     /// Writes a file of the database's account.
-    fn write(&self, name: &str, content: &str) {
+    pub fn write(&self, name: &str, content: &str) {
         let path = self.folder.path().join(name);
         fs::write(&path, content).expect("a folder of our own");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("a file of our own");
@@ -124,8 +124,12 @@ impl Postgres {
     }
 
     /// One of PostgreSQL's programs, as an account that it accepts.
-    fn command(&self, program: &str) -> Command {
-        let program = self.programs.join(program);
+    pub fn command(&self, program: &str) -> Command {
+        self.command_at(&self.programs.join(program))
+    }
+
+    /// Some other program as that account.
+    pub fn command_at(&self, program: &Path) -> Command {
         let mut command = if is_root() {
             let mut command = Command::new("setpriv");
             command.args([
@@ -580,7 +584,8 @@ fn the_functions_can_be_installed_over_others() {
     database
         .batch_execute(
             "CREATE FUNCTION clacks_set(clname text, clvalue text) RETURNS void LANGUAGE plpgsql AS
-             $$ BEGIN NULL; END $$",
+             $$ BEGIN NULL; END $$;
+             CREATE FUNCTION clacks_store(text, text) RETURNS void LANGUAGE sql AS 'SELECT'",
         )
         .expect("SQL");
     for address in [postgres.address(), postgres.url()] {
@@ -597,13 +602,13 @@ fn the_functions_can_be_installed_over_others() {
         )
         .expect("SQL");
     let found: Vec<(String, String)> = found.iter().map(|row| (row.get(0), row.get(1))).collect();
-    let two = "text, text";
+    let (one, two) = ("clacksname text", "clacksname text, clacksvalue text");
     let expected = [
         ("clacks_decrement", two),
         ("clacks_increment", two),
-        ("clacks_notify", "text"),
-        ("clacks_remove", "text"),
-        // Nobody can take names away from parameters without taking away the function.
+        ("clacks_notify", one),
+        ("clacks_remove", one),
+        // Nobody can rename parameters without taking away the function.
         ("clacks_set", "clname text, clvalue text"),
         ("clacks_setandstore", two),
         ("clacks_store", two),

@@ -11,28 +11,28 @@ fn bridge_command(address: &str, server: &Server) -> Command {
 }
 
 /// A bridge that listens to the database at that address.
-fn start_bridge(address: &str, server: &Server) -> Process {
+pub fn start_bridge(address: &str, server: &Server) -> Process {
     let bridge = Process::spawn(&mut bridge_command(address, server));
     bridge.wait_for_log("listening to the database");
     bridge
 }
 
-fn install(address: &str) {
+pub fn install(address: &str) {
     let installed = run(&mut bridge(&["--postgres", address, "--init"]));
     assert_eq!(installed.status, Some(0), "{installed:?}");
 }
 
-fn connect(address: &str) -> postgres::Client {
+pub fn connect(address: &str) -> postgres::Client {
     postgres::Client::connect(address, postgres::NoTls).expect("a database")
 }
 
-fn listener(server: &Server, name: &str) -> Client {
+pub fn listener(server: &Server, name: &str) -> Client {
     let mut listener = server.client("rw");
     assert_eq!(listener.ask(&format!("LISTEN {name}")), [""; 0]);
     listener
 }
 
-fn column(database: &mut postgres::Client, sql: &str) -> Vec<String> {
+pub fn column(database: &mut postgres::Client, sql: &str) -> Vec<String> {
     let rows = database.query(sql, &[]).expect("SQL");
     rows.iter().map(|row| row.get(0)).collect()
 }

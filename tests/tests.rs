@@ -11,6 +11,7 @@ mod bad_peers;
 mod bench_peers;
 mod bridge;
 mod bridge_databases;
+mod bridge_functions;
 mod bridge_silence;
 mod bursts;
 mod cache_client;

@@ -7,6 +7,7 @@
 use super::dial::{connect, within};
 use super::encodings;
 use super::functions::CHANNEL;
+use super::payload::{Parts, take_apart, take_apart_in_utf8};
 use super::session::Session;
 use super::target::{DatabaseHost, Target, chain};
 use std::fmt;
@@ -125,7 +126,7 @@ impl Database {
 
     /// Payloads that have come, or come within that time, up to about so many; and what has become of the
     /// connection after them. Dials, as far as it gets in that time.
-    pub fn fetch(&mut self, wait: Duration, slice: usize) -> (Vec<Vec<u8>>, Option<Change>) {
+    pub fn fetch(&mut self, wait: Duration, slice: usize) -> (Vec<Parts>, Option<Change>) {
         match &mut self.state {
             State::Away(dial_at) => {
                 let left = dial_at.saturating_duration_since(Instant::now());
@@ -161,7 +162,7 @@ impl Database {
     }
 
     /// The part of [`Database::fetch`] with a session.
-    fn fetch_there(&mut self, wait: Duration, slice: usize) -> (Vec<Vec<u8>>, Option<Failure>) {
+    fn fetch_there(&mut self, wait: Duration, slice: usize) -> (Vec<Parts>, Option<Failure>) {
         let State::There(session) = &mut self.state else {
             return (Vec::new(), None);
         };
@@ -174,7 +175,11 @@ impl Database {
             _ => session.look_after(&self.target),
         };
         if encodings::needs_no_conversion(session.encoding()) {
-            return (session.take_payloads().collect(), failure);
+            let encoding = session.encoding().to_owned();
+            let payloads = session
+                .take_payloads()
+                .map(|payload| in_parts(&payload, &encoding));
+            return (payloads.collect(), failure);
         }
         self.unconverted.extend(session.take_payloads());
         if failure.is_some() || self.unconverted.is_empty() {
@@ -212,8 +217,14 @@ impl Database {
     }
 }
 
+/// The parts of a payload that needs no conversion.
+fn in_parts(payload: &[u8], encoding: &str) -> Parts {
+    let parts = take_apart(payload, encoding);
+    take_apart_in_utf8(parts.into_iter().map(<[u8]>::to_vec).collect())
+}
+
 /// Payloads in UTF-8. One that can't be converted is logged, and left out.
-fn passed_on(converted: Vec<Option<Vec<u8>>>, unconverted: &[Vec<u8>]) -> Vec<Vec<u8>> {
+fn passed_on(converted: Vec<Option<Parts>>, unconverted: &[Vec<u8>]) -> Vec<Parts> {
     let payloads = converted.into_iter().zip(unconverted);
     let passed_on = payloads.filter_map(|(converted, raw)| {
         if converted.is_none() {

@@ -5,6 +5,7 @@
 //! may fail one by one.
 
 use super::database::Failure;
+use super::payload::{Parts, take_apart, take_apart_in_utf8};
 use super::session::Session;
 use std::fmt::Write;
 use tokio_postgres::error::SqlState;
@@ -18,24 +19,48 @@ pub fn needs_no_conversion(encoding: &str) -> bool {
     matches!(encoding, "UTF8" | "SQL_ASCII")
 }
 
-/// The payloads in UTF-8, in their order; `None` for each that can't be converted.
+/// The parts of payloads in UTF-8, in the payloads' order; `None` for each payload that can't be converted.
 pub async fn convert(
     session: &mut Session,
     payloads: &[Vec<u8>],
+) -> Result<Vec<Option<Parts>>, Failure> {
+    let encoding = session.encoding().to_owned();
+    let apart = payloads
+        .iter()
+        .map(|payload| take_apart(payload, &encoding));
+    let apart: Vec<Vec<&[u8]>> = apart.collect();
+    let mut converted = convert_texts(session, &encoding, &apart.concat())
+        .await?
+        .into_iter();
+    let put_together = apart.iter().map(|parts| {
+        let parts: Vec<Option<Vec<u8>>> = converted.by_ref().take(parts.len()).collect();
+        parts
+            .into_iter()
+            .collect::<Option<Parts>>()
+            .map(take_apart_in_utf8)
+    });
+    Ok(put_together.collect())
+}
+
+/// Each text in UTF-8, or `None`.
+async fn convert_texts(
+    session: &mut Session,
+    encoding: &str,
+    texts: &[&[u8]],
 ) -> Result<Vec<Option<Vec<u8>>>, Failure> {
-    let mut converted = Vec::with_capacity(payloads.len());
-    // Parts that are still to be converted, the next one last.
-    let mut parts = vec![payloads];
-    while let Some(part) = parts.pop() {
-        match session.execute(query(part, session.encoding())).await {
-            Ok(rows) if rows.len() == part.len() => {
+    let mut converted = Vec::with_capacity(texts.len());
+    // Slices that are still to be converted, the next one last.
+    let mut slices = vec![texts];
+    while let Some(slice) = slices.pop() {
+        match session.execute(query(slice, encoding)).await {
+            Ok(rows) if rows.len() == slice.len() => {
                 converted.extend(rows.iter().map(|row| from_hex(row)));
             }
             Err(failure) if !is_of_encoding(&failure) => return Err(failure),
-            _ if part.len() <= 1 => converted.extend(part.iter().map(|_| None)),
+            _ if slice.len() <= 1 => converted.extend(slice.iter().map(|_| None)),
             _ => {
-                let (first, second) = part.split_at(part.len() / 2);
-                parts.extend([second, first]);
+                let (first, second) = slice.split_at(slice.len() / 2);
+                slices.extend([second, first]);
             }
         }
     }
@@ -52,20 +77,20 @@ fn is_of_encoding(failure: &Failure) -> bool {
 }
 
 /// In hexadecimal digits both ways, which all encodings have.
-fn query(payloads: &[Vec<u8>], encoding: &str) -> String {
+fn query(texts: &[&[u8]], encoding: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
     let encoding: String = encoding
         .chars()
         .filter(|one| one.is_ascii() && is_plain(*one as u8))
         .collect();
-    let size: usize = payloads.iter().map(|payload| 2 * payload.len() + 16).sum();
+    let size: usize = texts.iter().map(|text| 2 * text.len() + 16).sum();
     let mut sql = String::with_capacity(size + 256);
     sql += "SELECT pg_catalog.encode(pg_catalog.convert(pg_catalog.decode(p.hex, 'hex'), '";
     sql += &encoding;
     sql += "', 'UTF8'), 'hex') FROM pg_catalog.unnest(ARRAY[";
-    for (number, payload) in payloads.iter().enumerate() {
+    for (number, text) in texts.iter().enumerate() {
         sql += if number > 0 { ",'" } else { "'" };
-        for byte in payload {
+        for byte in *text {
             write!(sql, "{byte:02x}").expect("a String takes every write");
         }
         sql.push('\'');
@@ -86,7 +111,7 @@ mod tests {
 
     #[test]
     fn payloads_travel_in_hexadecimal_digits() {
-        let sql = query(&[b"a'".to_vec(), vec![0xff]], "WIN1252");
+        let sql = query(&[b"a'", &[0xff]], "WIN1252");
         assert!(sql.contains("ARRAY['6127','ff']::"), "{sql}");
         assert!(sql.contains("'WIN1252', 'UTF8'"), "{sql}");
         assert_eq!(from_hex("6127ff"), Some(b"a'\xff".to_vec()));

@@ -1,17 +1,17 @@
 //! The functions that triggers call, and the SQL that installs them.
 
-use super::order::DELIMITER;
-
 /// The channel that carries the notifications.
 pub const CHANNEL: &str = "clacksmessage";
 
 /// A value as it is, beside the name.
 const VALUE: Option<&str> = Some("$2");
-/// A step. PostgreSQL drops a notification that is word for word like an earlier one of the same transaction; so that
-/// each step counts, something random follows. A step ends at a blank, and so one of nothing but blanks would be what
-/// follows.
+/// A step, with blanks and tabs behind it. PostgreSQL drops a notification that is word for word like an earlier one of
+/// the same transaction; 52 random bits let each step count. They are blanks since all bridges read numbers with blanks
+/// behind them, exactly and without a warning. A step of nothing but blanks is 1.
 const STEP: Option<&str> = Some(
-    "CASE WHEN $2 ~ '^[[:space:]]*$' THEN '1' ELSE $2 END || ' ' || pg_catalog.random()::text",
+    "CASE WHEN $2 ~ '^[[:space:]]*$' THEN '1' ELSE $2 END || pg_catalog.translate(\
+     (pg_catalog.random() * 4503599627370496)::pg_catalog.int8::pg_catalog.bit(52)::pg_catalog.text, \
+     '01', ' ' || pg_catalog.chr(9))",
 );
 
 /// Functions, and what they take beside the name. The command is the function's name without `clacks_`, in
@@ -26,13 +26,17 @@ const FUNCTIONS: [(&str, Option<&str>); 7] = [
     ("clacks_remove", None),
 ];
 
-/// Installs the functions of the list `%FUNCTIONS%`: name, types of the parameters, body.
+/// Installs the functions of the list `%FUNCTIONS%`: name, types of the parameters, declaration, body.
 ///
 /// A function that is there is replaced where it is, so that its owner, its grants and whatever depends on it stay.
-/// PostgreSQL lets nobody rename parameters or drop defaults so; the declaration that is there is used again. Functions
+/// PostgreSQL lets nobody rename parameters or drop defaults so; a declaration that has either is used again. Functions
 /// outside the search path count if the installing role owns them, in person or as a member of another role. A function
 /// that is nowhere goes to the schema of the others, or else to the first schema of the search path. The path is only
 /// read, and then set to what nobody else can write to.
+///
+/// The SQL is ASCII, and makes the delimiter in place of `%DELIMITER%` from the encoding of the database. Where each
+/// character is a byte, and in SQL_ASCII, its section signs are the byte 0xA7, as Perl writes them; not all of these
+/// encodings have a section sign ([`super::payload`]).
 const INSTALL: &str = r#"BEGIN;
 DO $install$
 DECLARE
@@ -44,12 +48,19 @@ DECLARE
         SELECT p.oid FROM pg_catalog.pg_proc AS p WHERE pg_catalog.pg_function_is_visible(p.oid)
             AND pg_catalog.left(p.proname::text, 7) OPERATOR(pg_catalog.=) 'clacks_'::text);
     known oid[];
+    delimiter text;
     wanted text[];
     former record;
     others text;
     is_there boolean;
 BEGIN
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    IF (SELECT pg_encoding_max_length(encoding) = 1 FROM pg_database WHERE datname = current_database()) THEN
+        delimiter := chr(167);
+    ELSE
+        delimiter := convert_from(decode('c2a7', 'hex'), 'UTF8');
+    END IF;
+    delimiter := repeat(delimiter, 3) || 'CLACKSDELIMETER' || repeat(delimiter, 3);
     known := ARRAY(
         SELECT p.oid FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
         WHERE left(p.proname::text, 7) = 'clacks_' AND left(n.nspname::text, 3) <> 'pg_'
@@ -65,9 +76,11 @@ BEGIN
         ORDER BY bool_or(p.oid = ANY (visible)) DESC, count(*) DESC, n.nspname LIMIT 1;
     FOREACH wanted SLICE 1 IN ARRAY functions LOOP
         is_there := false;
+        wanted[4] := replace(wanted[4], '%DELIMITER%', delimiter);
         FOR former IN
             SELECT n.nspname::text AS schema, p.prokind = 'f' AND p.prorettype = 'void'::regtype AS fits,
-                pg_get_function_arguments(p.oid) AS declaration
+                CASE WHEN p.proargnames IS NULL AND p.pronargdefaults = 0 THEN wanted[3]
+                    ELSE pg_get_function_arguments(p.oid) END AS declaration
             FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
             WHERE p.oid = ANY (known) AND p.proname::text = wanted[1]
                 AND oidvectortypes(p.proargtypes) = wanted[2]
@@ -80,7 +93,7 @@ BEGIN
             EXECUTE format(
                 'CREATE OR REPLACE FUNCTION %I.%I(%s) RETURNS void LANGUAGE plpgsql '
                 'SET search_path = pg_catalog, pg_temp AS %L',
-                former.schema, wanted[1], former.declaration, wanted[3]);
+                former.schema, wanted[1], former.declaration, wanted[4]);
         END LOOP;
         CONTINUE WHEN is_there;
         IF coalesce(others, home) IS NULL THEN
@@ -89,7 +102,7 @@ BEGIN
         EXECUTE format(
             'CREATE FUNCTION %I.%I(%s) RETURNS void LANGUAGE plpgsql '
             'SET search_path = pg_catalog, pg_temp AS %L',
-            coalesce(others, home), wanted[1], wanted[2], wanted[3]);
+            coalesce(others, home), wanted[1], wanted[3], wanted[4]);
     END LOOP;
 END
 $install$;
@@ -100,15 +113,15 @@ COMMIT;
 /// behind it, would let a part of the name pass for a value.
 fn body(command: &str, value: Option<&str>) -> String {
     let value = value.map_or(String::new(), |value| {
-        format!(" || '{DELIMITER}' || {value}")
+        format!(" || '%DELIMITER%' || {value}")
     });
     format!(
         "BEGIN \
-         IF pg_catalog.strpos($1 || '{DELIMITER}', '{DELIMITER}') <= pg_catalog.length($1) THEN \
+         IF pg_catalog.strpos($1 || '%DELIMITER%', '%DELIMITER%') <= pg_catalog.length($1) THEN \
          RAISE EXCEPTION 'a name can not hold the delimiter of clacks notifications' \
          USING ERRCODE = 'invalid_parameter_value'; \
          END IF; \
-         PERFORM pg_catalog.pg_notify('{CHANNEL}', '{command}{DELIMITER}' || $1{value}); \
+         PERFORM pg_catalog.pg_notify('{CHANNEL}', '{command}%DELIMITER%' || $1{value}); \
          END"
     )
 }
@@ -117,13 +130,12 @@ fn body(command: &str, value: Option<&str>) -> String {
 pub fn sql() -> String {
     let rows = FUNCTIONS.map(|(function, value)| {
         let command = function.trim_start_matches("clacks_").to_uppercase();
-        let types = if value.is_some() {
-            "text, text"
-        } else {
-            "text"
+        let (types, declaration) = match value {
+            Some(_) => ("text, text", "clacksname text, clacksvalue text"),
+            None => ("text", "clacksname text"),
         };
         let body = body(&command, value);
-        format!("        ['{function}', '{types}', $body${body}$body$]")
+        format!("        ['{function}', '{types}', '{declaration}', $body${body}$body$]")
     });
     INSTALL.replace("%FUNCTIONS%", &rows.join(",\n"))
 }

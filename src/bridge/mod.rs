@@ -7,6 +7,7 @@ mod encodings;
 mod flags;
 mod functions;
 mod order;
+mod payload;
 mod pump;
 mod session;
 mod target;
@@ -14,7 +15,7 @@ mod wire;
 
 pub use backlog::MAX_BYTES as MAX_BACKLOG;
 pub use flags::FLAGS;
-pub use order::DELIMITER;
+pub use payload::DELIMITER;
 
 use crate::client::Client;
 use crate::file_size;

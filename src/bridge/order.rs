@@ -1,11 +1,9 @@
 //! What a trigger asks for: the payload of a notification.
 
+use super::payload::DELIMITER;
 use crate::client::{Client, Error, encoding};
+use std::borrow::Cow;
 use std::fmt;
-
-/// Stands between command, name and value. Net::Clacks' functions and bridge use the same, so that either
-/// bridge works with either set of functions.
-pub const DELIMITER: &str = "§§§CLACKSDELIMETER§§§";
 
 /// A command for the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,25 +79,26 @@ impl fmt::Display for Malformed {
 }
 
 impl Order {
-    pub fn parse(payload: &[u8]) -> Result<Order, Malformed> {
-        if payload.is_empty() {
+    /// Reads the parts of a payload.
+    pub fn parse(parts: &[Vec<u8>]) -> Result<Order, Malformed> {
+        let (word, rest) = parts.split_first().ok_or(Malformed::Empty)?;
+        if word.is_empty() && rest.is_empty() {
             return Err(Malformed::Empty);
         }
-        let (word, rest) = split(payload);
         let verb = Verb::parse(word).ok_or(Malformed::UnknownCommand)?;
-        let (name, value) = split_rest(verb, rest.ok_or(Malformed::WrongParts)?)?;
+        let (name, value) = name_and_value(verb, rest)?;
         let breaks = |text: &[u8]| memchr::memchr2(b'\r', b'\n', text).is_some();
         // A signal without a value may have an equals sign in its name.
         if name.is_empty() || breaks(name) || (verb != Verb::Notify && name.contains(&b'=')) {
             return Err(Malformed::Name);
         }
         let value = match verb {
-            Verb::Set if breaks(value) => return Err(Malformed::LineBreak),
-            Verb::Increment | Verb::Decrement => step(value)?.as_bytes().to_vec(),
-            Verb::Store | Verb::SetAndStore if breaks(value) => {
-                encoding::encode(value).into_owned()
+            Verb::Set if breaks(&value) => return Err(Malformed::LineBreak),
+            Verb::Increment | Verb::Decrement => step(&value)?.as_bytes().to_vec(),
+            Verb::Store | Verb::SetAndStore if breaks(&value) => {
+                encoding::encode(&value).into_owned()
             }
-            _ => value.to_vec(),
+            _ => value.into_owned(),
         };
         Ok(Order {
             verb,
@@ -128,26 +127,20 @@ impl Order {
     }
 }
 
-/// The text before the first delimiter, and that behind it, if there is a delimiter.
-fn split(text: &[u8]) -> (&[u8], Option<&[u8]>) {
-    match memchr::memmem::find(text, DELIMITER.as_bytes()) {
-        Some(at) => (&text[..at], Some(&text[at + DELIMITER.len()..])),
-        None => (text, None),
-    }
-}
-
-/// Name and value of a payload, from what follows its verb; the value is empty for verbs without one. Each verb has its
-/// number of parts, and only a value may hold a delimiter.
-fn split_rest(verb: Verb, rest: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
-    let (name, value) = split(rest);
-    match (verb.parts(), value) {
-        (2, None) => Ok((name, b"")),
-        (3, Some(value)) if verb.takes_delimiter() || split(value).1.is_none() => Ok((name, value)),
+/// Name and value of a payload, from the parts behind its verb; the value is empty for verbs without one. Each verb has
+/// its number of parts, and only a value may hold a delimiter.
+fn name_and_value(verb: Verb, parts: &[Vec<u8>]) -> Result<(&[u8], Cow<'_, [u8]>), Malformed> {
+    match (verb.parts(), parts) {
+        (2, [name]) => Ok((name, Cow::Borrowed(b""))),
+        (3, [name, value]) => Ok((name, Cow::Borrowed(value))),
+        (3, [name, value @ ..]) if verb.takes_delimiter() && !value.is_empty() => {
+            Ok((name, Cow::Owned(value.join(DELIMITER.as_bytes()))))
+        }
         _ => Err(Malformed::WrongParts),
     }
 }
 
-/// The number in a step; what follows a blank is there only to make this step unlike others. Nothing counts as 1.
+/// The number in a step. Blanks behind it make this step unlike others of its transaction. Nothing counts as 1.
 fn step(text: &[u8]) -> Result<&str, Malformed> {
     let text = str::from_utf8(text).map_err(|_| Malformed::Step)?;
     if text.contains(['\r', '\n', '=']) {
@@ -161,7 +154,8 @@ mod tests {
     use super::*;
 
     fn parse(parts: &[&str]) -> Result<Order, Malformed> {
-        Order::parse(parts.join(DELIMITER).as_bytes())
+        let parts: Vec<Vec<u8>> = parts.iter().map(|part| part.as_bytes().to_vec()).collect();
+        Order::parse(&parts)
     }
 
     fn order(verb: Verb, name: &str, value: &str) -> Result<Order, Malformed> {
@@ -174,27 +168,18 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_utf_8_are_passed_on() {
-        let payload = [
-            b"SET",
-            DELIMITER.as_bytes(),
-            b"a\xfc",
-            DELIMITER.as_bytes(),
-            b"\xff",
-        ];
-        let parsed = Order::parse(&payload.concat()).expect("an order");
+        let parts = [b"SET".to_vec(), b"a\xfc".to_vec(), b"\xff".to_vec()];
+        let parsed = Order::parse(&parts).expect("an order");
         assert_eq!(
             (&*parsed.name, &*parsed.value),
             (&b"a\xfc"[..], &b"\xff"[..])
         );
-        let payload = [
-            b"INCREMENT",
-            DELIMITER.as_bytes(),
-            b"a",
-            DELIMITER.as_bytes(),
-            b"\xff",
-        ];
-        assert_eq!(Order::parse(&payload.concat()), Err(Malformed::Step));
-        assert_eq!(Order::parse(b"\xff\xfe"), Err(Malformed::UnknownCommand));
+        let parts = [b"INCREMENT".to_vec(), b"a".to_vec(), b"\xff".to_vec()];
+        assert_eq!(Order::parse(&parts), Err(Malformed::Step));
+        assert_eq!(
+            Order::parse(&[b"\xff\xfe".to_vec()]),
+            Err(Malformed::UnknownCommand)
+        );
     }
 
     #[test]
@@ -204,7 +189,7 @@ mod tests {
         assert_eq!(parse(&["STORE", "a", ""]), order(Verb::Store, "a", ""));
         let delimiter_in_value = format!("x{DELIMITER}y");
         assert_eq!(
-            parse(&["STORE", "a", &delimiter_in_value]),
+            parse(&["STORE", "a", "x", "y"]),
             order(Verb::Store, "a", &delimiter_in_value)
         );
         assert_eq!(
@@ -220,7 +205,7 @@ mod tests {
             order(Verb::Increment, "a", "1")
         );
         assert_eq!(
-            parse(&["DECREMENT", "a", "2.5 0.123"]),
+            parse(&["DECREMENT", "a", "2.5 \t \t"]),
             order(Verb::Decrement, "a", "2.5")
         );
         assert_eq!(parse(&["REMOVE", "a"]), order(Verb::Remove, "a", ""));
@@ -238,7 +223,7 @@ mod tests {
             (&["REMOVE", "a", "b"], Malformed::WrongParts),
             // The delimiter in a name would make a step of a part of the name.
             (&["INCREMENT", "a", "-1000", "1"], Malformed::WrongParts),
-            (&["DECREMENT", "a", "-1000", "1 0.5"], Malformed::WrongParts),
+            (&["DECREMENT", "a", "-1000", "1 \t"], Malformed::WrongParts),
             (&["NOTIFY", ""], Malformed::Name),
             (&["NOTIFY", "a\nQUIT"], Malformed::Name),
             (&["SET", "", "b"], Malformed::Name),

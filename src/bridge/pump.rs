@@ -8,6 +8,7 @@ use super::backlog::Backlog;
 use super::database::{Change, Database};
 use super::flags::Login;
 use super::order::Order;
+use super::payload::DELIMITER;
 use crate::client::{Client, Error, Message};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -85,8 +86,8 @@ impl Pump {
         !payloads.is_empty()
     }
 
-    fn take(&mut self, payload: &[u8]) {
-        match Order::parse(payload) {
+    fn take(&mut self, parts: &[Vec<u8>]) {
+        match Order::parse(parts) {
             Ok(order) => {
                 let dropped = self.backlog.push(order) as u64;
                 if dropped > 0 && self.dropped == 0 {
@@ -95,6 +96,7 @@ impl Pump {
                 self.dropped += dropped;
             }
             Err(why) => {
+                let payload = parts.join(DELIMITER.as_bytes());
                 let start = String::from_utf8_lossy(&payload[..payload.len().min(80)]);
                 log::warn!("a notification was skipped: {why}: {start:?}");
             }
