@@ -3,6 +3,7 @@
 
 use crate::bridge::bridge;
 use crate::support::{DEADLINE, Process, Server, Setup, run, text, wait_until};
+use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Command;
@@ -285,4 +286,29 @@ fn a_server_that_cannot_be_reached_is_told_once() {
     let told = bridge.log();
     let times = told.iter().filter(|line| line.contains("can't be reached"));
     assert!(times.count() <= 2, "{told:?}");
+}
+
+/// Its log is a file that is as large as may be (SIGXFSZ).
+#[test]
+fn a_log_that_reaches_the_limit_of_its_size_ends_no_bridge() {
+    let server = Server::start();
+    let database = Database::start(&[Until::TheEnd]);
+    let log = server.setup.path("log");
+    fs::write(&log, "full").expect("a folder of our own");
+    let mut listener = server.client("rw");
+    listener.ask("LISTEN end");
+    let flags = bridge_from(&database, &server);
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", "ulimit -f 0; exec \"$@\" 2>>\"$0\""])
+        .arg(&log)
+        .arg(flags.get_program())
+        .args(flags.get_args())
+        .env("CLACKS_PASSWORD", "rwpw")
+        .env_remove("RUST_LOG");
+    let mut bridge = Process::spawn(&mut shell);
+    assert_eq!(listener.next_line().as_deref(), Some("NOTIFY end"));
+    bridge.signal(libc::SIGTERM);
+    assert_eq!(bridge.wait().code(), Some(0));
+    assert_eq!(fs::read(&log).expect("a file"), b"full");
 }

@@ -83,6 +83,8 @@ fn is_installed(package: &str) -> bool {
         "libyaml-syck-perl" => "perl -MYAML::Syck -e 1",
         // The traditional nc has neither -N nor -U.
         "netcat-openbsd" => "nc -h 2>&1 | grep OpenBSD",
+        // Its folder is in root's path alone.
+        "pgbouncer" => "test -x /usr/sbin/pgbouncer",
         "postgresql" => "ls /usr/lib/postgresql/*/bin/initdb",
         "systemd" => "command -v systemd-analyze",
         program => &format!("command -v {program}"),

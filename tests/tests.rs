@@ -12,6 +12,7 @@ mod bench_peers;
 mod bridge;
 mod bridge_databases;
 mod bridge_functions;
+mod bridge_pooler;
 mod bridge_silence;
 mod bursts;
 mod cache_client;
