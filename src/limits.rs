@@ -173,9 +173,14 @@ pub const MAX_TRIED_USER: usize = 64;
 pub const COARSE_DEADLINE_US: u64 = 10 * SECOND_US;
 /// How long a closed connection may take to accept what it is still owed.
 pub const CLOSE_DRAIN_US: u64 = 5 * SECOND_US;
-/// How long a connection closed for its own fault is still read, so that the reason arrives before
-/// a reset does.
+/// How long a connection that has got its last line stays at most, so that the line arrives before the end of the stream
+/// does, and before a reset.
 pub const LINGER_US: u64 = 2 * SECOND_US;
+/// How soon it is looked at whether the peer at a Unix socket has read its last line: most read at once.
+pub const END_CHECK_US: u64 = 1_000;
+/// Of TCP only the peer's kernel tells what it has taken: a program that has other things to do now and then gets so much
+/// time to read its last line.
+pub const TCP_END_US: u64 = SECOND_US / 2;
 /// From SIGTERM to the end at the latest: below the 5 seconds that are promised.
 pub const SHUTDOWN_US: u64 = 4_500_000;
 /// Accepting rests this long when descriptors or memory have run out.

@@ -3,14 +3,7 @@
 //! Such a client writes a question, looks once, without waiting, whether anything has come, and then waits for half a
 //! second for more before it looks at what it has read. It loses that half second if the answer was there already.
 
-use crate::support::tls::{VERSIONS, session};
-use crate::support::{Identity, Server, Setup, token};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustls::{ClientConnection, StreamOwned};
-use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
+use crate::support::{Identity, Server, Setup, Transport, token};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,30 +13,14 @@ const WAIT: Duration = Duration::from_millis(500);
 /// Of [`CALLS`].
 const MOST_WAITS: usize = 1;
 
-trait Transport: Read + Write {
-    fn socket(&self) -> BorrowedFd<'_>;
-}
-
-impl Transport for UnixStream {
-    fn socket(&self) -> BorrowedFd<'_> {
-        self.as_fd()
-    }
-}
-
-impl Transport for StreamOwned<ClientConnection, TcpStream> {
-    fn socket(&self) -> BorrowedFd<'_> {
-        self.sock.as_fd()
-    }
-}
-
-struct LooksOnce<T> {
-    transport: T,
+struct LooksOnce {
+    transport: Box<dyn Transport>,
     input: Vec<u8>,
 }
 
-impl<T: Transport> LooksOnce<T> {
+impl LooksOnce {
     /// Logs in over a transport that blocks, and makes it one that does not.
-    fn new(transport: T, set_nonblocking: impl FnOnce(&T)) -> LooksOnce<T> {
+    fn new(transport: Box<dyn Transport>) -> LooksOnce {
         let mut client = LooksOnce {
             transport,
             input: Vec::new(),
@@ -58,7 +35,7 @@ impl<T: Transport> LooksOnce<T> {
             client.input.extend_from_slice(&buffer[..count]);
         }
         client.input.clear();
-        set_nonblocking(&client.transport);
+        client.transport.stop_blocking();
         client
     }
 
@@ -71,14 +48,8 @@ impl<T: Transport> LooksOnce<T> {
 
     /// Reads what is there.
     fn look(&mut self) {
-        let mut buffer = [0; 4096];
-        loop {
-            match self.transport.read(&mut buffer) {
-                Ok(count) => self.input.extend_from_slice(&buffer[..count]),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) => panic!("the connection is lost: {error}"),
-            }
-        }
+        let has_ended = self.transport.read_what_is_there(&mut self.input);
+        assert!(!has_ended, "the server goes on");
     }
 
     /// One question; whether the client waited in vain for an answer that it had.
@@ -87,14 +58,9 @@ impl<T: Transport> LooksOnce<T> {
         let mut waited = false;
         loop {
             self.look();
-            let mut descriptors = [PollFd::from_borrowed_fd(
-                self.transport.socket(),
-                PollFlags::IN,
-            )];
-            let wait = Timespec::try_from(WAIT).expect("a short time");
-            let ready = poll(&mut descriptors, Some(&wait)).expect("a descriptor");
-            waited |= ready == 0;
-            if ready > 0 {
+            let is_readable = self.transport.is_readable_within(WAIT);
+            waited |= !is_readable;
+            if is_readable {
                 self.look();
             }
             if self.input.ends_with(b"\r\n") {
@@ -139,22 +105,12 @@ fn start() -> Server {
 #[ignore = "a measurement"]
 fn clients_that_look_once_find_their_answer_over_a_unix_socket() {
     let server = start();
-    let stream = UnixStream::connect(&server.socket).expect("the server accepts");
-    let mut client = LooksOnce::new(stream, |stream| {
-        stream.set_nonblocking(true).expect("a socket");
-    });
-    client.measure("a Unix socket");
+    LooksOnce::new(server.unix_transport()).measure("a Unix socket");
 }
 
 #[test]
 #[ignore = "a measurement"]
 fn clients_that_look_once_find_their_answer_over_tls() {
     let server = start();
-    let stream = TcpStream::connect(("127.0.0.1", server.tls_port())).expect("the server accepts");
-    stream.set_nodelay(true).expect("a socket");
-    let stream = StreamOwned::new(session(VERSIONS[1]), stream);
-    let mut client = LooksOnce::new(stream, |stream| {
-        stream.sock.set_nonblocking(true).expect("a socket");
-    });
-    client.measure("TLS");
+    LooksOnce::new(server.tls_transport()).measure("TLS");
 }

@@ -14,10 +14,7 @@ const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 fn wrong_login(mut client: Client, user: &[u8]) {
     let token = Token::encode(user, b"guessed");
     client.send(&format!("OVERHEAD A {token}"));
-    assert_eq!(
-        client.until_closed().last().map(String::as_str),
-        Some("OVERHEAD F Login failed!")
-    );
+    client.expect_after_others("OVERHEAD F Login failed!");
 }
 
 #[test]

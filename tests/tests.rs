@@ -42,6 +42,7 @@ mod installing;
 mod interclacks;
 mod journal;
 mod journal_files;
+mod last_lines;
 mod layers;
 mod measurements;
 mod measurements_costs;

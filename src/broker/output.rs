@@ -375,15 +375,11 @@ impl CloseReason {
         }
     }
 
-    /// Whether the peer may be in the middle of sending much: then a plain close would answer with a
-    /// reset that destroys the parting words.
+    /// Reports whether the peer is to see a last line, which says why. It may be in the middle of sending much, and a plain
+    /// close would answer with a reset that destroys the line; and the end of the stream is not to come with the line.
     pub fn lingers(self) -> bool {
-        self == CloseReason::BuffersLimit
-            || (self.drains()
-                && !matches!(
-                    self,
-                    CloseReason::Quit | CloseReason::EndOfStream | CloseReason::ClientLimit
-                ))
+        let is_peers_wish = matches!(self, CloseReason::Quit | CloseReason::EndOfStream);
+        self == CloseReason::BuffersLimit || (self.drains() && !is_peers_wish)
     }
 
     /// Whether that is the ordinary end of a connection.

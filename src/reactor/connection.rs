@@ -55,8 +55,8 @@ pub struct Connection {
     /// A limit was passed; nothing is appended any more, and the broker will be told.
     pub over_limit: bool,
     pub closing: Option<CloseReason>,
-    /// The broker has forgotten it; only the peer has not read the parting words yet.
-    pub lingering: bool,
+    /// The broker has forgotten it; only the peer has not seen its last line, or the end of the stream.
+    pub is_departing: bool,
     pub stalled_since_us: Option<u64>,
     pub last_output_us: u64,
     /// So much of its output waits that others who would add to it have to wait; see
@@ -182,7 +182,7 @@ impl Connection {
             discarded: 0,
             over_limit: false,
             closing: None,
-            lingering: false,
+            is_departing: false,
             stalled_since_us: None,
             last_output_us: now_us,
             is_full: false,
@@ -248,7 +248,7 @@ impl Connection {
             .as_ref()
             .is_some_and(|pending| pending.waiting() > MAX_LINE_BEFORE_LOGIN);
         !self.is_trunk
-            && (self.used_up_share || self.lingering || self.wants_room || is_in_long_line)
+            && (self.used_up_share || self.is_departing || self.wants_room || is_in_long_line)
     }
 
     /// Whether it is to be put on the list of those that are written to: it takes more, and isn't there yet.

@@ -283,23 +283,30 @@ impl Connections {
         }
     }
 
-    /// Leaves a connection open only to be read until its peer closes; false if that can't be done.
-    pub fn linger(&mut self, id: ConnectionId) -> bool {
-        let Some(connection) = self.get_mut(id) else {
-            return false;
-        };
-        if connection.stream.shutdown_write().is_err() {
-            return false;
-        }
-        connection.lingering = true;
+    /// Leaves a connection open only for its peer to see the last line: what it sends is read and dropped.
+    pub fn depart(&mut self, id: ConnectionId) {
         self.leave_full(id);
-        let connection = self.get_mut(id).expect("it was there");
+        let Some(connection) = self.get_mut(id) else {
+            return;
+        };
+        connection.is_departing = true;
         if let Some(output) = connection.output.take() {
             self.owned -= output.capacity();
             self.discard(Garbage::Output(*output));
         }
         self.make_ready(id);
-        true
+    }
+
+    /// Whether the peer has not taken everything yet that was written to it.
+    pub fn has_untaken(&self, id: ConnectionId) -> bool {
+        self.get(id)
+            .is_some_and(|connection| connection.stream.has_untaken())
+    }
+
+    /// Sends the end of the stream; false if the connection is gone.
+    pub fn shutdown_write(&mut self, id: ConnectionId) -> bool {
+        self.get_mut(id)
+            .is_some_and(|connection| connection.stream.shutdown_write().is_ok())
     }
 
     /// The lines of this connection are being worked off from now on; `None` ends that.

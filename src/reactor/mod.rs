@@ -9,6 +9,7 @@ mod buffer;
 mod burst;
 mod connection;
 mod connections;
+mod departures;
 mod dialer;
 mod handshakes;
 mod listener;
@@ -36,17 +37,17 @@ use crate::broker::{
 };
 use crate::certificates::{Certificates, OwnCertificate};
 use crate::limits::{
-    ACCEPT_PAUSE_US, ACCEPTS_PER_TURN, CLOSES_PER_TURN, EVENTS_PER_TURN, HANDSHAKES_PER_TURN,
-    LINGER_US, OVERLOAD_LOG_US, SCRATCH, SHUTDOWN_US, WORK_PER_SYSCALL, WORK_PER_TURN,
+    ACCEPT_PAUSE_US, ACCEPTS_PER_TURN, EVENTS_PER_TURN, HANDSHAKES_PER_TURN, OVERLOAD_LOG_US,
+    SCRATCH, SHUTDOWN_US, WORK_PER_SYSCALL,
 };
 use crate::storage::{Disk, Journal, Writer};
 use connections::{DialRequest, id_of};
+use departures::Departures;
 use dialer::{Dialed, Dialer};
 use handshakes::{Handshakes, Step};
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
 use signals::Request;
-use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -112,8 +113,8 @@ pub struct Server {
     /// Accepting rests until then: descriptors or memory had run out.
     accept_pause_us: Option<u64>,
     accept_log: LogLimit,
-    /// Connections that are only read until their peers have closed, and until when.
-    lingering: VecDeque<(u64, ConnectionId)>,
+    /// Connections that have got their last line.
+    departures: Departures,
     /// When the server ends at the latest, once it is to end.
     end_us: Option<u64>,
     /// The journal's thread has something to say.
@@ -207,7 +208,7 @@ impl Server {
             line: Vec::new(),
             accept_pause_us: None,
             accept_log: LogLimit::default(),
-            lingering: VecDeque::new(),
+            departures: Departures::default(),
             end_us: None,
             has_saved: false,
             _waker: waker,
@@ -281,7 +282,7 @@ impl Server {
             self.broker.handle_deadline(now, &mut self.connections);
         }
         self.dial();
-        self.end_lingering();
+        self.end_departures();
         if let Some(journal) = &mut self.connections.journal {
             journal.hand_over(self.broker.recorded());
         }
@@ -318,13 +319,12 @@ impl Server {
         if accepting || self.connections.has_work() {
             return Some(Duration::ZERO);
         }
-        let lingering = self.lingering.front().map(|(at_us, _)| *at_us);
         let deadlines = [
             self.broker.poll_deadline(),
             self.dialer.deadline(),
             self.connections.next_check(),
             self.accept_pause_us,
-            lingering,
+            self.departures.deadline(),
             self.end_us,
             self.host.notifier.poll_deadline(),
         ];
@@ -534,9 +534,9 @@ impl Server {
     fn welcome(&mut self, mut stream: Stream, peer: Peer) {
         let now = self.connections.now;
         self.connections.work += 2 * WORK_PER_SYSCALL;
-        // Who is only read until it has seen why it was closed keeps nobody out.
+        // Who is only to see why it was closed keeps nobody out.
         while self.connections.count() >= self.settings.max_connections
-            && let Some((_, id)) = self.lingering.pop_front()
+            && let Some(id) = self.departures.pop()
         {
             self.connections.remove(id);
         }
@@ -646,48 +646,6 @@ impl Server {
         }
         for id in self.connections.take_stalled() {
             self.broker.handle_stalled(id, now, &mut self.connections);
-        }
-    }
-
-    fn close_finished(&mut self) {
-        let now = self.connections.now;
-        for _ in 0..CLOSES_PER_TURN {
-            // The last try to write to each may be a long write.
-            if self.connections.writing >= 2 * WORK_PER_TURN {
-                return;
-            }
-            let Some(id) = self.connections.next_finished() else {
-                return;
-            };
-            let Some(connection) = self
-                .connections
-                .get(id)
-                .filter(|connection| !connection.lingering)
-            else {
-                continue;
-            };
-            let Some(reason) = connection.closing else {
-                continue;
-            };
-            let discarded = self.connections.flush_last(id);
-            self.connections.say_goodbye(id);
-            self.broker
-                .handle_closed(id, reason, discarded, now, &mut self.connections);
-            if reason.lingers() && self.connections.linger(id) {
-                self.lingering.push_back((now.monotonic_us + LINGER_US, id));
-            } else {
-                self.connections.remove(id);
-            }
-        }
-    }
-
-    fn end_lingering(&mut self) {
-        let now_us = self.connections.now.monotonic_us;
-        while let Some(&(until_us, id)) = self.lingering.front()
-            && until_us <= now_us
-        {
-            self.lingering.pop_front();
-            self.connections.remove(id);
         }
     }
 }

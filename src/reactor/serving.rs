@@ -60,7 +60,7 @@ impl Server {
             return;
         };
         connection.in_ready = false;
-        if connection.lingering {
+        if connection.is_departing {
             self.read_to_discard(id);
             return;
         }
@@ -306,7 +306,7 @@ impl Server {
         None
     }
 
-    /// Reads what a lingering connection still sends, and drops it.
+    /// Reads what a connection still sends that has got its last line, and drops it.
     fn read_to_discard(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.get_mut(id) else {
             return;

@@ -12,6 +12,7 @@ mod service_manager;
 mod set_clock;
 pub mod tls;
 mod tool;
+mod transport;
 
 pub use certificates::{Authority, Identity, Validity};
 pub use client::{Client, connect_from, token};
@@ -24,6 +25,7 @@ pub use server::{Ended, Ending, Process, Server, Setup, USERS, run, text};
 pub use service_manager::{ServiceManager, hand_over};
 pub use set_clock::SetClock;
 pub use tool::{Running, VARIABLES, bare_clacks};
+pub use transport::Transport;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};

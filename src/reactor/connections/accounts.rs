@@ -139,7 +139,7 @@ impl Connections {
             return Vec::new();
         }
         // What is over its own limit goes already, and so does who is only read until its peer has closed.
-        let is_going = |c: &Connection| c.over_limit || c.lingering;
+        let is_going = |c: &Connection| c.over_limit || c.is_departing;
         let going = self.slab.iter().filter(|(_, c)| is_going(c));
         excess = excess.saturating_sub(going.map(|(_, c)| c.held()).sum());
         if excess == 0 {

@@ -1,0 +1,143 @@
+//! The ends of connections: the last write, and how long a socket stays when the broker has forgotten its connection.
+//!
+//! A peer that reads as much as there is may drop all of it when the end of the stream is among it: Net::Clacks clients
+//! do. So the end comes once the peer has taken the last line, or has had the time to. Meanwhile, and until the peer
+//! closes its side, its socket is read: a close with input unread is a reset, which destroys output on its way.
+
+use super::Server;
+use super::connections::Connections;
+use super::stream::Stream;
+use crate::broker::ConnectionId;
+use crate::limits::{
+    CLOSES_PER_TURN, END_CHECK_US, LINGER_US, TCP_END_US, WORK_PER_SYSCALL, WORK_PER_TURN,
+};
+use std::collections::BTreeMap;
+
+/// Connections that have got their last line, by the time when the next step is due.
+#[derive(Default)]
+pub struct Departures {
+    steps: BTreeMap<(u64, ConnectionId), Departure>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Departure {
+    since_us: u64,
+    /// The end of the stream was sent.
+    has_ended: bool,
+}
+
+impl Departures {
+    /// When something is to be done next (monotonic).
+    pub fn deadline(&self) -> Option<u64> {
+        self.steps.keys().next().map(|(at_us, _)| *at_us)
+    }
+
+    /// Takes out the connection that goes next; it need not be there any more.
+    pub fn pop(&mut self) -> Option<ConnectionId> {
+        self.steps.pop_first().map(|((_, id), _)| id)
+    }
+
+    fn begin(&mut self, id: ConnectionId, connections: &mut Connections) {
+        let now_us = connections.now.monotonic_us;
+        let Some(connection) = connections.get(id) else {
+            return;
+        };
+        // A peer that has not even been sent everything takes nothing, or too little.
+        let is_all_sent = connection.queued() == 0 && !connection.is_deaf;
+        let patience_us = match connection.stream {
+            Stream::Unix(_) => END_CHECK_US,
+            Stream::Tcp(_) | Stream::Tls(_) => TCP_END_US,
+        };
+        connections.depart(id);
+        let departure = Departure {
+            since_us: now_us,
+            has_ended: false,
+        };
+        if is_all_sent {
+            self.steps.insert((now_us + patience_us, id), departure);
+        } else {
+            self.end(id, departure, connections);
+        }
+    }
+
+    /// Takes the next step of the connections for which it is due.
+    fn handle_deadline(&mut self, connections: &mut Connections) {
+        let now_us = connections.now.monotonic_us;
+        for _ in 0..CLOSES_PER_TURN {
+            let Some(step) = self.steps.first_entry() else {
+                return;
+            };
+            let &(at_us, id) = step.key();
+            if at_us > now_us {
+                return;
+            }
+            let departure = step.remove();
+            connections.work += WORK_PER_SYSCALL;
+            if departure.has_ended || now_us >= departure.since_us + LINGER_US {
+                connections.say_goodbye(id);
+                connections.remove(id);
+            } else if connections.has_untaken(id) {
+                // Each time it takes twice as long as until now.
+                let next_us = now_us + (now_us - departure.since_us);
+                let next_us = next_us.min(departure.since_us + LINGER_US);
+                self.steps.insert((next_us, id), departure);
+            } else {
+                self.end(id, departure, connections);
+            }
+        }
+    }
+
+    /// Sends the end of the stream.
+    fn end(&mut self, id: ConnectionId, departure: Departure, connections: &mut Connections) {
+        if connections.shutdown_write(id) {
+            let ended = Departure {
+                has_ended: true,
+                ..departure
+            };
+            self.steps
+                .insert((departure.since_us + LINGER_US, id), ended);
+        } else {
+            connections.remove(id);
+        }
+    }
+}
+
+impl Server {
+    /// Closes connections that have nothing more to do.
+    pub(super) fn close_finished(&mut self) {
+        let now = self.connections.now;
+        for _ in 0..CLOSES_PER_TURN {
+            // The last try to write to each may be a long write.
+            if self.connections.writing >= 2 * WORK_PER_TURN {
+                return;
+            }
+            let Some(id) = self.connections.next_finished() else {
+                return;
+            };
+            let Some(connection) = self
+                .connections
+                .get(id)
+                .filter(|connection| !connection.is_departing)
+            else {
+                continue;
+            };
+            let Some(reason) = connection.closing else {
+                continue;
+            };
+            let discarded = self.connections.flush_last(id);
+            self.broker
+                .handle_closed(id, reason, discarded, now, &mut self.connections);
+            if reason.lingers() {
+                self.departures.begin(id, &mut self.connections);
+            } else {
+                self.connections.say_goodbye(id);
+                self.connections.remove(id);
+            }
+        }
+    }
+
+    /// Ends streams, and closes sockets, of connections that have got their last line.
+    pub(super) fn end_departures(&mut self) {
+        self.departures.handle_deadline(&mut self.connections);
+    }
+}
