@@ -183,6 +183,22 @@ pub const END_CHECK_US: u64 = 1_000;
 pub const TCP_END_US: u64 = SECOND_US / 2;
 /// From SIGTERM to the end at the latest: below the 5 seconds that are promised.
 pub const SHUTDOWN_US: u64 = 4_500_000;
+/// How long the answer to a client is held that loses half a second when the answer comes before the client has
+/// looked for it once: many times as long as that takes, and little beside what such a client does in between.
+pub const ANSWER_HOLD_US: u64 = 1_000;
+/// Answers that are held once such a client was recognised. After them it is seen whether it still has to be.
+pub const HELD_ANSWERS: u16 = 400;
+/// Lines that may come with a question: such a client writes what has no answer together with the next question.
+pub const MOST_LONE_LINES: usize = 4;
+/// By how much half a second may seem longer or shorter: a process is woken late, and pauses of a client are not all the
+/// same.
+pub const HALF_SECOND_DOUBT_MS: u16 = 10;
+/// So many half seconds in a row, though answers were held, are a client's own pauses.
+pub const WAITS_IN_A_ROW: u8 = 4;
+/// Pauses that may be such a wait and a pause of the client, and how many answers are held to see whether they become
+/// shorter by that.
+pub const TRIED_PAUSES_MS: std::ops::Range<u16> = 490..1500;
+pub const MAX_TRIALS: u8 = 4;
 /// Accepting rests this long when descriptors or memory have run out.
 pub const ACCEPT_PAUSE_US: u64 = 100_000;
 /// A message that the service manager's queue has no room for is sent again after this time.

@@ -2,6 +2,7 @@
 //!
 //! Such a client writes a question, looks once, without waiting, whether anything has come, and then waits for half a
 //! second for more before it looks at what it has read. It loses that half second if the answer was there already.
+//! `CLACKSD_SERVER=path` measures another build of the server.
 
 use crate::support::{Identity, Server, Setup, Transport, token};
 use std::thread;
@@ -96,7 +97,7 @@ impl LooksOnce {
 
 fn start() -> Server {
     let setup = Setup::new().with_tls(&Identity::self_signed(&["localhost"]));
-    let server = setup.start();
+    let server = setup.with_server_of_environment().start();
     server.client("rw").ask("STORE a=1");
     server
 }

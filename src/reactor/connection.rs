@@ -6,6 +6,7 @@ use crate::protocol::line::Pending;
 use crate::reactor::buffer::OutputQueue;
 use crate::reactor::connections::{Account, Waiters};
 use crate::reactor::handshakes::Waiting;
+use crate::reactor::pace::Pace;
 use crate::reactor::stream::Stream;
 use std::rc::Rc;
 
@@ -23,6 +24,7 @@ pub struct Connection {
     pub readable: bool,
     /// Something was read from it.
     pub has_spoken: bool,
+    pub pace: Pace,
     /// Where it comes from; `None` for the master.
     pub origin: Option<Origin>,
     /// Its TLS handshake can go on, and waits for its turn.
@@ -166,6 +168,7 @@ impl Connection {
             output: None,
             readable: false,
             has_spoken: false,
+            pace: Pace::default(),
             origin,
             handshake: None,
             hung_up: false,

@@ -58,6 +58,8 @@ pub struct Connections {
     bulk: VecDeque<ConnectionId>,
     /// Got an answer to their own lines this turn.
     replies: Vec<ConnectionId>,
+    /// Answers that are held, and until when; see [`pace`](super::pace).
+    held_answers: VecDeque<(u64, ConnectionId)>,
     /// Got something else.
     deliveries: VecDeque<ConnectionId>,
     /// To be written to after those, because much waits for each: a short answer or signal doesn't wait behind a
@@ -74,6 +76,8 @@ pub struct Connections {
     burst: Burst,
     /// Whose lines are being worked off.
     serving: Option<ConnectionId>,
+    /// How many of them were.
+    pub lines: usize,
     /// Whose TLS handshake can go on.
     pub handshakes: Handshakes,
     /// Passed a limit, failed or are through: for the end of the turn.
@@ -156,6 +160,7 @@ impl Connections {
             ready: VecDeque::new(),
             bulk: VecDeque::new(),
             replies: Vec::new(),
+            held_answers: VecDeque::new(),
             deliveries: VecDeque::new(),
             long_outputs: VecDeque::new(),
             burst: Burst::new(limits.max_output),
@@ -164,6 +169,7 @@ impl Connections {
             has_delivered: false,
             has_much: false,
             serving: None,
+            lines: 0,
             handshakes: Handshakes::new((AUTH_TIMEOUT_S / 2.0 * SECOND_US as f64) as u64),
             ending: Vec::new(),
             finished: VecDeque::new(),
@@ -311,6 +317,12 @@ impl Connections {
 
     /// The lines of this connection are being worked off from now on; `None` ends that.
     pub fn set_serving(&mut self, id: Option<ConnectionId>) {
+        if let Some(served) = self.serving.filter(|_| self.lines > 0) {
+            let lines = std::mem::take(&mut self.lines);
+            if let Some(connection) = self.get_mut(served) {
+                connection.pace.handle_lines(lines);
+            }
+        }
         self.serving = id;
     }
 

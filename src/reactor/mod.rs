@@ -15,6 +15,7 @@ mod handshakes;
 mod listener;
 mod notify;
 mod own_file;
+mod pace;
 mod resolver;
 mod serving;
 mod signals;
@@ -271,6 +272,7 @@ impl Server {
         }
         self.handle_saved();
         self.accept();
+        self.connections.send_held_answers();
         self.connections.resume_senders();
         self.serve_ready();
         let now = self.connections.now;
@@ -323,6 +325,7 @@ impl Server {
             self.broker.poll_deadline(),
             self.dialer.deadline(),
             self.connections.next_check(),
+            self.connections.next_held_answer(),
             self.accept_pause_us,
             self.departures.deadline(),
             self.end_us,

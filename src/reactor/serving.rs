@@ -235,6 +235,7 @@ impl Server {
             }
         }
         self.connections.work += WORK_PER_STEP;
+        self.connections.lines += 1;
         let now = self.connections.now;
         let (broker, out) = (&mut self.broker, &mut self.connections);
         let flow = match shared {
@@ -289,6 +290,7 @@ impl Server {
                         !connection.stream.is_drained(count, scratch.len()) || connection.hung_up;
                     self.bytes_in += count as u64;
                     self.connections.work += WORK_PER_SYSCALL + count;
+                    self.connections.note_input(id);
                     return Some(count);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}

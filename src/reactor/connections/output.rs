@@ -4,9 +4,9 @@
 use super::{Account, Connections, DialRequest, Garbage, Share, token};
 use crate::broker::{Audience, CloseReason, ConnectionId, Output, Record, Rewrite, Traffic};
 use crate::limits::{
-    MUCH_OUTPUT, OUTPUT_CHUNK, ROOM, SHARED_PAYLOAD, SPARE_BUFFERS, WORK_BEFORE_DELIVERIES,
-    WORK_PER_BYTE_RECORDED, WORK_PER_DELIVERY, WORK_PER_DELIVERY_OF_BURST, WORK_PER_SLICE,
-    WORK_PER_STEP, WORK_PER_SYSCALL, WORK_PER_TURN, WRITE_PER_CONNECTION,
+    ANSWER_HOLD_US, MUCH_OUTPUT, OUTPUT_CHUNK, ROOM, SHARED_PAYLOAD, SPARE_BUFFERS,
+    WORK_BEFORE_DELIVERIES, WORK_PER_BYTE_RECORDED, WORK_PER_DELIVERY, WORK_PER_DELIVERY_OF_BURST,
+    WORK_PER_SLICE, WORK_PER_STEP, WORK_PER_SYSCALL, WORK_PER_TURN, WRITE_PER_CONNECTION,
 };
 use crate::protocol::shared::{Lines, Piece, SharedBytes};
 use crate::reactor::buffer::{Appended, OutputQueue, SharedPayload};
@@ -56,11 +56,58 @@ impl Connections {
         for id in replies.drain(..) {
             if self.get(id).is_some_and(Connection::has_long_output) {
                 self.write_later(id);
-            } else {
+            } else if !self.hold_answer(id) {
                 self.flush_one(id);
             }
         }
         self.replies = replies;
+    }
+
+    /// Puts the answer to a client off that loses time if it comes at once.
+    fn hold_answer(&mut self, id: ConnectionId) -> bool {
+        let now_us = self.now.monotonic_us;
+        let Some(connection) = self.get_mut(id) else {
+            return false;
+        };
+        if connection.is_trunk || connection.closing.is_some() {
+            return false;
+        }
+        let is_held = connection.pace.handle_answer(now_us);
+        if is_held {
+            self.held_answers.push_back((now_us + ANSWER_HOLD_US, id));
+        }
+        is_held
+    }
+
+    /// When the next held answer is to be sent.
+    pub fn next_held_answer(&self) -> Option<u64> {
+        self.held_answers.front().map(|(at_us, _)| *at_us)
+    }
+
+    /// Sends the answers that were held for long enough.
+    pub fn send_held_answers(&mut self) {
+        let now_us = self.now.monotonic_us;
+        while let Some(&(at_us, id)) = self.held_answers.front()
+            && at_us <= now_us
+        {
+            self.held_answers.pop_front();
+            if let Some(connection) = self.get_mut(id)
+                && connection.pace.is_held()
+            {
+                connection.pace.handle_sent(now_us);
+                self.flush_one(id);
+            }
+        }
+    }
+
+    /// Something has come from a connection.
+    pub fn note_input(&mut self, id: ConnectionId) {
+        let now_us = self.now.monotonic_us;
+        if let Some(connection) = self.get_mut(id)
+            && connection.pace.handle_input(now_us)
+        {
+            self.replies.push(id);
+        }
     }
 
     /// Writes what is left of the answers, then deliveries, and then long output, until this turn has written enough.
@@ -154,7 +201,7 @@ impl Connections {
         let Some(connection) = self.get(id) else {
             return;
         };
-        if connection.blocked || !connection.has_output() {
+        if connection.blocked || connection.pace.is_held() || !connection.has_output() {
             return;
         }
         let result = self.write(id);
