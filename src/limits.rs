@@ -110,9 +110,10 @@ pub const FOLDS_PER_SLICE: usize = 4096;
 pub const WORK_PER_CONTRIBUTION: usize = 8;
 /// As many as one STATE line may have: more is no honest server's.
 pub const MAX_CONTRIBUTIONS: usize = 4096;
-/// Counters that a Net::Clacks slave has counted before the lock, and whose steps are kept apart from what it tells
-/// then: there is some milliseconds' time for them.
-pub const MAX_EARLY_COUNTERS: usize = 4096;
+/// Counters that are noted because a Net::Clacks slave has counted them before the lock, and the length of their names:
+/// there is some milliseconds' time for them, and together they take less than half a megabyte.
+pub const MAX_EARLY_COUNTERS: usize = 1024;
+pub const MAX_EARLY_NAME: usize = 256;
 /// Longest time between two PINGs on an interclacks link: the other side's timeout may be shorter
 /// than ours.
 pub const MAX_LINK_PING_US: u64 = 3 * SECOND_US;

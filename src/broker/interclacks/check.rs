@@ -9,10 +9,7 @@ impl Link {
         let behind = self.behind.iter();
         let behind: isize = behind.map(|name| name.len() as isize + NAME_BEHIND).sum();
         let heard = self.heard.len() as isize * HEARD_NAME;
-        (self.walk_held + self.evicted.len() + self.held.len()) as isize
-            + behind
-            + heard
-            + self.early_held()
+        (self.walk_held + self.evicted.len() + self.held.len()) as isize + behind + heard
     }
 }
 

@@ -6,23 +6,14 @@
 use super::{Link, Role, Software};
 use crate::broker::Broker;
 use crate::broker::output::{ConnectionId, Flow, Now, Output};
-use crate::limits::MAX_EARLY_COUNTERS;
+use crate::limits::{MAX_EARLY_COUNTERS, MAX_EARLY_NAME};
 use crate::protocol::Command;
-
-/// What a counter with early steps takes beside its name, in bytes.
-const EARLY_COUNTER: isize = 64;
 
 impl Link {
     /// Whether the peer is a Net::Clacks slave whose KEYSYNC lines are all still to come.
     pub(super) fn is_before_telling(&self) -> bool {
         let is_slave = self.role == Role::Downlink && self.peer == Software::NetClacks;
         is_slave && self.anchor_us.is_none()
-    }
-
-    /// What is kept of early steps, in bytes.
-    pub(super) fn early_held(&self) -> isize {
-        let names = self.early_counters.keys();
-        names.map(|name| name.len() as isize + EARLY_COUNTER).sum()
     }
 }
 
@@ -45,16 +36,16 @@ impl Broker {
         };
         let flow = self.execute_for_link(id, command, line, now, out);
         let after_us = self.counter_changed_us(name, now);
-        let noted_us = self.take_early_counter(id, name, out);
         let Some(link) = self.link_mut(id) else {
             return flow;
         };
+        let noted_us = link.early_counters.remove(name);
         let is_only_writer = before_us < link.began_tree_us || noted_us == Some(before_us);
         if let Some(after_us) = after_us.filter(|_| is_only_writer)
             && link.early_counters.len() < MAX_EARLY_COUNTERS
+            && name.len() <= MAX_EARLY_NAME
         {
             link.early_counters.insert(name.into(), after_us);
-            out.hold(id, name.len() as isize + EARLY_COUNTER);
         }
         flow
     }
@@ -67,25 +58,16 @@ impl Broker {
 
     /// Forgets the early steps of a counter. Returns when the last of them was counted, if nobody else had written the
     /// name since the link began.
-    pub(super) fn take_early_counter<O: Output>(
-        &mut self,
-        id: ConnectionId,
-        name: &[u8],
-        out: &mut O,
-    ) -> Option<u64> {
-        let noted_us = self.link_mut(id)?.early_counters.remove(name)?;
-        out.hold(id, -(name.len() as isize + EARLY_COUNTER));
-        Some(noted_us)
+    pub(super) fn take_early_counter(&mut self, id: ConnectionId, name: &[u8]) -> Option<u64> {
+        self.link_mut(id)?.early_counters.remove(name)
     }
 
     /// A slave says something else than what it holds: its telling is over, if it had begun.
-    pub(super) fn end_peers_telling<O: Output>(&mut self, id: ConnectionId, out: &mut O) {
+    pub(super) fn end_peers_telling(&mut self, id: ConnectionId) {
         if let Some(link) = self.link_mut(id)
             && std::mem::take(&mut link.peer_is_telling)
         {
-            let held = link.early_held();
             link.early_counters.clear();
-            out.hold(id, -held);
         }
     }
 }

@@ -112,7 +112,7 @@ impl Broker {
         let is_early = link.is_before_telling();
         // A slave doesn't say where what it has ends; a master does.
         if link.role == Role::Downlink {
-            self.end_peers_telling(id, out);
+            self.end_peers_telling(id);
         }
         match command {
             Command::Increment(counter) | Command::Decrement(counter) if is_early => {
@@ -565,7 +565,7 @@ impl Broker {
         now: Now,
         out: &mut O,
     ) -> bool {
-        let early_us = self.take_early_counter(id, name, out);
+        let early_us = self.take_early_counter(id, name);
         let now_us = self.tree_now_us(now);
         let (Some(link), Some(found)) = (self.sessions.link(id), self.cache.find(name, now_us))
         else {
