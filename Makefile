@@ -213,7 +213,8 @@ install:
 	$(INSTALL) -m 0755 $(TARGET)/release/clacks $(DESTDIR)$(BINDIR)/
 	$(INSTALL) -m 0755 $(TARGET)/release/clacksd $(TARGET)/release/clacks-pg $(DESTDIR)$(SBINDIR)/
 	$(INSTALL) -m 0644 man/clacks.1 $(DESTDIR)$(MANDIR)/man1/
-	$(INSTALL) -m 0644 man/clacks-protocol.7 $(DESTDIR)$(MANDIR)/man7/
+	$(INSTALL) -m 0644 man/clacks-interclacks.7 man/clacks-migration.7 man/clacks-protocol.7 \
+	    $(DESTDIR)$(MANDIR)/man7/
 	$(INSTALL) -m 0644 man/clacksd.8 man/clacks-pg.8 $(DESTDIR)$(MANDIR)/man8/
 	$(INSTALL) -m 0644 README.md CHANGELOG.md LICENSE $(DESTDIR)$(DOCDIR)/
 	for name in clacksd clacks-pg; do \
@@ -242,6 +243,8 @@ uninstall:
 	    $(DESTDIR)$(SBINDIR)/clacksd \
 	    $(DESTDIR)$(SBINDIR)/clacks-pg \
 	    $(DESTDIR)$(MANDIR)/man1/clacks.1 \
+	    $(DESTDIR)$(MANDIR)/man7/clacks-interclacks.7 \
+	    $(DESTDIR)$(MANDIR)/man7/clacks-migration.7 \
 	    $(DESTDIR)$(MANDIR)/man7/clacks-protocol.7 \
 	    $(DESTDIR)$(MANDIR)/man8/clacksd.8 \
 	    $(DESTDIR)$(MANDIR)/man8/clacks-pg.8 \

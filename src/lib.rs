@@ -54,7 +54,8 @@
 //! `limits`, `address` and `files` are open to all, `flag`, `file_size` and `start` to the programs. A test (`tests/layers.rs`)
 //! reads the sources and fails when an arrow is broken.
 //!
-//! The wire is specified in clacks-protocol(7), the daemon in clacksd(8), the command-line client in clacks(1).
+//! The wire is specified in clacks-protocol(7) and, between servers, in clacks-interclacks(7), the daemon in
+//! clacksd(8), the command-line client in clacks(1).
 
 #![deny(unsafe_code)]
 

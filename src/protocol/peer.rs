@@ -1,5 +1,4 @@
-//! What clacksd servers say to each other beyond the reference's lines (clacks-protocol(7), BETWEEN
-//! CLACKSD SERVERS). A Net::Clacks peer never gets any of it.
+//! What clacksd servers say to each other beyond the reference's lines (clacks-interclacks(7)). A Net::Clacks peer never gets any of it.
 //!
 //! | line | meaning |
 //! |---|---|

@@ -1,5 +1,5 @@
 //! Trees with one Net::Clacks server in them: what is left there of the guarantees
-//! (clacks-protocol(7), Mixed trees).
+//! (clacks-interclacks(7), MIXED TREES).
 
 use super::witness::{VERBS, WRITER, Witness};
 use super::world::{MILLISECOND_US, Plan, Random, SECOND_US, World, any_tree};

@@ -1,5 +1,5 @@
 //! Whole trees of brokers in one thread, on a bad network: what interclacks guarantees
-//! (clacks-protocol(7), INTERCLACKS), checked against an oracle that knows who had seen what.
+//! (clacks-interclacks(7), GUARANTEES), checked against an oracle that knows who had seen what.
 //!
 //! Most seeds are trees of clacksd servers that forget nothing (`oracle`); some are such trees over
 //! hours and days (`ageing`), some have little room (`room`), and some have a Net::Clacks server in them (`mixed`).

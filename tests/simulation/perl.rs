@@ -1,5 +1,4 @@
-//! A small Net::Clacks 36 as the other servers see it on their links (clacks-protocol(7),
-//! INTERCLACKS): one table without stamps, raw lines that are passed on as they came, a lock while the
+//! A small Net::Clacks 36 as the other servers see it on their links (clacks-interclacks(7)): one table without stamps, raw lines that are passed on as they came, a lock while the
 //! master tells what it has, and a slave that sends everything back.
 //!
 //! It is handed the same things as a broker, and notes every line that is not for its ears.

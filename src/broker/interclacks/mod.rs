@@ -1,5 +1,4 @@
-//! Interclacks: what passes between this node and its master and slaves (clacks-protocol(7),
-//! INTERCLACKS).
+//! Interclacks: what passes between this node and its master and slaves (clacks-interclacks(7)).
 //!
 //! Two languages are spoken. Between clacksd servers whole states of names travel
 //! ([`protocol::peer`](crate::protocol::peer)), which merge to the same result everywhere; to a
