@@ -13,7 +13,7 @@ use std::io::Read;
 use std::net::TcpListener;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -395,6 +395,31 @@ fn a_place_where_no_file_can_be_is_named() {
         let setup = setup.flags(&["--listen", &listen, flag, &value]);
         assert_refused(&setup, &run(&mut setup.command()), status, &[flag, &value]);
     }
+}
+
+/// Root could remove a device such as /dev/full with it.
+#[test]
+fn what_is_no_file_is_refused_as_pid_file_and_stays() {
+    let setup = Setup::new();
+    let pipe = setup.path("pipe");
+    let made = run(Command::new("mkfifo").arg(&pipe));
+    assert_eq!(made.status, Some(0), "{made:?}");
+    // With a reader, or else it can't be opened at all.
+    let reader = fs::File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(&pipe);
+    let listen = setup.unix("socket");
+    let setup = setup.flags(&["--listen", &listen, "--pid-file", &text(&pipe)]);
+    let ended = run(&mut setup.command());
+    assert_refused(
+        &setup,
+        &ended,
+        1,
+        &["--pid-file", &text(&pipe), "no ordinary file"],
+    );
+    assert!(pipe.exists());
+    drop(reader.expect("a pipe of our own"));
 }
 
 /// The parent has the terminal and the exit status: what goes wrong must not wait for the child.

@@ -5,6 +5,7 @@ use crate::reactor::OwnFile;
 use crate::sys::Account;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// A pid file that is open, and removed with this.
@@ -23,7 +24,7 @@ impl PidFile {
         options.write(true);
         let opened = match options.clone().create_new(true).open(&path) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                given_files::open(&mut options, &path, is_given_away).map(|file| (file, None))
+                open_existing(&mut options, &path, is_given_away).map(|file| (file, None))
             }
             made => made.and_then(|file| Ok((file, Some(OwnFile::of(&path)?)))),
         };
@@ -54,5 +55,16 @@ impl PidFile {
 
     fn failed(path: &Path, error: &io::Error) -> StartError {
         StartError::Failed(format!("--pid-file {}: {error}", path.display()))
+    }
+}
+
+/// Opens an ordinary file. A device or a pipe would be removed when the server ends, which nobody can mean.
+fn open_existing(options: &mut OpenOptions, path: &Path, is_given_away: bool) -> io::Result<File> {
+    // A pipe isn't waited for.
+    options.custom_flags(libc::O_NONBLOCK);
+    let file = given_files::open(options, path, is_given_away)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::other("it is no ordinary file")),
     }
 }
