@@ -25,6 +25,9 @@
 #   make deb          build a Debian package in target/debian; needs cargo-deb
 #   make test-deb     install, upgrade, remove and purge it in a Debian root of its
 #                     own; needs root, debootstrap and a mirror (minutes)
+#   make test-readme  do what README.md says in a Debian root with nothing but make,
+#                     a C compiler and Rust; needs root, debootstrap, a mirror and
+#                     Python (a quarter of an hour)
 #   make install      install what "make" has built; needs no network, no cargo
 #   make uninstall    remove what "make install" has put there
 #   make clean        remove everything that was built
@@ -68,7 +71,7 @@ FUZZ_SECONDS ?= 60
 FUZZ_RUN   := RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --fuzz-dir $(FUZZ) --sanitizer none --no-trace-compares
 
 .PHONY: all run test sim measure soak bench-peers fuzz fuzz-corpus check check-format check-clippy \
-        check-numbers check-doc check-man check-unit check-hot-paths completions deb test-deb install uninstall clean help
+        check-numbers check-doc check-man check-unit check-hot-paths completions deb test-deb test-readme install uninstall clean help
 
 all:
 	$(CARGO) build --release
@@ -198,6 +201,9 @@ deb:
 
 test-deb: deb
 	TARGET="$(abspath $(TARGET))" tests/package.sh
+
+test-readme:
+	tests/readme.py
 
 # Deliberately without "all": root, who installs, has no cargo as a rule.
 # What is in /etc/default already is the administrator's and stays.

@@ -67,7 +67,7 @@ fn readme_and_front_page_show_a_program_that_compiles() {
         fs::read_to_string(file).expect("a file")
     };
     let program = include_str!("../src/client/examples/lamp.rs");
-    for (file, indentation) in [("README.md", "    "), ("src/lib.rs", "//! ")] {
+    for (file, indentation) in [("README.md", ""), ("src/lib.rs", "//! ")] {
         let lines = program.lines().map(|line| format!("{indentation}{line}"));
         let shown: Vec<String> = lines.map(|line| line.trim_end().to_owned()).collect();
         assert!(read(file).contains(&shown.join("\n")), "{file}");
