@@ -161,6 +161,35 @@ fn wrong_flags_are_named() {
     }
 }
 
+/// The log would be written into the journal, for example.
+#[test]
+fn a_file_that_the_server_writes_is_named_by_one_flag() {
+    let setup = Setup::new();
+    let listen = setup.unix("socket");
+    let setup = setup.flags(&["--listen", &listen]);
+    let path = |name: &str| text(&setup.path(name));
+    let (journal, link) = (path("journal"), path("link"));
+    fs::write(&journal, "").expect("a folder of ours");
+    std::os::unix::fs::symlink(&journal, &link).expect("a folder of ours");
+    for flags in [
+        ["--persist", &journal, "--log-file", &journal],
+        ["--persist", &journal, "--log-file", &path("journal.lock")],
+        ["--persist", &link, "--log-file", &journal],
+        ["--persist", &journal, "--pid-file", &link],
+        ["--persist", &journal, "--pid-file", &path("journal.new")],
+        ["--persist", &journal, "--pid-file", &path("journal.bad")],
+        ["--log-file", &path("log"), "--pid-file", &path("log")],
+    ] {
+        for check in [&["--check"][..], &[]] {
+            let mut command = setup.command();
+            let ended = run(command.args(flags).args(check));
+            let parts = [flags[2], flags[3], flags[0]];
+            assert_refused(&setup, &ended, 2, &parts);
+        }
+    }
+    assert_eq!(fs::read(&journal).expect("a file of ours"), b"");
+}
+
 /// What comes nearest to such a name may be that of another file.
 #[test]
 fn an_argument_that_is_no_text_is_refused() {

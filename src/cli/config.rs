@@ -133,6 +133,25 @@ impl Config {
         })
     }
 
+    /// Whether each file that the server writes is named by one flag only: each would destroy what the other one keeps.
+    pub fn check_files(&self) -> Result<(), StartError> {
+        let journal = self.persist.as_ref().map(|(file, _)| file);
+        let files_of_journal = journal.into_iter().flat_map(|file| storage::files_of(file));
+        let mut taken: Vec<(&str, PathBuf)> =
+            files_of_journal.map(|file| ("persist", file)).collect();
+        for (flag, file) in [("log-file", &self.log.file), ("pid-file", &self.pid_file)] {
+            let Some(file) = file else {
+                continue;
+            };
+            if let Some((other, _)) = taken.iter().find(|(_, other)| is_same_file(other, file)) {
+                let what = format!("{}: a file of --{other}", file.display());
+                return Err(wrong(flag, &what));
+            }
+            taken.push((flag, file.clone()));
+        }
+        Ok(())
+    }
+
     /// Whether the folders of the files that a start makes are there.
     pub fn check_folders(&self) -> Result<(), StartError> {
         let lacks_folder = |file: &&PathBuf| !file.parent().is_some_and(Path::is_dir);
@@ -196,16 +215,19 @@ fn listen(matches: &Matches, inherited: &[Listener]) -> Result<Vec<Address>, Sta
 /// Whether two addresses are one. A Unix socket has many names: relative ones, and those that lead through links such as
 /// /var/run.
 fn is_same_address(one: &Address, other: &Address) -> bool {
+    match (one, other) {
+        (Address::Unix(one), Address::Unix(other)) => is_same_file(one, other),
+        _ => one == other,
+    }
+}
+
+/// Whether two paths lead to one file, as far as there is one.
+fn is_same_file(one: &Path, other: &Path) -> bool {
     let file = |path: &Path| {
         let metadata = path.metadata().ok()?;
         Some((metadata.dev(), metadata.ino()))
     };
-    match (one, other) {
-        (Address::Unix(one), Address::Unix(other)) => {
-            one == other || file(one).is_some_and(|one| file(other) == Some(one))
-        }
-        _ => one == other,
-    }
+    one == other || file(one).is_some_and(|one| file(other) == Some(one))
 }
 
 /// The addresses given with a flag; plain text beyond loopback only where that is allowed.

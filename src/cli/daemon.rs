@@ -54,6 +54,7 @@ pub fn run(arguments: &[OsString]) -> Result<End, StartError> {
     // First of all, while no other descriptor is open.
     let inherited = service_manager::inherited_listeners()?;
     let mut config = Config::from_flags(&matches, inherited)?;
+    config.check_files()?;
     let mut trial_password = None;
     let secrets = match config.secrets.take() {
         Some(secrets) => secrets,

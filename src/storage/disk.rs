@@ -145,6 +145,11 @@ impl SystemDisk {
     }
 }
 
+/// All files that the journal of that path may have.
+pub fn files_of(path: &Path) -> [PathBuf; 4] {
+    ["", ".lock", ".new", ".bad"].map(|suffix| with_suffix(path, suffix))
+}
+
 fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,

@@ -21,7 +21,7 @@ mod load;
 mod recorder;
 mod writer;
 
-pub use disk::{Disk, DiskFile, FileName, Place, SystemDisk};
+pub use disk::{Disk, DiskFile, FileName, Place, SystemDisk, files_of};
 pub use journal::Journal;
 pub use load::{Damage, LoadError, Loaded, OpenJournal, check, load};
 pub use recorder::Recorder;
