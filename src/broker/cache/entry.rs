@@ -451,7 +451,8 @@ impl<'a> Entry<'a> {
         self.stamp().time_us.max(counted_us)
     }
 
-    fn contributions_count(self) -> usize {
+    /// How many contributions a counter has.
+    pub fn contributions_count(self) -> usize {
         u32_at(self.bytes, self.value_end() + COUNT) as usize
     }
 

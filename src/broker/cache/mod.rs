@@ -444,6 +444,8 @@ impl Cache {
         {
             return None;
         }
+        // All of them are added up for the value.
+        let work = entry.contributions_count() * WORK_PER_CONTRIBUTION;
         let version = self.new_stamp(now_us).time_us;
         let share = self.own_share.step(version)?;
         let changed = Contribution {
@@ -452,7 +454,7 @@ impl Cache {
             sum: held.sum.accumulate(step),
         };
         let put = self.put_contribution(block, at, &changed, version, now_us);
-        Some(put.map(|written| Added { written, work: 0 }))
+        Some(put.map(|written| Added { written, work }))
     }
 
     /// Replaces the contribution at that place of a counter, and the counter's value.

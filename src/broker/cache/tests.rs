@@ -233,6 +233,22 @@ fn counts_on_both_sides_of_a_cut_add_up() {
 }
 
 #[test]
+fn a_step_counts_as_the_work_that_the_shares_of_its_counter_are() {
+    const OTHERS: usize = 200;
+    let mut cache = cache();
+    for id in 0..OTHERS {
+        let mut other = node(2 + id as u64);
+        other.step(b"n", Number::ONE, 1);
+        tell(&other, &mut cache);
+    }
+    for _ in 0..2 {
+        let added = cache.add(b"n", Number::ONE, 2, 2).unwrap();
+        assert!(added.written.only.is_some());
+        assert_eq!(added.work, (OTHERS + 1) * WORK_PER_CONTRIBUTION);
+    }
+}
+
+#[test]
 fn a_counter_is_exact_where_its_result_is_however_large_the_steps_add_up() {
     let mut cache = cache();
     cache.store(b"n", b"18446744073709551615", 1).unwrap();
