@@ -75,6 +75,10 @@ pub const CENTURY_S: u64 = 100 * 365 * 86_400;
 
 /// How far ahead of the tree's time a peer's stamps may be; its writes win for as long.
 pub const MAX_CLOCK_LEAD_US: u64 = 3600 * SECOND_US;
+/// By so much less a slave's stamps may be ahead for each server above this one, and by so much more a master's for each
+/// server from the root to this one: the next server's clock may show a little less, and what passes here must not end
+/// the link there. That is two weeks of an unbroken link with usual clocks.
+pub const CLOCK_LEAD_PER_HOP_US: u64 = 60 * SECOND_US;
 /// How much the tree's time must have changed for slaves to be told again.
 pub const CLOCK_STEP_US: u64 = 100_000;
 /// Servers in a row, from the root to the last slave. A tree so deep is a mistake.
@@ -87,6 +91,9 @@ pub const MAX_SIGNAL_ORIGINS: usize = 16_384;
 /// New senders that one address may bring at once, beside one a second: those of a large tree that joins. Forgetting
 /// anybody takes some times as many.
 pub const MAX_NEW_SENDERS: u64 = 4096;
+/// So many fewer new senders a slave may bring for each server above this one, which gets them from this one's address:
+/// there has to be room for others then.
+pub const NEW_SENDERS_PER_HOP: u64 = 512;
 /// Addresses that have brought new senders lately and are remembered: more than there are links, as a rule.
 pub const MAX_SENDER_BUDGETS: usize = 16_384;
 /// How much faster or slower than this machine's monotonic clock the tree's may run: one part in so many. Twice what

@@ -293,6 +293,93 @@ fn a_slave_that_invents_senders_of_signals_is_refused_and_none_is_forgotten() {
     assert_eq!(listener.flush(), [""; 0], "it is not heard again");
 }
 
+/// What is believed at one server goes on to the next ones, whose clocks may show a little less; it has to be believed
+/// there too, or a slave could have the links of others ended.
+#[test]
+fn a_slave_at_the_bounds_of_what_is_believed_ends_no_other_link() {
+    const LITTLE_US: u64 = 30_000_000;
+    // A master hears an hour less a little from a slave, its own master a little more.
+    let (root, honest) = pair();
+    let less_us = || now_us() + HOUR_US - LITTLE_US;
+    let lines = |time_us: u64| {
+        [
+            format!("STATE {time_us}:7 1 V - - a=1"),
+            format!("STATE 1:7 1 A {:x}00000001:{time_us}:1 - c=", unix_time()),
+            format!("SIGNAL 77:{} SET a=1", time_us + 60_000_000),
+            format!("CLEAR {time_us}:7"),
+            format!("FOLD {time_us}:7"),
+        ]
+    };
+    for line in lines(less_us()) {
+        let word = match line.starts_with("SIGNAL") {
+            true => "implausible",
+            false => "clock_ahead",
+        };
+        assert_refused(&honest, &line, word);
+    }
+    for line in lines(less_us()) {
+        bad_slave(&root).ask(&line);
+    }
+    assert_eq!(root.process.log_line("not believed"), None);
+    root.client("rw").ask("STORE b=1");
+    wait_until("it has come", || {
+        honest.client("rw").ask("RETRIEVE b") == ["RETRIEVED b=1"]
+    });
+    let refused = honest
+        .process
+        .log_line("the master")
+        .filter(|line| line.contains("not believed"));
+    assert_eq!(refused, None);
+    // A slave hears an hour and a little from its master, and more new senders than one slave may bring.
+    let (master, slave) = Master::with_slave(&[]);
+    let mut link = master.accept_as_clacksd(&slave);
+    link.send(&format!("OVERHEAD T {}", unix_time()));
+    let mut client = slave.client("admin");
+    for line in lines(now_us() + HOUR_US + LITTLE_US) {
+        link.send(&line);
+    }
+    for sender in 0..5_000 {
+        link.send(&format!("SIGNAL {sender:x}00:1 SET a=1"));
+    }
+    // And what somebody else has made in its name.
+    link.send("SYNCED");
+    client.ask("NOTIFY a");
+    let (own, number, _) = next_signal(&mut link);
+    link.send(&format!("SIGNAL {own}:{} SET a=1", number + 1));
+    for line in lines(now_us() + HOUR_US + LITTLE_US + 500) {
+        link.send(&line.replace(":7", &format!(":{own}")));
+    }
+    let newer_us = now_us() + HOUR_US + LITTLE_US + 1_000;
+    link.send(&format!("STATE {newer_us}:7 1 V - - last=1"));
+    wait_until("it has heard all of it", || {
+        client.ask("RETRIEVE last") == ["RETRIEVED last=1"]
+    });
+    assert_eq!(slave.process.log_line("not believed"), None);
+}
+
+/// A client would take it for an answer of its own server, or be closed.
+#[test]
+fn an_overhead_line_that_nobody_has_forwarded_reaches_no_client() {
+    let root = Server::start();
+    let mut client = root.client("ro");
+    client.flush();
+    let mut link = bad_slave(&root);
+    let start = now_us();
+    for (number, line) in ["M x", "E permission_denied", "N x", "S 1", "C 1"]
+        .iter()
+        .enumerate()
+    {
+        link.ask(&format!(
+            "SIGNAL 77:{} OVERHEAD {line}",
+            start + number as u64
+        ));
+    }
+    assert_eq!(client.ask("RETRIEVE x"), ["NOTRETRIEVED x"]);
+    link.ask(&format!("SIGNAL 77:{} OVERHEAD GN x", start + 10));
+    client.expect("OVERHEAD GN x");
+    assert_eq!(root.process.log_line("shutting down"), None);
+}
+
 #[test]
 fn a_clacksd_master_locks_nobody() {
     let (master, server) = Master::with_slave(&[]);

@@ -393,6 +393,7 @@ impl Broker {
         out: &mut O,
     ) {
         if overhead.is_on()
+            && overhead.flags.intersects(Flags::FORWARD)
             && !overhead
                 .flags
                 .intersects(NEVER_FORWARDED.with(Flags::DISCARD))

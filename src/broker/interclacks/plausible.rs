@@ -4,13 +4,22 @@
 //! too great would decide for good. All of them are times, or grow no faster than the time does: what is more than an
 //! hour ahead of the tree's clock comes from a clock that is wrong, or from nobody's. A link that brings such a thing is
 //! closed before it has any effect, and the log says why.
+//!
+//! What is believed is passed on, and must not end a link at the next server, or a slave could have other servers end
+//! their links to this one. So the bounds are a little wider at each server on the way of a line, which is up to some
+//! server and down from there: narrower for what slaves say the deeper this server is in the tree, and wider for what
+//! its master says. And what names this node as its maker is a fault of a slave, or of one behind it, but not of the
+//! master, which can't know: a stamp that another one has made does no more harm than under any other name.
 
-use super::signals::{Novelty, Signals};
+use super::signals::Novelty;
 use super::{Reach, Role};
 use crate::broker::Broker;
 use crate::broker::origin::Origin;
 use crate::broker::output::{CloseReason, ConnectionId, Now, Output};
-use crate::limits::{MAX_CLOCK_LEAD_US, MAX_FOLDED_WEIGHT, SECOND_US};
+use crate::limits::{
+    CLOCK_LEAD_PER_HOP_US, MAX_CLOCK_LEAD_US, MAX_FOLDED_WEIGHT, MAX_NEW_SENDERS,
+    MAX_SIGNAL_LEAD_US, NEW_SENDERS_PER_HOP, SECOND_US,
+};
 use crate::protocol::peer::{Contribution, PeerLine, ShareId, SignalId, Stamp};
 use log::Level;
 use std::fmt;
@@ -47,7 +56,11 @@ impl fmt::Display for Fault {
         match self {
             Fault::TimeAhead(us) => {
                 let ahead_s = seconds(us);
-                write!(f, "its clock is {ahead_s} s ahead, more than an hour")
+                let how_far = match *us > MAX_CLOCK_LEAD_US {
+                    true => "more than an hour",
+                    false => "nearly an hour",
+                };
+                write!(f, "its clock is {ahead_s} s ahead, {how_far}")
             }
             Fault::Forged(what) => write!(f, "{what} of this server that it has not made"),
             Fault::TooHeavy => f.write_str("more in one share of a counter than can be counted"),
@@ -73,22 +86,22 @@ impl Broker {
         now: Now,
         out: &mut O,
     ) -> bool {
-        let now_us = self.tree_now_us(now);
+        let bound = self.bound_of(id, now);
         let fault = match line {
             PeerLine::State { state, signal, .. } => self
-                .fault_of_stamp(state.stamp, now_us)
-                .or_else(|| fault_of_versions(&state.contributions, now_us))
-                .or_else(|| signal.and_then(|signal| self.fault_of_signal(signal, now_us))),
-            PeerLine::Signal { id: signal, .. } => self.fault_of_signal(*signal, now_us),
-            PeerLine::Clear(stamp) => self.fault_of_stamp(*stamp, now_us),
+                .fault_of_stamp(state.stamp, bound)
+                .or_else(|| fault_of_versions(&state.contributions, bound))
+                .or_else(|| signal.and_then(|signal| self.fault_of_signal(signal, bound))),
+            PeerLine::Signal { id: signal, .. } => self.fault_of_signal(*signal, bound),
+            PeerLine::Clear(stamp) => self.fault_of_stamp(*stamp, bound),
             PeerLine::Count {
                 stamp,
                 contribution,
                 ..
             } => self
-                .fault_of_stamp(*stamp, now_us)
-                .or_else(|| fault_of_versions(contribution.as_slice(), now_us)),
-            PeerLine::Fold(marker) => excess_us(marker.time_us, now_us).map(Fault::TimeAhead),
+                .fault_of_stamp(*stamp, bound)
+                .or_else(|| fault_of_versions(contribution.as_slice(), bound)),
+            PeerLine::Fold(marker) => bound.excess_us(marker.time_us).map(Fault::TimeAhead),
             PeerLine::Path(_) | PeerLine::Synced => None,
         };
         if let Some(fault) = &fault {
@@ -97,20 +110,43 @@ impl Broker {
         fault.is_none()
     }
 
-    fn fault_of_stamp(&self, stamp: Stamp, now_us: u64) -> Option<Fault> {
-        if let Some(ahead_us) = excess_us(stamp.time_us, now_us) {
+    /// What is believed of a link.
+    fn bound_of(&self, id: ConnectionId, now: Now) -> Bound {
+        let masters = self.tree.masters().len() as u64;
+        let link = self.sessions.link(id);
+        let is_master = link.is_some_and(|link| link.role == Role::Uplink);
+        let lead_us = if is_master {
+            // It may not have said yet where it is itself.
+            MAX_CLOCK_LEAD_US + masters.max(1) * CLOCK_LEAD_PER_HOP_US
+        } else {
+            let less_us = masters * CLOCK_LEAD_PER_HOP_US;
+            MAX_CLOCK_LEAD_US - less_us.min(MAX_CLOCK_LEAD_US / 2)
+        };
+        Bound {
+            now_us: self.tree_now_us(now),
+            lead_us,
+            is_master,
+        }
+    }
+
+    fn fault_of_stamp(&self, stamp: Stamp, bound: Bound) -> Option<Fault> {
+        if let Some(ahead_us) = bound.excess_us(stamp.time_us) {
             return Some(Fault::TimeAhead(ahead_us));
         }
         let is_forged = stamp.node == self.tree.node && stamp.time_us > self.cache.newest_us();
-        is_forged.then_some(Fault::Forged("a stamp"))
+        (is_forged && !bound.is_master).then_some(Fault::Forged("a stamp"))
     }
 
-    fn fault_of_signal(&self, signal: SignalId, now_us: u64) -> Option<Fault> {
-        if let Some(ahead_us) = Signals::excess_us(signal, now_us) {
+    fn fault_of_signal(&self, signal: SignalId, bound: Bound) -> Option<Fault> {
+        let bound = Bound {
+            lead_us: bound.lead_us + MAX_SIGNAL_LEAD_US,
+            ..bound
+        };
+        if let Some(ahead_us) = bound.excess_us(signal.number) {
             return Some(Fault::SignalAhead(ahead_us));
         }
         let is_forged = self.tree.signals.is_forged(signal);
-        is_forged.then_some(Fault::Forged("a signal"))
+        (is_forged && !bound.is_master).then_some(Fault::Forged("a signal"))
     }
 
     /// Whether the time of an entry that a Net::Clacks server tells may be true; if not, the link ends.
@@ -121,7 +157,7 @@ impl Broker {
         now: Now,
         out: &mut O,
     ) -> bool {
-        match excess_us(time_us, self.tree_now_us(now)) {
+        match self.bound_of(id, now).excess_us(time_us) {
             None => true,
             Some(ahead_us) => {
                 self.refuse_link(id, &Fault::TimeAhead(ahead_us), now, out);
@@ -141,8 +177,10 @@ impl Broker {
     ) -> bool {
         let peer = self.sessions.get(id).map(|session| session.cid.peer);
         let address = peer.and_then(Origin::of);
+        let kept = NEW_SENDERS_PER_HOP * self.tree.masters().len() as u64;
+        let source = address.map(|address| (address, kept.min(MAX_NEW_SENDERS / 2)));
         let signals = &mut self.tree.signals;
-        match signals.judge(signal, reach, address, now.monotonic_us) {
+        match signals.judge(signal, reach, source, now.monotonic_us) {
             Novelty::New => true,
             Novelty::Passed => false,
             Novelty::TooManySenders => {
@@ -171,16 +209,28 @@ impl Broker {
     }
 }
 
-/// How far a time is ahead of all that a clock shows which is right to an hour, in microseconds.
-fn excess_us(time_us: u64, now_us: u64) -> Option<u64> {
-    let ahead_us = time_us.saturating_sub(now_us);
-    (ahead_us > MAX_CLOCK_LEAD_US).then_some(ahead_us)
+/// What is believed of a link.
+#[derive(Debug, Clone, Copy)]
+struct Bound {
+    /// The tree's time, and how far ahead of it other times may be.
+    now_us: u64,
+    lead_us: u64,
+    /// Whether it is the one to the master.
+    is_master: bool,
+}
+
+impl Bound {
+    /// How far a time is ahead that is beyond the bound, in microseconds.
+    fn excess_us(self, time_us: u64) -> Option<u64> {
+        let ahead_us = time_us.saturating_sub(self.now_us);
+        (ahead_us > self.lead_us).then_some(ahead_us)
+    }
 }
 
 /// A version is the time of a step, and an id says when it began: an hour later if the tree's time was not known. So
 /// they are ahead where a stamp would be: also between two servers whose clocks are right to an hour, one of them ahead
 /// and one behind, as long as they have not learnt the time of the same root. The folded share has a weight instead.
-fn fault_of_versions(contributions: &[Contribution], now_us: u64) -> Option<Fault> {
+fn fault_of_versions(contributions: &[Contribution], bound: Bound) -> Option<Fault> {
     let is_folded = |contribution: &&Contribution| contribution.share == ShareId::FOLDED;
     let is_heavy = |contribution: &Contribution| contribution.version > MAX_FOLDED_WEIGHT;
     if contributions.iter().filter(is_folded).any(is_heavy) {
@@ -195,5 +245,7 @@ fn fault_of_versions(contributions: &[Contribution], now_us: u64) -> Option<Faul
     let shares = contributions
         .iter()
         .filter(|contribution| !is_folded(contribution));
-    excess_us(shares.map(newest_us).max()?, now_us).map(Fault::TimeAhead)
+    bound
+        .excess_us(shares.map(newest_us).max()?)
+        .map(Fault::TimeAhead)
 }

@@ -7,8 +7,7 @@
 use super::Reach;
 use crate::broker::origin::Origin;
 use crate::limits::{
-    MAX_CLOCK_LEAD_US, MAX_NEW_SENDERS, MAX_SENDER_BUDGETS, MAX_SIGNAL_LEAD_US, MAX_SIGNAL_ORIGINS,
-    SECOND_US,
+    MAX_NEW_SENDERS, MAX_SENDER_BUDGETS, MAX_SIGNAL_LEAD_US, MAX_SIGNAL_ORIGINS, SECOND_US,
 };
 use crate::protocol::peer::{NodeId, SignalId};
 use std::collections::{HashMap, VecDeque};
@@ -80,19 +79,14 @@ impl Signals {
         id.origin == self.sender && id.number > self.last
     }
 
-    /// How far the number is ahead of all that a server may give whose clock is right to an hour, in microseconds.
-    pub fn excess_us(id: SignalId, now_us: u64) -> Option<u64> {
-        let ahead_us = id.number.saturating_sub(now_us);
-        (ahead_us > MAX_CLOCK_LEAD_US + MAX_SIGNAL_LEAD_US).then_some(ahead_us)
-    }
-
-    /// Whether a signal is new that came from a link to that address, at that moment of the monotonic clock. It is
-    /// remembered.
+    /// Whether a signal is new that came from a link, at that moment of the monotonic clock. It is remembered. `source`
+    /// is a slave's address, and how much of its budget of new senders it has to leave; `None` for the master, which
+    /// minds the budgets of all others.
     pub fn judge(
         &mut self,
         id: SignalId,
         reach: Reach,
-        address: Option<Origin>,
+        source: Option<(Origin, u64)>,
         monotonic_us: u64,
     ) -> Novelty {
         if id.origin == self.sender || self.former_senders.contains(&id.origin) {
@@ -109,7 +103,10 @@ impl Signals {
             return novelty;
         }
         let before = self.seen_before.get(&sequence).copied();
-        if before.is_none() && !self.budgets.spend(address, monotonic_us) {
+        if before.is_none()
+            && let Some((address, kept)) = source
+            && !self.budgets.spend(address, kept, monotonic_us)
+        {
             return Novelty::TooManySenders;
         }
         if self.seen.len() >= MAX_SIGNAL_ORIGINS {
@@ -123,10 +120,10 @@ impl Signals {
 }
 
 /// How many new senders of signals each address may still bring: every second earns one. So nobody makes this node
-/// forget the signals of others by inventing senders. The master, at whatever address, is `None`.
+/// forget the signals of others by inventing senders.
 #[derive(Default)]
 struct Budgets {
-    by_address: HashMap<Option<Origin>, Budget>,
+    by_address: HashMap<Origin, Budget>,
 }
 
 struct Budget {
@@ -143,8 +140,8 @@ impl Budget {
 }
 
 impl Budgets {
-    /// Takes one new sender from the budget; whether it had one left.
-    fn spend(&mut self, address: Option<Origin>, monotonic_us: u64) -> bool {
+    /// Takes one new sender from the budget; whether it had one left beside those that are kept.
+    fn spend(&mut self, address: Origin, kept: u64, monotonic_us: u64) -> bool {
         let now_s = monotonic_us / SECOND_US;
         if !self.by_address.contains_key(&address) {
             self.make_room(now_s);
@@ -154,7 +151,7 @@ impl Budgets {
             earned_s: now_s,
         });
         budget.earn(now_s);
-        let has_left = budget.left > 0;
+        let has_left = budget.left > kept;
         budget.left = budget.left.saturating_sub(1);
         has_left
     }
@@ -189,8 +186,8 @@ mod tests {
         }
     }
 
-    fn uid(uid: u32) -> Option<Origin> {
-        Some(Origin::Uid(uid))
+    fn uid(uid: u32) -> Option<(Origin, u64)> {
+        Some((Origin::Uid(uid), 0))
     }
 
     #[test]
@@ -220,21 +217,6 @@ mod tests {
         assert!(signals.is_forged(id(8, after.number + 1)));
     }
 
-    #[test]
-    fn a_number_more_than_an_hour_ahead_can_not_be() {
-        for (number, is_excessive) in [
-            (0, false),
-            (1, false),
-            (NOW_US + HOUR_US, false),
-            (NOW_US + HOUR_US + MAX_SIGNAL_LEAD_US, false),
-            (NOW_US + HOUR_US + MAX_SIGNAL_LEAD_US + 1, true),
-            (u64::MAX, true),
-        ] {
-            let excess = Signals::excess_us(id(1, number), NOW_US);
-            assert_eq!(excess.is_some(), is_excessive, "{number}");
-        }
-    }
-
     /// With the greatest number that is believed, of somebody else's signals.
     #[test]
     fn nobody_is_muted_for_longer_than_a_clock_may_be_wrong() {
@@ -242,7 +224,6 @@ mod tests {
         let mut hear = |id| receiver.judge(id, Reach::All, None, 0);
         let longest_us = HOUR_US + MAX_SIGNAL_LEAD_US;
         let forged = id(1, NOW_US + longest_us);
-        assert_eq!(Signals::excess_us(forged, NOW_US), None);
         assert_eq!(hear(honest.next(NOW_US, || NodeId(3))), Novelty::New);
         assert_eq!(hear(forged), Novelty::New);
         for (later_us, novelty) in [(1, Novelty::Passed), (longest_us + 1, Novelty::New)] {
@@ -275,17 +256,32 @@ mod tests {
         assert_eq!(judge(honest, 2, SECOND_US), Novelty::Passed);
     }
 
+    /// What a slave may bring is always room for at the server above, which hears it from one address with all others.
+    #[test]
+    fn a_slave_leaves_a_part_of_its_budget_and_the_master_needs_none() {
+        let mut signals = Signals::new(NodeId(7));
+        let mut judge = |sender, source| signals.judge(id(sender, NOW_US), Reach::All, source, 0);
+        let source = Some((Origin::Uid(1), 512));
+        for sender in 0..MAX_NEW_SENDERS - 512 {
+            assert_eq!(judge(1_000 + sender, source), Novelty::New);
+        }
+        assert_eq!(judge(1, source), Novelty::TooManySenders);
+        for sender in 0..2 * MAX_NEW_SENDERS {
+            assert_eq!(judge(100_000 + sender, None), Novelty::New);
+        }
+    }
+
     #[test]
     fn very_many_addresses_have_bounded_budgets() {
         let mut budgets = Budgets::default();
         for number in 0..3 * MAX_SENDER_BUDGETS as u32 {
-            assert!(budgets.spend(uid(number), 0));
+            assert!(budgets.spend(Origin::Uid(number), 0, 0));
             assert!(budgets.by_address.len() <= MAX_SENDER_BUDGETS);
         }
         // Those that are full again need no memory.
-        budgets.spend(uid(1), 2 * SECOND_US);
+        budgets.spend(Origin::Uid(1), 0, 2 * SECOND_US);
         for number in 0..MAX_SENDER_BUDGETS as u32 {
-            assert!(budgets.spend(uid(number), 5 * SECOND_US));
+            assert!(budgets.spend(Origin::Uid(number), 0, 5 * SECOND_US));
         }
         assert!(budgets.by_address.len() <= MAX_SENDER_BUDGETS);
     }
