@@ -13,6 +13,7 @@ use rustls::{
     SignatureScheme,
 };
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What TLS needs, where it is used.
 #[derive(Debug, Clone, Default)]
@@ -30,8 +31,8 @@ pub type ServerTrust = Arc<ClientConfig>;
 pub enum Trust {
     /// Whoever is certified by an authority that the system trusts.
     System,
-    /// Whoever is certified by one of these, in PEM, or shows one of them itself.
-    Authorities(Vec<u8>),
+    /// Whoever is certified by one of these, or shows one of them itself.
+    Authorities(Vec<CertificateDer<'static>>),
     Anybody,
 }
 
@@ -46,6 +47,7 @@ pub fn can_be_certified(host: &str) -> bool {
 
 /// From PEM: a certificate with those that lead to its authority, or authorities.
 pub fn parse_certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let pem = without_mark(pem);
     let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
     match certificates {
         Ok(certificates) if certificates.is_empty() => {
@@ -56,18 +58,90 @@ pub fn parse_certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, St
     }
 }
 
-/// From PEM: a certificate's private key.
+/// From PEM: a certificate's private key. Any other text may stand around it.
 pub fn parse_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
-    PrivateKeyDer::from_pem_slice(pem)
-        // What the parser complains of could be a part of the key.
-        .map_err(|_| "there is no private key in it (PEM, not encrypted)".to_owned())
+    let mut keys = PrivateKeyDer::pem_slice_iter(without_mark(pem));
+    // What the parser complains of could be a part of the key.
+    keys.find_map(Result::ok)
+        .ok_or_else(|| "there is no private key in it (PEM, not encrypted)".to_owned())
 }
 
-/// For listeners. The error says why certificate and key don't fit together.
+/// The text without the byte order mark that some editors put before it, and that would hide a PEM label.
+fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text)
+}
+
+/// The time in which a certificate can be used, in seconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Validity {
+    pub not_before_s: u64,
+    pub not_after_s: u64,
+}
+
+impl Validity {
+    /// `None` if the certificate can't be read.
+    ///
+    /// rustls gives no access to the dates, but names them when it refuses a certificate for them, and it looks at them
+    /// before anything else.
+    pub fn of(certificate: &CertificateDer<'_>) -> Option<Validity> {
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.clone().into_owned()).ok()?;
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider());
+        let verifier = verifier.build().ok()?;
+        let name = ServerName::try_from("localhost").expect("a name");
+        let verify_at = |time_s| {
+            let time = UnixTime::since_unix_epoch(Duration::from_secs(time_s));
+            verifier.verify_server_cert(certificate, &[], &name, &[], time)
+        };
+        let Err(Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) =
+            verify_at(u64::MAX)
+        else {
+            return None;
+        };
+        let not_before_s = match verify_at(0) {
+            Err(Error::InvalidCertificate(CertificateError::NotValidYetContext {
+                not_before,
+                ..
+            })) => not_before.as_secs(),
+            _ => 0,
+        };
+        Some(Validity {
+            not_before_s,
+            not_after_s: not_after.as_secs(),
+        })
+    }
+
+    fn contains(&self, time: UnixTime) -> bool {
+        (self.not_before_s..=self.not_after_s).contains(&time.as_secs())
+    }
+}
+
+/// The object identifier of the curve P-521, as it stands in a key.
+const P521: &[u8] = &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x23];
+
+/// An error if the provider can't sign with a key of that kind.
+fn check_kind(key: &PrivateKeyDer<'static>) -> Result<(), String> {
+    let loaded = provider().key_provider.load_private_key(key.clone_key());
+    let Err(_) = loaded else {
+        return Ok(());
+    };
+    let is_p521 = memchr::memmem::find(key.secret_der(), P521).is_some();
+    let fault = if is_p521 {
+        "keys of ECDSA with P-521 are not supported"
+    } else {
+        "the key is damaged, or of a kind that is not supported"
+    };
+    Err(format!(
+        "{fault}; there are RSA of 2048 to 4096 bits, ECDSA with P-256 or P-384, and Ed25519"
+    ))
+}
+
+/// For listeners. The error says why the key can't be used, or why it doesn't fit the certificate.
 pub fn own(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 ) -> Result<OwnCertificate, String> {
+    check_kind(&key)?;
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
@@ -91,7 +165,7 @@ pub fn of_server(trust: Trust) -> Result<ServerTrust, String> {
             }
             Arc::new(KnownServer::new(found.certs)?)
         }
-        Trust::Authorities(pem) => Arc::new(KnownServer::new(parse_certificates(&pem)?)?),
+        Trust::Authorities(authorities) => Arc::new(KnownServer::new(authorities)?),
     };
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
@@ -105,8 +179,9 @@ pub fn of_server(trust: Trust) -> Result<ServerTrust, String> {
 
 /// A server that shows a certificate of a known authority, or one of the known certificates itself.
 ///
-/// The second is what `openssl req -x509` makes: it calls itself an authority, and those must not be
-/// servers by the letter. Whoever names such a file means exactly that certificate.
+/// The second may have been issued by an authority that is not known here. Or `openssl req -x509` has made it, which
+/// calls it an authority, and those must not be servers by the letter. Whoever names such a file means exactly that
+/// certificate.
 #[derive(Debug)]
 struct KnownServer {
     authorities: Arc<WebPkiServerVerifier>,
@@ -145,16 +220,19 @@ impl ServerCertVerifier for KnownServer {
             ocsp_response,
             now,
         );
-        match verified {
-            // What is wrong is not its time, which is checked before, but that it is an authority.
-            Err(Error::InvalidCertificate(CertificateError::Other(_))) => {
-                if !self.certificates.iter().any(|known| known == end_entity) {
-                    return Err(CertificateError::UnknownIssuer.into());
-                }
-                verify_server_name(&ParsedCertificate::try_from(end_entity)?, name)?;
-                Ok(ServerCertVerified::assertion())
-            }
-            other => other,
+        let Err(Error::InvalidCertificate(fault)) = &verified else {
+            return verified;
+        };
+        // The fault may be one of the certificates that lead to its authority.
+        let is_known = self.certificates.iter().any(|known| known == end_entity);
+        if is_known && Validity::of(end_entity).is_some_and(|validity| validity.contains(now)) {
+            verify_server_name(&ParsedCertificate::try_from(end_entity)?, name)?;
+            return Ok(ServerCertVerified::assertion());
+        }
+        match fault {
+            // It is an authority itself.
+            CertificateError::Other(_) => Err(CertificateError::UnknownIssuer.into()),
+            _ => verified,
         }
     }
 

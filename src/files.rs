@@ -20,12 +20,11 @@ const PIPE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two looks at a pipe that is empty.
 const PIPE_INTERVAL: Duration = Duration::from_millis(5);
 
-/// The whole text of a file that no other users have access to, without a byte order mark. The error says what is
-/// wrong, without the text and, where the remedy does not need it, without the file's name.
-pub fn read_secret(path: &Path) -> Result<String, String> {
+/// The whole of a file that no other users have access to. The error says what is wrong, without the content and, where
+/// the remedy does not need it, without the file's name.
+pub fn read_secret(path: &Path) -> Result<Vec<u8>, String> {
     let file = open(path)?;
-    let bytes = read_all(check_secret(path, file)?)?;
-    secret_text(bytes)
+    read_all(check_secret(path, file)?)
 }
 
 /// The password on the first line of a file or of a pipe.
@@ -70,7 +69,8 @@ fn check_secret(path: &Path, file: File) -> Result<File, String> {
     ))
 }
 
-fn secret_text(bytes: Vec<u8>) -> Result<String, String> {
+/// The text of a secret, without a byte order mark. The error says what is wrong, without the text.
+pub fn secret_text(bytes: Vec<u8>) -> Result<String, String> {
     let text = String::from_utf8(bytes).map_err(|_| "it is no UTF-8".to_owned())?;
     match text.strip_prefix(BYTE_ORDER_MARK) {
         Some(text) => Ok(text.to_owned()),

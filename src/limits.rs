@@ -73,6 +73,11 @@ pub const MAX_SECONDS_LENGTH: usize = 64;
 /// The longest time that anybody may ask for, which keeps the arithmetic far from overflow.
 pub const CENTURY_S: u64 = 100 * 365 * 86_400;
 
+/// How long before its end a certificate is warned of: whoever renews by hand has two weekends for it.
+pub const CERTIFICATE_NOTICE_S: u64 = 14 * 86_400;
+/// Between two looks at the dates of the certificates in use.
+pub const CERTIFICATE_CHECK_US: u64 = 86_400 * SECOND_US;
+
 /// How far ahead of the tree's time a peer's stamps may be; its writes win for as long.
 pub const MAX_CLOCK_LEAD_US: u64 = 3600 * SECOND_US;
 /// By so much less a slave's stamps may be ahead for each server above this one, and by so much more a master's for each

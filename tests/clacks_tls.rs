@@ -55,11 +55,19 @@ fn the_right_authority_is_enough() {
     for host in ["localhost", "127.0.0.1"] {
         assert_retrieved(retrieve(&server, host, &["--ca", &ca]));
     }
-    // Or the certificate itself.
-    let identity = Identity::self_signed(&["localhost"]);
-    let server = self::server(&identity);
-    let own = text(&server.setup.path("cert.pem"));
-    assert_retrieved(retrieve(&server, "localhost", &["--ca", &own]));
+    // Or the certificate itself, whoever has issued it.
+    for identity in [
+        Identity::self_signed(&["localhost"]),
+        authority.certify(&["localhost"]),
+        authority.below("below").certify(&["localhost"]),
+    ] {
+        let server = self::server(&identity);
+        server.setup.write_secret("own.pem", &identity.alone());
+        let own = text(&server.setup.path("own.pem"));
+        assert_retrieved(retrieve(&server, "localhost", &["--ca", &own]));
+        let ended = retrieve(&server, "127.0.0.1", &["--ca", &own]);
+        assert_refused(&server, "127.0.0.1", ended, OTHER_NAME);
+    }
 }
 
 #[test]
@@ -94,6 +102,27 @@ fn a_wrong_certificate_is_refused_before_anything_is_said() {
         assert_refused(&server, "localhost", ended, why);
         assert_retrieved(retrieve(&server, "localhost", &["--insecure"]));
     }
+}
+
+/// The key of the authority is one of those that can't be checked with.
+#[test]
+fn a_kind_of_key_that_is_not_supported_is_named() {
+    needs_localhost();
+    let identity = Identity {
+        certificates: include_str!("support/issued_with_p521.pem").to_owned(),
+        key: include_str!("support/issued_with_p521.key.pem").to_owned(),
+    };
+    let server = server(&identity);
+    let ca = include_str!("support/p521.ca.pem");
+    server.setup.write_secret("ca.pem", ca);
+    let ca = text(&server.setup.path("ca.pem"));
+    let ended = retrieve(&server, "localhost", &["--ca", &ca]);
+    let why =
+        "the kind of its key, or of its authority's, is not supported (such as ECDSA with P-521)";
+    assert_refused(&server, "localhost", ended, why);
+    // The certificate itself is of another kind.
+    let own = text(&server.setup.path("cert.pem"));
+    assert_retrieved(retrieve(&server, "localhost", &["--ca", &own]));
 }
 
 #[test]

@@ -70,6 +70,7 @@ mod strangers;
 mod support;
 mod timeouts;
 mod tls;
+mod tls_certificates;
 mod tls_masters;
 mod tls_reload;
 mod transcripts;

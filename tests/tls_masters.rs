@@ -83,15 +83,10 @@ fn who_cannot_show_that_it_is_the_master_gets_no_login() {
     let itself = Identity::self_signed(NAMES);
     let expired = Identity::self_signed_with(NAMES, Validity::Past);
     let of_another = Identity::self_signed(&["other.example"]);
-    let below = authority.below("below");
-    let mut without_chain = below.certify(NAMES);
-    let shown = without_chain
-        .certificates
-        .find("-----END")
-        .expect("a certificate");
-    without_chain
-        .certificates
-        .truncate(shown + "-----END CERTIFICATE-----\n".len() + 1);
+    let old = authority.certify_with(NAMES, Validity::Past);
+    let elsewhere = authority.certify(&["other.example"]);
+    let mut without_chain = authority.below("below").certify(NAMES);
+    without_chain.certificates = without_chain.alone();
     let ca = &authority.certificate;
     let cases: Vec<(&str, Identity, &str, &str)> = vec![
         (
@@ -155,6 +150,24 @@ fn who_cannot_show_that_it_is_the_master_gets_no_login() {
             "invalid peer certificate: certificate expired",
         ),
         (
+            "known, of an authority, and expired",
+            old.clone(),
+            &old.certificates,
+            "invalid peer certificate: certificate expired",
+        ),
+        (
+            "known, of an authority, and of another server",
+            elsewhere.clone(),
+            &elsewhere.certificates,
+            "invalid peer certificate: certificate not valid for name \"127.0.0.1\"",
+        ),
+        (
+            "of an authority, and another one of it is known",
+            authority.certify(NAMES),
+            &elsewhere.certificates,
+            "invalid peer certificate: UnknownIssuer",
+        ),
+        (
             "self-signed, known and of another server",
             of_another.clone(),
             &of_another.certificates,
@@ -205,6 +218,12 @@ fn a_master_with_a_right_certificate_is_obeyed() {
     let below = authority.below("below");
     let itself = Identity::self_signed(NAMES);
     let other = Identity::self_signed(&["other.example"]);
+    let issued = below.certify(NAMES);
+    let issued_alone = issued.alone();
+    let late = authority.expired_below("below").certify(NAMES);
+    let late_alone = late.alone();
+    let namesake = Authority::new("below");
+    let issued_and_namesake = format!("{issued_alone}{}", namesake.certificate);
     // Files may hold several.
     let both = format!("{}{}", other.certificates, itself.certificates);
     let cases = [
@@ -224,6 +243,17 @@ fn a_master_with_a_right_certificate_is_obeyed() {
             &below.certificate,
         ),
         ("itself", itself.clone(), &itself.certificates),
+        ("itself, of an authority", issued.clone(), &issued_alone),
+        (
+            "itself, of an authority that has expired",
+            late,
+            &late_alone,
+        ),
+        (
+            "itself, with a namesake of its authority",
+            issued,
+            &issued_and_namesake,
+        ),
         ("itself among others", itself.clone(), &both),
     ];
     for (what, identity, known) in cases {

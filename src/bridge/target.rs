@@ -192,9 +192,13 @@ impl OwnWords {
     fn trust(&self) -> Result<ServerTrust, String> {
         let trust = match self.sslrootcert.as_deref() {
             None | Some("system") => Trust::System,
-            Some(file) => Trust::Authorities(
-                fs::read(file).map_err(|error| format!("sslrootcert={file}: {error}"))?,
-            ),
+            Some(file) => {
+                let read = fs::read(file).map_err(|error| error.to_string());
+                let authorities = read.and_then(|pem| certificates::parse_certificates(&pem));
+                Trust::Authorities(
+                    authorities.map_err(|error| format!("sslrootcert={file}: {error}"))?,
+                )
+            }
         };
         certificates::of_server(trust).map_err(|what| format!("sslrootcert: {what}"))
     }

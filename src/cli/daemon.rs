@@ -3,12 +3,13 @@
 use crate::broker::{Broker, Users};
 use crate::certificates::Certificates;
 use crate::cli::background::{self, Process, StartReport};
-use crate::cli::certificates::CertificateFiles;
+use crate::cli::certificates::{CertificateFiles, Dates};
 use crate::cli::config::Config;
 use crate::cli::logging::LogFile;
 use crate::cli::pid_file::PidFile;
 use crate::cli::restore::{Restored, restore};
 use crate::cli::secrets::{Secrets, random};
+use crate::cli::served_files::ServedFiles;
 use crate::cli::{StartError, flags, logging, service_manager};
 use crate::file_size;
 use crate::limits::{MAPPED_BLOCK, MAX_SURPLUS_CLIENTS, RESERVED_DESCRIPTORS};
@@ -65,9 +66,11 @@ pub fn run(arguments: &[OsString]) -> Result<End, StartError> {
         }
     };
     let users = secrets.read()?;
-    let certificates = config.certificates.read()?;
+    let (certificates, dates) = config.certificates.read()?;
     if matches.opt_present("check") {
         config.check_folders()?;
+        logging::start(&config.log.on_stderr())?;
+        dates.warn();
         return print(&summary(&config, &secrets, users.len())).map(|()| End::Orderly);
     }
     let is_daemon = config.daemonize;
@@ -76,6 +79,7 @@ pub fn run(arguments: &[OsString]) -> Result<End, StartError> {
         secrets,
         users,
         certificates,
+        dates,
         trial_password,
     };
     if !is_daemon {
@@ -108,6 +112,7 @@ struct Start {
     secrets: Secrets,
     users: Users,
     certificates: Certificates,
+    dates: Dates,
     trial_password: Option<String>,
 }
 
@@ -152,10 +157,16 @@ impl Start {
             pid_file.write()?;
         }
         warn_of_risks(&config.certificates);
-        let (secrets, certificate_files) = (self.secrets, config.certificates);
+        self.dates.warn();
+        let files = ServedFiles {
+            secrets: self.secrets,
+            certificates: config.certificates,
+            dates: self.dates,
+            log: log_file,
+        };
         let host = Host {
             signals,
-            reload: Box::new(move || reload(&secrets, &certificate_files, log_file.as_ref())),
+            files: Box::new(files),
             notifier: service_manager::notifier(),
         };
         let server = Server::new(
@@ -290,30 +301,6 @@ fn seed() -> io::Result<[u64; 4]> {
         *part = u64::from_le_bytes(bytes.try_into().expect("chunks of 8 bytes"));
     }
     Ok(seed)
-}
-
-/// SIGHUP: all or nothing.
-fn reload(
-    secrets: &Secrets,
-    certificates: &CertificateFiles,
-    log_file: Option<&LogFile>,
-) -> Option<(Users, Certificates)> {
-    if let Some(log_file) = log_file {
-        log_file.reopen();
-    }
-    let read = secrets
-        .read()
-        .and_then(|users| Ok((users, certificates.read()?)));
-    match read {
-        Ok((users, certificates)) => {
-            log::info!("read again: {} users", users.len());
-            Some((users, certificates))
-        }
-        Err(error) => {
-            log::error!("not read again, everything stays as it was: {error}");
-            None
-        }
-    }
 }
 
 fn summary(config: &Config, secrets: &Secrets, users: usize) -> String {

@@ -22,6 +22,18 @@ pub struct Settings {
     pub discard_stderr: bool,
 }
 
+impl Settings {
+    /// The same level for a process that only checks something, and tells whoever has called it.
+    pub fn on_stderr(&self) -> Settings {
+        Settings {
+            file: None,
+            is_given_away: false,
+            verbosity: self.verbosity,
+            discard_stderr: false,
+        }
+    }
+}
+
 /// The log file, if there is one, to be opened anew when it was moved away.
 pub struct LogFile {
     path: PathBuf,

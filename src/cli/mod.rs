@@ -10,6 +10,7 @@ mod logging;
 mod pid_file;
 mod restore;
 mod secrets;
+mod served_files;
 mod service_manager;
 
 pub use crate::start::StartError;

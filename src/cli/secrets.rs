@@ -72,6 +72,16 @@ impl Secrets {
         Ok((secrets, password))
     }
 
+    /// The flags and the files that [`Secrets::read`] reads.
+    pub fn files(&self) -> Vec<(&'static str, &Path)> {
+        let password = match &self.password {
+            Password::File(file) => Some(("password-file", &**file)),
+            Password::Fixed(_) => None,
+        };
+        let users = self.users_file.as_deref().map(|file| ("users", file));
+        password.into_iter().chain(users).collect()
+    }
+
     /// Reads everything there is to read, now.
     pub fn read(&self) -> Result<Users, StartError> {
         let password = match &self.password {
@@ -83,7 +93,8 @@ impl Secrets {
         }
         let mut users = Users::new(&self.primary, password.as_bytes());
         if let Some(file) = &self.users_file {
-            let text = read_secret("users", file)?;
+            let text = files::secret_text(read_secret("users", file)?)
+                .map_err(|what| wrong_secret("users", file, &what))?;
             let add = users.add_file(&text);
             add.map_err(|error| StartError::Usage(format!("--users {}: {error}", file.display())))?;
         }
@@ -133,6 +144,6 @@ fn wrong_secret(flag: &str, path: &Path, what: &str) -> StartError {
 }
 
 /// Reads a file that only its owner and group may be able to read.
-pub fn read_secret(flag: &str, path: &Path) -> Result<String, StartError> {
+pub fn read_secret(flag: &str, path: &Path) -> Result<Vec<u8>, StartError> {
     files::read_secret(path).map_err(|what| wrong_secret(flag, path, &what))
 }

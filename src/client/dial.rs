@@ -53,7 +53,7 @@ enum Way {
 pub fn trust(options: &Options) -> Result<Option<ServerTrust>, Error> {
     if options.address.is_plain_beyond_loopback() && !options.allow_plaintext {
         return Err(Error::Options(format!(
-            "{}: plain text beyond this machine has to be allowed",
+            "{}: plain text beyond loopback has to be allowed (Options::allow_plaintext)",
             options.address
         )));
     }
@@ -64,7 +64,8 @@ pub fn trust(options: &Options) -> Result<Option<ServerTrust>, Error> {
         ServerCheck::System => certificates::of_server(Trust::System),
         ServerCheck::None => certificates::of_server(Trust::Anybody),
         ServerCheck::Authorities(file) => files::read(file)
-            .and_then(|pem| certificates::of_server(Trust::Authorities(pem)))
+            .and_then(|pem| certificates::parse_certificates(&pem))
+            .and_then(|authorities| certificates::of_server(Trust::Authorities(authorities)))
             .map_err(|error| format!("{}: {error}", file.display())),
     };
     trust.map(Some).map_err(Error::Options)
@@ -237,6 +238,11 @@ fn explain(error: Error) -> Error {
         }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             "it is not valid yet".to_owned()
+        }
+        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            "the kind of its key, or of its authority's, is not supported (such as ECDSA with P-521)"
+                .to_owned()
         }
         other => other.to_string(),
     })

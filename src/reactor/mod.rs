@@ -38,8 +38,8 @@ use crate::broker::{
 };
 use crate::certificates::{Certificates, OwnCertificate};
 use crate::limits::{
-    ACCEPT_PAUSE_US, ACCEPTS_PER_TURN, EVENTS_PER_TURN, HANDSHAKES_PER_TURN, OVERLOAD_LOG_US,
-    SCRATCH, SHUTDOWN_US, WORK_PER_SYSCALL,
+    ACCEPT_PAUSE_US, ACCEPTS_PER_TURN, CERTIFICATE_CHECK_US, EVENTS_PER_TURN, HANDSHAKES_PER_TURN,
+    OVERLOAD_LOG_US, SCRATCH, SHUTDOWN_US, WORK_PER_SYSCALL,
 };
 use crate::storage::{Disk, Journal, Writer};
 use connections::{DialRequest, id_of};
@@ -86,10 +86,19 @@ pub enum Ended {
 pub struct Host {
     /// Unix signals, whose handlers are there.
     pub signals: Signals,
-    /// SIGHUP: users and certificates, read again; `None` if something is wrong with any of them.
-    pub reload: Box<dyn FnMut() -> Option<(Users, Certificates)>>,
+    pub files: Box<dyn Files>,
     /// Whom to tell of the server's state, if anybody wants to know.
     pub notifier: Notifier,
+}
+
+/// The files that the process has read at its start.
+pub trait Files {
+    /// SIGHUP: reads users and certificates again, and opens the log file again. `None` if something is wrong with any
+    /// user or certificate.
+    fn reload(&mut self) -> Option<(Users, Certificates)>;
+
+    /// Warns of certificates in use that have expired, or soon will. Called once a day.
+    fn check_certificates(&mut self);
 }
 
 /// The running server.
@@ -118,6 +127,8 @@ pub struct Server {
     departures: Departures,
     /// When the server ends at the latest, once it is to end.
     end_us: Option<u64>,
+    /// When the dates of the certificates are looked at next.
+    certificate_check_us: u64,
     /// The journal's thread has something to say.
     has_saved: bool,
     /// Kept here, too: a wake-up may be lost when the last `Waker` is dropped, and the threads that hold the others
@@ -211,6 +222,7 @@ impl Server {
             accept_log: LogLimit::default(),
             departures: Departures::default(),
             end_us: None,
+            certificate_check_us: CERTIFICATE_CHECK_US,
             has_saved: false,
             _waker: waker,
             bytes_in: 0,
@@ -309,6 +321,10 @@ impl Server {
             }
         }
         self.tell_manager(now);
+        if self.certificate_check_us <= now.monotonic_us {
+            self.certificate_check_us = now.monotonic_us + CERTIFICATE_CHECK_US;
+            self.host.files.check_certificates();
+        }
         self.longest_turn = self.longest_turn.max(start.elapsed());
         let work = self.connections.work + self.connections.writing;
         self.largest_turn = self.largest_turn.max(work);
@@ -329,6 +345,7 @@ impl Server {
             self.accept_pause_us,
             self.departures.deadline(),
             self.end_us,
+            Some(self.certificate_check_us),
             self.host.notifier.poll_deadline(),
         ];
         let next_us = deadlines.into_iter().flatten().min()?;
@@ -427,7 +444,7 @@ impl Server {
                 }
                 Request::Reload => {
                     self.host.notifier.reloading();
-                    if let Some((users, certificates)) = (self.host.reload)() {
+                    if let Some((users, certificates)) = self.host.files.reload() {
                         self.tls = certificates.own;
                         self.dialer.tls = certificates.of_master;
                         self.broker.handle_users(

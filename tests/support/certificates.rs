@@ -6,6 +6,7 @@ use rcgen::{
 };
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use std::time::Duration;
 
 /// A certificate, with those that lead to its authority, and its private key; both in PEM.
 #[derive(Clone)]
@@ -31,6 +32,13 @@ impl Identity {
         }
     }
 
+    /// The server's own certificate alone, in PEM.
+    pub fn alone(&self) -> String {
+        const END: &str = "-----END CERTIFICATE-----\n";
+        let (own, _) = self.certificates.split_once(END).expect("a certificate");
+        format!("{own}{END}")
+    }
+
     /// The server's own certificate, as it is shown.
     pub fn shown(&self) -> CertificateDer<'static> {
         CertificateDer::from_pem_slice(self.certificates.as_bytes()).expect("a certificate")
@@ -43,6 +51,8 @@ pub enum Validity {
     Now,
     Past,
     Future,
+    /// Up to so many seconds after the beginning of 1970.
+    Until(u64),
 }
 
 /// Who signs certificates.
@@ -68,6 +78,17 @@ impl Authority {
     /// One that this one vouches for.
     pub fn below(&self, name: &str) -> Authority {
         let (parameters, key) = Authority::parameters(name);
+        self.vouch_for(parameters, key)
+    }
+
+    /// One that this one vouched for until it expired.
+    pub fn expired_below(&self, name: &str) -> Authority {
+        let (mut parameters, key) = Authority::parameters(name);
+        parameters.not_after = date_time_ymd(2001, 1, 1);
+        self.vouch_for(parameters, key)
+    }
+
+    fn vouch_for(&self, parameters: CertificateParams, key: KeyPair) -> Authority {
         let signed = parameters.signed_by(&key, &self.issuer);
         let certificate = signed.expect("a certificate").pem();
         Authority {
@@ -104,13 +125,15 @@ fn parameters(names: &[&str], validity: Validity) -> CertificateParams {
     let mut parameters = CertificateParams::new(names).expect("names");
     // It counts for nothing.
     parameters.distinguished_name = common_name("localhost");
+    let year = |year| date_time_ymd(year, 1, 1);
     let (from, until) = match validity {
-        Validity::Now => (2000, 2200),
-        Validity::Past => (2000, 2001),
-        Validity::Future => (2199, 2200),
+        Validity::Now => (year(2000), year(2200)),
+        Validity::Past => (year(2000), year(2001)),
+        Validity::Future => (year(2199), year(2200)),
+        Validity::Until(time_s) => (year(2000), year(1970) + Duration::from_secs(time_s)),
     };
-    parameters.not_before = date_time_ymd(from, 1, 1);
-    parameters.not_after = date_time_ymd(until, 1, 1);
+    parameters.not_before = from;
+    parameters.not_after = until;
     parameters
 }
 

@@ -1,6 +1,6 @@
-// Preloaded into a server under test: its system clock is ahead of the machine's by the seconds that stand in the
-// file which CLOCK_AHEAD names, from the moment they are written there. The monotonic clock stays as it is, as
-// when somebody sets the clock.
+// Preloaded into a server under test: its clocks are ahead of the machine's by the seconds that stand in the file which
+// CLOCK_AHEAD names, from the moment they are written there. The first number there is that of the system clock alone,
+// as when somebody sets it; the second one is that of all clocks, as when time passes.
 
 #include <fcntl.h>
 #include <stdint.h>
@@ -16,7 +16,7 @@ static volatile const int64_t *ahead;
 __attribute__((constructor)) static void map_file(void) {
     const char *path = getenv("CLOCK_AHEAD");
     int file = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-    void *mapped = mmap(0, sizeof *ahead, PROT_READ, MAP_SHARED, file, 0);
+    void *mapped = mmap(0, 2 * sizeof *ahead, PROT_READ, MAP_SHARED, file, 0);
     if (mapped == MAP_FAILED) {
         abort();
     }
@@ -27,7 +27,10 @@ __attribute__((constructor)) static void map_file(void) {
 int clock_gettime(clockid_t clock, struct timespec *now) {
     int result = syscall(SYS_clock_gettime, clock, now);
     if (result == 0 && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) {
-        now->tv_sec += *ahead;
+        now->tv_sec += ahead[0] + ahead[1];
+    }
+    if (result == 0 && clock == CLOCK_MONOTONIC) {
+        now->tv_sec += ahead[1];
     }
     return result;
 }

@@ -1,0 +1,61 @@
+//! The files that a running server reads again: users, passwords and certificates; and its log, which it opens again.
+
+use crate::broker::Users;
+use crate::certificates::Certificates;
+use crate::cli::StartError;
+use crate::cli::certificates::{CertificateFiles, Dates};
+use crate::cli::logging::LogFile;
+use crate::cli::secrets::Secrets;
+use crate::reactor::Files;
+
+pub struct ServedFiles {
+    pub secrets: Secrets,
+    pub certificates: CertificateFiles,
+    /// Of the certificates that are in use.
+    pub dates: Dates,
+    pub log: Option<LogFile>,
+}
+
+impl ServedFiles {
+    fn read(&mut self) -> Result<(Users, Certificates), StartError> {
+        let users = self.secrets.read()?;
+        let (certificates, dates) = self.certificates.read()?;
+        self.dates = dates;
+        Ok((users, certificates))
+    }
+
+    /// What was read, for the log.
+    fn names(&self) -> String {
+        let files = self
+            .secrets
+            .files()
+            .into_iter()
+            .chain(self.certificates.files());
+        files
+            .map(|(flag, path)| format!("; --{flag} {}", path.display()))
+            .collect()
+    }
+}
+
+impl Files for ServedFiles {
+    fn reload(&mut self) -> Option<(Users, Certificates)> {
+        if let Some(log) = &self.log {
+            log.reopen();
+        }
+        match self.read() {
+            Ok((users, certificates)) => {
+                log::info!("read again: {} users{}", users.len(), self.names());
+                self.dates.warn();
+                Some((users, certificates))
+            }
+            Err(error) => {
+                log::error!("not read again, everything stays as it was: {error}");
+                None
+            }
+        }
+    }
+
+    fn check_certificates(&mut self) {
+        self.dates.warn();
+    }
+}
