@@ -1,5 +1,6 @@
 //! A flag as people see it. Each program has one table of them, from which its parsing, its help, its
-//! completions and a test against its man page follow.
+//! completions and a test against its man page follow. And what all programs say in the same words: sizes, and
+//! names that they do not know.
 
 pub struct Flag {
     /// Empty if it has none.
@@ -57,6 +58,11 @@ impl Flag {
             .collect()
     }
 
+    /// The long form, as messages name it.
+    pub fn written(&self) -> String {
+        format!("--{}", self.long)
+    }
+
     /// What it is for, as the help tells it.
     pub fn explained(&self) -> String {
         let mut text = self.help.to_owned();
@@ -67,5 +73,121 @@ impl Flag {
             text += &format!(" [{}]", self.default);
         }
         text
+    }
+}
+
+/// A size in bytes: digits, and behind them K, M or G (powers of 1024) in either case, which B or iB may follow. `None`
+/// if the text is no size or the number is too large.
+pub fn parse_size(text: &str) -> Option<u64> {
+    let end = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (digits, unit) = text.split_at(end);
+    let bits = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(1 << bits)
+}
+
+/// The message about a flag or a command that the program does not have: `given` is what was typed.
+pub fn unknown(program: &str, kind: &str, given: &str, known: &[String]) -> String {
+    match nearest(given, known) {
+        Some(name) => format!("there is no {kind} \"{given}\"; did you mean \"{name}\"?"),
+        None => format!("there is no {kind} \"{given}\"; try {program} --help"),
+    }
+}
+
+/// The name that was probably meant: one that differs by about one letter in four, or that holds what was typed, or is
+/// held by it.
+fn nearest<'a>(given: &str, known: &'a [String]) -> Option<&'a str> {
+    /// Shorter texts are parts of many words.
+    const SHORTEST_PART: usize = 3;
+    let is_part = |part: &str, of: &str| part.len() >= SHORTEST_PART && of.contains(part);
+    let bare = |name: &'a str| name.trim_start_matches('-');
+    let typed = given.split('=').next().unwrap_or_default();
+    let typed = typed.trim_start_matches('-');
+    let length = typed.chars().count();
+    let candidates = known.iter().filter_map(|name| {
+        let distance = strsim::osa_distance(typed, bare(name));
+        let is_near =
+            distance <= length / 4 || is_part(typed, bare(name)) || is_part(bare(name), typed);
+        is_near.then_some((distance, name.as_str()))
+    });
+    candidates.min().map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units_in_either_case() {
+        for (text, size) in [
+            ("0", 0),
+            ("4096", 4096),
+            ("64k", 64 << 10),
+            ("64K", 64 << 10),
+            ("64m", 64 << 20),
+            ("64MB", 64 << 20),
+            ("64mb", 64 << 20),
+            ("64MiB", 64 << 20),
+            ("1G", 1 << 30),
+            ("1gb", 1 << 30),
+            ("100B", 100),
+        ] {
+            assert_eq!(parse_size(text), Some(size), "{text}");
+        }
+        for text in [
+            "",
+            "M",
+            "MB",
+            "-1",
+            "+1",
+            "1.5M",
+            "64 M",
+            "64T",
+            "64MM",
+            "64Mi",
+            "99999999999G",
+            "6é",
+        ] {
+            assert_eq!(parse_size(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_was_probably_meant_is_offered() {
+        let names = [
+            "--listen",
+            "--tls-cert",
+            "--persist",
+            "--password-file",
+            "--max-clients",
+            "--ca",
+            "set",
+            "retrieve",
+        ];
+        let known = names.map(str::to_owned);
+        for (given, meant) in [
+            ("--lisen", Some("--listen")),
+            ("--listne", Some("--listen")),
+            ("--persits=file", Some("--persist")),
+            ("--cert", Some("--tls-cert")),
+            ("--tls-certificate", Some("--tls-cert")),
+            ("--password", Some("--password-file")),
+            ("--max_clients", Some("--max-clients")),
+            ("sett", Some("set")),
+            ("retreive", Some("retrieve")),
+            ("get", None),
+            ("-x", None),
+            ("--", None),
+            ("", None),
+            // It holds a name, but a short one.
+            ("--frobnicate", None),
+        ] {
+            assert_eq!(nearest(given, &known), meant, "{given}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! How the programs that work until they are ended read their arguments, and why they don't start.
 
-use crate::flag::Flag;
-use getopts::{Matches, Options};
+use crate::flag::{Flag, unknown};
+use getopts::{Fail, Matches, Options};
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write};
@@ -40,20 +40,47 @@ impl fmt::Display for StartError {
     }
 }
 
-/// Parses arguments, without the program's name. Nothing but flags is taken.
-pub fn parse(flags: &[Flag], arguments: &[OsString]) -> Result<Matches, StartError> {
+/// Parses the arguments of a program, without its name. Nothing but flags is taken.
+pub fn parse(program: &str, flags: &[Flag], arguments: &[OsString]) -> Result<Matches, StartError> {
     // What comes nearest to it may be the name of another file.
     if let Some(wrong) = arguments.iter().find(|one| one.to_str().is_none()) {
         return Err(StartError::Usage(format!("{wrong:?} is no UTF-8")));
     }
     let matches = options(flags)
         .parse(arguments)
-        .map_err(|error| StartError::Usage(error.to_string()))?;
+        .map_err(|error| StartError::Usage(explain(program, flags, error)))?;
     match matches.free.first() {
         Some(surplus) => Err(StartError::Usage(format!(
             "unexpected argument \"{surplus}\""
         ))),
         None => Ok(matches),
+    }
+}
+
+/// What is wrong with a flag, in the words that all programs use.
+fn explain(program: &str, flags: &[Flag], error: Fail) -> String {
+    // Of a flag that it knows, the parser says the form that was given, without hyphens.
+    let find = |name: &str| {
+        let is_it = |flag: &&Flag| flag.long == name || flag.short == name;
+        flags
+            .iter()
+            .find(is_it)
+            .expect("the parser has the same table")
+    };
+    match error {
+        Fail::ArgumentMissing(name) => {
+            let flag = find(&name);
+            format!("{} wants {}", flag.written(), flag.value)
+        }
+        Fail::OptionDuplicated(name) => format!("{} is given twice", find(&name).written()),
+        Fail::UnexpectedArgument(name) => format!("{} takes no value", find(&name).written()),
+        Fail::UnrecognizedOption(name) => {
+            let hyphens = if name.chars().count() == 1 { "-" } else { "--" };
+            let known: Vec<String> = flags.iter().map(Flag::written).collect();
+            unknown(program, "flag", &format!("{hyphens}{name}"), &known)
+        }
+        // No flag has to be given.
+        Fail::OptionMissing(name) => format!("--{name} is missing"),
     }
 }
 

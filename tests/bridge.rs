@@ -624,6 +624,8 @@ fn wrong_flags_of_the_bridge_are_named() {
     fs::set_permissions(setup.path("open"), fs::Permissions::from_mode(0o604))
         .expect("a file of our own");
     let open = text(&setup.path("open"));
+    setup.write_secret("secret", "secret\n");
+    let secret = text(&setup.path("secret"));
     let base = ["--postgres", "host=/nowhere", "-s", "unix:/nowhere"];
     let with = |more: &[&'static str]| [&base[..], more].concat();
     for (arguments, what) in [
@@ -635,7 +637,22 @@ fn wrong_flags_of_the_bridge_are_named() {
             "sslmode=sometimes",
         ),
         (with(&["-u", "x"]), "--password-file"),
-        (vec!["-x"], "Unrecognized option"),
+        (vec!["-x"], "there is no flag \"-x\"; try clacks-pg --help"),
+        (
+            vec!["--postgers", "x"],
+            "there is no flag \"--postgers\"; did you mean \"--postgres\"?",
+        ),
+        (
+            vec![
+                "--postgres",
+                "host=a",
+                "-s",
+                "tcp://192.0.2.1",
+                "--password-file",
+                &secret,
+            ],
+            "--server tcp://192.0.2.1: plain text beyond loopback needs --allow-plaintext",
+        ),
         (vec!["--print-sql", "more"], "unexpected argument"),
         (with(&["-q", "-v", "-u", "x"]), "--password-file"),
     ] {

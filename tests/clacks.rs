@@ -2,6 +2,7 @@
 
 use crate::runner::needs_root;
 use crate::support::{Server, Setup, VARIABLES, bare_clacks, run, text};
+use clacks::{Cache, Options};
 use serde_json::{Value, json};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixListener;
@@ -43,6 +44,11 @@ fn the_cache_is_written_and_read() {
     assert_eq!(does(&["remove", "a"]), "");
     assert_eq!(does(&["remove", "a"]), "");
     assert_fails(server.clacks("admin", &["retrieve", "a"]), 1, "\"a\"");
+    assert_fails(
+        server.clacks("admin", &["retrieve", "--raw", "a"]),
+        1,
+        "\"a\"",
+    );
     assert_eq!(does(&["clear"]), "");
     assert_eq!(does(&["keys"]), "");
     let every: Vec<Value> = ["keys", "clear", "clients"]
@@ -93,6 +99,21 @@ fn standard_input_comes_back_as_it_was() {
         let stored = server.clacks_reading("rw", &["store", "a", "-"], value);
         assert_eq!((stored.status, &*stored.stderr), (Some(0), ""));
         let output = server.clacks_command("rw", &["retrieve", "a"]).output();
+        let output = output.expect("a process");
+        assert_eq!(output.stdout.as_bytes_lossy(), value.as_bytes_lossy());
+        assert!(output.status.success());
+    }
+    // As the value is, whatever it is: without an end of line that is none of it.
+    for value in [&b""[..], b"one line", b"two\nlines", b"two\nlines\n", &all] {
+        let address = server.address();
+        let options = Options::new(&address)
+            .expect("an address")
+            .login("rw", "rwpw");
+        let mut cache = Cache::new(options, "test", "1");
+        cache.set("a", value).expect("a connection");
+        let output = server
+            .clacks_command("rw", &["retrieve", "--raw", "a"])
+            .output();
         let output = output.expect("a process");
         assert_eq!(output.stdout.as_bytes_lossy(), value.as_bytes_lossy());
         assert!(output.status.success());
@@ -229,7 +250,7 @@ fn the_server_can_be_ended() {
         assert_fails(
             server.clacks("mg", &["shutdown", "--", wrong]),
             2,
-            "seconds",
+            &format!("S \"{wrong}\" wants seconds"),
         );
     }
     server.clacks_output("mg", &["shutdown", "0.05"]);
@@ -242,26 +263,40 @@ fn the_server_can_be_ended() {
 #[test]
 fn refusals_have_a_status_of_their_own() {
     let server = Server::start();
-    for (user, arguments) in [
-        ("ro", &["store", "a", "1"][..]),
-        ("ro", &["remove", "a"]),
-        ("ro", &["increment", "a"]),
-        ("ro", &["decrement", "a"]),
-        ("ro", &["set", "a", "1"]),
-        ("ro", &["notify", "a"]),
-        ("ro", &["set-and-store", "a", "1"]),
-        ("wo", &["retrieve", "a"]),
-        ("wo", &["keys"]),
-        ("wo", &["listen", "a"]),
-        ("wo", &["chat"]),
-        ("rw", &["clear"]),
-        ("rw", &["clients"]),
-        ("rw", &["disconnect", "1"]),
-        ("rw", &["monitor"]),
-        ("rw", &["shutdown"]),
+    for (user, arguments, verb, permission) in [
+        ("ro", &["store", "a", "1"][..], "STORE", "write"),
+        ("ro", &["remove", "a"], "REMOVE", "write"),
+        ("ro", &["increment", "a"], "INCREMENT", "write"),
+        ("ro", &["decrement", "a"], "DECREMENT", "write"),
+        ("ro", &["set", "a", "1"], "SET", "write"),
+        ("ro", &["notify", "a"], "NOTIFY", "write"),
+        ("ro", &["set-and-store", "a", "1"], "SETANDSTORE", "write"),
+        ("wo", &["retrieve", "a"], "RETRIEVE", "read"),
+        ("wo", &["keys"], "KEYLIST", "read"),
+        ("wo", &["listen", "a"], "LISTEN", "read"),
+        ("wo", &["chat"], "LISTEN", "read"),
+        ("rw", &["clear"], "CLEARCACHE", "manage"),
+        ("rw", &["clients"], "CLIENTLIST", "manage"),
+        ("rw", &["disconnect", "1"], "CLIENTDISCONNECT", "manage"),
+        ("rw", &["monitor"], "MONITOR", "manage"),
+        ("rw", &["shutdown"], "OVERHEAD S", "manage"),
     ] {
-        assert_fails(server.clacks(user, arguments), 4, "permission_denied");
+        let said = format!(
+            "permission_denied: for {verb} the user \"{user}\" needs the permission to {permission}\n"
+        );
+        let ended = server.clacks(user, arguments);
+        assert!(ended.stderr.ends_with(&said), "{ended:?}");
+        assert_fails(ended, 4, "clacks: the server refused it: permission_denied");
     }
+}
+
+#[test]
+fn a_chat_says_what_is_needed_to_speak() {
+    let server = Server::start();
+    let ended = server.clacks_reading("ro", &["chat"], b"hello\n");
+    let said = "clacks: that was not sent: the server refused it: permission_denied: \
+        for SET the user \"ro\" needs the permission to write\n";
+    assert_eq!((ended.status, &*ended.stderr), (Some(0), said));
 }
 
 #[test]
@@ -270,7 +305,11 @@ fn what_is_too_long_for_the_server_is_refused() {
     for size in [10_000, 1_000_000, 20_000_000] {
         let value = vec![b'x'; size];
         let ended = server.clacks_reading("rw", &["store", "a", "-"], &value);
-        assert_fails(ended, 4, "line_too_long");
+        assert_fails(
+            ended,
+            4,
+            "line_too_long: a line was longer than the server's --max-line",
+        );
     }
     let address = format!("tcp://127.0.0.1:{}", server.port);
     let value = vec![b'x'; 10_000];
@@ -319,7 +358,11 @@ fn without_connection_or_login_it_says_so() {
     let full = Setup::new().flags(&["--max-clients", "1"]).start();
     let _only = full.client("rw");
     for _ in 0..20 {
-        assert_fails(full.clacks("rw", &["keys"]), 3, "client_limit");
+        assert_fails(
+            full.clacks("rw", &["keys"]),
+            3,
+            "client_limit: the server has as many clients as its --max-clients",
+        );
     }
 }
 
@@ -329,17 +372,41 @@ fn wrong_usage_is_told_before_anybody_is_asked() {
     let nobody = setup.unix("nobody");
     for (arguments, part) in [
         (&[][..], "clacks --help"),
-        (&["frobnicate"], "\"frobnicate\""),
+        (
+            &["frobnicate"],
+            "there is no command \"frobnicate\"; try clacks --help",
+        ),
+        (
+            &["retreive", "a"],
+            "\"retreive\"; did you mean \"retrieve\"?",
+        ),
         (&["set", "a"], "set NAME VALUE"),
-        (&["keys", "--frobnicate"], "\"--frobnicate\""),
-        (&["listen", "a", "-n", "0"], "--count"),
-        (&["monitor", "-n", "many"], "--count"),
+        (
+            &["keys", "--frobnicate"],
+            "there is no flag \"--frobnicate\"; try clacks --help",
+        ),
+        (
+            &["keys", "--sever", "x"],
+            "\"--sever\"; did you mean \"--server\"?",
+        ),
+        (&["listen", "a", "-n", "0"], "--count \"0\" wants"),
+        (&["monitor", "-n", "many"], "--count \"many\" wants"),
+        (&["bench", "cache", "--names", "1T"], "--names \"1T\" wants"),
+        (
+            &["bench", "cache", "--seconds", "0"],
+            "--seconds \"0\" wants",
+        ),
+        (&["retrieve", "a", "b"], "retrieve NAME"),
+        (&["retrieve", "a", "--raw", "--json"], "--raw and --json"),
         (&["increment", "a", "much"], "\"much\""),
         (&["send", "--json"], "--json"),
         (&["chat", "--json"], "--json"),
         (&["--ca", "x", "--insecure", "keys"], "--insecure"),
         (&["-s", "localhost", "keys"], "localhost: neither unix:PATH"),
-        (&["-s", "tcp://192.0.2.1", "keys"], "plain text"),
+        (
+            &["-s", "tcp://192.0.2.1", "keys"],
+            "tcp://192.0.2.1: plain text beyond loopback needs --allow-plaintext",
+        ),
         (
             &["-s", "tls://localhost", "--ca", "/is/not/there", "keys"],
             "/is/not/there",

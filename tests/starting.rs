@@ -22,6 +22,12 @@ use std::sync::{Arc, Mutex};
 /// Stands wherever a secret may; nothing that is printed may have it.
 const SECRET: &str = "hidden-secret";
 
+/// A key of a kind that is not supported, in both forms.
+const P521: [&str; 2] = [
+    include_str!("support/p521.sec1.pem"),
+    include_str!("support/p521.pem"),
+];
+
 /// Checks that a start ended with `status` and one line that has all of `parts`, and left no file of
 /// its own in the folder.
 fn assert_refused(setup: &Setup, ended: &Ended, status: i32, parts: &[&str]) {
@@ -60,15 +66,24 @@ fn complete() -> Setup {
 #[test]
 fn wrong_flags_are_named() {
     let cases: &[(&[&str], &[&str])] = &[
-        (&["--no-such-flag"], &["no-such-flag"]),
-        (&["-x"], &["'x'"]),
+        (
+            &["--frobnicate=3"],
+            &["there is no flag \"--frobnicate\"; try clacksd --help"],
+        ),
+        (&["-x"], &["there is no flag \"-x\"; try clacksd --help"]),
+        (
+            &["--persits", "x"],
+            &["there is no flag \"--persits\"; did you mean \"--persist\"?"],
+        ),
+        (&["--cert", "x"], &["did you mean \"--tls-cert\"?"]),
         (&["surplus"], &["surplus"]),
         (&["--", "surplus"], &["surplus"]),
         (&["of two\nlines"], &["of two\\nlines"]),
         (&["--listen", "of two\nlines"], &["--listen of two\\nlines"]),
-        (&["--listen"], &["listen"]),
-        (&["--verbose=very"], &["verbose"]),
-        (&["--user", "twice"], &["user"]),
+        (&["--listen"], &["--listen wants ADDRESS"]),
+        (&["-l"], &["--listen wants ADDRESS"]),
+        (&["--verbose=very"], &["--verbose takes no value"]),
+        (&["--user", "twice"], &["--user is given twice"]),
         (&["--listen", "x"], &["--listen x"]),
         (&["--listen", "unix:"], &["--listen unix:"]),
         (
@@ -119,8 +134,11 @@ fn wrong_flags_are_named() {
             &["--listen", "tcp://192.0.2.1:0"],
             &["--listen tcp://192.0.2.1:0", "--allow-plaintext"],
         ),
-        (&["--socket-mode", "888"], &["--socket-mode"]),
-        (&["--socket-mode", "1777"], &["--socket-mode"]),
+        (&["--socket-mode", "888"], &["--socket-mode \"888\" wants"]),
+        (
+            &["--socket-mode", "1777"],
+            &["--socket-mode \"1777\" wants"],
+        ),
         (
             &["--socket-group", "no such group"],
             &["--socket-group", "no such group"],
@@ -130,23 +148,49 @@ fn wrong_flags_are_named() {
             &["--run-as", "root:no such group"],
             &["--run-as", "no such group"],
         ),
-        (&["--max-clients", "0"], &["--max-clients"]),
-        (&["--max-clients", "many"], &["--max-clients"]),
-        (&["--max-line", "1.5M"], &["--max-line"]),
-        (&["--max-line", "4095"], &["--max-line"]),
-        (&["--max-output", "31M"], &["--max-output", "--max-line"]),
-        (&["--max-line", "64M"], &["--max-output", "--max-line"]),
-        (&["--max-buffers", "0"], &["--max-buffers"]),
-        (&["--auth-timeout", "0"], &["--auth-timeout"]),
-        (&["--clean-interval", "0.0000001"], &["--clean-interval"]),
-        (&["--ping-timeout", "-1"], &["--ping-timeout"]),
+        (&["--max-clients", "0"], &["--max-clients \"0\" wants"]),
+        (
+            &["--max-clients", "many"],
+            &["--max-clients \"many\" wants"],
+        ),
+        (
+            &["--max-line", "1.5M"],
+            &["--max-line \"1.5M\" wants a size such as 4096, 64K"],
+        ),
+        (&["--max-line", "4095"], &["--max-line \"4095\" is less"]),
+        (
+            &["--max-line", "2g"],
+            &["--max-line \"2g\" is more than 1G"],
+        ),
+        (
+            &["--max-output", "31MB"],
+            &["--max-output \"31MB\" is less than twice --max-line \"16M\""],
+        ),
+        (
+            &["--max-line", "64m"],
+            &["--max-output \"64M\" is less than twice --max-line \"64m\""],
+        ),
+        (&["--max-buffers", "0"], &["--max-buffers \"0\" wants"]),
+        (&["--auth-timeout", "0"], &["--auth-timeout \"0\" wants"]),
+        (
+            &["--clean-interval", "0.0000001"],
+            &["--clean-interval \"0.0000001\" wants"],
+        ),
+        (&["--ping-timeout", "-1"], &["--ping-timeout \"-1\" wants"]),
         (
             &["--stalled-write-timeout", "1s"],
-            &["--stalled-write-timeout"],
+            &["--stalled-write-timeout \"1s\" wants"],
         ),
-        (&["--stale-time", "nan"], &["--stale-time"]),
-        (&["--deleted-time", "inf"], &["--deleted-time"]),
-        (&["--clean-interval", ""], &["--clean-interval"]),
+        (&["--stale-time", "nan"], &["--stale-time \"nan\" wants"]),
+        (
+            &["--deleted-time", "inf"],
+            &["--deleted-time \"inf\" wants"],
+        ),
+        (&["--clean-interval", ""], &["--clean-interval \"\" wants"]),
+        (
+            &["--persist", "x", "--fsync", "soon"],
+            &["--fsync \"soon\" wants"],
+        ),
         (&["--quiet", "--verbose"], &["--quiet", "--verbose"]),
     ];
     for (flags, parts) in cases {
@@ -155,7 +199,7 @@ fn wrong_flags_are_named() {
         // What --check accepts, starts; so it refuses the same.
         let setup = setup.flags(&["--check"]);
         let checked = run(&mut setup.command());
-        if flags != &["--listen"] {
+        if flags != &["--listen"] && flags != &["-l"] {
             assert_refused(&setup, &checked, 2, parts);
         }
     }
@@ -298,6 +342,8 @@ fn wrong_certificates_and_keys_are_named() {
         ("key.pem", Some(&right.key), 0o602, "mode 602"),
         ("key.pem", Some(SECRET), 0o600, "no private key in it"),
         ("key.pem", Some(encrypted), 0o600, "not encrypted"),
+        ("key.pem", Some(P521[0]), 0o600, "keys of ECDSA with P-521"),
+        ("key.pem", Some(P521[1]), 0o600, "keys of ECDSA with P-521"),
         (
             "key.pem",
             Some(&other.key),

@@ -79,7 +79,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Parses arguments, without the program's name.
 pub fn parse(arguments: &[OsString]) -> Result<Matches, StartError> {
-    start::parse(FLAGS, arguments)
+    start::parse("clacks-pg", FLAGS, arguments)
 }
 
 pub fn help() -> String {
@@ -141,13 +141,12 @@ impl Login {
 
 /// The server, and the login there.
 pub fn server(matches: &Matches, login: &Login) -> Result<Options, StartError> {
-    let usage = |error: crate::client::Error| StartError::Usage(format!("--server {error}"));
     let address = matches
         .opt_str("server")
         .or_else(|| variable("CLACKS_SERVER"));
     let address = address.unwrap_or_else(local_server);
     let mut options = Options::new(&address)
-        .map_err(usage)?
+        .map_err(|error| StartError::Usage(format!("--server {error}")))?
         .calls_itself(concat!("clacks-pg/", env!("CARGO_PKG_VERSION")))
         .call_timeout(CALL_TIMEOUT);
     options = options.login(&login.user, &login.password()?);
@@ -161,6 +160,10 @@ pub fn server(matches: &Matches, login: &Login) -> Result<Options, StartError> {
     }
     if matches.opt_present("allow-plaintext") {
         options = options.allow_plaintext();
+    } else if options.is_plain_beyond_loopback() {
+        return Err(StartError::Usage(format!(
+            "--server {address}: plain text beyond loopback needs --allow-plaintext"
+        )));
     }
     Ok(options)
 }

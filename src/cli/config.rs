@@ -3,7 +3,7 @@
 use crate::address::{Address, HostPort};
 use crate::broker::{self, Ageing};
 use crate::cli::certificates::CertificateFiles;
-use crate::cli::flags::{count, seconds, size, size_or_unlimited, wrong};
+use crate::cli::flags::{count, refused, seconds, size, size_or_unlimited, text_of, wrong};
 use crate::cli::secrets::Secrets;
 use crate::cli::{StartError, logging};
 use crate::limits::{self, MAX_LINE_BEFORE_LOGIN};
@@ -45,14 +45,17 @@ impl Config {
         let path = |name: &str| matches.opt_str(name).map(PathBuf::from);
         let max_line = size(matches, "max-line", limits::MAX_LINE)?;
         if max_line < MAX_LINE_BEFORE_LOGIN {
-            return Err(wrong("max-line", "is at least 4K, as before the login"));
+            let why = "is less than the 4K that there are before the login";
+            return Err(refused(matches, "max-line", why));
         }
         if max_line > limits::LONGEST_LINE {
-            return Err(wrong("max-line", "is at most 1G"));
+            return Err(refused(matches, "max-line", "is more than 1G"));
         }
         let max_output = size(matches, "max-output", limits::MAX_OUTPUT)?;
         if max_output / 2 < max_line {
-            return Err(wrong("max-output", "is at least twice --max-line"));
+            let max_line = text_of(matches, "max-line");
+            let why = format!("is less than twice --max-line \"{max_line}\"");
+            return Err(refused(matches, "max-output", &why));
         }
         let max_clients = count(matches, "max-clients", limits::MAX_CLIENTS)?;
         let cache_max = size_or_unlimited(matches, "cache-max")?;
@@ -266,9 +269,13 @@ fn persist(matches: &Matches) -> Result<Option<(PathBuf, SyncPolicy)>, StartErro
         Some("never") => SyncPolicy::Never,
         _ => {
             let within = seconds(matches, "fsync", limits::FSYNC_S);
-            SyncPolicy::Within(
-                within.map_err(|_| wrong("fsync", "wants always, never, or seconds from 0.001"))?,
-            )
+            SyncPolicy::Within(within.map_err(|_| {
+                refused(
+                    matches,
+                    "fsync",
+                    "wants always, never, or seconds from 0.001",
+                )
+            })?)
         }
     };
     Ok(Some((absolute(PathBuf::from(file))?, sync)))
@@ -281,22 +288,17 @@ fn stale_time(matches: &Matches, stays: bool) -> Result<u64, StartError> {
         None if stays => Ok(Ageing::NEVER),
         Some("never") => Ok(Ageing::NEVER),
         _ => seconds(matches, "stale-time", limits::STALE_TIME_S).map_err(|_| {
-            wrong(
-                "stale-time",
-                "wants never, or seconds from 0.001 up to a century",
-            )
+            let why = "wants never, or seconds from 0.001 up to a century";
+            refused(matches, "stale-time", why)
         }),
     }
 }
 
 fn socket_mode(matches: &Matches) -> Result<u32, StartError> {
-    let text = matches
-        .opt_str("socket-mode")
-        .unwrap_or_else(|| "660".to_owned());
-    let mode = u32::from_str_radix(&text, 8)
+    let mode = u32::from_str_radix(&text_of(matches, "socket-mode"), 8)
         .ok()
         .filter(|mode| *mode <= 0o777);
-    mode.ok_or_else(|| wrong("socket-mode", "wants an octal mode such as 660"))
+    mode.ok_or_else(|| refused(matches, "socket-mode", "wants an octal mode such as 660"))
 }
 
 fn socket_group(matches: &Matches) -> Result<Option<u32>, StartError> {

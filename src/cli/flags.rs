@@ -1,7 +1,7 @@
 //! The flags: one table behind parsing, `--help`, and a test against the man page.
 
 use crate::cli::StartError;
-use crate::flag::{Flag, flag};
+use crate::flag::{Flag, flag, parse_size};
 use crate::{limits, start};
 use getopts::Matches;
 use std::ffi::OsString;
@@ -176,7 +176,7 @@ pub const FLAGS: &[Flag] = &[
 
 /// Parses arguments, without the program's name.
 pub fn parse(arguments: &[OsString]) -> Result<Matches, StartError> {
-    start::parse(FLAGS, arguments)
+    start::parse("clacksd", FLAGS, arguments)
 }
 
 pub fn help() -> String {
@@ -184,31 +184,27 @@ pub fn help() -> String {
     start::help(purpose, FLAGS)
 }
 
-/// A size in bytes, with a suffix K, M or G if need be.
+/// A size in bytes, above 0.
 pub fn size(matches: &Matches, name: &str, default: usize) -> Result<usize, StartError> {
-    let Some(text) = matches.opt_str(name) else {
-        return Ok(default);
-    };
-    let (digits, unit) = match text.char_indices().next_back() {
-        Some((at, 'K')) => (&text[..at], limits::KIB),
-        Some((at, 'M')) => (&text[..at], limits::MIB),
-        Some((at, 'G')) => (&text[..at], limits::GIB),
-        _ => (text.as_str(), 1),
-    };
-    let size = digits
-        .parse::<usize>()
-        .ok()
-        .and_then(|number| number.checked_mul(unit));
-    size.filter(|size| *size > 0)
-        .ok_or_else(|| wrong(name, "wants a size such as 4096, 64K, 16M or 1G"))
+    match size_or_zero(matches, name, default)? {
+        0 => Err(refused(matches, name, WANTED_SIZE)),
+        size => Ok(size),
+    }
 }
 
 /// As [`size`], for a limit that there is only if it is given and not 0.
 pub fn size_or_unlimited(matches: &Matches, name: &str) -> Result<Option<usize>, StartError> {
-    match matches.opt_str(name).as_deref() {
-        None | Some("0") => Ok(None),
-        Some(_) => size(matches, name, 0).map(Some),
-    }
+    size_or_zero(matches, name, 0).map(|size| (size > 0).then_some(size))
+}
+
+const WANTED_SIZE: &str = "wants a size such as 4096, 64K, 16M or 1G";
+
+fn size_or_zero(matches: &Matches, name: &str, default: usize) -> Result<usize, StartError> {
+    let Some(text) = matches.opt_str(name) else {
+        return Ok(default);
+    };
+    let size = parse_size(&text).and_then(|size| usize::try_from(size).ok());
+    size.ok_or_else(|| refused(matches, name, WANTED_SIZE))
 }
 
 /// Seconds, with decimals if need be, as microseconds.
@@ -223,8 +219,8 @@ pub fn seconds(matches: &Matches, name: &str, default: f64) -> Result<u64, Start
             .filter(|seconds| (MIN_S..=MAX_S).contains(seconds)),
         None => Some(default),
     };
-    let seconds =
-        seconds.ok_or_else(|| wrong(name, "wants seconds, from 0.001 up to a century"))?;
+    let seconds = seconds
+        .ok_or_else(|| refused(matches, name, "wants seconds, from 0.001 up to a century"))?;
     Ok((seconds * limits::SECOND_US as f64) as u64)
 }
 
@@ -237,7 +233,21 @@ pub fn count(matches: &Matches, name: &str, default: usize) -> Result<usize, Sta
         .parse()
         .ok()
         .filter(|count| (1..=usize::try_from(u32::MAX).unwrap_or(usize::MAX)).contains(count));
-    count.ok_or_else(|| wrong(name, "wants a whole number from 1"))
+    count.ok_or_else(|| refused(matches, name, "wants a whole number from 1"))
+}
+
+/// The error of a flag whose value can't be used. `why` follows the value.
+pub fn refused(matches: &Matches, name: &str, why: &str) -> StartError {
+    wrong(name, &format!("\"{}\" {why}", text_of(matches, name)))
+}
+
+/// The value of a flag as it is written: in the arguments, or else as the default in the table.
+pub fn text_of(matches: &Matches, name: &str) -> String {
+    let default = || {
+        let flag = FLAGS.iter().find(|flag| flag.long == name);
+        flag.expect("a flag of the table").default.to_owned()
+    };
+    matches.opt_str(name).unwrap_or_else(default)
 }
 
 pub fn wrong(name: &str, what: &str) -> StartError {
@@ -254,18 +264,30 @@ mod tests {
 
     #[test]
     fn sizes_have_suffixes() {
-        for (text, bytes) in [("1", 1), ("4K", 4096), ("16M", 16 << 20), ("2G", 2 << 30)] {
+        for (text, bytes) in [
+            ("1", 1),
+            ("4K", 4096),
+            ("16M", 16 << 20),
+            ("64m", 64 << 20),
+            ("64MB", 64 << 20),
+            ("2G", 2 << 30),
+        ] {
             assert_eq!(
                 size(&parsed(&["--max-line", text]), "max-line", 7),
                 Ok(bytes)
             );
         }
         assert_eq!(size(&parsed(&[]), "max-line", 7), Ok(7));
-        for text in ["", "0", "K", "-1", "1.5M", "1k", "99999999999G"] {
-            assert!(
-                size(&parsed(&["--max-line", text]), "max-line", 7).is_err(),
-                "{text}"
+        for text in ["", "0", "0M", "K", "-1", "1.5M", "1T", "99999999999G"] {
+            let why = format!("--max-line \"{text}\" wants a size such as 4096, 64K, 16M or 1G");
+            assert_eq!(
+                size(&parsed(&["--max-line", text]), "max-line", 7),
+                Err(StartError::Usage(why))
             );
+        }
+        for (text, limit) in [("0", None), ("0M", None), ("1m", Some(1 << 20))] {
+            let matches = parsed(&["--cache-max", text]);
+            assert_eq!(size_or_unlimited(&matches, "cache-max"), Ok(limit));
         }
     }
 

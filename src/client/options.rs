@@ -90,6 +90,12 @@ impl Options {
         self
     }
 
+    /// True for an address that [`Options::allow_plaintext`] is needed for. Programs name their own flag for it.
+    #[cfg(any(feature = "tool", feature = "postgres"))]
+    pub(crate) fn is_plain_beyond_loopback(&self) -> bool {
+        self.address.is_plain_beyond_loopback()
+    }
+
     pub(super) fn set_login(&mut self, user: &str, password: &str) {
         self.token = Token::encode(user.as_bytes(), password.as_bytes());
     }

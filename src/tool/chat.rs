@@ -5,8 +5,8 @@ use super::output::{Output, printable};
 use super::signals::Signals;
 use super::table::Invocation;
 use super::terminal::{self, KeyByKey, Wanted};
-use super::{Failure, complain, login};
-use crate::client::{Client, Message};
+use super::{Failure, complain, login, refusal};
+use crate::client::{Client, Error, Message};
 use std::io::{self, IsTerminal, Read};
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -23,6 +23,8 @@ const MESSAGES: usize = 1000;
 const DIAL: Duration = Duration::from_millis(100);
 
 struct Chat {
+    user: String,
+    /// What others know the user by.
     name: String,
     client: Client,
     output: Output,
@@ -35,9 +37,10 @@ pub fn chat(invocation: &Invocation) -> Result<(), Failure> {
     if invocation.is_set("json") {
         return Err(Failure::Usage("--json means nothing to chat".to_owned()));
     }
+    let user = login::user(invocation)?;
     let name = match invocation.optional(0) {
         Some(name) => printable(name).into_owned(),
-        None => login::user(invocation)?,
+        None => user.clone(),
     };
     let login = login::login(invocation)?;
     let mut client = login.reach(|options| Client::connect(options.call_timeout(ANSWER)))?;
@@ -46,6 +49,7 @@ pub fn chat(invocation: &Invocation) -> Result<(), Failure> {
     let (stdin, output) = (io::stdin(), Output::new(false));
     let is_typed = stdin.is_terminal() && output.is_terminal;
     let mut chat = Chat {
+        user,
         name,
         client,
         output,
@@ -147,10 +151,15 @@ impl Chat {
             self.show(&said)?;
         }
         let set = self.client.set(SIGNAL, &said);
-        match set.and_then(|()| self.client.sync()) {
-            Ok(()) => Ok(()),
-            Err(error) => self.remark(&format!("that was not sent: {error}")),
-        }
+        let why = match set.and_then(|()| self.client.sync()) {
+            Ok(()) => return Ok(()),
+            Err(Error::Refused(reason)) => {
+                let reason = refusal::with_permission(reason, "SET", "write", &self.user);
+                refusal::said(&printable(reason.as_bytes()))
+            }
+            Err(error) => error.to_string(),
+        };
+        self.remark(&format!("that was not sent: {why}"))
     }
 
     /// Shows what has come; whether there may be more.

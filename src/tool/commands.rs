@@ -79,7 +79,9 @@ pub fn retrieve(invocation: &Invocation) -> Result<(), Failure> {
     };
     let decoded = encoding::decode(&stored);
     let mut output = Output::new(invocation.is_set("json"));
-    if output.is_json {
+    if invocation.is_set("raw") {
+        output.exactly(&decoded.into_bytes())?;
+    } else if output.is_json {
         let field = match decoded {
             Decoded::Structure(_) => "yaml",
             _ => "value",
@@ -154,7 +156,9 @@ pub fn shutdown(invocation: &Invocation) -> Result<(), Failure> {
             .ok()
             .and_then(|text| text.parse().ok())
             .filter(|seconds: &f64| *seconds > 0.0 && seconds.is_finite())
-            .ok_or_else(|| Failure::Usage("S wants seconds above 0".to_owned()))?,
+            .ok_or_else(|| {
+                Failure::Usage(format!("S \"{}\" wants seconds above 0", printable(text)))
+            })?,
     };
     write(invocation, |client| client.shut_down(seconds))
 }

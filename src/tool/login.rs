@@ -1,7 +1,7 @@
 //! Which server, and who logs in there: flags, the environment, a file, a person at a terminal.
 
 use super::table::Invocation;
-use super::{Failure, terminal};
+use super::{Failure, refusal, terminal};
 use crate::client::{Client, Error, Options, SERVICE_SOCKET, find_server, local_server};
 use crate::files;
 use std::env;
@@ -26,6 +26,10 @@ pub fn login(invocation: &Invocation) -> Result<Login, Failure> {
         Options::new(&address)?.calls_itself(concat!("clacks/", env!("CARGO_PKG_VERSION")));
     if invocation.is_set("allow-plaintext") {
         options = options.allow_plaintext();
+    } else if options.is_plain_beyond_loopback() {
+        return Err(Failure::Usage(format!(
+            "{address}: plain text beyond loopback needs --allow-plaintext"
+        )));
     }
     if invocation.is_set("insecure") {
         options = options.insecure();
@@ -49,6 +53,9 @@ impl Login {
             // That names what is wrong.
             Error::Options(_) => error.into(),
             // A server that is full is one that can't be reached, too.
+            Error::Refused(reason) => {
+                Failure::Connection(format!("{}: {}", self.address, refusal::said(&reason)))
+            }
             error => Failure::Connection(format!("{}: {error}", self.address)),
         })
     }

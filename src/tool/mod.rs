@@ -7,6 +7,7 @@ mod commands;
 mod editor;
 mod login;
 mod output;
+mod refusal;
 mod send;
 mod signals;
 mod table;
@@ -18,6 +19,7 @@ pub use table::{Argument, COMMANDS, Command, FLAGS};
 use crate::client::Error;
 use crate::file_size;
 use output::Output;
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::io::{self, ErrorKind};
 use table::Parsed;
@@ -30,6 +32,7 @@ enum Failure {
     Usage(String),
     /// No connection, no login, or no answer.
     Connection(String),
+    /// The server's reason, a word as a rule.
     Refused(String),
     /// Nobody reads the output any more: then everything is done.
     OutputClosed,
@@ -37,13 +40,13 @@ enum Failure {
 
 impl Failure {
     /// The status to exit with, and what to say.
-    fn told(&self) -> (u8, Option<&str>) {
+    fn told(&self) -> (u8, Option<Cow<'_, str>>) {
         match self {
             Failure::OutputClosed => (0, None),
-            Failure::NoEntry(what) => (1, Some(what)),
-            Failure::Usage(what) => (2, Some(what)),
-            Failure::Connection(what) => (3, Some(what)),
-            Failure::Refused(what) => (4, Some(what)),
+            Failure::NoEntry(what) => (1, Some(what.into())),
+            Failure::Usage(what) => (2, Some(what.into())),
+            Failure::Connection(what) => (3, Some(what.into())),
+            Failure::Refused(reason) => (4, Some(refusal::said(reason).into())),
         }
     }
 }
@@ -53,7 +56,7 @@ impl From<Error> for Failure {
         let what = error.to_string();
         match error {
             Error::Invalid(_) | Error::Options(_) | Error::Structure(_) => Failure::Usage(what),
-            Error::Refused(_) => Failure::Refused(what),
+            Error::Refused(reason) => Failure::Refused(reason),
             Error::LoginRefused
             | Error::Certificate(_)
             | Error::TimedOut
@@ -80,14 +83,15 @@ pub fn run(arguments: &[OsString]) -> u8 {
     let done = parsed.and_then(|parsed| match parsed {
         Parsed::Help => print(&table::help()),
         Parsed::Version => print(concat!("clacks ", env!("CARGO_PKG_VERSION"), "\n")),
-        Parsed::Run(invocation) => (invocation.command.run)(&invocation),
+        Parsed::Run(invocation) => (invocation.command.run)(&invocation)
+            .map_err(|failure| refusal::add_permission(failure, &invocation)),
     });
     let Err(failure) = done else {
         return 0;
     };
     let (status, what) = failure.told();
     if let Some(what) = what {
-        complain(what);
+        complain(&what);
     }
     status
 }

@@ -3,7 +3,7 @@
 
 use super::signals::Signals;
 use super::{Failure, bench, chat, commands, send, watch};
-use crate::flag::{Flag, flag};
+use crate::flag::{Flag, flag, unknown};
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -49,6 +49,7 @@ pub const FLAGS: &[Flag] = &[
         "allow tcp:// to addresses that aren't loopback",
     ),
     flag("", "json", "", "print a JSON object per line"),
+    flag("", "raw", "", "print the value's bytes and nothing else, without a line feed").only(&["retrieve"]),
     flag("n", "count", "N", "end after so many lines; bench: operations").only(&["listen", "monitor", "bench"]),
     flag("", "seconds", "S", "end after that time").default("3, or none with --count").only(BENCH),
     flag("", "connections", "N", "how many there are").default("50; idle: 1000").only(BENCH),
@@ -109,7 +110,20 @@ pub struct Command {
     pub name: &'static str,
     pub arguments: &'static [Argument],
     pub help: &'static str,
+    /// The verbs that it sends, and the permissions that a server may refuse them for; empty: what the input says.
+    pub sends: &'static str,
+    pub needs: &'static str,
     pub(super) run: fn(&Invocation) -> Result<(), Failure>,
+}
+
+impl Command {
+    const fn sends(self, sends: &'static str, needs: &'static str) -> Command {
+        Command {
+            sends,
+            needs,
+            ..self
+        }
+    }
 }
 
 const fn command(
@@ -122,6 +136,8 @@ const fn command(
         name,
         arguments,
         help,
+        sends: "",
+        needs: "",
         run,
     }
 }
@@ -137,81 +153,95 @@ pub const COMMANDS: &[Command] = &[
         &[NAME, VALUE],
         "send a signal with a value",
         commands::set,
-    ),
+    )
+    .sends("SET", "write"),
     command(
         "notify",
         &[NAME],
         "send a signal without one",
         commands::notify,
-    ),
+    )
+    .sends("NOTIFY", "write"),
     command(
         "set-and-store",
         &[NAME, VALUE],
         "send a signal and store its value",
         commands::set_and_store,
-    ),
+    )
+    .sends("SETANDSTORE", "write"),
     command(
         "listen",
         &[Argument::Several("NAME")],
         "print signals as they come",
         watch::listen,
-    ),
+    )
+    .sends("LISTEN", "read"),
     command(
         "store",
         &[NAME, VALUE],
         "put a value into the cache",
         commands::store,
-    ),
+    )
+    .sends("STORE", "write"),
     command(
         "retrieve",
         &[NAME],
         "print a value of the cache",
         commands::retrieve,
-    ),
+    )
+    .sends("RETRIEVE", "read"),
     command(
         "remove",
         &[NAME],
         "take a name out of the cache",
         commands::remove,
-    ),
+    )
+    .sends("REMOVE", "write"),
     command(
         "increment",
         &[NAME, STEP],
         "add 1 or STEP to a number",
         commands::increment,
-    ),
+    )
+    .sends("INCREMENT", "write"),
     command(
         "decrement",
         &[NAME, STEP],
         "subtract 1 or STEP from a number",
         commands::decrement,
-    ),
+    )
+    .sends("DECREMENT", "write"),
     command(
         "keys",
         &[Argument::Optional("PREFIX")],
         "print the names in the cache",
         commands::keys,
-    ),
-    command("clear", &[], "empty the cache", commands::clear),
-    command("clients", &[], "print who is connected", commands::clients),
+    )
+    .sends("KEYLIST", "read"),
+    command("clear", &[], "empty the cache", commands::clear).sends("CLEARCACHE", "manage"),
+    command("clients", &[], "print who is connected", commands::clients)
+        .sends("CLIENTLIST", "manage"),
     command(
         "disconnect",
         &[Argument::One("CID")],
         "end a connection",
         commands::disconnect,
-    ),
+    )
+    .sends("CLIENTDISCONNECT", "manage"),
     command(
         "monitor",
         &[],
         "print all that passes the server",
         watch::monitor,
-    ),
+    )
+    .sends("MONITOR", "manage"),
     command(
         "shutdown",
         &[Argument::Optional("S")],
         "let the server end in 1 or S seconds",
         commands::shutdown,
-    ),
+    )
+    .sends("OVERHEAD S", "manage"),
     command(
         "send",
         &[],
@@ -223,13 +253,15 @@ pub const COMMANDS: &[Command] = &[
         &[Argument::Optional("NAME")],
         "talk to whoever else does this",
         chat::chat,
-    ),
+    )
+    .sends("LISTEN", "read"),
     command(
         "bench",
         &[Argument::One("LOAD")],
         "measure the server under a load: cache, fan-out, ping-pong or idle",
         bench::bench,
-    ),
+    )
+    .sends("RETRIEVE, STORE, LISTEN and SET", "read and write"),
 ];
 
 /// A command with all that was said about it.
@@ -303,7 +335,7 @@ pub fn parse(arguments: &[OsString]) -> Result<Parsed, Failure> {
             };
             let flag = find_flag(argument, |flag| flag.long.as_bytes() == name)?;
             if flag.value.is_empty() && value.is_some() {
-                return usage(format!("{} takes no value", written(flag)));
+                return usage(format!("{} takes no value", flag.written()));
             }
             let value = value.map(|value| OsStr::from_bytes(value).to_owned());
             take_flag(&mut flags, flag, value, &mut rest)?;
@@ -336,11 +368,6 @@ pub fn parse(arguments: &[OsString]) -> Result<Parsed, Failure> {
     }))
 }
 
-/// As messages name it.
-fn written(flag: &Flag) -> String {
-    format!("--{}", flag.long)
-}
-
 fn usage<T>(what: String) -> Result<T, Failure> {
     Err(Failure::Usage(what))
 }
@@ -348,10 +375,9 @@ fn usage<T>(what: String) -> Result<T, Failure> {
 fn find_command(name: &OsStr) -> Result<&'static Command, Failure> {
     let found = COMMANDS.iter().find(|command| *command.name == *name);
     found.ok_or_else(|| {
-        Failure::Usage(format!(
-            "there is no command \"{}\"; try clacks --help",
-            name.display()
-        ))
+        let known: Vec<String> = COMMANDS.iter().map(|one| one.name.to_owned()).collect();
+        let given = name.display().to_string();
+        Failure::Usage(unknown("clacks", "command", &given, &known))
     })
 }
 
@@ -360,10 +386,9 @@ fn find_flag(
     is_it: impl Fn(&&'static Flag) -> bool,
 ) -> Result<&'static Flag, Failure> {
     FLAGS.iter().find(is_it).ok_or_else(|| {
-        Failure::Usage(format!(
-            "there is no flag \"{}\"; try clacks --help",
-            argument.display()
-        ))
+        let known: Vec<String> = FLAGS.iter().map(Flag::written).collect();
+        let given = argument.display().to_string();
+        Failure::Usage(unknown("clacks", "flag", &given, &known))
     })
 }
 
@@ -379,10 +404,10 @@ fn take_flag<'a>(
         None => rest
             .next()
             .cloned()
-            .ok_or_else(|| Failure::Usage(format!("{} wants {}", written(flag), flag.value)))?,
+            .ok_or_else(|| Failure::Usage(format!("{} wants {}", flag.written(), flag.value)))?,
     };
     match flags.insert(flag.long, value) {
-        Some(_) => usage(format!("{} is given twice", written(flag))),
+        Some(_) => usage(format!("{} is given twice", flag.written())),
         None => Ok(()),
     }
 }
@@ -398,13 +423,16 @@ fn check(
         if !flag.commands.is_empty() && !flag.commands.contains(&command.name) {
             return usage(format!(
                 "{} means nothing to {}",
-                written(flag),
+                flag.written(),
                 command.name
             ));
         }
     }
     if flags.contains_key("ca") && flags.contains_key("insecure") {
         return usage("--ca and --insecure contradict each other".to_owned());
+    }
+    if flags.contains_key("raw") && flags.contains_key("json") {
+        return usage("--raw and --json contradict each other".to_owned());
     }
     let needed = command.arguments.iter().filter(|one| one.is_needed());
     let has_end = !matches!(command.arguments.last(), Some(Argument::Several(_)));
@@ -450,7 +478,7 @@ mod tests {
         match parse(&arguments) {
             Ok(Parsed::Run(invocation)) => Ok(invocation),
             Ok(_) => Err("help".to_owned()),
-            Err(failure) => Err(failure.told().1.expect("a reason").to_owned()),
+            Err(failure) => Err(failure.told().1.expect("a reason").into_owned()),
         }
     }
 
@@ -481,13 +509,17 @@ mod tests {
     fn what_is_wrong_is_named() {
         for (arguments, part) in [
             (&[][..], "what shall be done"),
-            (&["sett"], "\"sett\""),
+            (&["sett"], "\"sett\"; did you mean \"set\"?"),
+            (&["frobnicate"], "\"frobnicate\"; try clacks --help"),
             (&["set", "a"], "set NAME VALUE"),
             (&["set", "a", "b", "c"], "set NAME VALUE"),
             (&["listen"], "listen NAME..."),
             (&["keys", "a", "b"], "keys [PREFIX]"),
             (&["clear", "-x"], "\"-x\""),
-            (&["keys", "--nope=3"], "\"--nope=3\""),
+            (&["keys", "--nope=3"], "\"--nope=3\"; try clacks --help"),
+            (&["keys", "--jsno"], "\"--jsno\"; did you mean \"--json\"?"),
+            (&["keys", "--raw"], "--raw means nothing to keys"),
+            (&["retrieve", "a", "--raw", "--json"], "contradict"),
             (&["keys", "--json=yes"], "--json takes no value"),
             (&["keys", "-s"], "--server wants ADDRESS"),
             (&["keys", "-u", "a", "--user=b"], "--user is given twice"),

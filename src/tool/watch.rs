@@ -3,7 +3,7 @@
 use super::output::{Object, Output, printable};
 use super::table::Invocation;
 use super::terminal::{self, Wanted};
-use super::{Failure, complain, login};
+use super::{Failure, complain, login, refusal};
 use crate::client::{Client, Message};
 use std::io;
 use std::os::fd::AsFd;
@@ -90,9 +90,10 @@ fn count(invocation: &Invocation) -> Result<Option<u64>, Failure> {
     let count = text.to_str().and_then(|text| text.parse().ok());
     match count.filter(|count| *count > 0) {
         Some(count) => Ok(Some(count)),
-        None => Err(Failure::Usage(
-            "--count wants a whole number from 1".to_owned(),
-        )),
+        None => Err(Failure::Usage(format!(
+            "--count \"{}\" wants a whole number from 1",
+            text.display()
+        ))),
     }
 }
 
@@ -111,7 +112,7 @@ fn tell(output: &mut Output, message: &Message) -> Result<(), Failure> {
         ),
         Message::Error(why) => (
             Object::of_type("error").text("reason", why),
-            format!("the server refused it: {}", printable(why)),
+            refusal::said(&printable(why)),
         ),
         _ => return Ok(()),
     };

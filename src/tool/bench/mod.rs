@@ -63,11 +63,10 @@ impl fmt::Display for Trouble {
 
 impl From<Trouble> for Failure {
     fn from(trouble: Trouble) -> Failure {
-        let what = trouble.to_string();
         match trouble {
-            Trouble::Refused(_) => Failure::Refused(what),
+            Trouble::Refused(reason) => Failure::Refused(reason),
             // A server that is full is one that can't be reached, too.
-            _ => Failure::Connection(what),
+            trouble => Failure::Connection(trouble.to_string()),
         }
     }
 }

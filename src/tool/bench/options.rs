@@ -7,6 +7,7 @@ use super::figures::End;
 use super::names::MOST_NAMES;
 use super::process::Process;
 use super::{cache, fan_out, idle};
+use crate::flag::parse_size;
 use std::time::Duration;
 
 pub enum Work {
@@ -144,7 +145,7 @@ fn end(invocation: &Invocation) -> Result<End, Failure> {
             .ok()
             .filter(|seconds| *seconds > 0.0 && *seconds < LONGEST_S)
             .map(Duration::from_secs_f64)
-            .ok_or_else(|| Failure::Usage("--seconds wants seconds above 0".to_owned()))?,
+            .ok_or_else(|| Failure::Usage(format!("--seconds \"{text}\" wants seconds above 0")))?,
     };
     Ok(End {
         time,
@@ -169,7 +170,7 @@ fn text<'a>(invocation: &'a Invocation, flag: &str) -> Result<Option<&'a str>, F
         .transpose()
 }
 
-/// A flag's number, which may have a suffix K, M or G, within bounds.
+/// A flag's number, which is written as sizes are, within bounds.
 fn number(
     invocation: &Invocation,
     flag: &str,
@@ -177,24 +178,21 @@ fn number(
     least: u64,
     most: u64,
 ) -> Result<usize, Failure> {
-    let parsed = match text(invocation, flag)? {
-        None => Some(default),
-        Some(text) => parse(text).filter(|number| (least..=most).contains(number)),
+    let (text, parsed) = match text(invocation, flag)? {
+        None => ("", Some(default)),
+        Some(text) => {
+            let number = parse_size(text);
+            (
+                text,
+                number.filter(|number| (least..=most).contains(number)),
+            )
+        }
     };
     let number = parsed.and_then(|number| usize::try_from(number).ok());
     number.ok_or_else(|| {
         Failure::Usage(match most {
-            u64::MAX => format!("--{flag} wants a number of at least {least}"),
-            _ => format!("--{flag} wants a number from {least} to {most}"),
+            u64::MAX => format!("--{flag} \"{text}\" wants a number of at least {least}"),
+            _ => format!("--{flag} \"{text}\" wants a number from {least} to {most}"),
         })
     })
-}
-
-fn parse(text: &str) -> Option<u64> {
-    let suffixes = [("K", 10), ("M", 20), ("G", 30)];
-    let suffix = suffixes
-        .iter()
-        .find_map(|(suffix, bits)| Some((text.strip_suffix(suffix)?, *bits)));
-    let (digits, bits) = suffix.unwrap_or((text, 0));
-    digits.parse::<u64>().ok()?.checked_mul(1 << bits)
 }

@@ -26,6 +26,7 @@ complete -c clacks -l ca -r -F -d 'authorities that a tls:// server\'s certifica
 complete -c clacks -l insecure -d 'don\'t check the certificate of a tls:// server: an impostor gets the password'
 complete -c clacks -l allow-plaintext -d 'allow tcp:// to addresses that aren\'t loopback'
 complete -c clacks -l json -d 'print a JSON object per line'
+complete -c clacks -n '__fish_seen_subcommand_from retrieve' -l raw -d 'print the value\'s bytes and nothing else, without a line feed'
 complete -c clacks -n '__fish_seen_subcommand_from listen monitor bench' -s n -l count -x -d 'end after so many lines; bench: operations'
 complete -c clacks -n '__fish_seen_subcommand_from bench' -l seconds -x -d 'end after that time'
 complete -c clacks -n '__fish_seen_subcommand_from bench' -l connections -x -d 'how many there are'

@@ -29,6 +29,7 @@ _arguments -s -S \
     '(--insecure)--insecure[don'\''t check the certificate of a tls\:// server\: an impostor gets the password]' \
     '(--allow-plaintext)--allow-plaintext[allow tcp\:// to addresses that aren'\''t loopback]' \
     '(--json)--json[print a JSON object per line]' \
+    '(--raw)--raw[print the value'\''s bytes and nothing else, without a line feed]' \
     '(-n --count)'{-n+,--count=}'[end after so many lines; bench\: operations]:N: ' \
     '(--seconds)--seconds=[end after that time]:S: ' \
     '(--connections)--connections=[how many there are]:N: ' \
