@@ -34,7 +34,7 @@ fn a_line_without_end_is_ended_by_the_line_limit() {
     {
         let said = send_without_end(&mut client, &[b'x'; 10_000]);
         assert_eq!(said, ["OVERHEAD E line_too_long"]);
-        server.process.wait_for_log(": line_too_long (");
+        server.process.wait_for_log("user rw; --max-line is 65536)");
         wait_until("it is counted", || {
             server.status("line_too_long") == count as u64 + 1
         });
@@ -48,6 +48,10 @@ fn a_line_without_end_is_ended_by_the_line_limit() {
                 "OVERHEAD E line_too_long"
             ]
         );
+        let log = server
+            .process
+            .wait_for_log("; a line before the login has at most 4096 bytes");
+        assert!(log.contains(": line_too_long ("), "{log}");
     }
     assert_eq!(server.client("rw").ask("RETRIEVE a"), ["NOTRETRIEVED a"]);
 }
@@ -106,7 +110,8 @@ fn a_listener_that_does_not_read_is_closed_by_its_output_limit() {
         sender.ask(&signal);
         listener.expect(&signal);
     }
-    server.process.wait_for_log(": output_limit (");
+    let log = server.process.wait_for_log(": output_limit (");
+    assert!(log.contains("; --max-output is 1048576)"), "{log}");
     assert_eq!(
         (server.status("output_limit"), server.status("clients")),
         (1, 2)

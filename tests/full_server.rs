@@ -58,7 +58,8 @@ fn who_can_manage_it_gets_into_a_full_server_and_others_are_told() {
         );
         assert_eq!(server.status("client_limit"), refused as u64 + 1);
     }
-    server.process.wait_for_log(": client_limit (");
+    let log = server.process.wait_for_log(": client_limit (");
+    assert!(log.contains("; --max-clients is "), "{log}");
     // A wrong login is one here too.
     let mut wrong = server.stranger();
     wrong.send("OVERHEAD A wrong:wrong");

@@ -1,7 +1,7 @@
 //! The permission table, every command with every combination of permissions: what is answered, and
 //! whether it had its effect.
 
-use crate::support::{Client, Server, Setup};
+use crate::support::{Client, Server, Setup, wait_until};
 
 /// A command, the permission it needs, and how to see its effect.
 struct Case {
@@ -286,6 +286,46 @@ fn cid_of(admin: &mut Client, client_info: &str) -> String {
         .and_then(|field| field.strip_prefix("CLIENT CID="))
         .expect("the first field")
         .to_owned()
+}
+
+/// The answer is one word; whoever runs the server sees the rest.
+#[test]
+fn the_log_says_who_lacks_which_permission_for_what() {
+    for (user, line, verb, permission) in [
+        ("ro", "STORE secret-name=secret-value", "STORE", "write"),
+        ("wo", "KEYLIST", "KEYLIST", "read"),
+        ("rw", "CLEARCACHE", "CLEARCACHE", "manage"),
+        ("ro", "OVERHEAD GS 5", "OVERHEAD", "write and manage"),
+        ("mg", "OVERHEAD GS 5", "OVERHEAD", "write"),
+        ("mg", "OVERHEAD I 1", "OVERHEAD", "interclacks"),
+    ] {
+        // One for each: so few lines a second are logged.
+        let server = Server::start();
+        assert_eq!(
+            server.client(user).ask(line),
+            ["OVERHEAD E permission_denied"]
+        );
+        let said = format!("permission_denied: {verb} needs the permission {permission} ");
+        let by = format!("(user {user}, unixdomainsocket:");
+        wait_until("the log says so", || {
+            let log = server.process.log();
+            let is_it = |line: &String| line.contains(&said) && line.contains(&by);
+            log.iter().any(|line| line.contains("WARN") && is_it(line))
+        });
+        let log = server.process.log().concat();
+        assert!(!log.contains("secret-"), "{log}");
+    }
+    // Many in a moment are a few lines, and a number.
+    let server = Server::start();
+    let mut client = server.client("ro");
+    let lines = "STORE a=1\r\n".repeat(1000);
+    client.send_bytes(lines.as_bytes());
+    assert_eq!(client.flush().len(), 1000);
+    let log = server.process.log();
+    let logged = log
+        .iter()
+        .filter(|line| line.contains("permission_denied: "));
+    assert!(logged.count() < 100, "{log:?}");
 }
 
 #[test]

@@ -29,7 +29,8 @@ fn who_does_not_log_in_in_time_is_closed_without_a_word() {
     let came = send_until_closed(&mut busy, "PING", || ());
     assert_eq!(came.len(), GREETING_LINES, "{came:?}");
     assert_eq!(silent.until_closed().len(), GREETING_LINES);
-    server.process.wait_for_log(": auth_timeout (");
+    let log = server.process.wait_for_log(": auth_timeout (");
+    assert!(log.ends_with("; --auth-timeout is 0.3)"), "{log}");
     wait_until("both are counted", || server.status("auth_timeout") == 2);
     assert_eq!(
         client.ask("RETRIEVE a"),
@@ -58,7 +59,8 @@ fn a_ping_timeout_says_so_and_other_traffic_does_not_renew_it() {
         "{came:?}"
     );
     assert_eq!(silent.until_closed(), ["TIMEOUT"]);
-    server.process.wait_for_log(": ping_timeout (");
+    let log = server.process.wait_for_log(": ping_timeout (");
+    assert!(log.ends_with("user rw; --ping-timeout is 2)"), "{log}");
 
     // It pinged just now, and the other one said that it won't.
     assert_eq!(pings.ask("RETRIEVE a"), ["NOTRETRIEVED a"]);
@@ -110,7 +112,8 @@ fn who_takes_nothing_is_closed_and_the_others_are_served() {
         .split_once(": stalled_write (")
         .expect("it is in that line");
     let (_, cid) = closed.rsplit_once("closed ").expect("so it begins");
-    let (_, discarded) = rest.rsplit_once("): ").expect("so it goes on");
+    let (limit, discarded) = rest.rsplit_once("): ").expect("so it goes on");
+    assert!(limit.contains("; --stalled-write-timeout is "), "{logged}");
     let discarded = discarded
         .strip_suffix(" bytes of output discarded")
         .expect("so it ends");

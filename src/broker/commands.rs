@@ -8,8 +8,9 @@ use super::listeners::subscription_memory;
 use super::output::{Audience, CloseReason, ConnectionId, Flow, Now, Output};
 use super::persistence::Barrier;
 use super::session::LastPing;
-use super::users::Permissions;
-use super::{Broker, empty};
+use super::users::{Permissions, User};
+use super::{Broker, Suppressed, empty};
+use crate::limits::MAX_FORWARDED_LINE;
 use crate::protocol::command::Pair;
 use crate::protocol::number::Number;
 use crate::protocol::shared::{Lines, SharedBytes};
@@ -63,7 +64,7 @@ impl Broker {
                     && self.is_shown(line);
                 errors_allowed = !overhead.flags.intersects(Flags::ERROR);
                 if is_too_long_to_forward(&overhead, line) {
-                    self.refuse_too_long(id, errors_allowed, out);
+                    self.refuse_too_long(id, errors_allowed, line, now, out);
                     if monitored {
                         self.mirror(id, line, out);
                     }
@@ -78,12 +79,13 @@ impl Broker {
             .get(id)
             .and_then(|session| session.user.as_ref())
             .map(|user| user.permissions);
-        if permissions.is_some_and(|has| has.contains(Permissions::needed_for(&command))) {
+        let needed = Permissions::needed_for(&command);
+        if permissions.is_some_and(|has| has.contains(needed)) {
             if let Executed::Later(flow) = self.execute(id, command, line, now, out) {
                 return flow;
             }
         } else {
-            self.deny(id, errors_allowed, out);
+            self.deny(id, needed, errors_allowed, line, now, out);
         }
         if monitored && !self.monitors.is_empty() {
             self.mirror(id, line, out);
@@ -102,19 +104,69 @@ impl Broker {
     }
 
     #[cold]
-    fn refuse_too_long<O: Output>(&mut self, id: ConnectionId, says_so: bool, out: &mut O) {
+    fn refuse_too_long<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        says_so: bool,
+        line: &[u8],
+        now: Now,
+        out: &mut O,
+    ) {
         self.statistics.unknown_commands += 1;
+        let reason = CloseReason::LineTooLong.word();
+        self.log_refusal(id, reason, now, |_| {
+            let length = line.len();
+            format!("a line with the flag G has {length} bytes, and {MAX_FORWARDED_LINE} at most")
+        });
         if says_so {
-            let reason = CloseReason::LineTooLong.word();
             out.append(id, |to| encode::error(to, reason));
         }
     }
 
     #[cold]
-    fn deny<O: Output>(&mut self, id: ConnectionId, says_so: bool, out: &mut O) {
+    fn deny<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        needed: Permissions,
+        says_so: bool,
+        line: &[u8],
+        now: Now,
+        out: &mut O,
+    ) {
+        const REASON: &str = "permission_denied";
         self.statistics.permission_denied += 1;
+        self.log_refusal(id, REASON, now, |user| {
+            // Only a verb is decoded, so that no word of a client gets into the log.
+            let verb = line.split(|byte| *byte == b' ').next().unwrap_or_default();
+            let missing = needed.without(user.permissions);
+            format!("{} needs the permission {missing}", verb.escape_ascii())
+        });
         if says_so {
-            out.append(id, |to| encode::error(to, "permission_denied"));
+            out.append(id, |to| encode::error(to, REASON));
+        }
+    }
+
+    /// Logs that a user's command was refused; so many a second.
+    fn log_refusal(
+        &mut self,
+        id: ConnectionId,
+        reason: &str,
+        now: Now,
+        why: impl FnOnce(&User) -> String,
+    ) {
+        let Some(suppressed) = self.refusal_log.admit(now.monotonic_us) else {
+            return;
+        };
+        if let Some(session) = self.sessions.get(id)
+            && let Some(user) = &session.user
+        {
+            log::warn!(
+                "{reason}: {} (user {}, {}){}",
+                why(user),
+                user.name.escape_debug(),
+                session.cid,
+                Suppressed(suppressed)
+            );
         }
     }
 

@@ -144,6 +144,8 @@ pub struct Broker {
     lock: Option<Lock>,
     discard_log: LogLimit,
     shutdown_log: LogLimit,
+    /// Commands that were refused.
+    refusal_log: LogLimit,
     /// Links that come and go, what is wrong with single lines, and links that can't be.
     links_log: LogLimit,
     link_faults_log: LogLimit,
@@ -188,6 +190,7 @@ impl Broker {
             lock: None,
             discard_log: LogLimit::default(),
             shutdown_log: LogLimit::default(),
+            refusal_log: LogLimit::default(),
             links_log: LogLimit::default(),
             link_faults_log: LogLimit::default(),
             link_errors_log: LogLimit::default(),
@@ -243,7 +246,11 @@ impl Broker {
     /// What is sent to a connection that can't be accepted, before it is closed: the greeting and the reason.
     pub fn refusal(&mut self, reason: CloseReason, now: Now) -> Vec<u8> {
         if let Some(suppressed) = self.statistics.count_closed(reason, now.monotonic_us) {
-            log::warn!("refused a connection: {reason}{}", Suppressed(suppressed));
+            let max_clients = self.settings.max_clients;
+            log::warn!(
+                "refused a connection: {reason} (--max-clients is {max_clients}){}",
+                Suppressed(suppressed)
+            );
         }
         let mut lines = Vec::new();
         encode::greeting(&mut lines, &self.settings.software);
@@ -421,15 +428,20 @@ impl Broker {
         };
         let suppressed = self.statistics.count_closed(reason, now.monotonic_us);
         let is_probe = session.is_probe(reason);
+        let ended = Ended {
+            session: &session,
+            reason,
+            settings: &self.settings,
+        };
         if discarded > 0 && !is_probe {
             if let Some(suppressed) = self.discard_log.admit(now.monotonic_us) {
-                let (ended, suppressed) = (Ended(&session, reason), Suppressed(suppressed));
+                let suppressed = Suppressed(suppressed);
                 log::warn!("{ended}: {discarded} bytes of output discarded{suppressed}");
             }
         } else if reason.is_ordinary() || is_probe {
-            log::debug!("{}", Ended(&session, reason));
+            log::debug!("{ended}");
         } else if let Some(suppressed) = suppressed {
-            log::warn!("{}{}", Ended(&session, reason), Suppressed(suppressed));
+            log::warn!("{ended}{}", Suppressed(suppressed));
         }
         self.debug(
             format_args!(

@@ -1,12 +1,13 @@
 //! What the broker keeps of one connection, and all of these in their slots.
 
+use super::Settings;
 use super::interclacks::Link;
 use super::listeners::Subscriptions;
 use super::listing::Listing;
 use super::origin::Origin;
 use super::output::{CloseReason, ConnectionId, Now, Peer};
 use super::users::User;
-use crate::limits::{MAX_CLIENT_INFO, SECOND_US};
+use crate::limits::{MAX_CLIENT_INFO, MAX_LINE_BEFORE_LOGIN, SECOND_US};
 use crate::protocol::token;
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
@@ -329,12 +330,60 @@ impl Sessions {
     }
 }
 
-/// For the log: what ended, how.
-pub struct Ended<'a>(pub &'a Session, pub CloseReason);
+/// For the log: what ended, how, and the limit that it ran into.
+pub struct Ended<'a> {
+    pub session: &'a Session,
+    pub reason: CloseReason,
+    pub settings: &'a Settings,
+}
+
+impl Ended<'_> {
+    /// The flag of the limit that the reason is about, with its value.
+    fn write_limit(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Settings {
+            max_clients,
+            max_line,
+            max_held,
+            ..
+        } = self.settings;
+        let is_link = self.session.link.is_some();
+        let mut time =
+            |flag: &str, us: u64| write!(f, "; --{flag} is {}", us as f64 / SECOND_US as f64);
+        match self.reason {
+            CloseReason::LineTooLong if self.session.user.is_none() => {
+                write!(
+                    f,
+                    "; a line before the login has at most {MAX_LINE_BEFORE_LOGIN} bytes"
+                )
+            }
+            CloseReason::LineTooLong => write!(f, "; --max-line is {max_line}"),
+            CloseReason::OutputLimit => write!(f, "; --max-output is {max_held}"),
+            CloseReason::BuffersLimit => f.write_str("; --max-buffers is reached"),
+            CloseReason::ClientLimit => write!(f, "; --max-clients is {max_clients}"),
+            CloseReason::AuthTimeout => time("auth-timeout", self.settings.auth_timeout_us),
+            CloseReason::PingTimeout if is_link => time(
+                "interclacks-ping-timeout",
+                self.settings.interclacks_ping_timeout_us,
+            ),
+            CloseReason::PingTimeout => time("ping-timeout", self.settings.ping_timeout_us),
+            CloseReason::StalledWrite if is_link => time(
+                "interclacks-stalled-write-timeout",
+                self.settings.interclacks_stalled_write_timeout_us,
+            ),
+            CloseReason::StalledWrite => time(
+                "stalled-write-timeout",
+                self.settings.stalled_write_timeout_us,
+            ),
+            _ => Ok(()),
+        }
+    }
+}
 
 impl fmt::Display for Ended<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Ended(session, reason) = self;
+        let Ended {
+            session, reason, ..
+        } = self;
         write!(f, "closed {}: {reason} (client \"", session.cid)?;
         write!(f, "{}\"", session.client_info().escape_ascii())?;
         match &session.user {
@@ -356,6 +405,7 @@ impl fmt::Display for Ended<'_> {
         {
             write!(f, ", {process}")?;
         }
+        self.write_limit(f)?;
         f.write_str(")")
     }
 }

@@ -6,6 +6,7 @@ use crate::protocol::token::Token;
 use crate::protocol::{Command, Flags};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
+use std::fmt;
 use std::rc::Rc;
 use subtle::ConstantTimeEq;
 
@@ -26,6 +27,11 @@ impl Permissions {
 
     pub const fn with(self, other: Permissions) -> Permissions {
         Permissions(self.0 | other.0)
+    }
+
+    /// Those of these that are not among others.
+    pub const fn without(self, other: Permissions) -> Permissions {
+        Permissions(self.0 & !other.0)
     }
 
     pub const fn contains(self, other: Permissions) -> bool {
@@ -95,6 +101,26 @@ impl Permissions {
                     _ => Err("unknown permission (there are read, write, manage)".to_owned()),
                 }
             })
+    }
+}
+
+/// The names, as a users file has them.
+impl fmt::Display for Permissions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = [
+            (Permissions::READ, "read"),
+            (Permissions::WRITE, "write"),
+            (Permissions::MANAGE, "manage"),
+            (Permissions::INTERCLACKS, "interclacks (the primary user's)"),
+        ];
+        let mut separator = "";
+        for (permission, name) in named {
+            if self.contains(permission) {
+                write!(f, "{separator}{name}")?;
+                separator = " and ";
+            }
+        }
+        Ok(())
     }
 }
 
