@@ -206,7 +206,7 @@ test-readme:
 	tests/readme.py
 
 # Deliberately without "all": root, who installs, has no cargo as a rule.
-# What is in /etc/default already is the administrator's and stays.
+# What is in /etc/default and /etc/logrotate.d already is the administrator's and stays.
 install:
 	@for name in clacks clacks-pg clacksd; do \
 	    test -x $(TARGET)/release/$$name || \
@@ -215,6 +215,7 @@ install:
 	$(INSTALL) -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(SBINDIR) $(DESTDIR)$(MANDIR)/man1 \
 	    $(DESTDIR)$(MANDIR)/man7 $(DESTDIR)$(MANDIR)/man8 $(DESTDIR)$(UNITDIR) \
 	    $(DESTDIR)$(SYSUSERSDIR) $(DESTDIR)$(TMPFILESDIR) $(DESTDIR)$(SYSCONFDIR)/default \
+	    $(DESTDIR)$(SYSCONFDIR)/logrotate.d \
 	    $(DESTDIR)$(DOCDIR) $(DESTDIR)$(BASHDIR) $(DESTDIR)$(ZSHDIR) $(DESTDIR)$(FISHDIR)
 	$(INSTALL) -m 0755 $(TARGET)/release/clacks $(DESTDIR)$(BINDIR)/
 	$(INSTALL) -m 0755 $(TARGET)/release/clacksd $(TARGET)/release/clacks-pg $(DESTDIR)$(SBINDIR)/
@@ -242,8 +243,10 @@ install:
 	        $(INSTALL) -m 0644 systemd/$$name.default \
 	        $(DESTDIR)$(SYSCONFDIR)/default/$$name || exit 1; \
 	done
+	test -e $(DESTDIR)$(SYSCONFDIR)/logrotate.d/clacksd || \
+	    $(INSTALL) -m 0644 systemd/clacksd.logrotate $(DESTDIR)$(SYSCONFDIR)/logrotate.d/clacksd
 
-# What was changed in /etc/default stays, and so do passwords and users.
+# What was changed in /etc/default or /etc/logrotate.d stays, and so do passwords and users.
 uninstall:
 	rm -f $(DESTDIR)$(BINDIR)/clacks \
 	    $(DESTDIR)$(SBINDIR)/clacksd \
@@ -268,6 +271,8 @@ uninstall:
 	    if cmp -s systemd/$$name.default $(DESTDIR)$(SYSCONFDIR)/default/$$name; \
 	    then rm -f $(DESTDIR)$(SYSCONFDIR)/default/$$name; fi; \
 	done
+	if cmp -s systemd/clacksd.logrotate $(DESTDIR)$(SYSCONFDIR)/logrotate.d/clacksd; \
+	then rm -f $(DESTDIR)$(SYSCONFDIR)/logrotate.d/clacksd; fi
 
 clean:
 	$(CARGO) clean

@@ -1,5 +1,6 @@
 //! What the program says of itself and what its manual says are the same.
 
+use crate::support::Server;
 use clacks::broker::CloseReason;
 use clacks::flag::Flag;
 use clacks::{bridge, cli, tool};
@@ -101,6 +102,26 @@ fn the_clients_manual_lists_exactly_its_commands() {
         })
         .collect();
     assert_eq!(described, commands);
+}
+
+#[test]
+fn the_manual_explains_every_field_of_the_status_line() {
+    let page = manual("clacksd.8");
+    let (_, section) = page
+        .split_once(".Sh THE STATUS LINE")
+        .expect("that section");
+    let (section, _) = section.split_once("\n.Sh ").expect("another one");
+    let explained = section
+        .lines()
+        .filter_map(|line| line.strip_prefix(".It Li "));
+    let line = Server::start().status_line();
+    let (_, fields) = line.split_once("status: ").expect("a status");
+    let fields = fields
+        .split(' ')
+        .map(|field| field.split_once('=').expect("a field").0);
+    let is_reason = |name: &&str| CloseReason::ALL.iter().any(|reason| reason.word() == *name);
+    let fields: Vec<&str> = fields.filter(|name| !is_reason(name)).collect();
+    assert_eq!(explained.collect::<Vec<_>>(), fields);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What `make install` puts where, and that `make uninstall` takes it away again.
 
-use crate::support::{Setup, run, text};
+use crate::runner::needs;
+use crate::support::{Process, Setup, run, text, wait_until};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -52,6 +53,7 @@ fn everything_is_installed_where_it_belongs_and_taken_away_again() {
         [
             "644 etc/default/clacks-pg",
             "644 etc/default/clacksd",
+            "644 etc/logrotate.d/clacksd",
             "644 usr/lib/systemd/system/clacks-pg.service",
             "644 usr/lib/systemd/system/clacksd.service",
             "644 usr/lib/systemd/system/clacksd.socket",
@@ -85,15 +87,22 @@ fn everything_is_installed_where_it_belongs_and_taken_away_again() {
 
     // What the administrator has changed stays, both times.
     let default = root.join("etc/default/clacksd");
+    let rotation = root.join("etc/logrotate.d/clacksd");
     fs::write(&default, "CLACKSD_FLAGS=--changed\n").expect("a file of our own");
+    fs::write(&rotation, "# changed\n").expect("a file of our own");
     make("install");
     make("uninstall");
-    assert_eq!(files(&root, &root), ["644 etc/default/clacksd"]);
     assert_eq!(
-        fs::read_to_string(&default).expect("text"),
-        "CLACKSD_FLAGS=--changed\n"
+        files(&root, &root),
+        ["644 etc/default/clacksd", "644 etc/logrotate.d/clacksd"]
     );
-    fs::remove_file(&default).expect("a file of our own");
+    for (file, changed) in [
+        (&default, "CLACKSD_FLAGS=--changed\n"),
+        (&rotation, "# changed\n"),
+    ] {
+        assert_eq!(fs::read_to_string(file).expect("text"), changed);
+        fs::remove_file(file).expect("a file of our own");
+    }
     make("install");
     make("uninstall");
     assert_eq!(files(&root, &root), [""; 0]);
@@ -186,6 +195,43 @@ fn the_installed_bridge_logs_in_as_a_user_that_may_only_write() {
     ] {
         assert_eq!(does(refused), Some(4), "{refused:?}");
     }
+}
+
+/// By logrotate itself, with a folder of the test's own, and the server's process in the place of the service.
+#[test]
+fn the_installed_rotation_makes_the_server_go_on_in_a_new_file() {
+    needs("logrotate");
+    let setup = Setup::new();
+    let logs = setup.path("logs");
+    fs::create_dir(&logs).expect("a folder of our own");
+    let log = logs.join("clacksd.log");
+    let listen = setup.unix("socket");
+    let server = setup.flags(&["--listen", &listen, "--log-file", &text(&log)]);
+    let process = Process::spawn(&mut server.command());
+    let says =
+        |file: &Path, part: &str| fs::read_to_string(file).is_ok_and(|log| log.contains(part));
+    wait_until("it is ready", || says(&log, "ready"));
+
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let rotation = fs::read_to_string(root.join("systemd/clacksd.logrotate")).expect("text");
+    let reload = format!("kill -HUP {}", process.id());
+    let rotation = rotation
+        .replace("/var/log/clacksd/", &format!("{}/", text(&logs)))
+        .replace("    su clacksd clacksd\n", "")
+        .replace("[ -d /run/systemd/system ]", "true")
+        .replace("systemctl try-reload-or-restart clacksd.service", &reload);
+    assert!(rotation.contains(&reload), "{rotation}");
+    server.write_secret("rotation", &rotation);
+    let mut rotate = Command::new("logrotate");
+    rotate
+        .arg("--force")
+        .arg("--state")
+        .arg(server.path("state"));
+    let ended = run(rotate.arg(server.path("rotation")));
+    assert_eq!((ended.status, &*ended.stderr), (Some(0), ""));
+    wait_until("it goes on in a new file", || says(&log, " read again: "));
+    assert!(says(&logs.join("clacksd.log.1"), "ready"));
+    assert!(!says(&log, "ready"));
 }
 
 #[test]

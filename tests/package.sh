@@ -47,7 +47,7 @@ fi
 # What the package depends on comes first, since it is to stay; nc is the client.
 chroot "$root" apt-get -qq update
 DEBIAN_FRONTEND=noninteractive chroot "$root" apt-get -qq install -y --no-install-recommends \
-    systemd systemd-sysv dbus procps netcat-openbsd > "$work/apt.log" 2>&1 ||
+    systemd systemd-sysv dbus procps netcat-openbsd logrotate > "$work/apt.log" 2>&1 ||
     { tail "$work/apt.log" >&2; exit 1; }
 
 # Two versions of the package: the second one is the first with another number.
@@ -150,6 +150,8 @@ for file in users clacks-pg.password; do
     [ "$(stat -c '%a %U:%G' /etc/clacksd/$file)" = "640 root:clacksd" ] || fail "mode of $file"
 done
 
+logrotate --debug /etc/logrotate.d/clacksd > /tmp/rotation 2>&1 || fail "$(cat /tmp/rotation)"
+
 if [ -n "$booted" ]; then
     systemctl is-active -q clacksd.socket clacksd.service || fail "not started"
     systemctl is-enabled -q clacksd.socket clacksd.service || fail "not enabled"
@@ -190,6 +192,21 @@ if [ -n "$booted" ]; then
     journalctl -u clacksd -p warning -o cat --no-pager > /tmp/warnings
     if grep -v '^closed ' /tmp/warnings; then fail "warnings"; fi
     if journalctl -u clacksd -o cat --no-pager | grep '^<[0-9]>\|INFO'; then fail "doubled levels"; fi
+
+    # A log of --log-file is rotated, and the daemon goes on in a new file.
+    cp /etc/default/clacksd /tmp/default
+    sed -i 's|^CLACKSD_FLAGS="|&--log-file /var/log/clacksd/clacksd.log |' /etc/default/clacksd
+    systemctl restart clacksd
+    logrotate --force /etc/logrotate.d/clacksd || fail "no rotation"
+    for _ in $(seq 100); do
+        if grep -q ' read again: ' /var/log/clacksd/clacksd.log; then break; fi; sleep 0.1
+    done
+    grep -q ' read again: ' /var/log/clacksd/clacksd.log || fail "no new log"
+    grep -q ' ready$' /var/log/clacksd/clacksd.log.1 || fail "no old log"
+    say "logs: $(stat -c '%a %U:%G %n' /var/log/clacksd /var/log/clacksd/* | tr '\n' ' ')"
+    cat /tmp/default > /etc/default/clacksd
+    systemctl reset-failed; systemctl restart clacksd
+    pid=$(daemon)
 
     start_hammer
     # reset-failed, since systemd limits how often in 10 seconds it starts a unit.
