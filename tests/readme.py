@@ -391,7 +391,8 @@ class Readme:
     def end(self):
         for terminal in self.terminals.values():
             terminal.end()
-        self.shell.stdin.close()
+        # With whatever it runs, if this was interrupted.
+        os.killpg(self.shell.pid, signal.SIGTERM)
         self.shell.wait(DEADLINE_S)
 
 
