@@ -1,6 +1,6 @@
 //! clacks, the command-line client: what each command prints, and the status it exits with.
 
-use crate::runner::needs_root;
+use crate::runner::needs_mounts;
 use crate::support::{Server, Setup, VARIABLES, bare_clacks, run, text};
 use clacks::{Cache, Options};
 use serde_json::{Value, json};
@@ -508,7 +508,7 @@ fn passwords_come_from_files_that_others_cannot_read_or_from_the_environment() {
 /// The service's files, as far as clacks knows them: in places where the commands of the test alone see them.
 #[test]
 fn the_password_of_the_service_is_found_at_its_own_socket_and_for_its_own_user() {
-    needs_root();
+    needs_mounts();
     const PLACES: &str = "mount -t tmpfs none /run && mount -t tmpfs none /etc && \
         mkdir /run/clacksd /etc/clacksd && ln -s \"$0/socket\" /run/clacksd/clacksd.sock && \
         ln -s \"$0/socket\" /run/clacksd/other.sock && cp -p \"$0/secret\" /etc/clacksd/password && \

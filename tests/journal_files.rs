@@ -2,7 +2,7 @@
 //! mounts, pipes, files that are moved away.
 
 use crate::persist::{Tampering, journal_thread};
-use crate::runner::needs_root;
+use crate::runner::needs_mounts;
 use crate::support::{Client, Process, Server, Setup, run, text, wait_until};
 use std::ffi::CString;
 use std::fs;
@@ -132,7 +132,7 @@ fn a_journal_has_one_server_whatever_path_leads_to_it() {
 
 #[test]
 fn a_journal_has_one_server_whatever_is_mounted_on_the_way_to_it() {
-    needs_root();
+    needs_mounts();
     let (folder, journal) = place_for_journal();
     let _server = server_with(&journal, &[]);
     let (mounted, file) = (folder.path().join("elsewhere"), folder.path().join("file"));
@@ -214,7 +214,7 @@ fn links_in_the_place_of_other_files_of_a_journal_are_not_followed() {
 
 #[test]
 fn a_journal_that_can_not_be_replaced_is_gone_on_with() {
-    needs_root();
+    needs_mounts();
     let (_folder, journal) = place_for_journal();
     drop(server_with(&journal, &[]));
     let setup = Setup::new().flags(&["--persist", &text(&journal)]);
@@ -382,7 +382,7 @@ fn while_the_folder_of_the_journal_is_gone_nothing_counts_as_saved() {
 #[test]
 fn a_journal_that_fills_its_disk_recovers_when_entries_are_removed() {
     const DISK: usize = 6 << 20;
-    needs_root();
+    needs_mounts();
     for length in [100_000, 1_000] {
         let (folder, journal) = place_for_journal();
         let setup = Setup::new().flags(&["--persist", &text(&journal)]);

@@ -100,6 +100,9 @@ class Root:
         else:
             command = ["debootstrap", "--variant=minbase", suite, self.path] + ([mirror] if mirror else [])
             subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+        # Tests that mount something for themselves want the root to be a mount.
+        subprocess.run(["mount", "--bind", self.path, self.path], check=True)
+        self.mounted.append(self.path)
         for place in ["proc", "dev", "sys"]:
             target = os.path.join(self.path, place)
             subprocess.run(["mount", "--rbind", "--make-rslave", "/" + place, target], check=True)

@@ -59,6 +59,14 @@ pub fn needs_root() {
     needs_that(is_root(), "root's rights");
 }
 
+/// Ends the test as ignored where it may not mount anything for itself alone: without root's rights, and where `/` is
+/// the folder of a chroot and no mount.
+pub fn needs_mounts() {
+    let tried = Command::new("unshare").args(["--mount", "true"]).output();
+    let is_allowed = tried.is_ok_and(|tried| tried.status.success());
+    needs_that(is_allowed, "the right to mount");
+}
+
 /// Ends the test as ignored where the loopback interface has no IPv6.
 pub fn needs_ipv6() {
     needs_that(TcpListener::bind("[::1]:0").is_ok(), "the address ::1");
