@@ -10,6 +10,29 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+/// Undoes what the process has inherited of signals from whoever started it: none is blocked any more, and children that
+/// end can be waited for again. To be called by a daemon, at its start.
+///
+/// # Errors
+/// The system refuses it.
+pub fn reset_signals() -> io::Result<()> {
+    // SAFETY: `none` is a place for a set of signals, which the first call fills and the second one reads. The default
+    // action for SIGCHLD runs no code of the process.
+    unsafe {
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        check(libc::sigemptyset(&mut none))?;
+        check(libc::sigprocmask(
+            libc::SIG_SETMASK,
+            &none,
+            std::ptr::null_mut(),
+        ))?;
+        if libc::signal(libc::SIGCHLD, libc::SIG_DFL) == libc::SIG_ERR {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
 /// Raises the soft limit on descriptors to the hard one and returns it.
 pub fn raise_descriptor_limit() -> io::Result<usize> {
     let mut limit = libc::rlimit {

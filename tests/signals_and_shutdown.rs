@@ -250,10 +250,21 @@ fn sighup_reopens_the_log_file() {
     assert_eq!(read(&old).matches("status: ").count(), 1);
     assert_eq!(process.log(), [""; 0], "nothing goes to standard error");
 
-    // Where the new one can't be opened, the old one stays in use.
-    fs::remove_file(&log).expect("a folder of our own");
+    // Where the new one can't be opened, the old one stays in use. A pipe that nobody reads is not waited for.
+    let last = setup.path("log.2");
+    fs::rename(&log, &last).expect("a folder of our own");
     fs::create_dir(&log).expect("a folder of our own");
     process.signal(libc::SIGHUP);
+    wait_until("a folder is refused", || {
+        read(&last).contains("the old one stays in use")
+    });
+    fs::remove_dir(&log).expect("a folder of our own");
+    let made = Command::new("mkfifo").arg(&log).status();
+    assert!(made.expect("mkfifo").success());
+    process.signal(libc::SIGHUP);
+    wait_until("a pipe is refused", || {
+        read(&last).contains("a pipe that nobody reads; the old one stays in use")
+    });
     process.signal(libc::SIGTERM);
     assert_eq!(process.wait().code(), Some(0));
 }

@@ -4,6 +4,7 @@ use crate::support::{
     Client, Ended, Process, Server, ServiceManager, Setup, run, text, wait_until,
 };
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -118,6 +119,38 @@ fn a_daemon_serves_when_the_process_that_started_it_returns() {
         wait_until("the daemon ends", || !setup.path("pid").exists());
         fs::remove_file(&log).expect("a file of ours");
     }
+}
+
+/// Lets a command inherit what some programs leave behind: children that nobody waits for (`$SIG{CHLD} = 'IGNORE'` in
+/// Perl), and signals that are blocked.
+fn inherit_signals(command: &mut Command) {
+    let inherit = || {
+        // SAFETY: the set is filled by the second call before the third one reads it.
+        unsafe {
+            libc::signal(libc::SIGCHLD, libc::SIG_IGN);
+            let mut all: libc::sigset_t = std::mem::zeroed();
+            libc::sigfillset(&mut all);
+            libc::sigprocmask(libc::SIG_SETMASK, &all, std::ptr::null_mut());
+        }
+        Ok(())
+    };
+    // SAFETY: only calls that are allowed between fork and exec.
+    unsafe { command.pre_exec(inherit) };
+}
+
+#[test]
+fn a_daemon_inherits_no_signals_from_the_process_that_started_it() {
+    let setup = Setup::new();
+    let (pid, listen) = (text(&setup.path("pid")), setup.unix("socket"));
+    let setup = setup.flags(&["--daemonize", "--pid-file", &pid, "--listen", &listen]);
+    let mut command = setup.command();
+    inherit_signals(&mut command);
+    let ended = run(&mut command);
+    let id = daemon_id(&setup);
+    // SAFETY: plain numbers; the process of that id is the one that wrote its pid file.
+    assert_eq!(unsafe { libc::kill(id, libc::SIGTERM) }, 0);
+    assert_eq!((ended.status, &*ended.stderr), (Some(0), ""), "{ended:?}");
+    wait_until("the daemon ends", || !setup.path("pid").exists());
 }
 
 /// Checks what the caller of `--daemonize` gets to see of a start that fails.

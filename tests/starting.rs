@@ -497,6 +497,21 @@ fn what_is_no_file_is_refused_as_pid_file_and_stays() {
     drop(reader.expect("a pipe of our own"));
 }
 
+#[test]
+fn a_pipe_that_nobody_reads_is_refused_at_once() {
+    for (flag, status) in [("--pid-file", 1), ("--log-file", 2)] {
+        let setup = Setup::new();
+        let pipe = setup.path("pipe");
+        let made = Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.expect("mkfifo").success());
+        let listen = setup.unix("socket");
+        let setup = setup.flags(&["--listen", &listen, flag, &text(&pipe)]);
+        let ended = run(&mut setup.command());
+        let parts = [flag, &text(&pipe), "a pipe that nobody reads"];
+        assert_refused(&setup, &ended, status, &parts);
+    }
+}
+
 /// The parent has the terminal and the exit status: what goes wrong must not wait for the child.
 #[test]
 fn a_daemon_that_cannot_start_says_so_before_it_is_in_the_background() {

@@ -43,7 +43,8 @@ impl End {
 /// What `clacksd` does with its arguments (without the program's name): serves until it is asked to
 /// end.
 pub fn run(arguments: &[OsString]) -> Result<End, StartError> {
-    file_size::report_limit_as_error().map_err(|error| no_signals(&error))?;
+    let has_signals = sys::reset_signals().and_then(|()| file_size::report_limit_as_error());
+    has_signals.map_err(|error| no_signals(&error))?;
     let matches = flags::parse(arguments)?;
     if matches.opt_present("help") {
         return print(&flags::help()).map(|()| End::Orderly);

@@ -6,14 +6,17 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::Path;
 
-/// Opens one with these options. If it is to be given away, the account may have the right to write to its folder,
-/// and to put a link there: so that no file of root's is written to or given away, only an ordinary one with one
-/// name is opened.
+/// Opens one with these options; a pipe only if somebody reads it, which is not waited for. If it is to be given away, the
+/// account may have the right to write to its folder, and to put a link there: so that no file of root's is written to or
+/// given away, only an ordinary one with one name is opened.
 pub fn open(options: &mut OpenOptions, path: &Path, is_to_be_given: bool) -> io::Result<File> {
     if !is_to_be_given {
-        return options.open(path);
+        let opened = options.custom_flags(libc::O_NONBLOCK).open(path);
+        return opened.map_err(|error| match error.raw_os_error() {
+            Some(libc::ENXIO) => io::Error::other("it is a pipe that nobody reads"),
+            _ => error,
+        });
     }
-    // A pipe isn't waited for.
     let opened = options
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
         .open(path);

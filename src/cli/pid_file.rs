@@ -5,7 +5,6 @@ use crate::reactor::OwnFile;
 use crate::sys::Account;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// A pid file that is open, and removed with this.
@@ -60,8 +59,6 @@ impl PidFile {
 
 /// Opens an ordinary file. A device or a pipe would be removed when the server ends, which nobody can mean.
 fn open_existing(options: &mut OpenOptions, path: &Path, is_given_away: bool) -> io::Result<File> {
-    // A pipe isn't waited for.
-    options.custom_flags(libc::O_NONBLOCK);
     let file = given_files::open(options, path, is_given_away)?;
     match file.metadata()?.is_file() {
         true => Ok(file),
