@@ -241,6 +241,35 @@ fn installing_again_keeps_grants_dependents_and_schema() {
     );
 }
 
+/// Who may create functions can make one before it is installed, and would own it.
+#[test]
+fn installing_over_functions_of_others_names_their_owners() {
+    let postgres = Postgres::start();
+    let mut database = postgres.connect().expect("a database");
+    database
+        .batch_execute(
+            "CREATE ROLE \"Mallory\"; GRANT CREATE ON SCHEMA public TO \"Mallory\"; SET ROLE \"Mallory\";
+             CREATE FUNCTION public.clacks_set(text, text) RETURNS void LANGUAGE plpgsql AS
+             $$ BEGIN NULL; END $$;
+             RESET ROLE;
+             CREATE FUNCTION public.clacks_store(text, text) RETURNS void LANGUAGE plpgsql AS
+             $$ BEGIN NULL; END $$",
+        )
+        .expect("SQL");
+    let init = || run(&mut bridge(&["--postgres", &postgres.address(), "--init"]));
+    let installed = init();
+    assert_eq!(installed.status, Some(0), "{installed:?}");
+    let warning =
+        "public.clacks_set(text, text) belongs to the role Mallory, which can change what it does";
+    assert!(installed.stderr.contains(warning), "{installed:?}");
+    assert_eq!(installed.stderr.lines().count(), 1, "{installed:?}");
+    database
+        .batch_execute("ALTER FUNCTION public.clacks_set(text, text) OWNER TO CURRENT_USER")
+        .expect("SQL");
+    let installed = init();
+    assert_eq!((installed.status, &*installed.stderr), (Some(0), ""));
+}
+
 #[test]
 fn of_several_hosts_a_standby_is_passed_over() {
     let (standby, primary) = (Postgres::start_standby(), Postgres::start());

@@ -32,7 +32,8 @@ const FUNCTIONS: [(&str, Option<&str>); 7] = [
 /// PostgreSQL lets nobody rename parameters or drop defaults so; a declaration that has either is used again. Functions
 /// outside the search path count if the installing role owns them, in person or as a member of another role. A function
 /// that is nowhere goes to the schema of the others, or else to the first schema of the search path. The path is only
-/// read, and then set to what nobody else can write to.
+/// read, and then set to what nobody else can write to. A function of somebody else's, who can change it again, is
+/// named in a warning: anybody who may create functions can have made it before, so that others call it.
 ///
 /// The SQL is ASCII, and makes the delimiter in place of `%DELIMITER%` from the encoding of the database. Where each
 /// character is a byte, and in SQL_ASCII, its section signs are the byte 0xA7, as Perl writes them; not all of these
@@ -80,8 +81,10 @@ BEGIN
         FOR former IN
             SELECT n.nspname::text AS schema, p.prokind = 'f' AND p.prorettype = 'void'::regtype AS fits,
                 CASE WHEN p.proargnames IS NULL AND p.pronargdefaults = 0 THEN wanted[3]
-                    ELSE pg_get_function_arguments(p.oid) END AS declaration
+                    ELSE pg_get_function_arguments(p.oid) END AS declaration,
+                o.rolname AS owner, o.rolsuper OR o.rolname = current_user AS is_ours
             FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
+                JOIN pg_roles AS o ON o.oid = p.proowner
             WHERE p.oid = ANY (known) AND p.proname::text = wanted[1]
                 AND oidvectortypes(p.proargtypes) = wanted[2]
         LOOP
@@ -90,6 +93,10 @@ BEGIN
                     former.schema, wanted[1], wanted[2];
             END IF;
             is_there := true;
+            IF NOT former.is_ours THEN
+                RAISE WARNING '%.%(%) belongs to the role %, which can change what it does',
+                    former.schema, wanted[1], wanted[2], former.owner;
+            END IF;
             EXECUTE format(
                 'CREATE OR REPLACE FUNCTION %I.%I(%s) RETURNS void LANGUAGE plpgsql '
                 'SET search_path = pg_catalog, pg_temp AS %L',

@@ -22,6 +22,8 @@ use crate::file_size;
 use crate::start::{StartError, print};
 use database::Database;
 use flags::Login;
+use getopts::Matches;
+use log::LevelFilter;
 use pump::Pump;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::ffi::OsString;
@@ -46,23 +48,13 @@ pub fn run(arguments: &[OsString]) -> Result<(), StartError> {
     let database = Database::new(flags::database(&matches)?)
         .map_err(|error| StartError::Failed(error.to_string()))?;
     if matches.opt_present("init") {
+        start_logging(level(&matches)?);
         let installed = database.run(&functions::sql());
         return installed.map_err(|error| StartError::Failed(format!("--init: {error}")));
     }
     let login = Login::from_flags(&matches);
     let server = flags::server(&matches, &login)?;
-    start_logging(
-        match (matches.opt_present("quiet"), matches.opt_present("verbose")) {
-            (true, true) => {
-                return Err(StartError::Usage(
-                    "--quiet contradicts --verbose".to_owned(),
-                ));
-            }
-            (true, false) => log::LevelFilter::Warn,
-            (false, true) => log::LevelFilter::Debug,
-            (false, false) => log::LevelFilter::Info,
-        },
-    );
+    start_logging(level(&matches)?);
     let client =
         Client::new(server).map_err(|error| StartError::Usage(format!("--server {error}")))?;
     let ended = Arc::new(AtomicBool::new(false));
@@ -74,7 +66,18 @@ pub fn run(arguments: &[OsString]) -> Result<(), StartError> {
     Ok(())
 }
 
-fn start_logging(level: log::LevelFilter) {
+fn level(matches: &Matches) -> Result<LevelFilter, StartError> {
+    match (matches.opt_present("quiet"), matches.opt_present("verbose")) {
+        (true, true) => Err(StartError::Usage(
+            "--quiet contradicts --verbose".to_owned(),
+        )),
+        (true, false) => Ok(LevelFilter::Warn),
+        (false, true) => Ok(LevelFilter::Debug),
+        (false, false) => Ok(LevelFilter::Info),
+    }
+}
+
+fn start_logging(level: LevelFilter) {
     let mut builder = env_logger::Builder::new();
     // Not what the database driver logs of its own work.
     builder.filter_module("clacks", level).format_target(false);

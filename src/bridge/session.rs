@@ -11,6 +11,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
+use tokio_postgres::error::Severity;
 use tokio_postgres::tls::NoTlsStream;
 use tokio_postgres::{AsyncMessage, Client, Connection, SimpleQueryMessage};
 
@@ -66,6 +67,11 @@ impl Session {
                         self.payloads.push_back(bytes_of(notification.payload()));
                     } else {
                         self.other_channel = Some(notification.channel().to_owned());
+                    }
+                }
+                Poll::Ready(Some(Ok(AsyncMessage::Notice(notice)))) => {
+                    if notice.parsed_severity() == Some(Severity::Warning) {
+                        log::warn!("the database warns: {}", notice.message());
                     }
                 }
                 Poll::Ready(Some(Ok(_))) => {}
