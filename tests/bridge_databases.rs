@@ -241,6 +241,40 @@ fn installing_again_keeps_grants_dependents_and_schema() {
     );
 }
 
+/// What is converted by queries is not fetched faster than that is done.
+#[test]
+fn a_flood_of_notifications_to_convert_waits_in_the_database() {
+    const NOTIFICATIONS: usize = 8_000;
+    let postgres = Postgres::start();
+    let server = Server::start();
+    let mut database = postgres.connect().expect("a database");
+    database
+        .batch_execute("CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'")
+        .expect("SQL");
+    let address = postgres.address_of("latin");
+    install(&address);
+    let bridge = start_bridge(&address, &server);
+    let mut signals = listener(&server, "end");
+    let sql = format!(
+        "SELECT clacks_increment('count', '1'), clacks_store('ü', repeat('ü', 7000) || i)
+             FROM generate_series(1, {NOTIFICATIONS}) i;
+         SELECT clacks_notify('end')"
+    );
+    connect(&address).batch_execute(&sql).expect("SQL");
+    assert_eq!(next(&mut signals), "NOTIFY end");
+    let mut client = server.client("rw");
+    let count = format!("RETRIEVED count={NOTIFICATIONS}");
+    assert_eq!(client.ask("RETRIEVE count"), [count]);
+    assert_undisturbed(&bridge);
+    // Converted all at once, it would take some times what was notified.
+    let status = std::fs::read_to_string(format!("/proc/{}/status", bridge.id()));
+    let status = status.expect("a process");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let peak = peak.and_then(|peak| peak.trim().strip_suffix(" kB"));
+    let peak_kb: usize = peak.and_then(|peak| peak.parse().ok()).expect("a size");
+    assert!(peak_kb < 200_000, "{peak_kb} kB");
+}
+
 /// Who may create functions can make one before it is installed, and would own it.
 #[test]
 fn installing_over_functions_of_others_names_their_owners() {

@@ -106,11 +106,19 @@ pub struct Database {
     runtime: Runtime,
 }
 
+struct Sessions {
+    listening: Session,
+    /// Converts payloads. PostgreSQL sends all notifications that there are before it answers a session that listens; so
+    /// questions of that one would fetch them faster than they can be converted. `None` where no second session is let
+    /// in.
+    converting: Option<Session>,
+}
+
 enum State {
     /// It is dialled then.
     Away(Instant),
-    Dialling(Doing<Session>),
-    There(Box<Session>),
+    Dialling(Doing<Sessions>),
+    There(Box<Sessions>),
 }
 
 impl Database {
@@ -140,8 +148,8 @@ impl Database {
             State::Dialling(dial) => {
                 let change = match self.runtime.block_on(async { timeout(wait, dial).await }) {
                     Err(_) => None,
-                    Ok(Ok(session)) => {
-                        self.state = State::There(Box::new(session));
+                    Ok(Ok(sessions)) => {
+                        self.state = State::There(Box::new(sessions));
                         Some(Change::Listening)
                     }
                     Ok(Err(failure)) => {
@@ -163,9 +171,10 @@ impl Database {
 
     /// The part of [`Database::fetch`] with a session.
     fn fetch_there(&mut self, wait: Duration, slice: usize) -> (Vec<Parts>, Option<Failure>) {
-        let State::There(session) = &mut self.state else {
+        let State::There(sessions) = &mut self.state else {
             return (Vec::new(), None);
         };
+        let session = &mut sessions.listening;
         let ended = self.runtime.block_on(async {
             let some = poll_fn(|context| session.poll_payloads(context, slice));
             timeout(wait, some).await
@@ -185,9 +194,11 @@ impl Database {
         if failure.is_some() || self.unconverted.is_empty() {
             return (Vec::new(), failure);
         }
-        let converted = self.runtime.block_on(within(
+        let session = sessions.converting.as_mut().unwrap_or(session);
+        let converted = self.runtime.block_on(encodings::convert(
+            session,
+            &self.unconverted,
             self.target.patience(),
-            encodings::convert(session, &self.unconverted),
         ));
         match converted {
             Ok(converted) => {
@@ -264,47 +275,57 @@ async fn at_first<T>(
     Err(Failure::Hosts(each.collect::<Vec<_>>().join("; ")))
 }
 
-async fn dial(target: Target) -> Result<Session, Failure> {
+async fn dial(target: Target) -> Result<Sessions, Failure> {
     at_first(&target, async |host| listen(&target, host).await).await
 }
 
-/// A session that listens, and hears.
+/// A session that listens, and hears, and another one.
 ///
 /// Behind a pooler in transaction mode LISTEN succeeds, and the session that listens then is another client's. That shows
-/// only when somebody else notifies: a second session does, on a channel of this session's own.
-async fn listen(target: &Target, host: &DatabaseHost) -> Result<Session, Failure> {
-    let mut session = connect(target, host).await?;
+/// only when somebody else notifies: a second session does, on a channel of the first one's own.
+async fn listen(target: &Target, host: &DatabaseHost) -> Result<Sessions, Failure> {
+    let mut listening = connect(target, host).await?;
     let probe = probe_channel();
     let mut sql = format!("LISTEN {CHANNEL}; LISTEN {probe}");
-    if !encodings::needs_no_conversion(session.encoding()) || session.encoding() == "SQL_ASCII" {
+    let needs_conversion = !encodings::needs_no_conversion(listening.encoding());
+    if needs_conversion || listening.encoding() == "SQL_ASCII" {
         sql.insert_str(0, encodings::AS_THEY_ARE);
     }
-    within(target.patience(), session.execute(sql)).await?;
-    if let Err(failure) = notify(target, host, &probe).await {
-        log::warn!("it is not known whether the database's notifications arrive: {failure}");
-        return Ok(session);
-    }
-    match within(target.patience(), session.wait_for(&probe)).await {
+    within(target.patience(), listening.execute(sql)).await?;
+    let second = match notify(target, host, &probe).await {
+        Ok(second) => second,
+        Err(failure) => {
+            log::warn!("it is not known whether the database's notifications arrive: {failure}");
+            return Ok(Sessions {
+                listening,
+                converting: None,
+            });
+        }
+    };
+    match within(target.patience(), listening.wait_for(&probe)).await {
         Err(Failure::Silent) => return Err(Failure::Deaf),
         heard => heard?,
     }
     within(
         target.patience(),
-        session.execute(format!("UNLISTEN {probe}")),
+        listening.execute(format!("UNLISTEN {probe}")),
     )
     .await?;
-    Ok(session)
+    Ok(Sessions {
+        listening,
+        converting: needs_conversion.then_some(second),
+    })
 }
 
-/// Notifies a channel from a session of its own.
-async fn notify(target: &Target, host: &DatabaseHost, channel: &str) -> Result<(), Failure> {
+/// Notifies a channel from a session of its own, which is still of use.
+async fn notify(target: &Target, host: &DatabaseHost, channel: &str) -> Result<Session, Failure> {
     let mut session = connect(target, host).await?;
     within(
         target.patience(),
         session.execute(format!("NOTIFY {channel}")),
     )
     .await?;
-    Ok(())
+    Ok(session)
 }
 
 /// A channel that nobody else listens to. The standard library's hash keys are the only random thing it offers.

@@ -5,9 +5,11 @@
 //! may fail one by one.
 
 use super::database::Failure;
+use super::dial::within;
 use super::payload::{Parts, take_apart, take_apart_in_utf8};
 use super::session::Session;
 use std::fmt::Write;
+use std::time::Duration;
 use tokio_postgres::error::SqlState;
 
 /// Lets the database send the bytes that it has.
@@ -19,17 +21,22 @@ pub fn needs_no_conversion(encoding: &str) -> bool {
     matches!(encoding, "UTF8" | "SQL_ASCII")
 }
 
-/// The parts of payloads in UTF-8, in the payloads' order; `None` for each payload that can't be converted.
+/// Bytes of texts that are converted by one query: some tens of milliseconds' work, also for the database.
+const MOST_AT_ONCE: usize = 1 << 20;
+
+/// The parts of payloads in UTF-8, in the payloads' order; `None` for each payload that can't be converted. Each query
+/// may take as long as `patience`.
 pub async fn convert(
     session: &mut Session,
     payloads: &[Vec<u8>],
+    patience: Duration,
 ) -> Result<Vec<Option<Parts>>, Failure> {
     let encoding = session.encoding().to_owned();
     let apart = payloads
         .iter()
         .map(|payload| take_apart(payload, &encoding));
     let apart: Vec<Vec<&[u8]>> = apart.collect();
-    let mut converted = convert_texts(session, &encoding, &apart.concat())
+    let mut converted = convert_texts(session, &encoding, &apart.concat(), patience)
         .await?
         .into_iter();
     let put_together = apart.iter().map(|parts| {
@@ -47,12 +54,14 @@ async fn convert_texts(
     session: &mut Session,
     encoding: &str,
     texts: &[&[u8]],
+    patience: Duration,
 ) -> Result<Vec<Option<Vec<u8>>>, Failure> {
     let mut converted = Vec::with_capacity(texts.len());
     // Slices that are still to be converted, the next one last.
-    let mut slices = vec![texts];
+    let mut slices = in_slices(texts);
+    slices.reverse();
     while let Some(slice) = slices.pop() {
-        match session.execute(query(slice, encoding)).await {
+        match within(patience, session.execute(query(slice, encoding))).await {
             Ok(rows) if rows.len() == slice.len() => {
                 converted.extend(rows.iter().map(|row| from_hex(row)));
             }
@@ -65,6 +74,21 @@ async fn convert_texts(
         }
     }
     Ok(converted)
+}
+
+/// Texts in slices, in their order, each with no more than one query takes; a text alone may have more.
+fn in_slices<'a, 'b>(texts: &'a [&'b [u8]]) -> Vec<&'a [&'b [u8]]> {
+    let mut slices = Vec::new();
+    let (mut start, mut bytes) = (0, 0);
+    for (index, text) in texts.iter().enumerate() {
+        bytes += text.len();
+        if bytes > MOST_AT_ONCE && index > start {
+            slices.push(&texts[start..index]);
+            (start, bytes) = (index, text.len());
+        }
+    }
+    slices.push(&texts[start..]);
+    slices
 }
 
 fn is_of_encoding(failure: &Failure) -> bool {
@@ -108,6 +132,24 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_texts_are_converted_in_slices() {
+        let long = vec![b'x'; 2 * MOST_AT_ONCE];
+        let half = MOST_AT_ONCE / 2;
+        for (sizes, lengths) in [
+            (&[][..], &[0][..]),
+            (&[1, 2, 3], &[3]),
+            (&[half, half, 1, half, half], &[2, 2, 1]),
+            (&[2 * MOST_AT_ONCE, 1, 2 * MOST_AT_ONCE], &[1, 1, 1]),
+        ] {
+            let texts: Vec<&[u8]> = sizes.iter().map(|size| &long[..*size]).collect();
+            let slices = in_slices(&texts);
+            let found: Vec<usize> = slices.iter().map(|slice| slice.len()).collect();
+            assert_eq!(found, lengths);
+            assert!(slices.concat() == texts);
+        }
+    }
 
     #[test]
     fn payloads_travel_in_hexadecimal_digits() {
