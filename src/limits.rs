@@ -312,6 +312,9 @@ pub const RECEIVER_PATIENCE_US: u64 = SECOND_US;
 /// A link carries the lines of many: it waits so long for a receiver, and then not for this one again until it has
 /// room.
 pub const LINK_PATIENCE_US: u64 = SECOND_US / 2;
+/// And so long it waits for no other connection of that receiver's user: many of them, each a little too slow, would
+/// hold up the lines of all one after the other.
+pub const LINK_IMPATIENCE_US: u64 = 10 * SECOND_US;
 /// How often a receiver that is waited for is looked at, whether it takes bytes.
 pub const RECEIVER_CHECK_US: u64 = SECOND_US / 5;
 /// Receivers looked at per turn; a look may be a write.

@@ -119,6 +119,8 @@ pub struct OutputQueue {
     /// How much of the first chunk (of `open`, if none is sealed) has been written already.
     written: usize,
     queued: usize,
+    /// About how much of it answers lines of the connection itself.
+    answers: usize,
     sealed_capacity: usize,
 }
 
@@ -126,6 +128,17 @@ impl OutputQueue {
     /// Bytes still to be written.
     pub fn queued(&self) -> usize {
         self.queued
+    }
+
+    /// About how many of these bytes answer nothing that the connection itself has sent.
+    pub fn unasked(&self) -> usize {
+        self.queued.saturating_sub(self.answers)
+    }
+
+    /// So many of the bytes that were appended last are an answer.
+    #[cold]
+    pub fn count_answer(&mut self, bytes: usize) {
+        self.answers += bytes;
     }
 
     /// Memory held by this queue alone, in bytes.
@@ -254,7 +267,17 @@ impl OutputQueue {
             .map(|chunk| chunk.capacity().max(size_of::<Chunk>()))
     }
 
+    /// Which of the bytes are answers is not kept: as large a part of those that are consumed as of all.
+    #[cold]
+    fn consume_answers(&mut self, count: usize) {
+        let left = (self.queued - count) as u128;
+        self.answers = (self.answers as u128 * left / self.queued.max(1) as u128) as usize;
+    }
+
     fn consume(&mut self, count: usize) {
+        if self.answers > 0 {
+            self.consume_answers(count);
+        }
         self.queued -= count;
         self.written += count;
         while let Some(first) = self.sealed.front() {

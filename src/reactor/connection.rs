@@ -206,6 +206,15 @@ impl Connection {
         self.output.as_ref().map_or(0, |output| output.queued()) + self.stream.unsent()
     }
 
+    /// About how many of these bytes others have caused: its own questions slow nobody down. A link carries the lines of
+    /// many in both directions.
+    pub fn unasked(&self) -> usize {
+        match &self.output {
+            Some(output) if !self.is_trunk => self.queued().min(output.unasked()),
+            _ => self.queued(),
+        }
+    }
+
     /// Whether more waits for it than is written to many connections in one turn.
     pub fn has_long_output(&self) -> bool {
         self.queued() > OUTPUT_CHUNK

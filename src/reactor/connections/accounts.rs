@@ -5,6 +5,7 @@
 
 use super::Connections;
 use crate::broker::{ConnectionId, Origin};
+use crate::limits::LINK_IMPATIENCE_US;
 use crate::reactor::buffer::SharedPayload;
 use crate::reactor::connection::Connection;
 use std::cell::{Cell, RefCell};
@@ -27,9 +28,20 @@ pub struct Account {
     last: RefCell<Weak<Share>>,
     /// Of how many of its shares a buffer of a long line or value is: the buffer counts once, whatever parts of it wait.
     long: RefCell<BTreeMap<usize, usize>>,
+    /// Until then (monotonic) no link waits for its connections: one of them was too slow for one.
+    links_wait_from_us: Cell<u64>,
 }
 
 impl Account {
+    /// A link has waited in vain for one of its connections.
+    pub(super) fn handle_link_slowed(&self, now_us: u64) {
+        self.links_wait_from_us.set(now_us + LINK_IMPATIENCE_US);
+    }
+
+    pub(super) fn may_slow_links(&self, now_us: u64) -> bool {
+        now_us >= self.links_wait_from_us.get()
+    }
+
     fn charge(&self, payload: &SharedPayload) {
         let bytes = match payload.long() {
             None => payload.len(),

@@ -1,15 +1,15 @@
 //! Senders wait for receivers: nobody is closed because others send faster than it reads.
 //!
-//! A connection is a full receiver while more waits for it than [`Connections::room_for_receiver`] allows and its
-//! peer takes bytes. Lines of others that would add to that wait in their senders' input, which is not read
-//! meanwhile. A peer that takes nothing for [`RECEIVER_PATIENCE_US`] holds nobody up: what is sent to it goes on to its
-//! own limit.
+//! A connection is a full receiver while more waits for it than [`Connections::room_for_receiver`] allows, beside the
+//! answers to its own lines, and its peer takes bytes. Lines of others that would add to that wait in their senders'
+//! input, which is not read meanwhile. A peer that takes nothing for [`RECEIVER_PATIENCE_US`] holds nobody up: what is
+//! sent to it goes on to its own limit.
 
 use super::Connections;
 use crate::broker::{CloseReason, ConnectionId, Output};
 use crate::limits::{
     LINK_PATIENCE_US, LOW_ROOM_SHARE, RECEIVER_CHECK_US, RECEIVER_PATIENCE_US, RECEIVERS_PER_CHECK,
-    RESUMED_SENDERS, ROOM_HYSTERESIS, ROOM_SHARE, WORK_PER_DELIVERY,
+    RESUMED_SENDERS, ROOM_HYSTERESIS, ROOM_SHARE, WORK_PER_DELIVERY, WORK_PER_TURN,
 };
 use crate::reactor::connection::Connection;
 use std::collections::VecDeque;
@@ -30,6 +30,11 @@ impl Connection {
             |since_us: u64| self.blocked && now_us >= since_us.saturating_add(RECEIVER_PATIENCE_US);
         self.takes_output() && !self.stalled_since_us.is_some_and(is_stuck)
     }
+
+    /// Whether links wait for it: not while it, or another connection of its user, was too slow for one.
+    fn may_slow_links(&self, now_us: u64) -> bool {
+        !self.is_too_slow_for_links && self.account.may_slow_links(now_us)
+    }
 }
 
 impl Connections {
@@ -46,6 +51,7 @@ impl Connections {
     #[cold]
     pub(super) fn handle_much_output(&mut self, id: ConnectionId, queued: usize) {
         let (limits, now_us) = (self.limits, self.now.monotonic_us);
+        let room = self.full_from;
         let Some(connection) = self.get_mut(id) else {
             return;
         };
@@ -53,7 +59,12 @@ impl Connections {
             connection.over_limit = true;
             self.leave_full(id);
             self.end(id, CloseReason::OutputLimit);
-        } else if connection.takes_bytes(now_us) {
+            return;
+        }
+        if connection.unasked() <= room {
+            return;
+        }
+        if connection.takes_bytes(now_us) {
             if !std::mem::replace(&mut connection.is_full, true) {
                 self.full += 1;
                 // What it takes at once is not held back for more of it.
@@ -87,7 +98,7 @@ impl Connections {
         let resume_at = room - (room / 4).min(ROOM_HYSTERESIS);
         if self
             .get(id)
-            .is_some_and(|connection| connection.queued() <= resume_at)
+            .is_some_and(|connection| connection.unasked() <= resume_at)
         {
             self.leave_full(id);
         }
@@ -148,11 +159,13 @@ impl Connections {
         self.checks.front().map(|(at_us, _)| *at_us)
     }
 
-    /// Looks at receivers that senders wait for, whether their peers still take bytes.
+    /// Looks at receivers that senders wait for, whether their peers still take bytes. The rest has its turn in the next
+    /// turn of the loop when much was written.
     pub fn check_receivers(&mut self) {
         let now_us = self.now.monotonic_us;
         for _ in 0..RECEIVERS_PER_CHECK {
-            if self.next_check().is_none_or(|at_us| at_us > now_us) {
+            let has_time = self.writing < WORK_PER_TURN;
+            if !has_time || self.next_check().is_none_or(|at_us| at_us > now_us) {
                 return;
             }
             let Some((_, id)) = self.checks.pop_front() else {
@@ -177,7 +190,7 @@ impl Connections {
             self.leave_full(id);
             return;
         }
-        if connection.queued() > room && !std::mem::replace(&mut connection.is_full, true) {
+        if connection.unasked() > room && !std::mem::replace(&mut connection.is_full, true) {
             self.full += 1;
         }
         let Some(mut waiters) = self.get_mut(id).and_then(|it| it.waiters.take()) else {
@@ -198,7 +211,10 @@ impl Connections {
         let Some(connection) = self.get_mut(id) else {
             return;
         };
-        connection.is_too_slow_for_links |= has_slowed_link;
+        if has_slowed_link {
+            connection.is_too_slow_for_links = true;
+            connection.account.handle_link_slowed(now_us);
+        }
         if !waiters.0.is_empty() {
             connection.waiters = Some(waiters);
             self.check_later(id);
@@ -239,10 +255,10 @@ impl Connections {
             }
             return false;
         }
-        let waiting = connection.queued() + kept;
+        let waiting = connection.unasked() + kept;
         if is_short && waiting <= 2 * room
             || !(connection.is_full || waiting > room)
-            || (is_link && connection.is_too_slow_for_links)
+            || (is_link && !connection.may_slow_links(now_us))
         {
             return false;
         }
@@ -258,5 +274,163 @@ impl Connections {
             connection.stops.stop_by_receiver(now_us);
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::Now;
+    use crate::limits::{LINK_IMPATIENCE_US, MIB, WRITE_PER_CONNECTION};
+    use crate::reactor::connections::OutputLimits;
+    use crate::reactor::stream::Stream;
+    use mio::Poll;
+    use mio::net::UnixStream;
+    use std::io::Read;
+
+    /// Connections without a loop: nothing is written unless the test does it.
+    struct World {
+        connections: Connections,
+        peers: Vec<UnixStream>,
+        _poll: Poll,
+    }
+
+    impl World {
+        fn new() -> World {
+            let poll = Poll::new().expect("a poll");
+            let registry = poll.registry().try_clone().expect("the same one");
+            let limits = OutputLimits {
+                max_output: MIB,
+                max_buffers: usize::MAX,
+            };
+            let now = Now {
+                monotonic_us: 1,
+                wall_us: 1,
+            };
+            World {
+                connections: Connections::new(registry, 32, limits, None, now),
+                peers: Vec::new(),
+                _poll: poll,
+            }
+        }
+
+        fn add(&mut self, user: &str) -> ConnectionId {
+            let (stream, peer) = UnixStream::pair().expect("two sockets");
+            self.peers.push(peer);
+            let added = self.connections.add(Stream::Unix(stream), None);
+            let id = added.expect("the kernel tells of its events");
+            self.connections.set_user(id, user);
+            id
+        }
+
+        /// A connection for which so much waits that senders have to wait, too.
+        fn add_full(&mut self, user: &str) -> ConnectionId {
+            let id = self.add(user);
+            let much = self.connections.room_for_receiver() + 1;
+            self.connections
+                .append(id, |output| output.resize(output.len() + much, b'x'));
+            id
+        }
+
+        fn waits(&mut self, sender: ConnectionId, receiver: ConnectionId) -> bool {
+            self.connections.wait_for(sender, receiver, 0, false)
+        }
+
+        fn is_stopped(&self, sender: ConnectionId) -> bool {
+            let sender = self.connections.get(sender).expect("it is there");
+            sender.stops.is_by_receiver()
+        }
+
+        fn advance(&mut self, by_us: u64) {
+            self.connections.now.monotonic_us += by_us;
+            self.connections.check_receivers();
+        }
+    }
+
+    #[test]
+    fn a_link_waits_once_for_a_user_with_many_slow_connections() {
+        let mut world = World::new();
+        let link = world.add("server");
+        world.connections.make_trunk(link);
+        let slow: Vec<ConnectionId> = (0..20).map(|_| world.add_full("slow")).collect();
+        let other = world.add_full("other");
+        assert!(world.waits(link, slow[0]));
+        world.advance(LINK_PATIENCE_US - 1);
+        assert!(world.is_stopped(link));
+        world.advance(RECEIVER_CHECK_US);
+        assert!(!world.is_stopped(link));
+        assert!(!slow.iter().any(|receiver| world.waits(link, *receiver)));
+        // Not even for one that is full only now; but clients wait for each, and the link for others.
+        let late = world.add_full("slow");
+        assert!(!world.waits(link, late));
+        let client = world.add("client");
+        assert!(world.waits(client, late));
+        assert!(world.waits(link, other));
+        world.advance(LINK_IMPATIENCE_US);
+        assert!(!world.waits(link, slow[0]), "it had no room since");
+        let late = world.add_full("slow");
+        assert!(world.waits(link, late));
+    }
+
+    /// Whoever asks for much and reads little would hold up everybody who sends it something.
+    #[test]
+    fn nobody_waits_because_a_receiver_has_asked_for_much() {
+        let mut world = World::new();
+        let (asker, client) = (world.add("asker"), world.add("client"));
+        world.connections.flush();
+        let room = world.connections.room_for_receiver();
+        let append = |world: &mut World, count: usize| {
+            world
+                .connections
+                .append(asker, |output| output.resize(output.len() + count, b'x'));
+        };
+        world.connections.set_serving(Some(asker));
+        append(&mut world, 3 * room / 2);
+        append(&mut world, room);
+        world.connections.set_serving(None);
+        append(&mut world, room / 2);
+        assert!(!world.connections.has_full_receivers());
+        assert!(!world.waits(client, asker));
+        // Of what it has taken it is not known which part was answers.
+        world.connections.flush();
+        append(&mut world, room / 3);
+        assert!(!world.connections.has_full_receivers());
+        append(&mut world, room / 2);
+        assert!(world.connections.has_full_receivers());
+        assert!(world.waits(client, asker));
+    }
+
+    /// The kernel tells of room only when there is much; receivers that are looked at may have any amount of it.
+    #[test]
+    fn receivers_that_are_looked_at_are_written_no_more_than_a_turn_may_write() {
+        let mut world = World::new();
+        let client = world.add("client");
+        let receivers: Vec<ConnectionId> = (0..RECEIVERS_PER_CHECK)
+            .map(|_| world.add_full("slow"))
+            .collect();
+        while world.connections.has_work() {
+            world.connections.flush();
+        }
+        for &id in &receivers {
+            let much = world.connections.room_for_receiver();
+            world
+                .connections
+                .append(id, |output| output.resize(output.len() + much, b'x'));
+            assert!(world.waits(client, id));
+        }
+        for peer in &mut world.peers[1..] {
+            let mut half = [0; 100_000];
+            peer.read_exact(&mut half).expect("so much was written");
+        }
+        let written = |world: &mut World| std::mem::take(&mut world.connections.writing);
+        written(&mut world);
+        world.advance(RECEIVER_CHECK_US);
+        let first = written(&mut world);
+        assert!(first > WORK_PER_TURN, "{first}: some took their part");
+        assert!(first < WORK_PER_TURN + 2 * WRITE_PER_CONNECTION, "{first}");
+        let due = world.connections.next_check();
+        assert!(due.is_some_and(|at_us| at_us <= world.connections.now.monotonic_us));
+        world.advance(0);
+        assert!(written(&mut world) > WORK_PER_TURN / 2);
     }
 }

@@ -447,6 +447,7 @@ impl Connections {
             self.owned += output.capacity();
             output
         });
+        let before = output.queued();
         let appended = append(output, &connection.account);
         self.owned = self.owned.saturating_add_signed(appended.grown);
         connection.last_output_us = self.now.monotonic_us;
@@ -455,6 +456,9 @@ impl Connections {
         // another one, so what goes beyond the limit here is one answer.
         let queued = output.queued();
         if is_serving {
+            if queued > MUCH_OUTPUT {
+                output.count_answer(queued - before);
+            }
             // Once per turn is enough, and the same connection answers many lines in a row.
             if self.replies.last() != Some(&to) {
                 self.replies.push(to);
