@@ -267,8 +267,11 @@ impl Broker {
                 }
             }
             Command::Listen(name) => {
+                let long_line = self.long_line.as_ref();
                 if let Some(session) = self.sessions.get_mut(id)
-                    && self.listeners.listen(name, id, &mut session.subscriptions)
+                    && self
+                        .listeners
+                        .listen(name, long_line, id, &mut session.subscriptions)
                 {
                     out.hold(id, subscription_memory(name));
                 }

@@ -6,12 +6,14 @@ mod compaction;
 use super::output::{AudienceId, ConnectionId};
 use super::pages::Pages;
 use super::table::{LookUps, Table, hash};
-use crate::limits::{FREED_PER_TURN, KIB};
+use crate::limits::{FREED_PER_TURN, KIB, LONG_LINE};
+use crate::protocol::shared::SharedBytes;
 use crate::sys::prefetch;
 use ahash::RandomState;
 use compaction::Compaction;
 use smallvec::SmallVec;
 use std::cell::Cell;
+use std::ops::Deref;
 
 /// A name somebody listens to, for as long as somebody does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -19,10 +21,39 @@ pub struct NameId(u32);
 
 /// Usual names, and the listeners of most, are found where this is, and need no memory of their own.
 struct Name {
-    text: SmallVec<[u8; 24]>,
+    text: Text,
     /// Of the text, which may be long: hundreds of names are asked for theirs when a segment of the table splits.
     hash: u64,
     listeners: SmallVec<[ConnectionId; 2]>,
+}
+
+/// The text of a name.
+#[derive(Clone)]
+enum Text {
+    Copied(SmallVec<[u8; 24]>),
+    /// It is so long that copying it would take milliseconds.
+    Shared(SharedBytes),
+}
+
+impl Text {
+    /// Of a name that was read in that line, if the line can be kept without copying it.
+    fn new(name: &[u8], long_line: Option<&SharedBytes>) -> Text {
+        match long_line.and_then(|line| line.find_tail(&[name])) {
+            Some((_, text)) => Text::Shared(text),
+            None => Text::Copied(SmallVec::from_slice(name)),
+        }
+    }
+}
+
+impl Deref for Text {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Text::Copied(text) => text,
+            Text::Shared(text) => text,
+        }
+    }
 }
 
 /// That a connection listens to a name: its places in the two lists that say so, so that it leaves both
@@ -132,16 +163,20 @@ impl Listeners {
         Some((id, &self.names[name.0].listeners))
     }
 
-    /// Whether that is new; repeating it changes nothing.
+    /// Whether that is new; repeating it changes nothing. `long_line` is the line with the name if it can be kept without
+    /// copying it.
     pub fn listen(
         &mut self,
         name: &[u8],
+        long_line: Option<&SharedBytes>,
         connection: ConnectionId,
         own: &mut Subscriptions,
     ) -> bool {
         // Whoever comes and goes all the time leaves no more behind than there was at once.
         self.forget(2);
-        let id = self.find(name).unwrap_or_else(|| self.add_name(name));
+        let id = self
+            .find(name)
+            .unwrap_or_else(|| self.add_name(name, long_line));
         let hasher = &self.hasher;
         let hash = pair_hash(hasher, id, connection);
         let is_it = is_pair(&self.names, id, connection);
@@ -211,8 +246,8 @@ impl Listeners {
     /// Memory of the tables beyond what [`subscription_memory`] says of the subscriptions, in bytes: places of names
     /// and subscriptions that are gone.
     pub fn surplus(&self) -> usize {
-        /// Of tables that hold little.
-        const BASE: usize = 512 * KIB;
+        /// Of tables that hold little: two pages of names, most of it.
+        const BASE: usize = 576 * KIB;
         let tables = self.names.memory() + self.by_text.memory() + self.by_pair.memory();
         let counted = self.subscriptions() * SUBSCRIPTION;
         tables.saturating_sub(BASE + counted)
@@ -319,10 +354,10 @@ impl Listeners {
         self.by_text.find(self.hash(name), is_it).copied()
     }
 
-    fn add_name(&mut self, name: &[u8]) -> NameId {
+    fn add_name(&mut self, name: &[u8], long_line: Option<&SharedBytes>) -> NameId {
         let hash = self.hash(name);
         let id = NameId(self.names.insert(Name {
-            text: SmallVec::from_slice(name),
+            text: Text::new(name, long_line),
             hash,
             listeners: SmallVec::new(),
         }));
@@ -373,9 +408,14 @@ fn index(index: usize) -> u32 {
 /// The memory of a subscription in the tables, about, in bytes.
 const SUBSCRIPTION: usize = 128;
 
-/// What listening to a name takes, about, in bytes: its text, and entries in the tables.
+/// What listening to a name takes, about, in bytes: its text, and entries in the tables. A long text may be three fourths
+/// of the buffer that is kept for it ([`SharedBytes::find_tail`]).
 pub(super) fn subscription_memory(name: &[u8]) -> isize {
-    (name.len() + SUBSCRIPTION) as isize
+    let text = match name.len() >= LONG_LINE {
+        true => name.len().div_ceil(3) * 4,
+        false => name.len(),
+    };
+    (text + SUBSCRIPTION) as isize
 }
 
 #[cfg(test)]
@@ -416,7 +456,7 @@ mod tests {
                     assert_eq!(listened, model.remove(&(name, slot)));
                 }
                 _ => {
-                    let is_new = listeners.listen(text.as_bytes(), connection(slot), own);
+                    let is_new = listeners.listen(text.as_bytes(), None, connection(slot), own);
                     assert_eq!(is_new, model.insert((name, slot)));
                 }
             }
@@ -440,7 +480,7 @@ mod tests {
             };
             let mut own = Subscriptions::default();
             for name in 0..30 {
-                listeners.listen(format!("guest {name}").as_bytes(), guest, &mut own);
+                listeners.listen(format!("guest {name}").as_bytes(), None, guest, &mut own);
             }
             listeners.leave(guest, &mut own);
             assert!(listeners.subscriptions() < model.len() + 100);
@@ -456,7 +496,7 @@ mod tests {
             },
             Subscriptions::default(),
         );
-        assert!(listeners.listen(b"0", next, &mut own));
+        assert!(listeners.listen(b"0", None, next, &mut own));
         while listeners.has_work() {
             listeners.forget_slice();
         }
@@ -466,11 +506,26 @@ mod tests {
         assert_eq!(listeners.of(b"0").map(|(id, _)| id), Some(before));
         assert!(listeners.unlisten(b"0", next, &mut own));
         assert!(listeners.of(b"0").is_none());
-        assert!(listeners.listen(b"0", next, &mut own));
+        assert!(listeners.listen(b"0", None, next, &mut own));
         assert_ne!(listeners.of(b"0").map(|(id, _)| id), Some(before));
         listeners.leave(next, &mut own);
         listeners.forget_slice();
         assert_eq!((listeners.names(), listeners.subscriptions()), (0, 0));
+    }
+
+    #[test]
+    fn a_long_name_is_kept_without_a_copy() {
+        let mut listeners = Listeners::new(RandomState::with_seeds(1, 2, 3, 4));
+        let (id, mut own) = (ConnectionId::default(), Subscriptions::default());
+        let line = [b"LISTEN ", &*vec![b'x'; LONG_LINE]].concat();
+        let line = SharedBytes::new(line, None);
+        let name = &line[b"LISTEN ".len()..];
+        assert!(listeners.listen(name, Some(&line), id, &mut own));
+        assert!(!listeners.listen(name, None, id, &mut own));
+        let kept = listeners.names_of(&own).next().expect("it listens");
+        assert!(std::ptr::eq(kept, name));
+        assert!(listeners.unlisten(name, id, &mut own));
+        assert!(line.into_buffer().is_some(), "nobody keeps it any more");
     }
 
     #[test]
@@ -479,7 +534,7 @@ mod tests {
         let mut listeners = Listeners::new(RandomState::with_seeds(1, 2, 3, 4));
         let (id, mut own) = (ConnectionId::default(), Subscriptions::default());
         for number in 0..40_u8 {
-            assert!(listeners.listen(&vec![number; NAME], id, &mut own));
+            assert!(listeners.listen(&vec![number; NAME], None, id, &mut own));
         }
         listeners.leave(id, &mut own);
         for left in [32, 24, 16, 8, 0] {

@@ -181,6 +181,9 @@ pub struct Sessions {
     infos: VecDeque<Rc<[u8]>>,
 }
 
+/// No CID is longer: addresses, ports, times and serial numbers have some ten digits each.
+const LONGEST_CID: usize = 256;
+
 /// Texts of clients that are kept for the next ones.
 const KEPT_INFOS: usize = 8;
 
@@ -312,6 +315,9 @@ impl Sessions {
 
     /// The session that goes by the name `cid`, unless it is being closed.
     pub fn find(&self, cid: &[u8]) -> Option<&Session> {
+        if cid.len() > LONGEST_CID {
+            return None;
+        }
         let mut found = self
             .range(Bound::Included((cid.into(), 0)))
             .take_while(|(found, _)| *found == cid);

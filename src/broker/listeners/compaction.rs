@@ -132,7 +132,7 @@ mod tests {
             let slots = if stays(number as u32) { 0..3 } else { 2..3 };
             for slot in slots {
                 let own = own.entry(connection(slot)).or_default();
-                assert!(listeners.listen(name.as_bytes(), connection(slot), own));
+                assert!(listeners.listen(name.as_bytes(), None, connection(slot), own));
             }
         }
         let before = listeners.names.memory();
