@@ -242,6 +242,11 @@ pub const FIRST_SHARE: usize = 32 * KIB;
 pub const WORK_PER_BYTE_READ: usize = 3;
 /// A record costs as much as the write that it is of, which is about so many times the bytes that it has.
 pub const WORK_PER_BYTE_RECORDED: usize = 2;
+/// A login, of a client that is logged in as well, costs so much: its token is decoded, hashed and compared. As measured:
+/// two microseconds.
+pub const WORK_PER_LOGIN: usize = KIB;
+/// Clearing the cache costs so much, an empty one as well. As measured: five microseconds.
+pub const WORK_PER_CLEAR: usize = 4 * KIB;
 /// Parsing a literal of many digits costs so much beyond its bytes, and so much for each digit. As measured: 8 µs
 /// with 21 digits, 30 µs with 705.
 pub const WORK_PER_SLOW_LITERAL: usize = 4 * KIB;

@@ -3,6 +3,7 @@
 
 use crate::support::{Client, Crowd, Server, Setup, wait_until};
 use clacks::broker::{Broker, ConnectionId, Flow, Now, Output, Peer, Process, Settings, Users};
+use clacks::limits;
 use clacks::protocol::token::Token;
 use clacks::reactor::{Connections, OutputLimits, Stream};
 use mio::Poll;
@@ -133,6 +134,21 @@ fn many_who_retrieve_a_large_value_share_its_memory() {
     wait_until("nothing is kept for them", || {
         server.status("buffers") < 100_000
     });
+}
+
+#[test]
+fn short_lines_that_take_long_count_as_the_work_that_they_are() {
+    let mut world = World::new(1);
+    let (id, _) = world.members[0];
+    let login = format!("OVERHEAD A {}", Token::encode(b"admin", b"pw"));
+    for (line, least) in [
+        (&*login, limits::WORK_PER_LOGIN),
+        ("CLEARCACHE", limits::WORK_PER_CLEAR),
+    ] {
+        let before = world.connections.work;
+        assert_eq!(world.line(id, line), Flow::Next);
+        assert!(world.connections.work >= before + least, "{line}");
+    }
 }
 
 const NOW: Now = Now {

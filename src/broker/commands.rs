@@ -10,7 +10,7 @@ use super::persistence::Barrier;
 use super::session::LastPing;
 use super::users::{Permissions, User};
 use super::{Broker, Suppressed, empty};
-use crate::limits::MAX_FORWARDED_LINE;
+use crate::limits::{MAX_FORWARDED_LINE, WORK_PER_CLEAR};
 use crate::protocol::command::Pair;
 use crate::protocol::number::Number;
 use crate::protocol::shared::{Lines, SharedBytes};
@@ -241,6 +241,7 @@ impl Broker {
                 self.count(id, &counter, -step, line, now, out);
             }
             Command::ClearCache => {
+                out.add_work(WORK_PER_CLEAR);
                 self.cache.clear(now_us);
                 let line = Some(line);
                 self.commit(Change::Clear { from: id, line }, now, out);

@@ -6,7 +6,7 @@ use super::listeners::subscription_memory;
 use super::output::{CloseReason, ConnectionId, Flow, Now, Output};
 use super::session::{LastPing, LoginAttempt};
 use super::users::Permissions;
-use crate::limits::MAX_TRIED_USER;
+use crate::limits::{MAX_TRIED_USER, WORK_PER_LOGIN};
 use crate::protocol::token::Token;
 use crate::protocol::{Flags, Overhead, encode};
 
@@ -22,6 +22,7 @@ impl Broker {
         if !overhead.is_on() {
             return Flow::Next;
         }
+        out.add_work(WORK_PER_LOGIN);
         let name = Token::user_of(overhead.value);
         if let Some(name) = &name
             && self.delay_login(id, name, now, out)
