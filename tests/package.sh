@@ -150,7 +150,7 @@ for file in users clacks-pg.password; do
     [ "$(stat -c '%a %U:%G' /etc/clacksd/$file)" = "640 root:clacksd" ] || fail "mode of $file"
 done
 
-logrotate --debug /etc/logrotate.d/clacksd > /tmp/rotation 2>&1 || fail "$(cat /tmp/rotation)"
+logrotate --state /tmp/rotated --debug /etc/logrotate.d/clacksd > /tmp/rotation 2>&1 || fail "$(cat /tmp/rotation)"
 
 if [ -n "$booted" ]; then
     systemctl is-active -q clacksd.socket clacksd.service || fail "not started"
@@ -197,7 +197,7 @@ if [ -n "$booted" ]; then
     cp /etc/default/clacksd /tmp/default
     sed -i 's|^CLACKSD_FLAGS="|&--log-file /var/log/clacksd/clacksd.log |' /etc/default/clacksd
     systemctl restart clacksd
-    logrotate --force /etc/logrotate.d/clacksd || fail "no rotation"
+    logrotate --state /tmp/rotated --force /etc/logrotate.d/clacksd || fail "no rotation"
     for _ in $(seq 100); do
         if grep -q ' read again: ' /var/log/clacksd/clacksd.log; then break; fi; sleep 0.1
     done
