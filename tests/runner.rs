@@ -105,8 +105,20 @@ fn is_installed(package: &str) -> bool {
 }
 
 pub fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
-    let mut tests: Vec<&Test> = inventory::iter::<Test>.into_iter().collect();
+    let (names, options): (Vec<String>, Vec<String>) = names_and_options(env::args());
+    let arguments = Arguments::from_iter(options);
+    let is_chosen = |test: &&Test| {
+        let name = name(test);
+        let is_meant = |part: &String| match arguments.exact {
+            true => name == part,
+            false => name.contains(part),
+        };
+        names.is_empty() || names.iter().any(is_meant)
+    };
+    let mut tests: Vec<&Test> = inventory::iter::<Test>
+        .into_iter()
+        .filter(is_chosen)
+        .collect();
     tests.sort_by_key(|test| test.name);
     let trials = tests.into_iter().map(|test| trial(test, &arguments));
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
@@ -114,12 +126,35 @@ pub fn main() -> ExitCode {
     conclusion.exit_code()
 }
 
+/// Splits the arguments: libtest-mimic takes the name of one test at most, or a part of it, and the compiler's runner
+/// any number.
+fn names_and_options(arguments: impl Iterator<Item = String>) -> (Vec<String>, Vec<String>) {
+    const WITH_VALUE: [&str; 5] = [
+        "--color",
+        "--format",
+        "--logfile",
+        "--skip",
+        "--test-threads",
+    ];
+    let mut is_value = true;
+    arguments.partition(|argument| {
+        let is_name = !is_value && !argument.starts_with('-');
+        is_value = WITH_VALUE.contains(&&argument[..]);
+        is_name
+    })
+}
+
 /// The name without that of the crate.
-fn trial(test: &'static Test, arguments: &Arguments) -> Trial {
+fn name(test: &Test) -> &'static str {
     let (_, name) = test
         .name
         .split_once("::")
         .expect("the name of the crate is before it");
+    name
+}
+
+fn trial(test: &'static Test, arguments: &Arguments) -> Trial {
+    let name = name(test);
     let ignored = test
         .ignored
         .filter(|_| !arguments.ignored && !arguments.include_ignored);
