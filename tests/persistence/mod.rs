@@ -2,6 +2,7 @@
 //! files. The real process is killed in `persist`.
 
 pub mod disk;
+pub mod journal;
 mod node;
 
 use crate::support::Random;

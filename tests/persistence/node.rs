@@ -1,23 +1,22 @@
 //! A broker with a journal on a simulated disk, on a clock of the test's own, and what it promised.
 
 use super::disk::SimulatedDisk;
+use super::journal::Journal;
 use clacks::broker::{
     Broker, CloseReason, ConnectionId, Flow, Now, Output, Peer, Process, Record, Rewrite, Settings,
     Traffic, Users,
 };
 use clacks::limits::SECOND_US;
 use clacks::protocol::token::Token;
-use clacks::storage::{self, Batch, LoadError, Loaded, Recorder, SyncPolicy, Writer};
+use clacks::storage::{LoadError, Loaded, SyncPolicy};
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::ControlFlow;
 
 pub const START_WALL_US: u64 = 1_700_000_000 * SECOND_US;
 
-#[derive(Default)]
 struct Wires {
     received: BTreeMap<u32, Vec<u8>>,
     resumed: Vec<u32>,
-    recorder: Recorder,
+    journal: Journal,
 }
 
 impl Output for Wires {
@@ -51,15 +50,15 @@ impl Output for Wires {
     }
 
     fn record(&mut self, record: &Record<'_>) {
-        self.recorder.record(record);
+        self.journal.recorder.record(record);
     }
 
     fn rewrite(&mut self, step: &Rewrite<'_>) {
-        self.recorder.rewrite(step);
+        self.journal.recorder.rewrite(step);
     }
 
     fn unsaved(&self) -> usize {
-        self.recorder.unsaved()
+        self.journal.recorder.unsaved()
     }
 }
 
@@ -168,9 +167,6 @@ impl History {
 pub struct Node {
     broker: Broker,
     wires: Wires,
-    writer: Writer<SimulatedDisk>,
-    /// Handed over and not written.
-    batches: VecDeque<Batch>,
     pub now_us: u64,
     /// What clients are still to be heard with.
     lines: BTreeMap<u32, VecDeque<String>>,
@@ -196,31 +192,15 @@ impl Node {
             ..settings
         };
         let mut broker = Broker::new(settings, users, [now_us, 2, 3, 4]);
-        let mut disk = disk.clone();
-        let loaded = storage::load(&mut disk, |record| {
-            broker.restore(&record);
-            ControlFlow::Continue(())
-        })?;
-        let (loaded, writer) = match loaded {
-            None => {
-                broker.handle_restored(0, false);
-                (None, Writer::create(disk, sync)?)
-            }
-            Some((loaded, file)) => {
-                broker.handle_restored(loaded.length, loaded.damage.is_some());
-                let first = broker.start_of_run();
-                let (writer, has_begun) = Writer::resume(disk, file, sync, first.as_ref())?;
-                if has_begun && loaded.is_whole() {
-                    broker.resume_run();
-                }
-                (Some(loaded), writer)
-            }
+        let (journal, loaded) = Journal::start(disk, sync, &mut broker)?;
+        let wires = Wires {
+            received: BTreeMap::new(),
+            resumed: Vec::new(),
+            journal,
         };
         let mut node = Node {
             broker,
-            wires: Wires::default(),
-            writer,
-            batches: VecDeque::new(),
+            wires,
             now_us,
             lines: BTreeMap::new(),
             stopped: BTreeMap::new(),
@@ -298,9 +278,7 @@ impl Node {
         {
             self.broker.handle_deadline(now, &mut self.wires);
         }
-        let recorded = self.broker.recorded();
-        self.batches
-            .extend(self.wires.recorder.take_batch(recorded));
+        self.wires.journal.hand_over(self.broker.recorded());
     }
 
     fn note_answers(&mut self, slot: u32) {
@@ -317,37 +295,24 @@ impl Node {
 
     /// Batches that were handed over and are not written.
     pub fn waiting(&self) -> usize {
-        self.batches.len()
+        self.wires.journal.waiting()
     }
 
     /// The journal's thread gets to write so many batches.
     pub fn write(&mut self, batches: usize) {
-        for _ in 0..batches {
-            let Some(mut batch) = self.batches.pop_front() else {
-                break;
-            };
-            let bytes = batch.bytes();
-            self.writer.write(&mut batch, self.now_us);
-            batch.clear();
-            self.wires.recorder.handle_written(bytes, batch);
-        }
-        self.writer.commit(self.now_us);
-        self.handle_news();
-    }
-
-    pub fn write_is_due(&self) -> bool {
-        self.writer
-            .deadline_us()
-            .is_some_and(|at_us| at_us <= self.now_us)
-    }
-
-    fn handle_news(&mut self) {
-        let news = self.writer.take_news();
+        let news = self.wires.journal.write(batches, self.now_us);
         let now = self.now();
         self.broker.handle_saved(news, now, &mut self.wires);
         for slot in std::mem::take(&mut self.wires.resumed) {
             self.stopped.insert(slot, false);
         }
+    }
+
+    pub fn write_is_due(&self) -> bool {
+        self.wires
+            .journal
+            .deadline_us()
+            .is_some_and(|at_us| at_us <= self.now_us)
     }
 
     /// What clients find.
@@ -397,7 +362,7 @@ impl Node {
 
     /// Bytes that wait for the disk.
     pub fn unsaved(&self) -> usize {
-        self.wires.recorder.unsaved()
+        self.wires.journal.recorder.unsaved()
     }
 
     /// Entries in the cache, found or not.

@@ -42,15 +42,14 @@ impl Ages {
         let stale_us = random.pick(&[STALE_US, SHORT_STALE_US]);
         let plan = Plan {
             masters: &masters,
-            net_clacks: None,
             root_error_us,
             error_us,
             ageing: Some(Ageing {
                 stale_us,
                 deleted_us: DELETED_US,
             }),
-            rooms: &[],
             reconnect_us: 30 * SECOND_US,
+            ..Plan::default()
         };
         let mut world = World::new(seed, &plan, None);
         for node in 0..nodes {

@@ -2,7 +2,10 @@
 //! behind them.
 
 use super::perl::Perl;
-use clacks::broker::{Broker, CloseReason, ConnectionId, Flow, Now, Output, Peer, Traffic};
+use crate::persistence::journal::Journal;
+use clacks::broker::{
+    Broker, CloseReason, ConnectionId, Flow, Now, Output, Peer, Record, Rewrite, Traffic,
+};
 use clacks::protocol::line::Pending;
 use std::collections::BTreeMap;
 
@@ -108,9 +111,39 @@ pub struct Carrier {
     pub now_us: u64,
     pub resumed: Vec<ConnectionId>,
     pub is_dialing: bool,
+    pub journal: Option<Journal>,
+    /// When what waits for the disk gets there.
+    pub write_at_us: Option<u64>,
 }
 
 impl Carrier {
+    pub fn with_journal(journal: Option<Journal>) -> Carrier {
+        Carrier {
+            journal,
+            ..Carrier::default()
+        }
+    }
+
+    /// The process has ended: all connections and the journal are closed.
+    pub fn forget(&mut self) {
+        self.connections.clear();
+        self.resumed.clear();
+        self.is_dialing = false;
+        (self.journal, self.write_at_us) = (None, None);
+    }
+
+    /// When the journal is to be written next.
+    pub fn write_due_us(&self) -> Option<u64> {
+        let sync_us = self.journal.as_ref().and_then(Journal::deadline_us);
+        [self.write_at_us, sync_us].into_iter().flatten().min()
+    }
+
+    /// The connection that ends there.
+    pub fn id_of(&self, end: End) -> ConnectionId {
+        let found = self.connections.values().find(|found| found.end == end);
+        found.expect("it is connected").id
+    }
+
     pub fn get(&mut self, id: ConnectionId) -> Option<&mut Connection> {
         self.connections
             .get_mut(&id.slot)
@@ -225,6 +258,23 @@ impl Output for Carrier {
                     .map_or(0, |since_us| self.now_us - since_us),
             ..Traffic::default()
         })
+    }
+
+    fn record(&mut self, record: &Record<'_>) {
+        if let Some(journal) = &mut self.journal {
+            journal.recorder.record(record);
+        }
+    }
+
+    fn rewrite(&mut self, step: &Rewrite<'_>) {
+        if let Some(journal) = &mut self.journal {
+            journal.recorder.rewrite(step);
+        }
+    }
+
+    fn unsaved(&self) -> usize {
+        let journal = self.journal.as_ref();
+        journal.map_or(0, |journal| journal.recorder.unsaved())
     }
 }
 

@@ -34,9 +34,8 @@ impl Mixed {
             net_clacks: Some(net_clacks),
             root_error_us: error_us,
             error_us,
-            ageing: None,
-            rooms: &[],
             reconnect_us: SECOND_US,
+            ..Plan::default()
         };
         let mut world = World::new(seed, &plan, None);
         let mut witness = Witness::new(true);

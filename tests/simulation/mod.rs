@@ -2,9 +2,9 @@
 //! (clacks-interclacks(7), GUARANTEES), checked against an oracle that knows who had seen what.
 //!
 //! Most seeds are trees of clacksd servers that forget nothing (`oracle`); some are such trees over
-//! hours and days (`ageing`), some have little room (`room`), and some have a Net::Clacks server in them (`mixed`).
-//! A failing seed
-//! replays exactly: `CLACKSD_SEED=n make sim`.
+//! hours and days (`ageing`), some have little room (`room`), some have a Net::Clacks server in them (`mixed`), and in
+//! some the processes of servers end and start again, with journals and without (`restarts`).
+//! A failing seed replays exactly: `CLACKSD_SEED=n make sim`.
 
 mod ageing;
 mod carrier;
@@ -12,6 +12,8 @@ mod mixed;
 mod network;
 mod oracle;
 mod perl;
+mod processes;
+mod restarts;
 mod room;
 mod witness;
 mod world;
@@ -20,6 +22,7 @@ use ageing::Ages;
 use mixed::Mixed;
 use network::Saboteur;
 use oracle::Run;
+use restarts::{Restarts, Sabotage};
 use room::Room;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use world::Random;
@@ -28,6 +31,7 @@ use world::Random;
 fn violation(seed: u64, saboteur: Option<Saboteur>) -> Option<String> {
     let run = catch_unwind(AssertUnwindSafe(|| match seed % 8 {
         7 if saboteur.is_none() => Ages::new(seed).check(),
+        3 if saboteur.is_none() => Restarts::new(seed, None).check(),
         4 if saboteur.is_none() => Room::new(seed).check(),
         5 | 6 if saboteur.is_none() => Mixed::new(seed).check(),
         _ => Run::new(seed, saboteur).check(),
@@ -193,4 +197,117 @@ fn signals_that_overtake_writes_are_noticed() {
         keep(line)
     };
     noticed(delay, "overtook");
+}
+
+/// Within a hundred seeds, what goes wrong with counters while servers restart is noticed.
+fn noticed_in_restarts(sabotage: Sabotage, what: &str) {
+    let is_noticed = (0..100)
+        .filter_map(|seed| {
+            let check = || Restarts::new(seed, Some(sabotage)).check();
+            match catch_unwind(AssertUnwindSafe(check)) {
+                Ok(checked) => checked.err(),
+                Err(_) => Some("a panic".to_owned()),
+            }
+        })
+        .any(|found| found.contains(what));
+    assert!(is_noticed, "no violation within 100 seeds");
+}
+
+/// A STATE line with its shares changed: the folded one, if there is one, and all others.
+fn change_shares(line: Vec<u8>, change: impl Fn(&mut Vec<String>)) -> Vec<u8> {
+    let Some(words) = state_words(&line).filter(|words| words[4] != b"-") else {
+        return line;
+    };
+    let list = String::from_utf8_lossy(words[4]).into_owned();
+    let mut shares: Vec<String> = list.split(',').map(str::to_owned).collect();
+    change(&mut shares);
+    let mut words: Vec<Vec<u8>> = words.into_iter().map(<[u8]>::to_vec).collect();
+    words[4] = shares.join(",").into_bytes();
+    words.join(&b' ')
+}
+
+/// Who has not heard that shares are folded counts them beside the folded one.
+#[test]
+fn lost_markers_are_noticed() {
+    let lose = |random: &mut Random, line: Vec<u8>| {
+        if line.starts_with(b"FOLD ") && random.one_in(2) {
+            Vec::new()
+        } else {
+            keep(line)
+        }
+    };
+    noticed_in_restarts(Sabotage::Lines(lose), "counts");
+}
+
+#[test]
+fn shares_that_are_lost_in_folding_are_noticed() {
+    let lose = |random: &mut Random, line: Vec<u8>| {
+        // Not each time: whoever is told less than it has answers for ever.
+        let is_lost = random.one_in(3);
+        let without_folded = |shares: &mut Vec<String>| {
+            if is_lost && shares.len() > 1 && shares[0].starts_with("0:") {
+                shares.remove(0);
+            }
+        };
+        keep(change_shares(line, without_folded))
+    };
+    noticed_in_restarts(Sabotage::Lines(lose), "");
+}
+
+/// The folded share also holds the steps of one that is still there.
+#[test]
+fn shares_that_are_folded_twice_are_noticed() {
+    let repeat = |_: &mut Random, line: Vec<u8>| {
+        let fold_twice = |shares: &mut Vec<String>| {
+            let parts =
+                |share: &str| -> Vec<String> { share.split(':').map(str::to_owned).collect() };
+            if let [folded, other, ..] = &mut shares[..]
+                && folded.starts_with("0:")
+            {
+                let (of_folded, of_other) = (parts(folded), parts(other));
+                let number = |text: &str| text.parse::<u64>().expect("a whole number");
+                let weight = number(&of_folded[1]) + 1;
+                let sum = number(&of_folded[2]) + number(&of_other[2]);
+                *folded = format!("0:{weight}:{sum}");
+            }
+        };
+        keep(change_shares(line, fold_twice))
+    };
+    noticed_in_restarts(Sabotage::Lines(repeat), "counts");
+}
+
+#[test]
+fn steps_that_come_under_two_ids_are_noticed() {
+    let repeat = |random: &mut Random, line: Vec<u8>| {
+        let words: Vec<&[u8]> = line.splitn(5, |byte| *byte == b' ').collect();
+        if words[0] != b"COUNT" || words.len() < 5 || !random.one_in(20) {
+            return keep(line);
+        }
+        let share = String::from_utf8_lossy(words[3]).into_owned();
+        let (id, rest) = share.split_once(':').expect("an id");
+        let id = u64::from_str_radix(id, 16).expect("an id") ^ 1;
+        let other = format!("{id:x}:{rest}").into_bytes();
+        let again = [words[0], words[1], words[2], &other[..], words[4]].join(&b' ');
+        vec![line, again]
+    };
+    noticed_in_restarts(Sabotage::Lines(repeat), "counts");
+}
+
+/// The steps that the journal had not got, and others have, are replaced by later ones.
+#[test]
+fn a_share_id_that_is_kept_after_a_kill_is_noticed() {
+    noticed_in_restarts(Sabotage::KeptShares, "lost");
+}
+
+#[test]
+fn counters_outlive_restarts_by_hundreds() {
+    let mut starts = 0;
+    for seed in 0..20 {
+        let mut restarts = Restarts::new(seed, None);
+        if let Err(what) = restarts.check() {
+            panic!("seed {seed}: {what}");
+        }
+        starts += restarts.starts();
+    }
+    assert!(starts > 20 * 100, "{starts}");
 }

@@ -6,6 +6,7 @@ use super::world::{MILLISECOND_US, Random, World};
 use clacks::broker::{CloseReason, ConnectionId, Peer, Process};
 use clacks::protocol::line::Pending;
 use std::collections::VecDeque;
+use std::ops::Range;
 
 /// What the network does to lines between servers, if the test wants to see that it notices.
 pub type Saboteur = fn(&mut Random, Vec<u8>) -> Vec<Vec<u8>>;
@@ -75,6 +76,16 @@ impl Network {
             (wire.sides[0].node, wire.sides[1].node) == (slave, master)
                 && wire.up_since_us.is_some_and(|since_us| since_us < from_us)
                 && wire.cut_us.is_none_or(|cut_us| cut_us > to_us)
+        })
+    }
+
+    /// Whether a wire to `slave`'s master has come up in that time.
+    pub fn has_come_up(&self, slave: usize, during_us: Range<u64>) -> bool {
+        self.wires.iter().any(|wire| {
+            wire.sides[0].node == slave
+                && wire
+                    .up_since_us
+                    .is_some_and(|at_us| during_us.contains(&at_us))
         })
     }
 
@@ -223,7 +234,7 @@ impl World {
         let now = self.time_of(slave);
         let Some(master) = self.nodes[slave]
             .master
-            .filter(|_| !self.unreachable[slave])
+            .filter(|master| !self.unreachable[slave] && !self.nodes[*master].is_down)
         else {
             self.nodes[slave].server.handle_dial_failed(now);
             return;

@@ -78,12 +78,10 @@ impl Run {
         };
         let plan = Plan {
             masters: &masters,
-            net_clacks: None,
             root_error_us,
             error_us,
-            ageing: None,
-            rooms: &[],
             reconnect_us: SECOND_US,
+            ..Plan::default()
         };
         let mut world = World::new(seed, &plan, saboteur);
         world.network.has_spikes = random.one_in(4);
@@ -229,21 +227,11 @@ impl Run {
         }
     }
 
-    fn is_below(&self, mut at: usize, node: usize) -> bool {
-        while at != node {
-            match self.world.nodes[at].master {
-                Some(master) => at = master,
-                None => return false,
-            }
-        }
-        true
-    }
-
     /// Moves a node, with all below it, under another one, while what it has just said is still on
     /// its way.
     fn change_master(&mut self, node: usize) {
         let new = self.any_node();
-        if self.world.nodes[node].master.is_some() && !self.is_below(new, node) {
+        if self.world.nodes[node].master.is_some() && !self.world.is_below(new, node) {
             for _ in 0..3 {
                 let verb = self.world.random.pick(&VERBS);
                 self.witness.send(&mut self.world, node, verb);
@@ -260,7 +248,7 @@ impl Run {
         let slave = self.any_node();
         let others = 0..self.world.nodes.len();
         let below: Vec<usize> = others
-            .filter(|node| *node != slave && self.is_below(*node, slave))
+            .filter(|node| *node != slave && self.world.is_below(*node, slave))
             .collect();
         if below.is_empty() || self.world.network.has_spikes || self.weather.silences {
             return;

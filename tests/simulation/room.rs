@@ -21,12 +21,11 @@ impl Room {
             .collect();
         let plan = Plan {
             masters: &masters,
-            net_clacks: None,
             root_error_us: SECOND_US,
             error_us: SECOND_US,
-            ageing: None,
             rooms: &rooms,
             reconnect_us: SECOND_US,
+            ..Plan::default()
         };
         let mut world = World::new(seed, &plan, None);
         for node in 0..nodes {

@@ -3,10 +3,8 @@
 
 use super::carrier::{Carrier, End, Server, work_off};
 use super::network::{Network, Saboteur};
-use super::perl::Perl;
-use clacks::broker::{
-    Ageing, Broker, CloseReason, ConnectionId, Now, Peer, Process, Settings, Users,
-};
+use crate::persistence::disk::SimulatedDisk;
+use clacks::broker::{Ageing, CloseReason, ConnectionId, Now, Peer, Process};
 use clacks::protocol::token::Token;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -63,6 +61,10 @@ struct Clock {
 pub struct Node {
     pub(super) server: Server,
     pub(super) carrier: Carrier,
+    /// Where it keeps its journal, if it has one.
+    pub(super) disk: Option<SimulatedDisk>,
+    /// Its process has ended.
+    pub is_down: bool,
     pub clients: Vec<Client>,
     clock: Clock,
     /// How far off its clock may be. A root's stays so when it is given a master, which is its slave.
@@ -70,9 +72,12 @@ pub struct Node {
     pub master: Option<usize>,
     /// Counts its runs.
     pub run: u32,
+    /// When the last one began.
+    pub started_us: u64,
 }
 
 /// What a world is made of.
+#[derive(Default)]
 pub struct Plan<'a> {
     pub masters: &'a [Option<usize>],
     /// The node that is no clacksd.
@@ -84,6 +89,10 @@ pub struct Plan<'a> {
     pub ageing: Option<Ageing>,
     /// What each node's cache may take, in bytes; of nodes beyond the list, anything.
     pub rooms: &'a [Option<usize>],
+    /// Which nodes keep journals; those beyond the list don't.
+    pub journals: &'a [bool],
+    /// Roots are sure to be roots: what has no master does not dial.
+    pub is_fixed: bool,
     pub reconnect_us: u64,
 }
 
@@ -102,9 +111,13 @@ pub struct World {
     pub unreachable: Vec<bool>,
     /// Links closed by a server because they can't be: as a ring, or for a peer's clock.
     pub refused: BTreeMap<&'static str, u64>,
-    ageing: Ageing,
-    rooms: Vec<Option<usize>>,
-    reconnect_us: u64,
+    /// Journals say of every run that it has ended in order, for the test to see that this is noticed.
+    pub keeps_shares: bool,
+    pub(super) net_clacks: Option<usize>,
+    pub(super) moves: bool,
+    pub(super) ageing: Ageing,
+    pub(super) rooms: Vec<Option<usize>>,
+    pub(super) reconnect_us: u64,
 }
 
 impl World {
@@ -116,6 +129,9 @@ impl World {
             network: Network::new(saboteur),
             unreachable: vec![false; plan.masters.len()],
             refused: BTreeMap::new(),
+            keeps_shares: false,
+            net_clacks: plan.net_clacks,
+            moves: !plan.is_fixed,
             ageing: plan.ageing.unwrap_or(Ageing {
                 stale_us: u64::MAX >> 1,
                 deleted_us: u64::MAX >> 1,
@@ -133,41 +149,38 @@ impl World {
                 error_us: world.random.error(bound_us),
                 drift_per_million: world.random.error(100),
             };
-            let server = world.new_server(node, plan.net_clacks == Some(node));
+            let has_journal = plan.journals.get(node) == Some(&true);
+            let disk = has_journal.then(SimulatedDisk::default);
+            let (server, journal) = world.new_server(node, *master, disk.as_ref());
             world.nodes.push(Node {
                 server,
-                carrier: Carrier::default(),
+                carrier: Carrier::with_journal(journal),
+                disk,
+                is_down: false,
                 clients: Vec::new(),
                 clock,
                 error_us: bound_us,
                 master: *master,
                 run: 0,
+                started_us: 0,
             });
         }
         world
     }
 
-    fn new_server(&mut self, at: usize, is_net_clacks: bool) -> Server {
-        if is_net_clacks {
-            return Server::NetClacks(Box::new(Perl::new(self.reconnect_us)));
-        }
-        let settings = Settings {
-            max_clients: 16,
-            ping_timeout_us: u64::MAX >> 20,
-            interclacks_reconnect_us: self.reconnect_us,
-            // Every node can be given a master later; without one its dials fail.
-            masters: vec!["the master".to_owned()],
-            ageing: self.ageing,
-            cache_max: self.rooms.get(at).copied().flatten(),
-            ..Settings::default()
-        };
-        let seed = [0; 4].map(|_: u64| self.random.next());
-        let users = Users::new("admin", b"secret");
-        Server::Clacksd(Box::new(Broker::new(settings, users, seed)))
-    }
-
     pub fn is_net_clacks(&self, node: usize) -> bool {
         matches!(self.nodes[node].server, Server::NetClacks(_))
+    }
+
+    /// Whether a node is another one or gets from its master to that one.
+    pub fn is_below(&self, mut at: usize, node: usize) -> bool {
+        while at != node {
+            match self.nodes[at].master {
+                Some(master) => at = master,
+                None => return false,
+            }
+        }
+        true
     }
 
     pub(super) fn time_of(&self, node: usize) -> Now {
@@ -340,6 +353,7 @@ impl World {
         if std::mem::take(&mut self.nodes[at].carrier.is_dialing) {
             self.dial(at);
         }
+        self.hand_over(at);
     }
 
     fn flush(&mut self, at: usize, id: ConnectionId) {
@@ -379,21 +393,6 @@ impl World {
         }
     }
 
-    /// A node's process ends and starts anew, with nothing in its cache.
-    pub fn restart(&mut self, at: usize) {
-        self.cut_all(at);
-        let clients = self.nodes[at].clients.len();
-        let is_net_clacks = self.is_net_clacks(at);
-        self.nodes[at].server = self.new_server(at, is_net_clacks);
-        let node = &mut self.nodes[at];
-        node.carrier.connections.clear();
-        node.clients.clear();
-        node.run += 1;
-        for _ in 0..clients {
-            self.add_client(at);
-        }
-    }
-
     /// Lets the world go on up to a moment; `after_each` looks at it after everything that happens.
     pub fn run_until(&mut self, end_us: u64, after_each: &mut impl FnMut(&mut World, usize)) {
         loop {
@@ -405,6 +404,12 @@ impl World {
                 }
             };
             for (at, node) in self.nodes.iter_mut().enumerate() {
+                if node.is_down {
+                    continue;
+                }
+                if let Some(at_us) = node.carrier.write_due_us() {
+                    consider(at_us.max(self.now_us), Step::Write(at));
+                }
                 if let Some(at_us) = node.server.poll_deadline() {
                     consider(at_us.max(self.now_us), Step::Deadline(at));
                 }
@@ -442,6 +447,10 @@ impl World {
                 });
                 at
             }
+            Step::Write(at) => {
+                self.write_journal(at);
+                at
+            }
         }
     }
 }
@@ -450,4 +459,5 @@ enum Step {
     Arrival(usize, usize),
     Deadline(usize),
     Room(usize, ConnectionId),
+    Write(usize),
 }

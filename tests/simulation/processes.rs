@@ -1,0 +1,164 @@
+//! How the processes of nodes end and start again, with a journal and without.
+
+use super::carrier::{End, Server};
+use super::perl::Perl;
+use super::world::{MILLISECOND_US, SECOND_US, World};
+use crate::persistence::disk::SimulatedDisk;
+use crate::persistence::journal::Journal;
+use crate::support;
+use clacks::broker::{Broker, CloseReason, Settings, Users};
+use clacks::storage::SyncPolicy;
+
+/// The longest that a node's disk takes to begin with what is to be written: as a rule, and when it is slow.
+const DISKS_US: [u64; 4] = [
+    30 * MILLISECOND_US,
+    30 * MILLISECOND_US,
+    30 * MILLISECOND_US,
+    3 * SECOND_US,
+];
+
+/// How a process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Asked to, which it is granted.
+    Orderly,
+    /// What its journal's file has been given is there for the next one.
+    Kill,
+    /// What its disk has not synced may be lost.
+    PowerCut,
+}
+
+impl World {
+    /// A process for a node, with what is on the disk, if it has one.
+    pub(super) fn new_server(
+        &mut self,
+        at: usize,
+        master: Option<usize>,
+        disk: Option<&SimulatedDisk>,
+    ) -> (Server, Option<Journal>) {
+        if self.net_clacks == Some(at) {
+            return (
+                Server::NetClacks(Box::new(Perl::new(self.reconnect_us))),
+                None,
+            );
+        }
+        // If nodes move, each can be given a master later; without one its dials fail.
+        let has_master = self.moves || master.is_some();
+        let settings = Settings {
+            max_clients: 16,
+            ping_timeout_us: u64::MAX >> 20,
+            interclacks_reconnect_us: self.reconnect_us,
+            masters: has_master
+                .then(|| "the master".to_owned())
+                .into_iter()
+                .collect(),
+            ageing: self.ageing,
+            cache_max: self.rooms.get(at).copied().flatten(),
+            journal: disk.is_some(),
+            ..Settings::default()
+        };
+        let seed = [0; 4].map(|_: u64| self.random.next());
+        let users = Users::new("admin", b"secret");
+        let mut broker = Broker::new(settings, users, seed);
+        let journal = disk.map(|disk| {
+            let started = Journal::start(disk, SyncPolicy::Always, &mut broker);
+            let (journal, _) = started.expect("the disk is right");
+            journal
+        });
+        (Server::Clacksd(Box::new(broker)), journal)
+    }
+
+    /// Ends a node's process.
+    pub fn end_process(&mut self, at: usize, how: Ending) {
+        self.cut_all(at);
+        let now = self.time_of(at);
+        let written = self.random.below(3) as usize;
+        let node = &mut self.nodes[at];
+        node.is_down = true;
+        if let (Server::Clacksd(broker), true) = (&mut node.server, node.carrier.journal.is_some())
+        {
+            if how != Ending::Orderly
+                && let Some(journal) = &mut node.carrier.journal
+            {
+                drop(journal.write(written, self.now_us));
+                journal.lose_waiting();
+            }
+            if how == Ending::Orderly || self.keeps_shares {
+                broker.record_end(now, &mut node.carrier);
+                let recorded = broker.recorded();
+                if let Some(journal) = &mut node.carrier.journal {
+                    journal.finish(recorded, self.now_us);
+                }
+            }
+        }
+        node.carrier.forget();
+        node.clients.clear();
+        if let Some(disk) = node.disk.as_mut().filter(|_| how == Ending::PowerCut) {
+            let mut random = support::Random::new(self.random.next());
+            *disk = disk.cut_power(&mut random);
+        }
+    }
+
+    /// Starts a node's process, with what its journal has in its cache, and connects so many clients.
+    pub fn start_process(&mut self, at: usize, clients: usize) {
+        let (master, disk) = (self.nodes[at].master, self.nodes[at].disk.clone());
+        let (server, journal) = self.new_server(at, master, disk.as_ref());
+        let node = &mut self.nodes[at];
+        (node.server, node.carrier.journal) = (server, journal);
+        node.is_down = false;
+        node.run += 1;
+        node.started_us = self.now_us;
+        for _ in 0..clients {
+            self.add_client(at);
+        }
+    }
+
+    /// A node's process ends and starts anew.
+    pub fn restart(&mut self, at: usize) {
+        let clients = self.nodes[at].clients.len();
+        self.end_process(at, Ending::Kill);
+        self.start_process(at, clients);
+    }
+
+    /// A turn of the loop is over: what was recorded is written soon.
+    pub(super) fn hand_over(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        if let (Server::Clacksd(broker), Some(journal)) = (&node.server, &mut node.carrier.journal)
+        {
+            journal.hand_over(broker.recorded());
+            if journal.waiting() > 0 && node.carrier.write_at_us.is_none() {
+                let most_us = self.random.pick(&DISKS_US);
+                node.carrier.write_at_us = Some(self.now_us + self.random.below(most_us));
+            }
+        }
+    }
+
+    /// A node's disk gets to what waits for it.
+    pub(super) fn write_journal(&mut self, at: usize) {
+        let now_us = self.now_us;
+        self.serve(at, |server, carrier, now| {
+            carrier.write_at_us = None;
+            if let (Server::Clacksd(broker), Some(journal)) = (server, &mut carrier.journal) {
+                let news = journal.write(usize::MAX, now_us);
+                broker.handle_saved(news, now, carrier);
+            }
+        });
+    }
+
+    /// The lines that a node tells a new slave, which leaves after that.
+    pub fn told_to_slave(&mut self, at: usize) -> Vec<String> {
+        let slave = self.add_client(at);
+        self.say(at, slave, "CLACKS clacksd/9.9 interclacks/2");
+        self.say(at, slave, "OVERHEAD I 1");
+        let is_over = |lines: &[String]| lines.iter().any(|line| line == "SYNCED");
+        while !is_over(self.nodes[at].clients[slave].lines.make_contiguous()) {
+            self.run_until(self.now_us + 5 * MILLISECOND_US, &mut |_, _| {});
+        }
+        let id = self.nodes[at].carrier.id_of(End::Client(slave));
+        self.serve(at, |server, carrier, now| {
+            server.handle_closing(id, CloseReason::EndOfStream, now, carrier);
+        });
+        let left = self.nodes[at].clients.pop();
+        left.expect("the slave was the last").lines.into()
+    }
+}

@@ -1,0 +1,372 @@
+//! Trees of clacksd nodes whose processes end and start again, by hundreds, with a journal and without: no step of a
+//! counter counts twice, none is lost that was flushed or has come to a node that lives, and the shares of runs that
+//! are over are folded (clacksd(8), KEEPING THE CACHE and INTERCLACKS).
+//!
+//! Each node adds a power of ten of its own, so that a counter's value shows how many steps of each node are in it.
+
+use super::network::Saboteur;
+use super::processes::Ending;
+use super::witness::WRITER;
+use super::world::{MILLISECOND_US, Plan, Random, SECOND_US, World, any_tree};
+use clacks::broker::Ageing;
+
+const MAX_NODES: usize = 4;
+/// The last one is stored before it is counted.
+const COUNTERS: usize = 3;
+const STORED: usize = COUNTERS - 1;
+/// Quotient of the steps of two nodes: no node makes as many steps on one counter.
+const RADIX: u64 = 10_000;
+/// Clients of each node: the writer, and one that waits for the disk.
+const CLIENTS: usize = 2;
+const FLUSHER: usize = 1;
+/// Time to dial, through all of the tree, and to send everything.
+const JOINING_US: u64 = 10 * SECOND_US;
+/// Time that the ageing walk, which moves the marker, may be late by.
+const CLEANING_US: u64 = 2 * 60 * SECOND_US;
+/// Time by which shares are younger that began before the tree's time was known: an hour, and a clock's error.
+const DOUBT_US: u64 = 2 * 3600 * SECOND_US;
+const ROUNDS: usize = 16;
+
+/// How long a share id is used.
+fn renewal_us(ageing: &Ageing) -> u64 {
+    ageing.deleted_us / 4
+}
+
+/// A fault that a world has, for the test to see that it is noticed.
+#[derive(Clone, Copy)]
+pub enum Sabotage {
+    Lines(Saboteur),
+    /// A server counts under its share id whether its last run has ended in order or not.
+    KeptShares,
+}
+
+/// Numbers of steps, by the node that has made them.
+type Steps = [u64; MAX_NODES];
+/// [`Steps`] by the counter.
+type Counts = [Steps; COUNTERS];
+
+pub struct Restarts {
+    world: World,
+    ageing: Ageing,
+    /// Whether nodes count before they know the tree's time.
+    counts_in_doubt: bool,
+    /// Whether clocks may be off by nearly an hour, and two of them by more than one.
+    has_wrong_clocks: bool,
+    has_power_cuts: bool,
+    /// Whether nodes get other masters, or none.
+    moves: bool,
+    /// Whether large values make journals be rewritten.
+    stores: bool,
+    /// A node was cut off for longer than the deleted time: steps may have been lost.
+    is_lossy: bool,
+    made: Counts,
+    /// Steps that each node has shown, and shows from now on.
+    seen: [Counts; MAX_NODES],
+    /// Steps that each node's journal is sure to hold.
+    saved: [Counts; MAX_NODES],
+    /// When processes were started.
+    starts_us: Vec<u64>,
+    fault: Option<String>,
+}
+
+impl Restarts {
+    pub fn new(seed: u64, sabotage: Option<Sabotage>) -> Restarts {
+        let mut random = Random(seed ^ 0x4e5);
+        let nodes = 1 + random.below(MAX_NODES as u64) as usize;
+        let masters = any_tree(&mut random, nodes);
+        let share_of_journals = random.below(4);
+        let journals: Vec<bool> = (0..nodes)
+            .map(|_| random.below(3) < share_of_journals)
+            .collect();
+        let error_us = random.pick(&[0, 1, 1, 3590]) * SECOND_US;
+        let ageing = Ageing {
+            stale_us: Ageing::NEVER,
+            deleted_us: random.pick(&[60, 120, 300]) * SECOND_US,
+        };
+        let plan = Plan {
+            masters: &masters,
+            root_error_us: error_us.min(SECOND_US),
+            error_us,
+            ageing: Some(ageing),
+            journals: &journals,
+            is_fixed: true,
+            reconnect_us: SECOND_US,
+            ..Plan::default()
+        };
+        let lines = match sabotage {
+            Some(Sabotage::Lines(saboteur)) => Some(saboteur),
+            _ => None,
+        };
+        let mut world = World::new(seed, &plan, lines);
+        world.keeps_shares = matches!(sabotage, Some(Sabotage::KeptShares));
+        for node in 0..nodes {
+            for _ in 0..CLIENTS {
+                world.add_client(node);
+            }
+        }
+        Restarts {
+            world,
+            ageing,
+            counts_in_doubt: random.one_in(3),
+            has_wrong_clocks: error_us > SECOND_US,
+            has_power_cuts: random.one_in(2),
+            moves: error_us <= SECOND_US && random.one_in(2),
+            stores: random.one_in(8),
+            is_lossy: false,
+            made: Counts::default(),
+            seen: Default::default(),
+            saved: Default::default(),
+            starts_us: vec![0; nodes],
+            fault: None,
+        }
+    }
+
+    pub fn check(&mut self) -> Result<(), String> {
+        self.go_on(JOINING_US);
+        self.world.say(0, WRITER, &format!("STORE c{STORED}=0"));
+        let lossy_round = match self.world.random.one_in(4) {
+            true => self.world.random.below(ROUNDS as u64) as usize,
+            false => ROUNDS,
+        };
+        for round in 0..ROUNDS {
+            let length_us = match round == lossy_round {
+                true => self.ageing.deleted_us * 3,
+                false => self.ageing.deleted_us / 2,
+            };
+            self.is_lossy |= round == lossy_round;
+            let end_us = self.world.now_us + length_us;
+            while self.world.now_us < end_us && self.fault.is_none() {
+                let pause_us = self.world.random.below(length_us / 40);
+                self.go_on(pause_us);
+                self.act();
+            }
+            self.settle();
+            if !self.has_doubts() {
+                self.check_shares(self.most_shares());
+            }
+        }
+        // Nobody counts until all shares are old.
+        let old_us = self.ageing.deleted_us + renewal_us(&self.ageing) + CLEANING_US;
+        self.go_on(old_us + if self.has_doubts() { DOUBT_US } else { 0 });
+        self.settle();
+        self.check_shares(1);
+        for node in 0..self.world.nodes.len() {
+            self.count(node);
+        }
+        self.settle();
+        if let Some(what) = self.world.unjust_refusal(!self.has_wrong_clocks) {
+            self.blame(what);
+        }
+        self.fault.take().map_or(Ok(()), Err)
+    }
+
+    /// How often a process was started.
+    pub fn starts(&self) -> usize {
+        self.starts_us.len()
+    }
+
+    /// Whether it may take hours until a share is old: who counted did not know the time, or its master did not.
+    fn has_doubts(&self) -> bool {
+        self.counts_in_doubt || self.has_wrong_clocks
+    }
+
+    fn blame(&mut self, what: String) {
+        let now_us = self.world.now_us;
+        self.fault
+            .get_or_insert_with(|| format!("at {now_us} us: {what}"));
+    }
+
+    fn go_on(&mut self, for_us: u64) {
+        let end_us = self.world.now_us + for_us;
+        self.world.run_until(end_us, &mut |_, _| {});
+    }
+
+    fn act(&mut self) {
+        let node = self.world.random.below(self.world.nodes.len() as u64) as usize;
+        if self.world.nodes[node].is_down {
+            return self.start(node);
+        }
+        match self.world.random.below(100) {
+            0..50 => self.count(node),
+            50..60 => self.flush(node),
+            60..80 => {
+                self.end(node);
+                self.start(node);
+            }
+            80..88 => self.end(node),
+            88..94 => {
+                let is_unreachable = &mut self.world.unreachable[node];
+                *is_unreachable = !*is_unreachable;
+                if *is_unreachable {
+                    self.world.cut_uplink(node);
+                }
+            }
+            94..97 => self.world.cut_any(),
+            _ if self.stores => {
+                let large = "v".repeat(60_000);
+                self.world
+                    .say(node, WRITER, &format!("STORE large={large}"));
+            }
+            _ => self.observe(node),
+        }
+    }
+
+    /// A node's client counts once, or some times at once.
+    fn count(&mut self, node: usize) {
+        let counter = self.world.random.below(COUNTERS as u64) as usize;
+        let (now_us, is_root) = (self.world.now_us, self.world.nodes[node].master.is_none());
+        // A slave says that it is one before it has read the time.
+        let linked_us = self.world.nodes[node].started_us..now_us.saturating_sub(SECOND_US);
+        let knows_time = is_root || self.world.network.has_come_up(node, linked_us);
+        let name = format!("c{counter}");
+        // Where it isn't known to be stored, it would be counted from nothing, and that is older.
+        if !(knows_time || self.counts_in_doubt)
+            || counter == STORED && self.world.retrieve(node, WRITER, &name).is_none()
+        {
+            return;
+        }
+        let step = RADIX.pow(node as u32);
+        for _ in 0..1 + self.world.random.below(3) {
+            self.world
+                .say(node, WRITER, &format!("INCREMENT {name}={step}"));
+            self.made[counter][node] += 1;
+        }
+        self.observe(node);
+    }
+
+    /// Looks at what a node shows: nothing that was never made, and all that it has shown before.
+    fn observe(&mut self, node: usize) {
+        for counter in 0..COUNTERS {
+            let value = self.world.retrieve(node, WRITER, &format!("c{counter}"));
+            let value = value.map_or(0, |value| value.parse().expect("a whole number"));
+            let found: Steps = std::array::from_fn(|of| value / RADIX.pow(of as u32) % RADIX);
+            for (of, found) in found.into_iter().enumerate() {
+                let (made, seen) = (self.made[counter][of], self.seen[node][counter][of]);
+                if found > made {
+                    self.blame(format!(
+                        "c{counter} counts {found} steps of node {of} at node {node}, which has made {made}"
+                    ));
+                } else if found < seen && !self.is_lossy {
+                    self.blame(format!(
+                        "c{counter} has lost steps of node {of} at node {node}: {found} of {seen}"
+                    ));
+                }
+            }
+            self.seen[node][counter] = found;
+        }
+        self.world.nodes[node].clients[WRITER].lines.clear();
+    }
+
+    /// Waits until a node's journal has everything that it shows.
+    fn flush(&mut self, node: usize) {
+        self.observe(node);
+        let seen = self.seen[node];
+        self.world.say(node, FLUSHER, "FLUSH all");
+        let patience_us = self.world.now_us + 20 * SECOND_US;
+        while self.world.now_us < patience_us {
+            let lines = &mut self.world.nodes[node].clients[FLUSHER].lines;
+            let is_flushed = lines.iter().any(|line| line == "FLUSHED all");
+            if is_flushed {
+                lines.clear();
+                self.saved[node] = seen;
+                return;
+            }
+            self.go_on(5 * MILLISECOND_US);
+        }
+        self.blame(format!("node {node} does not answer FLUSH"));
+    }
+
+    /// Ends a node's process. What it shows next begins with what is sure to be in its journal.
+    fn end(&mut self, node: usize) {
+        self.observe(node);
+        let how = match self.world.random.below(3) {
+            0 => Ending::Orderly,
+            1 if self.has_power_cuts => Ending::PowerCut,
+            _ => Ending::Kill,
+        };
+        self.world.end_process(node, how);
+        if self.world.nodes[node].disk.is_none() {
+            self.saved[node] = Counts::default();
+        } else if how == Ending::Orderly {
+            self.saved[node] = self.seen[node];
+        }
+        self.seen[node] = self.saved[node];
+    }
+
+    /// Starts a node's process, perhaps with another master.
+    fn start(&mut self, node: usize) {
+        if self.moves && self.world.random.one_in(4) {
+            let nodes = self.world.nodes.len() as u64;
+            let new = self.world.random.below(nodes + 1) as usize;
+            if new as u64 == nodes {
+                self.world.nodes[node].master = None;
+            } else if !self.world.is_below(new, node) {
+                self.world.nodes[node].master = Some(new);
+            }
+        }
+        self.world.start_process(node, CLIENTS);
+        self.starts_us.push(self.world.now_us);
+        self.observe(node);
+    }
+
+    /// Everything comes up, and all agree.
+    fn settle(&mut self) {
+        self.world.unreachable.fill(false);
+        let nodes = self.world.nodes.len();
+        let is_root = |world: &World, node: &usize| world.nodes[*node].master.is_none();
+        let roots: Vec<usize> = (0..nodes)
+            .filter(|node| is_root(&self.world, node))
+            .collect();
+        for node in 0..nodes {
+            // Of several trees there is one again.
+            let joins = roots[1..].contains(&node);
+            if joins && !self.world.nodes[node].is_down {
+                self.end(node);
+            }
+            if joins {
+                self.world.nodes[node].master = Some(roots[0]);
+            }
+            if self.world.nodes[node].is_down {
+                self.world.start_process(node, CLIENTS);
+                self.starts_us.push(self.world.now_us);
+            }
+        }
+        self.go_on(JOINING_US);
+        for node in 0..nodes {
+            self.observe(node);
+            if self.seen[node] != self.seen[0] {
+                let (first, seen) = (self.seen[0], self.seen[node]);
+                self.blame(format!(
+                    "nodes 0 and {node} disagree: {first:?} and {seen:?}"
+                ));
+            }
+        }
+    }
+
+    /// As many shares as a counter may have: those of ids that are not old yet, and the folded one.
+    fn most_shares(&self) -> usize {
+        let renewal_us = renewal_us(&self.ageing);
+        let window_us = self.ageing.deleted_us + renewal_us + CLEANING_US;
+        let since_us = self.world.now_us.saturating_sub(window_us);
+        let started = self.starts_us.iter().filter(|at_us| **at_us >= since_us);
+        let renewed = window_us / renewal_us + 2;
+        1 + started.count() + self.world.nodes.len() * renewed as usize
+    }
+
+    fn check_shares(&mut self, most: usize) {
+        for node in 0..self.world.nodes.len() {
+            for line in self.world.told_to_slave(node) {
+                let words: Vec<&str> = line.splitn(7, ' ').collect();
+                let shares = match words[..] {
+                    ["STATE", _, _, _, shares, ..] if shares != "-" => shares.split(',').count(),
+                    _ => 0,
+                };
+                if shares > most {
+                    self.blame(format!(
+                        "node {node} has {shares} shares, and should have {most}: {line}"
+                    ));
+                }
+            }
+        }
+    }
+}
