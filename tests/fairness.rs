@@ -399,18 +399,25 @@ fn unfinished_hellos_and_records_count_among_the_buffers() {
 
     // To have done before what is done once.
     drop(Client::tls(port, &rustls::version::TLS13).logged_in("ro"));
-    let before = (memory(), server.status("buffers"));
-    let hellos: Vec<TcpStream> = (0..CONNECTIONS)
-        .map(|_| {
-            let mut stranger = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
-            let sent = stranger.write_all(&unfinished(22, 15_000));
-            sent.expect("the server reads");
-            stranger
-        })
-        .collect();
-    check(15_000, before);
-    drop(hellos);
-    wait_until("they are gone", || server.status("clients") == 0);
+    // One record that is not complete, and a message of 15,000 bytes that is not, in records that are.
+    let mut message = vec![1, 0, 0x3a, 0x98];
+    message.resize(14_000, 0);
+    let records = message.chunks(1_000);
+    let records = records.flat_map(|part| [&[22, 3, 3, 0x03, 0xe8][..], part].concat());
+    for hello in [unfinished(22, 15_000), records.collect()] {
+        let before = (memory(), server.status("buffers"));
+        let hellos: Vec<TcpStream> = (0..CONNECTIONS)
+            .map(|_| {
+                let mut stranger = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+                let sent = stranger.write_all(&hello);
+                sent.expect("the server reads");
+                stranger
+            })
+            .collect();
+        check(hello.len() as u64, before);
+        drop(hellos);
+        wait_until("they are gone", || server.status("clients") == 0);
+    }
 
     let mut clients: Vec<Client> = (0..CONNECTIONS)
         .map(|_| Client::tls(port, &rustls::version::TLS13).logged_in("ro"))
@@ -515,7 +522,12 @@ fn lists_that_nobody_reads_take_little_memory() {
         client.send_bytes(lines.collect::<String>().as_bytes());
     }
     client.flush();
-    let others: Vec<Client> = (0..1_000).map(|_| server.stranger()).collect();
+    let described = || {
+        let mut other = server.stranger();
+        other.send(&format!("CLACKS {}", "x".repeat(256)));
+        other
+    };
+    let others: Vec<Client> = (0..1_500).map(|_| described()).collect();
     for (user, verb) in [("ro", "KEYLIST"), ("mg", "CLIENTLIST")] {
         let mut askers: Vec<Client> = (0..ASKERS).map(|_| server.client(user)).collect();
         for asker in &mut askers {

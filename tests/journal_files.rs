@@ -381,7 +381,8 @@ fn while_the_folder_of_the_journal_is_gone_nothing_counts_as_saved() {
 
 #[test]
 fn a_journal_that_fills_its_disk_recovers_when_entries_are_removed() {
-    const DISK: usize = 6 << 20;
+    // Less than a journal that is rewritten: the room of a rewrite that fails is not what helps.
+    const DISK: usize = 3 << 20;
     needs_mounts();
     for length in [100_000, 1_000] {
         let (folder, journal) = place_for_journal();
@@ -390,17 +391,20 @@ fn a_journal_that_fills_its_disk_recovers_when_entries_are_removed() {
             mount_memory(command, folder.path(), DISK);
         });
         let mut client = server.client("admin");
-        let entries = DISK / length;
+        // More than the disk has room for, reserve or not; and what is kept needs more than a record leaves that was
+        // begun when there was no room.
+        let entries = 2 * DISK / length;
         for number in 0..entries {
-            client.ask(&format!("STORE name{number}={}", "v".repeat(length)));
+            client.send(&format!("STORE name{number}={}", "v".repeat(length)));
         }
+        client.flush();
         let failed = server.process.wait_for_log("nothing is being saved");
         let journal = text(&journal);
         assert!(
             failed.contains(&journal) && failed.contains("No space left"),
             "{failed}"
         );
-        for number in 1..entries {
+        for number in 3..entries {
             client.send(&format!("REMOVE name{number}"));
         }
         client.flush();

@@ -310,8 +310,10 @@ impl Client {
 
     /// Waits for the end of the connection; what came before.
     pub fn until_closed(&mut self) -> Vec<String> {
+        let end = Instant::now() + DEADLINE;
         let mut lines = Vec::new();
         while let Some(line) = self.next_line() {
+            assert!(Instant::now() < end, "it is not closed");
             lines.push(line);
         }
         lines

@@ -274,17 +274,25 @@ fn a_flood_of_strangers_at_a_full_server_displaces_only_its_own() {
     world.broker.check();
 }
 
-/// Places for logging in that are taken by strangers are no places that are missing for users.
+/// Places for logging in that are taken by strangers are no places that are missing for users, who may come before a
+/// place becomes free or after that.
 #[test]
 fn strangers_at_a_full_server_keep_nobody_from_a_place_that_is_free() {
-    let mut world = world_with_places(3);
-    let clients: Vec<ConnectionId> = (0..3).map(|_| world.quiet_client("rw")).collect();
-    for _ in 0..MAX_SURPLUS_CLIENTS {
-        world.connect_from(uid(7));
+    for comes_before in [false, true] {
+        let mut world = world_with_places(3);
+        let clients: Vec<ConnectionId> = (0..3).map(|_| world.quiet_client("rw")).collect();
+        for _ in 0..MAX_SURPLUS_CLIENTS {
+            world.connect_from(uid(7));
+        }
+        let before = comes_before.then(|| world.connect_from(uid(8)));
+        world.line(clients[0], "QUIT");
+        let id = before.unwrap_or_else(|| world.connect_from(uid(8)));
+        assert!(world.take(id).ends_with(GREETED));
+        world.line(id, &login("ro", "ropw"));
+        assert_eq!(world.take(id), WELCOME);
+        // Who came to a full server has taken the place of a stranger.
+        let strangers = MAX_SURPLUS_CLIENTS - usize::from(comes_before);
+        assert_eq!(world.status("clients") as usize, 3 + strangers);
+        world.broker.check();
     }
-    world.line(clients[0], "QUIT");
-    let id = world.try_login(uid(8), "ro", "ropw");
-    assert_eq!(world.take(id), WELCOME);
-    assert_eq!(world.status("clients") as usize, 3 + MAX_SURPLUS_CLIENTS);
-    world.broker.check();
 }
