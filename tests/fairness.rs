@@ -314,7 +314,7 @@ fn unfinished_lines_of_a_user_close_that_user_s_connections() {
     stranger.send("");
     stranger.logged_in("ro");
     for line in server.process.log() {
-        let is_other = line.contains(": buffers_limit (") && !line.contains("user nobody)");
+        let is_other = line.contains(": buffers_limit (") && !line.contains(", user nobody;");
         assert!(!is_other, "{line}");
     }
     drop(nobodies);
