@@ -877,6 +877,8 @@ impl World {
             assert_eq!(self.figure(figure), 0, "{figure}");
         }
         self.wires.dialing = None;
+        // After wrong logins there, the answer would be late.
+        self.set_time(self.now.monotonic_us + LOGIN_DELAY_MAX_US);
         let id = self.welcome(Peer::Unix(Process::default()));
         self.log_in_as_primary(id, 0);
         self.send(id, b"CLEARCACHE\nQUIT\n", 0);
