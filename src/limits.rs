@@ -80,10 +80,10 @@ pub const CERTIFICATE_CHECK_US: u64 = 86_400 * SECOND_US;
 
 /// How far ahead of the tree's time a peer's stamps may be; its writes win for as long.
 pub const MAX_CLOCK_LEAD_US: u64 = 3600 * SECOND_US;
-/// By so much less a slave's stamps may be ahead for each server above this one, and by so much more a master's for each
-/// server from the root to this one: the next server's clock may show a little less, and what passes here must not end
-/// the link there. That is two weeks of an unbroken link with usual clocks.
-pub const CLOCK_LEAD_PER_HOP_US: u64 = 60 * SECOND_US;
+/// A slave's stamps may be ahead by so much less for each server above this one, and a master's by so much more for each
+/// server from the root to this one: the next server's clock may show a little less, and a line that is taken here must
+/// not end the link there. Clocks drift apart that much in days; if more, the next dial sets them right.
+pub const CLOCK_LEAD_PER_HOP_US: u64 = 10 * SECOND_US;
 /// How much the tree's time must have changed for slaves to be told again.
 pub const CLOCK_STEP_US: u64 = 100_000;
 /// Servers in a row, from the root to the last slave. A tree so deep is a mistake.

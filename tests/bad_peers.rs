@@ -297,7 +297,7 @@ fn a_slave_that_invents_senders_of_signals_is_refused_and_none_is_forgotten() {
 /// there too, or a slave could have the links of others ended.
 #[test]
 fn a_slave_at_the_bounds_of_what_is_believed_ends_no_other_link() {
-    const LITTLE_US: u64 = 30_000_000;
+    const LITTLE_US: u64 = 5_000_000;
     // A master hears an hour less a little from a slave, its own master a little more.
     let (root, honest) = pair();
     let less_us = || now_us() + HOUR_US - LITTLE_US;

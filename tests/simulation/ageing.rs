@@ -36,7 +36,7 @@ impl Ages {
             .map(|node| (node > 0).then(|| node - 1 - random.below(2.min(node as u64)) as usize))
             .collect();
         let (root_error_us, error_us) = random.pick(
-            &[(0, 3590), (0, 3590), (700, 700)]
+            &[(0, 3520), (0, 3520), (700, 700)]
                 .map(|(root, others): (u64, u64)| (root * SECOND_US, others * SECOND_US)),
         );
         let stale_us = random.pick(&[STALE_US, SHORT_STALE_US]);

@@ -57,14 +57,14 @@ impl Run {
         let mut random = Random(seed ^ 0x5eed);
         let nodes = 2 + random.below(7) as usize;
         let masters = any_tree(&mut random, nodes);
-        // Half an hour each makes an hour between two; or the root is right and the others are off
-        // by an hour, with some seconds left for drifting.
+        // Half an hour each makes an hour between two; or the root is right and the others are off by an hour, less ten
+        // seconds for each of up to seven servers above one, and some left for drifting.
         let second = SECOND_US;
         let (root_error_us, error_us) = random.pick(&[
             (0, 0),
             (second, second),
             (1790 * second, 1790 * second),
-            (0, 3590 * second),
+            (0, 3520 * second),
         ]);
         // Most networks are quiet most of the time.
         let cuts = random.pick(&[0, 0, 0, 0, 0, 0, 10, 10, 50, 50]);

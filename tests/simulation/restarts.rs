@@ -78,7 +78,7 @@ impl Restarts {
         let journals: Vec<bool> = (0..nodes)
             .map(|_| random.below(3) < share_of_journals)
             .collect();
-        let error_us = random.pick(&[0, 1, 1, 3590]) * SECOND_US;
+        let error_us = random.pick(&[0, 1, 1, 3520]) * SECOND_US;
         let ageing = Ageing {
             stale_us: Ageing::NEVER,
             deleted_us: random.pick(&[60, 120, 300]) * SECOND_US,

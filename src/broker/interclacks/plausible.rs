@@ -119,8 +119,7 @@ impl Broker {
             // It may not have said yet where it is itself.
             MAX_CLOCK_LEAD_US + masters.max(1) * CLOCK_LEAD_PER_HOP_US
         } else {
-            let less_us = masters * CLOCK_LEAD_PER_HOP_US;
-            MAX_CLOCK_LEAD_US - less_us.min(MAX_CLOCK_LEAD_US / 2)
+            MAX_CLOCK_LEAD_US - masters * CLOCK_LEAD_PER_HOP_US
         };
         Bound {
             now_us: self.tree_now_us(now),
