@@ -361,18 +361,6 @@ fn the_log_says_what_was_torn_off_or_damaged() {
     assert_eq!(server.process.log_line("damaged"), None);
 }
 
-/// Lets files of a process grow to so many bytes at most.
-fn limit_files(process: u32, bytes: u64) {
-    let limit = libc::rlimit64 {
-        rlim_cur: bytes,
-        rlim_max: libc::RLIM64_INFINITY,
-    };
-    let process = i32::try_from(process).expect("process ids fit");
-    // SAFETY: `limit` is a valid rlimit64 that the call reads; the process is a child of ours.
-    let set = unsafe { libc::prlimit64(process, libc::RLIMIT_FSIZE, &limit, std::ptr::null_mut()) };
-    assert_eq!(set, 0);
-}
-
 /// A limit on the size of files is as good as a full disk.
 #[test]
 fn a_full_disk_is_told_and_saving_resumes_by_itself() {
@@ -387,7 +375,7 @@ fn fill_the_disk_and_make_room(fsync: &str) {
     let mut client = server.client("admin");
     client.ask("NOPING");
     client.ask("STORE before=1");
-    limit_files(server.process.id(), 20_000);
+    server.process.limit_files(20_000);
     let large = "v".repeat(30_000);
     client.send(&format!("STORE large={large}"));
     client.send("FLUSH 1");
@@ -404,7 +392,7 @@ fn fill_the_disk_and_make_room(fsync: &str) {
     );
     server.process.wait_for_log("nothing is being saved");
     assert!(server.status_line().contains(" journal=failed "));
-    limit_files(server.process.id(), libc::RLIM64_INFINITY);
+    server.process.limit_files(libc::RLIM64_INFINITY);
     server
         .process
         .wait_for_log("everything is being saved again");

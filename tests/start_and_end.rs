@@ -14,18 +14,6 @@ fn with_journal(flags: &[&str]) -> Setup {
     setup.flags(&["--persist", &journal]).flags(flags)
 }
 
-/// Lets files of a process grow to so many bytes at most.
-fn limit_files(process: u32, bytes: u64) {
-    let limit = libc::rlimit64 {
-        rlim_cur: bytes,
-        rlim_max: libc::RLIM64_INFINITY,
-    };
-    let process = i32::try_from(process).expect("process ids fit");
-    // SAFETY: `limit` is a valid rlimit64 that the call reads; the process is a child of ours.
-    let set = unsafe { libc::prlimit64(process, libc::RLIMIT_FSIZE, &limit, std::ptr::null_mut()) };
-    assert_eq!(set, 0);
-}
-
 /// A server that has ended, and whose journal takes a while to be read.
 fn with_long_journal() -> Server {
     const ENTRIES: usize = 300_000;
@@ -244,7 +232,7 @@ fn an_end_that_loses_changes_is_an_error() {
         });
         let mut client = server.client("admin");
         client.ask("STORE kept=1");
-        limit_files(server.process.id(), 20_000);
+        server.process.limit_files(20_000);
         client.ask(&format!("STORE lost={}", "v".repeat(30_000)));
         client.ask("STORE lost too=1");
         let journal = text(&server.setup.path("journal"));
@@ -311,13 +299,13 @@ fn a_log_that_reaches_the_limit_of_its_size_ends_nothing() {
     let has = |part: &str| fs::read_to_string(&log).is_ok_and(|log| log.contains(part));
     wait_until("it is ready", || has("ready"));
     let length = fs::metadata(&log).expect("a log").len();
-    limit_files(process.id(), length);
+    process.limit_files(length);
     for _ in 0..3 {
         process.signal(libc::SIGHUP);
         let mut client = Client::unix(&setup.path("socket")).logged_in("admin");
         assert_eq!(client.ask("RETRIEVE a"), ["NOTRETRIEVED a"]);
     }
-    limit_files(process.id(), libc::RLIM64_INFINITY);
+    process.limit_files(libc::RLIM64_INFINITY);
     process.signal(libc::SIGUSR1);
     wait_until("the log says what it lacks", || has("log lines were lost"));
     process.signal(libc::SIGTERM);

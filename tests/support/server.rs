@@ -289,6 +289,19 @@ impl Process {
         assert_eq!(unsafe { libc::kill(id, signal) }, 0);
     }
 
+    /// Lets its files grow to so many bytes at most.
+    pub fn limit_files(&self, bytes: u64) {
+        let limit = libc::rlimit64 {
+            rlim_cur: bytes,
+            rlim_max: libc::RLIM64_INFINITY,
+        };
+        let process = i32::try_from(self.id()).expect("process ids fit");
+        // SAFETY: `limit` is a valid rlimit64 that the call reads; the process is a child of ours.
+        let set =
+            unsafe { libc::prlimit64(process, libc::RLIMIT_FSIZE, &limit, std::ptr::null_mut()) };
+        assert_eq!(set, 0);
+    }
+
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().expect("a child of ours").is_some()
     }
