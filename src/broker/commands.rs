@@ -340,7 +340,7 @@ impl Broker {
     }
 
     /// A name was written by a line of that connection, unless it was too large.
-    fn changed<O: Output>(
+    pub(super) fn changed<O: Output>(
         &mut self,
         from: ConnectionId,
         written: Result<Written, TooLarge>,

@@ -2,9 +2,8 @@
 //! runs that are over are folded (see `cache::share`).
 
 use super::Broker;
-use super::cache::{Added, TooLarge};
-use super::change::{Change, Write};
-use super::interclacks::Wording;
+use super::cache::Added;
+use super::change::Change;
 use super::output::{ConnectionId, Now, Output, Record};
 use crate::limits::MAX_CLOCK_LEAD_US;
 use crate::protocol::command::Counter;
@@ -24,20 +23,14 @@ impl Broker {
         let name = counter.name;
         let now_us = self.tree_now_us(now);
         let begun_us = now_us + self.clock_doubt_us();
-        match self.cache.add(name, step, now_us, begun_us) {
-            Ok(Added { written, work }) => {
-                out.add_work(work + counter.step.map_or(0, work_of));
-                let write = Write {
-                    from,
-                    name,
-                    written,
-                    wording: Wording::Line(line),
-                    signal: None,
-                };
-                self.commit(Change::Write(write), now, out);
-            }
-            Err(TooLarge) => self.refuse_too_large(from, name, now, out),
-        }
+        let written =
+            self.cache
+                .add(name, step, now_us, begun_us)
+                .map(|Added { written, work }| {
+                    out.add_work(work + counter.step.map_or(0, work_of));
+                    written
+                });
+        self.changed(from, written, name, line, now, out);
     }
 
     /// By how much the tree's time may be later than what this node takes for it. A share id must not begin

@@ -89,7 +89,7 @@ pub struct Counter {
     pub contributions: Vec<Contribution>,
     /// When this node last saw the counter change: the time that a KEYSYNC gives it, which knows no counters.
     pub changed_us: u64,
-    /// What it cost to parse the base, beyond its bytes.
+    /// The work of parsing the base, beyond its bytes; see [`limits`](crate::limits) for the unit.
     pub work: usize,
 }
 
@@ -147,7 +147,7 @@ impl Counter {
     }
 }
 
-/// Whether name and value are so long together that they are kept as a long text beside the blocks.
+/// Reports whether name and value together are long enough to be kept as a long text beside the blocks.
 pub fn has_text(name: &[u8], content: &Content<'_>) -> bool {
     name.len() + content.value.len() >= LONG_LINE
 }
@@ -305,7 +305,7 @@ impl<'a> Entry<'a> {
         self.text
     }
 
-    /// What block and long text take, in bytes.
+    /// Memory of the block and of the long text, in bytes.
     pub fn size(self) -> usize {
         self.bytes.len() + self.text.map_or(0, |text| text.len())
     }
@@ -381,7 +381,7 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// Whether the entry in a block has that name.
+    /// Reports whether the entry in a block has that name.
     #[inline(always)]
     pub fn is_named(blocks: &Blocks, block: Block, name: &[u8]) -> bool {
         let bytes = blocks.get(block);

@@ -45,7 +45,7 @@ impl Merged {
     }
 }
 
-/// What [`Cache::merge_contribution`] did.
+/// The result of [`Cache::merge_contribution`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Counted {
     /// Nothing was new.

@@ -6,22 +6,20 @@
 //! All times are the tree's (see `interclacks`). How states of the same name meet: `merge`.
 
 mod blocks;
+mod counter;
 mod entry;
 mod eviction;
 mod merge;
 mod share;
 
+pub use counter::Added;
 pub use merge::{Counted, Effect, Merged};
 pub use share::renewal_us;
 
 use merge::Restoring;
 
 use super::table::{Cursor, LookUps, Part, Table, hash};
-use crate::limits::{
-    FOLDS_PER_SLICE, LONG_ANSWER, MANY_CONTRIBUTIONS, SECOND_US, SEGMENTS_PER_SLICE,
-    TIDY_BLOCKS_PER_SLICE, WORK_PER_CONTRIBUTION,
-};
-use crate::protocol::number::Number;
+use crate::limits::{FOLDS_PER_SLICE, LONG_ANSWER, SEGMENTS_PER_SLICE, TIDY_BLOCKS_PER_SLICE};
 use crate::protocol::peer::{Contribution, NodeId, ShareId, Stamp, State};
 use crate::protocol::shared::SharedBytes;
 use crate::sys::prefetch;
@@ -133,15 +131,6 @@ impl From<EntryId> for Written {
     fn from(entry: EntryId) -> Written {
         Written { entry, only: None }
     }
-}
-
-/// What INCREMENT or DECREMENT did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Added {
-    /// Its share is the one that was counted under, if the counter was there before with the same register.
-    pub written: Written,
-    /// What that cost beyond the bytes of the line; see [`limits`](crate::limits).
-    pub work: usize,
 }
 
 /// The answer to RETRIEVE.
@@ -362,200 +351,6 @@ impl Cache {
         let stamp = self.new_stamp(now_us);
         let entry = self.write(name, Kind::Removed, b"", stamp, now_us)?;
         Ok(entry.into())
-    }
-
-    /// Adds `step` to this node's contribution to the counter. If this node needs a new share id for it, that one
-    /// begins at `begun_us`.
-    pub fn add(
-        &mut self,
-        name: &[u8],
-        step: Number,
-        now_us: u64,
-        begun_us: u64,
-    ) -> Result<Added, TooLarge> {
-        if self.own_share.is_due(now_us, self.folded, &self.ageing) {
-            self.begin_share(begun_us);
-        }
-        let block = self.block(name);
-        if let Some(added) = block.and_then(|block| self.add_in_place(block, step, now_us)) {
-            return added;
-        }
-        let (cleared, held) = (
-            self.cleared,
-            block.map(|block| Entry::new(&self.blocks, block)),
-        );
-        let anew = |base: &[u8]| Counter::new(base);
-        let (kind, stamp, mut counter) = match held {
-            None => (Kind::Absent, Some(cleared), anew(b"")),
-            Some(entry) => match self.expired(entry, now_us) {
-                // It was not folded for so long that its state has become large.
-                None if entry.has_many_contributions(MANY_CONTRIBUTIONS) => {
-                    (Kind::Value, None, anew(entry.value()))
-                }
-                None => (entry.kind(), Some(entry.stamp()), entry.counter()),
-                Some(Dropped::Cleared) => (Kind::Absent, Some(cleared), anew(b"")),
-                // Others may not have let it expire yet: it takes a newer stamp to start anew.
-                Some(_) => (Kind::Absent, None, anew(b"")),
-            },
-        };
-        let had_register = held.is_some_and(|entry| Some(entry.stamp()) == stamp);
-        let accessed_us = held.map_or(now_us, |entry| entry.accessed_us().max(now_us));
-        let stamp = stamp.unwrap_or_else(|| self.new_stamp(now_us));
-        let version = self.new_stamp(now_us).time_us;
-        let share = self.own_share.step(version).expect("an id was begun above");
-        counter.changed_us = version;
-        share::fold(&mut counter.contributions, self.folded);
-        let contributions = &mut counter.contributions;
-        match contributions.binary_search_by_key(&share, |contribution| contribution.share) {
-            Ok(at) => {
-                contributions[at].version = version;
-                contributions[at].sum = contributions[at].sum.accumulate(step);
-            }
-            Err(at) => contributions.insert(
-                at,
-                Contribution {
-                    share,
-                    version,
-                    sum: step,
-                },
-            ),
-        }
-        let work = counter.work + contributions.len() * WORK_PER_CONTRIBUTION;
-        let entry = self.put_counter(name, kind, stamp, accessed_us, &counter)?;
-        let only = had_register.then_some(share);
-        let written = Written { entry, only };
-        Ok(Added { written, work })
-    }
-
-    /// Adds to the contribution that a counter has of this node, where nothing else changes; `None` if there is
-    /// more to do.
-    fn add_in_place(
-        &mut self,
-        block: Block,
-        step: Number,
-        now_us: u64,
-    ) -> Option<Result<Added, TooLarge>> {
-        let entry = Entry::new(&self.blocks, block);
-        let (own, _) = self.own_share.in_use()?;
-        let (at, held) = entry.contribution_of(own)?;
-        if entry.has_many_contributions(MANY_CONTRIBUTIONS)
-            || entry.begun_before(self.folded.time_us) > 0
-            || self.expired(entry, now_us).is_some()
-        {
-            return None;
-        }
-        // All of them are added up for the value.
-        let work = entry.contributions_count() * WORK_PER_CONTRIBUTION;
-        let version = self.new_stamp(now_us).time_us;
-        let share = self.own_share.step(version)?;
-        let changed = Contribution {
-            share,
-            version,
-            sum: held.sum.accumulate(step),
-        };
-        let put = self.put_contribution(block, at, &changed, version, now_us);
-        Some(put.map(|written| Added { written, work }))
-    }
-
-    /// Replaces the contribution at that place of a counter, and the counter's value.
-    fn put_contribution(
-        &mut self,
-        block: Block,
-        at: usize,
-        changed: &Contribution,
-        changed_us: u64,
-        accessed_us: u64,
-    ) -> Result<Written, TooLarge> {
-        let bytes = self.blocks.get_mut(block);
-        let value = entry::put_contribution(bytes, at, changed, changed_us);
-        let length = entry::length_with_value(bytes, value.text().len());
-        let size = bytes.len();
-        let entry = if length.is_some_and(|length| self.blocks.size_for(length) == size) {
-            let bytes = self.blocks.get_mut(block);
-            entry::put_value(bytes, value.text());
-            entry::note_use(bytes, accessed_us);
-            EntryId(block)
-        } else {
-            let entry = Entry::new(&self.blocks, block);
-            let (kind, stamp, counter) = (entry.kind(), entry.stamp(), entry.counter());
-            let accessed_us = accessed_us.max(entry.accessed_us());
-            let name: Box<[u8]> = entry.name().into();
-            self.put_counter(&name, kind, stamp, accessed_us, &counter)?
-        };
-        let only = Some(changed.share);
-        Ok(Written { entry, only })
-    }
-
-    /// Draws a share id that begins at that time, or right behind the marker.
-    fn begin_share(&mut self, begun_us: u64) {
-        self.drawn += 1;
-        let random = self.hasher.hash_one((self.node, self.drawn)) as u32;
-        let after_marker_us = self.folded.time_us.saturating_add(SECOND_US);
-        let begun_us = begun_us.max(if self.folded.time_us > 0 {
-            after_marker_us
-        } else {
-            0
-        });
-        self.own_share.begin(ShareId::new(begun_us, random));
-    }
-
-    /// The share id that this node counts under and the version of its last step, if it has counted.
-    pub fn own_share(&self) -> Option<(ShareId, u64)> {
-        self.own_share.in_use()
-    }
-
-    /// Goes on with the share id of an earlier run of this node, whose last step had that version.
-    pub fn resume_share(&mut self, share: ShareId, newest_us: u64) {
-        self.newest_us = self.newest_us.max(newest_us);
-        self.own_share.resume(share, newest_us);
-    }
-
-    /// Whether this node has given up its share id since the last call, because another one counts under it.
-    pub fn take_share_contest(&mut self) -> bool {
-        self.own_share.take_contest()
-    }
-
-    /// The marker; the default stamp if nothing was ever folded.
-    pub fn folded(&self) -> Stamp {
-        self.folded
-    }
-
-    /// Moves the marker on, if it is a later one: the shares of all runs that began before it are folded, each as
-    /// soon as its counter is touched. Whether it is.
-    pub fn merge_fold(&mut self, marker: Stamp) -> bool {
-        let is_news = marker > self.folded;
-        self.folded = self.folded.max(marker);
-        is_news
-    }
-
-    /// Where the marker may be now: before the beginning of each share that has changed within the deleted time.
-    pub fn next_marker(&self, now_us: u64) -> Stamp {
-        let age_us = self
-            .ageing
-            .deleted_us
-            .saturating_add(renewal_us(&self.ageing));
-        Stamp {
-            time_us: now_us.saturating_sub(age_us),
-            node: self.node,
-        }
-    }
-
-    /// Whether [`Cache::age_slice`] has met a share, since the last call, that [`Cache::next_marker`] includes and
-    /// that is not folded.
-    pub fn take_old_shares(&mut self) -> bool {
-        std::mem::take(&mut self.has_old_shares)
-    }
-
-    /// Folds the old shares of a counter. That is no change to tell of: whoever else has the state folds it too.
-    fn fold_counter(&mut self, name: &[u8]) {
-        let Some(entry) = self.entry(name).filter(|entry| entry.is_counter()) else {
-            return;
-        };
-        let (kind, stamp, accessed_us) = (entry.kind(), entry.stamp(), entry.accessed_us());
-        let mut counter = entry.counter();
-        share::fold(&mut counter.contributions, self.folded);
-        let folded = self.put_counter(name, kind, stamp, accessed_us, &counter);
-        debug_assert!(folded.is_ok(), "what is folded takes less room than before");
     }
 
     /// Forgets everything, tombstones included. Memory is given back by [`Cache::tidy_slice`].

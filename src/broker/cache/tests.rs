@@ -1,7 +1,8 @@
 //! What the cache promises, tried on it alone.
 
 use super::*;
-use crate::limits::EVICTIONS_PER_SLICE;
+use crate::limits::{EVICTIONS_PER_SLICE, WORK_PER_CONTRIBUTION};
+use crate::protocol::number::Number;
 
 impl Cache {
     /// Counts once.
