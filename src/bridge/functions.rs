@@ -5,9 +5,9 @@ pub const CHANNEL: &str = "clacksmessage";
 
 /// A value as it is, beside the name.
 const VALUE: Option<&str> = Some("$2");
-/// A step, with blanks and tabs behind it. PostgreSQL drops a notification that is word for word like an earlier one of
-/// the same transaction; 52 random bits let each step count. They are blanks since all bridges read numbers with blanks
-/// behind them, exactly and without a warning. A step of nothing but blanks is 1.
+/// A step, followed by 52 blanks and tabs, which stand for 52 random bits. PostgreSQL drops a notification that equals
+/// an earlier one of the same transaction; the random bits make each step differ. Every bridge reads a number with
+/// blanks behind it exactly and without a warning. A step of nothing but blanks is 1.
 const STEP: Option<&str> = Some(
     "CASE WHEN $2 ~ '^[[:space:]]*$' THEN '1' ELSE $2 END || pg_catalog.translate(\
      (pg_catalog.random() * 4503599627370496)::pg_catalog.int8::pg_catalog.bit(52)::pg_catalog.text, \
