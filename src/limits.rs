@@ -78,7 +78,7 @@ pub const CERTIFICATE_NOTICE_S: u64 = 14 * 86_400;
 /// Between two looks at the dates of the certificates in use.
 pub const CERTIFICATE_CHECK_US: u64 = 86_400 * SECOND_US;
 
-/// How far ahead of the tree's time a peer's stamps may be; its writes win for as long.
+/// How far ahead of the tree's time a peer's stamps may be, and the numbers of its signals; its writes win for as long.
 pub const MAX_CLOCK_LEAD_US: u64 = 3600 * SECOND_US;
 /// A slave's stamps may be ahead by so much less for each server above this one, and a master's by so much more for each
 /// server from the root to this one: the next server's clock may show a little less, and a line that is taken here must
@@ -88,9 +88,6 @@ pub const CLOCK_LEAD_PER_HOP_US: u64 = 10 * SECOND_US;
 pub const CLOCK_STEP_US: u64 = 100_000;
 /// Servers in a row, from the root to the last slave. A tree so deep is a mistake.
 pub const MAX_PATH: usize = 64;
-/// How far the numbers of a server's signals, which are times, may be ahead of its own time after its clock was set
-/// back. Beyond, it numbers them anew under another id, and the others don't remember many of those.
-pub const MAX_SIGNAL_LEAD_US: u64 = 60 * SECOND_US;
 /// Senders of signals remembered at least, and half of those remembered at most; a sender is one run of one server.
 pub const MAX_SIGNAL_ORIGINS: usize = 16_384;
 /// New senders that one address may bring at once, beside one a second: those of a large tree that joins. Forgetting

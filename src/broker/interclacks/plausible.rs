@@ -18,7 +18,7 @@ use crate::broker::origin::Origin;
 use crate::broker::output::{CloseReason, ConnectionId, Now, Output};
 use crate::limits::{
     CLOCK_LEAD_PER_HOP_US, MAX_CLOCK_LEAD_US, MAX_FOLDED_WEIGHT, MAX_NEW_SENDERS,
-    MAX_SIGNAL_LEAD_US, NEW_SENDERS_PER_HOP, SECOND_US,
+    NEW_SENDERS_PER_HOP, SECOND_US,
 };
 use crate::protocol::peer::{Contribution, PeerLine, ShareId, SignalId, Stamp};
 use log::Level;
@@ -137,10 +137,6 @@ impl Broker {
     }
 
     fn fault_of_signal(&self, signal: SignalId, bound: Bound) -> Option<Fault> {
-        let bound = Bound {
-            lead_us: bound.lead_us + MAX_SIGNAL_LEAD_US,
-            ..bound
-        };
         if let Some(ahead_us) = bound.excess_us(signal.number) {
             return Some(Fault::SignalAhead(ahead_us));
         }

@@ -7,7 +7,7 @@
 use super::Reach;
 use crate::broker::origin::Origin;
 use crate::limits::{
-    MAX_NEW_SENDERS, MAX_SENDER_BUDGETS, MAX_SIGNAL_LEAD_US, MAX_SIGNAL_ORIGINS, SECOND_US,
+    MAX_CLOCK_LEAD_US, MAX_NEW_SENDERS, MAX_SENDER_BUDGETS, MAX_SIGNAL_ORIGINS, SECOND_US,
 };
 use crate::protocol::peer::{NodeId, SignalId};
 use std::collections::{HashMap, VecDeque};
@@ -57,9 +57,10 @@ impl Signals {
     }
 
     /// The id of a signal that begins here now. When the clock was set back by more than the numbers may be ahead,
-    /// they begin anew, under an id that `draw` makes.
+    /// they begin again with the time, under an id that `draw` makes. Nothing keeps a late signal of the former id from
+    /// being delivered after one of the new id, so a clock that is set to the time of a master must not get so far.
     pub fn next(&mut self, now_us: u64, draw: impl FnOnce() -> NodeId) -> SignalId {
-        if self.last > now_us + MAX_SIGNAL_LEAD_US {
+        if self.last > now_us + MAX_CLOCK_LEAD_US {
             if self.former_senders.len() == MAX_FORMER_SENDERS {
                 self.former_senders.pop_front();
             }
@@ -198,6 +199,8 @@ mod tests {
         assert_eq!(next(NOW_US), id(7, NOW_US + 1));
         assert_eq!(next(NOW_US - 30 * SECOND_US), id(7, NOW_US + 2));
         assert_eq!(next(NOW_US + HOUR_US), id(7, NOW_US + HOUR_US));
+        // Set back by an hour, as by a master.
+        assert_eq!(next(NOW_US + 1), id(7, NOW_US + HOUR_US + 1));
         // Set back by so much that others would not believe the next number.
         assert_eq!(next(NOW_US), id(8, NOW_US));
         assert_eq!(next(NOW_US), id(8, NOW_US + 1));
@@ -206,7 +209,7 @@ mod tests {
     #[test]
     fn signals_of_its_own_are_not_new_under_whatever_id() {
         let mut signals = Signals::new(NodeId(7));
-        let before = signals.next(NOW_US + HOUR_US, || NodeId(8));
+        let before = signals.next(NOW_US + 2 * HOUR_US, || NodeId(8));
         let after = signals.next(NOW_US, || NodeId(8));
         assert_ne!(before.origin, after.origin);
         for id in [before, after] {
@@ -222,11 +225,10 @@ mod tests {
     fn nobody_is_muted_for_longer_than_a_clock_may_be_wrong() {
         let (mut honest, mut receiver) = (Signals::new(NodeId(1)), Signals::new(NodeId(2)));
         let mut hear = |id| receiver.judge(id, Reach::All, None, 0);
-        let longest_us = HOUR_US + MAX_SIGNAL_LEAD_US;
-        let forged = id(1, NOW_US + longest_us);
+        let forged = id(1, NOW_US + MAX_CLOCK_LEAD_US);
         assert_eq!(hear(honest.next(NOW_US, || NodeId(3))), Novelty::New);
         assert_eq!(hear(forged), Novelty::New);
-        for (later_us, novelty) in [(1, Novelty::Passed), (longest_us + 1, Novelty::New)] {
+        for (later_us, novelty) in [(1, Novelty::Passed), (MAX_CLOCK_LEAD_US + 1, Novelty::New)] {
             let signal = honest.next(NOW_US + later_us, || NodeId(3));
             assert_eq!(hear(signal), novelty, "{later_us}");
         }
