@@ -41,18 +41,15 @@
 //! | [`certificates`] | who a server is, and whom a client takes for one, in TLS | |
 //! | [`client`] | the client library, blocking | `protocol`, `certificates` |
 //! | [`bridge`] | clacks-pg: from PostgreSQL's notifications to a server | `client`, `certificates` |
-//! | [`file_size`] | the limit on the size of files, as an error | nothing |
-//! | [`files`] | small files, and the secrets in them | |
-//! | [`flag`] | a flag as people see it; each program has a table of them | nothing |
-//! | [`start`] | how long-running programs read their arguments, and why they don't start | `flag` |
+//! | [`program`] | what all programs take from outside: command lines, small files, limits of the process | nothing |
 //! | [`sys`] | small functions around libc and the processor; the only unsafe code | |
 //! | [`storage`] | the journal behind the cache: a file, and a thread that writes it | `broker`, `protocol`, `sys` |
 //! | [`reactor`] | the loop: mio, sockets, buffers, signals, timers, word to the service manager. Knows no verb | `broker`, `protocol::line`, `certificates`, `storage`, `sys` |
 //! | [`cli`] | flags to configuration, logging, becoming a daemon | all of the above but `client` and `bridge` |
 //! | [`tool`] | the command-line client | `client` |
 //!
-//! `limits`, `address` and `files` are open to all, `flag`, `file_size` and `start` to the programs. A test (`tests/layers.rs`)
-//! reads the sources and fails when an arrow is broken.
+//! `limits` and `address` are open to all, `program` to the programs and, for its small files, to the client. A test
+//! (`tests/layers.rs`) reads the sources and fails when an arrow is broken.
 //!
 //! The wire is specified in clacks-protocol(7) and, between servers, in clacks-interclacks(7), the daemon in
 //! clacksd(8), the command-line client in clacks(1).
@@ -64,12 +61,8 @@ pub mod address;
 pub mod certificates;
 #[cfg(feature = "client")]
 pub mod client;
-#[cfg(any(feature = "server", feature = "tool", feature = "postgres"))]
-pub mod file_size;
-pub mod files;
-#[cfg(any(feature = "server", feature = "tool", feature = "postgres"))]
-pub mod flag;
 pub mod limits;
+pub mod program;
 pub mod protocol;
 
 #[cfg(feature = "postgres")]
@@ -80,8 +73,6 @@ pub mod broker;
 pub mod cli;
 #[cfg(feature = "server")]
 pub mod reactor;
-#[cfg(any(feature = "server", feature = "postgres"))]
-pub mod start;
 #[cfg(feature = "server")]
 pub mod storage;
 #[cfg(feature = "server")]

@@ -4,7 +4,7 @@
 
 use crate::runner::needs;
 use crate::support::{run, text};
-use clacks::flag::Flag;
+use clacks::program::flag::Flag;
 use clacks::{cli, tool};
 use std::env;
 use std::fs;

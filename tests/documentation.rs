@@ -2,7 +2,7 @@
 
 use crate::support::Server;
 use clacks::broker::CloseReason;
-use clacks::flag::Flag;
+use clacks::program::flag::Flag;
 use clacks::{bridge, cli, tool};
 use regex::Regex;
 use std::fs;

@@ -2,9 +2,9 @@
 
 use super::target::Target;
 use crate::client::{Options, local_server};
-use crate::files;
-use crate::flag::{Flag, flag};
-use crate::start::{self, StartError};
+use crate::program::files;
+use crate::program::flag::{Flag, flag};
+use crate::program::start::{self, StartError};
 use getopts::Matches;
 use std::env;
 use std::ffi::OsString;

@@ -18,8 +18,8 @@ pub use flags::FLAGS;
 pub use payload::DELIMITER;
 
 use crate::client::Client;
-use crate::file_size;
-use crate::start::{StartError, print};
+use crate::program::process_limits;
+use crate::program::start::{StartError, print};
 use database::Database;
 use flags::Login;
 use getopts::Matches;
@@ -33,7 +33,7 @@ use std::sync::atomic::AtomicBool;
 /// What `clacks-pg` does with its arguments (without the program's name): bridges until it is asked to
 /// end.
 pub fn run(arguments: &[OsString]) -> Result<(), StartError> {
-    file_size::report_limit_as_error()
+    process_limits::report_file_size_as_error()
         .map_err(|error| StartError::Failed(format!("cannot install a signal handler: {error}")))?;
     let matches = flags::parse(arguments)?;
     if matches.opt_present("help") {

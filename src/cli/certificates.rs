@@ -5,8 +5,8 @@ use crate::certificates::{self, Certificates, OwnCertificate, ServerTrust, Trust
 use crate::cli::StartError;
 use crate::cli::flags::wrong;
 use crate::cli::secrets::read_secret;
-use crate::files;
 use crate::limits::CERTIFICATE_NOTICE_S;
+use crate::program::files;
 use getopts::Matches;
 use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;

@@ -11,11 +11,11 @@ use crate::cli::restore::{Restored, restore};
 use crate::cli::secrets::{Secrets, random};
 use crate::cli::served_files::ServedFiles;
 use crate::cli::{StartError, flags, logging, service_manager};
-use crate::file_size;
 use crate::limits::{MAPPED_BLOCK, MAX_SURPLUS_CLIENTS, RESERVED_DESCRIPTORS};
+use crate::program::process_limits;
+use crate::program::start::print;
 use crate::protocol::token::Token;
 use crate::reactor::{Ended, Host, Listener, Server, Signals};
-use crate::start::print;
 use crate::sys::{self, Account};
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
@@ -43,7 +43,8 @@ impl End {
 /// What `clacksd` does with its arguments (without the program's name): serves until it is asked to
 /// end.
 pub fn run(arguments: &[OsString]) -> Result<End, StartError> {
-    let has_signals = sys::reset_signals().and_then(|()| file_size::report_limit_as_error());
+    let has_signals =
+        sys::reset_signals().and_then(|()| process_limits::report_file_size_as_error());
     has_signals.map_err(|error| no_signals(&error))?;
     let matches = flags::parse(arguments)?;
     if matches.opt_present("help") {

@@ -1,8 +1,9 @@
 //! The flags: one table behind parsing, `--help`, and a test against the man page.
 
 use crate::cli::StartError;
-use crate::flag::{Flag, flag, parse_size};
-use crate::{limits, start};
+use crate::limits;
+use crate::program::flag::{Flag, flag, parse_size};
+use crate::program::start;
 use getopts::Matches;
 use std::ffi::OsString;
 

@@ -13,7 +13,7 @@ mod secrets;
 mod served_files;
 mod service_manager;
 
-pub use crate::start::StartError;
+pub use crate::program::start::StartError;
 pub use daemon::{End, run};
 pub use flags::FLAGS;
 

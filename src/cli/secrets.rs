@@ -3,7 +3,7 @@
 
 use crate::broker::Users;
 use crate::cli::StartError;
-use crate::files;
+use crate::program::files;
 use std::env;
 use std::fs::File;
 use std::io::{self, Read};

@@ -11,7 +11,7 @@ use super::transport::{Transport, wait_for};
 use super::{Error, Message, Options, end_of};
 use crate::address::{Address, HostPort};
 use crate::certificates::{self, ServerTrust, Trust};
-use crate::files;
+use crate::program::files;
 use crate::protocol::reply::{self, Reply};
 use crate::protocol::{Flags, encode};
 use rustix::event::PollFlags;

@@ -3,7 +3,7 @@
 use super::table::Invocation;
 use super::{Failure, refusal, terminal};
 use crate::client::{Client, Error, Options, SERVICE_SOCKET, find_server, local_server};
-use crate::files;
+use crate::program::files;
 use std::env;
 use std::io::{self, IsTerminal};
 use std::path::Path;

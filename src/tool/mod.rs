@@ -17,7 +17,7 @@ mod watch;
 pub use table::{Argument, COMMANDS, Command, FLAGS};
 
 use crate::client::Error;
-use crate::file_size;
+use crate::program::process_limits;
 use output::Output;
 use std::borrow::Cow;
 use std::ffi::OsString;
@@ -78,7 +78,7 @@ impl From<io::Error> for Failure {
 
 /// Does what the arguments (without the program's name) say; the status to exit with.
 pub fn run(arguments: &[OsString]) -> u8 {
-    let is_ready = file_size::report_limit_as_error().map_err(Failure::from);
+    let is_ready = process_limits::report_file_size_as_error().map_err(Failure::from);
     let parsed = is_ready.and_then(|()| table::parse(arguments));
     let done = parsed.and_then(|parsed| match parsed {
         Parsed::Help => print(&table::help()),

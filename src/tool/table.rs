@@ -3,7 +3,7 @@
 
 use super::signals::Signals;
 use super::{Failure, bench, chat, commands, send, watch};
-use crate::flag::{Flag, flag, unknown};
+use crate::program::flag::{Flag, flag, unknown};
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};

@@ -7,7 +7,7 @@ use super::figures::End;
 use super::names::MOST_NAMES;
 use super::process::Process;
 use super::{cache, fan_out, idle};
-use crate::flag::parse_size;
+use crate::program::flag::parse_size;
 use std::time::Duration;
 
 pub enum Work {

@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 ///
 /// # Errors
 /// The handler could not be installed.
-pub fn report_limit_as_error() -> io::Result<()> {
+pub fn report_file_size_as_error() -> io::Result<()> {
     // The flag is of no use; a handler is what keeps the process alive.
     signal_hook::flag::register(SIGXFSZ, Arc::<AtomicBool>::default()).map(|_| ())
 }

@@ -1,6 +1,6 @@
 //! How the programs that work until they are ended read their arguments, and why they don't start.
 
-use crate::flag::{Flag, unknown};
+use crate::program::flag::{Flag, unknown};
 use getopts::{Fail, Matches, Options};
 use std::ffi::OsString;
 use std::fmt;
