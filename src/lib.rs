@@ -49,7 +49,7 @@
 //! | [`tool`] | the command-line client | `client` |
 //!
 //! `limits` and `address` are open to all, `program` to the programs and, for its small files, to the client. A test
-//! (`tests/layers.rs`) reads the sources and fails when an arrow is broken.
+//! (`tests/source/layers.rs`) reads the sources and fails when an arrow is broken.
 //!
 //! The wire is specified in clacks-protocol(7) and, between servers, in clacks-interclacks(7), the daemon in
 //! clacksd(8), the command-line client in clacks(1).

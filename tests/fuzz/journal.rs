@@ -7,7 +7,7 @@
 //! nothing would be read at all. Values may be hostile: they hold frames that are right for the places where they
 //! stand, made by somebody who doesn't know the key of the file.
 
-use crate::persistence::disk::SimulatedDisk;
+use crate::support::SimulatedDisk;
 use clacks::broker::{Broker, Record, Saved, Settings, Users};
 use clacks::protocol::number::{NUMBER_BYTES, Number};
 use clacks::protocol::peer::{Contribution, NodeId, Register, ShareId, Stamp, State};

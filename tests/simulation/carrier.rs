@@ -2,7 +2,7 @@
 //! behind them.
 
 use super::perl::Perl;
-use crate::persistence::journal::Journal;
+use crate::support::SimulatedJournal;
 use clacks::broker::{
     Broker, CloseReason, ConnectionId, Flow, Now, Output, Peer, Record, Rewrite, Traffic,
 };
@@ -111,13 +111,13 @@ pub struct Carrier {
     pub now_us: u64,
     pub resumed: Vec<ConnectionId>,
     pub is_dialing: bool,
-    pub journal: Option<Journal>,
+    pub journal: Option<SimulatedJournal>,
     /// When what waits for the disk gets there.
     pub write_at_us: Option<u64>,
 }
 
 impl Carrier {
-    pub fn with_journal(journal: Option<Journal>) -> Carrier {
+    pub fn with_journal(journal: Option<SimulatedJournal>) -> Carrier {
         Carrier {
             journal,
             ..Carrier::default()
@@ -134,7 +134,10 @@ impl Carrier {
 
     /// When the journal is to be written next.
     pub fn write_due_us(&self) -> Option<u64> {
-        let sync_us = self.journal.as_ref().and_then(Journal::deadline_us);
+        let sync_us = self
+            .journal
+            .as_ref()
+            .and_then(SimulatedJournal::deadline_us);
         [self.write_at_us, sync_us].into_iter().flatten().min()
     }
 

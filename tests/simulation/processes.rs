@@ -3,9 +3,8 @@
 use super::carrier::{End, Server};
 use super::perl::Perl;
 use super::world::{MILLISECOND_US, SECOND_US, World};
-use crate::persistence::disk::SimulatedDisk;
-use crate::persistence::journal::Journal;
 use crate::support;
+use crate::support::{SimulatedDisk, SimulatedJournal};
 use clacks::broker::{Broker, CloseReason, Settings, Users};
 use clacks::storage::SyncPolicy;
 
@@ -35,7 +34,7 @@ impl World {
         at: usize,
         master: Option<usize>,
         disk: Option<&SimulatedDisk>,
-    ) -> (Server, Option<Journal>) {
+    ) -> (Server, Option<SimulatedJournal>) {
         if self.net_clacks == Some(at) {
             return (
                 Server::NetClacks(Box::new(Perl::new(self.reconnect_us))),
@@ -61,7 +60,7 @@ impl World {
         let users = Users::new("admin", b"secret");
         let mut broker = Broker::new(settings, users, seed);
         let journal = disk.map(|disk| {
-            let started = Journal::start(disk, SyncPolicy::Always, &mut broker);
+            let started = SimulatedJournal::start(disk, SyncPolicy::Always, &mut broker);
             let (journal, _) = started.expect("the disk is right");
             journal
         });

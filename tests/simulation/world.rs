@@ -3,7 +3,7 @@
 
 use super::carrier::{Carrier, End, Server, work_off};
 use super::network::{Network, Saboteur};
-use crate::persistence::disk::SimulatedDisk;
+use crate::support::SimulatedDisk;
 use clacks::broker::{Ageing, CloseReason, ConnectionId, Now, Peer, Process};
 use clacks::protocol::token::Token;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -10,6 +10,8 @@ mod random;
 mod server;
 mod service_manager;
 mod set_clock;
+mod simulated_disk;
+mod simulated_journal;
 pub mod tls;
 mod tool;
 mod transport;
@@ -24,6 +26,8 @@ pub use random::Random;
 pub use server::{Ended, Ending, Process, Server, Setup, USERS, run, text};
 pub use service_manager::{ServiceManager, hand_over};
 pub use set_clock::SetClock;
+pub use simulated_disk::{Fault, SimulatedDisk};
+pub use simulated_journal::SimulatedJournal;
 pub use tool::{Running, VARIABLES, bare_clacks};
 pub use transport::Transport;
 

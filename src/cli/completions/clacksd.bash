@@ -1,4 +1,4 @@
-# bash completion of clacksd. Made from the table of flags by tests/completions.rs: make completions
+# bash completion of clacksd. Made from the table of flags by tests/cli/completions.rs: make completions
 
 _clacksd() {
     local current=$2 previous=$3

@@ -1,4 +1,4 @@
-# fish completion of clacksd. Made from the table of flags by tests/completions.rs: make completions
+# fish completion of clacksd. Made from the table of flags by tests/cli/completions.rs: make completions
 
 complete -c clacksd -f
 complete -c clacksd -s l -l listen -x -a 'unix: tcp:// tls://' -d 'listen there: unix:PATH, tcp://HOST:PORT or tls://HOST:PORT; may be repeated'

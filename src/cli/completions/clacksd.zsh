@@ -1,5 +1,5 @@
 #compdef clacksd
-# zsh completion of clacksd. Made from the table of flags by tests/completions.rs: make completions
+# zsh completion of clacksd. Made from the table of flags by tests/cli/completions.rs: make completions
 
 _arguments -s -S \
     '*'{-l+,--listen=}'[listen there\: unix\:PATH, tcp\://HOST\:PORT or tls\://HOST\:PORT; may be repeated]:ADDRESS:(unix\: tcp\:// tls\://)' \

@@ -1,4 +1,4 @@
-# bash completion of clacks. Made from the table of flags by tests/completions.rs: make completions
+# bash completion of clacks. Made from the table of flags by tests/cli/completions.rs: make completions
 
 _clacks() {
     local current=$2 previous=$3

@@ -1,4 +1,4 @@
-# fish completion of clacks. Made from the table of flags by tests/completions.rs: make completions
+# fish completion of clacks. Made from the table of flags by tests/cli/completions.rs: make completions
 
 complete -c clacks -f
 complete -c clacks -n __fish_use_subcommand -a set -d 'send a signal with a value'

@@ -1,5 +1,5 @@
 #compdef clacks
-# zsh completion of clacks. Made from the table of flags by tests/completions.rs: make completions
+# zsh completion of clacks. Made from the table of flags by tests/cli/completions.rs: make completions
 
 local -a commands=(
     'set:send a signal with a value'

@@ -4,7 +4,7 @@
 
 // Faults and power cuts are the tests' own.
 #[allow(dead_code)]
-#[path = "../../persistence/disk.rs"]
+#[path = "../../support/simulated_disk.rs"]
 mod disk;
 #[path = "../journal.rs"]
 mod journal;
@@ -12,11 +12,8 @@ mod journal;
 #[path = "../../support/random.rs"]
 mod random;
 
-mod persistence {
-    pub(crate) use super::disk;
-}
-
 mod support {
+    pub(crate) use super::disk::SimulatedDisk;
     pub(crate) use super::random::Random;
 }
 

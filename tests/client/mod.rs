@@ -1,0 +1,5 @@
+//! The client library.
+
+mod cache;
+mod calls;
+mod in_time;

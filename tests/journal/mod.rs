@@ -1,0 +1,6 @@
+//! The cache in a file: the real process, and the journal alone on a simulated disk.
+
+mod files;
+mod node;
+pub mod process;
+mod simulated;

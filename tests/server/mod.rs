@@ -1,0 +1,17 @@
+//! Services of the server to its clients, and the limits that keep clients apart.
+
+mod abuse;
+mod ageing;
+mod bursts;
+pub mod connections;
+mod fairness;
+mod full_server;
+mod half_close;
+mod last_lines;
+mod numbers;
+mod permissions;
+mod secrets;
+mod strangers;
+mod timeouts;
+mod transcripts;
+mod turns;

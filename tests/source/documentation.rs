@@ -1,0 +1,224 @@
+//! What the program says of itself and what its manual says are the same.
+
+use crate::support::Server;
+use clacks::broker::CloseReason;
+use clacks::program::flag::Flag;
+use clacks::{bridge, cli, tool};
+use regex::Regex;
+use std::fs;
+use std::path::Path;
+
+fn manual(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("man").join(name))
+        .expect("a manual page")
+}
+
+/// Short and long form of each flag, and what its value is called.
+fn described_flags(page: &str) -> Vec<String> {
+    let item =
+        Regex::new(r"(?m)^\.It (?:Fl (\w) , )?Fl -([\w-]+)(?: Ar (.+))?$").expect("a pattern");
+    let page = manual(page);
+    let items = item.captures_iter(&page).map(|found| {
+        let part = |index| found.get(index).map_or("", |part| part.as_str());
+        let value = match part(3) {
+            "seconds" => "s",
+            "seconds | Cm always | never" => "always|never|s",
+            "user Ns Op : Ns Ar group" => "user[:group]",
+            value => value,
+        };
+        format!("{} {} {value}", part(1), part(2))
+    });
+    items.collect()
+}
+
+fn flags_of(table: &[Flag]) -> Vec<String> {
+    let flags = table.iter();
+    flags
+        .map(|flag| format!("{} {} {}", flag.short, flag.long, flag.value.to_lowercase()))
+        .collect()
+}
+
+#[test]
+fn the_manuals_list_exactly_the_flags() {
+    assert_eq!(described_flags("clacks.1"), flags_of(tool::FLAGS));
+    assert_eq!(described_flags("clacks-pg.8"), flags_of(bridge::FLAGS));
+    // Grouped in another way there.
+    let (mut described, mut flags) = (described_flags("clacksd.8"), flags_of(cli::FLAGS));
+    described.sort();
+    flags.sort();
+    assert_eq!(described, flags);
+}
+
+#[test]
+fn the_readme_asks_for_the_rust_that_is_needed() {
+    let read = |name: &str| {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        fs::read_to_string(file).expect("a file")
+    };
+    let manifest = read("Cargo.toml");
+    let needed = Regex::new(r#"rust-version = "(.+)""#).expect("a pattern");
+    let needed = &needed.captures(&manifest).expect("a version")[1];
+    assert!(read("README.md").contains(&format!("You need Rust {needed} or later")));
+}
+
+#[test]
+fn readme_and_front_page_show_a_program_that_compiles() {
+    let read = |name: &str| {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        fs::read_to_string(file).expect("a file")
+    };
+    let program = include_str!("../../src/client/examples/lamp.rs");
+    for (file, indentation) in [("README.md", ""), ("src/lib.rs", "//! ")] {
+        let lines = program.lines().map(|line| format!("{indentation}{line}"));
+        let shown: Vec<String> = lines.map(|line| line.trim_end().to_owned()).collect();
+        assert!(read(file).contains(&shown.join("\n")), "{file}");
+    }
+}
+
+#[test]
+fn the_clients_manual_lists_exactly_its_commands() {
+    let page = manual("clacks.1");
+    let (_, commands) = page.split_once(".Sh COMMANDS").expect("that section");
+    let (commands, _) = commands.split_once("\n.Sh ").expect("another one");
+    let described: Vec<&str> = commands
+        .lines()
+        .filter_map(|line| line.strip_prefix(".It Ic "))
+        .collect();
+    let written = |argument: &tool::Argument| {
+        let name = argument.name().to_lowercase();
+        match argument {
+            tool::Argument::One(_) | tool::Argument::Verbatim(_) => format!(" Ar {name}"),
+            tool::Argument::Several(_) => format!(" Ar {name} ..."),
+            tool::Argument::Optional(_) | tool::Argument::OptionalVerbatim(_) => {
+                format!(" Op Ar {name}")
+            }
+        }
+    };
+    let commands: Vec<String> = tool::COMMANDS
+        .iter()
+        .map(|command| {
+            let arguments: String = command.arguments.iter().map(written).collect();
+            format!("{}{arguments}", command.name)
+        })
+        .collect();
+    assert_eq!(described, commands);
+}
+
+#[test]
+fn the_manual_explains_every_field_of_the_status_line() {
+    let page = manual("clacksd.8");
+    let (_, section) = page
+        .split_once(".Sh THE STATUS LINE")
+        .expect("that section");
+    let (section, _) = section.split_once("\n.Sh ").expect("another one");
+    let explained = section
+        .lines()
+        .filter_map(|line| line.strip_prefix(".It Li "));
+    let line = Server::start().status_line();
+    let (_, fields) = line.split_once("status: ").expect("a status");
+    let fields = fields
+        .split(' ')
+        .map(|field| field.split_once('=').expect("a field").0);
+    let is_reason = |name: &&str| CloseReason::ALL.iter().any(|reason| reason.word() == *name);
+    let fields: Vec<&str> = fields.filter(|name| !is_reason(name)).collect();
+    assert_eq!(explained.collect::<Vec<_>>(), fields);
+}
+
+#[test]
+fn the_manual_explains_every_reason_a_connection_ends_for() {
+    let page = manual("clacksd.8");
+    for reason in CloseReason::ALL {
+        assert!(page.contains(reason.word()), "{reason}");
+    }
+}
+
+/// Panics if the tests don't have that one (`module::function`, or `module::module::function`).
+fn assert_is_test(name: &str) {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let (modules, function) = name.rsplit_once("::").expect("a path");
+    let mut includer = fs::read_to_string(tests.join("tests.rs")).expect("the root of the tests");
+    let mut path = tests;
+    for module in modules.split("::") {
+        let is_included = includer
+            .lines()
+            .any(|line| line.trim_start_matches("pub ") == format!("mod {module};"));
+        assert!(is_included, "{name}: the tests don't include {module}");
+        path.push(module);
+        includer = [path.with_extension("rs"), path.join("mod.rs")]
+            .into_iter()
+            .find_map(|file| fs::read_to_string(file).ok())
+            .unwrap_or_else(|| panic!("{name}: no file of {module}"));
+    }
+    let test = format!("#[test]\nfn {function}()");
+    assert!(includer.contains(&test), "{name}: no such test");
+}
+
+#[test]
+fn the_tests_that_check_what_is_promised_are_there() {
+    let page = manual("clacks-protocol.7");
+    let (_, promises) = page
+        .split_once(".Sh WHAT IS PROMISED")
+        .expect("that section");
+    let (promises, _) = promises
+        .split_once("\nNot promised:")
+        .expect("the second part");
+    let promises: Vec<String> = promises
+        .split("\n.It\n")
+        .skip(1)
+        .map(|promise| words(&without_macros(promise)))
+        .collect();
+    assert!(promises.len() > 10, "{promises:?}");
+    let table = faults();
+    let (table, _) = table
+        .split_once("\nReal processes:")
+        .expect("its first part");
+    let rows = table.lines().filter(|line| line.starts_with("| ")).skip(1);
+    let checked: Vec<String> = rows
+        .map(|row| {
+            let cells: Vec<&str> = row.split('|').collect();
+            assert!(cells[2].contains("::"), "nothing checks this: {row}");
+            words(cells[1])
+        })
+        .collect();
+    assert_eq!(checked, promises);
+}
+
+fn faults() -> String {
+    let table = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/FAULTS.md");
+    fs::read_to_string(table).expect("the table")
+}
+
+/// The text of a part of a manual.
+fn without_macros(part: &str) -> String {
+    let lines = part.lines().filter(|line| ![".El", ".Pp"].contains(line));
+    let text = lines.map(|line| match line.strip_prefix('.') {
+        Some(text) => text
+            .split(' ')
+            .filter(|word| !["Li", "Xr", "Fl", "Cm", "8"].contains(word))
+            .collect::<Vec<_>>()
+            .join(" "),
+        None => line.to_owned(),
+    });
+    text.collect::<Vec<_>>().join(" ")
+}
+
+/// The words of a text, without punctuation.
+fn words(text: &str) -> String {
+    let words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
+    let words = words.filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn the_tests_of_the_faults_that_were_tried_are_there() {
+    let table = faults();
+    let mut tests = 0;
+    for row in table.lines().filter(|line| line.starts_with("| ")) {
+        let named = row.split('`').skip(1).step_by(2);
+        for name in named.filter(|name| name.contains("::")) {
+            assert_is_test(name);
+            tests += 1;
+        }
+    }
+    assert!(tests > 40, "{tests}");
+}

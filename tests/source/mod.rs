@@ -1,0 +1,4 @@
+//! The sources and the documents, read and compared.
+
+mod documentation;
+mod layers;

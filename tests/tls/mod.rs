@@ -1,0 +1,6 @@
+//! TLS at the server and on its links.
+
+mod certificates;
+mod clients;
+mod masters;
+mod reload;
