@@ -1,13 +1,14 @@
-//! Wrong logins and strangers: how late answers come, and who goes for whom.
+//! Wrong logins, strangers, and a server that is full: how late answers come, and which connections make room.
 
-use super::{GREETED, World, settings, us};
-use clacks::broker::{CloseReason, ConnectionId, Peer, Process, Settings};
+use super::{World, settings, us, users};
+use clacks::broker::{CloseReason, ConnectionId, LongLine, Peer, Process, Settings};
 use clacks::limits::{
-    LOGIN_DELAY_MAX_US, LOGIN_DELAY_STEP_US, MAX_SURPLUS_CLIENTS, MIN_STRANGERS_PER_ORIGIN,
-    SECOND_US, WRONG_LOGIN_MEMORY_US,
+    LOGIN_DELAY_MAX_US, LOGIN_DELAY_STEP_US, MAX_LINE_BEFORE_LOGIN, MAX_SURPLUS_CLIENTS,
+    MIN_STRANGERS_PER_ORIGIN, SECOND_US, WRONG_LOGIN_MEMORY_US,
 };
 use clacks::protocol::token::Token;
 
+const GREETED: &str = "OVERHEAD M Authentication required\r\n";
 const WELCOME: &str = "OVERHEAD O Welcome!\r\n";
 const FAILED: &str = "OVERHEAD F Login failed!\r\n";
 
@@ -295,4 +296,143 @@ fn strangers_at_a_full_server_keep_nobody_from_a_place_that_is_free() {
         assert_eq!(world.status("clients") as usize, 3 + strangers);
         world.broker.check();
     }
+}
+
+#[test]
+fn a_long_line_is_judged_by_whether_its_sender_has_logged_in() {
+    let mut world = World::with(Settings {
+        max_line: 100_000,
+        ..settings()
+    });
+    let (stranger, client) = (world.connect(), world.client("rw"));
+    let mut judge = |id, length| {
+        let judged = world
+            .broker
+            .handle_long_line(id, length, world.now, &mut world.wires);
+        (judged, world.wires.by_id[&id].closing)
+    };
+    assert_eq!(judge(client, 100_000), (LongLine::Allowed, None));
+    assert_eq!(
+        judge(client, 100_001),
+        (LongLine::Refused, Some(CloseReason::LineTooLong))
+    );
+    assert_eq!(
+        judge(stranger, MAX_LINE_BEFORE_LOGIN),
+        (LongLine::Allowed, None)
+    );
+    assert_eq!(
+        judge(stranger, MAX_LINE_BEFORE_LOGIN + 1),
+        (LongLine::Refused, Some(CloseReason::LineTooLong))
+    );
+    assert!(world.take(client).ends_with("OVERHEAD E line_too_long\r\n"));
+    assert!(
+        world
+            .take(stranger)
+            .ends_with("OVERHEAD E line_too_long\r\n")
+    );
+}
+
+/// A world with two places, both taken, and its manager outside.
+fn full_world() -> (World, [ConnectionId; 2]) {
+    let mut world = World::with(Settings {
+        max_clients: 2,
+        ..settings()
+    });
+    world.broker.handle_users(
+        users("rw:read,write:rwpw\nro:read:ropw\nmg:manage:mgpw\n"),
+        world.now,
+        &mut world.wires,
+    );
+    let clients = [world.quiet_client("rw"), world.quiet_client("ro")];
+    (world, clients)
+}
+
+#[test]
+fn a_stranger_who_says_nothing_to_a_full_server_is_closed_after_5_seconds() {
+    let (mut world, clients) = full_world();
+    let stranger = world.connect();
+    assert!(world.take(stranger).ends_with(GREETED));
+    world.pass(4.999);
+    assert_eq!(
+        (world.take(stranger).as_str(), world.closed(stranger)),
+        ("", None)
+    );
+    world.pass(0.001);
+    assert_eq!(
+        (world.take(stranger).as_str(), world.closed(stranger)),
+        (
+            "OVERHEAD E client_limit\r\n",
+            Some(CloseReason::ClientLimit)
+        )
+    );
+    // What isn't a login changes nothing.
+    let stranger = world.connect();
+    world.pass(3.0);
+    world.line(stranger, "PING");
+    world.line(stranger, "CLACKS I am busy");
+    world.pass(2.0);
+    assert_eq!(world.closed(stranger), Some(CloseReason::ClientLimit));
+    assert!(clients.iter().all(|id| world.closed(*id).is_none()));
+    assert_eq!(world.status("client_limit"), 2);
+
+    // Who has a place may take the auth timeout, also when the server is full afterwards.
+    world.line(clients[0], "QUIT");
+    let late = world.connect();
+    let surplus = world.connect();
+    world.pass(5.1);
+    assert_eq!(
+        (world.closed(late), world.closed(surplus)),
+        (None, Some(CloseReason::ClientLimit))
+    );
+    world.log_in(late, "rw");
+}
+
+#[test]
+fn a_manager_of_a_full_server_stays_in_and_others_get_no_further_than_the_login() {
+    let (mut world, clients) = full_world();
+    let managers: Vec<ConnectionId> = (0..40).map(|_| world.quiet_client("mg")).collect();
+    world.pass(3600.0);
+    for id in managers.iter().chain(&clients) {
+        assert_eq!(world.closed(*id), None);
+    }
+    for user in ["rw", "ro"] {
+        let id = world.connect();
+        world.take(id);
+        let token = Token::encode(user.as_bytes(), format!("{user}pw").as_bytes());
+        assert_eq!(
+            world.answers(id, &format!("OVERHEAD A {token}")),
+            "OVERHEAD E client_limit\r\n"
+        );
+        assert_eq!(world.closed(id), Some(CloseReason::ClientLimit));
+    }
+    let id = world.connect();
+    world.take(id);
+    world.line(id, "OVERHEAD A wrong:wrong");
+    assert_eq!(world.closed(id), Some(CloseReason::LoginFailed));
+    world.client("admin");
+}
+
+/// The one who came first makes room, and who got in is none of them any more.
+#[test]
+fn of_too_many_strangers_at_a_full_server_the_first_goes() {
+    let (mut world, _) = full_world();
+    let strangers: Vec<ConnectionId> = (0..MAX_SURPLUS_CLIENTS).map(|_| world.connect()).collect();
+    assert!(strangers.iter().all(|id| world.closed(*id).is_none()));
+    world.log_in(strangers[0], "mg");
+    let next = world.connect();
+    assert!(strangers.iter().all(|id| world.closed(*id).is_none()));
+    let last = world.connect();
+    let closed: Vec<ConnectionId> = strangers
+        .iter()
+        .copied()
+        .filter(|id| world.closed(*id).is_some())
+        .collect();
+    assert_eq!(closed, [strangers[1]]);
+    assert!(
+        world
+            .take(strangers[1])
+            .ends_with("OVERHEAD E client_limit\r\n")
+    );
+    assert!(world.closed(next).is_none() && world.closed(last).is_none());
+    world.log_in(last, "admin");
 }
