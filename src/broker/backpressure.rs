@@ -66,6 +66,7 @@ impl Broker {
         is_monitored
             && self
                 .monitors
+                .ids()
                 .iter()
                 .any(|&to| out.wait_for(id, to, 0, is_short))
             || self.wait_for_links(id, &receivers, is_short, out)

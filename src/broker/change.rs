@@ -1,11 +1,11 @@
 //! Changes of the cache, and what follows each of them, whoever has made it: a client, another server, age, or want
 //! of room.
 
+use super::Broker;
 use super::cache::{Dropped, EntryId, Written};
-use super::interclacks::Wording;
+use super::operations::By;
 use super::output::{ConnectionId, Now, Output};
-use super::{Broker, empty};
-use crate::protocol::encode;
+use crate::limits::EVICTIONS_PER_SLICE;
 use crate::protocol::peer::SignalId;
 
 /// A change that the cache has made, and that is to be [committed](Broker::commit) before anything else is done with
@@ -15,11 +15,7 @@ pub(super) enum Change<'a> {
     /// A name was stored, removed, counted, or merged with what another server has of it.
     Write(Write<'a>),
     /// All names were cleared.
-    Clear {
-        from: ConnectionId,
-        /// The line with which a client here, or a Net::Clacks server, did it.
-        line: Option<&'a [u8]>,
-    },
+    Clear { by: By<'a> },
     /// The marker up to which shares of counters are folded has moved on.
     Fold { from: Option<ConnectionId> },
     /// The cache gives an entry up. It is dropped after the commit.
@@ -29,11 +25,10 @@ pub(super) enum Change<'a> {
 /// A name that has another state.
 #[derive(Clone, Copy)]
 pub(super) struct Write<'a> {
-    /// The connection whose line did it, which is not told of it.
-    pub from: ConnectionId,
+    /// Whose connection is not told of it.
+    pub by: By<'a>,
     pub name: &'a [u8],
     pub written: Written,
-    pub wording: Wording<'a>,
     /// The signal that a SETANDSTORE is too, with its value.
     pub signal: Option<(SignalId, &'a [u8])>,
 }
@@ -51,7 +46,8 @@ impl Broker {
         }
         match change {
             Change::Write(_) => {
-                self.schedule_cleaning(now);
+                self.expiry
+                    .schedule(now.monotonic_us + self.settings.clean_interval_us);
                 self.evict(now, out);
             }
             Change::Drop(kind, entry) => self.report_drop(kind, entry, out),
@@ -62,9 +58,9 @@ impl Broker {
     /// Counts a dropped entry, and shows it to the monitors.
     fn report_drop<O: Output>(&mut self, kind: Dropped, entry: EntryId, out: &mut O) {
         let event: &[u8] = match kind {
-            Dropped::Stale => b"DEBUG SERVERCACHE=CLEANSTALE=",
-            Dropped::Deleted => b"DEBUG SERVERCACHE=CLEANDELETED=",
-            Dropped::Evicted => b"DEBUG SERVERCACHE=CLEANEVICTED=",
+            Dropped::Stale => b"CLEANSTALE",
+            Dropped::Deleted => b"CLEANDELETED",
+            Dropped::Evicted => b"CLEANEVICTED",
             // The CLEARCACHE said it all.
             Dropped::Cleared => return,
         };
@@ -73,11 +69,25 @@ impl Broker {
             _ => self.statistics.expired += 1,
         }
         self.statistics.stale += u64::from(kind == Dropped::Stale);
-        if !self.monitors.is_empty() {
-            empty(&mut self.payload);
-            let name = self.cache.entry_of(entry).name();
-            encode::line(&mut self.payload, &[event, name]);
-            out.fan_out(self.monitors.iter().copied(), &self.payload);
+        let name = self.cache.entry_of(entry).name();
+        self.monitors.report_entry(event, name, out);
+    }
+
+    /// Makes room for what was written. If it takes much, the rest goes in later turns.
+    #[inline]
+    pub(super) fn evict<O: Output>(&mut self, now: Now, out: &mut O) {
+        if self.cache.is_over_limit() {
+            self.evict_slice(now, out);
         }
+    }
+
+    #[inline(never)]
+    fn evict_slice<O: Output>(&mut self, now: Now, out: &mut O) {
+        let mut rest = EVICTIONS_PER_SLICE;
+        while let Some(victim) = self.cache.next_victim(&mut rest) {
+            self.commit(Change::Drop(Dropped::Evicted, victim), now, out);
+            self.cache.drop_entry(victim);
+        }
+        self.close_links_that_hold_too_much(now, out);
     }
 }

@@ -2,10 +2,10 @@
 //! counted is what there is. Tests ask for it; the daemon doesn't, since it takes time.
 
 use super::Broker;
+use super::expiry::ExpiryCycle;
 use super::listeners::subscription_memory;
 use super::output::ConnectionId;
 use super::session::Session;
-use super::upkeep::Cleaning;
 
 impl Broker {
     /// Panics if something is not as it has to be.
@@ -19,12 +19,12 @@ impl Broker {
         self.check_links();
         self.check_appointments();
         self.check_barriers();
-        let is_looked_through = !matches!(self.cleaning, Cleaning::Idle);
+        let is_looked_through = !matches!(self.expiry, ExpiryCycle::Idle);
         assert!(
             is_looked_through || self.cache.is_empty(),
             "what is stored is looked through for what has expired"
         );
-        for (place, id) in self.monitors.iter().enumerate() {
+        for (place, id) in self.monitors.ids().iter().enumerate() {
             let session = self.sessions.get(*id).expect("a monitor is there");
             assert_eq!(
                 session.monitor,

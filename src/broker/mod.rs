@@ -10,23 +10,26 @@ mod backpressure;
 mod cache;
 mod change;
 mod check;
-mod commands;
+mod closing;
 mod counting;
+mod dialects;
+mod expiry;
 mod interclacks;
 mod key_list;
 mod listeners;
-mod listing;
-mod login;
-mod monitor;
+mod maintenance;
+mod monitors;
+mod operations;
 mod origin;
 mod output;
 mod pages;
 mod persistence;
+mod random;
 mod session;
 mod statistics;
 mod table;
 mod timeouts;
-mod upkeep;
+mod timers;
 mod users;
 mod walk;
 
@@ -40,26 +43,25 @@ pub use persistence::Unsaved;
 pub use statistics::{LogLimit, Suppressed};
 pub use users::{Permissions, User, Users};
 
-use crate::limits::{
-    self, CENTURY_S, MAX_LINE_BEFORE_LOGIN, MAX_SECONDS_LENGTH, MAX_SURPLUS_CLIENTS,
-    PEER_LINE_EXTRA, SECOND_US,
-};
+use crate::limits::{self, MAX_LINE_BEFORE_LOGIN, MAX_SURPLUS_CLIENTS, PEER_LINE_EXTRA, SECOND_US};
 use crate::protocol::peer::{self, NodeId, ShareId};
 use crate::protocol::shared::SharedBytes;
 use crate::protocol::{LookUp, encode, look_up_of};
 use admission::Admission;
 use ahash::RandomState;
 use cache::Cache;
+use dialects::clacks::Listing;
+use expiry::ExpiryCycle;
 use interclacks::{Lock, Tree, Uplink};
 use listeners::Listeners;
-use listing::Listing;
+use monitors::Monitors;
 use persistence::Persistence;
-use session::{Closing, Ended, Session, Sessions};
+use random::Random;
+use session::{Ended, Session, Sessions};
 use statistics::{Statistics, Status};
 use std::fmt;
 use table::LookUps;
-use timeouts::Appointments;
-use upkeep::Cleaning;
+use timers::Appointments;
 
 /// What an operator sets, in the broker's units.
 #[derive(Debug, Clone)]
@@ -132,10 +134,10 @@ pub struct Broker {
     persistence: Option<Persistence>,
     /// The share id and its last version, if the last record read says that the run before has ended in order.
     last_run: Option<(ShareId, u64)>,
-    monitors: Vec<ConnectionId>,
+    monitors: Monitors,
     appointments: Appointments,
     statistics: Statistics,
-    cleaning: Cleaning,
+    expiry: ExpiryCycle,
     /// [`Statistics::stale`] when the log told of it last.
     stale_logged: u64,
     lifetime: Lifetime,
@@ -146,12 +148,7 @@ pub struct Broker {
     shutdown_log: LogLimit,
     /// Commands that were refused.
     refusal_log: LogLimit,
-    /// Links that come and go, what is wrong with single lines, and links that can't be.
-    links_log: LogLimit,
-    link_faults_log: LogLimit,
-    link_errors_log: LogLimit,
-    /// State of the generator of everything random.
-    random: u64,
+    random: Random,
     /// What is being sent to many; kept for its memory.
     payload: Vec<u8>,
     /// Listings of connections that have ended; their memory is freed in slices.
@@ -173,10 +170,8 @@ impl Broker {
     /// `seed` makes everything that is drawn at random, the keys of the hash tables above all.
     pub fn new(settings: Settings, users: Users, seed: [u64; 4]) -> Broker {
         let hasher = RandomState::with_seeds(seed[0], seed[1], seed[2], seed[3]);
-        let mut random = seed
-            .iter()
-            .fold(0, |random: u64, part| random.rotate_left(17) ^ part);
-        let node = NodeId(next_random(&mut random));
+        let mut random = Random::new(seed);
+        let node = NodeId(random.next());
         let mut cache = Cache::new(hasher.clone(), settings.ageing, settings.cache_max, node);
         if settings.journal {
             cache.record_uses();
@@ -191,9 +186,6 @@ impl Broker {
             discard_log: LogLimit::default(),
             shutdown_log: LogLimit::default(),
             refusal_log: LogLimit::default(),
-            links_log: LogLimit::default(),
-            link_faults_log: LogLimit::default(),
-            link_errors_log: LogLimit::default(),
             random,
             sessions: Sessions::with_capacity(settings.max_clients + MAX_SURPLUS_CLIENTS),
             admission: Admission::new(
@@ -204,10 +196,10 @@ impl Broker {
             listeners: Listeners::new(hasher),
             settings,
             users,
-            monitors: Vec::new(),
+            monitors: Monitors::default(),
             appointments: Appointments::default(),
             statistics: Statistics::default(),
-            cleaning: Cleaning::Idle,
+            expiry: ExpiryCycle::Idle,
             stale_logged: 0,
             lifetime: Lifetime::Endless,
             payload: Vec::new(),
@@ -236,7 +228,7 @@ impl Broker {
             out.append(id, |to| encode::greeting(to, software));
             self.admit_stranger(id, now, out);
         }
-        self.debug(format_args!("CONNECTED={cid}"), out);
+        self.monitors.report(format_args!("CONNECTED={cid}"), out);
         self.appoint(id, now, out);
         if self.lifetime == Lifetime::Over {
             self.dismiss(id, CloseReason::Shutdown, now, out);
@@ -370,7 +362,7 @@ impl Broker {
             return LongLine::Allowed;
         }
         if is_link {
-            self.log_of_link(
+            self.tree.log(
                 log::Level::Warn,
                 format_args!("a line of more than {max} bytes was skipped"),
                 now,
@@ -443,7 +435,7 @@ impl Broker {
         } else if let Some(suppressed) = suppressed {
             log::warn!("{ended}{}", Suppressed(suppressed));
         }
-        self.debug(
+        self.monitors.report(
             format_args!(
                 "DISCONNECTED={} ({discarded} bytes discarded from outbuffer)",
                 session.cid
@@ -456,14 +448,9 @@ impl Broker {
     pub fn handle_deadline<O: Output>(&mut self, now: Now, out: &mut O) {
         self.keep_appointments(now, out);
         self.tend_uplink(now, out);
-        self.clean(now, out);
-        self.tidy(now, out);
+        self.run_maintenance(now, out);
         self.tend_journal(now, out);
         self.tend_backlog(now, out);
-        self.listeners.forget_slice();
-        self.compact_listeners();
-        self.forget_left_behind();
-        self.free_ended_listings();
         if let Lifetime::Until(at_us) = self.lifetime
             && at_us <= now.monotonic_us
         {
@@ -508,25 +495,13 @@ impl Broker {
     /// When [`Broker::handle_deadline`] is to be called next (monotonic); `None` if nothing is due
     /// ever.
     pub fn poll_deadline(&mut self) -> Option<u64> {
-        if self.cache.is_to_be_tidied()
-            || self.listeners.has_work()
-            || self.has_left_behind()
-            || !self.ended_listings.is_empty()
-            || matches!(self.cleaning, Cleaning::Now { .. })
-        {
-            return Some(0);
-        }
-        let cleaning = match self.cleaning {
-            Cleaning::At(at_us) => Some(at_us),
-            _ => None,
-        };
         let lifetime = match self.lifetime {
             Lifetime::Until(at_us) => Some(at_us),
             _ => None,
         };
         let deadlines = [
             self.next_appointment(),
-            cleaning,
+            self.maintenance_deadline(),
             lifetime,
             self.uplink_deadline(),
             self.persistence.as_ref().and_then(Persistence::deadline),
@@ -556,115 +531,6 @@ impl Broker {
         };
         status.write(&self.statistics, f)
     }
-
-    fn compact_listeners(&mut self) {
-        let Broker {
-            listeners,
-            sessions,
-            ..
-        } = self;
-        listeners.compact_slice(|id, place, name| {
-            if let Some(session) = sessions.get_mut(id) {
-                session.subscriptions.renumber(place, name);
-            }
-        });
-    }
-
-    /// The time that all nodes of the tree share, for stamps and ageing: the root's clock.
-    fn tree_now_us(&self, now: Now) -> u64 {
-        self.tree.now_us(now)
-    }
-
-    /// Logs something of a link. Peers may cause any number of such lines, so they are limited.
-    fn log_of_link(&mut self, level: log::Level, what: fmt::Arguments<'_>, now: Now) {
-        let limit = match level {
-            log::Level::Error => &mut self.link_errors_log,
-            log::Level::Warn => &mut self.link_faults_log,
-            _ => &mut self.links_log,
-        };
-        if let Some(suppressed) = limit.admit(now.monotonic_us) {
-            log::log!(level, "interclacks: {what}{}", Suppressed(suppressed));
-        }
-    }
-
-    fn random(&mut self) -> u64 {
-        next_random(&mut self.random)
-    }
-
-    /// Puts a session on its way out: from now on it takes part in nothing.
-    fn close<O: Output>(&mut self, id: ConnectionId, reason: CloseReason, now: Now, out: &mut O) {
-        self.leave(id, reason, now, out);
-        let Some(session) = self.sessions.get_mut(id) else {
-            return;
-        };
-        match &mut session.closing {
-            Some(closing) => closing.is_given_up = true,
-            none => {
-                *none = Some(Box::new(Closing {
-                    since_us: now.monotonic_us,
-                    reason,
-                    is_given_up: false,
-                }))
-            }
-        }
-        if let Some(listing) = session.listing.take() {
-            self.ended_listings.push(*listing);
-        }
-        session.resumes_with_room = false;
-        out.close(id, reason);
-        self.appoint(id, now, out);
-    }
-
-    /// The same, and the peer is told that this is the end.
-    fn dismiss<O: Output>(&mut self, id: ConnectionId, reason: CloseReason, now: Now, out: &mut O) {
-        out.append(id, |to| encode::line(to, &[b"QUIT"]));
-        self.close(id, reason, now, out);
-    }
-
-    fn close_all<O: Output>(&mut self, reason: CloseReason, now: Now, out: &mut O) {
-        // Those on their way out already go on so.
-        let open = self
-            .sessions
-            .iter()
-            .filter(|session| session.closing.is_none());
-        let all: Vec<ConnectionId> = open.map(|session| session.id).collect();
-        for id in all {
-            self.dismiss(id, reason, now, out);
-        }
-    }
-
-    /// Takes the session off every list.
-    fn leave<O: Output>(&mut self, id: ConnectionId, reason: CloseReason, now: Now, out: &mut O) {
-        self.end_link(id, reason, now, out);
-        self.end_barrier(id);
-        self.end_wait_for_lock(id);
-        self.end_wait_for_disk(id);
-        self.stop_monitoring(id);
-        if let Some(session) = self.sessions.get_mut(id) {
-            if let Some(origin) = session.origin() {
-                self.admission.remove(session.cid.serial, origin);
-            }
-            self.listeners.leave(id, &mut session.subscriptions);
-        }
-    }
-
-    /// OVERHEAD S: shut down in `value` seconds.
-    fn schedule_shutdown(&mut self, value: &[u8], now: Now) {
-        let is_short = value.len() <= MAX_SECONDS_LENGTH;
-        let text = std::str::from_utf8(value).ok().filter(|_| is_short);
-        let seconds = text.and_then(|text| text.trim().parse::<f64>().ok());
-        if let Some(seconds) = seconds.filter(|seconds| *seconds > 0.0) {
-            let seconds = seconds.min(CENTURY_S as f64);
-            let delay_us = seconds * SECOND_US as f64;
-            self.lifetime = Lifetime::Until(now.monotonic_us + delay_us as u64);
-            if let Some(suppressed) = self.shutdown_log.admit(now.monotonic_us) {
-                log::info!(
-                    "shutting down in {seconds} s, as OVERHEAD S asks{}",
-                    Suppressed(suppressed)
-                );
-            }
-        }
-    }
 }
 
 /// Empties a buffer for its next use, and keeps no more memory than what is usual.
@@ -672,12 +538,4 @@ fn empty(buffer: &mut Vec<u8>) {
     const KEPT: usize = 64 * crate::limits::KIB;
     buffer.clear();
     buffer.shrink_to(KEPT);
-}
-
-/// SplitMix64: small, and good enough for jitter and names.
-fn next_random(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
 }

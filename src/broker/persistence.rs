@@ -11,8 +11,8 @@
 use super::backlog::Backlog;
 use super::cache::{Found, TooLarge};
 use super::change::Change;
+use super::expiry::ExpiryCycle;
 use super::output::{ConnectionId, Now, Output, Record, Rewrite, Saved};
-use super::upkeep::Cleaning;
 use super::walk::{Meets, Walk};
 use super::{Broker, LogLimit, Suppressed};
 use crate::limits::{
@@ -149,6 +149,14 @@ impl Persistence {
         self.has_room = unsaved < backlog;
     }
 
+    /// Records when a name was used, unless so much waits for the disk that only what was promised is worth a record:
+    /// who only reads never waits.
+    pub fn record_use<O: Output>(&mut self, name: &[u8], accessed_us: u64, now: Now, out: &mut O) {
+        if out.unsaved() < MAX_UNSAVED {
+            self.record(&Record::Used { name, accessed_us }, now, out);
+        }
+    }
+
     fn record<O: Output>(&mut self, record: &Record<'_>, now: Now, out: &mut O) {
         let before = out.unsaved();
         out.record(record);
@@ -215,7 +223,7 @@ impl Broker {
                     self.cache.forget(name);
                 }
                 self.cache.evict_all();
-                self.cleaning = Cleaning::At(self.settings.clean_interval_us);
+                self.expiry = ExpiryCycle::At(self.settings.clean_interval_us);
             }
             Record::Used { name, accessed_us } => self.cache.restore_use(name, *accessed_us),
             Record::Count {
@@ -322,17 +330,6 @@ impl Broker {
     pub fn resume_run(&mut self) {
         if let Some((share, newest_us)) = self.last_run.take() {
             self.cache.resume_share(share, newest_us);
-        }
-    }
-
-    /// Records when a name was used, unless so much waits for the disk that only what was promised is worth a record:
-    /// who only reads never waits.
-    pub(super) fn record_use<O: Output>(&mut self, name: &[u8], now: Now, out: &mut O) {
-        let accessed_us = self.tree_now_us(now);
-        if let Some(persistence) = &mut self.persistence
-            && out.unsaved() < MAX_UNSAVED
-        {
-            persistence.record(&Record::Used { name, accessed_us }, now, out);
         }
     }
 
@@ -458,7 +455,7 @@ impl Broker {
 
     /// Goes on writing the journal anew, one slice.
     pub(super) fn tend_journal<O: Output>(&mut self, now: Now, out: &mut O) {
-        let now_us = self.tree_now_us(now);
+        let now_us = self.tree.now_us(now);
         let Broker {
             persistence, cache, ..
         } = self;

@@ -1,9 +1,9 @@
 //! What the broker keeps of one connection, and all of these in their slots.
 
 use super::Settings;
+use super::dialects::clacks::Listing;
 use super::interclacks::Link;
 use super::listeners::Subscriptions;
-use super::listing::Listing;
 use super::origin::Origin;
 use super::output::{CloseReason, ConnectionId, Now, Peer};
 use super::users::User;

@@ -1,6 +1,7 @@
 //! What is true of links between any two calls; for [`Broker::check`].
 
-use super::{HEARD_NAME, Link, NAME_BEHIND, Role, Telling, UplinkState};
+use super::UplinkState;
+use super::link::{HEARD_NAME, Link, NAME_BEHIND, Role, Telling};
 use crate::broker::Broker;
 
 impl Link {

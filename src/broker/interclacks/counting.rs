@@ -1,10 +1,11 @@
 //! Counters between clacksd servers: single shares, and the marker up to which shares are folded.
 
-use super::encode::encode_marker;
-use super::{Role, Software, Telling, UplinkState, Wording};
+use super::link::{Role, Software, Telling};
+use super::{UplinkState, Wording};
 use crate::broker::Broker;
 use crate::broker::cache::{Counted, Effect, TooLarge};
 use crate::broker::change::{Change, Write};
+use crate::broker::operations::By;
 use crate::broker::output::{ConnectionId, Now, Output};
 use crate::limits::WORK_PER_CONTRIBUTION;
 use crate::protocol::peer::{self, Contribution, Stamp};
@@ -33,7 +34,7 @@ impl Broker {
             contribution,
         } = *count;
         self.renew_ping(id, now, out);
-        let now_us = self.tree_now_us(now);
+        let now_us = self.tree.now_us(now);
         let counted =
             self.cache
                 .merge_contribution(name, stamp, accessed_us, &contribution, now_us);
@@ -43,10 +44,12 @@ impl Broker {
                 let contributions = self.cache.entry_of(written.entry).contributions();
                 out.add_work(contributions * WORK_PER_CONTRIBUTION);
                 let write = Write {
-                    from: id,
+                    by: By {
+                        connection: id,
+                        wording: Wording::Effect(&Effect::Counter(vec![step])),
+                    },
                     name,
                     written,
-                    wording: Wording::Effect(&Effect::Counter(vec![step])),
                     signal: None,
                 };
                 self.commit(Change::Write(write), now, out);
@@ -59,6 +62,7 @@ impl Broker {
                 // A slave whose turn is still to come says it then.
                 let is_to_be_told = !self.cache.is_limited()
                     && self
+                        .sessions
                         .link_mut(id)
                         .is_some_and(|link| matches!(link.telling, Telling::NotYet));
                 if !is_to_be_told {
@@ -82,21 +86,6 @@ impl Broker {
     ) {
         if self.cache.merge_fold(marker) {
             self.commit(Change::Fold { from: Some(id) }, now, out);
-        }
-    }
-
-    /// Tells all clacksd peers, but the one it came from, the marker. It goes at once: no state that was folded by
-    /// it may come before it.
-    pub(super) fn pass_on_fold<O: Output>(&mut self, from: Option<ConnectionId>, out: &mut O) {
-        let folded = self.cache.folded();
-        for id in self.tree.links.clone() {
-            let is_to_know = Some(id) != from
-                && self
-                    .link_mut(id)
-                    .is_some_and(|link| link.peer == Software::Clacksd);
-            if is_to_know {
-                out.append(id, |to| encode_marker(to, folded));
-            }
         }
     }
 

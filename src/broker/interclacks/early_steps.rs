@@ -3,7 +3,7 @@
 //! Such a slave passes on its clients' lines from its dial up to the lock, and has counted their steps itself: the
 //! KEYSYNC of the counter that follows the slave's OVERHEAD T contains them.
 
-use super::{Link, Role, Software};
+use super::link::{Link, Role, Software};
 use crate::broker::Broker;
 use crate::broker::output::{ConnectionId, Flow, Now, Output};
 use crate::limits::{MAX_EARLY_COUNTERS, MAX_EARLY_NAME};
@@ -36,7 +36,7 @@ impl Broker {
         };
         let flow = self.execute_for_link(id, command, line, now, out);
         let after_us = self.counter_changed_us(name, now);
-        let Some(link) = self.link_mut(id) else {
+        let Some(link) = self.sessions.link_mut(id) else {
             return flow;
         };
         let noted_us = link.early_counters.remove(name);
@@ -52,19 +52,19 @@ impl Broker {
 
     /// When the value of that name changed last; `None` if there is none.
     fn counter_changed_us(&self, name: &[u8], now: Now) -> Option<u64> {
-        let found = self.cache.find(name, self.tree_now_us(now))?;
+        let found = self.cache.find(name, self.tree.now_us(now))?;
         found.value().map(|_| found.changed_us())
     }
 
     /// Forgets the early steps of a counter. Returns when the last of them was counted, if nobody else had written the
     /// name since the link began.
     pub(super) fn take_early_counter(&mut self, id: ConnectionId, name: &[u8]) -> Option<u64> {
-        self.link_mut(id)?.early_counters.remove(name)
+        self.sessions.link_mut(id)?.early_counters.remove(name)
     }
 
     /// A slave says something else than what it holds: its telling is over, if it had begun.
     pub(super) fn end_peers_telling(&mut self, id: ConnectionId) {
-        if let Some(link) = self.link_mut(id)
+        if let Some(link) = self.sessions.link_mut(id)
             && std::mem::take(&mut link.peer_is_telling)
         {
             link.early_counters.clear();

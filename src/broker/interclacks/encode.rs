@@ -66,8 +66,3 @@ pub(super) fn microseconds(text: &[u8]) -> Option<u64> {
         .is_finite()
         .then_some((seconds.min(FAR_S) * SECOND_US as f64) as u64)
 }
-
-/// Of a line, for the log.
-pub(super) fn start_of(line: &[u8]) -> String {
-    line[..line.len().min(80)].escape_ascii().to_string()
-}

@@ -3,6 +3,15 @@
 use crate::broker::Broker;
 use crate::broker::output::{ConnectionId, Output};
 use crate::protocol::{Command, decode};
+use std::collections::BTreeSet;
+
+/// A Net::Clacks master tells what it has: clients' lines wait. One that then says nothing is closed
+/// by its ping timeout, and the lock ends with the link.
+#[derive(Default)]
+pub struct Lock {
+    /// Connections that wait.
+    pub(super) waiting: BTreeSet<ConnectionId>,
+}
 
 impl Broker {
     /// Whether the line has to wait. Who manages the server sees what goes on, and can end it.

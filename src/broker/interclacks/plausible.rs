@@ -11,8 +11,9 @@
 //! its master says. And what names this node as its maker is a fault of a slave, or of one behind it, but not of the
 //! master, which can't know: a stamp that another one has made does no more harm than under any other name.
 
+use super::link::Role;
+use super::reach::Reach;
 use super::signals::Novelty;
-use super::{Reach, Role};
 use crate::broker::Broker;
 use crate::broker::origin::Origin;
 use crate::broker::output::{CloseReason, ConnectionId, Now, Output};
@@ -122,7 +123,7 @@ impl Broker {
             MAX_CLOCK_LEAD_US - masters * CLOCK_LEAD_PER_HOP_US
         };
         Bound {
-            now_us: self.tree_now_us(now),
+            now_us: self.tree.now_us(now),
             lead_us,
             is_master,
         }
@@ -193,9 +194,12 @@ impl Broker {
         now: Now,
         out: &mut O,
     ) {
-        let role = self.link_mut(id).map_or(Role::Downlink, |link| link.role);
+        let role = self
+            .sessions
+            .link_mut(id)
+            .map_or(Role::Downlink, |link| link.role);
         let (role_word, name) = (role.word(), self.name_of_peer(id, role));
-        self.log_of_link(
+        self.tree.log(
             Level::Error,
             format_args!("the {role_word} {name} is not believed: {fault}; the link is refused"),
             now,

@@ -1,14 +1,13 @@
 //! Coming up and going down: dialling the master, logging in at each other, the end of a link.
 
+use super::UplinkState;
 use super::encode::{encode_clear, encode_marker, encode_path, seconds};
-use super::waiting::Waiting;
-use super::{Link, OldVersion, Role, Software, Telling, UplinkState, software};
+use super::link::{Link, OldVersion, Role, Software, Telling, software};
+use super::queue::Waiting;
 use crate::broker::output::{CloseReason, ConnectionId, Now, Output};
 use crate::broker::session::LastPing;
 use crate::broker::table::Table;
-use crate::broker::walk::KeptName;
 use crate::broker::{Broker, Lifetime, User};
-use crate::limits::{FREED_PER_TURN, NAMES_PER_SLICE};
 use crate::protocol::{Command, Flags, Overhead, decode, encode, peer};
 use log::Level;
 use std::collections::{BTreeMap, BTreeSet};
@@ -69,18 +68,6 @@ impl Broker {
         self.schedule_dial(now);
     }
 
-    /// Sets the next dial: some time after the last one, at the next master.
-    pub(super) fn schedule_dial(&mut self, now: Now) {
-        let interval_us = self.settings.interclacks_reconnect_us;
-        let jitter_us = self.random() % interval_us.max(1);
-        let Some(uplink) = &mut self.uplink else {
-            return;
-        };
-        uplink.master = (uplink.master + 1) % self.settings.masters.len();
-        let at_us = (uplink.last_dial_us + interval_us + jitter_us).max(now.monotonic_us);
-        uplink.state = UplinkState::Waiting(at_us);
-    }
-
     /// The master was reached: this node logs in and asks for interclacks mode.
     pub(in crate::broker) fn start_uplink<O: Output>(
         &mut self,
@@ -130,7 +117,7 @@ impl Broker {
             walk_held: 0,
             behind: BTreeSet::new(),
             is_synced: false,
-            began_tree_us: self.tree_now_us(now),
+            began_tree_us: self.tree.now_us(now),
             evicted: Waiting::default(),
             held: Waiting::default(),
             peer_is_telling: true,
@@ -165,12 +152,12 @@ impl Broker {
             }
         };
         out.make_trunk(id);
-        self.stop_monitoring(id);
+        self.monitors.remove(id, &mut self.sessions);
         let stopped_us = out.traffic(id).stopped_us;
         let mut link = self.new_link(Role::Downlink, peer, 0, now);
         link.is_up = true;
         link.last_ping.stopped_us = stopped_us;
-        let now_us = self.tree_now_us(now);
+        let now_us = self.tree.now_us(now);
         let (software, token) = (&self.settings.software, self.users.primary_token());
         out.append(id, |to| {
             encode::greeting(to, software);
@@ -188,101 +175,20 @@ impl Broker {
                 encode_marker(to, self.cache.folded());
             }
         });
-        let walk = self.new_walk(peer);
+        let walk = peer.new_walk(&self.cache);
         if let Some(session) = self.sessions.get_mut(id) {
             link.telling = Telling::Now(walk);
             session.link = Some(Box::new(link));
             self.tree.links.push(id);
         }
         let name = self.name_of_peer(id, Role::Downlink);
-        self.log_of_link(
+        self.tree.log(
             Level::Info,
             format_args!("{name} is a slave ({peer:?})"),
             now,
         );
         self.tell_at_once(id, now, out);
         self.appoint(id, now, out);
-    }
-
-    /// A link is no more.
-    pub(in crate::broker) fn end_link<O: Output>(
-        &mut self,
-        id: ConnectionId,
-        reason: CloseReason,
-        now: Now,
-        out: &mut O,
-    ) {
-        let Some(mut link) = self
-            .sessions
-            .get_mut(id)
-            .and_then(|session| session.link.take())
-        else {
-            return;
-        };
-        self.leave_behind(std::mem::take(&mut link.behind));
-        self.leave_walk_behind(link.telling);
-        self.tree.links.retain(|other| *other != id);
-        let name = self.name_of_peer(id, link.role);
-        let role = link.role.word();
-        if link.role == Role::Uplink {
-            self.unlock(out);
-            self.schedule_dial(now);
-            self.set_path(Vec::new(), out);
-        }
-        let how = reason.word();
-        if link.is_up {
-            let what = format_args!("the link to the {role} {name} has ended: {how}");
-            self.log_of_link(Level::Info, what, now);
-        } else {
-            let what = format_args!(
-                "the connection to the {role} {name} ended before it had logged in: {how}"
-            );
-            self.log_of_link(Level::Warn, what, now);
-        }
-    }
-
-    pub(super) fn leave_walk_behind(&mut self, telling: Telling) {
-        if let Telling::Now(walk) = telling {
-            self.leave_behind(walk.into_names());
-        }
-    }
-
-    /// These names are no longer to be told.
-    fn leave_behind(&mut self, names: BTreeSet<KeptName>) {
-        if !names.is_empty() {
-            self.tree.left_behind.push(names);
-        }
-    }
-
-    /// Whether there are names left that [`Broker::forget_left_behind`] has to do with.
-    pub(in crate::broker) fn has_left_behind(&self) -> bool {
-        !self.tree.left_behind.is_empty()
-    }
-
-    /// Frees names that are no longer to be told, one slice.
-    pub(in crate::broker) fn forget_left_behind(&mut self) {
-        let mut freed = 0;
-        for _ in 0..NAMES_PER_SLICE {
-            let Some(names) = self.tree.left_behind.last_mut() else {
-                return;
-            };
-            match names.pop_first() {
-                Some(name) => freed += name.len(),
-                None => drop(self.tree.left_behind.pop()),
-            }
-            if freed >= FREED_PER_TURN {
-                return;
-            }
-        }
-    }
-
-    /// What a peer is called in the log. A master by Unix socket has no name of its own in its CID.
-    pub(super) fn name_of_peer(&self, id: ConnectionId, role: Role) -> String {
-        let cid = self.sessions.get(id).map(|session| session.cid.to_string());
-        match (role, &self.uplink) {
-            (Role::Uplink, Some(uplink)) => self.settings.masters[uplink.master].clone(),
-            _ => cid.unwrap_or_default(),
-        }
     }
 
     /// What comes from the master before it has logged in: only its login counts.
@@ -300,7 +206,7 @@ impl Broker {
             Some(Command::Overhead(Some(Overhead { flags, .. })))
                 if flags.intersects(Flags::LOGIN_WRONG) && !flags.intersects(Flags::FORWARD) =>
             {
-                self.log_of_link(
+                self.tree.log(
                     Level::Error,
                     format_args!("the master refuses this server's user or password"),
                     now,
@@ -318,7 +224,7 @@ impl Broker {
                 {
                     Some(user) => self.master_is_up(id, user, now, out),
                     None => {
-                        self.log_of_link(
+                        self.tree.log(
                             Level::Error,
                             format_args!("the master's login is wrong; it is not obeyed"),
                             now,
@@ -342,7 +248,7 @@ impl Broker {
         out: &mut O,
     ) {
         let (role_word, name) = (role.word(), self.name_of_peer(id, role));
-        self.log_of_link(
+        self.tree.log(
             Level::Error,
             format_args!(
                 "the {role_word} {name} announces interclacks/{version}, and this server speaks interclacks/{}: \
@@ -382,7 +288,7 @@ impl Broker {
             }
         });
         let name = self.name_of_peer(id, Role::Uplink);
-        self.log_of_link(
+        self.tree.log(
             Level::Info,
             format_args!("{name} is the master ({peer:?})"),
             now,

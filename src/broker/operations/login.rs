@@ -1,50 +1,71 @@
 //! Who is let in: right and wrong logins, and those that come when there are enough clients already.
 
-use super::Broker;
-use super::admission::NoPlace;
-use super::listeners::subscription_memory;
-use super::output::{CloseReason, ConnectionId, Flow, Now, Output};
-use super::session::{LastPing, LoginAttempt};
-use super::users::Permissions;
+use crate::broker::Broker;
+use crate::broker::admission::NoPlace;
+use crate::broker::output::{ConnectionId, Now, Output};
+use crate::broker::session::{LastPing, LoginAttempt};
+use crate::broker::users::{Permissions, User, Users};
 use crate::limits::{MAX_TRIED_USER, WORK_PER_LOGIN};
-use crate::protocol::token::Token;
-use crate::protocol::{Flags, Overhead, encode};
+use std::rc::Rc;
+
+/// The outcome of a login.
+#[must_use]
+pub enum Login {
+    Done,
+    /// The request is to be handed over again, which the broker asks for when it is time.
+    Later,
+    /// The user or the password is wrong.
+    Wrong,
+    /// There are as many clients as there may be.
+    NoPlace,
+}
 
 impl Broker {
-    /// Logs in, or in anew: the new user's permissions replace the old one's at once.
-    pub(super) fn login<O: Output>(
+    /// Logs in, or in anew: the new user's permissions replace the old one's at once. `name` is the user's, if the request
+    /// names one in the right form; `verify` finds the user if the password is right.
+    pub(in crate::broker) fn log_in<O: Output>(
         &mut self,
         id: ConnectionId,
-        overhead: Overhead<'_>,
+        name: Option<&[u8]>,
+        verify: impl FnOnce(&Users) -> Option<Rc<User>>,
         now: Now,
         out: &mut O,
-    ) -> Flow {
-        if !overhead.is_on() {
-            return Flow::Next;
-        }
+    ) -> Login {
         out.add_work(WORK_PER_LOGIN);
-        let name = Token::user_of(overhead.value);
-        if let Some(name) = &name
+        if let Some(name) = name
             && self.delay_login(id, name, now, out)
         {
-            return Flow::StopBefore;
+            return Login::Later;
         }
-        let Some(user) = self.users.login(overhead.value) else {
-            self.count_wrong_login(id, name.as_deref(), now);
-            self.refuse_login(id, now, out);
-            return Flow::Next;
+        let Some(user) = verify(&self.users) else {
+            self.count_wrong_login(id, name, now);
+            return Login::Wrong;
         };
-        let user = user.clone();
         let permissions = user.permissions;
         if !self.admit_user(id, permissions, now, out) {
-            return Flow::Next;
+            return Login::NoPlace;
         }
         if !permissions.contains(Permissions::READ) && !self.end_subscriptions(id, out) {
-            return Flow::StopBefore;
+            return Login::Later;
         }
+        self.start_session(id, user, now, out);
+        if !permissions.contains(Permissions::MANAGE) {
+            self.monitors.remove(id, &mut self.sessions);
+        }
+        self.appoint(id, now, out);
+        Login::Done
+    }
+
+    fn start_session<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        user: Rc<User>,
+        now: Now,
+        out: &mut O,
+    ) {
         let stopped_us = out.traffic(id).stopped_us;
         let Some(session) = self.sessions.get_mut(id) else {
-            return Flow::Next;
+            return;
         };
         out.set_user(id, &user.name);
         session.login = None;
@@ -59,14 +80,6 @@ impl Broker {
                 stopped_us,
             });
         }
-        if !permissions.contains(Permissions::MANAGE) {
-            self.stop_monitoring(id);
-        }
-        out.append(id, |to| {
-            encode::overhead(to, Flags::LOGIN_RIGHT, b"Welcome!")
-        });
-        self.appoint(id, now, out);
-        Flow::Next
     }
 
     /// Reports whether a login has to wait: after a wrong one of the same user from the same address it is checked and
@@ -101,7 +114,7 @@ impl Broker {
     }
 
     /// The delay of a login is over: asks for its line again.
-    pub(super) fn resume_login<O: Output>(&mut self, id: ConnectionId, out: &mut O) {
+    pub(in crate::broker) fn resume_login<O: Output>(&mut self, id: ConnectionId, out: &mut O) {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
@@ -129,39 +142,13 @@ impl Broker {
         }
     }
 
-    /// Says that it was no right user and password, and ends it.
-    pub(super) fn refuse_login<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
-        out.append(id, |to| {
-            encode::overhead(to, Flags::LOGIN_WRONG, b"Login failed!")
-        });
-        self.close(id, CloseReason::LoginFailed, now, out);
-    }
-
-    /// It is to listen to nothing any more. Whether it does so: what is much ends in slices, and the line
-    /// that wants it is to be handed over again for each.
-    pub(super) fn end_subscriptions<O: Output>(&mut self, id: ConnectionId, out: &mut O) -> bool {
-        let Broker {
-            sessions,
-            listeners,
-            ..
-        } = self;
-        let Some(session) = sessions.get_mut(id) else {
-            return true;
-        };
-        let mut held = 0;
-        let is_done = listeners.unlisten_slice(id, &mut session.subscriptions, |name| {
-            held += subscription_memory(name)
-        });
-        out.hold(id, -held);
-        session.resumes_with_room = !is_done;
-        if !is_done {
-            out.want_room(id);
-        }
-        is_done
-    }
-
     /// A client has connected: it gets a place, and another connection that has not logged in may have to go for it.
-    pub(super) fn admit_stranger<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
+    pub(in crate::broker) fn admit_stranger<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        now: Now,
+        out: &mut O,
+    ) {
         let connections = self.sessions.len();
         let Some(session) = self.sessions.get_mut(id) else {
             return;
@@ -179,7 +166,7 @@ impl Broker {
     }
 
     /// Somebody with these permissions logs in: on a connection without a place it takes one, or manages the full
-    /// server. Otherwise it is refused.
+    /// server. Returns false if there is none.
     fn admit_user<O: Output>(
         &mut self,
         id: ConnectionId,
@@ -203,17 +190,7 @@ impl Broker {
                 self.refuse_place(displaced, now, out);
                 true
             }
-            Err(NoPlace) => {
-                self.refuse_place(id, now, out);
-                false
-            }
+            Err(NoPlace) => false,
         }
-    }
-
-    /// Ends a connection that has no place, or none any more.
-    pub(super) fn refuse_place<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
-        let reason = CloseReason::ClientLimit;
-        out.append(id, |to| encode::error(to, reason.word()));
-        self.close(id, reason, now, out);
     }
 }

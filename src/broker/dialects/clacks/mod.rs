@@ -1,24 +1,28 @@
-//! What each command does (clacks-protocol(7)). Form is checked before permission; a refused command
-//! has no effect at all.
+//! Clacks lines of clients (clacks-protocol(7)). Form is checked before permission; a refused command has no effect
+//! at all.
 
-use super::cache::{TooLarge, Written};
-use super::change::{Change, Write};
-use super::interclacks::{NEVER_FORWARDED, Reach, Wording, is_too_long_to_forward};
-use super::listeners::subscription_memory;
-use super::output::{Audience, CloseReason, ConnectionId, Flow, Now, Output};
-use super::persistence::Barrier;
-use super::session::LastPing;
-use super::users::{Permissions, User};
-use super::{Broker, Suppressed, empty};
-use crate::limits::{MAX_FORWARDED_LINE, WORK_PER_CLEAR};
-use crate::protocol::command::Pair;
-use crate::protocol::number::Number;
-use crate::protocol::shared::{Lines, SharedBytes};
-use crate::protocol::{Command, Flags, Overhead, decode, encode};
+mod listing;
+mod login;
+mod overhead;
+
+use crate::broker::cache::TooLarge;
+use crate::broker::interclacks::{Wording, is_too_long_to_forward};
+use crate::broker::operations::By;
+use crate::broker::output::{CloseReason, ConnectionId, Flow, Now, Output};
+use crate::broker::persistence::Barrier;
+use crate::broker::session::LastPing;
+use crate::broker::users::{Permissions, User};
+use crate::broker::{Broker, Suppressed};
+use crate::limits::MAX_FORWARDED_LINE;
+use crate::protocol::command::{Counter, Pair};
+use crate::protocol::number::{Number, work_of};
+use crate::protocol::{Command, Flags, decode, encode};
+
+pub use listing::Listing;
 
 impl Broker {
     /// Before the login everything but it and the identification is ignored.
-    pub(super) fn handle_before_login<O: Output>(
+    pub(in crate::broker) fn handle_before_login<O: Output>(
         &mut self,
         id: ConnectionId,
         line: &[u8],
@@ -28,7 +32,7 @@ impl Broker {
         match decode(line) {
             Some(Command::Clacks(text)) => self.sessions.identify(id, text),
             Some(Command::Overhead(Some(overhead))) if overhead.flags.intersects(Flags::LOGIN) => {
-                return self.login(id, overhead, now, out);
+                return self.handle_login(id, overhead, now, out);
             }
             _ => {}
         }
@@ -37,7 +41,7 @@ impl Broker {
 
     /// A line of a logged-in client.
     #[inline(always)]
-    pub(super) fn handle_command<O: Output>(
+    pub(in crate::broker) fn handle_command<O: Output>(
         &mut self,
         id: ConnectionId,
         line: &[u8],
@@ -58,10 +62,10 @@ impl Broker {
             }
             Command::Overhead(Some(overhead)) => {
                 if overhead.flags.intersects(Flags::LOGIN) {
-                    return self.login(id, overhead, now, out);
+                    return self.handle_login(id, overhead, now, out);
                 }
                 monitored = !(overhead.is_on() && overhead.flags.intersects(Flags::NOT_MONITORED))
-                    && self.is_shown(line);
+                    && self.monitors.may_see(line);
                 errors_allowed = !overhead.flags.intersects(Flags::ERROR);
                 if is_too_long_to_forward(&overhead, line) {
                     self.refuse_too_long(id, errors_allowed, line, now, out);
@@ -71,7 +75,7 @@ impl Broker {
                     return Flow::Next;
                 }
             }
-            Command::Overhead(None) => monitored = self.is_shown(line),
+            Command::Overhead(None) => monitored = self.monitors.may_see(line),
             _ => {}
         }
         let permissions = self
@@ -98,7 +102,7 @@ impl Broker {
         self.statistics.unknown_commands += 1;
         let parts = [b"OVERHEAD E unknown_command ", line];
         out.append_line(id, &parts, self.long_line.as_ref());
-        if self.is_shown(line) {
+        if self.monitors.may_see(line) {
             self.mirror(id, line, out);
         }
     }
@@ -171,7 +175,7 @@ impl Broker {
     }
 
     /// A command that means the same on an interclacks link as from a client.
-    pub(super) fn execute_for_link<O: Output>(
+    pub(in crate::broker) fn execute_for_link<O: Output>(
         &mut self,
         id: ConnectionId,
         command: Command<'_>,
@@ -194,13 +198,13 @@ impl Broker {
         now: Now,
         out: &mut O,
     ) -> Executed {
-        let now_us = self.tree_now_us(now);
+        let by = By {
+            connection: id,
+            wording: Wording::Line(line),
+        };
         match command {
-            Command::Retrieve(name) => match self.cache.retrieve(name, now_us) {
+            Command::Retrieve(name) => match self.retrieve(name, now, out) {
                 Some(found) if found.is_long_copy() => {
-                    if found.is_first_in_period {
-                        self.record_use(name, now, out);
-                    }
                     return Executed::Later(self.start_long_answer(id, name, line, now, out));
                 }
                 Some(found) => {
@@ -212,9 +216,6 @@ impl Broker {
                             encode::line(to, &[b"RETRIEVED ", name, b"=", found.value])
                         });
                     }
-                    if found.is_first_in_period {
-                        self.record_use(name, now, out);
-                    }
                 }
                 None => {
                     let parts = [b"NOTRETRIEVED ", name];
@@ -222,70 +223,29 @@ impl Broker {
                 }
             },
             Command::Store(Pair { name, value }) => {
-                let stored = self.cache.store(name, value, now_us);
-                self.changed(id, stored, name, line, now, out);
+                let stored = self.store(name, value, by, now, out);
+                self.answer_written(stored, id, name, now, out);
             }
             // No entry has such a name, and a Net::Clacks server would tell the removal later as that of what stands
             // before the sign.
             Command::Remove(name) if name.contains(&b'=') => {}
             Command::Remove(name) => {
-                let removed = self.cache.remove(name, now_us);
-                self.changed(id, removed, name, line, now, out);
+                let removed = self.remove(name, by, now, out);
+                self.answer_written(removed, id, name, now, out);
             }
-            Command::Increment(counter) => {
-                let step = counter.step.map_or(Number::ONE, Number::from_step);
-                self.count(id, &counter, step, line, now, out);
-            }
-            Command::Decrement(counter) => {
-                let step = counter.step.map_or(Number::ONE, Number::from_step);
-                self.count(id, &counter, -step, line, now, out);
-            }
-            Command::ClearCache => {
-                out.add_work(WORK_PER_CLEAR);
-                self.cache.clear(now_us);
-                let line = Some(line);
-                self.commit(Change::Clear { from: id, line }, now, out);
-            }
+            Command::Increment(counter) => self.count_by(&counter, false, by, now, out),
+            Command::Decrement(counter) => self.count_by(&counter, true, by, now, out),
+            Command::ClearCache => self.clear(by, now, out),
             // A signal is the line that brought it.
             Command::Set(Pair { name, .. }) | Command::Notify(name) => {
-                self.deliver(Some(id), name, &[line], out);
-                self.pass_on_new_signal(id, &[line], Reach::All, now, out);
+                self.publish(id, name, &[line], now, out);
             }
             Command::SetAndStore(Pair { name, value }) => {
-                match self.cache.store(name, value, now_us) {
-                    Ok(written) => {
-                        self.deliver(Some(id), name, &encode::set(name, value), out);
-                        let write = Write {
-                            from: id,
-                            name,
-                            written,
-                            wording: Wording::Line(line),
-                            signal: self.new_signal(now).map(|signal| (signal, value)),
-                        };
-                        self.commit(Change::Write(write), now, out);
-                    }
-                    Err(TooLarge) => self.refuse_too_large(id, name, now, out),
-                }
+                let stored = self.store_and_publish(name, value, by, now, out);
+                self.answer_written(stored, id, name, now, out);
             }
-            Command::Listen(name) => {
-                let long_line = self.long_line.as_ref();
-                if let Some(session) = self.sessions.get_mut(id)
-                    && self
-                        .listeners
-                        .listen(name, long_line, id, &mut session.subscriptions)
-                {
-                    out.hold(id, subscription_memory(name));
-                }
-            }
-            Command::Unlisten(name) => {
-                if let Some(session) = self.sessions.get_mut(id)
-                    && self
-                        .listeners
-                        .unlisten(name, id, &mut session.subscriptions)
-                {
-                    out.hold(id, -subscription_memory(name));
-                }
-            }
+            Command::Listen(name) => self.subscribe(id, name, out),
+            Command::Unlisten(name) => self.unsubscribe(id, name, out),
             Command::Ping => {
                 let stopped_us = out.traffic(id).stopped_us;
                 if let Some(session) = self.sessions.get_mut(id) {
@@ -313,8 +273,12 @@ impl Broker {
                 out.append_line(id, &[b"FLUSHED ", text], self.long_line.as_ref());
             }
             Command::Quit => self.close(id, CloseReason::Quit, now, out),
-            Command::Monitor => self.start_monitoring(id),
-            Command::Unmonitor => self.stop_monitoring(id),
+            Command::Monitor => {
+                if let Some(session) = self.sessions.get_mut(id) {
+                    self.monitors.add(session);
+                }
+            }
+            Command::Unmonitor => self.monitors.remove(id, &mut self.sessions),
             Command::KeyList => return Executed::Later(self.start_key_list(id, line, now, out)),
             Command::ClientList => {
                 return Executed::Later(self.start_client_list(id, line, now, out));
@@ -339,34 +303,42 @@ impl Broker {
         Executed::Done
     }
 
-    /// A name was written by a line of that connection, unless it was too large.
-    pub(super) fn changed<O: Output>(
+    /// INCREMENT and DECREMENT.
+    fn count_by<O: Output>(
         &mut self,
-        from: ConnectionId,
-        written: Result<Written, TooLarge>,
-        name: &[u8],
-        line: &[u8],
+        counter: &Counter<'_>,
+        is_down: bool,
+        by: By<'_>,
         now: Now,
         out: &mut O,
     ) {
-        match written {
-            Ok(written) => {
-                let write = Write {
-                    from,
-                    name,
-                    written,
-                    wording: Wording::Line(line),
-                    signal: None,
-                };
-                self.commit(Change::Write(write), now, out);
-            }
-            Err(TooLarge) => self.refuse_too_large(from, name, now, out),
+        let Counter { name, step } = *counter;
+        let number = step.map_or(Number::ONE, Number::from_step);
+        let signed = if is_down { -number } else { number };
+        let counted = self.count(name, signed, by, now, out);
+        if counted.is_ok() {
+            out.add_work(step.map_or(0, work_of));
+        }
+        self.answer_written(counted, by.connection, name, now, out);
+    }
+
+    /// A write has no answer, unless the entry had no room in the cache.
+    #[inline(always)]
+    fn answer_written<O: Output>(
+        &mut self,
+        outcome: Result<(), TooLarge>,
+        to: ConnectionId,
+        name: &[u8],
+        now: Now,
+        out: &mut O,
+    ) {
+        if let Err(TooLarge) = outcome {
+            self.refuse_too_large(to, name, now, out);
         }
     }
 
-    /// An entry has no room in the cache: its sender hears of it.
     #[cold]
-    pub(super) fn refuse_too_large<O: Output>(
+    fn refuse_too_large<O: Output>(
         &mut self,
         from: ConnectionId,
         name: &[u8],
@@ -380,106 +352,6 @@ impl Broker {
             out.append(from, |to| encode::error(to, "entry_too_large"));
         }
     }
-
-    /// Delivers a line to everybody here who listens to `name`, but its sender.
-    #[inline(always)]
-    pub(super) fn deliver<O: Output>(
-        &mut self,
-        sender: Option<ConnectionId>,
-        name: &[u8],
-        line: &[&[u8]],
-        out: &mut O,
-    ) {
-        self.statistics.signals += 1;
-        if let Some((id, listeners)) = self.listeners.of(name) {
-            let audience = Audience {
-                id,
-                listeners,
-                sender,
-            };
-            let long_line = self.long_line.as_ref();
-            let deliveries = deliver_to(&audience, line, long_line, &mut self.payload, out);
-            self.statistics.deliveries += deliveries as u64;
-        }
-    }
-
-    /// An OVERHEAD line that is on, from somebody who may send it.
-    pub(super) fn overhead<O: Output>(
-        &mut self,
-        id: ConnectionId,
-        overhead: Overhead<'_>,
-        now: Now,
-        out: &mut O,
-    ) {
-        let Overhead { flags, value } = overhead;
-        if flags.intersects(Flags::DISCARD) {
-            return;
-        }
-        if flags.intersects(Flags::INTERCLACKS) {
-            self.start_downlink(id, now, out);
-        }
-        if flags.intersects(Flags::FORWARD) && !flags.intersects(NEVER_FORWARDED) {
-            let passed_on = flags.without(Flags::BACK_TO_SENDER);
-            let sender = if flags.intersects(Flags::BACK_TO_SENDER) {
-                None
-            } else {
-                Some(id)
-            };
-            self.forward_to_clients(
-                sender,
-                Overhead {
-                    flags: passed_on,
-                    value,
-                },
-                out,
-            );
-            let mut line = Vec::new();
-            encode::overhead(&mut line, passed_on, value);
-            let line = line.strip_suffix(b"\r\n").unwrap_or(&line);
-            self.pass_on_new_signal(id, &[line], Reach::of_overhead(flags), now, out);
-        }
-        self.obey(flags, value, now, out);
-    }
-
-    /// An OVERHEAD line that comes through the tree; it has been passed on already.
-    pub(super) fn handle_forwarded_overhead<O: Output>(
-        &mut self,
-        overhead: Overhead<'_>,
-        now: Now,
-        out: &mut O,
-    ) {
-        if overhead.is_on()
-            && overhead.flags.intersects(Flags::FORWARD)
-            && !overhead
-                .flags
-                .intersects(NEVER_FORWARDED.with(Flags::DISCARD))
-        {
-            self.forward_to_clients(None, overhead, out);
-            self.obey(overhead.flags, overhead.value, now, out);
-        }
-    }
-
-    /// Links get it as a signal.
-    fn forward_to_clients<O: Output>(
-        &mut self,
-        sender: Option<ConnectionId>,
-        overhead: Overhead<'_>,
-        out: &mut O,
-    ) {
-        empty(&mut self.payload);
-        encode::overhead(&mut self.payload, overhead.flags, overhead.value);
-        let receivers = self.sessions.clients().filter(|id| Some(*id) != sender);
-        out.fan_out(receivers, &self.payload);
-    }
-
-    fn obey<O: Output>(&mut self, flags: Flags, value: &[u8], now: Now, out: &mut O) {
-        if flags.intersects(Flags::SHUTDOWN) {
-            self.schedule_shutdown(value, now);
-        }
-        if flags.intersects(Flags::CLOSE_ALL) {
-            self.close_all(CloseReason::ClosedAll, now, out);
-        }
-    }
 }
 
 /// What became of a permitted command.
@@ -487,27 +359,4 @@ enum Executed {
     Done,
     /// It is still to be answered, and shown to monitors then.
     Later(Flow),
-}
-
-/// Delivers a line; to how many. `payload` is kept for its memory.
-fn deliver_to<O: Output>(
-    audience: &Audience<'_>,
-    line: &[&[u8]],
-    long_line: Option<&SharedBytes>,
-    payload: &mut Vec<u8>,
-    out: &mut O,
-) -> usize {
-    if let Some(source) = long_line
-        && let Some(lines) = Lines::sharing(line, source)
-    {
-        let mut deliveries = 0;
-        for receiver in audience.receivers() {
-            out.append_lines(receiver, &lines);
-            deliveries += 1;
-        }
-        return deliveries;
-    }
-    empty(payload);
-    encode::line(payload, line);
-    out.deliver(audience, payload)
 }

@@ -1,11 +1,14 @@
 //! Passing changes and signals on to the peers.
 
-use super::encode::{append_as_write, append_key_sync, encode_clear};
-use super::{HEARD_NAME, Link, NAME_BEHIND, Reach, Software, Telling, Wording, hold};
+use super::Wording;
+use super::encode::{append_as_write, append_key_sync, encode_clear, encode_marker};
+use super::link::{HEARD_NAME, Link, NAME_BEHIND, Software, Telling};
+use super::reach::Reach;
+use crate::broker::Broker;
 use crate::broker::cache::{Cache, Dropped, Effect, EntryId, Found};
 use crate::broker::change::{Change, Write};
+use crate::broker::operations::By;
 use crate::broker::output::{CloseReason, ConnectionId, Now, Output};
-use crate::broker::{Broker, next_random};
 use crate::limits::LINK_BACKLOG;
 use crate::protocol::encode;
 use crate::protocol::peer::{self, NodeId, ShareId, SignalId};
@@ -21,7 +24,7 @@ impl Broker {
     ) {
         match change {
             Change::Write(write) => self.replicate_write(&write, now, out),
-            Change::Clear { from, line } => self.pass_on_clear(from, line, out),
+            Change::Clear { by } => self.pass_on_clear(by, out),
             Change::Fold { from } => self.pass_on_fold(from, out),
             Change::Drop(Dropped::Evicted, entry) => self.keep_evicted(entry, out),
             // The others drop it at the same time.
@@ -31,13 +34,13 @@ impl Broker {
 
     fn replicate_write<O: Output>(&mut self, write: &Write<'_>, now: Now, out: &mut O) {
         let Write {
-            from,
+            by,
             name,
             written,
-            wording,
             signal,
         } = *write;
-        let now_us = self.tree_now_us(now);
+        let (from, wording) = (by.connection, by.wording);
+        let now_us = self.tree.now_us(now);
         let Broker {
             sessions,
             cache,
@@ -163,9 +166,9 @@ impl Broker {
         if self.tree.links.is_empty() {
             return None;
         }
-        let now_us = self.tree_now_us(now);
+        let now_us = self.tree.now_us(now);
         let Broker { tree, random, .. } = self;
-        Some(tree.signals.next(now_us, || NodeId(next_random(random))))
+        Some(tree.signals.next(now_us, || NodeId(random.next())))
     }
 
     /// A signal of a client here, or of a Net::Clacks peer: it gets its number.
@@ -184,10 +187,16 @@ impl Broker {
 
     /// Tells all peers but the one it came from that the cache was cleared; `line` is how a client
     /// here said it.
-    fn pass_on_clear<O: Output>(&mut self, from: ConnectionId, line: Option<&[u8]>, out: &mut O) {
+    fn pass_on_clear<O: Output>(&mut self, by: By<'_>, out: &mut O) {
+        let from = by.connection;
+        let line = match by.wording {
+            Wording::Line(line) => Some(line),
+            Wording::Effect(_) | Wording::KeySync => None,
+        };
         let cleared = self.cache.cleared();
         for id in self.tree.links.clone() {
             let Some(peer) = self
+                .sessions
                 .link_mut(id)
                 .filter(|_| id != from)
                 .map(|link| link.peer)
@@ -201,20 +210,53 @@ impl Broker {
                     if line.is_none() {
                         // What is newer than a clear from elsewhere stays; there it was lost, also if it came from
                         // there.
-                        let walk = self.new_walk(peer);
-                        let Some(link) = self.link_mut(id) else {
+                        let walk = peer.new_walk(&self.cache);
+                        let Some(link) = self.sessions.link_mut(id) else {
                             continue;
                         };
                         out.hold(id, link.forget_heard());
                         if !matches!(link.telling, Telling::NotYet) {
                             let former = std::mem::replace(&mut link.telling, Telling::Now(walk));
-                            self.leave_walk_behind(former);
+                            self.tree.leave_walk_behind(former);
                             // In a later turn: so many clears cost no more than one.
                             out.want_room(id);
                         }
                     }
                 }
             }
+        }
+    }
+
+    /// Tells all clacksd peers, but the one it came from, the marker. It goes at once: no state that was folded by
+    /// it may come before it.
+    pub(super) fn pass_on_fold<O: Output>(&mut self, from: Option<ConnectionId>, out: &mut O) {
+        let folded = self.cache.folded();
+        for id in self.tree.links.clone() {
+            let is_to_know = Some(id) != from
+                && self
+                    .sessions
+                    .link_mut(id)
+                    .is_some_and(|link| link.peer == Software::Clacksd);
+            if is_to_know {
+                out.append(id, |to| encode_marker(to, folded));
+            }
+        }
+    }
+
+    /// Tells a peer what it doesn't know, though it just sent something older. Of a CLEARCACHE it has
+    /// heard before: that goes to every link when it comes up, and at once from then on.
+    pub(super) fn answer_state<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        name: &[u8],
+        now: Now,
+        out: &mut O,
+    ) {
+        let now_us = self.tree.now_us(now);
+        if let Some(link) = self.sessions.link_mut(id)
+            && let Some(found) = self.cache.find(name, now_us)
+        {
+            tell_or_note(link, id, name, Some(found), Beside::default(), out);
         }
     }
 }
@@ -354,4 +396,14 @@ fn send_change<O: Output>(
         (_, _, None) => {}
     }
     out.append_lines(id, &lines);
+}
+
+/// Keeps a signal for when everything is told; how many bytes that takes. `source` is the long line that it comes from, if
+/// it comes from one.
+fn hold(link: &mut Link, signal: SignalId, parts: &[&[u8]], source: Option<&SharedBytes>) -> isize {
+    let peer = link.peer;
+    link.held.append(|to| match peer {
+        Software::Clacksd => peer::append_signal(to, signal, parts, source),
+        Software::NetClacks => to.append(parts, source),
+    })
 }

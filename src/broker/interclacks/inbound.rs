@@ -1,16 +1,18 @@
 //! What a peer says, and what it changes here.
 
+use super::Wording;
 use super::counting::Count;
-use super::encode::{append_as_write, encode_path, microseconds, seconds, start_of};
-use super::passing::{Beside, tell_or_note};
+use super::encode::{append_as_write, microseconds, seconds};
+use super::link::{Link, Role, Software, Telling};
+use super::link_log::start_of;
 use super::plausible::Fault;
+use super::reach::{Reach, is_too_long_to_forward};
 use super::tree_clock::Differs;
-use super::{HEARD_NAME, Link, Reach, Role, Software, Telling, Wording, is_too_long_to_forward};
 use crate::broker::Broker;
-use crate::broker::cache::{Merged, TooLarge};
+use crate::broker::cache::{Effect, Merged, TooLarge};
 use crate::broker::change::{Change, Write};
+use crate::broker::operations::By;
 use crate::broker::output::{CloseReason, ConnectionId, Flow, Now, Output};
-use crate::broker::session::LastPing;
 use crate::limits::{
     CLOCK_STEP_US, MAX_CLOCK_LEAD_US, MAX_FORWARDED_LINE, MAX_PATH, SECOND_US,
     WORK_PER_CONTRIBUTION,
@@ -55,11 +57,11 @@ impl Broker {
                 self.close(id, CloseReason::PeerTimeout, now, out);
             } else if token::may_be_login(line) {
                 let what = format_args!("a line that may be a mistyped login was ignored");
-                self.log_of_link(Level::Warn, what, now);
+                self.tree.log(Level::Warn, what, now);
                 return Flow::Next;
             } else {
                 let line = start_of(line);
-                self.log_of_link(
+                self.tree.log(
                     Level::Warn,
                     format_args!("a line that is no command was ignored: {line}"),
                     now,
@@ -82,7 +84,7 @@ impl Broker {
             Command::Listen(_) | Command::Unlisten(_) | Command::NoPing | Command::Nop => {}
             Command::Overhead(None) if token::may_be_login(line) => monitored = false,
             Command::Overhead(Some(overhead)) => {
-                monitored = !is_not_monitored(&overhead) && self.is_shown(line);
+                monitored = !is_not_monitored(&overhead) && self.monitors.may_see(line);
                 if is_too_long_to_forward(&overhead, line) {
                     self.skip_forwarded_line(line, now);
                 } else {
@@ -131,7 +133,7 @@ impl Broker {
             && matches!(
                 decode(line),
                 Some(Command::Overhead(Some(overhead)))
-                    if is_not_monitored(&overhead) || !self.is_shown(line)
+                    if is_not_monitored(&overhead) || !self.monitors.may_see(line)
             )
     }
 
@@ -148,7 +150,7 @@ impl Broker {
         // them.
         let is_own = !flags.intersects(Flags::FORWARD);
         if is_own && flags.intersects(Flags::LOGIN_WRONG) {
-            self.log_of_link(
+            self.tree.log(
                 Level::Error,
                 format_args!("the peer refuses this server's user or password"),
                 now,
@@ -170,14 +172,14 @@ impl Broker {
                 self.refuse_link(id, &Fault::Lock, now, out);
                 return;
             }
-            if is_uplink && let Some(link) = self.link_mut(id) {
+            if is_uplink && let Some(link) = self.sessions.link_mut(id) {
                 link.peer_is_telling = overhead.is_on();
             }
             if is_uplink && overhead.is_on() {
                 self.lock.get_or_insert_default();
             } else if is_uplink {
                 self.unlock(out);
-                let time = seconds(self.tree_now_us(now));
+                let time = seconds(self.tree.now_us(now));
                 out.append(id, |to| encode::overhead(to, Flags::TIME, time.as_bytes()));
                 self.start_telling(id, now, out);
             }
@@ -198,15 +200,15 @@ impl Broker {
     ) {
         let Some(theirs_us) = microseconds(value).filter(|theirs_us| *theirs_us > 0) else {
             let value = start_of(value);
-            self.log_of_link(
+            self.tree.log(
                 Level::Warn,
                 format_args!("a clock that shows no time was ignored: {value}"),
                 now,
             );
             return;
         };
-        let before_us = self.tree_now_us(now);
-        let Some(link) = self.link_mut(id) else {
+        let before_us = self.tree.now_us(now);
+        let Some(link) = self.sessions.link_mut(id) else {
             return;
         };
         let is_first = link.anchor_us.is_none();
@@ -223,7 +225,7 @@ impl Broker {
         let trusts_any = !self.is_used_to_its_time(before_us);
         if let Err(Differs(difference_us)) = self.tree.clock.learn(theirs_us, trusts_any, now) {
             let difference_s = difference_us / SECOND_US;
-            self.log_of_link(
+            self.tree.log(
                 Level::Error,
                 format_args!(
                     "the master's clock and this server's differ by {difference_s} s, more than an hour: the link is refused"
@@ -240,9 +242,10 @@ impl Broker {
 
     /// This node has learnt the tree's time; those below it follow.
     fn tell_slaves_the_time<O: Output>(&mut self, now: Now, out: &mut O) {
-        let time = seconds(self.tree_now_us(now));
+        let time = seconds(self.tree.now_us(now));
         for id in self.tree.links.clone() {
             if self
+                .sessions
                 .link_mut(id)
                 .is_some_and(|link| link.role == Role::Downlink)
             {
@@ -271,12 +274,13 @@ impl Broker {
             PeerLine::Signal { id: signal, line } => self.handle_signal(id, signal, line, now, out),
             PeerLine::Clear(stamp) => {
                 if self.cache.merge_clear(stamp) {
-                    self.sweep();
-                    let clear = Change::Clear {
-                        from: id,
-                        line: None,
+                    // What has gone is dropped at once.
+                    self.expiry.run_now();
+                    let by = By {
+                        connection: id,
+                        wording: Wording::Effect(&Effect::Register),
                     };
-                    self.commit(clear, now, out);
+                    self.commit(Change::Clear { by }, now, out);
                 }
             }
             PeerLine::Count {
@@ -305,6 +309,7 @@ impl Broker {
             PeerLine::Path(path) => self.handle_path(id, path, now, out),
             PeerLine::Synced => {
                 if self
+                    .sessions
                     .link_mut(id)
                     .is_some_and(|link| link.role == Role::Uplink)
                 {
@@ -328,7 +333,7 @@ impl Broker {
             let contributions = state.contributions.len() * WORK_PER_CONTRIBUTION;
             out.add_work(contributions + work_of(state.register.value()));
         }
-        let merged = self.cache.merge(name, state, self.tree_now_us(now));
+        let merged = self.cache.merge(name, state, self.tree.now_us(now));
         self.report_share_contest(now);
         let merged = merged.unwrap_or_else(|TooLarge| {
             self.log_too_large(name, now);
@@ -340,6 +345,7 @@ impl Broker {
         // before.
         let is_to_be_told = !self.cache.is_limited()
             && self
+                .sessions
                 .link_mut(id)
                 .is_some_and(|link| matches!(link.telling, Telling::NotYet));
         if !merged.differs {
@@ -352,10 +358,12 @@ impl Broker {
         }
         if let Some(written) = merged.written {
             let write = Write {
-                from: id,
+                by: By {
+                    connection: id,
+                    wording: Wording::Effect(&merged.effect),
+                },
                 name,
                 written,
-                wording: Wording::Effect(&merged.effect),
                 signal: signal.map(|id| (id, value)),
             };
             self.commit(Change::Write(write), now, out);
@@ -364,7 +372,7 @@ impl Broker {
             self.pass_on_signal(Some(id), signal, &line, Reach::All, now, out);
         }
         if signal.is_some() {
-            self.deliver(None, name, &encode::set(name, value), out);
+            self.deliver_set(None, name, value, out);
         }
     }
 
@@ -395,7 +403,7 @@ impl Broker {
             Some(Command::Overhead(Some(overhead))) => {
                 self.handle_forwarded_overhead(overhead, now, out)
             }
-            _ => self.log_of_link(
+            _ => self.tree.log(
                 Level::Warn,
                 format_args!("a signal of an unknown kind was passed on"),
                 now,
@@ -406,30 +414,13 @@ impl Broker {
     /// A peer asks to forward a line that is too long for that. A Net::Clacks server passes on any length.
     fn skip_forwarded_line(&mut self, line: &[u8], now: Now) {
         let length = line.len();
-        self.log_of_link(
+        self.tree.log(
             Level::Warn,
             format_args!(
                 "a line of {length} bytes that was to be forwarded to everybody was skipped: it has more than {MAX_FORWARDED_LINE}"
             ),
             now,
         );
-    }
-
-    /// Tells a peer what it doesn't know, though it just sent something older. Of a CLEARCACHE it has
-    /// heard before: that goes to every link when it comes up, and at once from then on.
-    pub(super) fn answer_state<O: Output>(
-        &mut self,
-        id: ConnectionId,
-        name: &[u8],
-        now: Now,
-        out: &mut O,
-    ) {
-        let now_us = self.tree_now_us(now);
-        if let Some(link) = self.sessions.link_mut(id)
-            && let Some(found) = self.cache.find(name, now_us)
-        {
-            tell_or_note(link, id, name, Some(found), Beside::default(), out);
-        }
     }
 
     fn handle_path<O: Output>(
@@ -440,6 +431,7 @@ impl Broker {
         out: &mut O,
     ) {
         if self
+            .sessions
             .link_mut(id)
             .is_none_or(|link| link.role != Role::Uplink)
         {
@@ -450,14 +442,14 @@ impl Broker {
             *node == self.tree.node || path.iter().filter(|other| *other == node).count() > 1
         };
         if path.iter().any(is_ring) {
-            self.log_of_link(
+            self.tree.log(
                 Level::Error,
                 format_args!("the servers form a ring: a server is its own master's master; the link is refused"),
                 now,
             );
             self.close(id, CloseReason::Ring, now, out);
         } else if path.len() >= MAX_PATH {
-            self.log_of_link(
+            self.tree.log(
                 Level::Error,
                 format_args!("more than {MAX_PATH} servers in a row: the link is refused"),
                 now,
@@ -465,21 +457,6 @@ impl Broker {
             self.close(id, CloseReason::Ring, now, out);
         } else if self.tree.masters() != path {
             self.set_path(path, out);
-        }
-    }
-
-    /// Takes `masters` as the way to the root, and tells the slaves.
-    pub(super) fn set_path<O: Output>(&mut self, masters: Vec<NodeId>, out: &mut O) {
-        self.tree.path = masters;
-        self.tree.path.push(self.tree.node);
-        for id in self.tree.links.clone() {
-            let is_told = self
-                .link_mut(id)
-                .is_some_and(|link| link.role == Role::Downlink && link.peer == Software::Clacksd);
-            if is_told {
-                let path = &self.tree.path;
-                out.append(id, |to| encode_path(to, path));
-            }
         }
     }
 
@@ -491,12 +468,12 @@ impl Broker {
         now: Now,
         out: &mut O,
     ) {
-        let now_us = self.tree_now_us(now);
+        let now_us = self.tree.now_us(now);
         let Some(link) = self.sessions.link(id) else {
             return;
         };
         let Some((cached_us, accessed_us)) = tree_times(link, &line, now, now_us) else {
-            self.log_of_link(
+            self.tree.log(
                 Level::Warn,
                 format_args!("a KEYSYNC whose times are no numbers was ignored"),
                 now,
@@ -542,10 +519,12 @@ impl Broker {
             Ok(merged) => {
                 if let Some(written) = merged.written {
                     let write = Write {
-                        from: id,
+                        by: By {
+                            connection: id,
+                            wording: Wording::KeySync,
+                        },
                         name,
                         written,
-                        wording: Wording::KeySync,
                         signal: None,
                     };
                     self.commit(Change::Write(write), now, out);
@@ -566,7 +545,7 @@ impl Broker {
         out: &mut O,
     ) -> bool {
         let early_us = self.take_early_counter(id, name);
-        let now_us = self.tree_now_us(now);
+        let now_us = self.tree.now_us(now);
         let (Some(link), Some(found)) = (self.sessions.link(id), self.cache.find(name, now_us))
         else {
             return true;
@@ -603,45 +582,9 @@ impl Broker {
             && (self.cache.has_stamped() || now_us + MAX_CLOCK_LEAD_US >= self.cache.newest_us())
     }
 
-    /// Somebody at another server wrote what has no room here.
-    pub(in crate::broker) fn log_too_large(&mut self, name: &[u8], now: Now) {
-        self.statistics.too_large += 1;
-        let name = start_of(name);
-        self.log_of_link(
-            Level::Warn,
-            format_args!("an entry larger than the cache was not taken: {name}"),
-            now,
-        );
-    }
-
-    pub(super) fn renew_ping<O: Output>(&mut self, id: ConnectionId, now: Now, out: &O) {
-        let stopped_us = out.traffic(id).stopped_us;
-        if let Some(link) = self.link_mut(id) {
-            link.last_ping = LastPing {
-                at_us: now.monotonic_us,
-                stopped_us,
-            };
-        }
-    }
-
-    pub(super) fn note_heard<O: Output>(&mut self, id: ConnectionId, name: &[u8], out: &mut O) {
-        let hash = self.cache.hash(name);
-        if let Some(link) = self.link_mut(id)
-            && matches!(link.telling, Telling::NotYet)
-            && link.heard.find(hash, |heard| *heard == hash).is_none()
-        {
-            link.heard.insert(hash, hash, |hash| *hash);
-            out.hold(id, HEARD_NAME);
-        }
-    }
-
     fn is_clacksd(&self, id: ConnectionId) -> bool {
         let link = self.sessions.link(id);
         link.is_some_and(|link| link.peer == Software::Clacksd)
-    }
-
-    pub(super) fn link_mut(&mut self, id: ConnectionId) -> Option<&mut Link> {
-        self.sessions.link_mut(id)
     }
 }
 

@@ -1,30 +1,22 @@
 //! Telling a peer what this node holds, a slice at a time.
 
 use super::encode::append_key_sync;
-use super::{NAME_BEHIND, Role, Software, Telling};
+use super::link::{NAME_BEHIND, Role, Software, Telling};
 use crate::broker::Broker;
 use crate::broker::cache::Found;
 use crate::broker::output::{ConnectionId, Now, Output};
-use crate::broker::walk::{Meets, Walk};
 use crate::limits::{LISTING_SLICE, NAMES_PER_SLICE};
 use crate::protocol::shared::Lines;
 use crate::protocol::{Flags, encode, peer};
 
 impl Broker {
-    pub(super) fn new_walk(&self, peer: Software) -> Walk {
-        match peer {
-            Software::Clacksd => Walk::unsorted(Meets::All),
-            Software::NetClacks => Walk::sorted_if_few(&self.cache, Meets::All),
-        }
-    }
-
     /// It is the slave's turn.
     pub(super) fn start_telling<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
-        let Some(peer) = self.link_mut(id).map(|link| link.peer) else {
+        let Some(peer) = self.sessions.link_mut(id).map(|link| link.peer) else {
             return;
         };
-        let walk = self.new_walk(peer);
-        if let Some(link) = self.link_mut(id)
+        let walk = peer.new_walk(&self.cache);
+        if let Some(link) = self.sessions.link_mut(id)
             && matches!(link.telling, Telling::NotYet)
         {
             link.telling = Telling::Now(walk);
@@ -41,7 +33,7 @@ impl Broker {
     /// Goes on telling, one slice: first what was held when the link came up, then what has changed while
     /// much was waiting, and then the signals that had to wait for both.
     pub(in crate::broker) fn tell<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
-        let now_us = self.tree_now_us(now);
+        let now_us = self.tree.now_us(now);
         let Broker {
             sessions, cache, ..
         } = self;

@@ -1,10 +1,10 @@
 //! KEYLIST, CLIENTLIST, and RETRIEVE of a long value: answers that may be long, produced a slice at a time as the client
 //! takes them. The connection's next line waits until its answer is complete.
 
-use super::Broker;
-use super::key_list::KeyList;
-use super::output::{ConnectionId, Flow, Now, Output};
-use super::session::Session;
+use crate::broker::Broker;
+use crate::broker::key_list::KeyList;
+use crate::broker::output::{ConnectionId, Flow, Now, Output};
+use crate::broker::session::Session;
 use crate::limits::{LISTING_SLICE, SECOND_US};
 use crate::protocol::encode;
 use std::ops::ControlFlow;
@@ -54,12 +54,7 @@ impl Stage {
 }
 
 impl Broker {
-    /// Frees one of the listings of connections that have ended: hundreds may end at once.
-    pub(super) fn free_ended_listings(&mut self) {
-        self.ended_listings.pop();
-    }
-
-    pub(super) fn start_key_list<O: Output>(
+    pub(in crate::broker) fn start_key_list<O: Output>(
         &mut self,
         id: ConnectionId,
         line: &[u8],
@@ -71,7 +66,7 @@ impl Broker {
         self.start_listing(id, line, stage, now, out)
     }
 
-    pub(super) fn start_client_list<O: Output>(
+    pub(in crate::broker) fn start_client_list<O: Output>(
         &mut self,
         id: ConnectionId,
         line: &[u8],
@@ -84,7 +79,7 @@ impl Broker {
     }
 
     /// Answers RETRIEVE with a long value when the connection's turn for a slice comes.
-    pub(super) fn start_long_answer<O: Output>(
+    pub(in crate::broker) fn start_long_answer<O: Output>(
         &mut self,
         id: ConnectionId,
         name: &[u8],
@@ -128,7 +123,12 @@ impl Broker {
     }
 
     /// Goes on with the session's listing, if there is one.
-    pub(super) fn continue_listing<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
+    pub(in crate::broker) fn continue_listing<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        now: Now,
+        out: &mut O,
+    ) {
         let Some(listing) = self
             .sessions
             .get_mut(id)
@@ -178,7 +178,7 @@ impl Broker {
         now: Now,
         out: &mut O,
     ) -> ControlFlow<(), Stage> {
-        let now_us = self.tree_now_us(now);
+        let now_us = self.tree.now_us(now);
         let Broker {
             cache, sessions, ..
         } = self;

@@ -1,0 +1,34 @@
+//! OVERHEAD A: the login (clacks-protocol(7), LOGIN).
+
+use crate::broker::Broker;
+use crate::broker::operations::Login;
+use crate::broker::output::{ConnectionId, Flow, Now, Output};
+use crate::broker::users::Users;
+use crate::protocol::token::Token;
+use crate::protocol::{Flags, Overhead, encode};
+
+impl Broker {
+    pub(super) fn handle_login<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        overhead: Overhead<'_>,
+        now: Now,
+        out: &mut O,
+    ) -> Flow {
+        if !overhead.is_on() {
+            return Flow::Next;
+        }
+        let token = overhead.value;
+        let name = Token::user_of(token);
+        let verify = |users: &Users| users.login(token).cloned();
+        match self.log_in(id, name.as_deref(), verify, now, out) {
+            Login::Done => out.append(id, |to| {
+                encode::overhead(to, Flags::LOGIN_RIGHT, b"Welcome!")
+            }),
+            Login::Later => return Flow::StopBefore,
+            Login::Wrong => self.refuse_login(id, now, out),
+            Login::NoPlace => self.refuse_place(id, now, out),
+        }
+        Flow::Next
+    }
+}

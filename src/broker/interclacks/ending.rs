@@ -1,0 +1,85 @@
+//! The end of a link, and what follows it: the next dial, and another way to the root.
+
+use super::UplinkState;
+use super::encode::encode_path;
+use super::link::{Role, Software};
+use crate::broker::Broker;
+use crate::broker::output::{CloseReason, ConnectionId, Now, Output};
+use crate::protocol::peer::NodeId;
+use log::Level;
+
+impl Broker {
+    /// A link is no more.
+    pub(in crate::broker) fn end_link<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        reason: CloseReason,
+        now: Now,
+        out: &mut O,
+    ) {
+        let Some(mut link) = self
+            .sessions
+            .get_mut(id)
+            .and_then(|session| session.link.take())
+        else {
+            return;
+        };
+        self.tree.leave_behind(std::mem::take(&mut link.behind));
+        self.tree.leave_walk_behind(link.telling);
+        self.tree.links.retain(|other| *other != id);
+        let name = self.name_of_peer(id, link.role);
+        let role = link.role.word();
+        if link.role == Role::Uplink {
+            self.unlock(out);
+            self.schedule_dial(now);
+            self.set_path(Vec::new(), out);
+        }
+        let how = reason.word();
+        if link.is_up {
+            let what = format_args!("the link to the {role} {name} has ended: {how}");
+            self.tree.log(Level::Info, what, now);
+        } else {
+            let what = format_args!(
+                "the connection to the {role} {name} ended before it had logged in: {how}"
+            );
+            self.tree.log(Level::Warn, what, now);
+        }
+    }
+
+    /// Sets the next dial: some time after the last one, at the next master.
+    pub(super) fn schedule_dial(&mut self, now: Now) {
+        let interval_us = self.settings.interclacks_reconnect_us;
+        let jitter_us = self.random.next() % interval_us.max(1);
+        let Some(uplink) = &mut self.uplink else {
+            return;
+        };
+        uplink.master = (uplink.master + 1) % self.settings.masters.len();
+        let at_us = (uplink.last_dial_us + interval_us + jitter_us).max(now.monotonic_us);
+        uplink.state = UplinkState::Waiting(at_us);
+    }
+
+    /// Takes `masters` as the way to the root, and tells the slaves.
+    pub(super) fn set_path<O: Output>(&mut self, masters: Vec<NodeId>, out: &mut O) {
+        self.tree.path = masters;
+        self.tree.path.push(self.tree.node);
+        for id in self.tree.links.clone() {
+            let is_told = self
+                .sessions
+                .link_mut(id)
+                .is_some_and(|link| link.role == Role::Downlink && link.peer == Software::Clacksd);
+            if is_told {
+                let path = &self.tree.path;
+                out.append(id, |to| encode_path(to, path));
+            }
+        }
+    }
+
+    /// What a peer is called in the log. A master by Unix socket has no name of its own in its CID.
+    pub(super) fn name_of_peer(&self, id: ConnectionId, role: Role) -> String {
+        let cid = self.sessions.get(id).map(|session| session.cid.to_string());
+        match (role, &self.uplink) {
+            (Role::Uplink, Some(uplink)) => self.settings.masters[uplink.master].clone(),
+            _ => cid.unwrap_or_default(),
+        }
+    }
+}

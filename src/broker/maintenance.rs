@@ -1,0 +1,83 @@
+//! What the cache and the lists need from time to time, in slices: expired entries are dropped, room is made, and
+//! memory is given back.
+
+use super::Broker;
+use super::change::Change;
+use super::expiry::ExpiryCycle;
+use super::output::{Now, Output};
+use super::table::Cursor;
+
+impl Broker {
+    /// One slice of everything that is to be done.
+    pub(super) fn run_maintenance<O: Output>(&mut self, now: Now, out: &mut O) {
+        self.expire_slice(now, out);
+        if self.cache.is_to_be_tidied() {
+            self.evict(now, out);
+            self.cache.tidy_slice();
+        }
+        self.listeners.forget_slice();
+        self.compact_listeners();
+        self.tree.forget_left_behind();
+        self.ended_listings.pop();
+    }
+
+    /// When the next slice is due; `None` if nothing is to be done.
+    pub(super) fn maintenance_deadline(&self) -> Option<u64> {
+        let is_due = self.cache.is_to_be_tidied()
+            || self.listeners.has_work()
+            || self.tree.has_left_behind()
+            || !self.ended_listings.is_empty();
+        match is_due {
+            true => Some(0),
+            false => self.expiry.deadline(),
+        }
+    }
+
+    /// Goes on with the search for expired entries, one slice.
+    fn expire_slice<O: Output>(&mut self, now: Now, out: &mut O) {
+        let (cursor, again) = match self.expiry {
+            ExpiryCycle::Running { cursor, again } => (cursor, again),
+            ExpiryCycle::At(at_us) if at_us <= now.monotonic_us => (Cursor::default(), false),
+            _ => return,
+        };
+        let now_us = self.tree.now_us(now);
+        let mut aged = Vec::new();
+        let next = self.cache.age_slice(cursor, now_us, &mut aged);
+        for (kind, entry) in aged {
+            self.commit(Change::Drop(kind, entry), now, out);
+            self.cache.drop_entry(entry);
+        }
+        if next.is_none() {
+            self.log_stale_entries();
+            self.advance_marker(now, out);
+        }
+        self.expiry = match next {
+            Some(cursor) => ExpiryCycle::Running { cursor, again },
+            None if again => ExpiryCycle::run(),
+            None if self.cache.is_empty() => ExpiryCycle::Idle,
+            None => ExpiryCycle::At(now.monotonic_us + self.settings.clean_interval_us),
+        };
+    }
+
+    /// Logs how many entries have gone stale since the last time.
+    fn log_stale_entries(&mut self) {
+        let count = self.statistics.stale - self.stale_logged;
+        if count > 0 {
+            log::debug!("{count} entries were dropped that nobody had used for --stale-time");
+            self.stale_logged = self.statistics.stale;
+        }
+    }
+
+    fn compact_listeners(&mut self) {
+        let Broker {
+            listeners,
+            sessions,
+            ..
+        } = self;
+        listeners.compact_slice(|id, place, name| {
+            if let Some(session) = sessions.get_mut(id) {
+                session.subscriptions.renumber(place, name);
+            }
+        });
+    }
+}

@@ -1,0 +1,141 @@
+//! Operations on signals: to send one, and to listen.
+
+use crate::broker::interclacks::Reach;
+use crate::broker::listeners::subscription_memory;
+use crate::broker::output::{Audience, ConnectionId, Now, Output};
+use crate::broker::{Broker, empty};
+use crate::protocol::encode;
+use crate::protocol::shared::{Lines, SharedBytes};
+
+impl Broker {
+    /// Sends a signal to everybody else who listens to its name, at whatever server. `line` is its form for Clacks
+    /// clients and other servers, in parts.
+    #[inline(always)]
+    pub(in crate::broker) fn publish<O: Output>(
+        &mut self,
+        sender: ConnectionId,
+        name: &[u8],
+        line: &[&[u8]],
+        now: Now,
+        out: &mut O,
+    ) {
+        self.deliver(Some(sender), name, line, out);
+        self.pass_on_new_signal(sender, line, Reach::All, now, out);
+    }
+
+    /// Delivers a signal to everybody at this server who listens to `name`, but its sender.
+    #[inline(always)]
+    pub(in crate::broker) fn deliver<O: Output>(
+        &mut self,
+        sender: Option<ConnectionId>,
+        name: &[u8],
+        line: &[&[u8]],
+        out: &mut O,
+    ) {
+        self.statistics.signals += 1;
+        if let Some((id, listeners)) = self.listeners.of(name) {
+            let audience = Audience {
+                id,
+                listeners,
+                sender,
+            };
+            let long_line = self.long_line.as_ref();
+            let deliveries = deliver_to(&audience, line, long_line, &mut self.payload, out);
+            self.statistics.deliveries += deliveries as u64;
+        }
+    }
+
+    /// Delivers the signal of a SET to everybody at this server who listens to `name`, but its sender.
+    pub(in crate::broker) fn deliver_set<O: Output>(
+        &mut self,
+        sender: Option<ConnectionId>,
+        name: &[u8],
+        value: &[u8],
+        out: &mut O,
+    ) {
+        self.deliver(sender, name, &encode::set(name, value), out);
+    }
+
+    /// From now on the session gets the signals of that name.
+    pub(in crate::broker) fn subscribe<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        name: &[u8],
+        out: &mut O,
+    ) {
+        let source = self.long_line.as_ref();
+        if let Some(session) = self.sessions.get_mut(id)
+            && self
+                .listeners
+                .listen(name, source, id, &mut session.subscriptions)
+        {
+            out.hold(id, subscription_memory(name));
+        }
+    }
+
+    /// The session no longer gets the signals of that name.
+    pub(in crate::broker) fn unsubscribe<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        name: &[u8],
+        out: &mut O,
+    ) {
+        if let Some(session) = self.sessions.get_mut(id)
+            && self
+                .listeners
+                .unlisten(name, id, &mut session.subscriptions)
+        {
+            out.hold(id, -subscription_memory(name));
+        }
+    }
+
+    /// Ends all subscriptions of a session, one slice; returns true if that was all. If not, the request that wants it
+    /// is to be handed over again.
+    pub(in crate::broker) fn end_subscriptions<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        out: &mut O,
+    ) -> bool {
+        let Broker {
+            sessions,
+            listeners,
+            ..
+        } = self;
+        let Some(session) = sessions.get_mut(id) else {
+            return true;
+        };
+        let mut freed = 0;
+        let is_done = listeners.unlisten_slice(id, &mut session.subscriptions, |name| {
+            freed += subscription_memory(name)
+        });
+        out.hold(id, -freed);
+        session.resumes_with_room = !is_done;
+        if !is_done {
+            out.want_room(id);
+        }
+        is_done
+    }
+}
+
+/// Delivers a line; returns to how many. `payload` is kept for its memory.
+fn deliver_to<O: Output>(
+    audience: &Audience<'_>,
+    line: &[&[u8]],
+    long_line: Option<&SharedBytes>,
+    payload: &mut Vec<u8>,
+    out: &mut O,
+) -> usize {
+    if let Some(source) = long_line
+        && let Some(lines) = Lines::sharing(line, source)
+    {
+        let mut deliveries = 0;
+        for receiver in audience.receivers() {
+            out.append_lines(receiver, &lines);
+            deliveries += 1;
+        }
+        return deliveries;
+    }
+    empty(payload);
+    encode::line(payload, line);
+    out.deliver(audience, payload)
+}
