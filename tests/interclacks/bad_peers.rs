@@ -305,7 +305,7 @@ fn a_slave_at_the_bounds_of_what_is_believed_ends_no_other_link() {
         [
             format!("STATE {time_us}:7 1 V - - a=1"),
             format!("STATE 1:7 1 A {:x}00000001:{time_us}:1 - c=", unix_time()),
-            format!("SIGNAL 77:{} SET a=1", time_us + 60_000_000),
+            format!("SIGNAL 77:{time_us} SET a=1"),
             format!("CLEAR {time_us}:7"),
             format!("FOLD {time_us}:7"),
         ]
