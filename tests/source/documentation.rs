@@ -1,12 +1,14 @@
 //! What the program says of itself and what its manual says are the same.
 
-use crate::support::Server;
+use crate::runner::{is_root, needs};
+use crate::support::{Server, Setup, run, text};
 use clacks::broker::CloseReason;
 use clacks::program::flag::Flag;
 use clacks::{bridge, cli, tool};
 use regex::Regex;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 fn manual(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("man").join(name))
@@ -104,6 +106,66 @@ fn the_clients_manual_lists_exactly_its_commands() {
     assert_eq!(described, commands);
 }
 
+/// Runs each example of clacksd(8) in a folder of its own: the daemon's with `--check`, which binds and dials nothing.
+#[test]
+fn the_daemon_accepts_the_examples_of_its_manual() {
+    needs("openssl");
+    let page = manual("clacksd.8");
+    let (_, section) = page.split_once(".Sh EXAMPLES\n").expect("that section");
+    let (section, _) = section.split_once("\n.Sh ").expect("another one");
+    let setup = Setup::bare();
+    for folder in ["etc", "run", "lib", "log"] {
+        fs::create_dir(setup.path(folder)).expect("a folder of our own");
+    }
+    setup.write_secret("etc/password", "secret\n");
+    let own = |option| {
+        let id = run(Command::new("id").arg(option));
+        id.stdout.trim().to_owned()
+    };
+    let (user, group) = (own("-un"), own("-gn"));
+    let replaced = [
+        ("\\e", "\\"),
+        ("clacksd --check", "clacksd"),
+        ("clacksd:clacksd", &format!("{user}:{group}")),
+        ("group clacksd", &format!("group {group}")),
+        ("chgrp clacksd", &format!("chgrp {group}")),
+        ("/etc/clacksd", &text(&setup.path("etc"))),
+        ("/run/clacksd", &text(&setup.path("run"))),
+        ("/var/lib/clacksd", &text(&setup.path("lib"))),
+        ("/var/log/clacksd", &text(&setup.path("log"))),
+    ];
+    let program = env!("CARGO_BIN_EXE_clacksd");
+    let display = Regex::new(r"(?s)\.Bd -literal -offset indent\n(.*?)\n\.Ed").expect("a pattern");
+    let mut checked = 0;
+    for found in display.captures_iter(section) {
+        let mut example = found[1].to_owned();
+        for (old, new) in replaced {
+            example = example.replace(old, new);
+        }
+        if example.starts_with("# name:") {
+            setup.write_secret("etc/users", &example);
+        }
+        let is_allowed = is_root() || !example.contains("--run-as");
+        if example.starts_with("clacksd ") && is_allowed {
+            example = format!("clacksd() {{ {program} \"$@\" --check; }}\n{example}");
+            checked += 1;
+        } else if example.starts_with("openssl ") {
+            for copy in ["master", "authority"] {
+                example += "\ncp etc/cert.pem etc/COPY.pem"
+                    .replace("COPY", copy)
+                    .as_str();
+            }
+        } else {
+            continue;
+        }
+        let mut shell = Command::new("sh");
+        shell.args(["-ec", &example]);
+        let ended = run(shell.current_dir(setup.folder.path()));
+        assert_eq!(ended.status, Some(0), "{example}:\n{}", ended.stderr);
+    }
+    assert!(checked > 6, "{checked}");
+}
+
 #[test]
 fn the_manual_explains_every_field_of_the_status_line() {
     let page = manual("clacksd.8");
@@ -130,6 +192,40 @@ fn the_manual_explains_every_reason_a_connection_ends_for() {
     for reason in CloseReason::ALL {
         assert!(page.contains(reason.word()), "{reason}");
     }
+}
+
+/// All files below a folder of the sources that are text.
+fn texts(folder: &Path) -> Vec<(String, String)> {
+    let entries = fs::read_dir(folder).expect("a folder");
+    let mut found = Vec::new();
+    for path in entries.map(|entry| entry.expect("an entry").path()) {
+        if path.is_dir() && !path.ends_with("target") && !path.ends_with("fuzz") {
+            found.extend(texts(&path));
+        } else if let Ok(content) = fs::read_to_string(&path) {
+            found.push((text(&path), content));
+        }
+    }
+    found
+}
+
+#[test]
+fn the_sections_of_manuals_that_the_sources_name_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let named =
+        Regex::new(r"\b(clack[a-z-]+)\((\d)\), ([A-Z]{3,}(?: [A-Z]{2,})*)").expect("a pattern");
+    let mut sections = 0;
+    for (file, content) in ["src", "tests", "systemd"]
+        .iter()
+        .flat_map(|folder| texts(&root.join(folder)))
+    {
+        for found in named.captures_iter(&content) {
+            let page = manual(&format!("{}.{}", &found[1], &found[2])).to_uppercase();
+            let heading = |macro_name| page.contains(&format!("\n.{macro_name} {}", &found[3]));
+            assert!(heading("SH") || heading("SS"), "{file}: {}", &found[0]);
+            sections += 1;
+        }
+    }
+    assert!(sections > 10, "{sections}");
 }
 
 /// Panics if the tests don't have that one (`module::function`, or `module::module::function`).
