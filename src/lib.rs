@@ -52,7 +52,8 @@
 //! (`tests/source/layers.rs`) reads the sources and fails when an arrow is broken.
 //!
 //! The wire is specified in clacks-protocol(7) and, between servers, in clacks-interclacks(7), the daemon in
-//! clacksd(8), the command-line client in clacks(1).
+//! clacksd(8), the command-line client in clacks(1). The page [`contributing`] says how to build, test and change all
+//! of this, and [`costs`] how fast it is and how that is measured.
 
 #![deny(unsafe_code)]
 
@@ -79,6 +80,13 @@ pub mod storage;
 pub mod sys;
 #[cfg(feature = "tool")]
 pub mod tool;
+
+#[cfg(doc)]
+#[doc = include_str!("contributing.md")]
+pub mod contributing {}
+#[cfg(doc)]
+#[doc = include_str!("costs.md")]
+pub mod costs {}
 
 #[cfg(feature = "client")]
 pub use client::{Cache, Client, Error, Message, Options, Text};

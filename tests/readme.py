@@ -11,13 +11,10 @@ where it belongs:
     console                 commands behind "$ ", and what each of them prints
     console terminal=NAME   one that runs on, and what it prints once the next block is done
     console member          the same by a user who has joined the group of the service
-    text types=NAME,...     typed there
     text shows=NAME,...     shown there
     text dialog=NAME        typed and shown by turns
-    text prints             the last lines of what the commands before it print
 
-A block "sh" with the word "elsewhere" needs what this root has not, and is only listed. toml and rust are put
-together to a program, which has to compile.
+toml and rust are put together to a program, which has to compile.
 
     BASE=folder     a root that debootstrap has made already; it is copied
     MIRROR, SUITE   of Debian
@@ -229,10 +226,9 @@ class Readme:
         for place, block in enumerate(self.blocks):
             start = time.monotonic()
             block.lines = [self.replace(line) for line in block.lines]
-            follower = self.blocks[place + 1] if place + 1 < len(self.blocks) else None
             before = self.blocks[place - 1]
             ran_on = self.terminals.get(before.words.get("terminal")) if before.language == "sh" else None
-            self.try_block(block, follower)
+            self.try_block(block)
             if ran_on and ran_on.has_ended:
                 fail(f"{before}: has ended by itself: {ran_on.lines[-20:]}")
             print(f"{time.monotonic() - start:7.1f} s  {block}", flush=True)
@@ -242,10 +238,10 @@ class Readme:
             line = line.replace(old, new)
         return line
 
-    def try_block(self, block, follower):
+    def try_block(self, block):
         kind = (block.language, *block.words)
         if kind in [("sh",), ("sh", "service")]:
-            self.run_commands(block, follower)
+            self.run_commands(block)
         elif kind == ("sh", "terminal"):
             self.run_on(block)
         elif kind == ("console",):
@@ -258,20 +254,15 @@ class Readme:
         elif kind == ("console", "member"):
             self.root.run("id member 2> /dev/null || useradd --create-home --groups clacksd member")
             self.compare(block.lines, self.ask_as_member)
-        elif kind == ("text", "types"):
-            for name in block.names("types"):
-                self.type(self.terminals[name], block.lines)
         elif kind == ("text", "shows"):
             for name in block.names("shows"):
                 for line in block.lines:
                     self.terminals[name].wait_for(line)
         elif kind == ("text", "dialog"):
-            for line in block.lines:
-                terminal = self.terminals[block.words["dialog"]]
-                (terminal.wait_for if line.startswith(ANSWERS) else terminal.type)(line)
+            self.talk(self.terminals[block.words["dialog"]], block.lines)
         elif kind in [("toml",), ("rust",)]:
             self.compile(block)
-        elif kind not in [("text", "prints"), ("sh", "elsewhere"), ("text", "elsewhere")]:
+        else:
             fail(f"{block}: a block of an unknown kind, {kind}")
 
     def ask(self, command):
@@ -291,23 +282,14 @@ class Readme:
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         return done.stdout.splitlines()
 
-    def run_commands(self, block, follower):
+    def run_commands(self, block):
         lines = block.lines
         if "service" in block.words:
             lines = [line for line in lines if "systemctl" not in line]
-        until = time.monotonic() + DEADLINE_S
-        while True:
-            self.root.write("tmp/block", "\n".join(lines) + "\n")
-            printed = self.ask("trap 'echo failed: \"$BASH_COMMAND\"' ERR; . /tmp/block; trap - ERR")
-            if any(line.startswith("failed: ") for line in printed):
-                fail(f"{block}:\n" + "\n".join(printed[-60:]))
-            if not follower or follower.language != "text" or "prints" not in follower.words:
-                break
-            if printed[-len(follower.lines):] == follower.lines:
-                break
-            # What one server was told reaches the other one a little later.
-            if time.monotonic() > until:
-                fail(f"{block}: prints {printed}")
+        self.root.write("tmp/block", "\n".join(lines) + "\n")
+        printed = self.ask("trap 'echo failed: \"$BASH_COMMAND\"' ERR; . /tmp/block; trap - ERR")
+        if any(line.startswith("failed: ") for line in printed):
+            fail(f"{block}:\n" + "\n".join(printed[-60:]))
         print("".join(f"             | {line}\n" for line in self.worth_showing(block, printed)), end="")
         if "service" in block.words:
             self.start("service", START_SERVICE)
@@ -354,11 +336,8 @@ class Readme:
         script = "\n".join(block.lines)
         for name in block.names("terminal"):
             self.start(name, script)
-            if "make run" in script or "/clacksd " in script:
-                self.terminals[name].wait_for("ready", BLOCK_S)
-            if script.startswith("cargo run"):
-                self.terminals[name].wait_for("`", BLOCK_S)
             if "make run" in script:
+                self.terminals[name].wait_for("ready", BLOCK_S)
                 self.take_login(self.terminals[name])
 
     def take_login(self, terminal):
@@ -370,11 +349,11 @@ class Readme:
             fail(f"no login is made up: {shown}")
         self.replaced = [("Y2xhY2tz:c2VjcmV0", token[1]), ("CLACKS_PASSWORD=secret", f"CLACKS_PASSWORD={password[1]}")]
 
-    def type(self, terminal, lines):
+    def talk(self, terminal, lines):
         for line in lines:
-            terminal.type(line)
-        # The next terminal is typed at when the server has done this.
-        if not lines[0].startswith("OVERHEAD"):
+            (terminal.wait_for if line.startswith(ANSWERS) else terminal.type)(line)
+        if not lines[-1].startswith(ANSWERS):
+            # The next terminal is typed at when the server has done this.
             self.flushes += 1
             terminal.type(f"FLUSH readme-{self.flushes}")
             terminal.wait_for(f"FLUSHED readme-{self.flushes}")
