@@ -1,17 +1,20 @@
-//! What the standard library doesn't offer: small safe functions around libc. All of the project's
-//! unsafe code is here.
+//! System calls that the standard library lacks, as small safe functions. All unsafe code of the project is here.
+//!
+//! rustix makes most of the calls. libc makes those that rustix doesn't offer, or offers as unsafe functions only.
 
 #![allow(unsafe_code)]
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{AtFlags, Gid, Mode, Uid, chownat};
+use rustix::process::umask as replace_umask;
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Undoes what the process has inherited of signals from whoever started it: none is blocked any more, and children that
-/// end can be waited for again. To be called by a daemon, at its start.
+/// Resets the signal settings that the process has inherited: unblocks all signals, and restores the default action of
+/// SIGCHLD, so that ended children can be waited for. A daemon calls this at its start.
 ///
 /// # Errors
 /// The system refuses it.
@@ -33,28 +36,13 @@ pub fn reset_signals() -> io::Result<()> {
     Ok(())
 }
 
-/// Raises the soft limit on descriptors to the hard one and returns it.
-pub fn raise_descriptor_limit() -> io::Result<usize> {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: `limit` is a valid rlimit that the call fills.
-    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) })?;
-    limit.rlim_cur = limit.rlim_max;
-    // SAFETY: `limit` is a valid rlimit that the call reads.
-    check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) })?;
-    Ok(usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX))
-}
-
-/// Has the allocator take blocks of at least `mapped_from` bytes from the system each by itself, and
-/// join small blocks when they are freed. By default it joins all of them at once some time later,
-/// which takes 50 milliseconds after a million. Only the GNU C library is like that; elsewhere this does
-/// nothing.
-pub fn tame_allocator(mapped_from: usize) {
+/// Tunes the allocator of the GNU C library: blocks of at least `mapped_from` bytes are mapped one by one, and small
+/// blocks are merged when they are freed. By default all free small blocks are merged at once at some later time, which
+/// takes 50 milliseconds after a million of them. With other C libraries this does nothing.
+pub fn tune_allocator(mapped_from: usize) {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     if let Ok(mapped_from) = libc::c_int::try_from(mapped_from) {
-        // SAFETY: plain numbers; the calls change nothing but how later blocks are handled.
+        // SAFETY: the arguments are numbers; the calls change only how later blocks are handled.
         unsafe {
             libc::mallopt(libc::M_MMAP_THRESHOLD, mapped_from);
             libc::mallopt(libc::M_MXFAST, 0);
@@ -64,11 +52,11 @@ pub fn tame_allocator(mapped_from: usize) {
     let _ = mapped_from;
 }
 
-/// Has the processor fetch the memory of something (its first 64 bytes), and goes on meanwhile. A hint, for
-/// x86-64; elsewhere this does nothing.
+/// Tells the processor to fetch the first 64 bytes of a value into its cache, and does not wait for them. A hint for
+/// x86-64; on other processors this does nothing.
 pub fn prefetch<T>(place: &T) {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: a hint to the processor, which changes nothing.
+    // SAFETY: a prefetch is a hint to the processor; it has no effect on memory and can't fault.
     unsafe {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(place).cast());
@@ -77,26 +65,25 @@ pub fn prefetch<T>(place: &T) {
     let _ = place;
 }
 
-/// Lets the calling thread run after others of the process by so much (see nice(1)). On Linux threads have
-/// priorities of their own; elsewhere this does nothing.
+/// Lowers the priority of the calling thread to this nice value (see nice(1)). Only on Linux threads have priorities of
+/// their own; elsewhere this does nothing.
 ///
 /// # Errors
-/// A system call filter may forbid it.
+/// A system call filter may forbid the call.
 pub fn lower_priority(niceness: i32) -> io::Result<()> {
     #[cfg(target_os = "linux")]
-    // SAFETY: plain numbers; 0 is the calling thread.
-    check(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, niceness) })?;
+    rustix::process::setpriority_process(None, niceness)?;
     #[cfg(not(target_os = "linux"))]
     let _ = niceness;
     Ok(())
 }
 
-/// Has the kernel let a process that wakes this one go on running, instead of running this one in its place
-/// (`SCHED_BATCH`). Threads made afterwards are scheduled in this way as well. Elsewhere than on Linux this does nothing.
+/// Sets the scheduling policy of the calling thread, and of the threads that it starts later, to `SCHED_BATCH`: a process
+/// that wakes this one goes on running instead of being preempted by it. Elsewhere than on Linux this does nothing.
 ///
 /// # Errors
-/// A system call filter may forbid it.
-pub fn be_scheduled_as_batch() -> io::Result<()> {
+/// A system call filter may forbid the call.
+pub fn set_batch_scheduling() -> io::Result<()> {
     #[cfg(target_os = "linux")]
     {
         let parameters = libc::sched_param { sched_priority: 0 };
@@ -106,38 +93,31 @@ pub fn be_scheduled_as_batch() -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a write of up to `PIPE_BUF` bytes to the descriptor would not block.
+/// Returns true if a write of up to `PIPE_BUF` bytes to the descriptor would not block.
 pub fn is_writable(descriptor: BorrowedFd<'_>) -> bool {
-    let mut poll = libc::pollfd {
-        fd: descriptor.as_raw_fd(),
-        events: libc::POLLOUT,
-        revents: 0,
-    };
-    // SAFETY: `poll` is one valid pollfd, and the timeout of 0 makes the call return at once.
-    let ready = unsafe { libc::poll(&mut poll, 1, 0) };
-    ready == 1 && poll.revents & libc::POLLOUT != 0
+    let mut polled = [PollFd::from_borrowed_fd(descriptor, PollFlags::OUT)];
+    let ready = poll(&mut polled, Some(&Timespec::default()));
+    ready == Ok(1) && polled[0].revents().contains(PollFlags::OUT)
 }
 
-/// Takes over a descriptor that whoever started the process has left open in it. To be called before
-/// the process opens anything itself, and once per number.
+/// Takes ownership of a descriptor that the process has inherited. The caller calls this once per number, and before the
+/// process opens any descriptor itself.
+///
+/// # Errors
+/// There is no such descriptor.
 pub fn take_descriptor(number: RawFd) -> io::Result<OwnedFd> {
-    // SAFETY: plain numbers; it fails if there is no such descriptor.
+    // SAFETY: the arguments are numbers; the call fails if there is no such descriptor.
     if unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the descriptor is open, as was just seen, and nothing in this process owns it yet, as the
+    // SAFETY: the descriptor is open, as was just checked, and nothing in this process owns it yet, as the
     // function's caller promises.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// The time of the monotonic clock as all processes of the machine see it; `Instant` doesn't tell it.
+/// The time of the monotonic clock in microseconds, comparable between processes; `Instant` hides that number.
 pub fn machine_time_us() -> u64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: `time` is a valid timespec that the call fills; this clock is always there.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1_000
 }
 
@@ -148,11 +128,11 @@ pub struct Account {
     pub group: u32,
 }
 
-/// The account of that name, or `None`.
+/// Looks an account up by its name; `None` if there is none.
 pub fn find_user(name: &str) -> Option<Account> {
     let name = CString::new(name).ok()?;
-    // SAFETY: `name` is a NUL-terminated string; the result points to static memory that is read
-    // before any other call could change it, in a process that has one thread at that time.
+    // SAFETY: `name` is a NUL-terminated string; the result points to static memory, which is read before any other
+    // call could change it, since the process has one thread at that time.
     let entry = unsafe { libc::getpwnam(name.as_ptr()).as_ref() }?;
     Some(Account {
         user: entry.pw_uid,
@@ -160,7 +140,7 @@ pub fn find_user(name: &str) -> Option<Account> {
     })
 }
 
-/// The number of the group of that name, or `None`.
+/// Looks the number of a group up by its name; `None` if there is none.
 pub fn find_group(name: &str) -> Option<u32> {
     let name = CString::new(name).ok()?;
     // SAFETY: as in `find_user`.
@@ -168,34 +148,40 @@ pub fn find_group(name: &str) -> Option<u32> {
     Some(entry.gr_gid)
 }
 
-/// Becomes that account for good, with no other groups than its own.
+/// Changes the user and the group of the process for good, and leaves all supplementary groups.
+///
+/// # Errors
+/// The process is not allowed to.
 pub fn become_account(account: Account) -> io::Result<()> {
     // SAFETY: the list of one group is valid for the call.
     check(unsafe { libc::setgroups(1, &account.group) })?;
-    // SAFETY: plain numbers; the group goes first, for afterwards there is no right to change it.
+    // SAFETY: the argument is a number. The group comes before the user, who would have no right to change it.
     check(unsafe { libc::setgid(account.group) })?;
-    // SAFETY: plain numbers.
+    // SAFETY: the argument is a number.
     check(unsafe { libc::setuid(account.user) })
 }
 
-/// Whether something that was written to a socket is not taken yet: by the peer's program, of a Unix socket; by the
-/// peer's machine, of a TCP socket.
+/// Returns true if the other side has not taken all bytes that were written to a socket: of a Unix socket, if the peer's
+/// program has not read them; of a TCP socket, if the peer's machine has not acknowledged them.
 pub fn has_untaken(socket: BorrowedFd<'_>) -> bool {
     let mut bytes: libc::c_int = 0;
-    // SAFETY: the call writes one int, which outlives it. (SIOCOUTQ is another name of it.)
+    // SAFETY: the call writes one int, which outlives it. TIOCOUTQ has the number of SIOCOUTQ.
     let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &mut bytes) };
     done == 0 && bytes > 0
 }
 
-/// The process at the other end of a Unix socket, as it was when that end was connected.
+/// The user and the process at the other end of a Unix socket, at the time when that end was connected.
 #[derive(Debug, Clone, Copy)]
 pub struct Credentials {
     pub uid: u32,
-    /// 0 where the system does not say.
+    /// The process id; 0 if the system does not tell it.
     pub pid: u32,
 }
 
-/// Asks the kernel who is at the other end of a connected Unix socket.
+/// Asks the kernel for the user and the process at the other end of a connected Unix socket.
+///
+/// # Errors
+/// The socket is not a connected Unix socket.
 pub fn credentials_of_peer(socket: BorrowedFd<'_>) -> io::Result<Credentials> {
     #[cfg(target_os = "linux")]
     {
@@ -217,7 +203,8 @@ pub fn credentials_of_peer(socket: BorrowedFd<'_>) -> io::Result<Credentials> {
         })?;
         Ok(Credentials {
             uid: found.uid,
-            // It has no number here if it is in a PID namespace that this process cannot see.
+            // 0 for a process in a PID namespace that this process can't see. rustix's type for process ids has no 0,
+            // so libc makes this call.
             pid: u32::try_from(found.pid).unwrap_or(0),
         })
     }
@@ -230,24 +217,18 @@ pub fn credentials_of_peer(socket: BorrowedFd<'_>) -> io::Result<Credentials> {
     }
 }
 
-/// Changes the user and the group that own a file, of which no more than its place may be opened (`O_PATH`); `None`
-/// leaves them as they are.
+/// Changes the user and the group that own a file. The file may be open as a mere place (`O_PATH`). `None` leaves the
+/// owner as it is.
+///
+/// # Errors
+/// The process is not allowed to.
 pub fn change_owner(file: &File, user: Option<u32>, group: Option<u32>) -> io::Result<()> {
-    const AS_IT_IS: u32 = u32::MAX;
-    // SAFETY: the descriptor is open, the path is a NUL-terminated string; the rest are plain numbers.
-    check(unsafe {
-        libc::fchownat(
-            file.as_raw_fd(),
-            c"".as_ptr(),
-            user.unwrap_or(AS_IT_IS),
-            group.unwrap_or(AS_IT_IS),
-            libc::AT_EMPTY_PATH,
-        )
-    })
+    let (user, group) = (user.map(Uid::from_raw), group.map(Gid::from_raw));
+    Ok(chownat(file, c"", user, group, AtFlags::EMPTY_PATH)?)
 }
 
-/// What `make` makes gets the mode that it asks for, all of it. To be called while the process has one thread: the
-/// mask is all threads'.
+/// Calls `make` with an empty mask of file modes, so that a file made there gets exactly the mode that it is made with.
+/// The process must have one thread, because all threads share the mask.
 pub fn without_umask<T>(make: impl FnOnce() -> T) -> T {
     let mask = set_umask(0);
     let made = make();
@@ -255,19 +236,15 @@ pub fn without_umask<T>(make: impl FnOnce() -> T) -> T {
     made
 }
 
-/// Has the file system keep room for so many bytes of a file from a place on, beyond its end as well; its length stays.
+/// Reserves disk space for `length` bytes of a file from offset `from` on, also beyond its end. The file's length stays.
 ///
 /// # Errors
-/// There is no such room, or the file system can't do that.
+/// There is no such space, or the file system can't reserve any.
 pub fn reserve(file: &File, from: u64, length: u64) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     {
-        let beyond = |_| io::Error::from(io::ErrorKind::FileTooLarge);
-        let from = libc::off_t::try_from(from).map_err(beyond)?;
-        let length = libc::off_t::try_from(length).map_err(beyond)?;
-        let mode = libc::FALLOC_FL_KEEP_SIZE;
-        // SAFETY: the descriptor is open; the rest are plain numbers.
-        check(unsafe { libc::fallocate(file.as_raw_fd(), mode, from, length) })
+        use rustix::fs::{FallocateFlags, fallocate};
+        Ok(fallocate(file, FallocateFlags::KEEP_SIZE, from, length)?)
     }
     #[cfg(not(target_os = "linux"))]
     {
@@ -276,37 +253,28 @@ pub fn reserve(file: &File, from: u64, length: u64) -> io::Result<()> {
     }
 }
 
-/// Reports whether something is mounted at this very path, of which a final symbolic link is not followed. `false` where
-/// the system can't tell.
+/// Returns true if something is mounted at exactly this path. A final symbolic link is not followed. False if the system
+/// can't tell.
 pub fn is_mount_point(path: &Path) -> bool {
     #[cfg(target_os = "linux")]
-    if let Ok(path) = CString::new(path.as_os_str().as_bytes()) {
-        const MOUNT_ROOT: u64 = libc::STATX_ATTR_MOUNT_ROOT as u64;
-        // SAFETY: all zeros are a valid statx: it is made of numbers.
-        let mut found: libc::statx = unsafe { std::mem::zeroed() };
-        // SAFETY: the path is a NUL-terminated string, and `found` a valid statx that the call fills.
-        let result = unsafe {
-            libc::statx(
-                libc::AT_FDCWD,
-                path.as_ptr(),
-                libc::AT_SYMLINK_NOFOLLOW,
-                0,
-                &mut found,
-            )
-        };
-        return result == 0 && found.stx_attributes & MOUNT_ROOT != 0;
+    {
+        use rustix::fs::{CWD, StatxAttributes, StatxFlags, statx};
+        let found = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty());
+        found.is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
     }
-    false
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = path;
+        false
+    }
 }
 
-/// Sets which rights new files don't get, in all threads, and returns the mask that there was.
+/// Sets the mask of file modes for all threads. Returns the previous mask.
 pub fn set_umask(mask: u32) -> u32 {
-    // SAFETY: a plain number; the call can't fail.
-    unsafe { libc::umask(mask) }
+    replace_umask(Mode::from_raw_mode(mask)).as_raw_mode()
 }
 
-/// Returns which rights new files don't get. To be called while the process has one thread: the mask is another one
-/// for a moment.
+/// Returns the mask of file modes. The process must have one thread, because the call sets another mask for a moment.
 pub fn umask() -> u32 {
     let mask = set_umask(0o077);
     set_umask(mask);

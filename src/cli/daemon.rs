@@ -135,8 +135,8 @@ impl Start {
             .transpose()?;
         let log_file = logging::start(&config.log)?;
         fit_descriptor_limit(&mut config);
-        sys::tame_allocator(MAPPED_BLOCK);
-        be_scheduled_as_batch();
+        sys::tune_allocator(MAPPED_BLOCK);
+        set_batch_scheduling();
         if let Some(password) = self.trial_password {
             show_trial_login(&password, &listeners);
         }
@@ -272,15 +272,15 @@ fn show_trial_login(password: &str, listeners: &[Listener]) {
 /// Keeps the daemon from interrupting a client that has just written to it. A Net::Clacks client looks once, without
 /// waiting, for an answer to what it has written; if the answer is there by then, the client waits for half a second
 /// before it looks at what it has read.
-fn be_scheduled_as_batch() {
-    if let Err(error) = sys::be_scheduled_as_batch() {
+fn set_batch_scheduling() {
+    if let Err(error) = sys::set_batch_scheduling() {
         log::debug!("the scheduling policy stays as it is: {error}");
     }
 }
 
 /// Keeps the promise of `--max-clients`, or says that it can't be kept.
 fn fit_descriptor_limit(config: &mut Config) {
-    match sys::raise_descriptor_limit() {
+    match process_limits::raise_descriptor_limit() {
         Ok(limit) => {
             let possible = limit.saturating_sub(RESERVED_DESCRIPTORS).max(1);
             if possible < config.broker.max_clients {

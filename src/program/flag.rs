@@ -59,12 +59,12 @@ impl Flag {
     }
 
     /// The long form, as messages name it.
-    pub fn written(&self) -> String {
+    pub fn long_form(&self) -> String {
         format!("--{}", self.long)
     }
 
     /// What it is for, as the help tells it.
-    pub fn explained(&self) -> String {
+    pub fn help_text(&self) -> String {
         let mut text = self.help.to_owned();
         if !self.commands.is_empty() {
             text += &format!(" ({})", self.commands.join(", "));

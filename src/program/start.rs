@@ -70,13 +70,13 @@ fn explain(program: &str, flags: &[Flag], error: Fail) -> String {
     match error {
         Fail::ArgumentMissing(name) => {
             let flag = find(&name);
-            format!("{} wants {}", flag.written(), flag.value)
+            format!("{} wants {}", flag.long_form(), flag.value)
         }
-        Fail::OptionDuplicated(name) => format!("{} is given twice", find(&name).written()),
-        Fail::UnexpectedArgument(name) => format!("{} takes no value", find(&name).written()),
+        Fail::OptionDuplicated(name) => format!("{} is given twice", find(&name).long_form()),
+        Fail::UnexpectedArgument(name) => format!("{} takes no value", find(&name).long_form()),
         Fail::UnrecognizedOption(name) => {
             let hyphens = if name.chars().count() == 1 { "-" } else { "--" };
-            let known: Vec<String> = flags.iter().map(Flag::written).collect();
+            let known: Vec<String> = flags.iter().map(Flag::long_form).collect();
             unknown(program, "flag", &format!("{hyphens}{name}"), &known)
         }
         // No flag has to be given.
@@ -92,7 +92,7 @@ pub fn help(purpose: &str, flags: &[Flag]) -> String {
 fn options(flags: &[Flag]) -> Options {
     let mut options = Options::new();
     for flag in flags {
-        let help = flag.explained();
+        let help = flag.help_text();
         match (flag.value, flag.repeatable) {
             ("", false) => options.optflag(flag.short, flag.long, &help),
             ("", true) => options.optflagmulti(flag.short, flag.long, &help),

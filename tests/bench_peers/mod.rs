@@ -28,7 +28,7 @@ use std::env;
 #[test]
 #[ignore = "a comparison with other servers"]
 fn beside_others() {
-    clacks::sys::raise_descriptor_limit().expect("a limit of our own");
+    clacks::program::process_limits::raise_descriptor_limit().expect("a limit of our own");
     let wanted = env::var("CLACKSD_BENCH").unwrap_or_default();
     let rounds = match env::var("CLACKSD_ROUNDS") {
         Ok(number) => number.parse().expect("CLACKSD_ROUNDS is a number"),

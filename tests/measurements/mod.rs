@@ -371,7 +371,7 @@ fn send_unfinished_lines(streams: &mut [UnixStream], bytes_each: usize) {
 #[ignore = "a measurement"]
 fn latency_and_memory_while_1000_send_15_megabytes_of_an_unfinished_line_each() {
     let server = Server::start();
-    clacks::sys::raise_descriptor_limit().expect("a limit of our own");
+    clacks::program::process_limits::raise_descriptor_limit().expect("a limit of our own");
     let latencies = latency_during(
         &server,
         "while 1000 send 15 MB of an unfinished line each",

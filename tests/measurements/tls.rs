@@ -208,7 +208,7 @@ fn idle_memory(connect: impl Fn(&Server) -> Client) -> (usize, usize) {
 #[test]
 #[ignore = "a measurement"]
 fn memory_of_idle_tls_connections() {
-    clacks::sys::raise_descriptor_limit().expect("a limit of our own");
+    clacks::program::process_limits::raise_descriptor_limit().expect("a limit of our own");
     let (plain, plain_used) = idle_memory(|server| server.tcp_stranger());
     println!(
         "measured: {plain} bytes of memory per idle plain TCP connection, {plain_used} after 60 kB both ways"

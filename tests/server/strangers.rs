@@ -86,7 +86,7 @@ fn strangers_that_never_log_in_keep_no_users_out() {
     const PLACES: usize = 200;
     const STRANGERS: usize = 2_000;
     const USERS: usize = 50;
-    clacks::sys::raise_descriptor_limit().expect("a limit of our own");
+    clacks::program::process_limits::raise_descriptor_limit().expect("a limit of our own");
     let server = Setup::new()
         .flags(&["--max-clients", &PLACES.to_string()])
         .start();

@@ -45,7 +45,7 @@ impl Crowd {
     }
 
     fn new(size: usize, mut connect: impl FnMut() -> Box<dyn Socket>) -> Crowd {
-        clacks::sys::raise_descriptor_limit().expect("a limit of our own");
+        clacks::program::process_limits::raise_descriptor_limit().expect("a limit of our own");
         let poll = Poll::new().expect("a poll");
         let mut members = Vec::with_capacity(size);
         for index in 0..size {

@@ -65,7 +65,7 @@ impl Member {
 
 impl Handshakes {
     pub fn new(port: u16, size: usize, version: &'static SupportedProtocolVersion) -> Handshakes {
-        clacks::sys::raise_descriptor_limit().expect("a limit of our own");
+        clacks::program::process_limits::raise_descriptor_limit().expect("a limit of our own");
         let poll = Poll::new().expect("a poll");
         let to = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let members = (0..size)

@@ -49,7 +49,7 @@ pub fn client_hello() -> Vec<u8> {
 
 /// Connections from that address that begin a handshake with the same message each, and say no more.
 pub fn replay_hellos(from: Ipv4Addr, port: u16, count: usize) -> Vec<TcpStream> {
-    clacks::sys::raise_descriptor_limit().expect("a limit of our own");
+    clacks::program::process_limits::raise_descriptor_limit().expect("a limit of our own");
     let hello = client_hello();
     let connect = |_| {
         let mut stream = connect_from(from, port);
