@@ -3,7 +3,7 @@
 
 use super::contender::Contender;
 use crate::support::Ending;
-use clacks::tool::bench::speaker::{Aside, Exchange, Speaker};
+use clacks::tool::bench::protocol::{BenchProtocol, Exchange, Unsolicited};
 use std::env;
 use std::path::PathBuf;
 use std::process::Command;
@@ -37,7 +37,7 @@ fn fill(to: &mut Vec<u8>, byte: u8, length: usize, end: u8) {
     to.push(end);
 }
 
-impl Speaker for Bare {
+impl BenchProtocol for Bare {
     fn get(&self, name: &[u8], value: &[u8], to: &mut Exchange) {
         assert_eq!("RETRIEVED =\r\n".len() + name.len() + value.len(), ANSWER);
         fill(
@@ -78,7 +78,7 @@ impl Speaker for Bare {
         );
     }
 
-    fn aside(&self, _line: &[u8]) -> Aside {
-        Aside::Wrong
+    fn unsolicited(&self, _line: &[u8]) -> Unsolicited {
+        Unsolicited::Wrong
     }
 }

@@ -2,7 +2,7 @@
 
 use super::contender::{Contender, Reached};
 use crate::support::{Ending, Setup, text, token};
-use clacks::tool::bench::speaker::Clacks;
+use clacks::tool::bench::protocol::Clacks;
 use std::env;
 use std::process::Command;
 

@@ -2,10 +2,10 @@
 
 use super::{bare, clacksd, memcached, nats, redis};
 use crate::support::{DEADLINE, Ending, Setup, run_on_servers_core};
-use clacks::tool::bench::Trouble;
+use clacks::tool::bench::connection::Socket;
+use clacks::tool::bench::error::BenchError;
 use clacks::tool::bench::process::Process;
-use clacks::tool::bench::speaker::Speaker;
-use clacks::tool::bench::wire::Socket;
+use clacks::tool::bench::protocol::BenchProtocol;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -90,7 +90,7 @@ pub enum Reached {
 }
 
 pub struct Contender {
-    pub speaker: Box<dyn Speaker>,
+    pub speaker: Box<dyn BenchProtocol>,
     pub reached: Reached,
     /// What a client says first, and how the answer to that ends.
     pub hello: Vec<u8>,
@@ -101,7 +101,7 @@ pub struct Contender {
 }
 
 impl Contender {
-    pub fn new(process: Ending, port: u16, speaker: Box<dyn Speaker>) -> Contender {
+    pub fn new(process: Ending, port: u16, speaker: Box<dyn BenchProtocol>) -> Contender {
         Contender {
             speaker,
             reached: Reached::Tcp(port),
@@ -117,35 +117,35 @@ impl Contender {
     }
 
     /// A connection that is logged in.
-    pub fn connect(&self) -> Result<Box<dyn Socket>, Trouble> {
+    pub fn connect(&self) -> Result<Box<dyn Socket>, BenchError> {
         match &self.reached {
             Reached::Tcp(port) => {
-                let stream = TcpStream::connect(("127.0.0.1", *port)).map_err(Trouble::Lost)?;
+                let stream = TcpStream::connect(("127.0.0.1", *port)).map_err(BenchError::Lost)?;
                 let _ = stream.set_nodelay(true);
                 self.log_in(&stream)?;
-                stream.set_nonblocking(true).map_err(Trouble::Lost)?;
+                stream.set_nonblocking(true).map_err(BenchError::Lost)?;
                 Ok(Box::new(socket2::Socket::from(stream)))
             }
             Reached::Unix(path) => {
-                let stream = UnixStream::connect(path).map_err(Trouble::Lost)?;
+                let stream = UnixStream::connect(path).map_err(BenchError::Lost)?;
                 self.log_in(&stream)?;
-                stream.set_nonblocking(true).map_err(Trouble::Lost)?;
+                stream.set_nonblocking(true).map_err(BenchError::Lost)?;
                 Ok(Box::new(socket2::Socket::from(stream)))
             }
         }
     }
 
-    fn log_in<S>(&self, mut stream: &S) -> Result<(), Trouble>
+    fn log_in<S>(&self, mut stream: &S) -> Result<(), BenchError>
     where
         for<'a> &'a S: Read + Write,
     {
-        stream.write_all(&self.hello).map_err(Trouble::Lost)?;
+        stream.write_all(&self.hello).map_err(BenchError::Lost)?;
         let mut received = Vec::new();
         let mut buffer = [0; 4096];
         while !received.ends_with(&self.welcome) {
-            let count = stream.read(&mut buffer).map_err(Trouble::Lost)?;
+            let count = stream.read(&mut buffer).map_err(BenchError::Lost)?;
             if count == 0 {
-                return Err(Trouble::Lost(ErrorKind::UnexpectedEof.into()));
+                return Err(BenchError::Lost(ErrorKind::UnexpectedEof.into()));
             }
             received.extend_from_slice(&buffer[..count]);
         }

@@ -2,7 +2,7 @@
 
 use super::contender::Contender;
 use crate::support::Ending;
-use clacks::tool::bench::speaker::{Aside, Exchange, Speaker};
+use clacks::tool::bench::protocol::{BenchProtocol, Exchange, Unsolicited};
 use std::process::Command;
 
 /// With one thread, as the others have one for this, and room for a million entries.
@@ -22,7 +22,7 @@ pub fn start(process: Ending, port: u16) -> Contender {
 
 struct Memcached;
 
-impl Speaker for Memcached {
+impl BenchProtocol for Memcached {
     fn get(&self, name: &[u8], value: &[u8], to: &mut Exchange) {
         to.ask(&[b"get ", name, b"\r\n"]);
         let length = value.len().to_string();
@@ -59,10 +59,10 @@ impl Speaker for Memcached {
         unreachable!("it has no signals");
     }
 
-    fn aside(&self, line: &[u8]) -> Aside {
+    fn unsolicited(&self, line: &[u8]) -> Unsolicited {
         match line.starts_with(b"SERVER_ERROR") || line.starts_with(b"CLIENT_ERROR") {
-            true => Aside::Refused(String::from_utf8_lossy(line).into_owned()),
-            false => Aside::Wrong,
+            true => Unsolicited::Refused(String::from_utf8_lossy(line).into_owned()),
+            false => Unsolicited::Wrong,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::contender::Contender;
 use crate::support::Ending;
-use clacks::tool::bench::speaker::{Aside, Exchange, Speaker, append};
+use clacks::tool::bench::protocol::{BenchProtocol, Exchange, Unsolicited, append};
 use std::process::Command;
 
 pub fn command(port: u16) -> Command {
@@ -21,7 +21,7 @@ pub fn start(process: Ending, port: u16) -> Contender {
 
 struct Nats;
 
-impl Speaker for Nats {
+impl BenchProtocol for Nats {
     fn get(&self, _name: &[u8], _value: &[u8], _to: &mut Exchange) {
         unreachable!("it has no cache");
     }
@@ -57,14 +57,14 @@ impl Speaker for Nats {
         append(to, &[value, b"\r\n"]);
     }
 
-    fn aside(&self, line: &[u8]) -> Aside {
+    fn unsolicited(&self, line: &[u8]) -> Unsolicited {
         match line {
-            b"PING" => Aside::Answered(b"PONG\r\n"),
-            _ if line.starts_with(b"INFO ") => Aside::Ignored,
+            b"PING" => Unsolicited::Answered(b"PONG\r\n"),
+            _ if line.starts_with(b"INFO ") => Unsolicited::Ignored,
             _ if line.starts_with(b"-ERR") => {
-                Aside::Refused(String::from_utf8_lossy(line).into_owned())
+                Unsolicited::Refused(String::from_utf8_lossy(line).into_owned())
             }
-            _ => Aside::Wrong,
+            _ => Unsolicited::Wrong,
         }
     }
 }

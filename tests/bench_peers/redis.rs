@@ -2,7 +2,7 @@
 
 use super::contender::Contender;
 use crate::support::Ending;
-use clacks::tool::bench::speaker::{Aside, Exchange, Speaker, append};
+use clacks::tool::bench::protocol::{BenchProtocol, Exchange, Unsolicited, append};
 use std::process::Command;
 
 /// Nothing is saved to disk.
@@ -32,7 +32,7 @@ fn array(to: &mut Vec<u8>, parts: &[&[u8]]) {
     parts.iter().for_each(|part| bulk(to, part));
 }
 
-impl Speaker for Redis {
+impl BenchProtocol for Redis {
     fn get(&self, name: &[u8], value: &[u8], to: &mut Exchange) {
         array(&mut to.request, &[b"GET", name]);
         bulk(&mut to.answer, value);
@@ -73,10 +73,10 @@ impl Speaker for Redis {
         array(to, &[b"message", name, value]);
     }
 
-    fn aside(&self, line: &[u8]) -> Aside {
+    fn unsolicited(&self, line: &[u8]) -> Unsolicited {
         match line.strip_prefix(b"-") {
-            Some(error) => Aside::Refused(String::from_utf8_lossy(error).into_owned()),
-            None => Aside::Wrong,
+            Some(error) => Unsolicited::Refused(String::from_utf8_lossy(error).into_owned()),
+            None => Unsolicited::Wrong,
         }
     }
 }

@@ -2,10 +2,11 @@
 
 use super::contender::Kind;
 use super::sample::{Metric, Sample};
-use clacks::tool::bench::crowd::Crowd;
+use clacks::tool::bench::connection::Socket;
+use clacks::tool::bench::connections::LoadConnections;
+use clacks::tool::bench::error::BenchError;
 use clacks::tool::bench::figures::End;
-use clacks::tool::bench::wire::Socket;
-use clacks::tool::bench::{Trouble, cache, fan_out, idle};
+use clacks::tool::bench::{cache, fan_out, idle};
 use std::time::Duration;
 
 pub struct Row {
@@ -18,11 +19,11 @@ pub struct Row {
 pub struct Variant {
     pub label: String,
     pub kind: Kind,
-    work: Work,
+    work: Workload,
 }
 
 #[derive(Clone, Copy)]
-enum Work {
+enum Workload {
     Cache {
         plan: cache::Plan,
         connections: usize,
@@ -86,7 +87,7 @@ const MEDIAN: Metric = |sample| sample.latency_50_us;
 const LATE: Metric = |sample| sample.latency_99_us;
 const MEMORY: Metric = |sample| sample.bytes_each;
 
-fn row(name: impl Into<String>, kinds: &[Kind], work: Work, goals: Vec<Goal>) -> Row {
+fn row(name: impl Into<String>, kinds: &[Kind], work: Workload, goals: Vec<Goal>) -> Row {
     let variants = kinds.iter().map(|&kind| variant(kind.name(), kind, work));
     Row {
         name: name.into(),
@@ -95,7 +96,7 @@ fn row(name: impl Into<String>, kinds: &[Kind], work: Work, goals: Vec<Goal>) ->
     }
 }
 
-fn variant(label: &str, kind: Kind, work: Work) -> Variant {
+fn variant(label: &str, kind: Kind, work: Workload) -> Variant {
     Variant {
         label: label.to_owned(),
         kind,
@@ -114,8 +115,8 @@ fn goal(what: &'static str, metric: Metric, others: &'static [&'static str], bou
     }
 }
 
-fn busy(plan: cache::Plan) -> Work {
-    Work::Cache {
+fn busy(plan: cache::Plan) -> Workload {
+    Workload::Cache {
         plan,
         connections: CONNECTIONS,
         idle: 0,
@@ -184,13 +185,13 @@ fn fan_outs() -> Vec<Row> {
             1 => "fan-out, 1 listener".to_owned(),
             _ => format!("fan-out, {listeners} listeners"),
         };
-        row(name, &BROKERS, Work::FanOut { plan, listeners }, goals)
+        row(name, &BROKERS, Workload::FanOut { plan, listeners }, goals)
     });
     rows.into()
 }
 
 fn ping_pong() -> Row {
-    let work = Work::Cache {
+    let work = Workload::Cache {
         plan: cache::Plan {
             reads: 100,
             ..CACHE
@@ -214,7 +215,7 @@ fn ping_pong() -> Row {
 
 fn idle_memory() -> Row {
     let work = |own_names| {
-        Work::Idle(idle::Plan {
+        Workload::Idle(idle::Plan {
             connections: 10_000,
             own_names,
         })
@@ -241,7 +242,7 @@ fn idle_memory() -> Row {
 
 /// A small and a large one of the same.
 fn sizes() -> Vec<Row> {
-    let grown = |name: &str, labels: &'static [&'static str; 2], works: [Work; 2], bound| Row {
+    let grown = |name: &str, labels: &'static [&'static str; 2], works: [Workload; 2], bound| Row {
         name: name.to_owned(),
         variants: labels
             .iter()
@@ -263,12 +264,12 @@ fn sizes() -> Vec<Row> {
             ..CACHE
         })
     };
-    let beside = |idle| Work::Cache {
+    let beside = |idle| Workload::Cache {
         plan: CACHE,
         connections: CONNECTIONS,
         idle,
     };
-    let listened = |names| Work::FanOut {
+    let listened = |names| Workload::FanOut {
         plan: fan_out::Plan { names, ..SIGNALS },
         listeners: 1,
     };
@@ -301,12 +302,12 @@ impl Variant {
             .unwrap_or_else(|trouble| panic!("{}: {trouble}", self.label))
     }
 
-    fn try_to_measure(&self) -> Result<Sample, Trouble> {
+    fn try_to_measure(&self) -> Result<Sample, BenchError> {
         let contender = self.kind.start();
         let (speaker, server) = (&*contender.speaker, Some(contender.process()));
         let mut dial = || contender.connect();
         match self.work {
-            Work::Cache {
+            Workload::Cache {
                 plan,
                 connections,
                 idle,
@@ -322,12 +323,12 @@ impl Variant {
                 drop(others);
                 Ok(figures.into())
             }
-            Work::FanOut { plan, listeners } => {
+            Workload::FanOut { plan, listeners } => {
                 let mut crowd = crowd_of(listeners + 1, &mut dial)?;
                 fan_out::listen(&mut crowd, speaker, &plan)?;
                 Ok(fan_out::run(&mut crowd, speaker, &plan, server)?.into())
             }
-            Work::Idle(plan) => {
+            Workload::Idle(plan) => {
                 let first = dial()?;
                 let (crowd, memory) = idle::open(&mut dial, speaker, &plan, server)?;
                 drop((first, crowd));
@@ -339,8 +340,8 @@ impl Variant {
 
 fn crowd_of(
     size: usize,
-    dial: &mut dyn FnMut() -> Result<Box<dyn Socket>, Trouble>,
-) -> Result<Crowd, Trouble> {
-    let sockets: Result<Vec<_>, Trouble> = (0..size).map(|_| dial()).collect();
-    Crowd::new(sockets?)
+    dial: &mut dyn FnMut() -> Result<Box<dyn Socket>, BenchError>,
+) -> Result<LoadConnections, BenchError> {
+    let sockets: Result<Vec<_>, BenchError> = (0..size).map(|_| dial()).collect();
+    LoadConnections::new(sockets?)
 }

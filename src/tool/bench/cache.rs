@@ -1,53 +1,65 @@
 //! Reads and writes of the cache, from many connections.
 //!
-//! Each connection sends a batch of commands with one write, waits for all answers to it, and sends the
-//! next one. A batch without any answer, such as a single STORE, is not waited for, as programs that use
-//! the protocol don't wait either: the next batch follows at once, in a write of its own. A STORE counts
-//! because a later answer on its connection shows that it was worked off; the last ones are shown to be so
-//! by a FLUSH.
+//! Each connection sends a batch of commands with one write, waits for all answers to it, and sends the next batch. A
+//! batch without any answer, such as a single STORE, is followed at once by the next one, in a write of its own, as
+//! programs that use the protocol do it. A STORE is counted because a later answer on its connection shows that the
+//! server has processed it; for the last ones a FLUSH shows it.
 
-use super::Trouble;
-use super::crowd::Crowd;
+use super::connections::LoadConnections;
+use super::error::BenchError;
 use super::figures::{End, Figures, Stopwatch};
-use super::names::{Dice, Names};
+use super::names::{Names, Rng};
 use super::process::Process;
-use super::speaker::{Exchange, Speaker};
+use super::protocol::{BenchProtocol, Exchange};
 use std::time::Instant;
 
+/// The settings of a load on the cache.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
-    /// Commands in a batch.
+    /// The number of commands in a batch.
     pub pipeline: usize,
+    /// The size of each value, in bytes.
     pub value_size: usize,
+    /// The number of different names.
     pub names: usize,
-    /// Of a hundred commands.
+    /// The percentage of reads among the commands.
     pub reads: usize,
     pub end: End,
 }
 
-/// Batches without an answer in a row, before one is asked for: they must not pile up at the server.
-const MANY_UNANSWERED: u32 = 16;
-/// Names stored or removed at once.
+/// Consecutive batches without an answer after which an answer is requested, so that they do not pile up at the server.
+const MAX_UNANSWERED: u32 = 16;
+/// Names stored or removed with one write.
 const CHUNK: usize = 1000;
 
 /// Stores all names.
-pub fn fill(crowd: &mut Crowd, speaker: &dyn Speaker, plan: &Plan) -> Result<(), Trouble> {
-    for_all_names(crowd, speaker, plan, |name, value, to| {
-        speaker.set(name, value, to);
+pub fn fill(
+    connections: &mut LoadConnections,
+    protocol: &dyn BenchProtocol,
+    plan: &Plan,
+) -> Result<(), BenchError> {
+    for_all_names(connections, protocol, plan, |name, value, to| {
+        protocol.set(name, value, to);
     })
 }
 
 /// Removes all names.
-pub fn clean_up(crowd: &mut Crowd, speaker: &dyn Speaker, plan: &Plan) -> Result<(), Trouble> {
-    for_all_names(crowd, speaker, plan, |name, _, to| speaker.remove(name, to))
+pub fn clean_up(
+    connections: &mut LoadConnections,
+    protocol: &dyn BenchProtocol,
+    plan: &Plan,
+) -> Result<(), BenchError> {
+    for_all_names(connections, protocol, plan, |name, _, to| {
+        protocol.remove(name, to)
+    })
 }
 
 fn for_all_names(
-    crowd: &mut Crowd,
-    speaker: &dyn Speaker,
+    connections: &mut LoadConnections,
+    protocol: &dyn BenchProtocol,
     plan: &Plan,
     act: impl Fn(&[u8], &[u8], &mut Exchange),
-) -> Result<(), Trouble> {
+) -> Result<(), BenchError> {
     let mut names = Names::new(plan.value_size);
     let mut exchange = Exchange::default();
     for start in (0..plan.names).step_by(CHUNK) {
@@ -56,46 +68,47 @@ fn for_all_names(
             let (name, value) = names.at(number);
             act(name, value, &mut exchange);
         }
-        speaker.barrier(&mut exchange);
-        crowd.exchange(speaker, 0, std::slice::from_ref(&exchange))?;
+        protocol.barrier(&mut exchange);
+        connections.exchange(protocol, 0, std::slice::from_ref(&exchange))?;
     }
     Ok(())
 }
 
-/// One connection's part.
+/// The state of one connection.
 struct Worker {
     exchange: Exchange,
     sent_at: Instant,
-    /// Batches that have an answer.
+    /// The number of batches with an answer that were answered.
     answered: u64,
-    /// Nothing has shown yet that the last command was worked off.
-    is_unproved: bool,
+    /// No answer shows yet that the server has processed the last command.
+    is_unconfirmed: bool,
     is_done: bool,
 }
 
+/// The state of the whole load.
 struct Load<'a> {
-    speaker: &'a dyn Speaker,
+    protocol: &'a dyn BenchProtocol,
     plan: &'a Plan,
     names: Names,
-    dice: Dice,
+    rng: Rng,
     watch: Stopwatch,
-    /// Commands sent.
+    /// The number of commands sent.
     issued: u64,
     is_over: bool,
 }
 
 impl Load<'_> {
-    /// Appends a batch; whether its last command has no answer.
+    /// Appends a batch. Returns true if its last command has no answer.
     fn write_batch(&mut self, to: &mut Exchange) -> bool {
         let left = self.plan.end.count - self.issued;
         let commands = left.min(self.plan.pipeline as u64);
         let mut answers = 0;
         for _ in 0..commands {
-            let (name, value) = self.names.at(self.dice.below(self.plan.names));
+            let (name, value) = self.names.at(self.rng.below(self.plan.names));
             answers = to.answer.len();
-            match self.dice.below(100) < self.plan.reads {
-                true => self.speaker.get(name, value, to),
-                false => self.speaker.set(name, value, to),
+            match self.rng.below(100) < self.plan.reads {
+                true => self.protocol.get(name, value, to),
+                false => self.protocol.set(name, value, to),
             }
         }
         self.issued += commands;
@@ -103,75 +116,75 @@ impl Load<'_> {
         to.answer.len() == answers
     }
 
-    /// Sends until there is an answer to wait for, or nothing left to do.
-    fn go_on(
+    /// Sends batches until there is an answer to wait for, or nothing left to send.
+    fn send_next(
         &mut self,
-        crowd: &mut Crowd,
+        connections: &mut LoadConnections,
         index: usize,
         worker: &mut Worker,
         now: Instant,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), BenchError> {
         worker.sent_at = now;
-        let mut is_unproved = worker.is_unproved;
+        let mut is_unconfirmed = worker.is_unconfirmed;
         let mut batches = 0;
         worker.exchange.clear();
         while worker.exchange.answer.is_empty() {
             worker.exchange.clear();
-            if self.is_over && !is_unproved {
+            if self.is_over && !is_unconfirmed {
                 worker.is_done = true;
                 return Ok(());
             }
-            if self.is_over || batches == MANY_UNANSWERED {
-                self.speaker.barrier(&mut worker.exchange);
-                is_unproved = false;
+            if self.is_over || batches == MAX_UNANSWERED {
+                self.protocol.barrier(&mut worker.exchange);
+                is_unconfirmed = false;
             } else {
-                is_unproved = self.write_batch(&mut worker.exchange);
+                is_unconfirmed = self.write_batch(&mut worker.exchange);
                 batches += 1;
             }
-            crowd.send(index, &worker.exchange.request)?;
+            connections.send(index, &worker.exchange.request)?;
         }
-        worker.is_unproved = is_unproved;
+        worker.is_unconfirmed = is_unconfirmed;
         Ok(())
     }
 }
 
-/// Does the plan with all connections of the crowd.
+/// Runs the load on all connections.
 pub fn run(
-    crowd: &mut Crowd,
-    speaker: &dyn Speaker,
+    connections: &mut LoadConnections,
+    protocol: &dyn BenchProtocol,
     plan: &Plan,
     server: Option<Process>,
-) -> Result<Figures, Trouble> {
-    crowd.start_anew();
-    let mut workers: Vec<Worker> = (0..crowd.len()).map(|_| Worker::new()).collect();
+) -> Result<Figures, BenchError> {
+    connections.reset_counts();
+    let mut workers: Vec<Worker> = (0..connections.len()).map(|_| Worker::new()).collect();
     let mut load = Load {
-        speaker,
+        protocol,
         plan,
         names: Names::new(plan.value_size),
-        dice: Dice::new(7),
+        rng: Rng::new(7),
         watch: Stopwatch::start(server),
         issued: 0,
         is_over: plan.end.count == 0,
     };
     for (index, worker) in workers.iter_mut().enumerate() {
-        load.go_on(crowd, index, worker, Instant::now())?;
+        load.send_next(connections, index, worker, Instant::now())?;
     }
     let mut at_work = workers.iter().filter(|worker| !worker.is_done).count();
     while at_work > 0 {
-        for event in 0..crowd.wait()? {
-            let index = crowd.ready(event);
+        for event in 0..connections.wait()? {
+            let index = connections.ready(event);
             let worker = &mut workers[index];
-            crowd.hear(index, speaker, |batch| match batch == worker.answered {
+            connections.receive(index, protocol, |batch| match batch == worker.answered {
                 true => &worker.exchange.answer,
                 false => &[],
             })?;
-            if crowd.answered(index) == worker.answered {
+            if connections.answered(index) == worker.answered {
                 continue;
             }
             worker.answered += 1;
             let now = Instant::now();
             load.watch.record(now - worker.sent_at);
-            load.go_on(crowd, index, worker, now)?;
+            load.send_next(connections, index, worker, now)?;
             at_work -= usize::from(worker.is_done);
         }
         load.is_over |= load.watch.elapsed() >= plan.end.time;
@@ -185,7 +198,7 @@ impl Worker {
             exchange: Exchange::default(),
             sent_at: Instant::now(),
             answered: 0,
-            is_unproved: false,
+            is_unconfirmed: false,
             is_done: false,
         }
     }

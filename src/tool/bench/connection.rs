@@ -1,7 +1,7 @@
-//! One connection of a load: requests out, and answers in, compared byte by byte with those that must come.
+//! One connection of a load: writes requests, and compares the received bytes with the expected answers.
 
-use super::Trouble;
-use super::speaker::{Aside, Speaker};
+use super::error::BenchError;
+use super::protocol::{BenchProtocol, Unsolicited};
 use rustls::{ClientConnection, StreamOwned};
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -10,8 +10,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 pub trait Socket: Read + Write {
     fn descriptor(&self) -> BorrowedFd<'_>;
 
-    /// Whether bytes may wait that the descriptor doesn't show.
-    fn holds_back(&self) -> bool {
+    /// Returns true if received bytes may wait in a buffer above the descriptor, which poll can't see.
+    fn buffers_input(&self) -> bool {
         false
     }
 }
@@ -27,37 +27,38 @@ impl Socket for StreamOwned<ClientConnection, socket2::Socket> {
         self.sock.as_fd()
     }
 
-    fn holds_back(&self) -> bool {
+    fn buffers_input(&self) -> bool {
         true
     }
 }
 
-/// No server says something so long that nobody asked for.
-const LONGEST_ASIDE: usize = 64 * 1024;
+/// The longest unsolicited line, in bytes.
+const MAX_UNSOLICITED: usize = 64 * 1024;
 
-pub struct Wire {
+/// A connection that counts the exchanges that were answered as expected.
+pub struct LoadConnection {
     socket: Box<dyn Socket>,
-    /// What the socket had no room for.
-    unsent: Vec<u8>,
-    /// TLS has bytes left to write.
+    /// Bytes that the socket has not accepted yet.
+    pending_output: Vec<u8>,
+    /// TLS has encrypted bytes left to write.
     is_flushing: bool,
-    /// How many exchanges were answered completely.
+    /// The number of exchanges whose answers were received completely.
     answered: u64,
-    /// How much of the present one's answer has come.
+    /// The number of received bytes of the present exchange's answer.
     matched: usize,
-    /// The beginning of a line that is no such answer.
-    aside: Vec<u8>,
+    /// The received beginning of a line that is not part of an answer.
+    unsolicited: Vec<u8>,
 }
 
-impl Wire {
-    pub fn new(socket: Box<dyn Socket>) -> Wire {
-        Wire {
+impl LoadConnection {
+    pub fn new(socket: Box<dyn Socket>) -> LoadConnection {
+        LoadConnection {
             socket,
-            unsent: Vec::new(),
+            pending_output: Vec::new(),
             is_flushing: false,
             answered: 0,
             matched: 0,
-            aside: Vec::new(),
+            unsolicited: Vec::new(),
         }
     }
 
@@ -69,35 +70,35 @@ impl Wire {
         self.answered
     }
 
-    /// Counts exchanges anew; there is none under way.
-    pub fn start_anew(&mut self) {
+    /// Sets the count of exchanges to 0. No exchange may be in progress.
+    pub fn reset_counts(&mut self) {
         self.answered = 0;
     }
 
-    pub fn wants_room(&self) -> bool {
-        self.is_flushing || !self.unsent.is_empty()
+    pub fn wants_writable(&self) -> bool {
+        self.is_flushing || !self.pending_output.is_empty()
     }
 
-    /// Writes what there is room for and keeps the rest.
-    pub fn send(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
-        let written = match self.wants_room() {
+    /// Writes as many bytes as the socket accepts and keeps the rest.
+    pub fn send(&mut self, bytes: &[u8]) -> Result<(), BenchError> {
+        let written = match self.wants_writable() {
             true => 0,
             false => self.write(bytes)?,
         };
-        self.unsent.extend_from_slice(&bytes[written..]);
+        self.pending_output.extend_from_slice(&bytes[written..]);
         Ok(())
     }
 
-    /// The socket has room.
-    pub fn send_rest(&mut self) -> Result<(), Trouble> {
-        let unsent = std::mem::take(&mut self.unsent);
-        let written = self.write(&unsent)?;
-        self.unsent = unsent;
-        self.unsent.drain(..written);
+    /// Writes kept bytes, when the socket is writable.
+    pub fn send_pending(&mut self) -> Result<(), BenchError> {
+        let pending_output = std::mem::take(&mut self.pending_output);
+        let written = self.write(&pending_output)?;
+        self.pending_output = pending_output;
+        self.pending_output.drain(..written);
         Ok(())
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<usize, Trouble> {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, BenchError> {
         let mut written = 0;
         while written < bytes.len() {
             match self.socket.write(&bytes[written..]) {
@@ -105,36 +106,39 @@ impl Wire {
                 Ok(count) => written += count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(Trouble::Lost(error)),
+                Err(error) => return Err(BenchError::Lost(error)),
             }
         }
-        // Only TLS has something to do here.
+        // Only TLS buffers anything here.
         self.is_flushing = match self.socket.flush() {
             Ok(()) => false,
             Err(error) if error.kind() == ErrorKind::WouldBlock => true,
-            Err(error) => return Err(Trouble::Lost(error)),
+            Err(error) => return Err(BenchError::Lost(error)),
         };
         Ok(written)
     }
 
-    /// Reads what has come. `expected` is the answer of the exchange of that number, counted from 0; empty
-    /// if none may come.
-    pub fn hear<'a>(
+    /// Reads received bytes and compares them. `expected` returns the answer of the exchange with that number, counted
+    /// from 0, or nothing if no answer may arrive.
+    ///
+    /// # Errors
+    /// The connection is lost, a command is refused, or other bytes arrive than expected.
+    pub fn receive<'a>(
         &mut self,
-        speaker: &dyn Speaker,
+        protocol: &dyn BenchProtocol,
         scratch: &mut [u8],
         expected: impl Fn(u64) -> &'a [u8],
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), BenchError> {
         loop {
             let count = match self.socket.read(scratch) {
-                Ok(0) => return Err(Trouble::Lost(ErrorKind::UnexpectedEof.into())),
+                Ok(0) => return Err(BenchError::Lost(ErrorKind::UnexpectedEof.into())),
                 Ok(count) => count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => return Err(Trouble::Lost(error)),
+                Err(error) => return Err(BenchError::Lost(error)),
             };
-            self.take(speaker, &scratch[..count], &expected)?;
-            if !self.socket.holds_back() {
+            self.take(protocol, &scratch[..count], &expected)?;
+            if !self.socket.buffers_input() {
                 return Ok(());
             }
         }
@@ -142,41 +146,41 @@ impl Wire {
 
     fn take<'a>(
         &mut self,
-        speaker: &dyn Speaker,
+        protocol: &dyn BenchProtocol,
         received: &[u8],
         expected: &impl Fn(u64) -> &'a [u8],
-    ) -> Result<(), Trouble> {
-        let mut different = if self.aside.is_empty() {
+    ) -> Result<(), BenchError> {
+        let mut different = if self.unsolicited.is_empty() {
             self.compare(received, expected)
         } else {
-            let mut aside = std::mem::take(&mut self.aside);
-            aside.extend_from_slice(received);
-            Some(aside)
+            let mut unsolicited = std::mem::take(&mut self.unsolicited);
+            unsolicited.extend_from_slice(received);
+            Some(unsolicited)
         };
-        while let Some(aside) = different {
-            let end = memchr::memchr(b'\n', &aside);
-            let is_long = aside.len() > LONGEST_ASIDE;
-            let Some(end) = end.or(is_long.then(|| aside.len() - 1)) else {
-                self.aside = aside;
+        while let Some(unsolicited) = different {
+            let end = memchr::memchr(b'\n', &unsolicited);
+            let is_long = unsolicited.len() > MAX_UNSOLICITED;
+            let Some(end) = end.or(is_long.then(|| unsolicited.len() - 1)) else {
+                self.unsolicited = unsolicited;
                 return Ok(());
             };
-            let line = aside[..=end].trim_ascii_end();
-            match speaker.aside(line) {
-                Aside::Ignored => {}
-                Aside::Answered(answer) => self.send(answer)?,
-                Aside::Refused(reason) => return Err(Trouble::Refused(reason)),
-                Aside::Wrong => {
+            let line = unsolicited[..=end].trim_ascii_end();
+            match protocol.unsolicited(line) {
+                Unsolicited::Ignored => {}
+                Unsolicited::Answered(answer) => self.send(answer)?,
+                Unsolicited::Refused(reason) => return Err(BenchError::Refused(reason)),
+                Unsolicited::Wrong => {
                     let wanted = &expected(self.answered)[self.matched..];
-                    return Err(Trouble::wrong(line, wanted));
+                    return Err(BenchError::wrong(line, wanted));
                 }
             }
-            different = self.compare(&aside[end + 1..], expected);
+            different = self.compare(&unsolicited[end + 1..], expected);
         }
         Ok(())
     }
 
-    /// Goes on through the answers that are expected. Where something else has come: the line that it is,
-    /// or its beginning, and all behind it.
+    /// Compares received bytes with the expected answers. At the first difference it returns the line that differs, or
+    /// its beginning, and all bytes after it.
     fn compare<'a>(
         &mut self,
         mut received: &[u8],
@@ -190,7 +194,7 @@ impl Wire {
                 let pairs = wanted.iter().zip(received);
                 let same = pairs.take_while(|(one, other)| one == other).count();
                 let seen = &answer[..self.matched + same];
-                // What has come before was the same as the answer.
+                // The whole lines before the difference belong to the answer.
                 self.matched = memchr::memrchr(b'\n', seen).map_or(0, |end| end + 1);
                 return Some([&seen[self.matched..], &received[same..]].concat());
             }
@@ -207,15 +211,16 @@ impl Wire {
 
 #[cfg(test)]
 mod tests {
-    use super::super::speaker::Clacks;
+    use super::super::protocol::Clacks;
     use super::*;
     use std::os::unix::net::UnixStream;
 
-    /// What a wire makes of bytes that come in these pieces, where two exchanges are under way.
-    fn heard(pieces: &[&[u8]]) -> Result<u64, String> {
+    /// The number of answered exchanges, or the error, after the bytes arrive in these pieces. Two exchanges are in
+    /// progress.
+    fn received(pieces: &[&[u8]]) -> Result<u64, String> {
         let (ours, mut theirs) = UnixStream::pair().expect("two sockets");
         ours.set_nonblocking(true).expect("a fresh socket");
-        let mut wire = Wire::new(Box::new(socket2::Socket::from(ours)));
+        let mut connection = LoadConnection::new(Box::new(socket2::Socket::from(ours)));
         let expected = |number| match number {
             0 => &b"RETRIEVED a=1\r\nRETRIEVED b=2\r\n"[..],
             1 => b"FLUSHED bench\r\n",
@@ -223,23 +228,24 @@ mod tests {
         };
         for piece in pieces {
             theirs.write_all(piece).expect("a socket with room");
-            wire.hear(&Clacks, &mut [0; 1024], expected)
-                .map_err(|trouble| trouble.to_string())?;
+            connection
+                .receive(&Clacks, &mut [0; 1024], expected)
+                .map_err(|error| error.to_string())?;
         }
-        Ok(wire.answered())
+        Ok(connection.answered())
     }
 
     const ALL: &[u8] = b"RETRIEVED a=1\r\nNOP\r\nRETRIEVED b=2\r\nOVERHEAD GN GNU\r\nNOP\r\nFLUSHED bench\r\nNOP\r\n";
 
     #[test]
     fn answers_count_however_they_are_cut() {
-        assert_eq!(heard(&[ALL]), Ok(2));
+        assert_eq!(received(&[ALL]), Ok(2));
         for cut in 1..ALL.len() {
-            assert_eq!(heard(&[&ALL[..cut], &ALL[cut..]]), Ok(2), "{cut}");
+            assert_eq!(received(&[&ALL[..cut], &ALL[cut..]]), Ok(2), "{cut}");
         }
         let bytes: Vec<&[u8]> = ALL.chunks(1).collect();
-        assert_eq!(heard(&bytes), Ok(2));
-        assert_eq!(heard(&[&ALL[..ALL.len() - 7]]), Ok(1));
+        assert_eq!(received(&bytes), Ok(2));
+        assert_eq!(received(&[&ALL[..ALL.len() - 7]]), Ok(1));
     }
 
     #[test]
@@ -250,11 +256,11 @@ mod tests {
             (b"RETRIEVED a=1\r\nRETRIEVED a=1\r\n", "RETRIEVED b=2"),
             (b"OVERHEAD E permission_denied\r\n", "permission_denied"),
         ] {
-            let error = heard(&[answer]).expect_err("it is wrong");
+            let error = received(&[answer]).expect_err("it is wrong");
             assert!(error.contains(part), "{error}");
         }
         assert!(
-            heard(&[ALL, b"FLUSHED bench\r\n"]).is_err(),
+            received(&[ALL, b"FLUSHED bench\r\n"]).is_err(),
             "once too much"
         );
     }

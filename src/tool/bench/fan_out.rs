@@ -1,56 +1,57 @@
 //! Signals from one sender to many listeners.
 //!
-//! The sender sends a burst of signals with one write. It is at most some bursts ahead of the slowest
-//! listener, so that nothing piles up at the server, and the server is hardly ever out of work: with few
-//! listeners a burst is soon done, and it takes more of them to outlast the time until somebody who sleeps
-//! has been woken.
+//! The sender sends a burst of signals with one write. It is at most a few bursts ahead of the slowest listener, so that
+//! nothing piles up at the server and the server is hardly ever idle. With few listeners a burst is soon delivered, so
+//! the sender has to be more bursts ahead to keep the server busy while a sleeping listener is woken.
 
-use super::Trouble;
-use super::crowd::Crowd;
+use super::connections::LoadConnections;
+use super::error::BenchError;
 use super::figures::{End, Figures, Stopwatch};
-use super::names::{Dice, Names};
+use super::names::{Names, Rng};
 use super::process::Process;
-use super::speaker::{Exchange, Speaker};
+use super::protocol::{BenchProtocol, Exchange};
 use std::time::Instant;
 
+/// The settings of a load of signals.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
-    /// Signals in a burst.
+    /// The number of signals in a burst.
     pub pipeline: usize,
+    /// The size of each value, in bytes.
     pub value_size: usize,
-    /// How many names each listener listens to.
+    /// The number of names that each listener listens to.
     pub names: usize,
-    /// `count` is of signals.
+    /// The end of the load; its count is one of signals.
     pub end: End,
 }
 
-/// How far the sender may be ahead at most, in bursts.
+/// The largest [`window`], in bursts.
 const MAX_WINDOW: u64 = 32;
-/// The first connection of the crowd; the others listen.
+/// The index of the sending connection; all others listen.
 const SENDER: usize = 0;
 
 struct Burst {
     signals: u64,
-    /// The sender's side.
+    /// The requests of the sender, and their answers if they have any.
     exchange: Exchange,
-    /// What each listener gets.
+    /// The bytes that each listener receives.
     delivery: Vec<u8>,
 }
 
-/// All bursts: enough different ones that every name has its turn, and then from the first one on again;
-/// and the last one of all, which may be shorter.
+/// All bursts of a load: a round of different bursts with all names, repeated to the end, and the very last burst, which
+/// may be shorter.
 struct Bursts {
     round: Vec<Burst>,
     last: Option<(u64, Burst)>,
 }
 
 impl Bursts {
-    fn new(speaker: &dyn Speaker, plan: &Plan, listeners: usize) -> Bursts {
+    fn new(protocol: &dyn BenchProtocol, plan: &Plan, listeners: usize) -> Bursts {
         let mut names = Names::new(plan.value_size);
-        // Neighbours are in the same burst only by chance.
+        // Shuffled, so that neighbouring names are in the same burst only by chance.
         let mut order: Vec<usize> = (0..plan.names).collect();
-        let mut dice = Dice::new(7);
-        (1..order.len()).for_each(|place| order.swap(place, dice.below(place + 1)));
+        let mut rng = Rng::new(7);
+        (1..order.len()).for_each(|place| order.swap(place, rng.below(place + 1)));
         let mut order = order.into_iter().cycle();
         let mut burst = |signals: usize| {
             let mut burst = Burst {
@@ -60,8 +61,8 @@ impl Bursts {
             };
             for number in order.by_ref().take(signals) {
                 let (name, value) = names.at(number);
-                speaker.signal(name, value, listeners, &mut burst.exchange);
-                speaker.delivery(name, value, &mut burst.delivery);
+                protocol.signal(name, value, listeners, &mut burst.exchange);
+                protocol.delivery(name, value, &mut burst.delivery);
             }
             burst
         };
@@ -85,68 +86,73 @@ impl Bursts {
     }
 }
 
-/// Lets all connections but the first listen to all names.
-pub fn listen(crowd: &mut Crowd, speaker: &dyn Speaker, plan: &Plan) -> Result<(), Trouble> {
+/// Subscribes all connections but the first to all names.
+pub fn listen(
+    connections: &mut LoadConnections,
+    protocol: &dyn BenchProtocol,
+    plan: &Plan,
+) -> Result<(), BenchError> {
     let mut names = Names::new(plan.value_size);
     let mut exchange = Exchange::default();
     for number in 0..plan.names {
-        speaker.listen(names.at(number).0, number, &mut exchange);
+        protocol.listen(names.at(number).0, number, &mut exchange);
     }
-    speaker.barrier(&mut exchange);
-    crowd.exchange(speaker, SENDER + 1, &vec![exchange; crowd.len() - 1])
+    protocol.barrier(&mut exchange);
+    connections.exchange(protocol, SENDER + 1, &vec![exchange; connections.len() - 1])
 }
 
-/// How far the sender may be ahead, in bursts.
+/// The number of bursts that the sender may be ahead of the slowest listener.
 fn window(listeners: usize) -> u64 {
     (320 / listeners.max(1) as u64).clamp(8, MAX_WINDOW)
 }
 
-/// A burst that is under way.
+/// A burst that was sent and not delivered to all listeners.
 #[derive(Clone, Copy)]
-struct UnderWay {
+struct InFlight {
     sent_at: Instant,
-    /// Listeners that have got all of it.
-    have_it: usize,
+    /// The number of listeners that have received all of it.
+    receivers: usize,
 }
 
-/// Does the plan. The operations are deliveries, and a latency is that of a burst to one listener.
+/// Runs the load. An operation is one delivery; a latency is the time from sending a burst to its complete receipt by one
+/// listener.
 pub fn run(
-    crowd: &mut Crowd,
-    speaker: &dyn Speaker,
+    connections: &mut LoadConnections,
+    protocol: &dyn BenchProtocol,
     plan: &Plan,
     server: Option<Process>,
-) -> Result<Figures, Trouble> {
-    crowd.start_anew();
-    let listeners = crowd.len() - 1;
+) -> Result<Figures, BenchError> {
+    connections.reset_counts();
+    let listeners = connections.len() - 1;
     let window = window(listeners);
-    let bursts = Bursts::new(speaker, plan, listeners);
+    let bursts = Bursts::new(protocol, plan, listeners);
     let nothing: &[u8] = &[];
     let mut watch = Stopwatch::start(server);
-    let mut ring = [UnderWay {
+    let mut ring = [InFlight {
         sent_at: Instant::now(),
-        have_it: 0,
+        receivers: 0,
     }; MAX_WINDOW as usize];
     let place = |burst: u64| (burst % MAX_WINDOW) as usize;
     let (mut sent, mut arrived, mut signals) = (0, 0, 0);
     loop {
         let is_over = watch.elapsed() >= plan.end.time;
         while !is_over && signals < plan.end.count && sent < arrived + window {
-            ring[place(sent)] = UnderWay {
+            ring[place(sent)] = InFlight {
                 sent_at: Instant::now(),
-                have_it: 0,
+                receivers: 0,
             };
-            crowd.send(SENDER, &bursts.at(sent).exchange.request)?;
+            connections.send(SENDER, &bursts.at(sent).exchange.request)?;
             signals += bursts.at(sent).signals;
             sent += 1;
         }
         let has_answers = !bursts.at(0).exchange.answer.is_empty();
-        if arrived == sent && (!has_answers || crowd.answered(SENDER) == sent) {
+        if arrived == sent && (!has_answers || connections.answered(SENDER) == sent) {
             return Ok(watch.stop(signals * listeners as u64));
         }
-        for event in 0..crowd.wait()? {
-            let index = crowd.ready(event);
-            let before = crowd.answered(index);
-            crowd.hear(index, speaker, |burst| match (burst < sent, index) {
+        for event in 0..connections.wait()? {
+            let index = connections.ready(event);
+            let before = connections.answered(index);
+            connections.receive(index, protocol, |burst| match (burst < sent, index) {
                 (false, _) => nothing,
                 (true, SENDER) => &bursts.at(burst).exchange.answer,
                 (true, _) => &bursts.at(burst).delivery,
@@ -154,13 +160,13 @@ pub fn run(
             if index == SENDER {
                 continue;
             }
-            for burst in before..crowd.answered(index) {
-                let under_way = &mut ring[place(burst)];
-                under_way.have_it += 1;
-                watch.record(under_way.sent_at.elapsed());
+            for burst in before..connections.answered(index) {
+                let in_flight = &mut ring[place(burst)];
+                in_flight.receivers += 1;
+                watch.record(in_flight.sent_at.elapsed());
             }
         }
-        while arrived < sent && ring[place(arrived)].have_it == listeners {
+        while arrived < sent && ring[place(arrived)].receivers == listeners {
             arrived += 1;
         }
     }

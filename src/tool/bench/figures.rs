@@ -1,31 +1,32 @@
-//! What a load has come to.
+//! The results of a load, and the stopwatch that measures them.
 
 use super::process::Process;
 use hdrhistogram::Histogram;
 use std::time::{Duration, Instant};
 
-/// Longest latency that is told apart, in nanoseconds; nothing takes longer without being given up.
-const LONGEST_NS: u64 = 60_000_000_000;
+/// The longest latency that the histogram distinguishes, in nanoseconds. It is longer than the time limit for an answer.
+const MAX_NS: u64 = 60_000_000_000;
 
-/// Times in nanoseconds.
+/// A histogram of latencies in nanoseconds.
 pub type Latencies = Histogram<u64>;
 
-/// When a load ends: at whichever comes first.
+/// The end of a load: after this time or this number of commands, whichever comes first.
 #[derive(Debug, Clone, Copy)]
 pub struct End {
     pub time: Duration,
     pub count: u64,
 }
 
+/// The results of a load.
 #[derive(Debug)]
 pub struct Figures {
-    /// All of them, and each has been seen to be done.
+    /// The number of operations. An answer of the server has confirmed each of them.
     pub operations: u64,
     pub elapsed: Duration,
     pub latencies: Latencies,
-    /// The server's processor time, in nanoseconds.
+    /// The server's processor time during the load, in nanoseconds; `None` if it can't be read.
     pub cpu_ns: Option<u64>,
-    /// Its memory at the end, in bytes.
+    /// The server's resident memory at the end, in bytes; `None` if it can't be read.
     pub memory: Option<u64>,
 }
 
@@ -40,7 +41,7 @@ impl Figures {
     }
 }
 
-/// Measures from its making to its stop.
+/// Measures time, processor time and latencies from [`Stopwatch::start`] to [`Stopwatch::stop`].
 pub struct Stopwatch {
     server: Option<Process>,
     started: Instant,
@@ -50,7 +51,7 @@ pub struct Stopwatch {
 
 impl Stopwatch {
     pub fn start(server: Option<Process>) -> Stopwatch {
-        let latencies = Histogram::new_with_bounds(1, LONGEST_NS, 3);
+        let latencies = Histogram::new_with_bounds(1, MAX_NS, 3);
         Stopwatch {
             server,
             latencies: latencies.expect("the bounds are right"),

@@ -1,86 +1,35 @@
-//! `clacks bench`: loads for a server, and what they cost it. One thread drives all connections, as cheaply
-//! as it can, so that the server is what is measured.
+//! The command `bench`: puts a load on a server and measures its throughput, latencies, processor time and memory. One
+//! thread drives all connections, as cheaply as it can, so that the server and not the client is measured.
 //!
-//! The parts are public, for the project's own comparison with other servers (`make bench-peers`).
+//! The modules are public for the project's comparison with other servers (`make bench-peers`).
 
 pub mod cache;
-pub mod crowd;
+pub mod connection;
+pub mod connections;
+pub mod error;
 pub mod fan_out;
 pub mod figures;
 pub mod idle;
 pub mod names;
 pub mod process;
-pub mod speaker;
-pub mod wire;
+pub mod protocol;
 
 mod options;
 mod report;
 
-use super::table::Invocation;
-use super::{Failure, login};
-use crate::client::{self, Connection, Error, Transport};
-use crowd::Crowd;
-use options::Work;
+use super::arguments::Invocation;
+use super::failure::Failure;
+use super::login;
+use crate::client::{self, Connection, Transport};
+use crate::program::process_limits;
+use connection::Socket;
+use connections::LoadConnections;
+use error::BenchError;
+use options::Workload;
 use process::Process;
-use speaker::Clacks;
-use std::fmt;
-use std::io;
-use wire::Socket;
+use protocol::Clacks;
 
-/// Why a load can't be finished.
-#[derive(Debug)]
-pub enum Trouble {
-    Refused(String),
-    /// An answer that is not the one that must come.
-    Wrong(String),
-    Late,
-    Lost(io::Error),
-    /// A connection that can't be made.
-    Unreachable(Error),
-}
-
-impl Trouble {
-    fn wrong(line: &[u8], wanted: &[u8]) -> Trouble {
-        let shown = |bytes: &[u8]| bytes[..bytes.len().min(80)].escape_ascii().to_string();
-        Trouble::Wrong(match wanted.is_empty() {
-            true => format!("\"{}\" came, and nothing should", shown(line)),
-            false => format!("\"{}\" came instead of \"{}\"", shown(line), shown(wanted)),
-        })
-    }
-}
-
-impl fmt::Display for Trouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Trouble::Refused(reason) => write!(f, "the server refused it: {reason}"),
-            Trouble::Wrong(what) => write!(f, "a wrong answer: {what}"),
-            Trouble::Late => write!(f, "the server did not answer in time"),
-            Trouble::Lost(error) => write!(f, "a connection was lost: {error}"),
-            Trouble::Unreachable(error) => error.fmt(f),
-        }
-    }
-}
-
-impl From<Trouble> for Failure {
-    fn from(trouble: Trouble) -> Failure {
-        match trouble {
-            Trouble::Refused(reason) => Failure::Refused(reason),
-            // A server that is full is one that can't be reached, too.
-            trouble => Failure::Connection(trouble.to_string()),
-        }
-    }
-}
-
-/// The descriptor limit is no limit to a load, as far as that may be changed.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    // Else a connection fails and says why.
-    let _ = setrlimit(Resource::Nofile, limit);
-}
-
-/// A logged-in connection as part of a load.
+/// The socket of a logged-in connection, with TLS around it if there is any.
 fn socket(connection: Connection) -> Box<dyn Socket> {
     match connection.into_transport() {
         Transport::Plain(socket) => Box::new(socket),
@@ -88,37 +37,40 @@ fn socket(connection: Connection) -> Box<dyn Socket> {
     }
 }
 
+/// Runs `clacks bench`.
 pub(super) fn bench(invocation: &Invocation) -> Result<(), Failure> {
     let load = options::load(invocation)?;
-    raise_descriptor_limit();
-    let (mut dial, first) = login::login(invocation)?.reach(|options| {
+    // If the limit can't be raised, a connection fails and its error says why.
+    let _ = process_limits::raise_descriptor_limit();
+    let (mut dial, first) = login::login(invocation)?.connect_with(|options| {
         let mut dial = client::dialler(options.without_ping())?;
         let first = dial()?;
         Ok((dial, first))
     })?;
     let server = load.server.or_else(|| Process::behind(&first));
-    let mut dial = || dial().map(socket).map_err(Trouble::Unreachable);
-    let mut crowd_of = |size: usize| -> Result<Crowd, Trouble> {
-        let mut crowd = Crowd::new(Vec::new())?;
-        (0..size).try_for_each(|_| crowd.add(dial()?))?;
-        Ok(crowd)
+    let mut dial = || dial().map(socket).map_err(BenchError::Unreachable);
+    let mut connect = |size: usize| -> Result<LoadConnections, BenchError> {
+        let mut connections = LoadConnections::new(Vec::new())?;
+        (0..size).try_for_each(|_| connections.add(dial()?))?;
+        Ok(connections)
     };
     match &load.work {
-        Work::Cache { plan, connections } | Work::PingPong { plan, connections } => {
-            let mut crowd = crowd_of(*connections)?;
-            cache::fill(&mut crowd, &Clacks, plan)?;
-            let figures = cache::run(&mut crowd, &Clacks, plan, server)?;
-            cache::clean_up(&mut crowd, &Clacks, plan)?;
+        Workload::Cache { plan, connections } | Workload::PingPong { plan, connections } => {
+            let mut connections = connect(*connections)?;
+            cache::fill(&mut connections, &Clacks, plan)?;
+            let figures = cache::run(&mut connections, &Clacks, plan, server)?;
+            cache::clean_up(&mut connections, &Clacks, plan)?;
             report::figures(invocation, &load, server, &figures)
         }
-        Work::FanOut { plan, listeners } => {
-            let mut crowd = crowd_of(listeners + 1)?;
-            fan_out::listen(&mut crowd, &Clacks, plan)?;
-            let figures = fan_out::run(&mut crowd, &Clacks, plan, server)?;
+        Workload::FanOut { plan, listeners } => {
+            let mut connections = connect(listeners + 1)?;
+            fan_out::listen(&mut connections, &Clacks, plan)?;
+            let figures = fan_out::run(&mut connections, &Clacks, plan, server)?;
             report::figures(invocation, &load, server, &figures)
         }
-        Work::Idle(plan) => {
-            // What only the first one brings about, such as a buffer that all share, is none of theirs.
+        Workload::Idle(plan) => {
+            // `first` is connected before the measurement begins, so that memory which only the first connection causes,
+            // such as a buffer that all share, is not counted.
             let (_crowd, memory) = idle::open(&mut dial, &Clacks, plan, server)?;
             drop(first);
             report::memory(invocation, &load, server, &memory)

@@ -1,15 +1,15 @@
-//! The names and values that a load consists of. Each name has one value, so that every answer is known
-//! beforehand, whoever stored it last.
+//! The names and values of a load. Each name always has the same value, so that every answer is known in advance,
+//! whichever connection stored the value last.
 
-/// Digits in a name.
+/// The number of digits in a name.
 const DIGITS: usize = 6;
 const PREFIX: &[u8] = b"bench::";
 const LENGTH: usize = PREFIX.len() + DIGITS;
 
-/// As many as there are numbers of that length.
-pub const MOST_NAMES: usize = 1_000_000;
+/// The number of different names.
+pub const MAX_NAMES: usize = 1_000_000;
 
-/// `bench::000042` and its value, which begins with the number too, and is filled up with `x`.
+/// Generates names such as `bench::000042` and their values, which begin with the same number and are filled with `x`.
 pub struct Names {
     name: [u8; LENGTH],
     value: Vec<u8>,
@@ -25,7 +25,7 @@ impl Names {
         }
     }
 
-    /// Name and value of that number, which is below [`MOST_NAMES`].
+    /// The name and value of a number below [`MAX_NAMES`].
     pub fn at(&mut self, number: usize) -> (&[u8], &[u8]) {
         let mut rest = number;
         for digit in self.name[PREFIX.len()..].iter_mut().rev() {
@@ -39,16 +39,16 @@ impl Names {
     }
 }
 
-/// Numbers at random, the same ones at every run (xorshift64*).
-pub struct Dice(u64);
+/// A pseudorandom generator (xorshift64*), which yields the same numbers in every run.
+pub struct Rng(u64);
 
-impl Dice {
-    pub fn new(seed: u64) -> Dice {
-        // Never 0, where it would stay; far apart for seeds that are not.
-        Dice((seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+impl Rng {
+    pub fn new(seed: u64) -> Rng {
+        // The state is never 0, which the generator could not leave, and similar seeds give very different states.
+        Rng((seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    /// A number below that.
+    /// A pseudorandom number below `bound`.
     pub fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
@@ -76,9 +76,9 @@ mod tests {
 
     #[test]
     fn dice_reach_everything() {
-        let mut dice = Dice::new(0);
+        let mut rng = Rng::new(0);
         let mut seen = [false; 100];
-        (0..2000).for_each(|_| seen[dice.below(100)] = true);
+        (0..2000).for_each(|_| seen[rng.below(100)] = true);
         assert!(seen.iter().all(|seen| *seen));
     }
 }

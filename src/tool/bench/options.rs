@@ -1,16 +1,17 @@
-//! From arguments and flags to a load.
+//! The load that the arguments and flags of `clacks bench` describe.
 
-use super::super::Failure;
-use super::super::output::printable;
-use super::super::table::Invocation;
+use super::super::arguments::Invocation;
+use super::super::failure::Failure;
+use super::super::printer::printable;
 use super::figures::End;
-use super::names::MOST_NAMES;
+use super::names::MAX_NAMES;
 use super::process::Process;
 use super::{cache, fan_out, idle};
 use crate::program::flag::parse_size;
 use std::time::Duration;
 
-pub enum Work {
+/// The kind of a load, with its settings.
+pub enum Workload {
     Cache {
         plan: cache::Plan,
         connections: usize,
@@ -26,13 +27,14 @@ pub enum Work {
     Idle(idle::Plan),
 }
 
+/// A load and the process to measure.
 pub struct Load {
-    pub work: Work,
-    /// As it was said; otherwise it has to be found out.
+    pub work: Workload,
+    /// The process that `--pid` names; `None`: to be found out from a connection.
     pub server: Option<Process>,
 }
 
-/// Each load, and the flags that mean something to it.
+/// The names of the loads, each with the flags that apply to it.
 const LOADS: &[(&str, &[&str])] = &[
     (
         "cache",
@@ -61,7 +63,7 @@ const LOADS: &[(&str, &[&str])] = &[
     ("idle", &["connections", "own-names"]),
 ];
 
-/// All flags that belong to some load only.
+/// The flags that do not apply to every load.
 const FLAGS: &[&str] = &[
     "connections",
     "listeners",
@@ -74,12 +76,16 @@ const FLAGS: &[&str] = &[
     "count",
 ];
 
-/// What nobody means, and would only fill the memory.
-const MOST_CONNECTIONS: u64 = 1_000_000;
-const MOST_PIPELINE: u64 = 100_000;
-const LARGEST_VALUE: u64 = 1 << 30;
-const LONGEST_S: f64 = 1e9;
+/// Bounds of the flags. Larger numbers are mistakes, and would only fill the memory.
+const MAX_CONNECTIONS: u64 = 1_000_000;
+const MAX_PIPELINE: u64 = 100_000;
+const MAX_VALUE: u64 = 1 << 30;
+const MAX_S: f64 = 1e9;
 
+/// The load that the command line describes.
+///
+/// # Errors
+/// [`Failure::Usage`] for an unknown load, a flag that does not apply to it, or a value out of bounds.
 pub fn load(invocation: &Invocation) -> Result<Load, Failure> {
     let name = invocation.argument(0);
     let Some((_, flags)) = LOADS.iter().find(|(load, _)| load.as_bytes() == name) else {
@@ -95,39 +101,39 @@ pub fn load(invocation: &Invocation) -> Result<Load, Failure> {
             printable(name)
         )));
     }
-    let number = |flag, default, least, most| number(invocation, flag, default, least, most);
+    let number = |flag, default, min, max| number(invocation, flag, default, min, max);
     let cache = || -> Result<cache::Plan, Failure> {
         Ok(cache::Plan {
-            pipeline: number("pipeline", 1, 1, MOST_PIPELINE)?,
-            value_size: number("value-size", 64, 0, LARGEST_VALUE)?,
-            names: number("names", 1000, 1, MOST_NAMES as u64)?,
+            pipeline: number("pipeline", 1, 1, MAX_PIPELINE)?,
+            value_size: number("value-size", 64, 0, MAX_VALUE)?,
+            names: number("names", 1000, 1, MAX_NAMES as u64)?,
             reads: number("reads", 90, 0, 100)?,
             end: end(invocation)?,
         })
     };
     let work = match name {
-        b"cache" => Work::Cache {
+        b"cache" => Workload::Cache {
             plan: cache()?,
-            connections: number("connections", 50, 1, MOST_CONNECTIONS)?,
+            connections: number("connections", 50, 1, MAX_CONNECTIONS)?,
         },
-        b"ping-pong" => Work::PingPong {
+        b"ping-pong" => Workload::PingPong {
             plan: cache::Plan {
                 reads: 100,
                 ..cache()?
             },
             connections: 1,
         },
-        b"fan-out" => Work::FanOut {
+        b"fan-out" => Workload::FanOut {
             plan: fan_out::Plan {
-                pipeline: number("pipeline", 64, 1, MOST_PIPELINE)?,
-                value_size: number("value-size", 64, 0, LARGEST_VALUE)?,
-                names: number("names", 1, 1, MOST_NAMES as u64)?,
+                pipeline: number("pipeline", 64, 1, MAX_PIPELINE)?,
+                value_size: number("value-size", 64, 0, MAX_VALUE)?,
+                names: number("names", 1, 1, MAX_NAMES as u64)?,
                 end: end(invocation)?,
             },
-            listeners: number("listeners", 100, 1, MOST_CONNECTIONS)?,
+            listeners: number("listeners", 100, 1, MAX_CONNECTIONS)?,
         },
-        _ => Work::Idle(idle::Plan {
-            connections: number("connections", 1000, 1, MOST_NAMES as u64)?,
+        _ => Workload::Idle(idle::Plan {
+            connections: number("connections", 1000, 1, MAX_NAMES as u64)?,
             own_names: Some(invocation.is_set("own-names")),
         }),
     };
@@ -135,6 +141,7 @@ pub fn load(invocation: &Invocation) -> Result<Load, Failure> {
     Ok(Load { work, server })
 }
 
+/// The end of the load, from `--seconds` and `--count`.
 fn end(invocation: &Invocation) -> Result<End, Failure> {
     let count = number(invocation, "count", u64::MAX, 1, u64::MAX)?;
     let time = match text(invocation, "seconds")? {
@@ -143,7 +150,7 @@ fn end(invocation: &Invocation) -> Result<End, Failure> {
         Some(text) => text
             .parse()
             .ok()
-            .filter(|seconds| *seconds > 0.0 && *seconds < LONGEST_S)
+            .filter(|seconds| *seconds > 0.0 && *seconds < MAX_S)
             .map(Duration::from_secs_f64)
             .ok_or_else(|| Failure::Usage(format!("--seconds \"{text}\" wants seconds above 0")))?,
     };
@@ -153,6 +160,7 @@ fn end(invocation: &Invocation) -> Result<End, Failure> {
     })
 }
 
+/// The process that `--pid` names.
 fn server(invocation: &Invocation) -> Result<Option<Process>, Failure> {
     let Some(text) = text(invocation, "pid")? else {
         return Ok(None);
@@ -170,29 +178,26 @@ fn text<'a>(invocation: &'a Invocation, flag: &str) -> Result<Option<&'a str>, F
         .transpose()
 }
 
-/// A flag's number, which is written as sizes are, within bounds.
+/// The number that a flag gives. It may have the suffixes of a size, and has to be within the bounds.
 fn number(
     invocation: &Invocation,
     flag: &str,
     default: u64,
-    least: u64,
-    most: u64,
+    min: u64,
+    max: u64,
 ) -> Result<usize, Failure> {
     let (text, parsed) = match text(invocation, flag)? {
         None => ("", Some(default)),
         Some(text) => {
             let number = parse_size(text);
-            (
-                text,
-                number.filter(|number| (least..=most).contains(number)),
-            )
+            (text, number.filter(|number| (min..=max).contains(number)))
         }
     };
     let number = parsed.and_then(|number| usize::try_from(number).ok());
     number.ok_or_else(|| {
-        Failure::Usage(match most {
-            u64::MAX => format!("--{flag} \"{text}\" wants a number of at least {least}"),
-            _ => format!("--{flag} \"{text}\" wants a number from {least} to {most}"),
+        Failure::Usage(match max {
+            u64::MAX => format!("--{flag} \"{text}\" wants a number of at least {min}"),
+            _ => format!("--{flag} \"{text}\" wants a number from {min} to {max}"),
         })
     })
 }

@@ -1,4 +1,4 @@
-//! The server's process, as far as this one may see it: its processor time and its memory.
+//! Processor time and memory of the server's process, read from /proc.
 
 use rustix::net::sockopt::socket_peercred;
 use socket2::SockRef;
@@ -7,13 +7,14 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::path::Path;
 
+/// A process whose processor time can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Process {
     pid: u32,
 }
 
 impl Process {
-    /// `None` if it can't be seen.
+    /// The process with that id; `None` if its processor time can't be read.
     pub fn new(pid: u32) -> Option<Process> {
         let process = Process { pid };
         process.cpu_ns().is_some().then_some(process)
@@ -23,7 +24,7 @@ impl Process {
         self.pid
     }
 
-    /// The one at the other end of a connection.
+    /// The process at the other end of a connection, if it can be found on this machine.
     pub fn behind(connection: impl AsFd) -> Option<Process> {
         let socket = SockRef::from(&connection);
         let (ours, theirs) = (socket.local_addr().ok()?, socket.peer_addr().ok()?);
@@ -33,8 +34,8 @@ impl Process {
         }
     }
 
-    /// The one that listens there. Where a service manager has opened the socket, the kernel names that one
-    /// instead, which would tell nothing.
+    /// The process that listens at a Unix socket. If a service manager opened the socket, the kernel names the service
+    /// manager (process 1), which is of no use.
     fn behind_unix(connection: impl AsFd) -> Option<Process> {
         let pid = socket_peercred(connection).ok()?.pid.as_raw_nonzero().get();
         u32::try_from(pid)
@@ -43,7 +44,7 @@ impl Process {
             .and_then(Process::new)
     }
 
-    /// The one on this machine that holds the other end.
+    /// The process on this machine that has the other end of a TCP connection open.
     fn behind_tcp(ours: SocketAddr, theirs: SocketAddr) -> Option<Process> {
         let table = match ours {
             SocketAddr::V4(_) => "/proc/net/tcp",
@@ -57,7 +58,7 @@ impl Process {
         pids.find(|pid| holds(*pid, &held)).and_then(Process::new)
     }
 
-    /// Processor time that its threads have used so far, in nanoseconds.
+    /// Processor time used so far by all threads of the process, in nanoseconds.
     pub fn cpu_ns(&self) -> Option<u64> {
         let threads = fs::read_dir(format!("/proc/{}/task", self.pid)).ok()?;
         let times = threads.flatten().map(|thread| {
@@ -67,10 +68,10 @@ impl Process {
         times.sum::<Option<u64>>().or_else(|| self.ticks_ns())
     }
 
-    /// The same, in steps of 10 milliseconds, where the kernel keeps no better account.
+    /// Processor time in nanoseconds, with a resolution of 10 milliseconds, for kernels without schedstat.
     fn ticks_ns(&self) -> Option<u64> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?;
-        // The name in parentheses may hold blanks; the times are the 14th and 15th field.
+        // The name of the program stands in parentheses and may contain blanks; the times are fields 14 and 15.
         let (_, fields) = stat.rsplit_once(')')?;
         let times = fields.split_whitespace().skip(11).take(2);
         let ticks: Option<u64> = times.map(|field| field.parse::<u64>().ok()).sum();
@@ -79,11 +80,12 @@ impl Process {
 
     /// Resident memory, in bytes.
     pub fn memory(&self) -> Option<u64> {
-        // The short figure in `status` may be off by some pages for each processor.
+        // The figure in `status` may be off by some pages per processor.
         let exact = self.figure("smaps_rollup", "Rss:");
         Some(exact.or_else(|| self.figure("status", "VmRSS:"))? * 1024)
     }
 
+    /// The number after `name` in a file of /proc.
     fn figure(&self, file: &str, name: &str) -> Option<u64> {
         let text = fs::read_to_string(format!("/proc/{}/{file}", self.pid)).ok()?;
         let value = text.lines().find_map(|line| line.strip_prefix(name))?;
@@ -91,7 +93,7 @@ impl Process {
     }
 }
 
-/// The inode of the socket that a line of `/proc/net/tcp` is about, if it is the one from here to there.
+/// The inode in a line of `/proc/net/tcp`, if the line is about the connection between these addresses.
 fn inode(line: &str, local: SocketAddr, remote: SocketAddr) -> Option<&str> {
     let mut fields = line.split_whitespace().skip(1);
     let is_it = fields.next()? == written(local) && fields.next()? == written(remote);
@@ -111,6 +113,7 @@ fn written(address: SocketAddr) -> String {
     format!("{}:{:04X}", words.collect::<String>(), address.port())
 }
 
+/// Returns true if the process has a descriptor that links to `held`.
 fn holds(pid: u32, held: &str) -> bool {
     let descriptors = fs::read_dir(format!("/proc/{pid}/fd"));
     descriptors.is_ok_and(|descriptors| {

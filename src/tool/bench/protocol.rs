@@ -1,7 +1,7 @@
-//! What a server is asked and what it must answer, byte by byte. The tests have speakers of other servers'
-//! protocols, so that all are driven by the same code.
+//! Requests of a load and the answers expected to them, byte by byte. The tests implement [`BenchProtocol`] for other
+//! servers, so that the same code drives all of them.
 
-/// Requests, and the answers to all of them. Whoever hears anything else knows that something is wrong.
+/// Requests, and the answers to all of them. Any other answer is an error.
 #[derive(Debug, Clone, Default)]
 pub struct Exchange {
     pub request: Vec<u8>,
@@ -14,10 +14,12 @@ impl Exchange {
         self.answer.clear();
     }
 
+    /// Appends to the requests.
     pub fn ask(&mut self, parts: &[&[u8]]) {
         append(&mut self.request, parts);
     }
 
+    /// Appends to the expected answers.
     pub fn expect(&mut self, parts: &[&[u8]]) {
         append(&mut self.answer, parts);
     }
@@ -27,46 +29,48 @@ pub fn append(to: &mut Vec<u8>, parts: &[&[u8]]) {
     parts.iter().for_each(|part| to.extend_from_slice(part));
 }
 
-/// What a line is that was not expected.
+/// The meaning of a received line that is not part of an expected answer.
 #[derive(Debug)]
-pub enum Aside {
-    /// Servers may say that at any time.
+pub enum Unsolicited {
+    /// The server may send such a line at any time.
     Ignored,
-    /// It wants this answer.
+    /// The line is a request of the server, to be answered with these bytes.
     Answered(&'static [u8]),
+    /// The line refuses a command; the text is the reason.
     Refused(String),
     Wrong,
 }
 
-/// Each function appends a command, and its answer if it has one.
-pub trait Speaker {
+/// The language of a server. Each function but [`unsolicited`](BenchProtocol::unsolicited) appends a command, and its
+/// answer if it has one.
+pub trait BenchProtocol {
     fn get(&self, name: &[u8], value: &[u8], to: &mut Exchange);
 
     fn set(&self, name: &[u8], value: &[u8], to: &mut Exchange);
 
-    /// Takes a name out of the cache.
+    /// Removes a name from the cache.
     fn remove(&self, name: &[u8], to: &mut Exchange);
 
-    /// Something with an answer that comes only when all before it is worked off.
+    /// A command whose answer comes only after everything sent before it was processed.
     fn barrier(&self, to: &mut Exchange);
 
-    /// `before` is how many names the connection listens to already.
+    /// A subscription. `before` is the number of names that the connection listens to already.
     fn listen(&self, name: &[u8], before: usize, to: &mut Exchange);
 
-    /// A signal to so many listeners.
+    /// A signal to a number of listeners.
     fn signal(&self, name: &[u8], value: &[u8], listeners: usize, to: &mut Exchange);
 
-    /// Appends what each of them gets.
+    /// Appends the bytes that each listener of a signal receives.
     fn delivery(&self, name: &[u8], value: &[u8], to: &mut Vec<u8>);
 
-    /// A line (without its end) that is not what was expected.
-    fn aside(&self, line: &[u8]) -> Aside;
+    /// Classifies a line (without its end) that is not part of an expected answer.
+    fn unsolicited(&self, line: &[u8]) -> Unsolicited;
 }
 
-/// What this project's servers speak (clacks-protocol(7)).
+/// The Clacks protocol; see clacks-protocol(7).
 pub struct Clacks;
 
-impl Speaker for Clacks {
+impl BenchProtocol for Clacks {
     fn get(&self, name: &[u8], value: &[u8], to: &mut Exchange) {
         to.ask(&[b"RETRIEVE ", name, b"\r\n"]);
         to.expect(&[b"RETRIEVED ", name, b"=", value, b"\r\n"]);
@@ -97,18 +101,18 @@ impl Speaker for Clacks {
         append(to, &[b"SET ", name, b"=", value, b"\r\n"]);
     }
 
-    fn aside(&self, line: &[u8]) -> Aside {
+    fn unsolicited(&self, line: &[u8]) -> Unsolicited {
         let is_error = |flags: &[u8]| flags.contains(&b'E') && !flags.contains(&b'G');
         match line.strip_prefix(b"OVERHEAD ") {
             Some(rest) => match rest.iter().position(|byte| *byte == b' ') {
                 Some(blank) if is_error(&rest[..blank]) => {
-                    Aside::Refused(String::from_utf8_lossy(&rest[blank + 1..]).into_owned())
+                    Unsolicited::Refused(String::from_utf8_lossy(&rest[blank + 1..]).into_owned())
                 }
-                // Somebody else's, to all.
-                _ => Aside::Ignored,
+                // A client has sent the line to all others.
+                _ => Unsolicited::Ignored,
             },
-            None if line == b"NOP" || line.starts_with(b"CLACKS ") => Aside::Ignored,
-            None => Aside::Wrong,
+            None if line == b"NOP" || line.starts_with(b"CLACKS ") => Unsolicited::Ignored,
+            None => Unsolicited::Wrong,
         }
     }
 }

@@ -1,14 +1,14 @@
-//! Figures as text or JSON.
+//! Prints the results of a load as text or JSON.
 
-use super::super::Failure;
-use super::super::output::{Object, Output};
-use super::super::table::Invocation;
+use super::super::arguments::Invocation;
+use super::super::failure::Failure;
+use super::super::printer::{Object, Printer};
 use super::figures::{Figures, Latencies};
 use super::idle::Memory;
-use super::options::{Load, Work};
+use super::options::{Load, Workload};
 use super::process::Process;
 
-/// The percentiles that are told, and what they are called in JSON.
+/// The reported percentiles, with their names in text and in JSON.
 const PERCENTILES: [(f64, &str, &str); 5] = [
     (50.0, "50%", "latency_us_50"),
     (90.0, "90%", "latency_us_90"),
@@ -17,16 +17,17 @@ const PERCENTILES: [(f64, &str, &str); 5] = [
     (100.0, "longest", "latency_us_longest"),
 ];
 
-/// A line of a report: what it is about, and what it says.
+/// A line of a report: its label and its text.
 type Line = (&'static str, String);
 
+/// Reports the results of a load of commands or signals.
 pub fn figures(
     invocation: &Invocation,
     load: &Load,
     server: Option<Process>,
     figures: &Figures,
 ) -> Result<(), Failure> {
-    let mut output = Output::new(invocation.is_set("json"));
+    let mut output = Printer::new(invocation.is_set("json"));
     if output.is_json {
         let mut object = settings(&load.work)
             .field("operations", figures.operations)
@@ -52,7 +53,7 @@ pub fn figures(
         format!("{name} {:.3} ms", us / 1000.0)
     });
     let mut lines: Vec<Line> = vec![
-        ("load", described(&load.work)),
+        ("load", description(&load.work)),
         (
             "throughput",
             format!(
@@ -81,13 +82,14 @@ pub fn figures(
     print(&mut output, lines, server)
 }
 
+/// Reports the results of a load of idle connections.
 pub fn memory(
     invocation: &Invocation,
     load: &Load,
     server: Option<Process>,
     memory: &Memory,
 ) -> Result<(), Failure> {
-    let mut output = Output::new(invocation.is_set("json"));
+    let mut output = Printer::new(invocation.is_set("json"));
     let seen = memory.before.zip(memory.after).zip(memory.each());
     if output.is_json {
         let mut object = settings(&load.work);
@@ -103,7 +105,7 @@ pub fn memory(
         output.json(object)?;
         return output.flush();
     }
-    let mut lines: Vec<Line> = vec![("load", described(&load.work))];
+    let mut lines: Vec<Line> = vec![("load", description(&load.work))];
     if let Some(((before, after), each)) = seen {
         lines.push((
             "its memory",
@@ -118,7 +120,7 @@ pub fn memory(
 }
 
 fn print(
-    output: &mut Output,
+    output: &mut Printer,
     mut lines: Vec<Line>,
     server: Option<Process>,
 ) -> Result<(), Failure> {
@@ -135,43 +137,44 @@ fn print(
     output.flush()
 }
 
-fn settings(work: &Work) -> Object {
+/// The settings of the load as the first fields of the JSON.
+fn settings(work: &Workload) -> Object {
     match work {
-        Work::Cache { plan, connections } => Object::of_type("cache")
+        Workload::Cache { plan, connections } => Object::of_type("cache")
             .field("connections", *connections)
             .field("pipeline", plan.pipeline)
             .field("names", plan.names)
             .field("value_size", plan.value_size)
             .field("reads_percent", plan.reads),
-        Work::PingPong { plan, .. } => Object::of_type("ping-pong")
+        Workload::PingPong { plan, .. } => Object::of_type("ping-pong")
             .field("names", plan.names)
             .field("value_size", plan.value_size),
-        Work::FanOut { plan, listeners } => Object::of_type("fan-out")
+        Workload::FanOut { plan, listeners } => Object::of_type("fan-out")
             .field("listeners", *listeners)
             .field("pipeline", plan.pipeline)
             .field("names", plan.names)
             .field("value_size", plan.value_size),
-        Work::Idle(plan) => Object::of_type("idle")
+        Workload::Idle(plan) => Object::of_type("idle")
             .field("connections", plan.connections)
             .field("own_names", plan.own_names == Some(true)),
     }
 }
 
-fn described(work: &Work) -> String {
+fn description(work: &Workload) -> String {
     match work {
-        Work::Cache { plan, connections } => format!(
+        Workload::Cache { plan, connections } => format!(
             "cache: {connections} connections, pipeline {}, {} names, values of {} bytes, {}% reads",
             plan.pipeline, plan.names, plan.value_size, plan.reads
         ),
-        Work::PingPong { plan, .. } => format!(
+        Workload::PingPong { plan, .. } => format!(
             "ping-pong: 1 connection, {} names, values of {} bytes",
             plan.names, plan.value_size
         ),
-        Work::FanOut { plan, listeners } => format!(
+        Workload::FanOut { plan, listeners } => format!(
             "fan-out: {listeners} listeners, pipeline {}, {} names, values of {} bytes",
             plan.pipeline, plan.names, plan.value_size
         ),
-        Work::Idle(plan) => format!(
+        Workload::Idle(plan) => format!(
             "idle: {} connections, {}",
             plan.connections,
             match plan.own_names {
@@ -182,12 +185,12 @@ fn described(work: &Work) -> String {
     }
 }
 
-fn unit(work: &Work) -> &'static str {
+fn unit(work: &Workload) -> &'static str {
     match work {
-        Work::Cache { .. } => "operations",
-        Work::PingPong { .. } => "round trips",
-        Work::FanOut { .. } => "deliveries",
-        Work::Idle(_) => "connections",
+        Workload::Cache { .. } => "operations",
+        Workload::PingPong { .. } => "round trips",
+        Workload::FanOut { .. } => "deliveries",
+        Workload::Idle(_) => "connections",
     }
 }
 
@@ -199,7 +202,7 @@ fn megabytes(bytes: u64) -> String {
     format!("{:.1} MB", bytes as f64 / f64::from(1 << 20))
 }
 
-/// To three places.
+/// The number, rounded to three decimal places.
 fn rounded(number: f64) -> f64 {
     (number * 1000.0).round() / 1000.0
 }
