@@ -1,15 +1,15 @@
-//! The commands that do one thing and end.
+//! The commands that send one request, print its answer if there is one, and end.
 
-use super::Failure;
+use super::arguments::Invocation;
+use super::failure::Failure;
 use super::login;
-use super::output::{Object, Output, printable};
-use super::table::Invocation;
+use super::printer::{Object, Printer, printable};
 use crate::client::encoding::{self, Decoded};
 use crate::client::{Client, Error, Text};
 use std::collections::{BTreeSet, HashMap};
 use std::io::Read;
 
-/// Sends something and waits until the server has worked it off.
+/// Sends a writing command and waits until the server has processed it.
 fn write(
     invocation: &Invocation,
     act: impl FnOnce(&mut Client) -> Result<(), Error>,
@@ -19,8 +19,8 @@ fn write(
     Ok(client.sync()?)
 }
 
-/// The VALUE that stands there, or standard input. The end of a single line belongs to the line, not to
-/// the value; of several lines it does.
+/// The argument VALUE, or standard input if VALUE is `-`. The line end of a single line is not part of the value; that
+/// of the last of several lines is.
 fn value(invocation: &Invocation) -> Result<Vec<u8>, Failure> {
     let argument = invocation.argument(1);
     if argument != b"-" {
@@ -35,6 +35,7 @@ fn value(invocation: &Invocation) -> Result<Vec<u8>, Failure> {
     Ok(value)
 }
 
+/// The argument VALUE of a signal, which can't hold line breaks.
 fn signal_value(invocation: &Invocation) -> Result<Vec<u8>, Failure> {
     let value = value(invocation)?;
     if memchr::memchr2(b'\r', b'\n', &value).is_some() {
@@ -78,9 +79,9 @@ pub fn retrieve(invocation: &Invocation) -> Result<(), Failure> {
         return Err(Failure::NoEntry(format!("there is no entry \"{name}\"")));
     };
     let decoded = encoding::decode(&stored);
-    let mut output = Output::new(invocation.is_set("json"));
+    let mut output = Printer::new(invocation.is_set("json"));
     if invocation.is_set("raw") {
-        output.exactly(&decoded.into_bytes())?;
+        output.bytes(&decoded.into_bytes())?;
     } else if output.is_json {
         let field = match decoded {
             Decoded::Structure(_) => "yaml",
@@ -112,7 +113,7 @@ pub fn decrement(invocation: &Invocation) -> Result<(), Failure> {
     })
 }
 
-/// As it was written: the server may know more digits of it than a number here.
+/// The argument STEP as it was written: a number of the server may have more digits than an `f64`.
 fn step(invocation: &Invocation) -> Result<&str, Failure> {
     let Some(step) = invocation.optional(1) else {
         return Ok("1");
@@ -128,7 +129,7 @@ pub fn keys(invocation: &Invocation) -> Result<(), Failure> {
     let mut keys = login::client(invocation)?.keys()?;
     keys.retain(|name| name.starts_with(prefix));
     keys.sort_unstable();
-    let mut output = Output::new(invocation.is_set("json"));
+    let mut output = Printer::new(invocation.is_set("json"));
     for name in keys {
         if output.is_json {
             output.json(Object::new().text("name", &name))?;
@@ -165,7 +166,7 @@ pub fn shutdown(invocation: &Invocation) -> Result<(), Failure> {
 
 pub fn clients(invocation: &Invocation) -> Result<(), Failure> {
     let clients = login::client(invocation)?.clients()?;
-    let mut output = Output::new(invocation.is_set("json"));
+    let mut output = Printer::new(invocation.is_set("json"));
     if output.is_json {
         for client in &clients {
             output.json(client_object(client))?;
@@ -190,6 +191,7 @@ pub fn clients(invocation: &Invocation) -> Result<(), Failure> {
 
 type Fields = HashMap<String, Text>;
 
+/// One line of the table of clients: the cells of the columns that [`clients`] prints.
 fn client_row(client: &Fields) -> [String; 5] {
     let field = |name: &str| {
         let text = client.get(name).map_or(&b""[..], |text| text);
@@ -207,6 +209,7 @@ fn client_row(client: &Fields) -> [String; 5] {
     ]
 }
 
+/// A client as JSON: the CID first, then all fields in alphabetical order.
 fn client_object(client: &Fields) -> Object {
     let names: BTreeSet<&String> = client.keys().collect();
     let mut object = Object::new().text("cid", client.get("CID").map_or(b"", |cid| cid));

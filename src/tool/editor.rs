@@ -1,41 +1,43 @@
-//! A line as it is typed key by key. Pure.
+//! An editor for one line of text, fed with the bytes that a terminal sends for keys. No I/O.
 
-use super::output::printable;
+use super::printer::printable;
 use unicode_width::UnicodeWidthChar;
 
-/// What keys have come to.
+/// The result of a key that ends the line or the input.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Enter.
+    /// Enter was pressed; this is the text of the line.
     Line(String),
-    /// Ctrl-C, or Ctrl-D in an empty line.
+    /// Ctrl-C was pressed, or Ctrl-D in an empty line.
     End,
 }
 
 #[derive(Default)]
 pub struct Editor {
     text: String,
-    /// The beginning of a character.
+    /// The first bytes of a UTF-8 character whose other bytes have not arrived.
     unfinished: Vec<u8>,
     escape: Escape,
 }
 
-/// Where in the keys that terminals send as several bytes.
+/// The position in an escape sequence, by which terminals report keys such as arrows.
 #[derive(Default, PartialEq, Eq)]
 enum Escape {
     #[default]
     None,
+    /// After ESC.
     Begun,
+    /// After ESC and `[` or `O`.
     Inside,
 }
 
 impl Editor {
-    /// Takes what was typed.
+    /// Processes bytes from the terminal. Returns the ended lines, in their order.
     pub fn feed(&mut self, bytes: &[u8]) -> Vec<Event> {
         let mut events = Vec::new();
         for byte in bytes {
             match (&self.escape, byte) {
-                // Arrows and the like do nothing.
+                // Arrows and function keys have no effect.
                 (Escape::Begun, b'[' | b'O') => self.escape = Escape::Inside,
                 (Escape::Begun, _) => self.escape = Escape::None,
                 (Escape::Inside, 0x40..=0x7e) => self.escape = Escape::None,
@@ -69,7 +71,7 @@ impl Editor {
                 self.unfinished.push(byte);
                 match str::from_utf8(&self.unfinished) {
                     Ok(text) => self.text.push_str(text),
-                    // More of it may come.
+                    // The other bytes of the character may still arrive.
                     Err(error) if error.error_len().is_none() => return None,
                     Err(_) => {}
                 }
@@ -79,7 +81,8 @@ impl Editor {
         None
     }
 
-    /// The end of the typed text as a terminal may show it, as much of it as fits. Pasted text may hold anything.
+    /// The end of the typed text, as much of it as fits into so many columns. Control characters, which pasted text may
+    /// hold, are escaped.
     pub fn tail(&self, columns: usize) -> String {
         let shown = printable(self.text.as_bytes());
         let mut left = columns;

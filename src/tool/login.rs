@@ -1,24 +1,30 @@
-//! Which server, and who logs in there: flags, the environment, a file, a person at a terminal.
+//! The server's address, the user and the password: from flags, the environment, a file, or a prompt on the terminal.
 
-use super::table::Invocation;
-use super::{Failure, refusal, terminal};
+use super::arguments::Invocation;
+use super::failure::Failure;
+use super::{refusal, terminal};
 use crate::client::{Client, Error, Options, SERVICE_SOCKET, find_server, local_server};
 use crate::program::files;
 use std::env;
 use std::io::{self, IsTerminal};
 use std::path::Path;
 
-/// The user of the service as it is installed, and of a clacksd without flags.
+/// The user of the installed service, and of a clacksd without flags.
 const USER: &str = "clacks";
-/// That user's password at the service, which members of the service's group may read.
+/// The file with the password of that user at the installed service. Members of the service's group may read it.
 const SERVICE_PASSWORD: &str = "/etc/clacksd/password";
 
-/// How to reach the server that is meant.
+/// The options of a connection, and the address as the user wrote it.
 pub struct Login {
     options: Options,
     address: String,
 }
 
+/// Determines the server, the user and the password.
+///
+/// # Errors
+/// [`Failure::Usage`] for a wrong address or file, and if no password is found; [`Failure::Connection`] if the server
+/// can't be reached before its password is asked for.
 pub fn login(invocation: &Invocation) -> Result<Login, Failure> {
     let address = text(invocation, "server", "CLACKS_SERVER")?.unwrap_or_else(local_server);
     let user = user(invocation)?;
@@ -44,32 +50,34 @@ pub fn login(invocation: &Invocation) -> Result<Login, Failure> {
 }
 
 impl Login {
-    /// Connects in one way or another.
-    pub fn reach<T>(
+    /// Connects by calling `connect`. An error names the address.
+    pub fn connect_with<T>(
         &self,
         connect: impl FnOnce(Options) -> Result<T, Error>,
     ) -> Result<T, Failure> {
         connect(self.options.clone()).map_err(|error| match error {
-            // That names what is wrong.
+            // The message names what is wrong with the options.
             Error::Options(_) => error.into(),
-            // A server that is full is one that can't be reached, too.
+            // A full server counts as one that can't be reached.
             Error::Refused(reason) => {
-                Failure::Connection(format!("{}: {}", self.address, refusal::said(&reason)))
+                Failure::Connection(format!("{}: {}", self.address, refusal::message(&reason)))
             }
             error => Failure::Connection(format!("{}: {error}", self.address)),
         })
     }
 }
 
+/// A connected and logged-in client.
 pub fn client(invocation: &Invocation) -> Result<Client, Failure> {
-    login(invocation)?.reach(Client::connect)
+    login(invocation)?.connect_with(Client::connect)
 }
 
+/// The user name, from the flag, the environment, or the default.
 pub fn user(invocation: &Invocation) -> Result<String, Failure> {
     Ok(text(invocation, "user", "CLACKS_USER")?.unwrap_or_else(|| USER.to_owned()))
 }
 
-/// From the flag, or else the environment, where nothing is the same as an empty text.
+/// The value of a flag, or else of an environment variable. An empty variable counts as one that is not set.
 fn text(invocation: &Invocation, flag: &str, variable: &str) -> Result<Option<String>, Failure> {
     let no_text = |what: &str| Failure::Usage(format!("{what} is no UTF-8"));
     if let Some(value) = invocation.value(flag) {
@@ -107,12 +115,12 @@ fn password(invocation: &Invocation, user: &str, login: &Login) -> Result<String
             Err(why) => missing += &format!(" ({SERVICE_PASSWORD}: {why})"),
         }
     }
-    // The terminal itself is asked, but only if somebody seems to sit there.
+    // /dev/tty is used even if standard input is a pipe, but only if one of the two shows that a person is there.
     if io::stdin().is_terminal() || io::stderr().is_terminal() {
-        // Nobody types a password for a server that isn't there.
-        login.reach(find_server)?;
+        // Connect before asking: nobody should type a password for a server that does not answer.
+        login.connect_with(find_server)?;
         let question = format!("Password of {user} at {}: ", login.address);
-        let asked = terminal::ask_hidden(&question, invocation.signals()?);
+        let asked = terminal::ask_password(&question, invocation.signals()?);
         return asked.map_err(|error| Failure::Usage(format!("no password: {error}")));
     }
     Err(Failure::Usage(missing))

@@ -1,5 +1,5 @@
-//! What is printed: lines of text, or of JSON. A terminal gets no control characters that others chose, and none that
-//! change the order of the text or can't be seen.
+//! Standard output and standard error: lines of text or of JSON. Characters that could deceive the reader of a terminal
+//! (control characters, invisible ones, and those that change the direction of text) are escaped.
 
 use super::Failure;
 use serde_json::Value;
@@ -10,22 +10,23 @@ use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-pub struct Output {
+/// Standard output, buffered.
+pub struct Printer {
     to: BufWriter<Stdout>,
     pub is_json: bool,
     pub is_terminal: bool,
 }
 
-impl Output {
-    pub fn new(is_json: bool) -> Output {
-        Output {
+impl Printer {
+    pub fn new(is_json: bool) -> Printer {
+        Printer {
             to: BufWriter::new(io::stdout()),
             is_json,
             is_terminal: io::stdout().is_terminal(),
         }
     }
 
-    /// A line of text from others.
+    /// Prints a line of text that comes from the server or another client. On a terminal it is escaped.
     pub fn line(&mut self, text: &[u8]) -> Result<(), Failure> {
         if self.is_terminal {
             self.to.write_all(printable(text).as_bytes())?;
@@ -35,8 +36,8 @@ impl Output {
         Ok(self.to.write_all(b"\n")?)
     }
 
-    /// A value, so that a file can take it as it was: one without line breaks gets an end of line, and one
-    /// with line breaks nothing.
+    /// Prints a value of the cache. A value without line breaks gets a line end; one with line breaks is printed
+    /// unchanged, so that a file can be restored from it.
     pub fn value(&mut self, value: &[u8]) -> Result<(), Failure> {
         let has_breaks = memchr::memchr2(b'\r', b'\n', value).is_some();
         if self.is_terminal && has_breaks {
@@ -46,16 +47,18 @@ impl Output {
                 .try_for_each(|line| self.line(line));
         }
         if has_breaks {
-            self.exactly(value)
+            self.bytes(value)
         } else {
             self.line(value)
         }
     }
 
-    pub fn exactly(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+    /// Prints bytes unchanged.
+    pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         Ok(self.to.write_all(bytes)?)
     }
 
+    /// Prints an object on a line of its own.
     pub fn json(&mut self, object: Object) -> Result<(), Failure> {
         let text = escape_json(&object.0);
         Ok(writeln!(self.to, "{{{text}}}")?)
@@ -66,8 +69,13 @@ impl Output {
     }
 }
 
+/// Prints one line on standard error, escaped. An error of standard error is ignored: nobody is left to read about it.
+pub fn report_error(message: &str) {
+    let _ = writeln!(io::stderr(), "clacks: {}", printable(message.as_bytes()));
+}
+
 /// Escapes the characters of a line of JSON that a terminal would obey or not show. JSON may escape any character, so
-/// programs that read the line get the same texts.
+/// programs that parse the line get the same texts.
 fn escape_json(json: &str) -> Cow<'_, str> {
     escaped(
         json.into(),
@@ -80,7 +88,7 @@ fn escape_json(json: &str) -> Cow<'_, str> {
     )
 }
 
-/// Replaces every character that is not harmless with its escape.
+/// Replaces each character that is not harmless by its escape.
 fn escaped(
     text: Cow<'_, str>,
     is_harmless: impl Fn(char) -> bool,
@@ -100,12 +108,10 @@ fn escaped(
     Cow::Owned(escaped)
 }
 
-/// Characters by which a text can pass for another one on a terminal: control characters, those that end a line, those
-/// that change the direction of the text behind them, and those that take no room.
-///
-/// They are the control characters, the line and paragraph separators, the characters that Unicode calls
-/// Default_Ignorable_Code_Point, and the format characters (Cf) that have no shape of their own. Variation selectors 15
-/// and 16 are let through: they only choose between the two forms of an emoji.
+/// Returns true for characters by which one text can pass for another on a terminal: control characters, the line and
+/// paragraph separators, the characters that Unicode calls Default_Ignorable_Code_Point, and the format characters (Cf)
+/// that have no shape of their own. Variation selectors 15 and 16 are harmless: they only choose between the two forms
+/// of an emoji.
 fn is_control_or_invisible(character: char) -> bool {
     match character {
         '\u{fe0e}' | '\u{fe0f}' => false,
@@ -121,8 +127,8 @@ fn is_control_or_invisible(character: char) -> bool {
     }
 }
 
-/// A line of JSON, its fields in the order in which they are added. Texts that are no UTF-8 stand as base64
-/// in a field whose name ends in `_base64`.
+/// A JSON object whose fields keep the order in which they were added. A text that is not UTF-8 is written as base64, in
+/// a field whose name ends in `_base64`.
 pub struct Object(String);
 
 impl Object {
@@ -130,6 +136,7 @@ impl Object {
         Object(String::new())
     }
 
+    /// An object whose first field, `type`, has this value.
     pub fn of_type(name: &str) -> Object {
         Object::new().field("type", name)
     }
@@ -151,8 +158,8 @@ impl Object {
     }
 }
 
-/// Text for a terminal: control characters but tabs become `\x1b` and the like, characters that change the direction of
-/// the text or can't be seen `\u{202e}` and the like, and bytes that are no UTF-8 `�`.
+/// Escapes text for a terminal: control characters other than tabs become `\x1b` and the like, invisible characters and
+/// those that change the direction of text become `\u{202e}` and the like, and bytes that are not UTF-8 become `�`.
 pub fn printable(text: &[u8]) -> Cow<'_, str> {
     let is_harmless = |one: char| one == '\t' || !is_control_or_invisible(one);
     escaped(

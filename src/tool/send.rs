@@ -1,101 +1,107 @@
-//! Lines of the protocol, as they are, from standard input to the server, and its lines back.
+//! The command `send`: passes lines of the protocol from standard input to the server and prints the server's lines.
 
-use super::output::Output;
-use super::table::Invocation;
-use super::terminal::{self, Wanted};
-use super::{Failure, login};
+use super::arguments::Invocation;
+use super::failure::Failure;
+use super::login;
+use super::printer::Printer;
+use super::terminal::{self, Interest};
 use crate::client::{self, Connection, Error};
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-/// How long the server may take for a write, and for the last answers.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// While nothing happens there is nothing to do.
-const WAIT: Duration = Duration::from_secs(3600);
-/// Read and handed over at once.
-const PIECE: usize = 16 * 1024;
-/// Lines printed before standard input gets its turn.
-const LINES: usize = 1000;
+/// The time limit for the server to read what was written, and for its last answers.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest single poll without a deadline.
+const IDLE_POLL: Duration = Duration::from_secs(3600);
+/// Bytes read from standard input, or passed to the connection, at once.
+const CHUNK: usize = 16 * 1024;
+/// Lines printed before standard input is read again.
+const MAX_LINES: usize = 1000;
 
-struct Sending {
+struct Sender {
     connection: Connection,
-    output: Output,
-    /// Read and not yet sent; only its whole lines are.
-    waiting: Vec<u8>,
-    /// When the server has to have taken what was handed over last.
-    taken_by: Instant,
+    output: Printer,
+    /// Bytes read from standard input and not passed on. Only whole lines are passed on.
+    unsent: Vec<u8>,
+    /// The deadline for the server to read the lines passed on last.
+    write_deadline: Instant,
     stdin_has_ended: bool,
-    /// What the answer to the last FLUSH is, and when it is missed; it is sent after all lines.
-    last: Option<(Vec<u8>, Instant)>,
+    /// The expected answer to the FLUSH that follows the last line, and the deadline for it.
+    final_answer: Option<(Vec<u8>, Instant)>,
+    /// A QUIT was passed on, so the server is expected to end the connection.
     has_quit: bool,
 }
 
+/// Runs `clacks send` until standard input has ended and the last answer was printed.
 pub fn send(invocation: &Invocation) -> Result<(), Failure> {
     if invocation.is_set("json") {
         return Err(Failure::Usage("--json means nothing to send".to_owned()));
     }
-    // Whoever types may take a while.
+    // A person who types may pause for longer than the ping timeout.
     let login = login::login(invocation)?;
-    let mut sending = Sending {
-        connection: login.reach(|options| client::connect(options.without_ping()))?,
-        output: Output::new(false),
-        waiting: Vec::new(),
-        taken_by: Instant::now(),
+    let mut sender = Sender {
+        connection: login.connect_with(|options| client::connect(options.without_ping()))?,
+        output: Printer::new(false),
+        unsent: Vec::new(),
+        write_deadline: Instant::now(),
         stdin_has_ended: false,
-        last: None,
+        final_answer: None,
         has_quit: false,
     };
     loop {
-        sending.hand_over();
-        let has_more = match sending.print() {
-            Ok(Printed::Everything) => false,
+        sender.pass_on_lines();
+        let has_more = match sender.print() {
+            Ok(Printed::All) => false,
             Ok(Printed::Some) => true,
             Ok(Printed::Last) => return Ok(()),
             Err(failure) => {
-                sending.output.flush()?;
+                sender.output.flush()?;
                 return match failure {
-                    // That is what was asked for.
-                    Failure::Connection(_) if sending.has_quit => Ok(()),
+                    // The user asked for the end of the connection.
+                    Failure::Connection(_) if sender.has_quit => Ok(()),
                     failure => Err(failure),
                 };
             }
         };
-        if sending.stdin_has_ended && sending.waiting.is_empty() && sending.last.is_none() {
-            sending.finish();
+        if sender.stdin_has_ended && sender.unsent.is_empty() && sender.final_answer.is_none() {
+            sender.finish();
         }
-        sending.wait(has_more)?;
+        sender.wait(has_more)?;
     }
 }
 
+/// The outcome of [`Sender::print`].
 enum Printed {
-    Everything,
+    /// No further line has arrived.
+    All,
+    /// More lines may have arrived.
     Some,
-    /// The answer to the last line of all.
+    /// The answer to the final FLUSH was received.
     Last,
 }
 
-impl Sending {
-    /// Prints what has come, and sends what was handed over.
+impl Sender {
+    /// Prints received lines, and writes lines passed to the connection.
     fn print(&mut self) -> Result<Printed, Failure> {
-        for _ in 0..LINES {
+        for _ in 0..MAX_LINES {
             let line = match self.connection.receive(Instant::now()) {
                 Ok(line) => line,
                 Err(Error::TimedOut) => {
                     self.output.flush()?;
-                    return match self.patience_ends() {
+                    return match self.deadline() {
                         Some(end) if Instant::now() > end => Err(Error::TimedOut.into()),
-                        _ => Ok(Printed::Everything),
+                        _ => Ok(Printed::All),
                     };
                 }
                 Err(error) => return Err(error.into()),
             };
-            if let Some((answer, end)) = &mut self.last {
+            if let Some((answer, end)) = &mut self.final_answer {
                 if line == *answer {
                     self.output.flush()?;
                     return Ok(Printed::Last);
                 }
-                *end = Instant::now() + PATIENCE;
+                *end = Instant::now() + TIMEOUT;
             }
             self.output.line(&line)?;
         }
@@ -103,63 +109,67 @@ impl Sending {
         Ok(Printed::Some)
     }
 
-    /// All that follows the last line is that line's answer, or comes too late.
+    /// Sends a FLUSH after the last line: every answer to the lines arrives before its answer.
     fn finish(&mut self) {
         let mark = format!("clacks-send-{}", std::process::id());
-        self.waiting = format!("FLUSH {mark}\r\n").into_bytes();
-        self.last = Some((
+        self.unsent = format!("FLUSH {mark}\r\n").into_bytes();
+        self.final_answer = Some((
             format!("FLUSHED {mark}").into_bytes(),
-            Instant::now() + PATIENCE,
+            Instant::now() + TIMEOUT,
         ));
     }
 
+    /// The length of the whole lines in `unsent`, in bytes.
     fn whole_lines(&self) -> usize {
-        memchr::memrchr(b'\n', &self.waiting).map_or(0, |end| end + 1)
+        memchr::memrchr(b'\n', &self.unsent).map_or(0, |end| end + 1)
     }
 
-    /// When the server has taken too long, if it has to do anything.
-    fn patience_ends(&self) -> Option<Instant> {
+    /// The deadline of the server, or `None` while the server has nothing to do.
+    fn deadline(&self) -> Option<Instant> {
         if self.connection.is_sent() {
-            self.last.as_ref().map(|(_, end)| *end)
+            self.final_answer.as_ref().map(|(_, end)| *end)
         } else {
-            Some(self.taken_by)
+            Some(self.write_deadline)
         }
     }
 
-    /// Whole lines go to the connection, one piece after the other.
-    fn hand_over(&mut self) {
-        let piece = self.whole_lines().min(PIECE);
-        if piece == 0 || !self.connection.is_sent() {
+    /// Passes whole lines to the connection, one chunk after the other.
+    fn pass_on_lines(&mut self) {
+        let chunk = self.whole_lines().min(CHUNK);
+        if chunk == 0 || !self.connection.is_sent() {
             return;
         }
-        let lines: Vec<u8> = self.waiting.drain(..piece).collect();
+        let lines: Vec<u8> = self.unsent.drain(..chunk).collect();
         self.has_quit |= lines
             .split(|byte| *byte == b'\n')
             .any(|line| line.trim_ascii_end() == b"QUIT");
         self.connection.push(lines);
-        self.taken_by = Instant::now() + PATIENCE;
+        self.write_deadline = Instant::now() + TIMEOUT;
     }
 
-    /// Until there is something to print, to send or to read, which it does.
+    /// Waits until there is something to print, to write or to read, and reads standard input.
     fn wait(&mut self, has_more: bool) -> Result<(), Failure> {
         let (stdin, stdout) = (io::stdin(), io::stdout());
         let has_lines = self.whole_lines() > 0;
         let is_sent = self.connection.is_sent();
         let reads = !has_lines && !self.stdin_has_ended;
         let socket = self.connection.as_fd();
-        let mut wanted = vec![Wanted::end_of(stdout.as_fd()), Wanted::input_of(socket)];
+        let mut wanted = vec![
+            Interest::hang_up(stdout.as_fd()),
+            Interest::readable(socket),
+        ];
         if !is_sent {
-            wanted.push(Wanted::room_in(socket));
+            wanted.push(Interest::writable(socket));
         }
         if reads {
-            wanted.push(Wanted::input_of(stdin.as_fd()));
+            wanted.push(Interest::readable(stdin.as_fd()));
         }
-        let patience = match self.patience_ends() {
+        let timeout = match self.deadline() {
             _ if has_more || is_sent && has_lines => Duration::ZERO,
             Some(end) => end.saturating_duration_since(Instant::now()) + Duration::from_millis(1),
-            None => WAIT,
+            None => IDLE_POLL,
         };
-        let ready = terminal::wait(&wanted, patience)?;
+        let ready = terminal::wait(&wanted, timeout)?;
         if ready[0] {
             return Err(Failure::OutputClosed);
         }
@@ -170,15 +180,15 @@ impl Sending {
     }
 
     fn read(&mut self, mut stdin: io::Stdin) -> Result<(), Failure> {
-        let mut buffer = [0; PIECE];
+        let mut buffer = [0; CHUNK];
         match stdin.read(&mut buffer)? {
             0 => {
                 self.stdin_has_ended = true;
-                if !self.waiting.is_empty() {
-                    self.waiting.extend_from_slice(b"\r\n");
+                if !self.unsent.is_empty() {
+                    self.unsent.extend_from_slice(b"\r\n");
                 }
             }
-            count => self.waiting.extend_from_slice(&buffer[..count]),
+            count => self.unsent.extend_from_slice(&buffer[..count]),
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
-//! Terminals and waiting: small functions around termios and poll. No policy.
+//! Terminal settings, the password prompt, and waiting for several descriptors: small functions around termios and poll.
 
 use super::editor::{Editor, Event};
-use super::signals::Signals;
+use super::unix_signals::UnixSignals;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::termios::{
@@ -12,92 +12,95 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-/// A descriptor, and what is waited for there.
-pub struct Wanted<'a> {
+/// A descriptor, and the event that [`wait`] waits for there.
+pub struct Interest<'a> {
     descriptor: BorrowedFd<'a>,
     events: PollFlags,
 }
 
-impl<'a> Wanted<'a> {
-    pub fn input_of(descriptor: BorrowedFd<'a>) -> Wanted<'a> {
+impl<'a> Interest<'a> {
+    pub fn readable(descriptor: BorrowedFd<'a>) -> Interest<'a> {
         let events = PollFlags::IN;
-        Wanted { descriptor, events }
+        Interest { descriptor, events }
     }
 
-    pub fn room_in(descriptor: BorrowedFd<'a>) -> Wanted<'a> {
+    pub fn writable(descriptor: BorrowedFd<'a>) -> Interest<'a> {
         let events = PollFlags::OUT;
-        Wanted { descriptor, events }
+        Interest { descriptor, events }
     }
 
-    /// Nothing but that the other side is gone, which is always waited for.
-    pub fn end_of(descriptor: BorrowedFd<'a>) -> Wanted<'a> {
+    /// Waits only for the end of the other side, which every poll reports.
+    pub fn hang_up(descriptor: BorrowedFd<'a>) -> Interest<'a> {
         let events = PollFlags::empty();
-        Wanted { descriptor, events }
+        Interest { descriptor, events }
     }
 }
 
-/// Waits until at least one of them is ready, at its end or broken, or until the time is over. Which they
-/// are.
-pub fn wait(wanted: &[Wanted<'_>], patience: Duration) -> io::Result<Vec<bool>> {
+/// Waits until at least one of the descriptors is ready, has reached its end, or is broken, and no longer than
+/// `timeout`. Returns for each descriptor if it is so.
+///
+/// # Errors
+/// The system call fails, or `timeout` is too large for it.
+pub fn wait(wanted: &[Interest<'_>], timeout: Duration) -> io::Result<Vec<bool>> {
     let mut polled: Vec<PollFd<'_>> = wanted
         .iter()
         .map(|one| PollFd::from_borrowed_fd(one.descriptor, one.events))
         .collect();
-    let patience = Timespec::try_from(patience).map_err(|_| ErrorKind::InvalidInput)?;
-    match poll(&mut polled, Some(&patience)) {
+    let timeout = Timespec::try_from(timeout).map_err(|_| ErrorKind::InvalidInput)?;
+    match poll(&mut polled, Some(&timeout)) {
         Ok(_) => {}
-        // A signal, such as that the window was resized.
+        // A signal arrived, SIGWINCH for example.
         Err(Errno::INTR) => return Ok(vec![false; wanted.len()]),
         Err(error) => return Err(error.into()),
     }
     Ok(polled.iter().map(|one| !one.revents().is_empty()).collect())
 }
 
-/// How long to wait for a client that is due then, and no longer than a few seconds; not at all without a time.
+/// The time left until the client has to be called again, at most a few seconds; zero without a time.
 pub fn time_until(due: Option<Instant>) -> Duration {
     const LONGEST: Duration = Duration::from_secs(5);
     let left = due.map(|due| due.saturating_duration_since(Instant::now()));
-    // Polls count whole milliseconds on some systems, and would end too early.
+    // Some systems round the timeout of a poll down to milliseconds, so that it would end too early.
     left.map_or(Duration::ZERO, |left| {
         (left + Duration::from_millis(1)).min(LONGEST)
     })
 }
 
-/// A terminal that hands over each key as it is typed and shows nothing by itself; as it was before when
-/// this is dropped. Signals that end the process do so only then.
-pub struct KeyByKey<'a> {
+/// A terminal that passes on each key when it is typed, and echoes nothing. Dropping this restores the settings.
+/// Signals that end the process are deferred until then.
+pub struct RawMode<'a> {
     terminal: BorrowedFd<'a>,
     before: Termios,
-    signals: &'a Signals,
+    signals: &'a UnixSignals,
 }
 
-impl<'a> KeyByKey<'a> {
-    pub fn new(terminal: BorrowedFd<'a>, signals: &'a Signals) -> io::Result<KeyByKey<'a>> {
+impl<'a> RawMode<'a> {
+    pub fn new(terminal: BorrowedFd<'a>, signals: &'a UnixSignals) -> io::Result<RawMode<'a>> {
         let before = tcgetattr(terminal)?;
         let mut wanted = before.clone();
-        // Ctrl-C comes as a key: else the terminal stayed like this.
+        // Ctrl-C has to arrive as a key: as a signal it would end the process before the settings are restored.
         wanted.local_modes -= LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG;
         wanted.special_codes[SpecialCodeIndex::VMIN] = 1;
         wanted.special_codes[SpecialCodeIndex::VTIME] = 0;
-        signals.put_off();
-        let key_by_key = KeyByKey {
+        signals.defer();
+        let raw_mode = RawMode {
             terminal,
             before,
             signals,
         };
         tcsetattr(terminal, OptionalActions::Now, &wanted)?;
-        Ok(key_by_key)
+        Ok(raw_mode)
     }
 }
 
-impl Drop for KeyByKey<'_> {
+impl Drop for RawMode<'_> {
     fn drop(&mut self) {
         let _ = tcsetattr(self.terminal, OptionalActions::Now, &self.before);
-        self.signals.let_end();
+        self.signals.stop_deferring();
     }
 }
 
-/// How many columns the terminal has.
+/// The width of the terminal in columns; 80 if the terminal does not say.
 pub fn columns(terminal: BorrowedFd<'_>) -> usize {
     match tcgetwinsize(terminal) {
         Ok(size) if size.ws_col > 0 => usize::from(size.ws_col),
@@ -105,23 +108,27 @@ pub fn columns(terminal: BorrowedFd<'_>) -> usize {
     }
 }
 
-/// Nobody has to hurry.
-const PATIENCE: Duration = Duration::from_secs(3600);
+/// The longest single poll while a password is typed. The loop polls again: typing has no time limit.
+const POLL_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// A line that is typed on the process's terminal and not shown.
-pub fn ask_hidden(question: &str, signals: &Signals) -> io::Result<String> {
+/// Asks for a password on the controlling terminal, without echo.
+///
+/// # Errors
+/// [`ErrorKind::Interrupted`] if the user presses Ctrl-C or Ctrl-D or a signal arrives; others if the process has no
+/// terminal.
+pub fn ask_password(question: &str, signals: &UnixSignals) -> io::Result<String> {
     let mut terminal = OpenOptions::new().read(true).write(true).open("/dev/tty")?;
     let keys = terminal.try_clone()?;
-    let _key_by_key = KeyByKey::new(keys.as_fd(), signals)?;
+    let _raw_mode = RawMode::new(keys.as_fd(), signals)?;
     terminal.write_all(question.as_bytes())?;
     let mut editor = Editor::default();
     let mut buffer = [0; 256];
     loop {
         let wanted = [
-            Wanted::input_of(signals.as_fd()),
-            Wanted::input_of(keys.as_fd()),
+            Interest::readable(signals.as_fd()),
+            Interest::readable(keys.as_fd()),
         ];
-        let ready = wait(&wanted, PATIENCE)?;
+        let ready = wait(&wanted, POLL_TIMEOUT)?;
         if ready[0] {
             terminal.write_all(b"\r\n")?;
             return Err(ErrorKind::Interrupted.into());

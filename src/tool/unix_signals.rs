@@ -1,4 +1,5 @@
-//! Signals that end the process, put off for as long as a terminal is not as it was.
+//! Unix signals that end the process. They can be deferred while the settings of a terminal are changed, so that the
+//! settings are restored before the process ends.
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::low_level::{emulate_default_handler, pipe};
@@ -9,55 +10,60 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// Once made, it stays: what signals do is the process's.
-pub struct Signals {
-    /// They end the process at once, as ever.
-    end_at_once: Arc<AtomicBool>,
-    /// One that has not ended it yet; 0 if there is none.
-    put_off: Arc<AtomicUsize>,
-    /// Readable when there is one.
-    woken: UnixStream,
+/// Handlers of SIGHUP, SIGINT, SIGQUIT and SIGTERM. They stay installed until the process ends, since handlers belong
+/// to the process.
+pub struct UnixSignals {
+    /// True while a signal ends the process at once, as without a handler.
+    ends_at_once: Arc<AtomicBool>,
+    /// The number of a deferred signal; 0 if there is none.
+    deferred: Arc<AtomicUsize>,
+    /// Readable when a signal has arrived.
+    wake: UnixStream,
 }
 
-impl Signals {
-    pub fn new() -> io::Result<Signals> {
-        let (woken, wakes) = UnixStream::pair()?;
-        let signals = Signals {
-            end_at_once: Arc::new(AtomicBool::new(true)),
-            put_off: Arc::default(),
-            woken,
+impl UnixSignals {
+    /// Installs the handlers. Signals still end the process at once.
+    ///
+    /// # Errors
+    /// The system refuses a handler or a socket.
+    pub fn install() -> io::Result<UnixSignals> {
+        let (wake, write_end) = UnixStream::pair()?;
+        let signals = UnixSignals {
+            ends_at_once: Arc::new(AtomicBool::new(true)),
+            deferred: Arc::default(),
+            wake,
         };
         for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM] {
-            signals.register(signal, wakes.try_clone()?)?;
+            signals.register(signal, write_end.try_clone()?)?;
         }
         Ok(signals)
     }
 
-    /// In this order: who is woken finds the signal.
-    fn register(&self, signal: i32, wakes: UnixStream) -> io::Result<SigId> {
-        flag::register_conditional_default(signal, self.end_at_once.clone())?;
+    /// Registers the actions in the order in which they run: the number is stored before the socket wakes the reader.
+    fn register(&self, signal: i32, write_end: UnixStream) -> io::Result<SigId> {
+        flag::register_conditional_default(signal, self.ends_at_once.clone())?;
         let number = usize::try_from(signal).expect("signals are small numbers");
-        flag::register_usize(signal, self.put_off.clone(), number)?;
-        pipe::register(signal, wakes)
+        flag::register_usize(signal, self.deferred.clone(), number)?;
+        pipe::register(signal, write_end)
     }
 
-    /// From now on they only wake whoever waits for [`Signals::as_fd`].
-    pub fn put_off(&self) {
-        self.end_at_once.store(false, Ordering::SeqCst);
+    /// Defers signals: from now on they only make [`UnixSignals::as_fd`] readable.
+    pub fn defer(&self) {
+        self.ends_at_once.store(false, Ordering::SeqCst);
     }
 
-    /// Ends the process if one of them has come, and lets them do so from now on.
-    pub fn let_end(&self) {
-        self.end_at_once.store(true, Ordering::SeqCst);
-        if let Ok(signal @ 1..) = i32::try_from(self.put_off.load(Ordering::SeqCst)) {
-            // If that is not possible, the process goes on to its ordinary end.
+    /// Ends the process if a signal was deferred. Later signals end it at once.
+    pub fn stop_deferring(&self) {
+        self.ends_at_once.store(true, Ordering::SeqCst);
+        if let Ok(signal @ 1..) = i32::try_from(self.deferred.load(Ordering::SeqCst)) {
+            // If the signal can't be raised, the process goes on to its ordinary end.
             let _ = emulate_default_handler(signal);
         }
     }
 }
 
-impl AsFd for Signals {
+impl AsFd for UnixSignals {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.woken.as_fd()
+        self.wake.as_fd()
     }
 }

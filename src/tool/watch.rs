@@ -1,17 +1,19 @@
-//! The commands that print what comes until they are interrupted, or nobody reads it.
+//! The commands `listen` and `monitor`, which print messages until they are interrupted or nobody reads their output.
 
-use super::output::{Object, Output, printable};
-use super::table::Invocation;
-use super::terminal::{self, Wanted};
-use super::{Failure, complain, login, refusal};
+use super::arguments::Invocation;
+use super::failure::Failure;
+use super::printer::{Object, Printer, printable, report_error};
+use super::terminal::{self, Interest};
+use super::{login, refusal};
 use crate::client::{Client, Message};
 use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-/// How long to dial at once, before the output is looked at again.
-const DIAL: Duration = Duration::from_secs(1);
+/// The longest single wait for a connection, before standard output is checked again.
+const DIAL_SLICE: Duration = Duration::from_secs(1);
 
+/// Runs `clacks listen`.
 pub fn listen(invocation: &Invocation) -> Result<(), Failure> {
     let left = count(invocation)?;
     let mut client = login::client(invocation)?;
@@ -33,6 +35,7 @@ pub fn listen(invocation: &Invocation) -> Result<(), Failure> {
     })
 }
 
+/// Runs `clacks monitor`.
 pub fn monitor(invocation: &Invocation) -> Result<(), Failure> {
     let left = count(invocation)?;
     let mut client = login::client(invocation)?;
@@ -49,23 +52,24 @@ pub fn monitor(invocation: &Invocation) -> Result<(), Failure> {
     })
 }
 
-/// Prints what `shown` makes of each message, as JSON or as text; of so many, if that is limited.
+/// Prints each message for which `format` returns a JSON object and a text. `left` is the number of messages to print,
+/// or `None` for no limit.
 fn watch(
     invocation: &Invocation,
     client: &mut Client,
     mut left: Option<u64>,
-    shown: impl Fn(&Message) -> Option<(Object, Vec<u8>)>,
+    format: impl Fn(&Message) -> Option<(Object, Vec<u8>)>,
 ) -> Result<(), Failure> {
-    let mut output = Output::new(invocation.is_set("json"));
+    let mut output = Printer::new(invocation.is_set("json"));
     loop {
-        let patience = if client.is_connected() {
+        let timeout = if client.is_connected() {
             Duration::ZERO
         } else {
-            DIAL
+            DIAL_SLICE
         };
-        while let Some(message) = client.next(patience)? {
-            let Some((object, text)) = shown(&message) else {
-                tell(&mut output, &message)?;
+        while let Some(message) = client.next(timeout)? {
+            let Some((object, text)) = format(&message) else {
+                print_event(&mut output, &message)?;
                 continue;
             };
             if output.is_json {
@@ -83,6 +87,7 @@ fn watch(
     }
 }
 
+/// The value of `--count`.
 fn count(invocation: &Invocation) -> Result<Option<u64>, Failure> {
     let Some(text) = invocation.value("count") else {
         return Ok(None);
@@ -97,9 +102,9 @@ fn count(invocation: &Invocation) -> Result<Option<u64>, Failure> {
     }
 }
 
-/// What befalls the connection: a line of JSON among the others, since signals may have been missed, or a
-/// line on standard error.
-fn tell(output: &mut Output, message: &Message) -> Result<(), Failure> {
+/// Reports an event of the connection, as a line of JSON on standard output or as text on standard error. Readers of
+/// the JSON have to know about it, since signals may have been missed.
+fn print_event(output: &mut Printer, message: &Message) -> Result<(), Failure> {
     let (object, text) = match message {
         Message::Disconnected(why) => (
             Object::of_type("disconnected").text("reason", why),
@@ -112,27 +117,30 @@ fn tell(output: &mut Output, message: &Message) -> Result<(), Failure> {
         ),
         Message::Error(why) => (
             Object::of_type("error").text("reason", why),
-            refusal::said(&printable(why)),
+            refusal::message(&printable(why)),
         ),
         _ => return Ok(()),
     };
     if !output.is_json {
-        complain(&text);
+        report_error(&text);
         return Ok(());
     }
     output.json(object)?;
     output.flush()
 }
 
-/// Until something comes, or nobody reads the output any more.
+/// Waits until a message may have arrived.
+///
+/// # Errors
+/// [`Failure::OutputClosed`] if the reader of standard output has gone.
 fn wait(client: &Client) -> Result<(), Failure> {
     let stdout = io::stdout();
-    let mut wanted = vec![Wanted::end_of(stdout.as_fd())];
+    let mut wanted = vec![Interest::hang_up(stdout.as_fd())];
     let descriptor = client.descriptor();
-    // Without a connection the client is asked to dial at once.
-    let patience = terminal::time_until(client.next_due());
-    wanted.extend(descriptor.map(Wanted::input_of));
-    let ready = terminal::wait(&wanted, patience)?;
+    // Without a connection there is no wait here: the client dials in its calls.
+    let timeout = terminal::time_until(client.next_due());
+    wanted.extend(descriptor.map(Interest::readable));
+    let ready = terminal::wait(&wanted, timeout)?;
     if ready[0] {
         return Err(Failure::OutputClosed);
     }
