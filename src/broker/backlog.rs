@@ -4,11 +4,13 @@
 //! next write of each connection waits that has recorded more than its fair share of it. Beyond [`MAX_UNSAVED`] every
 //! write waits, so memory stays bounded however many connections write. A connection that writes nothing never waits.
 
+use crate::broker::dialects::Plan;
 use crate::broker::output::{ConnectionId, Output};
 use crate::broker::{Broker, Now};
 use crate::limits::{
     LINK_ALLOWANCE, LINK_ALLOWANCE_US, MAX_UNSAVED, MAX_UNSAVED_RUNS, SLOW_UNSAVED,
 };
+use crate::protocol::Request;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// The records that wait for the disk, by their authors.
@@ -165,40 +167,33 @@ impl Backlog {
     }
 }
 
-/// Returns true for a line that may change something that is recorded.
-fn may_write(line: &[u8]) -> bool {
-    const WRITES: [&[u8]; 11] = [
-        b"STORE ",
-        b"REMOVE ",
-        b"INCREMENT ",
-        b"DECREMENT ",
-        b"SETANDSTORE ",
-        b"CLEARCACHE",
-        b"STATE ",
-        b"COUNT ",
-        b"FOLD ",
-        b"CLEAR ",
-        b"KEYSYNC ",
-    ];
-    WRITES.iter().any(|verb| line.starts_with(verb))
-}
-
 impl Broker {
     /// Returns true if the line has to wait until more records are saved.
     #[inline(never)]
-    pub(super) fn waits_for_disk(&mut self, id: ConnectionId, line: &[u8], now: Now) -> bool {
+    pub(super) fn waits_for_disk(
+        &mut self,
+        id: ConnectionId,
+        request: &Request<'_>,
+        now: Now,
+    ) -> bool {
         let Some(persistence) = &mut self.persistence else {
             return false;
         };
         let recorded = persistence.recorded;
         let backlog = &mut persistence.backlog;
         backlog.set_author(id, recorded);
-        if !backlog.is_over(id) || !may_write(line) {
+        if !backlog.is_over(id) {
             return false;
         }
-        let is_link = self.sessions.link(id).is_some();
+        let Some(session) = self.sessions.get(id) else {
+            return false;
+        };
+        if !Plan::of(session, request).may_write {
+            return false;
+        }
+        let is_link = session.link.is_some();
         if is_link {
-            if backlog.use_allowance(id, line.len()) {
+            if backlog.use_allowance(id, request.length()) {
                 return false;
             }
             let due_us = now.monotonic_us + LINK_ALLOWANCE_US;
@@ -303,29 +298,5 @@ mod tests {
         assert!(backlog.runs.len() <= MAX_UNSAVED_RUNS + 1);
         backlog.note_saved(recorded, recorded, 0);
         assert!(backlog.shares.is_empty() && backlog.runs.is_empty());
-    }
-
-    #[test]
-    fn only_what_may_be_recorded_waits() {
-        for line in [
-            "STORE a=1",
-            "INCREMENT a",
-            "CLEARCACHE",
-            "CLEARCACHE now",
-            "STATE 1:1 1 V - - a=b",
-            "KEYSYNC 1 1 U a=b",
-        ] {
-            assert!(may_write(line.as_bytes()), "{line}");
-        }
-        for line in [
-            "RETRIEVE a",
-            "FLUSH",
-            "PING",
-            "SET a=b",
-            "CLEARED",
-            "STOREa=1",
-        ] {
-            assert!(!may_write(line.as_bytes()), "{line}");
-        }
     }
 }

@@ -1,9 +1,9 @@
 //! The end of a session, at whoever's wish: what it was part of is taken back, and its peer is told.
 
 use super::Broker;
+use super::dialects::Notice;
 use super::output::{CloseReason, ConnectionId, Now, Output};
 use super::session::Closing;
-use crate::protocol::{Flags, encode};
 
 impl Broker {
     /// Puts a session on its way out: from now on it takes part in nothing.
@@ -44,7 +44,7 @@ impl Broker {
         now: Now,
         out: &mut O,
     ) {
-        out.append(id, |to| encode::line(to, &[b"QUIT"]));
+        self.send_notice(id, Notice::Farewell, out);
         self.close(id, reason, now, out);
     }
 
@@ -81,18 +81,22 @@ impl Broker {
         }
     }
 
-    /// Says that it was no right user and password, and ends it.
-    pub(super) fn refuse_login<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
-        out.append(id, |to| {
-            encode::overhead(to, Flags::LOGIN_WRONG, b"Login failed!")
-        });
-        self.close(id, CloseReason::LoginFailed, now, out);
+    /// Puts a session on its way out, and tells its peer the reason.
+    pub(super) fn refuse<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        reason: CloseReason,
+        now: Now,
+        out: &mut O,
+    ) {
+        self.send_notice(id, Notice::Refused(reason), out);
+        self.close(id, reason, now, out);
     }
 
-    /// Ends a connection that has no place, or none any more.
-    pub(super) fn refuse_place<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
-        let reason = CloseReason::ClientLimit;
-        out.append(id, |to| encode::error(to, reason.word()));
-        self.close(id, reason, now, out);
+    /// Sends something that every language has its own words for.
+    pub(super) fn send_notice<O: Output>(&self, id: ConnectionId, notice: Notice<'_>, out: &mut O) {
+        if let Some(session) = self.sessions.get(id) {
+            out.append(id, |to| notice.encode(session.language, to));
+        }
     }
 }

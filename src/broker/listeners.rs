@@ -5,7 +5,7 @@ mod compaction;
 
 use super::output::{AudienceId, ConnectionId};
 use super::pages::Pages;
-use super::table::{LookUps, Table, hash};
+use super::table::{PrefetchBatch, Table, hash};
 use crate::limits::{FREED_PER_TURN, KIB, LONG_LINE};
 use crate::protocol::shared::SharedBytes;
 use crate::sys::prefetch;
@@ -105,7 +105,7 @@ impl Listeners {
     }
 
     /// Whether there are so many names that [`Listeners::foresee`] saves more than it costs.
-    pub fn is_worth_foresight(&self) -> bool {
+    pub fn prefetch_pays(&self) -> bool {
         self.by_text.is_beyond_caches()
     }
 
@@ -116,8 +116,8 @@ impl Listeners {
 
     /// Signals of names with these hashes come next: fetches the memory that leads to their listeners, of all
     /// at once.
-    pub fn foresee(&self, look_ups: &LookUps) {
-        let ids = self.by_text.foresee(look_ups);
+    pub fn prefetch(&self, batch: &PrefetchBatch) {
+        let ids = self.by_text.prefetch(batch);
         let names = || {
             let found = ids.iter().flatten();
             found.map(|id| &self.names[id.0])

@@ -36,7 +36,7 @@ mod walk;
 pub use cache::Ageing;
 pub use origin::{Origin, Process};
 pub use output::{
-    Audience, AudienceId, CloseReason, ConnectionId, Flow, LongLine, Now, Output, Peer, Record,
+    Audience, AudienceId, CloseReason, ConnectionId, Flow, LongFrame, Now, Output, Peer, Record,
     Rewrite, Rewritten, Saved, Traffic,
 };
 pub use persistence::Unsaved;
@@ -46,10 +46,11 @@ pub use users::{Permissions, User, Users};
 use crate::limits::{self, MAX_LINE_BEFORE_LOGIN, MAX_SURPLUS_CLIENTS, PEER_LINE_EXTRA, SECOND_US};
 use crate::protocol::peer::{self, NodeId, ShareId};
 use crate::protocol::shared::SharedBytes;
-use crate::protocol::{LookUp, encode, look_up_of};
+use crate::protocol::{Key, Language, Request};
 use admission::Admission;
 use ahash::RandomState;
 use cache::Cache;
+use dialects::Notice;
 use dialects::clacks::Listing;
 use expiry::ExpiryCycle;
 use interclacks::{Lock, Tree, Uplink};
@@ -60,7 +61,7 @@ use random::Random;
 use session::{Ended, Session, Sessions};
 use statistics::{Statistics, Status};
 use std::fmt;
-use table::LookUps;
+use table::PrefetchBatch;
 use timers::Appointments;
 
 /// What an operator sets, in the broker's units.
@@ -213,19 +214,20 @@ impl Broker {
         &mut self,
         id: ConnectionId,
         peer: Peer,
+        language: Language,
         now: Now,
         out: &mut O,
     ) {
         self.statistics.connections += 1;
-        let session = Session::new(id, peer, self.statistics.connections, now);
+        let session = Session::new(id, peer, language, self.statistics.connections, now);
         log::debug!("connected {}", session.cid);
         let cid = session.cid;
         self.sessions.insert(session);
         if matches!(peer, Peer::Master(_)) {
             self.start_uplink(id, now, out);
         } else {
-            let software = &self.settings.software;
-            out.append(id, |to| encode::greeting(to, software));
+            let greeting = Notice::Greeting(&self.settings.software);
+            out.append(id, |to| greeting.encode(language, to));
             self.admit_stranger(id, now, out);
         }
         self.monitors.report(format_args!("CONNECTED={cid}"), out);
@@ -236,7 +238,7 @@ impl Broker {
     }
 
     /// What is sent to a connection that can't be accepted, before it is closed: the greeting and the reason.
-    pub fn refusal(&mut self, reason: CloseReason, now: Now) -> Vec<u8> {
+    pub fn refusal(&mut self, reason: CloseReason, language: Language, now: Now) -> Vec<u8> {
         if let Some(suppressed) = self.statistics.count_closed(reason, now.monotonic_us) {
             let max_clients = self.settings.max_clients;
             log::warn!(
@@ -245,121 +247,98 @@ impl Broker {
             );
         }
         let mut lines = Vec::new();
-        encode::greeting(&mut lines, &self.settings.software);
-        encode::error(&mut lines, reason.word());
+        Notice::Greeting(&self.settings.software).encode(language, &mut lines);
+        Notice::Refused(reason).encode(language, &mut lines);
         lines
     }
 
-    /// A hint, without effect on behaviour: these bytes hold the lines that will be handed over next, of whichever
-    /// connection. Returns how many bytes were examined.
-    pub fn handle_foresight(&self, lines: &[u8]) -> usize {
-        let of_entries = self.cache.is_worth_foresight();
-        let of_listeners = self.listeners.is_worth_foresight();
-        // A line alone is looked up as fast without.
-        if !(of_entries || of_listeners)
-            || memchr::memchr(b'\n', lines).is_none_or(|end| end + 1 == lines.len())
-        {
-            return lines.len();
+    /// A hint, without effect on behaviour: these requests will be handled next, of whichever connection. Fetches the
+    /// memory that they will need, of all at once.
+    pub fn prefetch<'a, 'b: 'a>(&self, requests: impl Iterator<Item = &'a Request<'b>>) {
+        let (of_entries, of_listeners) =
+            (self.cache.prefetch_pays(), self.listeners.prefetch_pays());
+        if !(of_entries || of_listeners) {
+            return;
         }
-        let (mut entries, mut listeners) = (LookUps::default(), LookUps::default());
-        let mut start = 0;
-        for end in memchr::memchr_iter(b'\n', lines).take(LookUps::MOST) {
-            let line = &lines[start..end];
-            match look_up_of(line.strip_suffix(b"\r").unwrap_or(line)) {
-                Some(LookUp::Entry(name)) if of_entries => entries.push(self.cache.hash(name)),
-                Some(LookUp::Listeners(name)) if of_listeners => {
+        let (mut entries, mut listeners) = (PrefetchBatch::default(), PrefetchBatch::default());
+        for request in requests.take(PrefetchBatch::MOST) {
+            match request.key() {
+                Some(Key::Entry(name)) if of_entries => entries.push(self.cache.hash(name)),
+                Some(Key::Listeners(name)) if of_listeners => {
                     listeners.push(self.listeners.hash(name));
                 }
                 _ => {}
             }
-            start = end + 1;
         }
-        self.cache.foresee(&entries);
-        self.listeners.foresee(&listeners);
-        start
+        self.cache.prefetch(&entries);
+        self.listeners.prefetch(&listeners);
     }
 
-    /// Handles a line as [`Broker::handle_line`] does. What is kept or sent of it shares its memory.
+    /// Handles a long request as [`Broker::handle_request`] does. What is kept or sent of it shares the memory of
+    /// `source`, the frame that it was decoded from.
     #[inline(never)]
-    pub fn handle_shared_line<O: Output>(
+    pub fn handle_long_request<O: Output>(
         &mut self,
         id: ConnectionId,
-        line: &SharedBytes,
+        request: &Request<'_>,
+        source: &SharedBytes,
         now: Now,
         out: &mut O,
     ) -> Flow {
-        self.long_line = Some(line.clone());
-        self.cache.share_parts_of(Some(line.clone()));
-        let flow = self.handle_line(id, line, now, out);
+        self.long_line = Some(source.clone());
+        self.cache.share_parts_of(Some(source.clone()));
+        let flow = self.handle_request(id, request, now, out);
         self.cache.share_parts_of(None);
         self.long_line = None;
         flow
     }
 
-    /// A line came, without its end and without CR. Inlined with what it calls for usual lines: those are short work.
+    /// A request came. Inlined with what it calls for usual ones: those are short work.
     #[inline(always)]
-    pub fn handle_line<O: Output>(
+    pub fn handle_request<O: Output>(
         &mut self,
         id: ConnectionId,
-        line: &[u8],
+        request: &Request<'_>,
         now: Now,
         out: &mut O,
     ) -> Flow {
-        if line.is_empty() {
-            return Flow::Next;
-        }
         if (out.has_full_receivers() || self.tree.has_backlog)
-            && self.waits_for_receivers(id, line, out)
+            && self.waits_for_receivers(id, request, out)
         {
             return Flow::StopBefore;
         }
-        self.statistics.lines += 1;
-        let Some(session) = self
-            .sessions
-            .get(id)
-            .filter(|session| session.closing.is_none())
-        else {
-            return Flow::Stop;
-        };
-        let is_uplink = matches!(session.cid.peer, Peer::Master(_));
-        let is_link_up = session.link.as_ref().map(|link| link.is_up);
-        if is_link_up == Some(false) {
-            self.handle_master_greeting(id, line, now, out);
-        } else if !session.is_logged_in() {
-            if let Some(session) = self.sessions.get_mut(id) {
-                session.has_spoken = true;
-            }
-            return self.handle_before_login(id, line, now, out);
-        } else if (self.lock.is_some() && !is_uplink && self.waits_for_lock(id, line))
-            || (self.persistence.is_some() && self.waits_for_disk(id, line, now))
-        {
-            return Flow::StopBefore;
-        } else if is_link_up.is_some() {
-            return self.handle_link_line(id, line, now, out);
-        } else {
-            return self.handle_command(id, line, now, out);
+        match request {
+            Request::Clacks(line) => self.handle_clacks_line(id, line, now, out),
+            #[cfg(test)]
+            Request::Toy(request) => self.handle_toy_request(id, request, now, out),
         }
-        Flow::Next
     }
 
-    /// A line of the connection has `length` bytes so far, more than [`MAX_LINE_BEFORE_LOGIN`].
-    pub fn handle_long_line<O: Output>(
+    /// The language of a connection.
+    pub fn language_of(&self, id: ConnectionId) -> Language {
+        let session = self.sessions.get(id);
+        session.map_or(Language::default(), |session| session.language)
+    }
+
+    /// A frame of the connection has `length` bytes so far, or will have, more than [`MAX_LINE_BEFORE_LOGIN`].
+    pub fn handle_long_frame<O: Output>(
         &mut self,
         id: ConnectionId,
         length: usize,
         now: Now,
         out: &mut O,
-    ) -> LongLine {
-        let session = self.sessions.get(id);
-        let is_link = session.is_some_and(|session| session.link.is_some());
-        let logged_in = session.is_some_and(Session::is_logged_in);
-        let max = match (is_link, logged_in) {
+    ) -> LongFrame {
+        let Some(session) = self.sessions.get(id) else {
+            return LongFrame::Refused;
+        };
+        let is_link = session.link.is_some();
+        let max = match (is_link, session.is_logged_in()) {
             (_, false) => MAX_LINE_BEFORE_LOGIN,
             (false, true) => self.settings.max_line,
             (true, true) => self.settings.max_line + PEER_LINE_EXTRA,
         };
         if length <= max {
-            return LongLine::Allowed;
+            return LongFrame::Allowed;
         }
         if is_link {
             self.tree.log(
@@ -367,11 +346,10 @@ impl Broker {
                 format_args!("a line of more than {max} bytes was skipped"),
                 now,
             );
-            return LongLine::Skipped;
+            return LongFrame::Skipped;
         }
-        out.append(id, |to| encode::error(to, CloseReason::LineTooLong.word()));
-        self.close(id, CloseReason::LineTooLong, now, out);
-        LongLine::Refused
+        self.refuse(id, CloseReason::LineTooLong, now, out);
+        LongFrame::Refused
     }
 
     /// There is room in the connection's output, as [`Output::want_room`] asked for.
@@ -399,10 +377,10 @@ impl Broker {
         out: &mut O,
     ) {
         let is_link = self.sessions.link(id).is_some();
-        if reason == CloseReason::BuffersLimit && !is_link {
-            out.append(id, |to| encode::error(to, reason.word()));
+        match reason {
+            CloseReason::BuffersLimit if !is_link => self.refuse(id, reason, now, out),
+            _ => self.close(id, reason, now, out),
         }
-        self.close(id, reason, now, out);
     }
 
     /// The connection is closed; `discarded` bytes of its output never reached the peer.

@@ -52,13 +52,13 @@ pub enum Flow {
     StopBefore,
 }
 
-/// What became of a line that is longer than its connection may send.
+/// What becomes of a frame that is longer than its connection may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
-pub enum LongLine {
+pub enum LongFrame {
     /// This connection may send as much: read on.
     Allowed,
-    /// Drop it, up to its end, and go on with the next line.
+    /// Drop it, up to its end, and go on with the next one.
     Skipped,
     /// The connection is being closed.
     Refused,

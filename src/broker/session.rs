@@ -8,7 +8,7 @@ use super::origin::Origin;
 use super::output::{CloseReason, ConnectionId, Now, Peer};
 use super::users::User;
 use crate::limits::{MAX_CLIENT_INFO, MAX_LINE_BEFORE_LOGIN, SECOND_US};
-use crate::protocol::token;
+use crate::protocol::{Language, token};
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::ops::Bound;
@@ -17,6 +17,7 @@ use std::rc::Rc;
 pub struct Session {
     pub id: ConnectionId,
     pub cid: Cid,
+    pub language: Language,
     /// What the client says it is; empty until it has. Shared with others that say the same.
     client_info: Rc<[u8]>,
     /// Who it is; nobody before the login.
@@ -113,7 +114,7 @@ impl fmt::Display for Cid {
 }
 
 impl Session {
-    pub fn new(id: ConnectionId, peer: Peer, serial: u64, now: Now) -> Session {
+    pub fn new(id: ConnectionId, peer: Peer, language: Language, serial: u64, now: Now) -> Session {
         Session {
             id,
             cid: Cid {
@@ -121,6 +122,7 @@ impl Session {
                 serial,
                 opened_s: (now.wall_us / SECOND_US) as u32,
             },
+            language,
             client_info: Rc::default(),
             user: None,
             subscriptions: Subscriptions::default(),

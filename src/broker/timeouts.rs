@@ -1,6 +1,7 @@
 //! What is done when a session's time has come: keep-alive, logins that had to wait, and the end.
 
 use super::Broker;
+use super::dialects::Notice;
 use super::output::{CloseReason, ConnectionId, Now, Output};
 use super::timers::{Due, due};
 use crate::protocol::encode;
@@ -36,7 +37,10 @@ impl Broker {
                 }
                 match what {
                     Due::Later(_) => {}
-                    Due::Nop => out.append_if_taken(id, |to| encode::line(to, &[b"NOP"])),
+                    Due::Nop => {
+                        let language = session.language;
+                        out.append_if_taken(id, |to| Notice::KeepAlive.encode(language, to));
+                    }
                     Due::Login => self.resume_login(id, out),
                     Due::Ping => {
                         if let Some(link) = &mut session.link {
@@ -44,7 +48,9 @@ impl Broker {
                         }
                         out.append(id, |to| encode::line(to, &[b"PING"]));
                     }
-                    Due::Close(CloseReason::ClientLimit) => self.refuse_place(id, now, out),
+                    Due::Close(CloseReason::ClientLimit) => {
+                        self.refuse(id, CloseReason::ClientLimit, now, out)
+                    }
                     Due::Close(reason) | Due::CloseStalled(reason) => {
                         self.time_out(id, reason, now, out)
                     }
@@ -62,7 +68,7 @@ impl Broker {
         out: &mut O,
     ) {
         if matches!(reason, CloseReason::PingTimeout | CloseReason::StalledWrite) {
-            out.append(id, |to| encode::line(to, &[b"TIMEOUT"]));
+            self.send_notice(id, Notice::TimedOut, out);
         }
         self.close(id, reason, now, out);
     }

@@ -3,7 +3,6 @@
 
 use crate::limits::MAX_LINE_BEFORE_LOGIN;
 use crate::protocol::token::Token;
-use crate::protocol::{Command, Flags};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fmt;
@@ -36,55 +35,6 @@ impl Permissions {
 
     pub const fn contains(self, other: Permissions) -> bool {
         self.0 & other.0 == other.0
-    }
-
-    /// What the command needs.
-    pub fn needed_for(command: &Command<'_>) -> Permissions {
-        match command {
-            Command::Retrieve(_) | Command::KeyList | Command::Listen(_) | Command::Unlisten(_) => {
-                Permissions::READ
-            }
-            Command::Store(_)
-            | Command::Remove(_)
-            | Command::Increment(_)
-            | Command::Decrement(_)
-            | Command::Set(_)
-            | Command::Notify(_)
-            | Command::SetAndStore(_) => Permissions::WRITE,
-            Command::Monitor
-            | Command::Unmonitor
-            | Command::ClientList
-            | Command::ClientDisconnect(_)
-            | Command::ClearCache => Permissions::MANAGE,
-            Command::KeySync(_) => Permissions::INTERCLACKS,
-            Command::Overhead(Some(overhead)) if overhead.is_on() => {
-                Permissions::needed_for_flags(overhead.flags)
-            }
-            Command::Overhead(_)
-            | Command::Ping
-            | Command::NoPing
-            | Command::Nop
-            | Command::Flush(_)
-            | Command::Quit
-            | Command::Clacks(_) => Permissions::NONE,
-        }
-    }
-
-    fn needed_for_flags(flags: Flags) -> Permissions {
-        if flags.intersects(Flags::DISCARD) {
-            return Permissions::NONE;
-        }
-        let mut needed = Permissions::NONE;
-        if flags.intersects(Flags::FORWARD) {
-            needed = needed.with(Permissions::WRITE);
-        }
-        if flags.intersects(Flags::CLOSE_ALL.with(Flags::SHUTDOWN)) {
-            needed = needed.with(Permissions::MANAGE);
-        }
-        if flags.intersects(Flags::INTERCLACKS) {
-            needed = needed.with(Permissions::INTERCLACKS);
-        }
-        needed
     }
 
     fn parse(words: &str) -> Result<Permissions, String> {

@@ -2,7 +2,7 @@
 
 use super::Error;
 use super::transport::Transport;
-use crate::protocol::line::Pending;
+use crate::protocol::Pending;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
@@ -132,7 +132,7 @@ impl Connection {
 
     /// The next line that was read; [`Connection::look`] and the others read.
     pub fn next_line(&mut self) -> Result<Option<Vec<u8>>, Error> {
-        while let Some(line) = self.pending.next_line() {
+        while let Some(line) = self.pending.next_frame() {
             if !line.is_empty() {
                 return Ok(Some(line.to_vec()));
             }

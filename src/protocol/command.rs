@@ -192,25 +192,6 @@ pub fn decode(line: &[u8]) -> Option<Command<'_>> {
     })
 }
 
-/// What a line will look up.
-pub enum LookUp<'a> {
-    Entry(&'a [u8]),
-    Listeners(&'a [u8]),
-}
-
-/// What a line looks up first if it is in the right form; for the most usual commands only.
-pub fn look_up_of(line: &[u8]) -> Option<LookUp<'_>> {
-    if let Some(name) = line.strip_prefix(b"RETRIEVE ") {
-        Some(LookUp::Entry(name))
-    } else if let Some(rest) = line.strip_prefix(b"STORE ") {
-        pair(rest).map(|pair| LookUp::Entry(pair.name))
-    } else if let Some(rest) = line.strip_prefix(b"SET ") {
-        pair(rest).map(|pair| LookUp::Listeners(pair.name))
-    } else {
-        line.strip_prefix(b"NOTIFY ").map(LookUp::Listeners)
-    }
-}
-
 fn not_empty(bytes: &[u8]) -> Option<&[u8]> {
     (!bytes.is_empty()).then_some(bytes)
 }

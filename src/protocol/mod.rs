@@ -4,11 +4,16 @@
 
 pub mod command;
 pub mod encode;
-pub mod line;
+pub mod framing;
 pub mod number;
 pub mod peer;
+pub mod pending;
 pub mod reply;
 pub mod shared;
 pub mod token;
+#[cfg(test)]
+pub mod toy;
 
-pub use command::{Command, Flags, LookUp, Overhead, decode, look_up_of};
+pub use command::{Command, Flags, Overhead, decode};
+pub use framing::{ClacksLine, Key, Language, Request};
+pub use pending::Pending;

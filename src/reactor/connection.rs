@@ -2,7 +2,7 @@
 
 use crate::broker::{CloseReason, ConnectionId, Origin, Traffic};
 use crate::limits::{MAX_LINE_BEFORE_LOGIN, OUTPUT_CHUNK};
-use crate::protocol::line::Pending;
+use crate::protocol::Pending;
 use crate::reactor::buffer::OutputQueue;
 use crate::reactor::connections::{Account, Waiters};
 use crate::reactor::handshakes::Waiting;

@@ -9,7 +9,7 @@ pub use backpressure::Waiters;
 
 use crate::broker::{CloseReason, ConnectionId, Now, Origin};
 use crate::limits::{AUTH_TIMEOUT_S, FREED_PER_TURN, LINK_BACKLOG, MAPPED_BLOCK, SECOND_US};
-use crate::protocol::line::Pending;
+use crate::protocol::{Language, Pending};
 use crate::reactor::buffer::{OutputQueue, SharedPayload};
 use crate::reactor::burst::Burst;
 use crate::reactor::connection::Connection;
@@ -411,11 +411,11 @@ impl Connections {
     }
 
     /// Takes the connection's input out for working on it.
-    pub fn take_pending(&mut self, id: ConnectionId) -> Pending {
+    pub fn take_pending(&mut self, id: ConnectionId, language: Language) -> Pending {
         let taken = self
             .get_mut(id)
             .and_then(|connection| connection.pending.take());
-        let pending = taken.map_or_else(Pending::default, |pending| *pending);
+        let pending = taken.map_or_else(|| Pending::new(language), |pending| *pending);
         self.owned -= pending.capacity();
         pending
     }

@@ -5,6 +5,7 @@ mod inherited;
 use crate::address::{Address, HostPort};
 use crate::broker::{Peer, Process};
 use crate::limits::BACKLOG;
+use crate::protocol::Language;
 use crate::reactor::own_file::OwnFile;
 use crate::reactor::stream::Stream;
 use crate::reactor::tls::TlsStream;
@@ -32,6 +33,8 @@ pub struct SocketAccess {
 pub struct Listener {
     /// With the port that was really bound.
     pub address: Address,
+    /// What is spoken there.
+    pub language: Language,
     /// Whether connections may be waiting.
     pub is_ready: bool,
     /// Kept for its end; it stands before the socket, which keeps the file's inode number from being
@@ -71,6 +74,7 @@ impl Listener {
         let socket = ListeningSocket::Unix(UnixListener::from_std(socket.into()));
         Ok(Listener {
             address: Address::Unix(path.to_owned()),
+            language: Language::Clacks,
             is_ready: true,
             socket,
             _file: Some(file),
@@ -119,6 +123,7 @@ impl Listener {
         });
         Ok(Listener {
             address,
+            language: Language::Clacks,
             is_ready: true,
             socket: ListeningSocket::Tcp(listener),
             _file: None,

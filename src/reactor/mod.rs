@@ -5,6 +5,7 @@
 //! each within its share; deadlines; write; close. Nothing in a turn takes long, whatever the sizes:
 //! what is cut short goes on in the next turn, which then doesn't wait.
 
+mod batch;
 mod buffer;
 mod burst;
 mod connection;
@@ -16,8 +17,8 @@ mod listener;
 mod notify;
 mod own_file;
 mod pace;
+mod read_path;
 mod resolver;
-mod serving;
 mod signals;
 mod stream;
 mod tls;
@@ -30,7 +31,7 @@ pub use signals::Signals;
 
 // For those who count what they cost (tests/hot_paths).
 #[doc(hidden)]
-pub use {connections::Connections, stream::Stream};
+pub use {batch::Batch, connections::Connections, stream::Stream};
 
 use crate::address::Address;
 use crate::broker::{
@@ -41,6 +42,7 @@ use crate::limits::{
     ACCEPT_PAUSE_US, ACCEPTS_PER_TURN, CERTIFICATE_CHECK_US, EVENTS_PER_TURN, HANDSHAKES_PER_TURN,
     OVERLOAD_LOG_US, SCRATCH, SHUTDOWN_US, WORK_PER_SYSCALL,
 };
+use crate::protocol::Language;
 use crate::storage::{Disk, Journal, Writer};
 use connections::{DialRequest, id_of};
 use departures::Departures;
@@ -118,8 +120,8 @@ pub struct Server {
     overload_log_us: u64,
     /// Input goes here first; only what can't be worked off at once is copied.
     scratch: Box<[u8]>,
-    /// A line with a CR in its midst is put together here.
-    line: Vec<u8>,
+    /// A frame with bytes in its midst that don't belong to it is put together here.
+    assembled: Vec<u8>,
     /// Accepting rests until then: descriptors or memory had run out.
     accept_pause_us: Option<u64>,
     accept_log: LogLimit,
@@ -217,7 +219,7 @@ impl Server {
             tls_log: LogLimit::default(),
             overload_log_us: 0,
             scratch: vec![0; SCRATCH].into_boxed_slice(),
-            line: Vec::new(),
+            assembled: Vec::new(),
             accept_pause_us: None,
             accept_log: LogLimit::default(),
             departures: Departures::default(),
@@ -427,9 +429,10 @@ impl Server {
             }
         };
         match added {
-            Ok((id, peer)) => self
-                .broker
-                .handle_connected(id, peer, now, &mut self.connections),
+            Ok((id, peer)) => {
+                self.broker
+                    .handle_connected(id, peer, Language::Clacks, now, &mut self.connections)
+            }
             Err(error) => self.broker.handle_dial_failed(&error.to_string(), now),
         }
     }
@@ -516,7 +519,10 @@ impl Server {
                     break;
                 }
                 match self.listeners[index].accept() {
-                    Ok((stream, peer)) => self.welcome(stream, peer),
+                    Ok((stream, peer)) => {
+                        let language = self.listeners[index].language;
+                        self.welcome(stream, peer, language);
+                    }
                     Err(error) => self.accept_failed(index, &error),
                 }
                 if self.accept_pause_us.is_some() {
@@ -551,7 +557,7 @@ impl Server {
         }
     }
 
-    fn welcome(&mut self, mut stream: Stream, peer: Peer) {
+    fn welcome(&mut self, mut stream: Stream, peer: Peer, language: Language) {
         let now = self.connections.now;
         self.connections.work += 2 * WORK_PER_SYSCALL;
         // Who is only to see why it was closed keeps nobody out.
@@ -562,13 +568,13 @@ impl Server {
         }
         if self.connections.count() >= self.settings.max_connections {
             // The socket's buffer is empty, so that this small write never blocks.
-            let _ = stream.write(&self.broker.refusal(CloseReason::ClientLimit, now));
+            let _ = stream.write(&self.broker.refusal(CloseReason::ClientLimit, language, now));
             return;
         }
         match self.connections.add(stream, Origin::of(peer)) {
             Ok(id) => self
                 .broker
-                .handle_connected(id, peer, now, &mut self.connections),
+                .handle_connected(id, peer, language, now, &mut self.connections),
             Err(error) => self.pause_accepting(&error),
         }
     }

@@ -18,7 +18,7 @@ pub use share::renewal_us;
 
 use merge::Restoring;
 
-use super::table::{Cursor, LookUps, Part, Table, hash};
+use super::table::{Cursor, Part, PrefetchBatch, Table, hash};
 use crate::limits::{FOLDS_PER_SLICE, LONG_ANSWER, SEGMENTS_PER_SLICE, TIDY_BLOCKS_PER_SLICE};
 use crate::protocol::peer::{Contribution, NodeId, ShareId, Stamp, State};
 use crate::protocol::shared::SharedBytes;
@@ -282,14 +282,14 @@ impl Cache {
     }
 
     /// Whether there are so many entries that [`Cache::foresee`] saves more than it costs.
-    pub fn is_worth_foresight(&self) -> bool {
+    pub fn prefetch_pays(&self) -> bool {
         self.table.is_beyond_caches()
     }
 
     /// Names with these hashes will be asked for next: fetches the memory of what is there of them, of all at
     /// once, as far as the processor can. Otherwise each look-up would wait for memory, three times in a row.
-    pub fn foresee(&self, look_ups: &LookUps) {
-        let blocks = self.table.foresee(look_ups);
+    pub fn prefetch(&self, batch: &PrefetchBatch) {
+        let blocks = self.table.prefetch(batch);
         for block in blocks.into_iter().flatten() {
             self.fetch(*block);
         }

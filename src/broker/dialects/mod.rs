@@ -2,3 +2,37 @@
 //! the outcome to the answer. Nothing is decided here about entries, signals or sessions.
 
 pub mod clacks;
+mod plan;
+#[cfg(test)]
+mod toy;
+
+use super::output::CloseReason;
+use crate::protocol::Language;
+
+pub use plan::{Plan, Receivers};
+
+/// Something that a server tells a client unasked, in whatever language.
+#[derive(Debug, Clone, Copy)]
+pub enum Notice<'a> {
+    /// The first line, with the name of the software.
+    Greeting(&'a str),
+    /// Nothing was said for long.
+    KeepAlive,
+    /// The connection ends because the client said nothing for too long.
+    TimedOut,
+    /// The connection ends for that reason, which is the client's fault or a limit of the server.
+    Refused(CloseReason),
+    /// The connection ends at the wish of the server or of somebody who manages it.
+    Farewell,
+}
+
+impl Notice<'_> {
+    /// Appends the notice; nothing where the language has no words for it.
+    pub fn encode(self, language: Language, to: &mut Vec<u8>) {
+        match language {
+            Language::Clacks => clacks::encode_notice(self, to),
+            #[cfg(test)]
+            Language::Toy => toy::encode_notice(self, to),
+        }
+    }
+}

@@ -21,7 +21,7 @@ use crate::protocol::command::{KeySync, Pair};
 use crate::protocol::number::work_of;
 use crate::protocol::peer::{self, NodeId, PeerLine, Register, SignalId, Stamp, State};
 use crate::protocol::shared::Lines;
-use crate::protocol::{Command, Flags, Overhead, decode, encode, token};
+use crate::protocol::{ClacksLine, Command, Flags, Overhead, decode, encode, token};
 use log::Level;
 use sha2::{Digest, Sha256};
 
@@ -30,16 +30,22 @@ impl Broker {
     pub(in crate::broker) fn handle_link_line<O: Output>(
         &mut self,
         id: ConnectionId,
-        line: &[u8],
+        line: &ClacksLine<'_>,
         now: Now,
         out: &mut O,
     ) -> Flow {
+        let ClacksLine {
+            text: line,
+            command,
+        } = *line;
         let Some(link) = self.sessions.link(id) else {
             return Flow::Stop;
         };
         let is_uplink = link.role == Role::Uplink;
         let is_clacksd = link.peer == Software::Clacksd;
-        let extended = is_clacksd.then(|| peer::decode(line)).flatten();
+        let extended = (is_clacksd && command.is_none())
+            .then(|| peer::decode(line))
+            .flatten();
         if let Some(extended) = extended {
             let is_hidden = self.is_hidden_signal(&extended);
             if self.is_believed(id, &extended, now, out) {
@@ -50,7 +56,7 @@ impl Broker {
             }
             return Flow::Next;
         }
-        let Some(command) = decode(line) else {
+        let Some(command) = command else {
             if is_clacksd && peer::has_verb(line) {
                 self.refuse_link(id, &Fault::Form(start_of(line)), now, out);
             } else if line == b"TIMEOUT" {
@@ -163,7 +169,7 @@ impl Broker {
                 .login(value)
                 .is_none_or(|user| !user.is_primary())
             {
-                self.refuse_login(id, now, out);
+                self.refuse(id, CloseReason::LoginFailed, now, out);
             }
         } else if flags.intersects(Flags::TIME) {
             self.handle_time(id, is_uplink, value, now, out);

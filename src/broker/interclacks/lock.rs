@@ -2,7 +2,7 @@
 
 use crate::broker::Broker;
 use crate::broker::output::{ConnectionId, Output};
-use crate::protocol::{Command, decode};
+use crate::protocol::{ClacksLine, Command};
 use std::collections::BTreeSet;
 
 /// A Net::Clacks master tells what it has: clients' lines wait. One that then says nothing is closed
@@ -16,11 +16,15 @@ pub struct Lock {
 impl Broker {
     /// Whether the line has to wait. Who manages the server sees what goes on, and can end it.
     #[cold]
-    pub(in crate::broker) fn waits_for_lock(&mut self, id: ConnectionId, line: &[u8]) -> bool {
+    pub(in crate::broker) fn waits_for_lock(
+        &mut self,
+        id: ConnectionId,
+        line: &ClacksLine<'_>,
+    ) -> bool {
         let Some(lock) = &mut self.lock else {
             return false;
         };
-        if let Some(Command::ClientList | Command::ClientDisconnect(_)) = decode(line) {
+        if let Some(Command::ClientList | Command::ClientDisconnect(_)) = line.command {
             return false;
         }
         lock.waiting.insert(id);

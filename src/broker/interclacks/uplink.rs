@@ -8,7 +8,7 @@ use crate::broker::output::{CloseReason, ConnectionId, Now, Output};
 use crate::broker::session::LastPing;
 use crate::broker::table::Table;
 use crate::broker::{Broker, Lifetime, User};
-use crate::protocol::{Command, Flags, Overhead, decode, encode, peer};
+use crate::protocol::{ClacksLine, Command, Flags, Overhead, encode, peer};
 use log::Level;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -195,11 +195,11 @@ impl Broker {
     pub(in crate::broker) fn handle_master_greeting<O: Output>(
         &mut self,
         id: ConnectionId,
-        line: &[u8],
+        line: &ClacksLine<'_>,
         now: Now,
         out: &mut O,
     ) {
-        match decode(line) {
+        match line.command {
             Some(Command::Clacks(text)) => {
                 self.sessions.identify(id, text);
             }
@@ -229,7 +229,7 @@ impl Broker {
                             format_args!("the master's login is wrong; it is not obeyed"),
                             now,
                         );
-                        self.refuse_login(id, now, out);
+                        self.refuse(id, CloseReason::LoginFailed, now, out);
                     }
                 }
             }

@@ -2,7 +2,7 @@
 
 use crate::broker::Broker;
 use crate::broker::admission::NoPlace;
-use crate::broker::output::{ConnectionId, Now, Output};
+use crate::broker::output::{CloseReason, ConnectionId, Now, Output};
 use crate::broker::session::{LastPing, LoginAttempt};
 use crate::broker::users::{Permissions, User, Users};
 use crate::limits::{MAX_TRIED_USER, WORK_PER_LOGIN};
@@ -161,7 +161,7 @@ impl Broker {
             .add(id, session.cid.serial, origin, connections);
         session.is_surplus = place.is_surplus;
         if let Some(displaced) = place.displaced {
-            self.refuse_place(displaced, now, out);
+            self.refuse(displaced, CloseReason::ClientLimit, now, out);
         }
     }
 
@@ -187,7 +187,7 @@ impl Broker {
         {
             Ok(None) => true,
             Ok(Some(displaced)) => {
-                self.refuse_place(displaced, now, out);
+                self.refuse(displaced, CloseReason::ClientLimit, now, out);
                 true
             }
             Err(NoPlace) => false,

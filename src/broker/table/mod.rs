@@ -46,26 +46,26 @@ struct Segment<T, const LANES: usize> {
 }
 
 /// Hashes of what will be looked up.
-pub struct LookUps {
-    hashes: [u64; LookUps::MOST],
+pub struct PrefetchBatch {
+    hashes: [u64; PrefetchBatch::MOST],
     count: usize,
 }
 
-impl LookUps {
+impl PrefetchBatch {
     /// So many are prepared at once.
-    pub const MOST: usize = 64;
+    pub const MOST: usize = 32;
 
-    /// No more than [`LookUps::MOST`].
+    /// No more than [`PrefetchBatch::MOST`].
     pub fn push(&mut self, hash: u64) {
         self.hashes[self.count] = hash;
         self.count += 1;
     }
 }
 
-impl Default for LookUps {
-    fn default() -> LookUps {
-        LookUps {
-            hashes: [0; LookUps::MOST],
+impl Default for PrefetchBatch {
+    fn default() -> PrefetchBatch {
+        PrefetchBatch {
+            hashes: [0; PrefetchBatch::MOST],
             count: 0,
         }
     }
@@ -170,10 +170,10 @@ impl<T: Copy + Default, const LANES: usize> Table<T, LANES> {
 
     /// Fetches the memory of look-ups to come; for each hash an element that is probably the one, if there
     /// is any.
-    pub fn foresee(&self, look_ups: &LookUps) -> [Option<&T>; LookUps::MOST] {
-        let mut found = [None; LookUps::MOST];
-        let mut segments = [None; LookUps::MOST];
-        let hashes = &look_ups.hashes[..look_ups.count];
+    pub fn prefetch(&self, batch: &PrefetchBatch) -> [Option<&T>; PrefetchBatch::MOST] {
+        let mut found = [None; PrefetchBatch::MOST];
+        let mut segments = [None; PrefetchBatch::MOST];
+        let hashes = &batch.hashes[..batch.count];
         // Each step for all of them: the shorter the loops, the more of their fetches go on at once.
         for (segment, hash) in segments.iter_mut().zip(hashes) {
             let lines = &self.segment(*hash).lines;

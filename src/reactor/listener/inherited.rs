@@ -3,6 +3,7 @@
 
 use super::{Listener, ListeningSocket};
 use crate::address::{Address, HostPort};
+use crate::protocol::Language;
 use mio::net::{TcpListener, UnixListener};
 use socket2::{Domain, Socket, Type};
 use std::io;
@@ -75,6 +76,7 @@ fn take_unix(socket: Socket) -> io::Result<Listener> {
     };
     Ok(Listener {
         address: Address::Unix(path),
+        language: Language::Clacks,
         is_ready: true,
         socket: ListeningSocket::Unix(UnixListener::from_std(socket.into())),
         _file: None,
@@ -91,6 +93,7 @@ fn take_tcp(socket: Socket, kind: fn(HostPort) -> Address) -> io::Result<Listene
             host: bound.ip().to_string(),
             port: bound.port(),
         }),
+        language: Language::Clacks,
         is_ready: true,
         socket: ListeningSocket::Tcp(listener),
         _file: None,

@@ -2,7 +2,7 @@
 
 use crate::broker::Broker;
 use crate::broker::operations::Login;
-use crate::broker::output::{ConnectionId, Flow, Now, Output};
+use crate::broker::output::{CloseReason, ConnectionId, Flow, Now, Output};
 use crate::broker::users::Users;
 use crate::protocol::token::Token;
 use crate::protocol::{Flags, Overhead, encode};
@@ -26,8 +26,8 @@ impl Broker {
                 encode::overhead(to, Flags::LOGIN_RIGHT, b"Welcome!")
             }),
             Login::Later => return Flow::StopBefore,
-            Login::Wrong => self.refuse_login(id, now, out),
-            Login::NoPlace => self.refuse_place(id, now, out),
+            Login::Wrong => self.refuse(id, CloseReason::LoginFailed, now, out),
+            Login::NoPlace => self.refuse(id, CloseReason::ClientLimit, now, out),
         }
         Flow::Next
     }

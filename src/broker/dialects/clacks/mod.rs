@@ -4,11 +4,13 @@
 mod listing;
 mod login;
 mod overhead;
+mod plan;
 
 use crate::broker::cache::TooLarge;
+use crate::broker::dialects::Notice;
 use crate::broker::interclacks::{Wording, is_too_long_to_forward};
 use crate::broker::operations::By;
-use crate::broker::output::{CloseReason, ConnectionId, Flow, Now, Output};
+use crate::broker::output::{CloseReason, ConnectionId, Flow, Now, Output, Peer};
 use crate::broker::persistence::Barrier;
 use crate::broker::session::LastPing;
 use crate::broker::users::{Permissions, User};
@@ -16,20 +18,79 @@ use crate::broker::{Broker, Suppressed};
 use crate::limits::MAX_FORWARDED_LINE;
 use crate::protocol::command::{Counter, Pair};
 use crate::protocol::number::{Number, work_of};
-use crate::protocol::{Command, Flags, decode, encode};
+use crate::protocol::{ClacksLine, Command, Flags, Request, encode};
 
 pub use listing::Listing;
+use plan::needed_for;
+pub use plan::plan;
+
+/// Appends what a server says unasked.
+pub fn encode_notice(notice: Notice<'_>, to: &mut Vec<u8>) {
+    match notice {
+        Notice::Greeting(software) => encode::greeting(to, software),
+        Notice::KeepAlive => encode::line(to, &[b"NOP"]),
+        Notice::TimedOut => encode::line(to, &[b"TIMEOUT"]),
+        Notice::Refused(CloseReason::LoginFailed) => {
+            encode::overhead(to, Flags::LOGIN_WRONG, b"Login failed!");
+        }
+        Notice::Refused(reason) => encode::error(to, reason.word()),
+        Notice::Farewell => encode::line(to, &[b"QUIT"]),
+    }
+}
 
 impl Broker {
-    /// Before the login everything but it and the identification is ignored.
-    pub(in crate::broker) fn handle_before_login<O: Output>(
+    /// A line came, whoever says it: a client, or another server.
+    #[inline(always)]
+    pub(in crate::broker) fn handle_clacks_line<O: Output>(
         &mut self,
         id: ConnectionId,
-        line: &[u8],
+        line: &ClacksLine<'_>,
         now: Now,
         out: &mut O,
     ) -> Flow {
-        match decode(line) {
+        if line.text.is_empty() {
+            return Flow::Next;
+        }
+        self.statistics.lines += 1;
+        let Some(session) = self
+            .sessions
+            .get(id)
+            .filter(|session| session.closing.is_none())
+        else {
+            return Flow::Stop;
+        };
+        let is_uplink = matches!(session.cid.peer, Peer::Master(_));
+        let is_link_up = session.link.as_ref().map(|link| link.is_up);
+        if is_link_up == Some(false) {
+            self.handle_master_greeting(id, line, now, out);
+            return Flow::Next;
+        }
+        if !session.is_logged_in() {
+            return self.handle_before_login(id, line, now, out);
+        }
+        if (self.lock.is_some() && !is_uplink && self.waits_for_lock(id, line))
+            || (self.persistence.is_some() && self.waits_for_disk(id, &Request::Clacks(*line), now))
+        {
+            return Flow::StopBefore;
+        }
+        match is_link_up {
+            Some(_) => self.handle_link_line(id, line, now, out),
+            None => self.handle_command(id, line, now, out),
+        }
+    }
+
+    /// Before the login everything but it and the identification is ignored.
+    fn handle_before_login<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        line: &ClacksLine<'_>,
+        now: Now,
+        out: &mut O,
+    ) -> Flow {
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.has_spoken = true;
+        }
+        match line.command {
             Some(Command::Clacks(text)) => self.sessions.identify(id, text),
             Some(Command::Overhead(Some(overhead))) if overhead.flags.intersects(Flags::LOGIN) => {
                 return self.handle_login(id, overhead, now, out);
@@ -41,14 +102,18 @@ impl Broker {
 
     /// A line of a logged-in client.
     #[inline(always)]
-    pub(in crate::broker) fn handle_command<O: Output>(
+    fn handle_command<O: Output>(
         &mut self,
         id: ConnectionId,
-        line: &[u8],
+        line: &ClacksLine<'_>,
         now: Now,
         out: &mut O,
     ) -> Flow {
-        let Some(command) = decode(line) else {
+        let ClacksLine {
+            text: line,
+            command,
+        } = *line;
+        let Some(command) = command else {
             self.refuse_unknown(id, line, out);
             return Flow::Next;
         };
@@ -83,7 +148,7 @@ impl Broker {
             .get(id)
             .and_then(|session| session.user.as_ref())
             .map(|user| user.permissions);
-        let needed = Permissions::needed_for(&command);
+        let needed = needed_for(&command);
         if permissions.is_some_and(|has| has.contains(needed)) {
             if let Executed::Later(flow) = self.execute(id, command, line, now, out) {
                 return flow;

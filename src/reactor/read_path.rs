@@ -1,19 +1,21 @@
-//! Serving connections: from what a socket has to the lines that the broker is handed.
+//! Serving connections: from the bytes that a socket has to the requests that the broker handles.
 
 use super::Server;
+use super::batch::{Batch, BatchEnd};
 use super::stream::Stream;
 use super::tls;
-use crate::broker::{CloseReason, ConnectionId, Flow, LongLine};
+use crate::broker::{CloseReason, ConnectionId, Flow, LongFrame};
 use crate::limits::{
-    BULK_WORK_PER_TURN, FIRST_SHARE, LONG_LINE, MAX_LINE_BEFORE_LOGIN, ROOM, SCRATCH,
-    WORK_PER_BYTE_READ, WORK_PER_CONNECTION, WORK_PER_SLICE, WORK_PER_STEP, WORK_PER_SYSCALL,
-    WORK_PER_TRUNK, WORK_PER_TURN,
+    BULK_WORK_PER_TURN, FIRST_SHARE, MAX_LINE_BEFORE_LOGIN, ROOM, SCRATCH, WORK_PER_BYTE_READ,
+    WORK_PER_CONNECTION, WORK_PER_SLICE, WORK_PER_STEP, WORK_PER_SYSCALL, WORK_PER_TRUNK,
+    WORK_PER_TURN,
 };
-use crate::protocol::line::{Pending, next_line};
+use crate::protocol::framing::Unfinished;
 use crate::protocol::shared::SharedBytes;
+use crate::protocol::{Language, Pending, Request};
 use std::io::{ErrorKind, Read};
 
-/// How far a connection's lines were worked off.
+/// How far a connection's frames were processed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Progress {
     /// As far as there were any.
@@ -22,8 +24,19 @@ enum Progress {
     Yield,
     /// It has to wait, or is being closed.
     Stopped,
-    /// It has to wait before this line.
+    /// It has to wait before this frame.
     StoppedBefore,
+}
+
+/// The outcome of processing some input.
+struct Processed {
+    /// How many of its bytes were processed.
+    length: usize,
+    progress: Progress,
+    /// What is known of the frame behind these.
+    known: Unfinished,
+    /// The length of that frame without its end, if it is complete and long.
+    long_frame: Option<usize>,
 }
 
 impl Server {
@@ -80,8 +93,9 @@ impl Server {
         if !self.connections.is_open(id) {
             self.connections.await_handshake(id);
         } else if self.connections.may_go_on(id) {
-            let mut pending = self.connections.take_pending(id);
-            let progress = self.work_off(id, &mut pending, share);
+            let language = self.broker.language_of(id);
+            let mut pending = self.connections.take_pending(id, language);
+            let progress = self.process_input(id, &mut pending, share);
             self.connections.put_pending(id, pending);
             if let Some(connection) = self.connections.get_mut(id) {
                 connection.used_up_share = progress == Progress::Yield;
@@ -94,19 +108,19 @@ impl Server {
         self.connections.set_serving(None);
     }
 
-    /// Works off the lines that wait, and then reads more.
-    fn work_off(&mut self, id: ConnectionId, pending: &mut Pending, share: usize) -> Progress {
+    /// Processes the frames that wait, and then reads more.
+    fn process_input(&mut self, id: ConnectionId, pending: &mut Pending, share: usize) -> Progress {
         let enough = self.connections.work + share;
-        // Taken out of `self` for as long as lines borrow from them.
+        // Taken out of `self` for as long as requests borrow from them.
         let mut scratch = std::mem::take(&mut self.scratch);
-        let mut line = std::mem::take(&mut self.line);
+        let mut assembled = std::mem::take(&mut self.assembled);
         let progress = loop {
-            let progress = self.work_off_pending(id, pending, enough);
+            let progress = self.process_pending(id, pending, &mut assembled, enough);
             if progress != Progress::Done {
                 break progress;
             }
             // No more than the share is probably enough for, because what is left would be copied; but of
-            // a long line all that there is.
+            // a long frame all that there is.
             let part = share / WORK_PER_BYTE_READ;
             let room = if pending.waiting() < part {
                 part
@@ -116,38 +130,8 @@ impl Server {
             let Some(count) = self.read(id, &mut scratch[..room.min(SCRATCH)]) else {
                 break Progress::Done;
             };
-            let mut rest = &scratch[..count];
-            if !pending.is_idle() {
-                // The unfinished line first; what follows it can be worked off in place again.
-                let end = memchr::memchr(b'\n', rest).map_or(rest.len(), |newline| newline + 1);
-                pending.push(&rest[..end]);
-                rest = &rest[end..];
-                let progress = self.work_off_pending(id, pending, enough);
-                if progress != Progress::Done {
-                    pending.push(rest);
-                    break progress;
-                }
-            }
-            let mut progress = Progress::Done;
-            let mut foreseen = 0;
-            loop {
-                if foreseen == 0 {
-                    foreseen = self.broker.handle_foresight(rest);
-                }
-                let Some((found, used)) = next_line(rest, &mut line) else {
-                    break;
-                };
-                foreseen = foreseen.saturating_sub(used);
-                progress = self.hand_over(id, found, None, enough);
-                if progress == Progress::StoppedBefore {
-                    break;
-                }
-                rest = &rest[used..];
-                if progress != Progress::Done {
-                    break;
-                }
-            }
-            pending.push(rest);
+            let progress =
+                self.process_read(id, pending, &scratch[..count], &mut assembled, enough);
             if progress != Progress::Done {
                 break progress;
             }
@@ -157,81 +141,165 @@ impl Server {
         };
         self.scratch = scratch;
         // Of a long one no more is kept than of what is read.
-        line.clear();
-        line.shrink_to(SCRATCH);
-        self.line = line;
+        assembled.clear();
+        assembled.shrink_to(SCRATCH);
+        self.assembled = assembled;
         progress
     }
 
-    /// Works off what has been kept, up to an unfinished line.
-    fn work_off_pending(
+    /// Processes what was just read, behind what waits. What can't be processed yet is added to that.
+    fn process_read(
         &mut self,
         id: ConnectionId,
         pending: &mut Pending,
+        mut input: &[u8],
+        assembled: &mut Vec<u8>,
         enough: usize,
     ) -> Progress {
-        let mut foreseen = 0;
-        loop {
-            if foreseen == 0 {
-                foreseen = self.broker.handle_foresight(pending.unscanned());
+        // The unfinished frame first; what follows it can be processed in place again.
+        while !pending.is_idle() && !input.is_empty() {
+            let taken = pending.push_to_frame(input);
+            input = &input[taken..];
+            let progress = self.process_pending(id, pending, assembled, enough);
+            if progress != Progress::Done {
+                pending.push(input);
+                return progress;
             }
-            let Some(line) = pending.next_line() else {
-                break;
-            };
-            let length = line.len();
-            foreseen = foreseen.saturating_sub(length + 1);
-            let progress = if length >= LONG_LINE {
-                self.hand_over_long(id, pending, length, enough)
-            } else {
-                let progress = self.hand_over(id, line, None, enough);
-                if progress == Progress::StoppedBefore {
-                    pending.put_back(length);
+        }
+        let language = pending.language();
+        let processed = self.process(
+            id,
+            language,
+            input,
+            Unfinished::default(),
+            assembled,
+            enough,
+        );
+        pending.push(&input[processed.length..]);
+        processed.progress
+    }
+
+    /// Processes frames that have waited, up to an unfinished one.
+    fn process_pending(
+        &mut self,
+        id: ConnectionId,
+        pending: &mut Pending,
+        assembled: &mut Vec<u8>,
+        enough: usize,
+    ) -> Progress {
+        loop {
+            let (language, known) = (pending.language(), pending.known());
+            let processed = self.process(id, language, pending.bytes(), known, assembled, enough);
+            pending.advance(processed.length, processed.known);
+            let progress = match processed.long_frame {
+                Some(length) if processed.progress == Progress::Done => {
+                    self.process_long(id, pending, length, enough)
                 }
-                progress
+                _ if processed.progress == Progress::Done => break,
+                _ => processed.progress,
             };
             if progress != Progress::Done {
                 return progress;
             }
         }
-        if pending.waiting() > MAX_LINE_BEFORE_LOGIN {
-            match self.check_length(id, pending.waiting()) {
-                LongLine::Allowed => {}
-                LongLine::Skipped => pending.skip_line(),
-                LongLine::Refused => return Progress::Stopped,
+        let length = pending.frame_length();
+        if length > MAX_LINE_BEFORE_LOGIN {
+            match self.check_length(id, length) {
+                LongFrame::Allowed => {}
+                LongFrame::Skipped => pending.skip_frame(),
+                LongFrame::Refused => return Progress::Stopped,
             }
         }
         Progress::Done
     }
 
-    /// Hands the long line that `pending` has just returned to the broker, which may keep it without copying it.
-    fn hand_over_long(
+    /// Processes the frames at the start of `input`, of which the first may be known in part. Stops before a long one.
+    fn process(
+        &mut self,
+        id: ConnectionId,
+        language: Language,
+        input: &[u8],
+        known: Unfinished,
+        assembled: &mut Vec<u8>,
+        enough: usize,
+    ) -> Processed {
+        let mut processed = Processed {
+            length: 0,
+            progress: Progress::Done,
+            known,
+            long_frame: None,
+        };
+        loop {
+            let mut batch = Batch::new();
+            let ended = batch.fill(
+                language,
+                &input[processed.length..],
+                processed.known,
+                assembled,
+            );
+            if batch.len() > 1 {
+                self.broker.prefetch(batch.requests());
+            }
+            for frame in batch.iter() {
+                let progress = self.dispatch(id, &frame.request, frame.length, None, enough);
+                if progress != Progress::StoppedBefore {
+                    processed.length += frame.taken;
+                }
+                if progress != Progress::Done {
+                    processed.progress = progress;
+                    processed.known = Unfinished::default();
+                    return processed;
+                }
+            }
+            match ended {
+                BatchEnd::Full => processed.known = Unfinished::default(),
+                BatchEnd::Unfinished(known) => {
+                    processed.known = known;
+                    return processed;
+                }
+                BatchEnd::Long(length) => {
+                    processed.known = Unfinished::default();
+                    processed.long_frame = Some(length);
+                    return processed;
+                }
+            }
+        }
+    }
+
+    /// Hands a long frame, the first that waits, to the broker, which may keep it without copying it. It has `length`
+    /// bytes without its end.
+    fn process_long(
         &mut self,
         id: ConnectionId,
         pending: &mut Pending,
         length: usize,
         enough: usize,
     ) -> Progress {
-        let line = pending.take_line(length, self.connections.reclaim.clone());
-        let progress = self.hand_over(id, &line, Some(&line), enough);
+        let frame = pending.take_frame(length, self.connections.reclaim.clone());
+        let request = pending.language().decode(&frame);
+        let progress = self.dispatch(id, &request, length, Some(&frame), enough);
         if progress == Progress::StoppedBefore {
-            pending.put_back_line(line);
+            pending.put_back_frame(frame);
         }
         progress
     }
 
-    /// Hands one line to the broker. `shared` is the same line if it can be kept without copying it.
-    fn hand_over(
+    /// Hands one request to the broker. Its frame has `length` bytes, and is `shared` if it can be kept without copying
+    /// it.
+    #[inline(always)]
+    fn dispatch(
         &mut self,
         id: ConnectionId,
-        line: &[u8],
+        request: &Request<'_>,
+        length: usize,
         shared: Option<&SharedBytes>,
         enough: usize,
     ) -> Progress {
-        if line.len() > MAX_LINE_BEFORE_LOGIN {
-            match self.check_length(id, line.len()) {
-                LongLine::Allowed => {}
-                LongLine::Skipped => return Progress::Done,
-                LongLine::Refused => return Progress::Stopped,
+        if length > MAX_LINE_BEFORE_LOGIN {
+            match self.check_length(id, length) {
+                LongFrame::Allowed => {}
+                LongFrame::Skipped => return Progress::Done,
+                LongFrame::Refused => return Progress::Stopped,
             }
         }
         self.connections.work += WORK_PER_STEP;
@@ -239,8 +307,8 @@ impl Server {
         let now = self.connections.now;
         let (broker, out) = (&mut self.broker, &mut self.connections);
         let flow = match shared {
-            None => broker.handle_line(id, line, now, out),
-            Some(shared) => broker.handle_shared_line(id, shared, now, out),
+            None => broker.handle_request(id, request, now, out),
+            Some(shared) => broker.handle_long_request(id, request, shared, now, out),
         };
         if flow != Flow::Next
             && let Some(connection) = self.connections.get_mut(id)
@@ -250,8 +318,6 @@ impl Server {
         }
         if flow == Flow::StopBefore {
             self.connections.work += WORK_PER_SLICE;
-        }
-        if flow == Flow::StopBefore {
             Progress::StoppedBefore
         } else if !self.connections.may_go_on(id) {
             Progress::Stopped
@@ -262,10 +328,11 @@ impl Server {
         }
     }
 
-    fn check_length(&mut self, id: ConnectionId, length: usize) -> LongLine {
+    #[cold]
+    fn check_length(&mut self, id: ConnectionId, length: usize) -> LongFrame {
         let now = self.connections.now;
         self.broker
-            .handle_long_line(id, length, now, &mut self.connections)
+            .handle_long_frame(id, length, now, &mut self.connections)
     }
 
     /// Reads what there is; `None` when that is nothing for now, or nothing more ever.

@@ -1,0 +1,175 @@
+//! What a line of Clacks needs and does, known before it is done.
+
+use crate::broker::dialects::{Plan, Receivers};
+use crate::broker::session::Session;
+use crate::broker::users::Permissions;
+use crate::limits::MAX_FORWARDED_LINE;
+use crate::protocol::command::Pair;
+use crate::protocol::peer::{self, PeerLine};
+use crate::protocol::{ClacksLine, Command, Flags, decode};
+
+/// What a line of a session would do, a link's included.
+pub fn plan<'a>(session: &Session, line: &ClacksLine<'a>) -> Plan<'a> {
+    let is_clacksd = session.link.as_ref().is_some_and(|link| link.is_clacksd());
+    let peer_line = is_clacksd.then(|| peer::decode(line.text)).flatten();
+    let of_peer = |receivers, may_write| Plan {
+        receivers,
+        is_monitored: true,
+        may_write,
+    };
+    let command = match peer_line {
+        None => line.command,
+        Some(PeerLine::State { name, signal, .. }) => {
+            let receivers = match signal {
+                Some(_) => Receivers::Listeners(name),
+                None => Receivers::Links,
+            };
+            return of_peer(receivers, true);
+        }
+        Some(PeerLine::Signal { line, .. }) => decode(line),
+        Some(PeerLine::Clear(_) | PeerLine::Count { .. } | PeerLine::Fold(_)) => {
+            return of_peer(Receivers::Links, true);
+        }
+        Some(PeerLine::Path(_) | PeerLine::Synced) => return of_peer(Receivers::Nobody, false),
+    };
+    let Some(command) = command else {
+        return of_peer(Receivers::Nobody, false);
+    };
+    // Links are not asked for permissions.
+    let user = session.user.as_ref().filter(|_| session.link.is_none());
+    let is_refused = line.text.len() > MAX_FORWARDED_LINE
+        && matches!(command, Command::Overhead(_))
+        || user.is_some_and(|user| !user.permissions.contains(needed_for(&command)));
+    Plan {
+        receivers: match is_refused {
+            true => Receivers::Nobody,
+            false => receivers_of(&command),
+        },
+        is_monitored: is_monitored(&command),
+        may_write: may_write(&command),
+    }
+}
+
+fn receivers_of<'a>(command: &Command<'a>) -> Receivers<'a> {
+    match *command {
+        Command::Set(Pair { name, .. })
+        | Command::SetAndStore(Pair { name, .. })
+        | Command::Notify(name) => Receivers::Listeners(name),
+        Command::Store(_)
+        | Command::Remove(_)
+        | Command::Increment(_)
+        | Command::Decrement(_)
+        | Command::ClearCache
+        | Command::KeySync(_) => Receivers::Links,
+        Command::Overhead(Some(overhead))
+            if overhead.is_on() && overhead.flags.intersects(Flags::FORWARD) =>
+        {
+            Receivers::All
+        }
+        _ => Receivers::Nobody,
+    }
+}
+
+fn is_monitored(command: &Command<'_>) -> bool {
+    match command {
+        Command::Clacks(_) => false,
+        // Who manages the server can end what holds it up.
+        Command::ClientDisconnect(_) => false,
+        Command::Overhead(Some(overhead)) => !overhead
+            .flags
+            .intersects(Flags::LOGIN.with(Flags::NOT_MONITORED)),
+        _ => true,
+    }
+}
+
+fn may_write(command: &Command<'_>) -> bool {
+    matches!(
+        command,
+        Command::Store(_)
+            | Command::Remove(_)
+            | Command::Increment(_)
+            | Command::Decrement(_)
+            | Command::SetAndStore(_)
+            | Command::ClearCache
+            | Command::KeySync(_)
+    )
+}
+
+/// The permissions that a command needs (clacks-protocol(7), PERMISSIONS).
+pub fn needed_for(command: &Command<'_>) -> Permissions {
+    match command {
+        Command::Retrieve(_) | Command::KeyList | Command::Listen(_) | Command::Unlisten(_) => {
+            Permissions::READ
+        }
+        Command::Store(_)
+        | Command::Remove(_)
+        | Command::Increment(_)
+        | Command::Decrement(_)
+        | Command::Set(_)
+        | Command::Notify(_)
+        | Command::SetAndStore(_) => Permissions::WRITE,
+        Command::Monitor
+        | Command::Unmonitor
+        | Command::ClientList
+        | Command::ClientDisconnect(_)
+        | Command::ClearCache => Permissions::MANAGE,
+        Command::KeySync(_) => Permissions::INTERCLACKS,
+        Command::Overhead(Some(overhead)) if overhead.is_on() => needed_for_flags(overhead.flags),
+        Command::Overhead(_)
+        | Command::Ping
+        | Command::NoPing
+        | Command::Nop
+        | Command::Flush(_)
+        | Command::Quit
+        | Command::Clacks(_) => Permissions::NONE,
+    }
+}
+
+fn needed_for_flags(flags: Flags) -> Permissions {
+    if flags.intersects(Flags::DISCARD) {
+        return Permissions::NONE;
+    }
+    let mut needed = Permissions::NONE;
+    if flags.intersects(Flags::FORWARD) {
+        needed = needed.with(Permissions::WRITE);
+    }
+    if flags.intersects(Flags::CLOSE_ALL.with(Flags::SHUTDOWN)) {
+        needed = needed.with(Permissions::MANAGE);
+    }
+    if flags.intersects(Flags::INTERCLACKS) {
+        needed = needed.with(Permissions::INTERCLACKS);
+    }
+    needed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_writes_wait_for_the_disk() {
+        let writes =
+            |line: &str| decode(line.as_bytes()).is_some_and(|command| may_write(&command));
+        for line in [
+            "STORE a=1",
+            "REMOVE a",
+            "INCREMENT a",
+            "SETANDSTORE a=1",
+            "CLEARCACHE",
+            "CLEARCACHE now",
+            "KEYSYNC 1 1 U a=b",
+        ] {
+            assert!(writes(line), "{line}");
+        }
+        for line in [
+            "RETRIEVE a",
+            "FLUSH",
+            "PING",
+            "SET a=b",
+            "CLEARED",
+            "STOREa=1",
+        ] {
+            assert!(!writes(line), "{line}");
+        }
+    }
+}
