@@ -436,7 +436,7 @@ mod tests {
         let peer = Peer::Unix(crate::broker::Process::default());
         let mut sessions = Sessions::with_capacity(1000);
         for (serial, id) in ids.clone().enumerate() {
-            sessions.insert(Session::new(id, peer, serial as u64, NOW));
+            sessions.insert(Session::new(id, peer, Language::Clacks, serial as u64, NOW));
         }
         for id in ids.clone().filter(|id| id.slot != 700) {
             assert!(sessions.remove(id).is_some());
@@ -462,7 +462,13 @@ mod tests {
             let [old, new] = ids;
             let mut sessions = Sessions::with_capacity(2);
             for (serial, id) in ids.into_iter().enumerate() {
-                sessions.insert(Session::new(id, Peer::Master(None), serial as u64, NOW));
+                sessions.insert(Session::new(
+                    id,
+                    Peer::Master(None),
+                    Language::Clacks,
+                    serial as u64,
+                    NOW,
+                ));
             }
             sessions.get_mut(old).expect("it is there").closing = Some(Box::new(Closing {
                 since_us: 1,

@@ -21,6 +21,8 @@ mod read_path;
 mod resolver;
 mod signals;
 mod stream;
+#[cfg(test)]
+mod third_language;
 mod tls;
 
 pub use connections::OutputLimits;

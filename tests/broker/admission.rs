@@ -1,7 +1,7 @@
 //! Wrong logins, strangers, and a server that is full: how late answers come, and which connections make room.
 
 use super::{World, settings, us, users};
-use clacks::broker::{CloseReason, ConnectionId, LongLine, Peer, Process, Settings};
+use clacks::broker::{CloseReason, ConnectionId, LongFrame, Peer, Process, Settings};
 use clacks::limits::{
     LOGIN_DELAY_MAX_US, LOGIN_DELAY_STEP_US, MAX_LINE_BEFORE_LOGIN, MAX_SURPLUS_CLIENTS,
     MIN_STRANGERS_PER_ORIGIN, SECOND_US, WRONG_LOGIN_MEMORY_US,
@@ -308,21 +308,21 @@ fn a_long_line_is_judged_by_whether_its_sender_has_logged_in() {
     let mut judge = |id, length| {
         let judged = world
             .broker
-            .handle_long_line(id, length, world.now, &mut world.wires);
+            .handle_long_frame(id, length, world.now, &mut world.wires);
         (judged, world.wires.by_id[&id].closing)
     };
-    assert_eq!(judge(client, 100_000), (LongLine::Allowed, None));
+    assert_eq!(judge(client, 100_000), (LongFrame::Allowed, None));
     assert_eq!(
         judge(client, 100_001),
-        (LongLine::Refused, Some(CloseReason::LineTooLong))
+        (LongFrame::Refused, Some(CloseReason::LineTooLong))
     );
     assert_eq!(
         judge(stranger, MAX_LINE_BEFORE_LOGIN),
-        (LongLine::Allowed, None)
+        (LongFrame::Allowed, None)
     );
     assert_eq!(
         judge(stranger, MAX_LINE_BEFORE_LOGIN + 1),
-        (LongLine::Refused, Some(CloseReason::LineTooLong))
+        (LongFrame::Refused, Some(CloseReason::LineTooLong))
     );
     assert!(world.take(client).ends_with("OVERHEAD E line_too_long\r\n"));
     assert!(

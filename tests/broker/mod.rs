@@ -12,6 +12,7 @@ use clacks::broker::{
     Broker, CloseReason, ConnectionId, Flow, Now, Output, Peer, Process, Settings, Traffic, Users,
 };
 use clacks::limits::SECOND_US;
+use clacks::protocol::Language;
 use clacks::protocol::token::Token;
 use std::collections::BTreeMap;
 
@@ -210,7 +211,7 @@ impl World {
         };
         self.wires.by_id.insert(id, wire);
         self.broker
-            .handle_connected(id, peer, self.now, &mut self.wires);
+            .handle_connected(id, peer, Language::Clacks, self.now, &mut self.wires);
         self.close_finished();
         id
     }
@@ -241,9 +242,12 @@ impl World {
             wire.stopped_since_us.is_none() && wire.closing.is_none(),
             "a line that may not be handed over"
         );
-        let flow = self
-            .broker
-            .handle_line(id, line.as_bytes(), self.now, &mut self.wires);
+        let flow = self.broker.handle_request(
+            id,
+            &Language::Clacks.decode(line.as_bytes()),
+            self.now,
+            &mut self.wires,
+        );
         if flow != Flow::Next {
             self.stop(id);
         }

@@ -7,11 +7,11 @@
 //! The first byte chooses where the rest is cut.
 
 use clacks::protocol::command::{Counter, KeySync, Pair, decode};
-use clacks::protocol::line::{Pending, next_line};
+use clacks::protocol::framing::{Next, Unfinished};
 use clacks::protocol::peer::{self, PeerLine};
 use clacks::protocol::reply::{self, Reply};
 use clacks::protocol::token::Token;
-use clacks::protocol::{Command, LookUp, Overhead, encode, look_up_of};
+use clacks::protocol::{Command, Key, Language, Overhead, Pending, encode};
 
 pub fn run(data: &[u8]) {
     let Some((&cuts, stream)) = data.split_first() else {
@@ -29,15 +29,26 @@ pub fn run(data: &[u8]) {
 }
 
 fn all_at_once(stream: &[u8]) -> Vec<Vec<u8>> {
-    let (mut rest, mut scratch, mut lines) = (stream, Vec::new(), Vec::new());
-    while let Some((line, used)) = next_line(rest, &mut scratch) {
+    let (mut rest, mut lines) = (stream, Vec::new());
+    loop {
+        let (line, used) = match Language::Clacks.next(rest, Unfinished::default()) {
+            Next::Frame(line, used) => (line.to_vec(), used),
+            Next::Scattered(used) => {
+                let mut line = Vec::new();
+                Language::Clacks.assemble(&rest[..used], &mut line);
+                (line, used)
+            }
+            Next::Unfinished(known) => {
+                assert_eq!(known.scanned, rest.len());
+                assert!(!rest.contains(&b'\n'), "no line is left over");
+                return lines;
+            }
+        };
         assert!(!line.contains(&b'\r') && !line.contains(&b'\n'));
         assert_eq!(rest[used - 1], b'\n');
-        lines.push(line.to_vec());
+        lines.push(line);
         rest = &rest[used..];
     }
-    assert!(!rest.contains(&b'\n'), "no line is left over");
-    lines
 }
 
 /// Lengths of pieces, without end: a generator that begins with what chooses.
@@ -63,7 +74,7 @@ fn in_pieces(stream: &[u8], cuts: u8) -> Vec<Vec<u8>> {
     for piece in pieces(stream, cuts) {
         pending.push(piece);
         came += piece.len();
-        while let Some(line) = pending.next_line() {
+        while let Some(line) = pending.next_frame() {
             lines.push(line.to_vec());
         }
         assert!(pending.waiting() <= came);
@@ -87,15 +98,15 @@ fn check_put_back_and_skip(stream: &[u8], cuts: u8, lines: &[Vec<u8>]) {
     let mut skipped = None;
     for (index, piece) in pieces(stream, cuts).enumerate() {
         pending.push(piece);
-        while let Some(line) = pending.next_line().map(<[u8]>::to_vec) {
+        while let Some(line) = pending.next_frame().map(<[u8]>::to_vec) {
             if found.len() % 2 == 0 {
                 pending.put_back(line.len());
-                assert_eq!(pending.next_line(), Some(&line[..]));
+                assert_eq!(pending.next_frame(), Some(&line[..]));
             }
             found.push(line);
         }
         if index == usize::from(cuts % 8) {
-            pending.skip_line();
+            pending.skip_frame();
             assert!(!pending.is_idle());
             skipped = Some(found.len());
         }
@@ -126,13 +137,12 @@ fn overhead_line(overhead: Overhead<'_>) -> Vec<u8> {
 
 fn check_command(line: &[u8]) {
     let command = decode(line);
-    match look_up_of(line) {
+    match Language::Clacks.decode(line).key() {
         None => {}
-        Some(LookUp::Entry(name)) => assert!(
+        Some(Key::Entry(name)) => assert!(
             matches!(command, Some(Command::Retrieve(found) | Command::Store(Pair { name: found, .. })) if found == name)
-                || name.is_empty()
         ),
-        Some(LookUp::Listeners(name)) => assert!(
+        Some(Key::Listeners(name)) => assert!(
             matches!(command, Some(Command::Notify(found) | Command::Set(Pair { name: found, .. })) if found == name)
         ),
     }

@@ -5,9 +5,10 @@
 //! dearer fails. One that has become cheaper says so, for its bound to follow.
 
 use clacks::broker::{Broker, ConnectionId, Now, Peer, Process, Settings, Users};
-use clacks::protocol::line::next_line;
+use clacks::protocol::Language;
+use clacks::protocol::framing::Unfinished;
 use clacks::protocol::token::Token;
-use clacks::reactor::{Connections, OutputLimits, Stream};
+use clacks::reactor::{Batch, Connections, OutputLimits, Stream};
 use mio::Poll;
 use mio::net::UnixStream;
 use std::io::Read;
@@ -103,6 +104,7 @@ impl Server {
             server.broker.handle_connected(
                 id,
                 Peer::Unix(Process::default()),
+                Language::Clacks,
                 NOW,
                 &mut server.connections,
             );
@@ -114,15 +116,25 @@ impl Server {
 
     /// Works off what was read of one, and ends the turn. The listeners take what they get.
     fn turn(&mut self, id: ConnectionId, mut input: &[u8], buffer: &mut [u8]) {
-        let mut scratch = Vec::new();
+        let mut assembled = Vec::new();
         self.connections.work = 0;
         self.connections.set_serving(Some(id));
-        while let Some((line, used)) = next_line(input, &mut scratch) {
-            // Nothing here makes a client wait.
-            let _ = self
-                .broker
-                .handle_line(id, line, NOW, &mut self.connections);
-            input = &input[used..];
+        while !input.is_empty() {
+            let mut batch = Batch::new();
+            batch.fill(
+                Language::Clacks,
+                input,
+                Unfinished::default(),
+                &mut assembled,
+            );
+            self.broker.prefetch(batch.requests());
+            for frame in batch.iter() {
+                // Nothing here makes a client wait.
+                let _ = self
+                    .broker
+                    .handle_request(id, &frame.request, NOW, &mut self.connections);
+                input = &input[frame.taken..];
+            }
         }
         self.connections.set_serving(None);
         self.connections.flush();

@@ -6,6 +6,7 @@ use clacks::broker::{
     Traffic, Users,
 };
 use clacks::limits::SECOND_US;
+use clacks::protocol::Language;
 use clacks::protocol::token::Token;
 use clacks::storage::{LoadError, Loaded, SyncPolicy};
 use std::collections::{BTreeMap, VecDeque};
@@ -212,6 +213,7 @@ impl Node {
             node.broker.handle_connected(
                 id(slot),
                 Peer::Unix(Process::default()),
+                Language::Clacks,
                 now,
                 &mut node.wires,
             );
@@ -257,9 +259,12 @@ impl Node {
                 if line.starts_with("FLUSH") {
                     self.asked.entry(slot).or_insert(self.history.changes());
                 }
-                let flow = self
-                    .broker
-                    .handle_line(id(slot), line.as_bytes(), now, &mut self.wires);
+                let flow = self.broker.handle_request(
+                    id(slot),
+                    &Language::Clacks.decode(line.as_bytes()),
+                    now,
+                    &mut self.wires,
+                );
                 if flow == Flow::Next {
                     self.history.apply(&line, self.now_us);
                     self.note_answers(slot);
@@ -323,21 +328,31 @@ impl Node {
                 self.broker.handle_connected(
                     id(slot),
                     Peer::Unix(Process::default()),
+                    Language::Clacks,
                     now,
                     &mut self.wires,
                 );
                 let login = format!("OVERHEAD A {}", Token::encode(b"admin", b"pw"));
-                let _ = self
-                    .broker
-                    .handle_line(id(slot), login.as_bytes(), now, &mut self.wires);
-                let _ = self
-                    .broker
-                    .handle_line(id(slot), b"NOPING", now, &mut self.wires);
+                let _ = self.broker.handle_request(
+                    id(slot),
+                    &Language::Clacks.decode(login.as_bytes()),
+                    now,
+                    &mut self.wires,
+                );
+                let _ = self.broker.handle_request(
+                    id(slot),
+                    &Language::Clacks.decode(b"NOPING"),
+                    now,
+                    &mut self.wires,
+                );
             }
             self.wires.received.insert(slot, Vec::new());
-            let flow = self
-                .broker
-                .handle_line(id(slot), line.as_bytes(), now, &mut self.wires);
+            let flow = self.broker.handle_request(
+                id(slot),
+                &Language::Clacks.decode(line.as_bytes()),
+                now,
+                &mut self.wires,
+            );
             assert_eq!(flow, Flow::Next, "the list is short");
             String::from_utf8_lossy(&self.wires.received[&slot]).into_owned()
         };

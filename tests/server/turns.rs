@@ -4,6 +4,7 @@
 use crate::support::{Client, Crowd, Server, Setup, wait_until};
 use clacks::broker::{Broker, ConnectionId, Flow, Now, Output, Peer, Process, Settings, Users};
 use clacks::limits;
+use clacks::protocol::Language;
 use clacks::protocol::token::Token;
 use clacks::reactor::{Connections, OutputLimits, Stream};
 use mio::Poll;
@@ -193,6 +194,7 @@ impl World {
             world.broker.handle_connected(
                 id,
                 Peer::Unix(Process::default()),
+                Language::Clacks,
                 NOW,
                 &mut world.connections,
             );
@@ -210,9 +212,12 @@ impl World {
 
     fn line(&mut self, id: ConnectionId, line: &str) -> Flow {
         self.connections.set_serving(Some(id));
-        let flow = self
-            .broker
-            .handle_line(id, line.as_bytes(), NOW, &mut self.connections);
+        let flow = self.broker.handle_request(
+            id,
+            &Language::Clacks.decode(line.as_bytes()),
+            NOW,
+            &mut self.connections,
+        );
         self.connections.set_serving(None);
         flow
     }

@@ -6,7 +6,7 @@ use crate::support::SimulatedJournal;
 use clacks::broker::{
     Broker, CloseReason, ConnectionId, Flow, Now, Output, Peer, Record, Rewrite, Traffic,
 };
-use clacks::protocol::line::Pending;
+use clacks::protocol::{Language, Pending};
 use std::collections::BTreeMap;
 
 /// How long a connection that wants room waits for it.
@@ -29,11 +29,21 @@ macro_rules! either {
 
 impl Server {
     pub fn handle_connected(&mut self, id: ConnectionId, peer: Peer, now: Now, out: &mut Carrier) {
-        either!(self, server => server.handle_connected(id, peer, now, out))
+        match self {
+            Server::Clacksd(broker) => {
+                broker.handle_connected(id, peer, Language::Clacks, now, out);
+            }
+            Server::NetClacks(server) => server.handle_connected(id, peer, now, out),
+        }
     }
 
     fn handle_line(&mut self, id: ConnectionId, line: &[u8], now: Now, out: &mut Carrier) -> Flow {
-        either!(self, server => server.handle_line(id, line, now, out))
+        match self {
+            Server::Clacksd(broker) => {
+                broker.handle_request(id, &Language::Clacks.decode(line), now, out)
+            }
+            Server::NetClacks(server) => server.handle_line(id, line, now, out),
+        }
     }
 
     pub fn handle_room(&mut self, id: ConnectionId, now: Now, out: &mut Carrier) {
@@ -290,7 +300,7 @@ pub fn work_off(server: &mut Server, carrier: &mut Carrier, id: ConnectionId, no
         else {
             return;
         };
-        let Some(line) = connection.input.next_line().map(<[u8]>::to_vec) else {
+        let Some(line) = connection.input.next_frame().map(<[u8]>::to_vec) else {
             return;
         };
         let flow = server.handle_line(id, &line, now, carrier);

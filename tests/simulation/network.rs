@@ -4,7 +4,7 @@
 use super::carrier::End;
 use super::world::{MILLISECOND_US, Random, World};
 use clacks::broker::{CloseReason, ConnectionId, Peer, Process};
-use clacks::protocol::line::Pending;
+use clacks::protocol::Pending;
 use std::collections::VecDeque;
 use std::ops::Range;
 
@@ -158,7 +158,7 @@ impl World {
             let pending = &mut wire.sides[from].unsabotaged;
             pending.push(&sent);
             sent = Vec::new();
-            while let Some(line) = pending.next_line().map(<[u8]>::to_vec) {
+            while let Some(line) = pending.next_frame().map(<[u8]>::to_vec) {
                 for mut line in saboteur(random, line) {
                     line.push(b'\n');
                     sent.extend_from_slice(&line);

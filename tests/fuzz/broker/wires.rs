@@ -6,7 +6,7 @@ use clacks::broker::{
     CloseReason, ConnectionId, Output, Record, Rewrite, Saved, Settings, Traffic,
 };
 use clacks::limits::{LISTING_SLICE, PEER_LINE_EXTRA, ROOM};
-use clacks::protocol::line::Pending;
+use clacks::protocol::Pending;
 
 /// Output that may wait for one connection.
 pub const MAX_OUTPUT: usize = 512 * 1024;

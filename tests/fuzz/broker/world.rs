@@ -9,12 +9,13 @@ use super::steps::{
 };
 use super::wires::{MAX_OUTPUT, Wire, Wires, has_room};
 use clacks::broker::{
-    Ageing, Broker, CloseReason, ConnectionId, Flow, LongLine, Now, Peer, Process, Rewritten,
+    Ageing, Broker, CloseReason, ConnectionId, Flow, LongFrame, Now, Peer, Process, Rewritten,
     Saved, Settings, Users,
 };
 use clacks::limits::{
     LISTING_SLICE, LOGIN_DELAY_MAX_US, MAX_LINE_BEFORE_LOGIN, PEER_LINE_EXTRA, SECOND_US,
 };
+use clacks::protocol::Language;
 use clacks::protocol::token::Token;
 
 /// Some day in 2023.
@@ -241,8 +242,9 @@ impl World {
             None => wire.is_within_line,
         };
         wire.on_the_way = bytes.split_off(bytes.len() - later);
-        let seen = self.broker.handle_foresight(&bytes);
-        assert!(seen <= bytes.len());
+        let lines = bytes.split(|byte| *byte == b'\n');
+        let requests: Vec<_> = lines.map(|line| Language::Clacks.decode(line)).collect();
+        self.broker.prefetch(requests.iter());
         let Some(wire) = self.wires.get(id) else {
             return;
         };
@@ -261,18 +263,18 @@ impl World {
             if !wire.may_go_on(now_us) {
                 break;
             }
-            let Some(line) = wire.input.next_line().map(<[u8]>::to_vec) else {
+            let Some(line) = wire.input.next_frame().map(<[u8]>::to_vec) else {
                 let length = wire.input.waiting();
                 if length > MAX_LINE_BEFORE_LOGIN
-                    && self.check_length(id, length) == LongLine::Skipped
+                    && self.check_length(id, length) == LongFrame::Skipped
                     && let Some(wire) = self.wires.get(id)
                 {
-                    wire.input.skip_line();
+                    wire.input.skip_frame();
                 }
                 break;
             };
             if line.len() > MAX_LINE_BEFORE_LOGIN
-                && self.check_length(id, line.len()) != LongLine::Allowed
+                && self.check_length(id, line.len()) != LongFrame::Allowed
             {
                 continue;
             }
@@ -285,9 +287,9 @@ impl World {
         }
     }
 
-    fn check_length(&mut self, id: ConnectionId, length: usize) -> LongLine {
+    fn check_length(&mut self, id: ConnectionId, length: usize) -> LongFrame {
         self.broker
-            .handle_long_line(id, length, self.now, &mut self.wires)
+            .handle_long_frame(id, length, self.now, &mut self.wires)
     }
 
     fn hand_over(&mut self, id: ConnectionId, line: &[u8]) {
@@ -302,7 +304,12 @@ impl World {
         }
         wire.has_listened |= is_listen(line);
         self.wires.answered = 0;
-        let flow = self.broker.handle_line(id, line, self.now, &mut self.wires);
+        let flow = self.broker.handle_request(
+            id,
+            &Language::Clacks.decode(line),
+            self.now,
+            &mut self.wires,
+        );
         assert!(
             self.wires.answered <= self.most_at_once(),
             "no line has so long an answer"
@@ -343,7 +350,9 @@ impl World {
         if self.wires.all.len() < MAX_WIRES {
             self.welcome(peer);
         } else {
-            let refusal = self.broker.refusal(CloseReason::ClientLimit, self.now);
+            let refusal = self
+                .broker
+                .refusal(CloseReason::ClientLimit, Language::Clacks, self.now);
             assert!(refusal.starts_with(b"CLACKS ") && refusal.ends_with(b"\r\n"));
         }
     }
@@ -363,7 +372,7 @@ impl World {
         });
         let id = self.wires.add(Oracle::new(is_uplink));
         self.broker
-            .handle_connected(id, peer, self.now, &mut self.wires);
+            .handle_connected(id, peer, Language::Clacks, self.now, &mut self.wires);
         id
     }
 

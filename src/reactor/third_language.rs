@@ -1,0 +1,171 @@
+//! A language that only tests know, served by the real loop and the real broker: what a language needs is its framer and
+//! decoder (`protocol::toy`), its dialect (`broker::dialects::toy`), and a line in each of the tables of languages.
+
+use super::{
+    Files, Host, Listener, Notifier, OutputLimits, Server, Settings, Signals, SocketAccess,
+};
+use crate::address::Address;
+use crate::broker::{self, Broker, Users};
+use crate::certificates::Certificates;
+use crate::protocol::Language;
+use crate::protocol::token::Token;
+use crate::storage::{SystemDisk, Writer};
+use mio::Events;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+struct NoFiles;
+
+impl Files for NoFiles {
+    fn reload(&mut self) -> Option<(Users, Certificates)> {
+        None
+    }
+
+    fn check_certificates(&mut self) {}
+}
+
+/// A server in this thread, with a listener of each language.
+struct World {
+    server: Server,
+    folder: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> World {
+        let folder = tempfile::tempdir().expect("a folder");
+        let listener = |name: &str, language| {
+            let address = Address::Unix(folder.path().join(name));
+            let access = SocketAccess {
+                mode: 0o600,
+                owner: None,
+                group: None,
+            };
+            let mut listener = Listener::bind(&address, access)
+                .expect("a socket")
+                .remove(0);
+            listener.language = language;
+            listener
+        };
+        let listeners = vec![
+            listener("toy", Language::Toy),
+            listener("clacks", Language::Clacks),
+        ];
+        let settings = Settings {
+            max_clients: 10,
+            max_connections: 20,
+            auth_timeout_us: 10_000_000,
+            output: OutputLimits {
+                max_output: 1 << 20,
+                max_buffers: 1 << 24,
+            },
+        };
+        let users = Users::new("admin", b"pw");
+        let broker = Broker::new(broker::Settings::default(), users, [1, 2, 3, 4]);
+        let host = Host {
+            signals: Signals::install().expect("handlers"),
+            files: Box::new(NoFiles),
+            notifier: Notifier::default(),
+        };
+        let certificates = Certificates {
+            own: None,
+            of_master: None,
+        };
+        let no_journal: Option<Writer<SystemDisk>> = None;
+        let server = Server::new(
+            listeners,
+            Vec::new(),
+            certificates,
+            settings,
+            broker,
+            no_journal,
+            host,
+        );
+        World {
+            server: server.expect("a server"),
+            folder,
+        }
+    }
+
+    fn connect(&self, name: &str) -> UnixStream {
+        let stream = UnixStream::connect(self.folder.path().join(name)).expect("it listens");
+        stream.set_nonblocking(true).expect("a socket");
+        stream
+    }
+
+    fn turn(&mut self) {
+        let mut events = Events::with_capacity(16);
+        let timeout = Some(Duration::from_millis(1));
+        self.server.poll.poll(&mut events, timeout).expect("events");
+        self.server.turn(&events);
+    }
+
+    /// Lets turns pass until `expected` has come.
+    fn expect(&mut self, client: &mut UnixStream, expected: &[u8]) {
+        let mut came = Vec::new();
+        let mut buffer = [0; 4096];
+        for _ in 0..10_000 {
+            self.turn();
+            match client.read(&mut buffer) {
+                Ok(count) => came.extend_from_slice(&buffer[..count]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => panic!("{error}"),
+            }
+            if came.len() >= expected.len() {
+                break;
+            }
+        }
+        assert_eq!(
+            came.escape_ascii().to_string(),
+            expected.escape_ascii().to_string()
+        );
+    }
+}
+
+#[test]
+fn a_third_language_is_served_however_its_bytes_are_cut() {
+    let mut world = World::new();
+    let mut client = world.connect("toy");
+    for cut in 0..90 {
+        let requests = format!(
+            "put a 9\r\none\r\ntwo\n\r\nget a\r\nget b{cut}\r\nput b{cut} 0\r\n\r\nput c 2\r\nxyz\r\nget b{cut}\r\n"
+        );
+        let answers = format!(
+            "ok\r\na 9\r\none\r\ntwo\n\r\nnone\r\nok\r\nwrong\r\nwrong\r\nb{cut} 0\r\n\r\n"
+        );
+        let (first, second) = requests.split_at(cut.min(requests.len()));
+        client.write_all(first.as_bytes()).expect("a connection");
+        world.turn();
+        client.write_all(second.as_bytes()).expect("a connection");
+        world.expect(&mut client, answers.as_bytes());
+    }
+}
+
+#[test]
+fn a_frame_that_is_too_long_is_refused_in_the_words_of_its_language() {
+    let mut world = World::new();
+    let mut client = world.connect("toy");
+    client
+        .write_all(b"put a 99999999999\r\nx")
+        .expect("a connection");
+    world.expect(&mut client, b"refused line_too_long\r\n");
+}
+
+#[test]
+fn clients_of_two_languages_share_the_entries() {
+    let mut world = World::new();
+    let (mut toy, mut clacks) = (world.connect("toy"), world.connect("clacks"));
+    toy.write_all(b"put a 1\r\nx\r\n").expect("a connection");
+    world.expect(&mut toy, b"ok\r\n");
+    let login = format!(
+        "OVERHEAD A {}\r\nRETRIEVE a\r\n",
+        Token::encode(b"admin", b"pw")
+    );
+    clacks.write_all(login.as_bytes()).expect("a connection");
+    let version = env!("CARGO_PKG_VERSION");
+    let greeting = format!(
+        "CLACKS clacksd/{version} interclacks/2\r\nOVERHEAD M Authentication required\r\n\
+         OVERHEAD O Welcome!\r\nRETRIEVED a=x\r\n"
+    );
+    world.expect(&mut clacks, greeting.as_bytes());
+}
