@@ -14,7 +14,6 @@ mod share;
 
 pub use counter::Added;
 pub use merge::{Counted, Effect, Merged};
-pub use share::renewal_us;
 
 use merge::Restoring;
 

@@ -19,6 +19,11 @@ pub fn renewal_us(ageing: &Ageing) -> u64 {
     (ageing.deleted_us / 4).max(MIN_SHARE_RENEWAL_US)
 }
 
+/// Age of an id whose share may be folded: it has not changed for the deleted time.
+pub fn age_us(ageing: &Ageing) -> u64 {
+    ageing.deleted_us.saturating_add(renewal_us(ageing))
+}
+
 /// The id that a node counts under, and what is known of it.
 #[derive(Debug, Default)]
 pub struct OwnShare {

@@ -1,7 +1,9 @@
 //! What the cache promises, tried on it alone.
 
 use super::*;
-use crate::limits::{EVICTIONS_PER_SLICE, WORK_PER_CONTRIBUTION};
+use crate::limits::{
+    EVICTIONS_PER_SLICE, MAX_CLOCK_LEAD_US, MIN_SHARE_RENEWAL_US, SECOND_US, WORK_PER_CONTRIBUTION,
+};
 use crate::protocol::number::Number;
 
 impl Cache {
@@ -231,6 +233,42 @@ fn counts_on_both_sides_of_a_cut_add_up() {
         assert_eq!(value(node, b"n", 3), Some(b"111".to_vec()));
         assert_eq!(value(node, b"fresh", 3), Some(b"2".to_vec()));
     }
+}
+
+/// Or else it would be folded before others have its steps, where the master's clock is behind and the root is out of
+/// reach.
+#[test]
+fn a_share_begins_no_earlier_than_the_tree_is_known_to_be() {
+    let now_us = 1_000_000 * SECOND_US;
+    let begins_after_us = |marker_us: Option<u64>, newest_us: Option<u64>| {
+        let mut cache = cache();
+        if let Some(time_us) = marker_us {
+            let node = NodeId(2);
+            cache.merge_fold(Stamp { time_us, node });
+        }
+        if let Some(newest_us) = newest_us {
+            cache.store(b"x", b"", newest_us).unwrap();
+        }
+        cache.step(b"n", Number::ONE, now_us);
+        let (share, _) = cache.own_share().expect("it has counted");
+        share.begun_us() - now_us
+    };
+    let (later_us, age_us) = (now_us + 60 * SECOND_US, MIN_SHARE_RENEWAL_US);
+    assert_eq!(begins_after_us(None, None), 0);
+    assert_eq!(begins_after_us(Some(now_us), None), age_us);
+    assert_eq!(
+        begins_after_us(Some(later_us), None),
+        60 * SECOND_US + age_us
+    );
+    assert_eq!(begins_after_us(None, Some(later_us)), 60 * SECOND_US);
+    // No clock is believed that is wrong by more than an hour.
+    let wrong_us = now_us + 2 * MAX_CLOCK_LEAD_US;
+    assert_eq!(begins_after_us(None, Some(wrong_us)), MAX_CLOCK_LEAD_US);
+    assert_eq!(
+        begins_after_us(Some(wrong_us), None),
+        2 * MAX_CLOCK_LEAD_US + SECOND_US,
+        "it is never folded before it begins"
+    );
 }
 
 #[test]
