@@ -45,7 +45,7 @@ pub(super) enum Fault {
 impl Fault {
     fn reason(&self) -> CloseReason {
         match self {
-            Fault::TimeAhead(_) => CloseReason::ClockAhead,
+            Fault::TimeAhead(_) | Fault::SignalAhead(_) => CloseReason::ClockAhead,
             _ => CloseReason::Implausible,
         }
     }
