@@ -4,7 +4,8 @@
 #   make run          build and start it; FLAGS="…" are its flags
 #   make test         run the tests
 #   make sim          simulate trees of servers, 10,000 seeds (minutes);
-#                     CLACKSD_SEEDS=n for another number, CLACKSD_SEED=n to replay one
+#                     CLACKSD_SEEDS=n for another number, CLACKSD_SEED_FROM=n
+#                     without the first n, CLACKSD_SEED=n to replay one
 #   make measure      measure latency, memory and turns under load, on a quiet
 #                     machine (minutes)
 #   make soak         an hour of traffic, misbehaviour and faults at a tree of three

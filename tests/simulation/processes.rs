@@ -52,6 +52,7 @@ impl World {
                 .into_iter()
                 .collect(),
             ageing: self.ageing,
+            clean_interval_us: self.clean_interval_us,
             cache_max: self.rooms.get(at).copied().flatten(),
             journal: disk.is_some(),
             ..Settings::default()

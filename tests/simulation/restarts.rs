@@ -7,7 +7,7 @@
 use super::network::Saboteur;
 use super::processes::Ending;
 use super::witness::WRITER;
-use super::world::{MILLISECOND_US, Plan, Random, SECOND_US, World, any_tree};
+use super::world::{EPOCH_US, MILLISECOND_US, Plan, Random, SECOND_US, World, any_tree};
 use clacks::broker::Ageing;
 
 const MAX_NODES: usize = 4;
@@ -21,8 +21,11 @@ const CLIENTS: usize = 2;
 const FLUSHER: usize = 1;
 /// Time to dial, through all of the tree, and to send everything.
 const JOINING_US: u64 = 10 * SECOND_US;
-/// Time that the ageing walk, which moves the marker, may be late by.
-const CLEANING_US: u64 = 2 * 60 * SECOND_US;
+/// Time between two searches for old shares: one of which several fit into [`JOINING_US`], and the default, for which few
+/// processes run here.
+const CLEAN_INTERVALS_US: [u64; 3] = [2 * SECOND_US, 60 * SECOND_US, 2 * SECOND_US];
+/// Time of [`JOINING_US`] by which all nodes are linked, and know all shares.
+const LINKING_US: u64 = 5 * SECOND_US;
 /// Time by which shares are younger that began before the tree's time was known: an hour, and a clock's error.
 const DOUBT_US: u64 = 2 * 3600 * SECOND_US;
 const ROUNDS: usize = 16;
@@ -48,6 +51,7 @@ type Counts = [Steps; COUNTERS];
 pub struct Restarts {
     world: World,
     ageing: Ageing,
+    clean_interval_us: u64,
     /// Whether nodes count before they know the tree's time.
     counts_in_doubt: bool,
     /// Whether clocks may be off by nearly an hour, and two of them by more than one.
@@ -83,11 +87,17 @@ impl Restarts {
             stale_us: Ageing::NEVER,
             deleted_us: random.pick(&[60, 120, 300]) * SECOND_US,
         };
+        let counts_in_doubt = random.one_in(3);
+        let has_power_cuts = random.one_in(2);
+        let moves = error_us <= SECOND_US && random.one_in(2);
+        let stores = random.one_in(8);
+        let clean_interval_us = random.pick(&CLEAN_INTERVALS_US);
         let plan = Plan {
             masters: &masters,
             root_error_us: error_us.min(SECOND_US),
             error_us,
             ageing: Some(ageing),
+            clean_interval_us: Some(clean_interval_us),
             journals: &journals,
             is_fixed: true,
             reconnect_us: SECOND_US,
@@ -107,11 +117,12 @@ impl Restarts {
         Restarts {
             world,
             ageing,
-            counts_in_doubt: random.one_in(3),
+            clean_interval_us,
+            counts_in_doubt,
             has_wrong_clocks: error_us > SECOND_US,
-            has_power_cuts: random.one_in(2),
-            moves: error_us <= SECOND_US && random.one_in(2),
-            stores: random.one_in(8),
+            has_power_cuts,
+            moves,
+            stores,
             is_lossy: false,
             made: Counts::default(),
             seen: Default::default(),
@@ -141,15 +152,15 @@ impl Restarts {
                 self.act();
             }
             self.settle();
-            if !self.has_doubts() {
-                self.check_shares(self.most_shares());
+            if !self.has_wrong_clocks {
+                self.check_shares(self.oldest_us(), self.most_shares());
             }
         }
         // Nobody counts until all shares are old.
-        let old_us = self.ageing.deleted_us + renewal_us(&self.ageing) + CLEANING_US;
+        let old_us = self.age_us() + 2 * self.clean_interval_us;
         self.go_on(old_us + if self.has_doubts() { DOUBT_US } else { 0 });
         self.settle();
-        self.check_shares(1);
+        self.check_shares(self.world.now_us, 1);
         for node in 0..self.world.nodes.len() {
             self.count(node);
         }
@@ -343,30 +354,65 @@ impl Restarts {
         }
     }
 
-    /// As many shares as a counter may have: those of ids that are not old yet, and the folded one.
+    /// Age of the shares that are to be folded: their ids are used no longer, and have not been for the deleted time.
+    fn age_us(&self) -> u64 {
+        self.ageing.deleted_us + renewal_us(&self.ageing)
+    }
+
+    /// The moment since which a share must have begun if it is not folded when the tree has just settled; 0 if none is
+    /// sure to be folded.
+    ///
+    /// A search of the root finds old shares and moves the marker, each node folds its counters in its next search, and
+    /// the first search of a process comes one interval after its first entry (clacks-interclacks(7), How states
+    /// merge). So in a tree that has been linked for two intervals, all shares are folded that were old when it began
+    /// to settle. Nothing is sure with a longer interval, however long the world has been going on: the processes of
+    /// roots may all end before their first search, and the nodes that know a marker may all forget it.
+    fn oldest_us(&self) -> u64 {
+        match LINKING_US + 2 * self.clean_interval_us < JOINING_US {
+            true => self.world.now_us.saturating_sub(self.age_us() + JOINING_US),
+            false => 0,
+        }
+    }
+
+    /// As many shares as a counter may have, with the folded one, if [older](Restarts::oldest_us) ones are folded. A
+    /// process begins one when it counts for the first time, and others when the last one has been used for its time.
     fn most_shares(&self) -> usize {
-        let renewal_us = renewal_us(&self.ageing);
-        let window_us = self.ageing.deleted_us + renewal_us + CLEANING_US;
-        let since_us = self.world.now_us.saturating_sub(window_us);
+        // An id that began in doubt is old an hour later than others.
+        let since_us = match self.counts_in_doubt {
+            true => 0,
+            false => self.oldest_us(),
+        };
         let started = self.starts_us.iter().filter(|at_us| **at_us >= since_us);
-        let renewed = window_us / renewal_us + 2;
+        let renewed = (self.world.now_us - since_us) / renewal_us(&self.ageing) + 1;
         1 + started.count() + self.world.nodes.len() * renewed as usize
     }
 
-    fn check_shares(&mut self, most: usize) {
+    /// Sees that all shares that began before that moment are folded, and that a counter has no more than so many.
+    fn check_shares(&mut self, oldest_us: u64, most: usize) {
         for node in 0..self.world.nodes.len() {
             for line in self.world.told_to_slave(node) {
                 let words: Vec<&str> = line.splitn(7, ' ').collect();
                 let shares = match words[..] {
-                    ["STATE", _, _, _, shares, ..] if shares != "-" => shares.split(',').count(),
-                    _ => 0,
+                    ["STATE", _, _, _, shares, ..] if shares != "-" => shares,
+                    _ => continue,
                 };
-                if shares > most {
+                let count = shares.split(',').count();
+                if count > most {
                     self.blame(format!(
-                        "node {node} has {shares} shares, and should have {most}: {line}"
+                        "node {node} has {count} shares, and should have {most}: {line}"
                     ));
+                }
+                if let Some(old) = shares.split(',').find(|share| is_older(share, oldest_us)) {
+                    self.blame(format!("node {node} has not folded {old}: {line}"));
                 }
             }
         }
     }
+}
+
+/// Whether a share that is not folded began before that moment.
+fn is_older(share: &str, than_us: u64) -> bool {
+    let (id, _) = share.split_once(':').expect("an id");
+    let begun_s = u64::from_str_radix(id, 16).expect("an id") >> 32;
+    begun_s > 0 && begun_s * SECOND_US < EPOCH_US + than_us
 }

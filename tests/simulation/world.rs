@@ -4,14 +4,14 @@
 use super::carrier::{Carrier, End, Server, work_off};
 use super::network::{Network, Saboteur};
 use crate::support::SimulatedDisk;
-use clacks::broker::{Ageing, CloseReason, ConnectionId, Now, Peer, Process};
+use clacks::broker::{Ageing, CloseReason, ConnectionId, Now, Peer, Process, Settings};
 use clacks::protocol::token::Token;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub const MILLISECOND_US: u64 = 1_000;
 pub const SECOND_US: u64 = 1_000_000;
 /// When worlds begin: some day in 2026.
-const EPOCH_US: u64 = 1_790_000_000 * SECOND_US;
+pub const EPOCH_US: u64 = 1_790_000_000 * SECOND_US;
 
 /// SplitMix64.
 pub struct Random(pub u64);
@@ -87,6 +87,8 @@ pub struct Plan<'a> {
     pub error_us: u64,
     /// `None`: nothing is ever forgotten.
     pub ageing: Option<Ageing>,
+    /// Time between two searches for what has aged; `None`: the default.
+    pub clean_interval_us: Option<u64>,
     /// What each node's cache may take, in bytes; of nodes beyond the list, anything.
     pub rooms: &'a [Option<usize>],
     /// Which nodes keep journals; those beyond the list don't.
@@ -116,6 +118,7 @@ pub struct World {
     pub(super) net_clacks: Option<usize>,
     pub(super) moves: bool,
     pub(super) ageing: Ageing,
+    pub(super) clean_interval_us: u64,
     pub(super) rooms: Vec<Option<usize>>,
     pub(super) reconnect_us: u64,
 }
@@ -136,6 +139,9 @@ impl World {
                 stale_us: u64::MAX >> 1,
                 deleted_us: u64::MAX >> 1,
             }),
+            clean_interval_us: plan
+                .clean_interval_us
+                .unwrap_or(Settings::default().clean_interval_us),
             rooms: plan.rooms.to_vec(),
             reconnect_us: plan.reconnect_us,
         };
