@@ -1,7 +1,10 @@
 //! clacksd: interprocess messaging and caching in one small daemon, compatible on the wire with
 //! Net::Clacks.
 //!
-//! Programs use [`Client`] for signals and the cache, and [`Cache`], which keeps any bytes and structures:
+//! Programs use [`Client`] for signals and the cache. It is blocking, on the standard library, over Unix sockets, TCP
+//! and TLS; every call returns within its timeout, and a lost connection is made again by itself. [`Cache`] is a cache in
+//! the manner of memcached: it keeps any bytes and, with the feature `yaml`, structures, which the Perl cache client
+//! reads and writes as well.
 //!
 //! ```no_run
 //! use clacks::{Client, Error, Options};
@@ -19,7 +22,15 @@
 //! ```
 //!
 //! With `clacks = { package = "clacksd", default-features = false, features = ["client"] }` nothing of the daemon is
-//! built. The rest of this page is for those who work on the daemon.
+//! built. Two whole programs are in `src/client/examples`, a clock and a robot for the chat. With a server on this
+//! machine and its password in `CLACKS_PASSWORD`:
+//!
+//! ```sh
+//! cargo run --example clock -- tcp://127.0.0.1:49888 clacks
+//! cargo run --example chatbot -- tcp://127.0.0.1:49888 clacks
+//! ```
+//!
+//! The rest of this page is for those who work on the daemon.
 //!
 //! # The way a line takes
 //!

@@ -289,11 +289,17 @@ class Readme:
         self.root.write("tmp/block", "\n".join(lines) + "\n")
         printed = self.ask("trap 'echo failed: \"$BASH_COMMAND\"' ERR; . /tmp/block; trap - ERR")
         if any(line.startswith("failed: ") for line in printed):
-            fail(f"{block}:\n" + "\n".join(printed[-60:]))
+            fail(f"{block}:\n" + "\n".join(self.around_failure(printed)))
         print("".join(f"             | {line}\n" for line in self.worth_showing(block, printed)), end="")
         if "service" in block.words:
             self.start("service", START_SERVICE)
             self.terminals["service"].wait_for("ready")
+
+    @staticmethod
+    def around_failure(printed):
+        """The last lines, or all from the first list of failed tests on."""
+        failures = printed.index("failures:") if "failures:" in printed else len(printed)
+        return printed[min(failures, max(len(printed) - 60, 0)):]
 
     @staticmethod
     def worth_showing(block, printed):
