@@ -2,7 +2,7 @@
 #
 #   make              build target/release/clacksd, clacks and clacks-pg (all)
 #   make run          build and start it; FLAGS="…" are its flags
-#   make test         run the tests
+#   make test         run the tests (about ten minutes on two cores)
 #   make sim          simulate trees of servers, 10,000 seeds (minutes);
 #                     CLACKSD_SEEDS=n for another number, CLACKSD_SEED_FROM=n
 #                     without the first n, CLACKSD_SEED=n to replay one
@@ -82,6 +82,8 @@ run:
 
 # The integration tests come last, since their last lines say what could not be tried here.
 test:
+	@echo "This builds and runs the tests, which takes about ten minutes on a machine with two cores."
+	@echo "The last lines list the tests that could not run here."
 	$(CARGO) test --doc
 	$(CARGO) test --lib --bins --tests
 	@touch $(TESTED)

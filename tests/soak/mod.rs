@@ -14,6 +14,7 @@ mod tree;
 mod watcher;
 mod worker;
 
+use crate::runner::needs_localhost;
 use crate::support::{Ends, Random, wait_until};
 use burst::hear_each_other;
 use faults::Fault;
@@ -77,6 +78,8 @@ fn for_long() {
 }
 
 fn run(plan: &Plan) {
+    // A slave dials its master by that name.
+    needs_localhost();
     let mut tree = Tree::start();
     tree.wait_until_linked();
     let descriptors = tree.descriptors();
