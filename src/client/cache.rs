@@ -1,17 +1,16 @@
-//! The cache alone, in the shape that users of memcached know.
+//! The cache without signals, with the methods that users of memcached know.
 
 use super::encoding;
 #[cfg(feature = "yaml")]
 use super::structure;
-use super::{Client, Error, Options, Text, end_of};
+use super::{Client, Error, Options, Text, deadline_after};
 
-/// A cache that all clients of the server share: the counterpart of Net::Clacks::ClacksCache.
+/// A client of the cache that all clients of a server share; the counterpart of Net::Clacks::ClacksCache.
 ///
-/// It connects when it is first used, and anew when the connection was lost. Calls return when the server
-/// has worked them off, or with an error when [`Options::call_timeout`] is over, whatever they have to do.
-/// What a line of the protocol can't hold is encoded on the way, so that values come back as they were,
-/// whatever bytes they are; Perl programs that use ClacksCache read them, and the other way round. In
-/// names, blanks and `=` become `___`.
+/// It connects at its first use, and reconnects when the connection was lost. Calls return when the server has processed
+/// them, or with an error after [`Options::call_timeout`]. Values may contain any bytes: those that a line of the
+/// protocol can't carry are encoded, in the encoding of Perl's ClacksCache, so that programs of both kinds can share
+/// values. In names, blanks and `=` become `___`.
 ///
 /// ```no_run
 /// use clacks::{Cache, Options};
@@ -26,7 +25,7 @@ use super::{Client, Error, Options, Text, end_of};
 /// # Ok::<(), clacks::Error>(())
 /// ```
 ///
-/// With the crate's feature `yaml` it keeps structures, too:
+/// With the crate's feature `yaml` it stores structures, too:
 ///
 #[cfg_attr(feature = "yaml", doc = "```no_run")]
 #[cfg_attr(not(feature = "yaml"), doc = "```ignore")]
@@ -51,15 +50,14 @@ pub struct Cache {
     announced: u64,
 }
 
-/// How often something is done that may be done twice, before a lost connection is an error.
+/// Attempts at a repeatable call before a lost connection is reported as an error.
 const TRIES: u32 = 3;
 
 impl Cache {
-    /// For a program of that name and version. Nothing is dialled before the first call.
+    /// Creates a client for a program with that name and version. It connects at the first call.
     ///
-    /// The program shows up in CLIENTLIST as `NAME/VERSION`, and in the cache as an entry
-    /// `VERSION::NAME`, which is stored with each new connection if the user may write. PINGs are
-    /// switched off, since nobody knows when a cache is used next.
+    /// The program appears in CLIENTLIST as `NAME/VERSION`, and in the cache as an entry `VERSION::NAME`, which is stored
+    /// on each new connection if the user may write. PINGs are switched off, since a cache may be unused for any time.
     pub fn new(options: Options, name: &str, version: &str) -> Cache {
         Cache {
             options: options
@@ -74,14 +72,14 @@ impl Cache {
         }
     }
 
-    /// The value of a name; `None` if there is none. Of a structure it is the YAML.
+    /// Returns the value of a name; `None` if there is none. The value of a structure is its YAML.
     pub fn get(&mut self, name: impl AsRef<[u8]>) -> Result<Option<Text>, Error> {
         let name = encoding::sanitise(name.as_ref());
         let stored = self.call(|client| client.retrieve(&name))?;
         Ok(stored.map(|stored| encoding::decode(&stored).into_bytes().into()))
     }
 
-    /// Puts a value into the cache. Any bytes will do.
+    /// Stores a value of any bytes.
     pub fn set(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<(), Error> {
         let name = encoding::sanitise(name.as_ref());
         let stored = encoding::encode(value.as_ref());
@@ -91,7 +89,7 @@ impl Cache {
         })
     }
 
-    /// Takes a name out of the cache, if it is there.
+    /// Removes a name, if it is there.
     pub fn delete(&mut self, name: impl AsRef<[u8]>) -> Result<(), Error> {
         let name = encoding::sanitise(name.as_ref());
         self.call_again(|client| {
@@ -100,10 +98,11 @@ impl Cache {
         })
     }
 
-    /// Adds to a number; what is none counts as 0. `step` is written as a number, such as `1` or `0.5`.
+    /// Adds to a number; a missing value, or one that is not a number, counts as 0. `step` is a decimal number such as `1`
+    /// or `0.5`.
     ///
     /// # Errors
-    /// After [`Error::Disconnected`] and [`Error::TimedOut`] nobody knows whether it was added.
+    /// After [`Error::Disconnected`] and [`Error::TimedOut`] it is unknown if the step was added.
     pub fn incr(&mut self, name: impl AsRef<[u8]>, step: impl ToString) -> Result<(), Error> {
         let name = encoding::sanitise(name.as_ref());
         self.call(|client| {
@@ -121,12 +120,12 @@ impl Cache {
         })
     }
 
-    /// All names that have a value, also those that other programs gave one.
+    /// Returns all names that have a value, including those that other programs have stored.
     pub fn keys(&mut self) -> Result<Vec<Text>, Error> {
         self.call(Client::keys)
     }
 
-    /// Removes everything, also what other programs put there. The user needs the permission `manage`.
+    /// Removes all entries, including those of other programs. The user needs the permission `manage`.
     pub fn clear(&mut self) -> Result<(), Error> {
         self.call_again(|client| {
             client.clear()?;
@@ -134,14 +133,15 @@ impl Cache {
         })
     }
 
-    /// The structure of that name; `None` if there is none. A value that is no structure is a text.
+    /// Returns the structure stored under a name; `None` if there is none. A value that is not a structure counts as one
+    /// text.
     ///
-    /// Perl knows no types: every scalar is a text, and becomes what `T` wants there. `5` is a
-    /// [`String`] or a number, `1` is `true`, and `0` and the empty text are `false`. What is null becomes
-    /// `None`, and nothing else. Where `T` leaves it open, as `serde_json::Value` does, it is a text.
+    /// Perl has no types: every scalar is a text, and is converted to the type that `T` has in its place. `5` can become
+    /// a [`String`] or a number, `1` becomes `true`, and `0` and the empty text become `false`. Null, and nothing else,
+    /// becomes `None`. If `T` leaves the type open, as `serde_json::Value` does, a scalar stays a text.
     ///
     /// # Errors
-    /// [`Error::Structure`] if it is no `T`.
+    /// [`Error::Structure`] if the structure can't be converted to `T`.
     #[cfg(feature = "yaml")]
     pub fn get_structure<T: serde::de::DeserializeOwned>(
         &mut self,
@@ -158,12 +158,12 @@ impl Cache {
             .map_err(Error::Structure)
     }
 
-    /// Puts a structure into the cache, as YAML that YAML::Syck reads. `true` is written as 1 and `false`
-    /// as 0, since every other text but the empty one is true in Perl.
+    /// Stores a structure, as YAML that YAML::Syck can read. `true` is written as 1 and `false` as 0, since in Perl every
+    /// text but `0` and the empty one is true.
     ///
     /// # Errors
-    /// [`Error::Structure`] if it can't be written: a map's keys must be texts or numbers, and nothing
-    /// may be nested more than 128 deep.
+    /// [`Error::Structure`] if the structure has map keys that are neither texts nor numbers, or is nested more than 128
+    /// levels deep.
     #[cfg(feature = "yaml")]
     pub fn set_structure<T: serde::Serialize + ?Sized>(
         &mut self,
@@ -179,33 +179,34 @@ impl Cache {
         })
     }
 
-    /// The connection below, for signals and whatever else a [`Client`] can do. Names and values are not
-    /// encoded there. Its messages wait until they are fetched, up to [`Options::max_queued`]: who fetches none can
-    /// set that to 0.
+    /// Returns the underlying client, connected, for signals and everything else that a [`Client`] can do. It does not
+    /// encode names and values. Its messages are queued until they are fetched, up to [`Options::max_queued`]; a program
+    /// that fetches none can set that to 0.
     pub fn client(&mut self) -> Result<&mut Client, Error> {
         self.call(|_| Ok(()))?;
         Ok(self.client.as_mut().expect("a call needs one"))
     }
 
-    /// Connects if need be, and says who this is on every new connection, all within the time of one call.
+    /// Connects if necessary, announces the program on every new connection, and calls `act`, all within the time limit of
+    /// one call.
     fn call<T>(&mut self, act: impl FnOnce(&mut Client) -> Result<T, Error>) -> Result<T, Error> {
-        let until = end_of(self.options.call_timeout);
+        let until = deadline_after(self.options.call_timeout);
         let client = match &mut self.client {
             Some(client) => client,
             none => none.insert(Client::new(self.options.clone())?),
         };
         let (announcement, announced) = (&self.announcement, &mut self.announced);
         client.within(until, |client| {
-            // If that fails, so does what comes next.
+            // If this fails, so does `act`.
             let _ = announcement.make(client, announced);
             let result = act(client)?;
-            // What was asked for is done, and the next call tries this again.
+            // `act` may have reconnected. A failure does not matter: the next call announces the program again.
             let _ = announcement.make(client, announced);
             Ok(result)
         })
     }
 
-    /// The same for what may be done twice.
+    /// Calls `act` as [`Cache::call`] does, and repeats it after a lost connection. `act` must be repeatable.
     fn call_again<T>(
         &mut self,
         mut act: impl FnMut(&mut Client) -> Result<T, Error>,
@@ -222,14 +223,14 @@ impl Cache {
     }
 }
 
-/// The entry that says which version of a program uses the cache.
+/// The cache entry with the version of the program.
 struct Announcement {
     name: Vec<u8>,
     version: Vec<u8>,
 }
 
 impl Announcement {
-    /// Stores it, unless `announced` is the present connection already.
+    /// Stores the entry, unless it was stored on the present connection, whose number `announced` then is.
     fn make(&self, client: &mut Client, announced: &mut u64) -> Result<(), Error> {
         if *announced == client.connections() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! One connection: lines out, lines in.
+//! One connection to a server: sends lines, receives lines, and keeps the times of PINGs and probes.
 
 use super::Error;
 use super::transport::Transport;
@@ -7,32 +7,33 @@ use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
+/// A non-blocking connection with its buffers. Callers give the time until which a call may wait.
 pub struct Connection {
     transport: Transport,
     pending: Pending,
-    /// Lines on their way out, of which so many bytes are gone.
+    /// Lines to be sent, of which the first `sent` bytes are sent.
     unsent: Vec<u8>,
-    gone: usize,
-    /// When the last PING went out.
+    sent: usize,
+    /// The time of the last PING.
     pinged: Instant,
-    /// When it was last seen whether something has come.
-    looked: Instant,
-    /// When bytes last came from the server.
+    /// The time of the last read.
+    polled: Instant,
+    /// The time at which bytes last arrived.
     received: Instant,
-    /// When the server was asked whether it is there, if nothing has come since.
+    /// The time of the last probe, if nothing has arrived since.
     probed: Option<Instant>,
     buffer: Box<[u8]>,
 }
 
-/// Read from the socket at once.
+/// The size of the read buffer, in bytes.
 const READ_SIZE: usize = 16 * 1024;
-/// Reads at once without being asked for a line: what a socket's buffer holds, and then its end.
+/// Consecutive reads of [`Connection::poll_input`]: as many as empty a socket's buffer and find its end.
 const READS: u32 = 32;
-/// A server that sends longer lines is none: they are limited to a fraction of that by default.
+/// The longest accepted line, in bytes. Servers limit lines to a fraction of it by default.
 const MAX_LINE: usize = 1 << 30;
-/// What is there already is read, even if the time of a call is over. That takes no time, or else there is no
-/// end of it.
-pub const DRAIN: Duration = Duration::from_millis(100);
+/// The time after a call's deadline during which bytes that have arrived already are still read. Reading them takes much
+/// less, unless the server sends without end.
+pub const GRACE: Duration = Duration::from_millis(100);
 
 impl Connection {
     pub fn new(transport: Transport) -> Connection {
@@ -40,23 +41,23 @@ impl Connection {
             transport,
             pending: Pending::default(),
             unsent: Vec::new(),
-            gone: 0,
+            sent: 0,
             pinged: Instant::now(),
-            looked: Instant::now(),
+            polled: Instant::now(),
             received: Instant::now(),
             probed: None,
             buffer: vec![0; READ_SIZE].into_boxed_slice(),
         }
     }
 
-    /// For whoever moves the bytes in a way of its own. Lines that have come and were not received are dropped:
-    /// after the welcome there are none that matter.
+    /// Returns the transport, for callers with I/O of their own. Received lines are dropped; after the welcome there are
+    /// none that matter.
     #[cfg(feature = "tool")]
     pub fn into_transport(self) -> Transport {
         self.transport
     }
 
-    /// Adds lines to what is to be sent; [`Connection::send`] and [`Connection::receive`] do it.
+    /// Queues lines. [`Connection::send`] and [`Connection::receive`] send them.
     pub fn push(&mut self, lines: Vec<u8>) {
         if self.unsent.is_empty() {
             self.unsent = lines;
@@ -65,16 +66,17 @@ impl Connection {
         }
     }
 
-    /// Whether the operating system has taken everything.
+    /// Returns true if the operating system has taken all queued lines.
     pub fn is_sent(&self) -> bool {
-        self.unsent.is_empty() && !self.transport.keeps_something()
+        self.unsent.is_empty() && !self.transport.has_pending_output()
     }
 
-    /// Waits until everything is sent. A server that is busy with sending takes nothing, so lines are read
-    /// meanwhile: with the next of them this has to be called again.
+    /// Waits until all queued lines are sent. A server may read nothing until its output is read, so lines are received
+    /// meanwhile. If one arrives it is returned, and this has to be called again.
     ///
-    /// After an error the connection is of no use any more, but for what was received: half a line may have
-    /// been sent.
+    /// # Errors
+    /// [`Error::TimedOut`] after `until`, and [`Error::Disconnected`]. Part of a line may have been sent then, so that the
+    /// connection can only be read any more.
     pub fn send(&mut self, until: Instant) -> Result<Option<Vec<u8>>, Error> {
         loop {
             self.write().map_err(Error::Disconnected)?;
@@ -88,7 +90,10 @@ impl Connection {
         }
     }
 
-    /// The next line; [`Error::TimedOut`] if none has come by then. Sends meanwhile.
+    /// Waits for the next line, and sends queued lines meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`] if no line arrives until then, and [`Error::Disconnected`].
     pub fn receive(&mut self, until: Instant) -> Result<Vec<u8>, Error> {
         loop {
             if let Some(line) = self.next_line()? {
@@ -100,26 +105,25 @@ impl Connection {
     }
 
     fn read_or_wait(&mut self, written: io::Result<()>, until: Instant) -> Result<(), Error> {
-        // A handshake that fails does so in the midst of a write too. What follows, perhaps a reset, doesn't say
-        // why.
+        // A TLS handshake can fail in a write, too. That error says why; a later one, perhaps a reset, doesn't.
         if matches!(&written, Err(error) if error.kind() == ErrorKind::InvalidData) {
             return written.map_err(Error::Disconnected);
         }
         if !self.read()? {
-            // Whoever takes nothing more may have said why: only now all of that was read.
+            // A server that takes no more bytes may have sent the reason before, which was read first.
             written.map_err(Error::Disconnected)?;
             return self.wait(until);
         }
-        if Instant::now() > until + DRAIN {
+        if Instant::now() > until + GRACE {
             return Err(Error::TimedOut);
         }
         Ok(())
     }
 
-    /// Reads what has come, if that was not done for so long; whether it was done. A server that is never silent
-    /// is not read to the end.
-    pub fn look(&mut self, interval: Duration) -> Result<bool, Error> {
-        if self.looked.elapsed() < interval {
+    /// Reads bytes that have arrived, unless that was done within `interval`. Returns true if it has read. The number of
+    /// reads is limited, since a server may send without end.
+    pub fn poll_input(&mut self, interval: Duration) -> Result<bool, Error> {
+        if self.polled.elapsed() < interval {
             return Ok(false);
         }
         for _ in 0..READS {
@@ -130,7 +134,7 @@ impl Connection {
         Ok(true)
     }
 
-    /// The next line that was read; [`Connection::look`] and the others read.
+    /// Returns the next line among the bytes read so far.
     pub fn next_line(&mut self) -> Result<Option<Vec<u8>>, Error> {
         while let Some(line) = self.pending.next_frame() {
             if !line.is_empty() {
@@ -143,19 +147,19 @@ impl Connection {
         Ok(None)
     }
 
-    /// Sends what there is room for.
+    /// Writes queued lines as far as the socket accepts them.
     fn write(&mut self) -> io::Result<()> {
-        while self.gone < self.unsent.len() {
-            match self.transport.write(&self.unsent[self.gone..]) {
+        while self.sent < self.unsent.len() {
+            match self.transport.write(&self.unsent[self.sent..]) {
                 Ok(0) => return Ok(()),
-                Ok(count) => self.gone += count,
+                Ok(count) => self.sent += count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
             }
         }
-        (self.unsent, self.gone) = (Vec::new(), 0);
-        if !self.transport.keeps_something() {
+        (self.unsent, self.sent) = (Vec::new(), 0);
+        if !self.transport.has_pending_output() {
             return Ok(());
         }
         match self.transport.flush() {
@@ -164,9 +168,9 @@ impl Connection {
         }
     }
 
-    /// Reads what has come; false if that is nothing.
+    /// Reads once. Returns false if nothing has arrived.
     fn read(&mut self) -> Result<bool, Error> {
-        self.looked = Instant::now();
+        self.polled = Instant::now();
         loop {
             return match self.transport.read(&mut self.buffer) {
                 Ok(0) => {
@@ -198,7 +202,7 @@ impl Connection {
         })
     }
 
-    /// Adds a PING if the last one is older than that.
+    /// Queues a PING if the last one is older than `interval`.
     pub fn keep_alive(&mut self, interval: Duration) {
         if self.pinged.elapsed() >= interval {
             self.pinged = Instant::now();
@@ -206,38 +210,38 @@ impl Connection {
         }
     }
 
-    /// True if the server was silent for that long, and was not yet asked whether it is there.
+    /// Returns true if nothing has arrived for `interval` and no probe was sent since.
     pub fn wants_probe(&self, interval: Duration) -> bool {
         self.probed.is_none() && self.received.elapsed() >= interval
     }
 
-    /// Adds a line that asks the server whether it is there.
+    /// Queues a line that the server has to answer.
     pub fn probe(&mut self, line: Vec<u8>) {
         self.probed = Some(Instant::now());
         self.push(line);
     }
 
-    /// True if nothing has come for that long since the server was asked. Says so only after a read: what came meanwhile
-    /// may wait in the socket.
+    /// Returns true if nothing has arrived for `interval` after a probe. It has to be called after a read: bytes may wait in
+    /// the socket.
     pub fn is_silent(&self, interval: Duration) -> bool {
         self.probed.is_some_and(|at| at.elapsed() >= interval)
     }
 
-    /// When the silence of the server has to be looked at next.
+    /// The time at which a probe, or the check after it, is due.
     pub fn next_probe(&self, interval: Duration) -> Instant {
         self.probed.unwrap_or(self.received) + interval
     }
 
-    /// As if it had been read last so much longer ago.
+    /// Moves the time of the last read back, for tests.
     #[cfg(test)]
     pub fn age(&mut self, by: Duration) {
-        self.looked = self
-            .looked
+        self.polled = self
+            .polled
             .checked_sub(by)
             .expect("the clock began earlier");
     }
 
-    /// When the next PING is due.
+    /// The time at which the next PING is due.
     pub fn next_ping(&self, interval: Duration) -> Instant {
         self.pinged + interval
     }

@@ -1,14 +1,13 @@
-//! Reaching a server: from its address to a connection that is logged in and has been told what the client
-//! wants to hear.
+//! Dialling: from a server's address to a connection that is logged in and has the client's subscriptions.
 //!
-//! A dial may take longer than the call in which it begins: each call goes on where the last one stopped.
+//! A dial may take longer than the call that starts it. Each further call continues where the last one stopped.
 
 use super::connection::Connection;
 use super::incoming::Incoming;
 use super::options::ServerCheck;
 use super::subscriptions::Subscriptions;
 use super::transport::{Transport, wait_for};
-use super::{Error, Message, Options, end_of};
+use super::{Error, Message, Options, deadline_after};
 use crate::address::{Address, HostPort};
 use crate::certificates::{self, ServerTrust, Trust};
 use crate::program::files;
@@ -27,29 +26,36 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// A dial in progress.
 pub struct Dial {
-    /// When it is given up.
+    /// The deadline of the whole dial.
     until: Instant,
-    way: Way,
+    route: Route,
     session: Option<ClientConnection>,
     hello: Vec<u8>,
-    /// Once there is one.
+    /// The connection, once the socket is connected.
     connection: Option<Connection>,
     is_logged_in: bool,
-    told: Subscriptions,
-    /// FLUSHes sent, and whether the last one was answered.
+    /// The subscriptions that were sent on this connection.
+    announced_subscriptions: Subscriptions,
+    /// The number of FLUSHes sent.
     flushes: u32,
+    /// The last FLUSH was answered.
     is_flushed: bool,
+    /// Messages that arrived during the dial.
     early: Incoming,
 }
 
-enum Way {
+/// The kind of socket, and for names the addresses still to be tried.
+enum Route {
     Unix(PathBuf),
     Internet(Attempts),
 }
 
-/// Whom to take for the server, where that has to be proved. An error if the options say nothing that may
-/// be done.
+/// The check of the server's certificate for a `tls://` address; `None` for other addresses.
+///
+/// # Errors
+/// [`Error::Options`] if plain text would leave this machine, or the authorities can't be read.
 pub fn trust(options: &Options) -> Result<Option<ServerTrust>, Error> {
     if options.address.is_plain_beyond_loopback() && !options.allow_plaintext {
         return Err(Error::Options(format!(
@@ -72,13 +78,13 @@ pub fn trust(options: &Options) -> Result<Option<ServerTrust>, Error> {
 }
 
 impl Dial {
-    /// For as long as the options allow, from now on.
+    /// Starts a dial whose time limit is [`Options::connect_timeout`].
     pub fn new(options: &Options, trust: Option<&ServerTrust>) -> Result<Dial, Error> {
-        let until = end_of(options.connect_timeout);
+        let until = deadline_after(options.connect_timeout);
         let mut session = None;
-        let way = match &options.address {
-            Address::Unix(path) => Way::Unix(path.clone()),
-            Address::Tcp(host) => Way::Internet(Attempts::new(host, until)?),
+        let route = match &options.address {
+            Address::Unix(path) => Route::Unix(path.clone()),
+            Address::Tcp(host) => Route::Internet(Attempts::new(host, until)?),
             Address::Tls(host) => {
                 let config = trust.expect("whom to trust was found out when the client was made");
                 let unusable = |error: String| Error::Options(format!("{}: {error}", host.host));
@@ -87,7 +93,7 @@ impl Dial {
                 let made = ClientConnection::new(config.clone(), name)
                     .map_err(|error| unusable(error.to_string()))?;
                 session = Some(made);
-                Way::Internet(Attempts::new(host, until)?)
+                Route::Internet(Attempts::new(host, until)?)
             }
         };
         let mut hello = Vec::new();
@@ -98,28 +104,31 @@ impl Dial {
         }
         Ok(Dial {
             until,
-            way,
+            route,
             session,
             hello,
             connection: None,
             is_logged_in: false,
-            told: Subscriptions::default(),
+            announced_subscriptions: Subscriptions::default(),
             flushes: 0,
             is_flushed: true,
             early: Incoming::new(options.max_queued),
         })
     }
 
-    /// Goes on up to then: the connection, and what has come on it already, or `None` if there is more to
-    /// do. After an error this dial is over; [`Error::TimedOut`] says that all of its own time is.
-    pub fn go_on(
+    /// Continues the dial until `until`. Returns the connection and the messages that arrived on it, or `None` if the dial
+    /// is not finished.
+    ///
+    /// # Errors
+    /// The dial has failed and can't be continued. [`Error::TimedOut`] means that the time limit of the dial is over.
+    pub fn advance_until(
         &mut self,
         wanted: &Subscriptions,
         until: Instant,
     ) -> Result<Option<(Connection, Incoming)>, Error> {
         match self.advance(wanted, until.min(self.until)) {
             Err(Error::TimedOut) if Instant::now() < self.until => Ok(None),
-            Err(error) => Err(explain(error)),
+            Err(error) => Err(tls_error_or(error)),
             Ok(()) => {
                 let early = std::mem::replace(&mut self.early, Incoming::new(0));
                 Ok(self.connection.take().map(|connection| (connection, early)))
@@ -127,17 +136,17 @@ impl Dial {
         }
     }
 
-    fn reach(&mut self, until: Instant) -> Result<Connection, Error> {
-        let socket = match &mut self.way {
-            Way::Unix(path) => connect_unix(path, until)?,
-            Way::Internet(attempts) => attempts.go_on(until)?,
+    fn open(&mut self, until: Instant) -> Result<Connection, Error> {
+        let socket = match &mut self.route {
+            Route::Unix(path) => connect_unix(path, until)?,
+            Route::Internet(attempts) => attempts.advance_until(until)?,
         };
         Ok(Connection::new(Transport::new(socket, self.session.take())))
     }
 
     fn advance(&mut self, wanted: &Subscriptions, until: Instant) -> Result<(), Error> {
         if self.connection.is_none() {
-            let mut connection = self.reach(until)?;
+            let mut connection = self.open(until)?;
             connection.push(std::mem::take(&mut self.hello));
             self.connection = Some(connection);
         }
@@ -145,7 +154,8 @@ impl Dial {
         while !self.is_logged_in {
             self.is_logged_in = is_welcome(&connection.receive(until)?)?;
         }
-        // Whoever is told of the new connection can rely on hearing all that is sent from then on.
+        // The subscriptions are in force before the program learns of the connection, so that it misses no signal after
+        // that.
         loop {
             while !self.is_flushed {
                 let line = connection.receive(until)?;
@@ -164,12 +174,12 @@ impl Dial {
                     None => {}
                 }
             }
-            // The program may have changed its mind between two calls.
-            let mut lines = wanted.changes_since(&self.told);
+            // The program may have changed its subscriptions between two calls.
+            let mut lines = wanted.changes_since(&self.announced_subscriptions);
             if lines.is_empty() {
                 return Ok(());
             }
-            self.told = wanted.clone();
+            self.announced_subscriptions = wanted.clone();
             self.flushes += 1;
             self.is_flushed = false;
             encode::line(&mut lines, &[b"FLUSH ", mark(self.flushes).as_bytes()]);
@@ -178,43 +188,45 @@ impl Dial {
     }
 }
 
-/// A connection alone, for whoever speaks the protocol. What the server says after its welcome is left to be
-/// read.
+/// Connects and logs in, for callers that speak the protocol themselves. Lines after the welcome are left to be read.
 #[cfg(feature = "tool")]
 pub fn connect(options: Options) -> Result<Connection, Error> {
     dialler(options)?()
 }
 
-/// An error unless a server greets at that address, which lets this client in as far as can be known without a login.
+/// Connects without a login and waits for the server's greeting.
+///
+/// # Errors
+/// No server greets at that address, or it refuses the connection.
 #[cfg(feature = "tool")]
 pub fn find_server(options: Options) -> Result<(), Error> {
     let trust = trust(&options)?;
     let mut dial = Dial::new(&options, trust.as_ref())?;
     let until = dial.until;
     let greeting = dial
-        .reach(until)
+        .open(until)
         .and_then(|mut connection| connection.receive(until));
     greeting
         .and_then(|line| is_welcome(&line).map(drop))
-        .map_err(explain)
+        .map_err(tls_error_or)
 }
 
-/// As many of them as are wanted.
+/// Returns a function that connects and logs in anew each time it is called; see [`connect`].
 #[cfg(feature = "tool")]
 pub fn dialler(options: Options) -> Result<impl FnMut() -> Result<Connection, Error>, Error> {
     let trust = trust(&options)?;
     Ok(move || {
         let mut dial = Dial::new(&options, trust.as_ref())?;
         let until = dial.until;
-        match dial.go_on(&Subscriptions::default(), until)? {
+        match dial.advance_until(&Subscriptions::default(), until)? {
             Some((connection, _)) => Ok(connection),
             None => Err(Error::TimedOut),
         }
     })
 }
 
-/// What TLS can't agree on is no broken connection: the next one ends in the same way.
-fn explain(error: Error) -> Error {
+/// Turns a failed TLS handshake into an error of its own: unlike after a lost connection, retrying would not help.
+fn tls_error_or(error: Error) -> Error {
     let Error::Disconnected(cause) = &error else {
         return error;
     };
@@ -248,12 +260,15 @@ fn explain(error: Error) -> Error {
     })
 }
 
-/// The text of a FLUSH, which no other has on that connection.
+/// The text of a FLUSH, different for each FLUSH of a connection.
 fn mark(number: u32) -> String {
     format!("clacks-dial-{number}")
 }
 
-/// Whether the server lets this client in with that line.
+/// Returns true if the line is the server's welcome.
+///
+/// # Errors
+/// The line refuses the login or the connection, or does not belong to the protocol.
 fn is_welcome(line: &[u8]) -> Result<bool, Error> {
     match reply::decode(line) {
         Some(Reply::Overhead(overhead)) => {
@@ -276,7 +291,8 @@ fn is_welcome(line: &[u8]) -> Result<bool, Error> {
     }
 }
 
-/// A server that accepts nobody lets this wait, and there is nothing to go on with: the next call tries anew.
+/// Connects to a Unix socket. The call blocks until `until` if the server accepts no connections; the next call starts
+/// from the beginning.
 fn connect_unix(path: &Path, until: Instant) -> Result<Socket, Error> {
     let connect = || {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
@@ -293,14 +309,15 @@ fn connect_unix(path: &Path, until: Instant) -> Result<Socket, Error> {
     })
 }
 
-/// Trying the addresses that a name stands for, one after the other.
+/// Attempts to connect to the addresses of a name, one after the other.
 struct Attempts {
+    /// The deadline of all attempts together.
     until: Instant,
     lookup: Option<Receiver<io::Result<Vec<SocketAddr>>>>,
     addresses: VecDeque<SocketAddr>,
-    /// The one that is being tried, and when the next gets its turn.
+    /// The socket of the present attempt, and its deadline.
     current: Option<(Socket, Instant)>,
-    /// What was wrong with the last.
+    /// The error of the last failed attempt.
     failed: io::Error,
 }
 
@@ -322,7 +339,7 @@ impl Attempts {
         Ok(attempts)
     }
 
-    fn go_on(&mut self, until: Instant) -> Result<Socket, Error> {
+    fn advance_until(&mut self, until: Instant) -> Result<Socket, Error> {
         if let Some(lookup) = &self.lookup {
             let left = until.saturating_duration_since(Instant::now());
             let found = lookup
@@ -346,7 +363,8 @@ impl Attempts {
                 };
                 match begin(address) {
                     Ok(socket) => {
-                        // One that doesn't answer leaves time for the others.
+                        // The remaining time is divided equally, so that an address without an answer leaves time
+                        // for the others.
                         let left = self.until.saturating_duration_since(Instant::now());
                         let others = u32::try_from(self.addresses.len()).unwrap_or(u32::MAX - 1);
                         self.current = Some((socket, Instant::now() + left / (others + 1)));
@@ -370,7 +388,7 @@ impl Attempts {
     }
 }
 
-/// Begins to connect.
+/// Starts to connect, without waiting for the outcome.
 fn begin(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_tcp_nodelay(true)?;
@@ -385,7 +403,7 @@ fn wait_for_connection(socket: &Socket, until: Instant) -> io::Result<()> {
     use std::os::fd::AsFd;
     wait_for(socket.as_fd(), PollFlags::OUT, until)?;
     match socket.take_error()? {
-        // The kernel has given up, which is not that the time of the call is over.
+        // The kernel has given up. That must not pass for the deadline of the call.
         Some(error) if error.kind() == ErrorKind::TimedOut => {
             Err(io::Error::other(error.to_string()))
         }
@@ -394,13 +412,13 @@ fn wait_for_connection(socket: &Socket, until: Instant) -> io::Result<()> {
     }
 }
 
-/// The system looks names up without any limit in time, so another thread waits for it.
+/// Resolves a name in another thread, since the system's resolver has no time limit.
 fn look_up(host: HostPort) -> io::Result<Receiver<io::Result<Vec<SocketAddr>>>> {
     let (answering, answer) = mpsc::channel();
     thread::Builder::new()
         .name("resolver".to_owned())
         .spawn(move || {
-            // Nobody may be waiting any more.
+            // The receiver may be gone by now.
             let _ = answering.send(host.resolve());
         })?;
     Ok(answer)

@@ -1,28 +1,28 @@
-//! How cache clients write what a line can't hold, and what would be taken for such writing: as the
-//! Perl cache client does (clacks-protocol(7), CACHE). Pure.
+//! The encoding of cache values that a line can't carry, or that look like encoded ones. It is the encoding of the Perl
+//! cache client (clacks-protocol(7), CACHE). No I/O.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_PAD_INDIFFERENT};
 use std::borrow::Cow;
 
-/// Before text.
+/// The prefix of encoded text.
 pub const TEXT_PREFIX: &[u8] = b"PAGECAMELCLACKSB64:";
-/// Before structures. The Perl cache client writes a blank behind it.
+/// The prefix of encoded structures. The Perl cache client writes a blank after it.
 pub const STRUCTURE_PREFIX: &[u8] = b"PAGECAMELCLACKSYAMLB64:";
 
-/// What a stored value stands for.
+/// The meaning of a stored value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decoded<'a> {
-    /// Itself.
+    /// The value itself; it is not encoded.
     Plain(&'a [u8]),
-    /// Text that was encoded.
+    /// Decoded text.
     Text(Vec<u8>),
-    /// A structure, in YAML.
+    /// A decoded structure, as YAML.
     Structure(Vec<u8>),
 }
 
 impl Decoded<'_> {
-    /// The bytes, whatever they are.
+    /// The decoded bytes of any kind.
     pub fn into_bytes(self) -> Vec<u8> {
         match self {
             Decoded::Plain(bytes) => bytes.to_vec(),
@@ -31,7 +31,7 @@ impl Decoded<'_> {
     }
 }
 
-/// What to store so that [`decode`] gives `value` again.
+/// Encodes a value, if necessary, so that [`decode`] returns it unchanged.
 pub fn encode(value: &[u8]) -> Cow<'_, [u8]> {
     let is_taken = value.starts_with(TEXT_PREFIX) || value.starts_with(STRUCTURE_PREFIX);
     if is_taken || memchr::memchr2(b'\r', b'\n', value).is_some() {
@@ -41,13 +41,13 @@ pub fn encode(value: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// What to store for a structure.
+/// Encodes a structure, given as YAML.
 #[cfg(feature = "yaml")]
 pub fn encode_structure(yaml: &str) -> Vec<u8> {
     [STRUCTURE_PREFIX, STANDARD.encode(yaml).as_bytes()].concat()
 }
 
-/// What a stored value stands for. One that only looks encoded stands for itself.
+/// Decodes a stored value. A value with a prefix and no valid base64 after it counts as not encoded.
 pub fn decode(stored: &[u8]) -> Decoded<'_> {
     if let Some(bytes) = decode_behind(STRUCTURE_PREFIX, stored) {
         Decoded::Structure(bytes)
@@ -63,11 +63,12 @@ fn decode_behind(prefix: &[u8], stored: &[u8]) -> Option<Vec<u8>> {
     if text.is_empty() {
         return None;
     }
-    // Perl doesn't miss the padding either.
+    // As in Perl, the padding may be missing.
     STANDARD_PAD_INDIFFERENT.decode(text).ok()
 }
 
-/// The name under which the cache clients keep something: blanks and `=` would end a name, or a verb.
+/// Replaces blanks and `=` in a name by `___`, as the Perl cache client does: in a line they would end the name or the
+/// verb.
 pub fn sanitise(name: &[u8]) -> Cow<'_, [u8]> {
     if memchr::memchr2(b' ', b'=', name).is_none() {
         return Cow::Borrowed(name);

@@ -1,31 +1,30 @@
-//! What can go wrong with a client's call.
+//! Errors of the client library.
 
 use std::fmt;
 use std::io;
 
-/// Why a call of [`Client`](super::Client) or [`Cache`](super::Cache) has not done what it should.
+/// An error of a call of [`Client`](super::Client) or [`Cache`](super::Cache).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// An argument can't be said in the protocol: nothing was sent.
+    /// An argument can't be expressed in the protocol. Nothing was sent.
     Invalid(&'static str),
-    /// The server doesn't take this user and password.
+    /// The server does not accept the user and password.
     LoginRefused,
-    /// The server's certificate doesn't show that it is the one that is meant.
+    /// The server's certificate is not accepted.
     Certificate(String),
     /// The server refused a command; the text is its reason, such as `permission_denied`.
     Refused(String),
-    /// What the options ask for can't be done: the authorities can't be read, plain text would leave this
-    /// machine.
+    /// The options can't be used: the authorities can't be read, or plain text would leave this machine.
     Options(String),
-    /// The call's time was up. Whether the server has worked it off is not known.
+    /// The time limit of the call was exceeded. It is unknown if the server has processed the call.
     TimedOut,
-    /// There is no connection, or it was lost during the call. Whether the server has worked it off is
-    /// not known. Of kind `TimedOut` if the server takes nothing, or is silent and has not answered a FLUSH.
+    /// There is no connection, or it was lost during the call. It is unknown if the server has processed the call. The
+    /// kind is `TimedOut` if the server reads nothing, or is silent and has not answered a FLUSH.
     Disconnected(io::Error),
-    /// What is at the other end doesn't speak this protocol.
+    /// The other end does not speak the Clacks protocol.
     NotClacks(String),
-    /// A structure can't be written, or is not what the program wants; only with the feature `yaml`.
+    /// A structure can't be written, or can't be converted to the wanted type. Only with the feature `yaml`.
     Structure(String),
 }
 

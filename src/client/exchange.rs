@@ -1,54 +1,54 @@
-//! How a client's calls are carried out: lines sent, answers found among the signals that stream in, connections
-//! lost and made anew.
+//! The implementation of [`Client`]'s calls: sends lines, finds answers among arriving signals, notices lost connections
+//! and reconnects.
 
-use super::connection::{Connection, DRAIN};
+use super::connection::{Connection, GRACE};
 use super::dial::Dial;
-use super::{Client, Error, Message, end_of};
+use super::{Client, Error, Message, deadline_after};
 use crate::protocol::encode;
 use crate::protocol::reply::{self, Reply};
 use crate::protocol::{Flags, Overhead};
 use std::io;
 use std::time::{Duration, Instant};
 
-/// How long a client that only sends leaves unread what has come. A server closes only when the system's buffers
-/// are full of that.
-const LOOK_INTERVAL: Duration = Duration::from_secs(30);
-/// The answer to a FLUSH, before FLUSHED, of a server whose journal has failed.
+/// The interval at which a client that only sends reads arriving lines. A server ends the connection only when the
+/// system's buffers are full.
+const POLL_INTERVAL: Duration = Duration::from_secs(30);
+/// The error that a server whose journal has failed sends before FLUSHED.
 const NOT_SAVED: &str = "not_saved";
 
 impl Client {
-    /// Sends a line that nobody answers.
+    /// Sends a line without an answer.
     pub(super) fn send(&mut self, line: &[&[u8]]) -> Result<(), Error> {
         let until = self.end_of_call();
         let mut bytes = Vec::new();
         encode::line(&mut bytes, line);
-        // Before the line is lost on a connection that is gone.
-        self.look_after(LOOK_INTERVAL);
+        // A line sent on a connection that the server has closed would be lost.
+        self.check_connection(POLL_INTERVAL);
         self.ensure_connected(until)?;
         self.has_unconfirmed = true;
-        self.push_out(bytes, until)
+        self.send_all(bytes, until)
     }
 
-    /// Sends no more than a PING, if it is due.
+    /// Sends a PING if it is due.
     pub(super) fn keep_alive(&mut self) -> Result<(), Error> {
-        self.push_out(Vec::new(), self.end_of_call())
+        self.send_all(Vec::new(), self.end_of_call())
     }
 
-    fn push_out(&mut self, lines: Vec<u8>, until: Instant) -> Result<(), Error> {
+    fn send_all(&mut self, lines: Vec<u8>, until: Instant) -> Result<(), Error> {
         self.push(lines);
         self.transmit(until).map_err(|error| {
-            let error = self.lose(error);
-            // Now the caller knows.
-            self.lost_lines = false;
+            let error = self.disconnect(error);
+            // This error tells the caller; the next sync need not.
+            self.has_lost_lines = false;
             match error {
-                // A part of the line may have been sent, so the connection is lost for certain.
+                // Part of the line may have been sent, so the connection can't be used any more.
                 Error::TimedOut => Error::Disconnected(io::ErrorKind::TimedOut.into()),
                 error => error,
             }
         })
     }
 
-    /// Adds lines to what goes out, and before them what is due: a PING, and a question to a silent server.
+    /// Queues lines for sending, and before them a PING and a probe of a silent server if they are due.
     fn push(&mut self, lines: Vec<u8>) {
         self.probe_if_silent();
         if let Some(connection) = &mut self.connection {
@@ -59,7 +59,7 @@ impl Client {
         }
     }
 
-    /// Adds a FLUSH if the server was silent for the probe interval: its answer shows that the server is there.
+    /// Queues a FLUSH if the server was silent for the probe interval. The answer shows that the server is alive.
     fn probe_if_silent(&mut self) {
         let interval = self.options.probe_interval;
         let is_due = |connection: &Connection| connection.wants_probe(interval);
@@ -75,7 +75,7 @@ impl Client {
         }
     }
 
-    /// An error if the server was asked whether it is there, and nothing has come for the probe interval.
+    /// Returns an error if nothing has arrived for the probe interval after a probe.
     fn check_silence(&self) -> Result<(), Error> {
         let interval = self.options.probe_interval;
         match &self.connection {
@@ -88,64 +88,64 @@ impl Client {
         }
     }
 
-    /// Waits until that has gone out. What comes meanwhile is kept: a server that nobody reads from may
-    /// read nothing itself.
+    /// Writes all queued lines. Arriving lines are read meanwhile, since a server may read nothing until its output is
+    /// read.
     fn transmit(&mut self, until: Instant) -> Result<(), Error> {
         loop {
-            let line = match self.present()?.send(until) {
+            let line = match self.connected()?.send(until) {
                 Ok(Some(line)) => line,
                 Ok(None) => return Ok(()),
-                Err(error) => return Err(self.explain(error)),
+                Err(error) => return Err(self.refusal_or(error)),
             };
-            self.take_in(&line);
-            // Lines that stream in are no reason to wait for longer.
+            self.handle_unsolicited(&line);
+            // A stream of arriving lines must not extend the call.
             if Instant::now() > until {
                 return Err(Error::TimedOut);
             }
         }
     }
 
-    /// Reads what has come, if that was not done for so long, and finds out so whether the connection is lost.
-    pub(super) fn look_after(&mut self, interval: Duration) {
-        let looked = match &mut self.connection {
-            Some(connection) => connection.look(interval),
+    /// Reads arriving lines, unless that was done within `interval`, and so notices a lost connection.
+    pub(super) fn check_connection(&mut self, interval: Duration) {
+        let polled = match &mut self.connection {
+            Some(connection) => connection.poll_input(interval),
             None => return,
         };
-        if matches!(looked, Ok(false)) {
+        if matches!(polled, Ok(false)) {
             return;
         }
-        // What the server has said before its end comes first.
-        let looked = self.work_off().and(looked);
-        let looked = looked.and_then(|_| self.check_silence());
-        // Why a connection ends later is something else.
+        // Lines that arrived before the end of the connection come first.
+        let polled = self.handle_buffered().and(polled);
+        let polled = polled.and_then(|_| self.check_silence());
+        // If the connection ends later, the reason is another one.
         self.refusal_is_last = false;
-        if let Err(error) = looked {
-            self.lose(error);
+        if let Err(error) = polled {
+            self.disconnect(error);
         }
     }
 
-    /// Takes in the lines that were read. One of them may end the connection.
-    fn work_off(&mut self) -> Result<(), Error> {
+    /// Processes the lines that were read. One of them may end the connection.
+    fn handle_buffered(&mut self) -> Result<(), Error> {
         while let Some(connection) = &mut self.connection
             && let Some(line) = connection.next_line()?
         {
-            self.take_in(&line);
+            self.handle_unsolicited(&line);
         }
         Ok(())
     }
 
-    /// A line that comes while no answer is waited for.
-    fn take_in(&mut self, line: &[u8]) {
+    /// Processes a line that arrives while no call waits for an answer.
+    fn handle_unsolicited(&mut self, line: &[u8]) {
         let reply = reply::decode(line);
         self.refusal_is_last = false;
         match reply.and_then(|reply| refusal(&reply)) {
-            Some(reason) => self.keep_refusal(reason),
+            Some(reason) => self.remember_refusal(reason),
             None => reply.into_iter().for_each(|reply| self.handle(reply)),
         }
     }
 
-    /// One that nobody was told of: it is for the next [`Client::sync`], or else a message.
-    fn keep_refusal(&mut self, reason: String) {
+    /// Keeps a refusal for the next [`Client::sync`]. An earlier one becomes a message.
+    fn remember_refusal(&mut self, reason: String) {
         if self.is_about_probe(&reason) {
             return;
         }
@@ -155,14 +155,15 @@ impl Client {
         self.refusal_is_last = true;
     }
 
-    /// True for what a server whose journal has failed says to a FLUSH that only asks whether it is there: the program has
-    /// written nothing that could be lost.
+    /// Returns true for the error that a server with a failed journal sends to a mere probe. The program has written
+    /// nothing that could be lost, so the error does not concern it.
     fn is_about_probe(&self, reason: &str) -> bool {
         self.probe.is_some() && !self.has_unconfirmed && reason == NOT_SAVED
     }
 
-    /// If the server has refused something and then said nothing more, that is why it has closed.
-    fn explain(&mut self, error: Error) -> Error {
+    /// Replaces the error of a closed connection by the refusal that was the server's last line, since the refusal is the
+    /// reason.
+    fn refusal_or(&mut self, error: Error) -> Error {
         match error {
             Error::Disconnected(_) if self.refusal_is_last => {
                 self.refusal.take().map_or(error, Error::Refused)
@@ -171,15 +172,15 @@ impl Client {
         }
     }
 
-    /// The connection, as long as the server keeps it.
-    fn present(&mut self) -> Result<&mut Connection, Error> {
+    /// The connection, or an error if there is none any more.
+    fn connected(&mut self) -> Result<&mut Connection, Error> {
         self.connection.as_mut().ok_or_else(|| {
             let kind = io::ErrorKind::ConnectionReset;
             Error::Disconnected(io::Error::new(kind, "the server has ended it"))
         })
     }
 
-    /// Asks something that may be asked again if the connection breaks before the answer has come.
+    /// Sends a question and waits for its answer. Asks again if the connection is lost before the answer arrives.
     pub(super) fn ask<T>(
         &mut self,
         line: &[&[u8]],
@@ -200,8 +201,8 @@ impl Client {
         }
     }
 
-    /// Sends lines and a FLUSH, and reads up to its answer: what is expected has come by then, or never
-    /// comes. Returns what was expected, and the refusals of what was sent before.
+    /// Sends lines and a FLUSH, and reads up to the answer to the FLUSH: the answer to the lines arrives before that, or
+    /// never. Returns the refusals of earlier commands, and the answer that `answer` found.
     pub(super) fn exchange<T>(
         &mut self,
         lines: &[u8],
@@ -218,7 +219,7 @@ impl Client {
         let mut is_last_word = std::mem::take(&mut self.refusal_is_last);
         let mut is_late = false;
         loop {
-            let connection = self.present()?;
+            let connection = self.connected()?;
             let received = if is_late {
                 Err(Error::TimedOut)
             } else {
@@ -227,21 +228,22 @@ impl Client {
             let is_sent = connection.is_sent();
             let line = match received {
                 Ok(line) => line,
-                // An answer that comes later comes before the answer to this FLUSH, and so it is known.
+                // The connection stays usable: an answer that arrives later precedes the answer to this FLUSH, by which
+                // the next exchange recognises it.
                 Err(Error::TimedOut) if is_sent => {
                     older.append(&mut refusals);
-                    older.into_iter().for_each(|one| self.keep_refusal(one));
+                    older.into_iter().for_each(|one| self.remember_refusal(one));
                     self.refusal_is_last = is_last_word;
                     return Err(Error::TimedOut);
                 }
                 Err(error) => {
-                    let error = self.lose(error);
+                    let error = self.disconnect(error);
                     let reason = refusals.pop().or(older.pop());
                     let reason = reason.filter(|_| is_last_word);
                     return Err(reason.map_or(error, Error::Refused));
                 }
             };
-            // Signals that stream in are no reason to wait for longer, and this one is not to be lost.
+            // A stream of arriving signals must not extend the call. This line is still processed.
             is_late = Instant::now() >= until;
             let reply = reply::decode(&line);
             let refused = reply.as_ref().and_then(refusal);
@@ -251,7 +253,7 @@ impl Client {
                 (None, Some(Reply::Flushed(text))) if text == mark.as_bytes() => {
                     self.has_unconfirmed = false;
                     let found = found.or_else(|| answer(&Reply::Flushed(text)));
-                    // Without an answer the last refusal is that of the question.
+                    // Without an answer, the last refusal is the one of the question.
                     let reason = found.is_none().then(|| refusals.pop()).flatten();
                     older.append(&mut refusals);
                     if let Some(found) = found {
@@ -261,7 +263,7 @@ impl Client {
                     let reason = reason.unwrap_or_else(|| "there was no answer".to_owned());
                     return Err(Error::Refused(reason));
                 }
-                // What came up to here belongs to a question that was given up, or is older.
+                // Everything up to here belongs to earlier questions, which have timed out.
                 (None, Some(Reply::Flushed(text))) => {
                     if self.is_probe(text) {
                         self.probe = None;
@@ -278,20 +280,20 @@ impl Client {
         }
     }
 
-    /// Refusals of what was sent before: nobody waits for them.
+    /// Queues refusals that no call waits for as messages.
     fn queue_refusals(&mut self, refusals: Vec<String>) {
         for reason in refusals {
             self.incoming.push(Message::Error(reason.as_str().into()));
         }
     }
 
-    /// The text of a FLUSH that no other has.
+    /// A text for a FLUSH that no other FLUSH of this client has.
     fn next_mark(&mut self) -> String {
         self.flushes += 1;
         format!("clacks-{}", self.flushes)
     }
 
-    /// Waits until a message may have come.
+    /// Waits until a message may have arrived.
     pub(super) fn wait_for_message(&mut self, until: Instant) -> Result<(), Error> {
         self.ensure_connected(until)?;
         if !self.incoming.is_empty() {
@@ -309,27 +311,27 @@ impl Client {
                 if let Some(reply) = reply::decode(&line) {
                     self.handle(reply);
                 }
-                // There may be no end of lines that are no messages.
-                if Instant::now() > until + DRAIN && self.incoming.is_empty() {
+                // Lines that become no messages could arrive without end.
+                if Instant::now() > until + GRACE && self.incoming.is_empty() {
                     return Err(Error::TimedOut);
                 }
                 Ok(())
             }
             Err(Error::TimedOut) => match self.check_silence() {
-                Err(silence) => Err(self.lose(silence)),
-                // Only a PING was due, or a question to the server.
+                Err(silence) => Err(self.disconnect(silence)),
+                // Only a PING or a probe was due.
                 Ok(()) if wake < until => Ok(()),
                 Ok(()) => Err(Error::TimedOut),
             },
-            Err(error) => Err(self.lose(error)),
+            Err(error) => Err(self.disconnect(error)),
         }
     }
 
-    /// Something that the server says unasked.
+    /// Processes a reply that is no answer to a question.
     fn handle(&mut self, reply: Reply<'_>) {
         match reply {
-            Reply::Quit => self.lose_with("the server ends the connection"),
-            Reply::Timeout => self.lose_with("the server says that this client was silent"),
+            Reply::Quit => self.disconnect_with("the server ends the connection"),
+            Reply::Timeout => self.disconnect_with("the server says that this client was silent"),
             Reply::Flushed(text) if self.is_probe(text) => self.probe = None,
             reply if refusal(&reply).is_some_and(|reason| self.is_about_probe(&reason)) => {}
             reply => self.queue_reply(reply),
@@ -348,12 +350,13 @@ impl Client {
         }
     }
 
-    /// After an error the connection is of no use any more, but for what the server has said before.
-    fn lose(&mut self, error: Error) -> Error {
+    /// Gives the connection up after an error. Lines that arrived before are processed first; the error may become the
+    /// refusal among them.
+    fn disconnect(&mut self, error: Error) -> Error {
         let mut error = error;
         if !matches!(error, Error::Disconnected(_) | Error::Refused(_)) {
-            // More is not read: there may be no end of it.
-            let _ = self.work_off();
+            // Only the lines that were read already: the server could send without end.
+            let _ = self.handle_buffered();
         }
         while let Error::Disconnected(_) | Error::Refused(_) = error
             && let Some(connection) = &mut self.connection
@@ -365,13 +368,13 @@ impl Client {
                 None => self.queue_reply(reply),
             }
         }
-        self.lose_with(&error.to_string());
+        self.disconnect_with(&error.to_string());
         error
     }
 
-    fn lose_with(&mut self, why: &str) {
+    fn disconnect_with(&mut self, why: &str) {
         if self.connection.take().is_some() {
-            self.lost_lines |= std::mem::take(&mut self.has_unconfirmed);
+            self.has_lost_lines |= std::mem::take(&mut self.has_unconfirmed);
             self.last_values.forget_all();
             self.probe = None;
             self.backoff.failed();
@@ -379,7 +382,7 @@ impl Client {
         }
     }
 
-    /// Dials, if there is no connection, until there is one or the time is over.
+    /// Connects if there is no connection, and retries until `until`.
     fn ensure_connected(&mut self, until: Instant) -> Result<(), Error> {
         while self.connection.is_none() {
             if self.dial.is_none() {
@@ -398,18 +401,18 @@ impl Client {
         Ok(())
     }
 
-    /// Goes on with a dial, or begins one. [`Error::TimedOut`] while there still is a dial: it takes longer
-    /// than up to then.
+    /// Starts a dial or continues the one in progress, until `until`. [`Error::TimedOut`] with `self.dial` still set means
+    /// that the dial is not finished.
     pub(super) fn try_to_connect(&mut self, until: Instant) -> Result<(), Error> {
         let dial = match &mut self.dial {
             Some(dial) => Ok(dial),
             none => Dial::new(&self.options, self.trust.as_ref()).map(|dial| none.insert(dial)),
         };
-        match dial.and_then(|dial| dial.go_on(&self.subscriptions, until)) {
+        match dial.and_then(|dial| dial.advance_until(&self.subscriptions, until)) {
             Ok(None) => Err(Error::TimedOut),
             Ok(Some((connection, early))) => {
                 self.dial = None;
-                self.trouble = None;
+                self.last_dial_error = None;
                 self.connection = Some(connection);
                 self.connections += 1;
                 self.backoff.succeeded();
@@ -421,14 +424,14 @@ impl Client {
             }
             Err(error) => {
                 self.dial = None;
-                self.trouble = Some(error.to_string());
+                self.last_dial_error = Some(error.to_string());
                 self.backoff.failed();
                 Err(error)
             }
         }
     }
 
-    /// Lets several calls end in time together. A first connection that fails is not tried again.
+    /// Calls `act` with one deadline for all calls in it. The first connection is tried only once.
     pub(super) fn within<T>(
         &mut self,
         until: Instant,
@@ -445,11 +448,11 @@ impl Client {
 
     pub(super) fn end_of_call(&self) -> Instant {
         self.call_end
-            .unwrap_or_else(|| end_of(self.options.call_timeout))
+            .unwrap_or_else(|| deadline_after(self.options.call_timeout))
     }
 }
 
-/// Whether dialling again is of no use, until somebody has changed something.
+/// Returns true for errors that persist until somebody changes the configuration, so that retrying is useless.
 pub(super) fn is_final(error: &Error) -> bool {
     matches!(
         error,
@@ -457,7 +460,7 @@ pub(super) fn is_final(error: &Error) -> bool {
     )
 }
 
-/// Why the server refuses something, if it does. What other clients forward to all is no refusal.
+/// The reason in a refusal by the server. Lines that other clients have forwarded are no refusals.
 fn refusal(reply: &Reply<'_>) -> Option<String> {
     match reply {
         Reply::Overhead(Overhead { flags, value })
@@ -477,12 +480,12 @@ mod tests {
     use std::io::{BufRead, BufReader, Write};
     use std::os::unix::net::{UnixListener, UnixStream};
 
-    /// A client that was idle for so long that it looks before it sends, and its server's side.
+    /// A client that was idle for so long that it reads before it sends, and the server's end of its connection.
     fn idle_client(address: &str) -> (Client, UnixStream) {
         let (near, far) = UnixStream::pair().expect("sockets");
         near.set_nonblocking(true).expect("a socket of our own");
         let mut connection = Connection::new(Transport::new(near.into(), None));
-        connection.age(LOOK_INTERVAL);
+        connection.age(POLL_INTERVAL);
         let options = Options::new(address).expect("an address");
         let mut client = Client::new(options).expect("right options");
         client.connection = Some(connection);
@@ -501,12 +504,12 @@ mod tests {
             Some(Message::Notify { name: "a".into() })
         );
         assert_eq!(client.refusal.as_deref(), Some("permission_denied"));
-        // Once, for a while.
+        // Within the interval it reads only once.
         server.write_all(b"IFY c\r\n").expect("room for it");
         client.notify("b").expect("a connection");
         assert!(client.incoming.is_empty());
         let connection = client.connection.as_mut().expect("it was kept");
-        connection.age(LOOK_INTERVAL);
+        connection.age(POLL_INTERVAL);
         client.notify("b").expect("a connection");
         assert_eq!(
             client.incoming.take(),
@@ -536,7 +539,7 @@ mod tests {
             .write_all(b"OVERHEAD E line_too_long\r\n")
             .expect("room for it");
         drop(server);
-        client.look_after(Duration::ZERO);
+        client.check_connection(Duration::ZERO);
         assert!(!client.is_connected());
         assert_eq!(client.refusal.as_deref(), Some("line_too_long"));
         assert!(!client.refusal_is_last, "of the next connection it isn't");
@@ -549,8 +552,11 @@ mod tests {
             .write_all(b"NOTIFY a\r\nOVERHEAD E permission_denied\r\nNOTIFY b\r\nNOT")
             .expect("room for it");
         let connection = client.connection.as_mut().expect("there is one");
-        assert!(matches!(connection.look(Duration::ZERO), Ok(true)));
-        assert!(matches!(client.lose(Error::TimedOut), Error::TimedOut));
+        assert!(matches!(connection.poll_input(Duration::ZERO), Ok(true)));
+        assert!(matches!(
+            client.disconnect(Error::TimedOut),
+            Error::TimedOut
+        ));
         for name in ["a", "b"] {
             let message = Message::Notify { name: name.into() };
             assert_eq!(client.incoming.take(), Some(message));

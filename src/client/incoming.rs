@@ -1,14 +1,15 @@
-//! Messages that have come and were not fetched yet. Pure.
+//! The queue of received messages. No I/O.
 
 use super::Message;
 use std::collections::VecDeque;
 
+/// Received messages that the program has not fetched yet, limited in size.
 pub struct Incoming {
     messages: VecDeque<Message>,
-    /// What they take, and may take, in bytes.
+    /// The memory of the messages, in bytes.
     size: usize,
     max_size: usize,
-    /// Messages dropped since that was told last.
+    /// Messages dropped since the last [`Message::Lost`].
     lost: u64,
 }
 
@@ -26,7 +27,7 @@ impl Incoming {
         self.messages.is_empty() && self.lost == 0
     }
 
-    /// Adds a message. If there are too many the oldest go, but never the last.
+    /// Adds a message. The oldest ones are dropped if the size is exceeded, but never the last one.
     pub fn push(&mut self, message: Message) {
         self.size += message.size();
         self.messages.push_back(message);
@@ -39,12 +40,13 @@ impl Incoming {
         }
     }
 
+    /// Adds all messages of another queue.
     pub fn append(&mut self, later: Incoming) {
         self.lost += later.lost;
         later.messages.into_iter().for_each(|one| self.push(one));
     }
 
-    /// The oldest; before it, how many older ones were dropped.
+    /// Takes the oldest message, or a [`Message::Lost`] if older ones were dropped.
     pub fn take(&mut self) -> Option<Message> {
         if self.lost > 0 {
             return Some(Message::Lost(std::mem::take(&mut self.lost)));

@@ -1,26 +1,29 @@
-//! The values that a client has set last, as far as they are remembered. Pure.
+//! The values that a client has set last, limited in size. No I/O.
 
 use std::collections::HashMap;
 
+/// The last value of each remembered name.
 #[derive(Default)]
 pub struct LastValues {
     values: HashMap<Vec<u8>, Vec<u8>>,
-    /// What names and values take, in bytes.
+    /// The memory of names and values, in bytes.
     size: usize,
 }
 
-/// More than that is not remembered. A value that was forgotten is sent once too often, that is all.
+/// The limit of the memory, in bytes. A forgotten value is sent once more than necessary.
 pub const MAX_SIZE: usize = 16 << 20;
 
-/// What an entry takes beside name and value, about.
+/// The approximate memory of an entry beside its name and value, in bytes.
 const ENTRY: usize = 64;
 
 impl LastValues {
+    /// Returns true if this is the remembered value of the name.
     pub fn is(&self, name: &[u8], value: &[u8]) -> bool {
         self.values.get(name).is_some_and(|last| last == value)
     }
 
-    /// If there is no room for it, all others are forgotten: which of them are needed again nobody knows.
+    /// Remembers a value. If there is no room for it, all others are forgotten, since it is unknown which of them will be
+    /// needed again.
     pub fn remember(&mut self, name: &[u8], value: &[u8]) {
         self.forget(name);
         let size = size_of_entry(name, value);

@@ -1,11 +1,11 @@
-//! What a server says unasked.
+//! Messages: signals and other lines of the server that are no answers, and events of the connection.
 
 use super::Text;
 use crate::protocol::command::Pair;
 use crate::protocol::reply::Reply;
 use crate::protocol::{Flags, Overhead};
 
-/// Something that happened, in the order in which it did.
+/// A signal, another line of the server, or an event of the connection. Messages come in the order of these events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Message {
@@ -13,28 +13,28 @@ pub enum Message {
     Set { name: Text, value: Text },
     /// A signal without one.
     Notify { name: Text },
-    /// What the server is.
+    /// The name and version of the server.
     ServerInfo(Text),
-    /// Monitoring: a connection (`about` is its CID) has sent a line, or the server tells something:
-    /// then `about` is `CONNECTED`, `DISCONNECTED` or `SERVERCACHE`.
+    /// A line of monitoring. `about` is the CID of the connection that has sent the line `text`, or `CONNECTED`,
+    /// `DISCONNECTED` or `SERVERCACHE` for an event of the server.
     Debug { about: Text, text: Text },
-    /// Something sent earlier was refused; the text is the server's reason.
+    /// The server refused an earlier command; the text is its reason.
     Error(Text),
-    /// For people to read.
+    /// A text for people to read.
     Informal(Text),
-    /// An OVERHEAD line that somebody had forwarded, such as `GN` `Terry Pratchett`.
+    /// Any other OVERHEAD line, such as one that a client had forwarded to all: `GN` `Terry Pratchett`.
     Overhead { flags: String, value: Text },
-    /// The connection was lost; the text says why: also because the server was silent, and did not answer a FLUSH, for two
-    /// [probe intervals](super::Options::probe_interval). Signals that pass from now on are missed.
+    /// The connection was lost; the text says why. A server that is silent, and does not answer a FLUSH, counts as lost
+    /// after two [probe intervals](super::Options::probe_interval). Signals sent from now on are missed.
     Disconnected(Text),
-    /// There is a connection again, and all names are listened to as before.
+    /// There is a connection again, with all subscriptions.
     Reconnected,
-    /// So many messages were dropped, the oldest first: they came faster than they were fetched.
+    /// The number of messages that were dropped, the oldest first, because they arrived faster than they were fetched.
     Lost(u64),
 }
 
 impl Message {
-    /// `None`: nothing that a program has to know.
+    /// The message of a reply, or `None` if the reply does not concern the program.
     pub(super) fn from_reply(reply: Reply<'_>) -> Option<Message> {
         Some(match reply {
             Reply::Set(Pair { name, value }) => Message::Set {
@@ -48,7 +48,7 @@ impl Message {
                 text: value.into(),
             },
             Reply::Overhead(Overhead { flags, value }) => {
-                // What other clients forward to all is theirs, whatever it is called.
+                // A forwarded line comes from another client, so its flags say nothing about this one.
                 let is_own = !flags.intersects(Flags::FORWARD);
                 if is_own && flags.intersects(Flags::ERROR) {
                     Message::Error(value.into())
@@ -65,7 +65,7 @@ impl Message {
         })
     }
 
-    /// What it takes in memory, about, in bytes.
+    /// The approximate memory of the message, in bytes.
     pub(super) fn size(&self) -> usize {
         let text = match self {
             Message::Set { name, value } => name.len() + value.len(),

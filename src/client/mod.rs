@@ -1,8 +1,8 @@
-//! The client library, blocking, on the standard library: [`Client`] for signals and the cache, and
-//! [`Cache`], which keeps any value, for programs that want nothing else.
+//! The blocking client library. [`Client`] sends and receives signals and uses the cache; [`Cache`] is for programs that
+//! need only the cache, and stores any bytes.
 //!
-//! Behaviour: clacks-protocol(7). What a [`Client`] adds to the protocol is correlation (answers are
-//! found among signals that stream in), time limits on everything, and reconnection.
+//! The protocol is specified in clacks-protocol(7). [`Client`] adds three things to it: it finds answers among the
+//! signals that arrive meanwhile, limits the time of every call, and reconnects.
 
 mod cache;
 mod connection;
@@ -50,19 +50,19 @@ pub(crate) use {
     transport::Transport,
 };
 
-/// A connection to a server, renewed by itself when it is lost.
+/// A client of a server, which reconnects when its connection is lost.
 ///
-/// Commands that nobody answers ([`set`](Client::set), [`store`](Client::store) and so on) return when
-/// they are handed to the operating system. [`sync`](Client::sync) waits until the server has worked them
-/// off, and says whether it refused one, or whether the connection broke meanwhile. What was sent and not
-/// worked off when a connection broke is lost; so after [`Error::Disconnected`] everything since the last
-/// `sync` may be. After [`Error::TimedOut`] such a command was not sent. Signals that pass while there is
-/// no connection are missed.
+/// Commands without an answer ([`set`](Client::set), [`store`](Client::store) and so on) return when the operating
+/// system has taken them. [`sync`](Client::sync) waits until the server has processed them, and returns an error if the
+/// server refused one of them or the connection was lost. Commands that the server had not processed when the connection
+/// was lost are lost with it; so after [`Error::Disconnected`] any command since the last `sync` may be lost. After
+/// [`Error::TimedOut`] a command without an answer was not sent. Signals that other clients send while there is no
+/// connection are missed.
 ///
-/// A program that is meant to run for long calls something at least every 180 seconds, the server's ping
-/// timeout ([`next`](Client::next) with a timeout does well), or switches that off with
-/// [`Options::without_ping`]. It may do nothing but send: what comes meanwhile is read now and then, and kept for
-/// `next`.
+/// A long-running program calls any method at least every 180 seconds, the server's ping timeout
+/// ([`next`](Client::next) with a timeout is well suited), or switches the timeout off with
+/// [`Options::without_ping`]. A program that only sends need not call `next`: arriving messages are read now and then,
+/// and queued for it.
 ///
 /// ```no_run
 /// use clacks::{Client, Message, Options};
@@ -83,40 +83,41 @@ pub(crate) use {
 /// ```
 ///
 /// # Errors
-/// Any call: [`Error::Invalid`], and nothing was sent, if a name or a value holds a line break, a name is empty
-/// or, before a value, holds an equals sign; [`Error::TimedOut`] after [`Options::call_timeout`];
-/// [`Error::Disconnected`]; and those of [`connect`](Client::connect) if it dials. A refusal of a command that
-/// nobody answers is [`Error::Refused`] of the next `sync`, or else a [`Message::Error`]; that of a question
-/// ([`retrieve`](Client::retrieve), [`keys`](Client::keys), [`clients`](Client::clients)) is its own. If a command
-/// that nobody answers returns `Refused` itself, the server has ended the connection for that reason: then it means
-/// what [`Error::Disconnected`] does.
+/// Every call may return [`Error::Invalid`], with nothing sent, if a name or a value contains a line break, or a name is
+/// empty or, before a value, contains an equals sign; [`Error::TimedOut`] after [`Options::call_timeout`];
+/// [`Error::Disconnected`]; and the errors of [`connect`](Client::connect) if it has to reconnect. The refusal of a
+/// command without an answer is returned by the next `sync` as [`Error::Refused`], or else queued as a
+/// [`Message::Error`]. The refusal of a question ([`retrieve`](Client::retrieve), [`keys`](Client::keys),
+/// [`clients`](Client::clients)) is returned by the question. If a command without an answer returns `Refused` itself,
+/// the server has ended the connection for that reason, and the error means the same as [`Error::Disconnected`].
 pub struct Client {
     options: Options,
     trust: Option<ServerTrust>,
     connection: Option<Connection>,
-    /// The next connection, on its way.
+    /// The dial of the next connection, while it is in progress.
     dial: Option<Dial>,
-    /// Why the last dial came to nothing.
-    trouble: Option<String>,
+    /// The error of the last failed dial.
+    last_dial_error: Option<String>,
     backoff: Backoff,
     subscriptions: Subscriptions,
     incoming: Incoming,
-    /// Why something that was sent was refused, if that came while something else was being sent.
+    /// The reason of a refusal that arrived while no call was waiting for it.
     refusal: Option<String>,
-    /// It is the last that the server has said.
+    /// No line followed the refusal: if the connection ends now, the refusal is the reason.
     refusal_is_last: bool,
-    /// Lines were sent that the server may not have worked off yet.
+    /// Lines were sent that the server may not have processed yet.
     has_unconfirmed: bool,
-    /// Such lines were sent on a connection that broke.
-    lost_lines: bool,
-    /// Counts FLUSHes: each has a text of its own.
+    /// Such lines were sent on a connection that was lost.
+    has_lost_lines: bool,
+    /// The number of FLUSHes sent. Each has a text of its own.
     flushes: u64,
-    /// The text of the FLUSH that asks a silent server whether it is there, until it is answered.
+    /// The text of the FLUSH that probes a silent server, until it is answered.
     probe: Option<String>,
-    /// What [`Client::set_if_changed`] has sent on this connection.
+    /// The values that [`Client::set_if_changed`] has sent on this connection.
     last_values: LastValues,
+    /// The number of connections so far.
     connections: u64,
-    /// When the present call has to be over, if it is a part of a longer one.
+    /// The deadline of the longer call that the present call is a part of, if any.
     call_end: Option<Instant>,
 }
 
@@ -124,19 +125,19 @@ impl Client {
     /// Connects and logs in.
     ///
     /// # Errors
-    /// As [`Client::new`]; and [`Error::LoginRefused`], [`Error::Disconnected`], or [`Error::TimedOut`]
-    /// after the connect timeout.
+    /// The errors of [`Client::new`]; [`Error::LoginRefused`]; [`Error::Certificate`]; [`Error::Disconnected`]; and
+    /// [`Error::TimedOut`] after the connect timeout.
     pub fn connect(options: Options) -> Result<Client, Error> {
         let mut client = Client::new(options)?;
-        let until = end_of(client.options.connect_timeout);
+        let until = deadline_after(client.options.connect_timeout);
         client.try_to_connect(until)?;
         Ok(client)
     }
 
-    /// A client that connects when it is first used, and is as patient then as after a lost connection.
+    /// Creates a client that connects at its first use. It then retries as after a lost connection.
     ///
     /// # Errors
-    /// [`Error::Options`] if plain text would leave this machine or the authorities can't be read.
+    /// [`Error::Options`] if plain text would leave this machine, or the file with the authorities can't be read.
     pub fn new(options: Options) -> Result<Client, Error> {
         let trust = dial::trust(&options)?;
         let incoming = Incoming::new(options.max_queued);
@@ -145,14 +146,14 @@ impl Client {
             trust,
             connection: None,
             dial: None,
-            trouble: None,
+            last_dial_error: None,
             backoff: Backoff::default(),
             subscriptions: Subscriptions::default(),
             incoming,
             refusal: None,
             refusal_is_last: false,
             has_unconfirmed: false,
-            lost_lines: false,
+            has_lost_lines: false,
             flushes: 0,
             probe: None,
             last_values: LastValues::default(),
@@ -163,39 +164,39 @@ impl Client {
 
     // Signals.
 
-    /// From now on signals of that name come as messages, also after a reconnection.
+    /// Subscribes to signals of that name. The subscription survives reconnections.
     pub fn listen(&mut self, name: impl AsRef<[u8]>) -> Result<(), Error> {
-        let name = plain(name.as_ref())?;
+        let name = without_line_breaks(name.as_ref())?;
         self.subscriptions.names.insert(name.to_vec());
         self.send(&[b"LISTEN ", name])
     }
 
-    /// The reverse. A signal on its way may still come.
+    /// Ends the subscription to a name. A signal that the server has already sent may still arrive.
     pub fn unlisten(&mut self, name: impl AsRef<[u8]>) -> Result<(), Error> {
-        let name = plain(name.as_ref())?;
+        let name = without_line_breaks(name.as_ref())?;
         self.subscriptions.names.remove(name);
         self.send(&[b"UNLISTEN ", name])
     }
 
-    /// Sends a signal with a value to all who listen to the name, but never back to this client.
+    /// Sends a signal with a value to all other clients that listen to the name.
     pub fn set(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<(), Error> {
         self.last_values.forget(name.as_ref());
         self.send_pair(b"SET ", name.as_ref(), value.as_ref())
     }
 
-    /// The same, unless this is the value that this client set last. Whether it was sent.
+    /// Sends a signal with a value, unless the value is the one that this client set last for the name. Returns true if
+    /// the signal was sent.
     ///
-    /// After a reconnection every value counts as changed, and so does one that is forgotten: names and
-    /// values of 16 MiB are remembered. A call that sends no value still sees whether there is a connection, and
-    /// pings.
+    /// After a reconnection every value counts as changed. So does a forgotten one: names and values of 16 MiB together
+    /// are remembered. A call that sends no signal still checks the connection and sends a PING if it is due.
     pub fn set_if_changed(
         &mut self,
         name: impl AsRef<[u8]>,
         value: impl AsRef<[u8]>,
     ) -> Result<bool, Error> {
         let (name, value) = (name.as_ref(), value.as_ref());
-        // A value that the last connection knew is no reason not to set it on the next.
-        self.look_after(Duration::ZERO);
+        // Values of a lost connection are forgotten: they have to be sent again on the next one.
+        self.check_connection(Duration::ZERO);
         if self.connection.is_some() && self.last_values.is(name, value) {
             self.keep_alive()?;
             return Ok(false);
@@ -207,11 +208,11 @@ impl Client {
 
     /// Sends a signal without a value.
     pub fn notify(&mut self, name: impl AsRef<[u8]>) -> Result<(), Error> {
-        let name = plain(name.as_ref())?;
+        let name = without_line_breaks(name.as_ref())?;
         self.send(&[b"NOTIFY ", name])
     }
 
-    /// Sends a signal, and stores its value in the cache.
+    /// Sends a signal with a value, and stores the value in the cache.
     pub fn set_and_store(
         &mut self,
         name: impl AsRef<[u8]>,
@@ -223,14 +224,14 @@ impl Client {
 
     // The cache.
 
-    /// Puts a value into the cache.
+    /// Stores a value in the cache.
     pub fn store(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<(), Error> {
         self.send_pair(b"STORE ", name.as_ref(), value.as_ref())
     }
 
-    /// The cached value of a name; `None` if there is none. Asks again if the connection breaks.
+    /// Returns the cached value of a name; `None` if there is none. Asks again if the connection is lost.
     pub fn retrieve(&mut self, name: impl AsRef<[u8]>) -> Result<Option<Text>, Error> {
-        let name = filled(plain(name.as_ref())?, NO_NAME)?;
+        let name = non_empty(without_line_breaks(name.as_ref())?, NO_NAME)?;
         self.ask(&[b"RETRIEVE ", name], |reply| match reply {
             Reply::Retrieved(pair) if pair.name == name => Some(Some(pair.value.into())),
             Reply::NotRetrieved(missing) if *missing == name => Some(None),
@@ -238,24 +239,24 @@ impl Client {
         })
     }
 
-    /// Takes a name out of the cache.
+    /// Removes a name from the cache.
     pub fn remove(&mut self, name: impl AsRef<[u8]>) -> Result<(), Error> {
-        let name = filled(plain(name.as_ref())?, NO_NAME)?;
+        let name = non_empty(without_line_breaks(name.as_ref())?, NO_NAME)?;
         self.send(&[b"REMOVE ", name])
     }
 
-    /// Adds to a cached number; what is none counts as 0. `step` is written as a number, such as `1`,
-    /// `-3` or `0.5`.
+    /// Adds to a cached number; a missing value, or one that is not a number, counts as 0. `step` is a decimal number
+    /// such as `1`, `-3` or `0.5`.
     pub fn increment(&mut self, name: impl AsRef<[u8]>, step: impl ToString) -> Result<(), Error> {
         self.send_step(b"INCREMENT ", name.as_ref(), &step.to_string())
     }
 
-    /// Subtracts from a cached number.
+    /// Subtracts from a cached number, as [`increment`](Client::increment) adds.
     pub fn decrement(&mut self, name: impl AsRef<[u8]>, step: impl ToString) -> Result<(), Error> {
         self.send_step(b"DECREMENT ", name.as_ref(), &step.to_string())
     }
 
-    /// All names in the cache that have a value.
+    /// Returns all names in the cache that have a value, in no particular order.
     pub fn keys(&mut self) -> Result<Vec<Text>, Error> {
         let mut keys = Vec::new();
         self.ask(&[b"KEYLIST"], |reply| match reply {
@@ -273,14 +274,15 @@ impl Client {
         Ok(keys)
     }
 
-    /// Removes everything from the cache.
+    /// Removes all entries from the cache. The user needs the permission `manage`.
     pub fn clear(&mut self) -> Result<(), Error> {
         self.send(&[b"CLEARCACHE"])
     }
 
     // Management.
 
-    /// The server's connections, as their fields: `CID`, `CLIENTINFO` and others.
+    /// Returns the server's connections, each as a map of its fields: `CID`, `CLIENTINFO` and others (clacks-protocol(7),
+    /// MANAGEMENT). The user needs the permission `manage`.
     pub fn clients(&mut self) -> Result<Vec<HashMap<String, Text>>, Error> {
         let mut clients = Vec::new();
         self.ask(&[b"CLIENTLIST"], |reply| match reply {
@@ -298,28 +300,29 @@ impl Client {
         Ok(clients)
     }
 
-    /// Ends the connection of that CID, if there is one.
+    /// Ends the connection with that CID, if there is one. The user needs the permission `manage`.
     pub fn disconnect_client(&mut self, cid: impl AsRef<[u8]>) -> Result<(), Error> {
-        let cid = filled(plain(cid.as_ref())?, "a CID can't be empty")?;
+        let cid = non_empty(without_line_breaks(cid.as_ref())?, "a CID can't be empty")?;
         self.send(&[b"CLIENTDISCONNECT ", cid])
     }
 
-    /// From now on everything that passes the server comes as [`Message::Debug`].
+    /// Starts monitoring: all lines that the server processes arrive as [`Message::Debug`]. The user needs the permission
+    /// `manage`.
     pub fn monitor(&mut self) -> Result<(), Error> {
         self.subscriptions.is_monitoring = true;
         self.send(&[b"MONITOR"])
     }
 
-    /// The reverse. A message on its way may still come.
+    /// Stops monitoring. A message that the server has already sent may still arrive.
     pub fn unmonitor(&mut self) -> Result<(), Error> {
         self.subscriptions.is_monitoring = false;
         self.send(&[b"UNMONITOR"])
     }
 
-    /// Lets the server end in so many seconds, which takes the permission `manage`.
+    /// Makes the server end after so many seconds. The user needs the permission `manage`.
     ///
     /// # Errors
-    /// [`Error::Invalid`] also unless that is a number above 0: the server would not heed it.
+    /// [`Error::Invalid`] also if `seconds` is not a number above 0, which the server would ignore.
     pub fn shut_down(&mut self, seconds: f64) -> Result<(), Error> {
         if !(seconds > 0.0 && seconds.is_finite()) {
             return Err(Error::Invalid("seconds have to be more than 0"));
@@ -328,34 +331,36 @@ impl Client {
         self.overhead("S", value)
     }
 
-    /// Sends an OVERHEAD line (clacks-protocol(7), OVERHEAD): flags and a value.
+    /// Sends an OVERHEAD line (clacks-protocol(7), OVERHEAD). `flags` are upper-case letters.
     pub fn overhead(&mut self, flags: &str, value: impl AsRef<[u8]>) -> Result<(), Error> {
-        let value = filled(plain(value.as_ref())?, "an OVERHEAD value can't be empty")?;
+        let value = non_empty(
+            without_line_breaks(value.as_ref())?,
+            "an OVERHEAD value can't be empty",
+        )?;
         if flags.is_empty() || !flags.bytes().all(|flag| flag.is_ascii_uppercase()) {
             return Err(Error::Invalid("OVERHEAD flags are upper-case letters"));
         }
         self.send(&[b"OVERHEAD ", flags.as_bytes(), b" ", value])
     }
 
-    // All of it.
+    // The connection.
 
-    /// Waits until the server has worked off everything that was sent before.
+    /// Waits until the server has processed all commands sent before.
     ///
     /// # Errors
-    /// [`Error::Refused`] if it refused any of it, or has closed the connection for it (`line_too_long` and
-    /// the like); [`Error::Disconnected`] if the connection was lost, and
-    /// with it, perhaps, what was sent.
+    /// [`Error::Refused`] if the server refused any of them, or ended the connection because of one (`line_too_long` and
+    /// the like); [`Error::Disconnected`] if the connection was lost, and with it, perhaps, some of the commands.
     pub fn sync(&mut self) -> Result<(), Error> {
         let until = self.end_of_call();
-        if std::mem::take(&mut self.lost_lines) {
+        if std::mem::take(&mut self.has_lost_lines) {
             return Err(Error::Disconnected(io::ErrorKind::ConnectionReset.into()));
         }
         let exchanged = self.exchange(&[], until, |reply| {
             matches!(reply, Reply::Flushed(_)).then_some(())
         });
         let (refusals, ()) = exchanged.map_err(|error| {
-            // A lost connection is told now, and not once more by the next call.
-            let has_lost = std::mem::take(&mut self.lost_lines);
+            // The loss is reported now, and not again by the next call.
+            let has_lost = std::mem::take(&mut self.has_lost_lines);
             match error {
                 Error::TimedOut if has_lost => Error::Disconnected(io::ErrorKind::TimedOut.into()),
                 Error::NotClacks(what) if has_lost => {
@@ -370,17 +375,18 @@ impl Client {
         }
     }
 
-    /// The next message; `None` if none comes within `timeout`. Zero fetches what is there already.
+    /// Waits for the next message; `None` if none arrives within `timeout`. With a timeout of zero it returns only
+    /// messages that have arrived already.
     ///
-    /// After [`Message::Disconnected`] it dials again, in growing intervals. What one call has begun the
-    /// next goes on with. A server that is silent, or out of reach, is noticed within two
-    /// [probe intervals](Options::probe_interval), if the program calls this often enough.
+    /// After [`Message::Disconnected`] it reconnects, at growing intervals; a dial goes on over several calls. A server
+    /// that is silent or unreachable is detected within two [probe intervals](Options::probe_interval), if the program
+    /// calls this often enough.
     ///
     /// # Errors
-    /// [`Error::LoginRefused`] or [`Error::Certificate`] if, after a reconnection, the server doesn't take
-    /// the login any more, or this client the server.
+    /// [`Error::LoginRefused`] or [`Error::Certificate`] if, at a reconnection, the server does not accept the login any
+    /// more, or the client does not accept the server's certificate.
     pub fn next(&mut self, timeout: Duration) -> Result<Option<Message>, Error> {
-        let until = end_of(timeout);
+        let until = deadline_after(timeout);
         loop {
             if let Some(reason) = self.refusal.take() {
                 self.refusal_is_last = false;
@@ -392,47 +398,47 @@ impl Client {
             match self.wait_for_message(until) {
                 Err(Error::TimedOut) => return Ok(None),
                 Err(error) if is_final(&error) => return Err(error),
-                // Of all others there is a message that says so.
+                // Every other error has queued a message.
                 _ => {}
             }
         }
     }
 
-    /// From the next connection on it logs in so: for a program that goes on after [`Error::LoginRefused`], when
-    /// its password was changed. A connection that there is stays as it is.
+    /// Changes the login for the next connection, for a program that goes on after [`Error::LoginRefused`] because its
+    /// password was changed. The present connection, if there is one, stays logged in as before.
     pub fn log_in_as(&mut self, user: &str, password: &str) {
         self.options.set_login(user, password);
-        // It has begun with the old one.
+        // A dial in progress uses the old login.
         self.dial = None;
     }
 
-    /// Whether there is a connection, as far as is known.
+    /// Returns true if there is a connection. Its loss may not have been noticed yet.
     pub fn is_connected(&self) -> bool {
         self.connection.is_some()
     }
 
-    /// Why the last dial came to nothing, while there is no connection; `None` if none has failed yet.
-    /// Calls that dial again and again tell it only by [`Error::TimedOut`].
-    pub fn trouble(&self) -> Option<&str> {
-        self.trouble.as_deref()
+    /// Returns the error of the last failed dial while there is no connection; `None` if no dial has failed since the last
+    /// connection. Calls that retry until their deadline return only [`Error::TimedOut`].
+    pub fn last_dial_error(&self) -> Option<&str> {
+        self.last_dial_error.as_deref()
     }
 
-    /// How many connections this client has had, the first one included: more than at the last look
-    /// means that what belongs to a connection is gone.
+    /// Returns the number of connections that this client has had, the present one included. If it has grown, everything
+    /// that belongs to one connection is lost.
     pub fn connections(&self) -> u64 {
         self.connections
     }
 
-    /// The connection's descriptor, for a program that waits for many things: when it is readable, call
-    /// [`next`](Client::next) with a timeout of zero until it returns `None`, and do so too before
-    /// waiting, which should not take longer than up to [`next_due`](Client::next_due). `None` while there is no connection: then call `next` now and then, since a dial goes on in
-    /// calls only.
+    /// Returns the connection's descriptor, for a program that polls several descriptors; `None` while there is no
+    /// connection. When it is readable, call [`next`](Client::next) with a timeout of zero until it returns `None`. Do so
+    /// before polling, too, and poll no longer than until [`next_due`](Client::next_due). Without a connection, call
+    /// `next` now and then: dialling goes on only in calls.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.connection.as_ref().map(AsFd::as_fd)
     }
 
-    /// When [`next`](Client::next) has to be called again at the latest, for a PING or for a server that may have become
-    /// silent; `None` while there is no connection.
+    /// Returns the time at which [`next`](Client::next) has to be called at the latest, to send a PING or to detect a
+    /// silent server; `None` while there is no connection.
     pub fn next_due(&self) -> Option<Instant> {
         let connection = self.connection.as_ref()?;
         let probe = connection.next_probe(self.options.probe_interval);
@@ -440,11 +446,11 @@ impl Client {
         Some(ping.map_or(probe, |interval| probe.min(connection.next_ping(interval))))
     }
 
-    /// Says goodbye and waits until the server has taken everything that was sent.
+    /// Sends QUIT and waits until the server has read everything that was sent.
     ///
     /// # Errors
-    /// [`Error::Disconnected`] also if a connection was lost since the last [`sync`](Client::sync), and with it,
-    /// perhaps, what was sent.
+    /// [`Error::Disconnected`] also if a connection was lost since the last [`sync`](Client::sync), and with it, perhaps,
+    /// some of the commands.
     pub fn close(mut self) -> Result<(), Error> {
         let until = self.end_of_call();
         if let Some(connection) = &mut self.connection {
@@ -458,21 +464,24 @@ impl Client {
                 }
             }
         }
-        if self.lost_lines {
+        if self.has_lost_lines {
             return Err(Error::Disconnected(io::ErrorKind::ConnectionReset.into()));
         }
         Ok(())
     }
 
     fn send_pair(&mut self, verb: &[u8], name: &[u8], value: &[u8]) -> Result<(), Error> {
-        let name = key(name)?;
-        let value = plain(value)?;
+        let name = entry_name(name)?;
+        let value = without_line_breaks(value)?;
         self.send(&[verb, name, b"=", value])
     }
 
     fn send_step(&mut self, verb: &[u8], name: &[u8], step: &str) -> Result<(), Error> {
-        let name = key(name)?;
-        let step = filled(plain(step.as_bytes())?, "a step can't be empty")?;
+        let name = entry_name(name)?;
+        let step = non_empty(
+            without_line_breaks(step.as_bytes())?,
+            "a step can't be empty",
+        )?;
         if step.contains(&b'=') {
             return Err(Error::Invalid("a step is a number"));
         }
@@ -480,15 +489,15 @@ impl Client {
     }
 }
 
-/// So much time from now on.
-fn end_of(timeout: Duration) -> Instant {
-    /// For whoever wants to wait for ever.
+/// The time after `timeout`, at most a century from now.
+fn deadline_after(timeout: Duration) -> Instant {
+    /// `Instant` overflows for `Duration::MAX`.
     const LONGEST: Duration = Duration::from_secs(CENTURY_S);
     Instant::now() + timeout.min(LONGEST)
 }
 
-/// A line can hold anything but its end.
-fn plain(bytes: &[u8]) -> Result<&[u8], Error> {
+/// Checks that a text contains no line break, since it becomes part of a line.
+fn without_line_breaks(bytes: &[u8]) -> Result<&[u8], Error> {
     if memchr::memchr2(b'\r', b'\n', bytes).is_some() {
         return Err(Error::Invalid("names and values can't hold line breaks"));
     }
@@ -497,23 +506,23 @@ fn plain(bytes: &[u8]) -> Result<&[u8], Error> {
 
 const NO_NAME: &str = "a name can't be empty";
 
-/// Something that there has to be; otherwise that is what is wrong.
-fn filled<'a>(bytes: &'a [u8], wrong: &'static str) -> Result<&'a [u8], Error> {
+/// Checks that a text is not empty; `wrong` is the message of the error.
+fn non_empty<'a>(bytes: &'a [u8], wrong: &'static str) -> Result<&'a [u8], Error> {
     if bytes.is_empty() {
         return Err(Error::Invalid(wrong));
     }
     Ok(bytes)
 }
 
-/// The name before an `=`.
-fn key(name: &[u8]) -> Result<&[u8], Error> {
+/// Checks a name that stands before an equals sign.
+fn entry_name(name: &[u8]) -> Result<&[u8], Error> {
     if name.contains(&b'=') {
         return Err(Error::Invalid("a name can't hold an equals sign"));
     }
-    filled(plain(name)?, NO_NAME)
+    non_empty(without_line_breaks(name)?, NO_NAME)
 }
 
-/// The fields of a CLIENT line, each `NAME=text;`.
+/// Parses the fields of a CLIENT line, each `NAME=text;`.
 fn fields_of(line: &[u8]) -> HashMap<String, Text> {
     line.split(|byte| *byte == b';')
         .filter_map(|field| {

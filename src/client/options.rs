@@ -1,4 +1,4 @@
-//! How a client reaches its server.
+//! The options of a client: its server, its login and its time limits.
 
 use super::Error;
 use crate::address::Address;
@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Where the server is, who logs in there, and how long calls may take.
+/// The server's address, the login, and the time limits of a client.
 ///
 /// ```
 /// use clacks::Options;
@@ -34,13 +34,13 @@ pub struct Options {
     pub(super) max_queued: usize,
 }
 
-/// Where the service listens.
+/// The socket of the installed service.
 pub(crate) const SERVICE_SOCKET: &str = "/run/clacksd/clacksd.sock";
-/// Where a clacksd without flags listens.
-const OTHERWISE: &str = "tcp://127.0.0.1:49888";
+/// The address at which a clacksd without flags listens.
+const DEFAULT_ADDRESS: &str = "tcp://127.0.0.1:49888";
 
-/// The address of this machine's server: the service's socket if it is there, otherwise the port that a
-/// clacksd without flags listens at.
+/// Returns the address of this machine's server: the socket of the installed service if it exists, otherwise the address
+/// at which a clacksd without flags listens.
 pub fn local_server() -> String {
     first_of(SERVICE_SOCKET)
 }
@@ -49,11 +49,11 @@ fn first_of(socket: &str) -> String {
     if Path::new(socket).exists() {
         format!("unix:{socket}")
     } else {
-        OTHERWISE.to_owned()
+        DEFAULT_ADDRESS.to_owned()
     }
 }
 
-/// Whom a client takes for its server, at `tls://` addresses.
+/// The check of a server's certificate at `tls://` addresses.
 #[derive(Debug, Clone)]
 pub(super) enum ServerCheck {
     System,
@@ -62,11 +62,10 @@ pub(super) enum ServerCheck {
 }
 
 impl Options {
-    /// For a server at `unix:PATH`, `tcp://HOST:PORT` or `tls://HOST:PORT`; the port may be left out and
-    /// is then 49888.
+    /// Creates options for a server at `unix:PATH`, `tcp://HOST:PORT` or `tls://HOST:PORT`. The default port is 49888.
     ///
     /// # Errors
-    /// [`Error::Options`] if that is no address.
+    /// [`Error::Options`] if the address has none of these forms.
     pub fn new(address: &str) -> Result<Options, Error> {
         let parsed = Address::parse(address)
             .map_err(|error| Error::Options(format!("{address}: {error}")))?;
@@ -84,13 +83,14 @@ impl Options {
         })
     }
 
-    /// The user and its password.
+    /// Sets the user and the password.
     pub fn login(mut self, user: &str, password: &str) -> Options {
         self.set_login(user, password);
         self
     }
 
-    /// True for an address that [`Options::allow_plaintext`] is needed for. Programs name their own flag for it.
+    /// Returns true for an address that needs [`Options::allow_plaintext`], so that a program can name its own flag in the
+    /// error.
     #[cfg(any(feature = "tool", feature = "postgres"))]
     pub(crate) fn is_plain_beyond_loopback(&self) -> bool {
         self.address.is_plain_beyond_loopback()
@@ -100,72 +100,70 @@ impl Options {
         self.token = Token::encode(user.as_bytes(), password.as_bytes());
     }
 
-    /// What the client is, as CLIENTLIST shows it. Line breaks become blanks.
+    /// Sets the name of the client in CLIENTLIST. Line breaks become blanks.
     pub fn calls_itself(mut self, software: &str) -> Options {
         self.software = software.replace(['\r', '\n'], " ");
         self
     }
 
-    /// To connect, shake hands and log in; 15 seconds otherwise.
+    /// Sets the time limit for connecting, the TLS handshake and the login. The default is 15 seconds.
     pub fn connect_timeout(mut self, timeout: Duration) -> Options {
         self.connect_timeout = timeout;
         self
     }
 
-    /// For every call, a reconnection that it needs included; 30 seconds otherwise.
+    /// Sets the time limit of every call, including a reconnection. The default is 30 seconds.
     pub fn call_timeout(mut self, timeout: Duration) -> Options {
         self.call_timeout = timeout;
         self
     }
 
-    /// No PINGs: the server never takes this client for hung. What it says waits to be read by the program's next
-    /// calls, and when it has no more room for that, it ends the connection all the same.
+    /// Sends no PINGs and asks the server not to expect any, so that a program may make no calls for any time. If the
+    /// server's output queue for the client fills up meanwhile, the server ends the connection all the same.
     ///
-    /// Otherwise a PING goes out now and then, from within the program's own calls: a program that calls
-    /// nothing for the server's ping timeout (180 seconds) is disconnected.
+    /// By default a PING is sent now and then from within the program's calls, and a program that makes no call for the
+    /// server's ping timeout (180 seconds) is disconnected.
     pub fn without_ping(mut self) -> Options {
         self.ping_interval = None;
         self
     }
 
-    /// How often a PING goes out; every 60 seconds otherwise. For servers whose ping timeout is not much
-    /// longer than that.
+    /// Sets the interval of PINGs, for servers with a short ping timeout. The default is 60 seconds.
     pub fn ping_interval(mut self, interval: Duration) -> Options {
         self.ping_interval = Some(interval);
         self
     }
 
-    /// How long the server may say nothing before it is asked, by a FLUSH, whether it is there, and how long it may then
-    /// go on saying nothing before the connection counts as lost; 60 seconds otherwise. A clacksd that has nothing to
-    /// say to a client sends it a NOP every 60 seconds.
+    /// Sets the time after which a silent server is probed by a FLUSH, and the time after the probe at which the connection
+    /// of a still silent server counts as lost. The default is 60 seconds; the minimum is a millisecond. A clacksd sends
+    /// a NOP to an idle client every 60 seconds.
     pub fn probe_interval(mut self, interval: Duration) -> Options {
         let longest = Duration::from_secs(CENTURY_S);
         self.probe_interval = interval.clamp(Duration::from_millis(1), longest);
         self
     }
 
-    /// Lets `tcp://` addresses beyond this machine pass. Passwords and values then cross the network in
-    /// plain text.
+    /// Permits `tcp://` addresses of other machines. Passwords and values then cross the network in plain text.
     pub fn allow_plaintext(mut self) -> Options {
         self.allow_plaintext = true;
         self
     }
 
-    /// The server's certificate must come from an authority in this file (PEM), or stand in it, instead
-    /// of coming from one that the system trusts.
+    /// Accepts only server certificates that are in this file (PEM) or issued by an authority in it. The default is to
+    /// trust the system's authorities.
     pub fn authorities(mut self, file: impl Into<PathBuf>) -> Options {
         self.check = ServerCheck::Authorities(file.into());
         self
     }
 
-    /// The server's certificate is not checked: an impostor gets the password.
+    /// Switches the check of the server's certificate off. An impostor can then obtain the password.
     pub fn insecure(mut self) -> Options {
         self.check = ServerCheck::None;
         self
     }
 
-    /// How many bytes of messages are kept for [`Client::next`](super::Client::next) before the oldest
-    /// are dropped; 64 MiB otherwise.
+    /// Limits the memory of messages queued for [`Client::next`](super::Client::next), in bytes. Beyond it the oldest
+    /// messages are dropped. The default is 64 MiB.
     pub fn max_queued(mut self, bytes: usize) -> Options {
         self.max_queued = bytes;
         self
@@ -173,7 +171,7 @@ impl Options {
 }
 
 impl fmt::Debug for Options {
-    /// Without the login.
+    /// Omits the login.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options")
             .field("address", &self.address)
@@ -189,6 +187,6 @@ mod tests {
     #[test]
     fn the_service_comes_first() {
         assert_eq!(first_of("/"), "unix:/");
-        assert_eq!(first_of("/is/not/there"), OTHERWISE);
+        assert_eq!(first_of("/is/not/there"), DEFAULT_ADDRESS);
     }
 }

@@ -1,28 +1,28 @@
-//! When to dial again after a connection was lost.
+//! The intervals between attempts to reconnect.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{Duration, Instant};
 
-/// Waits longer each time, and a little at random: when a server restarts, its clients must not all come
-/// in the same moment.
+/// An exponential backoff with a random part, so that the clients of a restarted server don't all reconnect at the same
+/// moment.
 #[derive(Debug, Default)]
 pub struct Backoff {
     failures: u32,
     at: Option<Instant>,
 }
 
-/// The first pause, doubled with each failure.
+/// The first pause. Each failure doubles it.
 const FIRST: Duration = Duration::from_millis(100);
-/// The longest.
+/// The longest pause, before the random part.
 const LONGEST: Duration = Duration::from_secs(15);
 
 impl Backoff {
-    /// When to dial; never before.
+    /// The earliest time of the next dial.
     pub fn at(&mut self) -> Instant {
         *self.at.get_or_insert_with(Instant::now)
     }
 
-    /// The connection was lost, or dialling has failed.
+    /// Records a lost connection or a failed dial.
     pub fn failed(&mut self) {
         let pause = FIRST
             .saturating_mul(1 << self.failures.min(16))
@@ -31,12 +31,13 @@ impl Backoff {
         self.at = Some(Instant::now() + pause.mul_f64(0.5 + random()));
     }
 
+    /// Records a successful dial.
     pub fn succeeded(&mut self) {
         self.failures = 0;
     }
 }
 
-/// From 0 to 1. The standard library's hash keys are the only random thing it offers.
+/// A random number from 0 to 1. Hash keys are the only source of randomness in the standard library.
 fn random() -> f64 {
     let drawn = RandomState::new().build_hasher().finish();
     drawn as f64 / u64::MAX as f64

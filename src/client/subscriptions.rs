@@ -1,8 +1,9 @@
-//! What a client wants to hear, which every new connection has to be told. Pure.
+//! The subscriptions of a client, which have to be sent on every new connection. No I/O.
 
 use crate::protocol::encode;
 use std::collections::BTreeSet;
 
+/// The names that a client listens to, and its monitoring.
 #[derive(Debug, Clone, Default)]
 pub struct Subscriptions {
     pub names: BTreeSet<Vec<u8>>,
@@ -10,16 +11,16 @@ pub struct Subscriptions {
 }
 
 impl Subscriptions {
-    /// The lines that tell it to a server which was told `told` before.
-    pub fn changes_since(&self, told: &Subscriptions) -> Vec<u8> {
+    /// The lines that change the subscriptions of a connection from `announced` to these.
+    pub fn changes_since(&self, announced: &Subscriptions) -> Vec<u8> {
         let mut lines = Vec::new();
-        for name in self.names.difference(&told.names) {
+        for name in self.names.difference(&announced.names) {
             encode::line(&mut lines, &[b"LISTEN ", name]);
         }
-        for name in told.names.difference(&self.names) {
+        for name in announced.names.difference(&self.names) {
             encode::line(&mut lines, &[b"UNLISTEN ", name]);
         }
-        match (told.is_monitoring, self.is_monitoring) {
+        match (announced.is_monitoring, self.is_monitoring) {
             (false, true) => encode::line(&mut lines, &[b"MONITOR"]),
             (true, false) => encode::line(&mut lines, &[b"UNMONITOR"]),
             _ => {}

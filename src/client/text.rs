@@ -1,22 +1,24 @@
-//! Names and values as they come from a server.
+//! The type of names and values that come from a server.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Deref;
 
-/// Bytes that are text by convention only, in UTF-8 as a rule. From a [`Client`](super::Client) they hold
-/// no CR and no LF; a [`Cache`](super::Cache) keeps any.
+/// A byte string that is UTF-8 text by convention only. Texts from a [`Client`](super::Client) contain no CR and no LF;
+/// those from a [`Cache`](super::Cache) may contain any bytes.
 ///
-/// Compares with `&str` and `&[u8]`, prints what is no UTF-8 as `�`, and is otherwise a slice of bytes.
+/// A text can be compared with `&str` and `&[u8]`, is displayed with `�` in place of invalid UTF-8, and dereferences to
+/// its bytes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Text(Vec<u8>);
 
 impl Text {
+    /// Returns the bytes without copying them.
     pub fn into_bytes(self) -> Vec<u8> {
         self.0
     }
 
-    /// What is no UTF-8 becomes `�`.
+    /// Converts the bytes to a string. Invalid UTF-8 becomes `�`.
     pub fn to_str(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.0)
     }

@@ -1,4 +1,4 @@
-//! A connection's bytes: a socket that never lets a call wait, and TLS around it where the address says so.
+//! The byte stream of a connection: a non-blocking socket, with TLS around it for `tls://` addresses.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -8,14 +8,15 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
+/// A non-blocking byte stream.
 pub enum Transport {
     Plain(Socket),
     Tls(Box<StreamOwned<ClientConnection, Socket>>),
 }
 
 impl Transport {
-    /// Over a socket that is connected and does not block; with a session it is TLS, whose handshake comes
-    /// with the first reads and writes.
+    /// Creates a transport over a connected, non-blocking socket. With a session it speaks TLS; the handshake takes place
+    /// during the first reads and writes.
     pub fn new(socket: Socket, session: Option<ClientConnection>) -> Transport {
         match session {
             Some(session) => Transport::Tls(Box::new(StreamOwned::new(session, socket))),
@@ -23,20 +24,20 @@ impl Transport {
         }
     }
 
-    /// An error of kind `WouldBlock` if there is nothing; 0 at the end.
+    /// Reads bytes; 0 at the end of the stream. The error kind is `WouldBlock` if nothing has arrived.
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = match self {
             Transport::Plain(socket) => socket.read(buffer),
             Transport::Tls(stream) => stream.read(buffer),
         };
         match read {
-            // Servers may close without a word; lines have ends of their own.
+            // Some servers close without TLS's close_notify. Truncation shows anyway, since lines have ends.
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(0),
             read => read,
         }
     }
 
-    /// Takes as much as there is room for; an error of kind `WouldBlock` if there is none.
+    /// Writes as many bytes as the socket accepts. The error kind is `WouldBlock` if it accepts none.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Transport::Plain(socket) => socket.write(bytes),
@@ -44,7 +45,7 @@ impl Transport {
         }
     }
 
-    /// Hands over what TLS keeps; an error of kind `WouldBlock` if that is not possible yet.
+    /// Writes bytes that TLS has buffered. The error kind is `WouldBlock` if the socket does not accept all.
     pub fn flush(&mut self) -> io::Result<()> {
         match self {
             Transport::Plain(_) => Ok(()),
@@ -52,22 +53,22 @@ impl Transport {
         }
     }
 
-    /// Whether something that was written, or belongs to a handshake, waits for room.
-    pub fn keeps_something(&self) -> bool {
+    /// Returns true if TLS has buffered output, of a write or of the handshake.
+    pub fn has_pending_output(&self) -> bool {
         match self {
             Transport::Plain(_) => false,
             Transport::Tls(stream) => stream.conn.wants_write(),
         }
     }
 
-    /// Waits until a read, or a write of something new, may do more than it did last.
+    /// Waits until the stream is readable, or writable if there is something to write.
     pub fn wait(&self, has_more: bool, until: Instant) -> io::Result<()> {
-        let wants_room = match self {
+        let wants_writable = match self {
             Transport::Plain(_) => has_more,
-            // What is new has to wait for the handshake, and then only for what is kept.
-            Transport::Tls(_) => self.keeps_something(),
+            // New data is not written before the buffered output.
+            Transport::Tls(_) => self.has_pending_output(),
         };
-        let room = if wants_room {
+        let room = if wants_writable {
             PollFlags::OUT
         } else {
             PollFlags::empty()
@@ -85,7 +86,10 @@ impl AsFd for Transport {
     }
 }
 
-/// Waits for one of these events, or an error; an error of kind `TimedOut` if none has come by then.
+/// Waits for one of these events, or an error of the socket.
+///
+/// # Errors
+/// The kind is `TimedOut` if no event arrives until then.
 pub fn wait_for(socket: BorrowedFd<'_>, events: PollFlags, until: Instant) -> io::Result<()> {
     loop {
         let left = until.saturating_duration_since(Instant::now());

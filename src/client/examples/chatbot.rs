@@ -1,4 +1,4 @@
-//! A robot for the chat of `clacks chat`: it greets who greets, and counts letters for who asks how long.
+//! A robot for `clacks chat`. It answers greetings, and counts the letters of lines that ask how long they are.
 //!
 //! `chatbot ADDRESS USER`, with the password in `CLACKS_PASSWORD`.
 
@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 }
 
-/// Waits for something to be said for up to a minute, and answers it.
+/// Waits up to a minute for a message, and answers it.
 pub fn attend(client: &mut Client) -> Result<(), Error> {
     match client.next(Duration::from_secs(60))? {
         Some(Message::Set { value, .. }) => {
@@ -40,10 +40,10 @@ pub fn attend(client: &mut Client) -> Result<(), Error> {
     Ok(())
 }
 
-/// What to answer to a line such as `ann: hello`, if anything.
+/// The answer to a line such as `ann: hello`, if there is one.
 fn answer(line: &str) -> Option<String> {
     let (who, said) = line.split_once(": ")?;
-    // Two robots would never stop.
+    // Two robots would answer each other without end.
     if who == NAME {
         return None;
     }

@@ -1,6 +1,6 @@
-//! A clock for all: sends the time of day (UTC) as the signal `example::clock`, each second, and keeps it in
-//! the cache for those who come later. With each it notifies `example::notify`, the signal that the chat among the
-//! examples of Net::Clacks listens to. Try it beside `clacks listen example::clock example::notify`.
+//! A clock: each second it sends the time of day (UTC) as the signal `example::clock` and stores it in the cache. It also
+//! sends `example::notify`, the signal that the chat among the examples of Net::Clacks listens to. Watch it with
+//! `clacks listen example::clock example::notify`.
 //!
 //! `clock ADDRESS USER`, with the password in `CLACKS_PASSWORD`.
 
@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 }
 
-/// One second.
+/// Sends the signals once and waits for the next second.
 pub fn tick(client: &mut Client) -> Result<(), Error> {
     let now = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
@@ -33,7 +33,7 @@ pub fn tick(client: &mut Client) -> Result<(), Error> {
     let second = now.as_secs() % 86_400;
     let (hours, minutes, seconds) = (second / 3600, second / 60 % 60, second % 60);
     let time = format!("{hours:02}:{minutes:02}:{seconds:02}");
-    // They may be lost with a connection; the next ones come in a second.
+    // Lost signals do not matter: the next ones follow in a second.
     let sent = client.set_and_store(SIGNAL, time);
     if let Err(error) = sent.and_then(|()| client.notify(TICK)) {
         eprintln!("{error}");

@@ -1,4 +1,4 @@
-//! From a tree of texts to whatever type is wanted: which one a text is, the type says, not the text.
+//! Deserializes a tree of texts. The wanted type, and not the text, decides what a text is converted to.
 
 use serde::de::value::{Error, MapDeserializer, SeqDeserializer};
 use serde::de::{
@@ -22,7 +22,7 @@ impl<'de> IntoDeserializer<'de, Error> for Tree {
 }
 
 impl Tree {
-    /// What this is, for the error that it is something else.
+    /// A description of the value, for the error about an unexpected type.
     fn unlike(&self, expected: &dyn de::Expected) -> Error {
         let found = match &self.0 {
             Value::String(text) => Unexpected::Str(text),
@@ -38,7 +38,7 @@ impl Tree {
     }
 }
 
-/// What is written as one of these.
+/// Integers and floating-point numbers, parsed from a text of that type.
 macro_rules! numbers {
     ($($method:ident $visit:ident $type:ty,)*) => {
         $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -142,7 +142,7 @@ impl<'de> Deserializer<'de> for Tree {
     }
 }
 
-/// A variant's name and what it holds.
+/// The name of an enum's variant, and its content.
 struct Variant(String, Tree);
 
 impl<'de> EnumAccess<'de> for Variant {

@@ -1,25 +1,25 @@
-//! Where YAML::Syck and YAML disagree about a text: it is rewritten so that a YAML parser finds the same scalars as
-//! Syck, and each scalar is translated back.
+//! Rewrites text in which YAML::Syck differs from YAML, so that a YAML parser finds the same scalars as Syck, and
+//! translates each scalar back.
 //!
-//! The parser sees ASCII and characters of a private plane, which are made only here. Each of them stands for one byte,
-//! so a scalar keeps every byte that it had, whatever its encoding.
+//! The parser gets ASCII and characters of a private plane, which only this module creates. Each of them represents one
+//! byte, so a scalar keeps all its bytes in any encoding.
 
 use saphyr_parser::ScalarStyle;
 use std::borrow::Cow;
 
-/// The first of 256 characters that stand for a byte as it stood in the text: a part of a character that is not ASCII,
-/// or a character that would mean something to YAML but nothing to Syck.
+/// The first of 256 characters that represent a byte of the text: part of a character that is not ASCII, or a character
+/// with a meaning in YAML but none for Syck.
 const AS_IT_STOOD: u32 = 0x10_0000;
-/// The first of 256 characters that stand for the four characters of a hexadecimal escape, such as `\xC3`. In double
-/// quotes it is a byte; elsewhere Syck takes it literally.
+/// The first of 256 characters that represent the four characters of a hexadecimal escape such as `\xC3`. In double quotes
+/// the escape is a byte; elsewhere Syck reads it literally.
 const ESCAPED: u32 = 0x10_0100;
 
-/// What may follow a backslash in double quotes, as far as Syck knows. Before anything else it is a backslash.
+/// The characters that form an escape with a backslash in double quotes, for Syck. Before others a backslash is literal.
 const KNOWN_ESCAPES: &[u8] = b"\"0\\abefnrtvx\r\n";
-/// A key in the form `key: value` may not be longer in YAML, in characters.
+/// The longest key in the form `key: value` in YAML, in characters.
 const MAX_IMPLICIT_KEY: usize = 1024;
 
-/// Text as Perl keeps it: UTF-8, or else Latin-1.
+/// Decodes text as Perl does: UTF-8, or else Latin-1.
 pub fn characters(bytes: &[u8]) -> Cow<'_, str> {
     match str::from_utf8(bytes) {
         Ok(text) => Cow::Borrowed(text),
@@ -31,18 +31,18 @@ fn stand_in(first: u32, byte: u8) -> char {
     char::from_u32(first + u32::from(byte)).expect("a plane has no gap there")
 }
 
-/// The byte that a character stands for, if it is one of the 256 that begin with `first`.
+/// The byte that a character represents, if it is one of the 256 characters from `first` on.
 fn stands_for(first: u32, character: char) -> Option<u8> {
     let distance = u32::from(character).checked_sub(first)?;
     u8::try_from(distance).ok()
 }
 
-/// Rewrites YAML of Syck for a YAML parser.
+/// Rewrites Syck's YAML for a YAML parser.
 ///
-/// Syck writes CRs, tabs and leading commas as they are, where they end a line, separate or are forbidden in YAML; and
-/// some texts of several lines in single quotes, whose further lines are not indented. `\xC3` is a character to YAML,
-/// but a byte to Syck, which writes UTF-8 like that where a text needs double quotes. A scalar may be UTF-8 beside one
-/// in Latin-1, and a key may have any length.
+/// Syck writes CRs, tabs and leading commas unescaped, although in YAML they end a line, separate tokens or are forbidden.
+/// It writes some texts of several lines in single quotes without indenting the further lines. `\xC3` is a character in
+/// YAML and a byte for Syck, which writes UTF-8 in this form in double quotes. A scalar in UTF-8 may stand beside one in
+/// Latin-1, and a key may have any length.
 pub fn hide(yaml: &[u8]) -> String {
     let has_dos_lines = yaml
         .split_inclusive(|byte| *byte == b'\n')
@@ -69,7 +69,7 @@ pub fn hide(yaml: &[u8]) -> String {
                 hidden.extend(byte(*high, *low).map(|byte| stand_in(ESCAPED, byte)));
             }
             [b'\\', escape, ..] if KNOWN_ESCAPES.contains(escape) => {
-                // A backslash that is escaped escapes nothing.
+                // An escaped backslash does not start an escape.
                 length = if *escape == b'\\' { 2 } else { 1 };
                 hidden.push_str(if length == 2 { r"\\" } else { r"\" });
             }
@@ -89,8 +89,8 @@ pub fn hide(yaml: &[u8]) -> String {
     with_explicit_long_keys(hidden)
 }
 
-/// Folds the line breaks that `text` begins with, as YAML does it within quotes: one is a blank, and of several all but
-/// the first are kept. Blanks around them are dropped. Returns how many bytes that were.
+/// Folds the line breaks at the beginning of `text` as YAML does in quotes: one becomes a blank, and of several all but the
+/// first stay. Blanks around them are dropped. Returns the number of bytes consumed.
 fn fold(hidden: &mut String, text: &[u8]) -> usize {
     hidden.truncate(hidden.trim_end_matches([' ', '\r']).len());
     let is_blank = |byte: &u8| matches!(byte, b'\n' | b'\r' | b' ');
@@ -103,8 +103,8 @@ fn fold(hidden: &mut String, text: &[u8]) -> usize {
     length
 }
 
-/// Whether a scalar in a block can begin behind that: behind a line's indentation, the mark of an item, or a key, and
-/// an anchor and a tag, if any.
+/// Returns true if a scalar in a block can begin after this text: after a line's indentation, the mark of a list item, or
+/// a key, and after an anchor and a tag if there are any.
 fn begins_scalar(before: &str) -> bool {
     let mut line = before.trim_end_matches(' ');
     while line.len() < before.len()
@@ -118,7 +118,7 @@ fn begins_scalar(before: &str) -> bool {
         || line.len() < before.len() && line.ends_with(['-', ':'])
 }
 
-/// From upper-case hexadecimal digits, which Syck writes.
+/// Parses two upper-case hexadecimal digits, as Syck writes them.
 fn byte(high: u8, low: u8) -> Option<u8> {
     let digit = |digit: u8| match digit {
         b'0'..=b'9' => Some(digit - b'0'),
@@ -128,7 +128,7 @@ fn byte(high: u8, low: u8) -> Option<u8> {
     Some(digit(high)? << 4 | digit(low)?)
 }
 
-/// The text of a scalar, from what the parser has made of [hidden](hide) YAML.
+/// The original text of a scalar that the parser found in [rewritten](hide) YAML.
 pub fn show(scalar: &str, style: ScalarStyle) -> String {
     let mut bytes = Vec::with_capacity(scalar.len());
     let mut has_escaped_bytes = false;
@@ -148,7 +148,7 @@ pub fn show(scalar: &str, style: ScalarStyle) -> String {
     }
 }
 
-/// Appends what a character outside of double quotes is.
+/// Appends the bytes of a character outside of double quotes.
 fn put_unescaped(bytes: &mut Vec<u8>, character: char) {
     if let Some(byte) = stands_for(AS_IT_STOOD, character) {
         bytes.push(byte);
@@ -159,8 +159,8 @@ fn put_unescaped(bytes: &mut Vec<u8>, character: char) {
     }
 }
 
-/// A scalar in double quotes whose bytes together are no UTF-8: each escaped byte is a character of Latin-1, and so is
-/// each other byte unless those between two escapes are UTF-8.
+/// Decodes a scalar in double quotes whose bytes together are not UTF-8. Each escaped byte is a character of Latin-1, and
+/// so is each other byte, unless the bytes between two escapes are UTF-8.
 fn show_escapes_as_characters(scalar: &str) -> String {
     let mut shown = String::with_capacity(scalar.len());
     let mut between = Vec::new();
@@ -177,7 +177,7 @@ fn show_escapes_as_characters(scalar: &str) -> String {
     shown
 }
 
-/// Rewrites `key: value` as `? key` and `: value` on two lines where the key is too long for YAML.
+/// Rewrites `key: value` as `? key` and `: value` on two lines if the key is too long for YAML.
 fn with_explicit_long_keys(yaml: String) -> String {
     if yaml.lines().all(|line| line.len() <= MAX_IMPLICIT_KEY) {
         return yaml;
@@ -210,16 +210,16 @@ fn with_explicit_long_keys(yaml: String) -> String {
     explicit
 }
 
-/// A scalar that goes on in the next line, in which nothing is a key.
+/// A scalar that continues on the next line, so that the line contains no key.
 enum OpenScalar {
     None,
     Quoted(char),
-    /// A block scalar, in all lines that are indented by more spaces than that.
+    /// A block scalar; it contains all lines with a larger indentation than this.
     Block(usize),
 }
 
 impl OpenScalar {
-    /// The scalar that is open at the end of a line that ends with that value.
+    /// The scalar that is still open at the end of a line with this value, if any.
     fn begin(value: &str, indentation: usize) -> OpenScalar {
         match value.chars().next() {
             Some(quote @ ('"' | '\'')) if quoted_length(value).is_none() => {
@@ -230,7 +230,7 @@ impl OpenScalar {
         }
     }
 
-    /// Whether the line belongs to the open scalar.
+    /// Returns true if the line belongs to the open scalar.
     fn continue_on(&mut self, line: &str) -> bool {
         let (goes_on, is_part) = match self {
             OpenScalar::None => return false,
@@ -248,7 +248,7 @@ impl OpenScalar {
     }
 }
 
-/// Where a line's content begins: behind its indentation, the marks of list items, and the mark of a document.
+/// The offset of a line's content, after its indentation, the marks of list items and the mark of a document.
 fn content_start(line: &str) -> usize {
     let mut rest = line.strip_prefix("--- ").unwrap_or(line);
     loop {
@@ -260,7 +260,7 @@ fn content_start(line: &str) -> usize {
     }
 }
 
-/// The length of the key that a line's content begins with; 0 if it begins with none.
+/// The length of the key at the beginning of a line's content; 0 if there is none.
 fn key_length(content: &str) -> usize {
     let length = match content.chars().next() {
         Some('"' | '\'') => quoted_length(content).unwrap_or(0),
@@ -281,13 +281,13 @@ fn is_value_mark(text: &str) -> bool {
     matches!(text.as_bytes(), [b':'] | [b':', b' ' | b'\n' | b'\r', ..])
 }
 
-/// The length of the quoted scalar that a text begins with, its quotes included.
+/// The length of the quoted scalar at the beginning of a text, including the quotes.
 fn quoted_length(text: &str) -> Option<usize> {
     let quote = text.chars().next()?;
     Some(1 + end_of_quoted(&text[1..], quote)?)
 }
 
-/// Where a quoted scalar ends, its quote included.
+/// The offset after the closing quote of a quoted scalar.
 fn end_of_quoted(text: &str, quote: char) -> Option<usize> {
     let bytes = text.as_bytes();
     let mut at = 0;

@@ -1,5 +1,5 @@
-//! Structures as the Perl cache client keeps them: YAML, in the dialect of YAML::Syck, in which null is
-//! `~` and every other scalar is a text. Pure.
+//! Structures in the format of the Perl cache client: YAML in the dialect of YAML::Syck, in which null is `~` and every
+//! other scalar is a text. No I/O.
 
 mod deserialize;
 mod hidden;
@@ -10,20 +10,21 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// How deep structures may be nested: far deeper than any is, and no danger to the stack.
+/// The deepest nesting of structures. Real ones are far less deep, and the recursion does not endanger the stack.
 const MAX_DEPTH: usize = 128;
 
-/// The errors say what is wrong.
+/// Serializes a structure to YAML. The error is a message.
 pub fn to_yaml<T: Serialize + ?Sized>(structure: &T) -> Result<String, String> {
     let tree = serde_json::to_value(structure).map_err(|error| error.to_string())?;
     write::yaml(&tree)
 }
 
+/// Deserializes a structure from YAML. The error is a message.
 pub fn from_yaml<T: DeserializeOwned>(yaml: &[u8]) -> Result<T, String> {
     deserialize::tree(read::tree(yaml)?)
 }
 
-/// From a value that is no structure: one text.
+/// Deserializes a value that is not a structure, as one text. The error is a message.
 pub fn from_text<T: DeserializeOwned>(text: &[u8]) -> Result<T, String> {
     deserialize::tree(Value::String(hidden::characters(text).into_owned()))
 }

@@ -1,5 +1,5 @@
-//! From YAML to a tree in which every scalar is a text or null. Structures come from other programs: what
-//! would take too much memory or stack is refused.
+//! Parses YAML into a tree in which every scalar is a text or null. Structures come from other programs, so those that
+//! would need too much memory or stack are refused.
 
 use super::MAX_DEPTH;
 use super::hidden::{hide, show};
@@ -8,14 +8,14 @@ use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-/// How many scalars, lists and maps one may have. Aliases can make a small text very large.
+/// The largest number of scalars, lists and maps in a structure. Aliases can expand a small text to a very large tree.
 const MAX_NODES: usize = 1 << 20;
-/// The tag of a reference to a scalar or to another reference, which Syck writes as a map.
+/// The tag of a Perl reference to a scalar or to another reference, which Syck writes as a map.
 const REFERENCE: &str = "perl/ref";
-/// The one key of that map.
+/// The only key of such a map.
 const REFERENCED: &str = "=";
 
-/// The tree of the one document in `yaml`. Errors say what is wrong, and in which line.
+/// Parses the only document in `yaml`. The error is a message that names the line.
 pub fn tree(yaml: &[u8]) -> Result<Value, String> {
     let text = hide(yaml);
     let mut builder = Builder::default();
@@ -34,30 +34,30 @@ pub fn tree(yaml: &[u8]) -> Result<Value, String> {
 struct Builder {
     open: Vec<Open>,
     root: Option<Value>,
-    /// By the parser's number: what aliases stand for, and how many nodes it has.
+    /// The anchored values by the parser's numbers, each with the number of its nodes.
     anchored: HashMap<usize, (Value, usize)>,
     nodes: usize,
-    /// How many nodes all that is kept for aliases has.
+    /// The number of nodes of all anchored values.
     kept: usize,
 }
 
-/// A list or map whose end has not come.
+/// A list or map whose end was not parsed yet.
 struct Open {
     anchor: usize,
-    /// How many nodes there were before it.
+    /// The number of nodes before it.
     nodes_before: usize,
-    /// Its tag says that it is a reference of Perl's.
+    /// The tag marks it as a Perl reference.
     is_reference: bool,
     content: Content,
 }
 
 enum Content {
     List(Vec<Value>),
-    /// With the key whose value has not come.
+    /// A map, with the key whose value was not parsed yet.
     Map(Map<String, Value>, Option<String>),
 }
 
-/// What a reference of Perl's refers to, if the fields are those of one.
+/// The target of a Perl reference, if the fields are those of one.
 fn referenced(fields: &mut Map<String, Value>) -> Option<Value> {
     (fields.len() == 1).then(|| fields.remove(REFERENCED))?
 }
@@ -102,7 +102,7 @@ impl Builder {
                 self.add(value, open.anchor, nodes + 1)
             }
             Event::Alias(anchor) => match self.anchored.get(&anchor) {
-                // Counted before it is copied.
+                // Counted before the copy, which may be large.
                 Some((_, nodes)) if self.nodes + nodes > MAX_NODES => Err(too_large()),
                 Some((value, nodes)) => {
                     let (value, nodes) = (value.clone(), *nodes);
@@ -130,7 +130,7 @@ impl Builder {
         Ok(())
     }
 
-    /// Puts a complete value where it belongs.
+    /// Adds a complete value to the innermost open list or map.
     fn add(&mut self, value: Value, anchor: usize, nodes: usize) -> Result<(), String> {
         self.nodes += nodes;
         if anchor != 0 {

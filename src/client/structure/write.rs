@@ -1,5 +1,5 @@
-//! From a tree to YAML that YAML::Syck reads: in blocks, texts in double quotes, with no escape but those
-//! it knows.
+//! Writes a tree as YAML that YAML::Syck can read: in block style, with texts in double quotes and only the escapes that
+//! Syck knows.
 
 use super::MAX_DEPTH;
 use serde_json::Value;
@@ -11,7 +11,7 @@ pub fn yaml(tree: &Value) -> Result<String, String> {
     Ok(out)
 }
 
-/// Writes what stands behind `---`, `-` or `key:`, the line's end included; a block is at that depth.
+/// Writes a value after `---`, `-` or `key:`, including the line end. A block is indented to that depth.
 fn node(out: &mut String, tree: &Value, depth: usize) -> Result<(), String> {
     if depth > MAX_DEPTH {
         return Err(format!("nested more than {MAX_DEPTH} deep"));
@@ -53,8 +53,8 @@ fn indent(out: &mut String, depth: usize) {
 }
 
 fn quoted(out: &mut String, text: &str) {
-    // Syck reads that as "str" when it stands in quotes; and also what goes on with a NUL, which it does not
-    // even read when it wrote it itself.
+    // Syck reads this text as "str" even in quotes; likewise if a NUL follows, which Syck can't read even when it wrote
+    // the text itself.
     if text == "=" {
         out.push('=');
         return;
@@ -69,7 +69,7 @@ fn quoted(out: &mut String, text: &str) {
             '\t' => out.push_str("\\t"),
             '\0' => out.push_str("\\0"),
             '\x1b' => out.push_str("\\e"),
-            // To Syck `\x` is a byte, to others a character: below 128 that is the same.
+            // `\x` is a byte to Syck and a character to others. Below 128 both are the same.
             '\x01'..='\x1f' | '\x7f' => {
                 write!(out, "\\x{:02X}", u32::from(character)).expect("a String takes every write")
             }
