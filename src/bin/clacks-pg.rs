@@ -9,7 +9,7 @@ fn main() -> ExitCode {
     match clacks::bridge::run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Standard error may be a full disk.
+            // An error of standard error itself, a file on a full disk for example, can't be reported.
             let _ = writeln!(io::stderr(), "clacks-pg: {error}");
             ExitCode::from(error.exit_status())
         }

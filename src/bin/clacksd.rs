@@ -8,7 +8,7 @@ fn main() -> ExitCode {
     match clacks::cli::run(&arguments) {
         Ok(end) => ExitCode::from(end.exit_status()),
         Err(error) => {
-            clacks::cli::complain(&error);
+            clacks::cli::report_error(&error);
             ExitCode::from(error.exit_status())
         }
     }

@@ -1,16 +1,16 @@
-//! What a trigger asks for: the payload of a notification.
+//! The action that a trigger asks for, parsed from the payload of a notification.
 
 use super::payload::DELIMITER;
 use crate::client::{Client, Error, encoding};
 use std::borrow::Cow;
 use std::fmt;
 
-/// A command for the server.
+/// A command for the clacks server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Order {
+pub struct Action {
     verb: Verb,
     name: Vec<u8>,
-    /// Empty for those that have none.
+    /// The value or step; empty for verbs without one.
     value: Vec<u8>,
 }
 
@@ -39,7 +39,7 @@ impl Verb {
         })
     }
 
-    /// How many parts a payload has, the verb included.
+    /// The number of parts of the payload, including the verb.
     fn parts(self) -> usize {
         match self {
             Verb::Notify | Verb::Remove => 2,
@@ -47,16 +47,16 @@ impl Verb {
         }
     }
 
-    /// True for verbs whose last part may hold the delimiter, since nothing follows it.
+    /// Returns true for verbs whose last part may contain the delimiter, since nothing follows it.
     fn takes_delimiter(self) -> bool {
         matches!(self, Verb::Set | Verb::Store | Verb::SetAndStore)
     }
 }
 
-/// Why a payload is skipped.
+/// The reason for which a payload is skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Malformed {
-    /// An argument of the function was NULL, as a rule.
+    /// Usually an argument of the function was NULL.
     Empty,
     UnknownCommand,
     WrongParts,
@@ -78,9 +78,9 @@ impl fmt::Display for Malformed {
     }
 }
 
-impl Order {
-    /// Reads the parts of a payload.
-    pub fn parse(parts: &[Vec<u8>]) -> Result<Order, Malformed> {
+impl Action {
+    /// Parses the parts of a payload.
+    pub fn parse(parts: &[Vec<u8>]) -> Result<Action, Malformed> {
         let (word, rest) = parts.split_first().ok_or(Malformed::Empty)?;
         if word.is_empty() && rest.is_empty() {
             return Err(Malformed::Empty);
@@ -88,7 +88,7 @@ impl Order {
         let verb = Verb::parse(word).ok_or(Malformed::UnknownCommand)?;
         let (name, value) = name_and_value(verb, rest)?;
         let breaks = |text: &[u8]| memchr::memchr2(b'\r', b'\n', text).is_some();
-        // A signal without a value may have an equals sign in its name.
+        // The name of a signal without a value may contain an equals sign.
         if name.is_empty() || breaks(name) || (verb != Verb::Notify && name.contains(&b'=')) {
             return Err(Malformed::Name);
         }
@@ -100,16 +100,16 @@ impl Order {
             }
             _ => value.into_owned(),
         };
-        Ok(Order {
+        Ok(Action {
             verb,
             name: name.to_vec(),
             value,
         })
     }
 
-    /// Sends it.
+    /// Sends the command, without waiting for the server to process it.
     pub fn send(&self, client: &mut Client) -> Result<(), Error> {
-        let Order { verb, name, value } = self;
+        let Action { verb, name, value } = self;
         match verb {
             Verb::Notify => client.notify(name),
             Verb::Set => client.set(name, value),
@@ -121,14 +121,14 @@ impl Order {
         }
     }
 
-    /// What it takes in memory, about, in bytes.
+    /// The approximate memory of the action, in bytes.
     pub fn size(&self) -> usize {
-        size_of::<Order>() + self.name.len() + self.value.len()
+        size_of::<Action>() + self.name.len() + self.value.len()
     }
 }
 
-/// Name and value of a payload, from the parts behind its verb; the value is empty for verbs without one. Each verb has
-/// its number of parts, and only a value may hold a delimiter.
+/// The name and the value of a payload, from the parts after the verb. The value is empty for verbs without one. The
+/// number of parts has to fit the verb; only a value may contain the delimiter.
 fn name_and_value(verb: Verb, parts: &[Vec<u8>]) -> Result<(&[u8], Cow<'_, [u8]>), Malformed> {
     match (verb.parts(), parts) {
         (2, [name]) => Ok((name, Cow::Borrowed(b""))),
@@ -140,7 +140,8 @@ fn name_and_value(verb: Verb, parts: &[Vec<u8>]) -> Result<(&[u8], Cow<'_, [u8]>
     }
 }
 
-/// The number in a step. Blanks behind it make this step unlike others of its transaction. Nothing counts as 1.
+/// The number in a step, without the blanks after it, which distinguish the step from others of its transaction. A step
+/// of blanks only is 1.
 fn step(text: &[u8]) -> Result<&str, Malformed> {
     let text = str::from_utf8(text).map_err(|_| Malformed::Step)?;
     if text.contains(['\r', '\n', '=']) {
@@ -153,13 +154,13 @@ fn step(text: &[u8]) -> Result<&str, Malformed> {
 mod tests {
     use super::*;
 
-    fn parse(parts: &[&str]) -> Result<Order, Malformed> {
+    fn parse(parts: &[&str]) -> Result<Action, Malformed> {
         let parts: Vec<Vec<u8>> = parts.iter().map(|part| part.as_bytes().to_vec()).collect();
-        Order::parse(&parts)
+        Action::parse(&parts)
     }
 
-    fn order(verb: Verb, name: &str, value: &str) -> Result<Order, Malformed> {
-        Ok(Order {
+    fn action(verb: Verb, name: &str, value: &str) -> Result<Action, Malformed> {
+        Ok(Action {
             verb,
             name: name.as_bytes().to_vec(),
             value: value.as_bytes().to_vec(),
@@ -169,46 +170,46 @@ mod tests {
     #[test]
     fn bytes_that_are_no_utf_8_are_passed_on() {
         let parts = [b"SET".to_vec(), b"a\xfc".to_vec(), b"\xff".to_vec()];
-        let parsed = Order::parse(&parts).expect("an order");
+        let parsed = Action::parse(&parts).expect("an action");
         assert_eq!(
             (&*parsed.name, &*parsed.value),
             (&b"a\xfc"[..], &b"\xff"[..])
         );
         let parts = [b"INCREMENT".to_vec(), b"a".to_vec(), b"\xff".to_vec()];
-        assert_eq!(Order::parse(&parts), Err(Malformed::Step));
+        assert_eq!(Action::parse(&parts), Err(Malformed::Step));
         assert_eq!(
-            Order::parse(&[b"\xff\xfe".to_vec()]),
+            Action::parse(&[b"\xff\xfe".to_vec()]),
             Err(Malformed::UnknownCommand)
         );
     }
 
     #[test]
     fn payloads_become_orders() {
-        assert_eq!(parse(&["NOTIFY", "a=b"]), order(Verb::Notify, "a=b", ""));
-        assert_eq!(parse(&["SET", "a", "x=y"]), order(Verb::Set, "a", "x=y"));
-        assert_eq!(parse(&["STORE", "a", ""]), order(Verb::Store, "a", ""));
+        assert_eq!(parse(&["NOTIFY", "a=b"]), action(Verb::Notify, "a=b", ""));
+        assert_eq!(parse(&["SET", "a", "x=y"]), action(Verb::Set, "a", "x=y"));
+        assert_eq!(parse(&["STORE", "a", ""]), action(Verb::Store, "a", ""));
         let delimiter_in_value = format!("x{DELIMITER}y");
         assert_eq!(
             parse(&["STORE", "a", "x", "y"]),
-            order(Verb::Store, "a", &delimiter_in_value)
+            action(Verb::Store, "a", &delimiter_in_value)
         );
         assert_eq!(
             parse(&["STORE", "a", "x\ny"]),
-            order(Verb::Store, "a", "PAGECAMELCLACKSB64:eAp5")
+            action(Verb::Store, "a", "PAGECAMELCLACKSB64:eAp5")
         );
         assert_eq!(
             parse(&["SETANDSTORE", "a", "ü\r"]),
-            order(Verb::SetAndStore, "a", "PAGECAMELCLACKSB64:w7wN")
+            action(Verb::SetAndStore, "a", "PAGECAMELCLACKSB64:w7wN")
         );
         assert_eq!(
             parse(&["INCREMENT", "a", ""]),
-            order(Verb::Increment, "a", "1")
+            action(Verb::Increment, "a", "1")
         );
         assert_eq!(
             parse(&["DECREMENT", "a", "2.5 \t \t"]),
-            order(Verb::Decrement, "a", "2.5")
+            action(Verb::Decrement, "a", "2.5")
         );
-        assert_eq!(parse(&["REMOVE", "a"]), order(Verb::Remove, "a", ""));
+        assert_eq!(parse(&["REMOVE", "a"]), action(Verb::Remove, "a", ""));
     }
 
     #[test]

@@ -1,36 +1,37 @@
-//! Orders that the server has not confirmed yet.
+//! The queue of actions that the server has not confirmed yet.
 
-use super::order::Order;
+use super::action::Action;
 use std::collections::VecDeque;
 
-/// In the order of their notifications.
+/// Unconfirmed actions in the order of their notifications. The first [`Backlog::sent`] of them are sent.
 #[derive(Default)]
 pub struct Backlog {
-    orders: VecDeque<Order>,
+    actions: VecDeque<Action>,
     bytes: usize,
-    /// So many of the first were sent, and are not confirmed.
+    /// The number of actions at the front that are sent.
     sent: usize,
-    /// So many of the next are sent one by one: among them is one that the server closes for.
-    alone: usize,
+    /// The number of next actions to be sent one by one, because one of them makes the server end the connection.
+    singly: usize,
 }
 
-/// Beyond that the oldest unsent orders are dropped: hours of a busy database while the server is away.
+/// The memory limit, in bytes. Beyond it the oldest unsent actions are dropped. It is enough for hours of a busy database
+/// while the server is unreachable.
 pub const MAX_BYTES: usize = 64 << 20;
-/// Orders sent before one confirmation is waited for.
+/// The number of actions sent before a confirmation is awaited.
 const BATCH: usize = 1000;
 
 impl Backlog {
     pub fn is_empty(&self) -> bool {
-        self.orders.is_empty()
+        self.actions.is_empty()
     }
 
-    /// How many orders had to be dropped for this one.
-    pub fn push(&mut self, order: Order) -> usize {
-        self.bytes += order.size();
-        self.orders.push_back(order);
+    /// Adds an action. Returns the number of older actions that were dropped for it.
+    pub fn push(&mut self, action: Action) -> usize {
+        self.bytes += action.size();
+        self.actions.push_back(action);
         let mut dropped = 0;
         while self.bytes > MAX_BYTES
-            && let Some(oldest) = self.orders.remove(self.sent)
+            && let Some(oldest) = self.actions.remove(self.sent)
         {
             self.bytes -= oldest.size();
             dropped += 1;
@@ -38,56 +39,56 @@ impl Backlog {
         dropped
     }
 
-    /// Orders that were sent and are not confirmed.
+    /// The number of actions that are sent and not confirmed.
     pub fn sent(&self) -> usize {
         self.sent
     }
 
-    /// The next order to be sent, up to a batch.
-    pub fn next(&self) -> Option<&Order> {
-        let batch = if self.alone > 0 { 1 } else { BATCH };
-        self.orders.get(self.sent).filter(|_| self.sent < batch)
+    /// The next action to be sent; `None` when a batch is complete.
+    pub fn next(&self) -> Option<&Action> {
+        let batch = if self.singly > 0 { 1 } else { BATCH };
+        self.actions.get(self.sent).filter(|_| self.sent < batch)
     }
 
-    /// The next order was sent.
+    /// Records that the next action was sent.
     pub fn note_sent(&mut self) {
         self.sent += 1;
     }
 
-    /// The next order can't be sent at all.
+    /// Drops the next action, which can't be sent at all.
     pub fn skip(&mut self) {
-        if let Some(skipped) = self.orders.remove(self.sent) {
+        if let Some(skipped) = self.actions.remove(self.sent) {
             self.bytes -= skipped.size();
         }
     }
 
-    /// The server has worked off everything that was sent.
+    /// Removes all sent actions, because the server has processed them.
     pub fn confirm(&mut self) {
-        for order in self.orders.drain(..self.sent) {
-            self.bytes -= order.size();
+        for action in self.actions.drain(..self.sent) {
+            self.bytes -= action.size();
         }
-        self.alone = self.alone.saturating_sub(self.sent);
+        self.singly = self.singly.saturating_sub(self.sent);
         self.sent = 0;
     }
 
-    /// What was sent has to be sent again, each by itself.
-    pub fn send_alone(&mut self) {
-        self.alone = BATCH.min(self.orders.len());
+    /// Makes all sent actions unsent, to be sent one by one.
+    pub fn send_singly(&mut self) {
+        self.singly = BATCH.min(self.actions.len());
         self.sent = 0;
     }
 
-    /// Drops the order that was sent by itself; false if there were several, or none.
-    pub fn skip_if_alone(&mut self) -> bool {
-        let is_alone = self.alone > 0 && self.sent <= 1;
-        if is_alone {
+    /// Drops the action if it was sent singly. Returns false if several were sent, or none.
+    pub fn skip_if_single(&mut self) -> bool {
+        let is_single = self.singly > 0 && self.sent <= 1;
+        if is_single {
             self.sent = 0;
             self.skip();
-            self.alone -= 1;
+            self.singly -= 1;
         }
-        is_alone
+        is_single
     }
 
-    /// The connection was lost: what was sent has to be sent again.
+    /// Makes all sent actions unsent, because the connection was lost.
     pub fn send_again(&mut self) {
         self.sent = 0;
     }
@@ -97,29 +98,29 @@ impl Backlog {
 mod tests {
     use super::*;
 
-    fn order(number: usize) -> Order {
+    fn action(number: usize) -> Action {
         let value = format!("{number}{}", "x".repeat(1 << 20));
-        Order::parse(&["STORE", "a", &value].map(|part| part.as_bytes().to_vec()))
-            .expect("an order")
+        Action::parse(&["STORE", "a", &value].map(|part| part.as_bytes().to_vec()))
+            .expect("an action")
     }
 
     #[test]
     fn what_was_sent_stays_until_it_is_confirmed_and_in_order() {
         let mut backlog = Backlog::default();
         for number in 0..3 {
-            assert_eq!(backlog.push(order(number)), 0);
+            assert_eq!(backlog.push(action(number)), 0);
         }
-        assert_eq!(backlog.next(), Some(&order(0)));
+        assert_eq!(backlog.next(), Some(&action(0)));
         backlog.note_sent();
         backlog.note_sent();
-        assert_eq!(backlog.next(), Some(&order(2)));
+        assert_eq!(backlog.next(), Some(&action(2)));
         backlog.send_again();
-        assert_eq!(backlog.next(), Some(&order(0)));
+        assert_eq!(backlog.next(), Some(&action(0)));
         backlog.note_sent();
         backlog.confirm();
-        assert_eq!(backlog.next(), Some(&order(1)));
+        assert_eq!(backlog.next(), Some(&action(1)));
         backlog.skip();
-        assert_eq!(backlog.next(), Some(&order(2)));
+        assert_eq!(backlog.next(), Some(&action(2)));
         backlog.skip();
         assert!(backlog.is_empty() && backlog.bytes == 0);
     }
@@ -127,13 +128,13 @@ mod tests {
     #[test]
     fn the_oldest_unsent_orders_go_when_there_are_too_many() {
         let mut backlog = Backlog::default();
-        backlog.push(order(0));
+        backlog.push(action(0));
         backlog.note_sent();
-        let dropped: usize = (1..100).map(|number| backlog.push(order(number))).sum();
+        let dropped: usize = (1..100).map(|number| backlog.push(action(number))).sum();
         assert!(dropped > 30 && backlog.bytes <= MAX_BYTES, "{dropped}");
         backlog.send_again();
-        assert_eq!(backlog.next(), Some(&order(0)));
+        assert_eq!(backlog.next(), Some(&action(0)));
         backlog.note_sent();
-        assert_eq!(backlog.next(), Some(&order(dropped + 1)));
+        assert_eq!(backlog.next(), Some(&action(dropped + 1)));
     }
 }

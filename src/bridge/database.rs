@@ -1,177 +1,114 @@
-//! The connection to PostgreSQL: dialled, listening, and asked now and then whether it is still there.
+//! The connection to PostgreSQL: connects, listens for notifications, and probes a silent database.
 //!
-//! No wait is without end, whatever the database does. So this drives tokio-postgres by itself: its blocking
-//! wrapper waits for ever where a server accepts a connection and is silent then, and where it becomes silent
-//! later.
+//! Every wait has a time limit, whatever the database does. So this module drives tokio-postgres itself: the blocking
+//! wrapper of that crate waits for ever if a server accepts a connection and stays silent, or becomes silent later.
 
 use super::dial::{connect, within};
 use super::encodings;
+use super::failure::Failure;
 use super::functions::CHANNEL;
-use super::payload::{Parts, take_apart, take_apart_in_utf8};
+use super::payload::{Parts, split_in_utf8, split_payload};
 use super::session::Session;
-use super::target::{DatabaseHost, Target, chain};
-use std::fmt;
+use super::target::{DatabaseHost, Target};
 use std::future::{Future, poll_fn};
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 use tokio::runtime::{self, Runtime};
 use tokio::time::timeout;
-use tokio_postgres::error::SqlState;
 
-/// Between two attempts to reach the database.
+/// The pause between two attempts to connect to the database.
 const REDIAL: Duration = Duration::from_secs(1);
-/// For SQL that changes something, and may have to wait for others who do.
+/// The time limit for SQL that changes something, which may have to wait for locks.
 const CHANGE: Duration = Duration::from_secs(60);
 
-type Doing<T> = Pin<Box<dyn Future<Output = Result<T, Failure>>>>;
+type Pending<T> = Pin<Box<dyn Future<Output = Result<T, Failure>>>>;
 
-/// What is wrong with the database.
-#[derive(Debug)]
-pub enum Failure {
-    Postgres(tokio_postgres::Error),
-    Closed,
-    Silent,
-    /// It lets the bridge listen, and no notification arrives.
-    Deaf,
-    /// There is no connection, or it breaks before the login.
-    Unreachable(io::Error),
-    Tls(String),
-    /// Of each of several hosts.
-    Hosts(String),
-    /// Nothing of the database's: a runtime can't be had.
-    System(io::Error),
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Failure::Postgres(error) => f.write_str(&chain(error)),
-            Failure::Closed => f.write_str("it has closed the connection"),
-            Failure::Silent => f.write_str("it doesn't answer"),
-            Failure::Deaf => f.write_str(
-                "its notifications don't arrive, as behind a pooler in transaction mode; \
-                 the bridge needs a session of its own",
-            ),
-            Failure::Unreachable(error) => write!(f, "error connecting to server: {error}"),
-            Failure::Tls(what) => write!(f, "TLS: {what}"),
-            Failure::Hosts(text) => f.write_str(text),
-            Failure::System(error) => error.fmt(f),
-        }
-    }
-}
-
-impl From<tokio_postgres::Error> for Failure {
-    fn from(error: tokio_postgres::Error) -> Failure {
-        Failure::Postgres(error)
-    }
-}
-
-impl Failure {
-    /// True if another host may do better: there is no session here, or it is one of a standby.
-    fn is_of_host(&self) -> bool {
-        match self {
-            Failure::Postgres(error) => {
-                let code = error.code();
-                code.is_none_or(|code| {
-                    *code == SqlState::READ_ONLY_SQL_TRANSACTION || is_of_login(code.code())
-                })
-            }
-            Failure::System(_) => false,
-            _ => true,
-        }
-    }
-}
-
-/// Classes of errors by which a server lets nobody in: connections, logins, catalogs, resources, shutting down.
-fn is_of_login(code: &str) -> bool {
-    ["08", "28", "3D", "53", "57"]
-        .iter()
-        .any(|class| code.starts_with(class))
-}
-
-/// What has become of the connection.
+/// A change of the connection's state.
 pub enum Change {
     Listening,
     Lost(Failure),
     Unreachable(Failure),
 }
 
+/// A database and the sessions there.
 pub struct Database {
     target: Target,
     state: State,
-    /// Payloads that have come and are not in UTF-8 yet. They outlive the session.
+    /// Received payloads that are not converted to UTF-8 yet. They outlive the session.
     unconverted: Vec<Vec<u8>>,
     runtime: Runtime,
 }
 
 struct Sessions {
     listening: Session,
-    /// Converts payloads. PostgreSQL sends all notifications that there are before it answers a session that listens; so
-    /// questions of that one would fetch them faster than they can be converted. `None` where no second session is let
-    /// in.
+    /// The session that converts payloads. PostgreSQL sends all pending notifications to a listening session before it
+    /// answers its queries; queries in that session would therefore fetch payloads faster than they can be converted.
+    /// `None` if the database allows no second session.
     converting: Option<Session>,
 }
 
 enum State {
-    /// It is dialled then.
-    Away(Instant),
-    Dialling(Doing<Sessions>),
-    There(Box<Sessions>),
+    /// There is no connection; the time of the next attempt.
+    Disconnected(Instant),
+    Connecting(Pending<Sessions>),
+    Connected(Box<Sessions>),
 }
 
 impl Database {
-    /// Nothing is dialled yet.
+    /// Creates a database without connecting to it.
+    ///
+    /// # Errors
+    /// The runtime can't be started.
     pub fn new(target: Target) -> Result<Database, Failure> {
         Ok(Database {
             target,
-            state: State::Away(Instant::now()),
+            state: State::Disconnected(Instant::now()),
             unconverted: Vec::new(),
             runtime: runtime()?,
         })
     }
 
-    /// Payloads that have come, or come within that time, up to about so many; and what has become of the
-    /// connection after them. Dials, as far as it gets in that time.
+    /// Returns payloads that have arrived or arrive within `wait`, about `slice` of them at most, and the change of the
+    /// connection after them, if there was one. Without a connection it connects, as far as that gets within `wait`.
     pub fn fetch(&mut self, wait: Duration, slice: usize) -> (Vec<Parts>, Option<Change>) {
         match &mut self.state {
-            State::Away(dial_at) => {
+            State::Disconnected(dial_at) => {
                 let left = dial_at.saturating_duration_since(Instant::now());
                 if left.is_zero() {
-                    self.state = State::Dialling(Box::pin(dial(self.target.clone())));
+                    self.state = State::Connecting(Box::pin(dial(self.target.clone())));
                     return self.fetch(wait, slice);
                 }
                 std::thread::sleep(left.min(wait));
                 (Vec::new(), None)
             }
-            State::Dialling(dial) => {
+            State::Connecting(dial) => {
                 let change = match self.runtime.block_on(async { timeout(wait, dial).await }) {
                     Err(_) => None,
                     Ok(Ok(sessions)) => {
-                        self.state = State::There(Box::new(sessions));
+                        self.state = State::Connected(Box::new(sessions));
                         Some(Change::Listening)
                     }
                     Ok(Err(failure)) => {
-                        self.state = State::Away(Instant::now() + REDIAL);
+                        self.state = State::Disconnected(Instant::now() + REDIAL);
                         Some(Change::Unreachable(failure))
                     }
                 };
                 (Vec::new(), change)
             }
-            State::There(_) => {
-                let (payloads, failure) = self.fetch_there(wait, slice);
+            State::Connected(_) => {
+                let (payloads, failure) = self.fetch_connected(wait, slice);
                 if failure.is_some() {
-                    self.state = State::Away(Instant::now() + REDIAL);
+                    self.state = State::Disconnected(Instant::now() + REDIAL);
                 }
                 (payloads, failure.map(Change::Lost))
             }
         }
     }
 
-    /// The part of [`Database::fetch`] with a session.
-    fn fetch_there(&mut self, wait: Duration, slice: usize) -> (Vec<Parts>, Option<Failure>) {
-        let State::There(sessions) = &mut self.state else {
+    /// [`Database::fetch`] while there is a session.
+    fn fetch_connected(&mut self, wait: Duration, slice: usize) -> (Vec<Parts>, Option<Failure>) {
+        let State::Connected(sessions) = &mut self.state else {
             return (Vec::new(), None);
         };
         let session = &mut sessions.listening;
@@ -181,9 +118,9 @@ impl Database {
         });
         let failure = match ended {
             Ok(Err(failure)) => Some(failure),
-            _ => session.look_after(&self.target),
+            _ => session.check_alive(&self.target),
         };
-        if encodings::needs_no_conversion(session.encoding()) {
+        if encodings::is_passed_unconverted(session.encoding()) {
             let encoding = session.encoding().to_owned();
             let payloads = session
                 .take_payloads()
@@ -198,26 +135,26 @@ impl Database {
         let converted = self.runtime.block_on(encodings::convert(
             session,
             &self.unconverted,
-            self.target.patience(),
+            self.target.timeout(),
         ));
         match converted {
             Ok(converted) => {
                 let unconverted = std::mem::take(&mut self.unconverted);
-                (passed_on(converted, &unconverted), None)
+                (log_unconvertible(converted, &unconverted), None)
             }
             Err(failure) => (Vec::new(), Some(failure)),
         }
     }
 
-    /// Without waiting for anything.
+    /// Closes the connections without waiting.
     pub fn close(self) {
         let Database { state, runtime, .. } = self;
         drop(state);
-        // A name may still be looked up, which nobody can stop.
+        // A lookup of a name may still be running in a thread; it can't be cancelled.
         runtime.shutdown_background();
     }
 
-    /// Runs SQL on a connection of its own, at the first host that can.
+    /// Runs SQL in a session of its own, at the first host that can do it.
     pub fn run(self, sql: &str) -> Result<(), Failure> {
         let done = self.runtime.block_on(at_first(&self.target, async |host| {
             let mut session = connect(&self.target, host).await?;
@@ -228,23 +165,23 @@ impl Database {
     }
 }
 
-/// The parts of a payload that needs no conversion.
+/// The parts of a payload that is not converted.
 fn in_parts(payload: &[u8], encoding: &str) -> Parts {
-    let parts = take_apart(payload, encoding);
-    take_apart_in_utf8(parts.into_iter().map(<[u8]>::to_vec).collect())
+    let parts = split_payload(payload, encoding);
+    split_in_utf8(parts.into_iter().map(<[u8]>::to_vec).collect())
 }
 
-/// Payloads in UTF-8. One that can't be converted is logged, and left out.
-fn passed_on(converted: Vec<Option<Parts>>, unconverted: &[Vec<u8>]) -> Vec<Parts> {
+/// The converted payloads. Those that could not be converted are logged and left out.
+fn log_unconvertible(converted: Vec<Option<Parts>>, unconverted: &[Vec<u8>]) -> Vec<Parts> {
     let payloads = converted.into_iter().zip(unconverted);
-    let passed_on = payloads.filter_map(|(converted, raw)| {
+    let log_unconvertible = payloads.filter_map(|(converted, raw)| {
         if converted.is_none() {
             let start = raw[..raw.len().min(80)].escape_ascii();
             log::warn!("a notification was skipped: it has no form in UTF-8: \"{start}\"");
         }
         converted
     });
-    passed_on.collect()
+    log_unconvertible.collect()
 }
 
 fn runtime() -> Result<Runtime, Failure> {
@@ -252,7 +189,10 @@ fn runtime() -> Result<Runtime, Failure> {
     builder.enable_all().build().map_err(Failure::System)
 }
 
-/// Does something at the first of the hosts that can do it. The failure of the only host, or of all.
+/// Calls `act` with one host after the other until it succeeds, or fails for a reason that is not the host's.
+///
+/// # Errors
+/// That failure, or the failures of all hosts.
 async fn at_first<T>(
     target: &Target,
     act: impl AsyncFn(&DatabaseHost) -> Result<T, Failure>,
@@ -279,19 +219,19 @@ async fn dial(target: Target) -> Result<Sessions, Failure> {
     at_first(&target, async |host| listen(&target, host).await).await
 }
 
-/// A session that listens, and hears, and another one.
+/// Opens a session that listens and receives notifications, and a second one for conversions if they are needed.
 ///
-/// Behind a pooler in transaction mode LISTEN succeeds, and the session that listens then is another client's. That shows
-/// only when somebody else notifies: a second session does, on a channel of the first one's own.
+/// Behind a pooler in transaction mode LISTEN succeeds, but the server's session that listens is given to another client
+/// afterwards. To detect that, a second session notifies a channel that only the first one listens to.
 async fn listen(target: &Target, host: &DatabaseHost) -> Result<Sessions, Failure> {
     let mut listening = connect(target, host).await?;
     let probe = probe_channel();
     let mut sql = format!("LISTEN {CHANNEL}; LISTEN {probe}");
-    let needs_conversion = !encodings::needs_no_conversion(listening.encoding());
+    let needs_conversion = !encodings::is_passed_unconverted(listening.encoding());
     if needs_conversion || listening.encoding() == "SQL_ASCII" {
-        sql.insert_str(0, encodings::AS_THEY_ARE);
+        sql.insert_str(0, encodings::WITHOUT_CONVERSION);
     }
-    within(target.patience(), listening.execute(sql)).await?;
+    within(target.timeout(), listening.execute(sql)).await?;
     let second = match notify(target, host, &probe).await {
         Ok(second) => second,
         Err(failure) => {
@@ -302,12 +242,12 @@ async fn listen(target: &Target, host: &DatabaseHost) -> Result<Sessions, Failur
             });
         }
     };
-    match within(target.patience(), listening.wait_for(&probe)).await {
-        Err(Failure::Silent) => return Err(Failure::Deaf),
-        heard => heard?,
+    match within(target.timeout(), listening.wait_for(&probe)).await {
+        Err(Failure::Silent) => return Err(Failure::NoNotifications),
+        last_received => last_received?,
     }
     within(
-        target.patience(),
+        target.timeout(),
         listening.execute(format!("UNLISTEN {probe}")),
     )
     .await?;
@@ -317,18 +257,18 @@ async fn listen(target: &Target, host: &DatabaseHost) -> Result<Sessions, Failur
     })
 }
 
-/// Notifies a channel from a session of its own, which is still of use.
+/// Notifies a channel from a new session. Returns the session for further use.
 async fn notify(target: &Target, host: &DatabaseHost, channel: &str) -> Result<Session, Failure> {
     let mut session = connect(target, host).await?;
     within(
-        target.patience(),
+        target.timeout(),
         session.execute(format!("NOTIFY {channel}")),
     )
     .await?;
     Ok(session)
 }
 
-/// A channel that nobody else listens to. The standard library's hash keys are the only random thing it offers.
+/// A channel name that nobody else uses. Hash keys are the only source of randomness in the standard library.
 fn probe_channel() -> String {
     let drawn = RandomState::new().build_hasher().finish();
     format!("clackspg_{drawn:016x}")

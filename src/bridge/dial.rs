@@ -1,9 +1,9 @@
-//! How a database is reached: its socket, TLS around it, and the driver's login.
+//! Connecting to a database: the socket, TLS around it, and the driver's login.
 
-use super::database::Failure;
+use super::failure::Failure;
 use super::session::Session;
 use super::target::{DatabaseHost, Target, Tls};
-use super::wire::Translated;
+use super::translated::Translated;
 use crate::certificates::ServerTrust;
 use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
@@ -24,7 +24,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Duplex for S {}
 /// A socket, or TLS over one.
 pub type Stream = Translated<Box<dyn Duplex>>;
 
-/// The outcome of something, or an error if it takes longer than that.
+/// Awaits a future with a time limit.
+///
+/// # Errors
+/// [`Failure::Silent`] after the time limit.
 pub async fn within<T>(
     limit: Duration,
     doing: impl Future<Output = Result<T, Failure>>,
@@ -32,9 +35,9 @@ pub async fn within<T>(
     timeout(limit, doing).await.unwrap_or(Err(Failure::Silent))
 }
 
-/// A session at one host, after its login.
+/// Opens a session at one host and logs in.
 pub async fn connect(target: &Target, host: &DatabaseHost) -> Result<Session, Failure> {
-    within(target.patience(), async {
+    within(target.timeout(), async {
         let stream = open(target, host).await?;
         let (client, connection) = target
             .config
@@ -69,14 +72,14 @@ async fn open(target: &Target, host: &DatabaseHost) -> Result<Box<dyn Duplex>, F
         Tls::Preferred(trust) => match start_tls(dial().await?, trust, name).await {
             Ok(Negotiated::Tls(stream)) => Ok(stream),
             Ok(Negotiated::Refused(socket)) => Ok(Box::new(socket)),
-            // Nobody insists on TLS, so that a handshake that fails is no reason to stay away.
+            // TLS is not required, so a failed handshake leads to a connection without it.
             Err(Failure::Tls(_)) => Ok(Box::new(dial().await?)),
             Err(failure) => Err(failure),
         },
     }
 }
 
-/// The first of an address's sockets that can be connected.
+/// Connects to the first address of a name that accepts a connection.
 async fn dial_tcp(config: &Config, address: &str, port: u16) -> Result<TcpStream, Failure> {
     let socket = TcpStream::connect((address, port))
         .await
@@ -85,6 +88,7 @@ async fn dial_tcp(config: &Config, address: &str, port: u16) -> Result<TcpStream
     Ok(socket)
 }
 
+/// Sets the socket options that the connection string asks for.
 fn prepare(socket: &TcpStream, config: &Config) -> io::Result<()> {
     socket.set_nodelay(true)?;
     let socket = SockRef::from(socket);
@@ -104,17 +108,18 @@ fn prepare(socket: &TcpStream, config: &Config) -> io::Result<()> {
     Ok(())
 }
 
+/// The server's answer to a request for TLS.
 enum Negotiated {
     Tls(Box<dyn Duplex>),
-    /// The server has no TLS, and goes on without.
+    /// The server has no TLS and continues without it.
     Refused(TcpStream),
 }
 
-/// The message SSLRequest: its length, and a number that no version of the protocol has.
+/// The message SSLRequest: its length, and a number in place of a protocol version.
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
 
-/// Asks for TLS. Exactly one byte is read before the handshake, so that nothing that somebody on the way adds in plain
-/// text passes for the server's.
+/// Requests TLS. Exactly one byte is read before the handshake, so that plain text which an attacker adds to the stream
+/// does not pass for the server's.
 async fn start_tls(
     mut socket: TcpStream,
     trust: &ServerTrust,

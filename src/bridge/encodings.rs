@@ -1,42 +1,43 @@
-//! Payloads of databases in other encodings than UTF-8.
+//! Conversion of payloads from databases in other encodings than UTF-8.
 //!
 //! PostgreSQL ends the connection of a listener when a notification can't be converted to the encoding that the listener
-//! asks for. So such a database is asked to convert nothing, and is then asked to convert the payloads by queries, which
-//! may fail one by one.
+//! has asked for. So the listener asks for no conversion, and converts the payloads by queries, which may fail one by
+//! one.
 
-use super::database::Failure;
 use super::dial::within;
-use super::payload::{Parts, take_apart, take_apart_in_utf8};
+use super::failure::Failure;
+use super::payload::{Parts, split_in_utf8, split_payload};
 use super::session::Session;
 use std::fmt::Write;
 use std::time::Duration;
 use tokio_postgres::error::SqlState;
 
-/// Lets the database send the bytes that it has.
-pub const AS_THEY_ARE: &str =
+/// SQL that switches the conversion of notifications off.
+pub const WITHOUT_CONVERSION: &str =
     "SET client_encoding TO 'SQL_ASCII'; SET client_min_messages TO error; ";
 
-/// True for databases whose payloads are passed on as they are. In SQL_ASCII nobody knows what the bytes mean.
-pub fn needs_no_conversion(encoding: &str) -> bool {
+/// Returns true for encodings whose payloads are not converted: UTF-8, and SQL_ASCII, in which the meaning of bytes is
+/// unknown.
+pub fn is_passed_unconverted(encoding: &str) -> bool {
     matches!(encoding, "UTF8" | "SQL_ASCII")
 }
 
-/// Bytes of texts that are converted by one query: some tens of milliseconds' work, also for the database.
-const MOST_AT_ONCE: usize = 1 << 20;
+/// The size of the texts that one query converts, in bytes: some tens of milliseconds of work, for the database as well.
+const MAX_BATCH: usize = 1 << 20;
 
-/// The parts of payloads in UTF-8, in the payloads' order; `None` for each payload that can't be converted. Each query
-/// may take as long as `patience`.
+/// Converts payloads. Returns the parts of each in UTF-8, in the order of the payloads; `None` for a payload that can't be
+/// converted. `timeout` is the time limit of each query.
 pub async fn convert(
     session: &mut Session,
     payloads: &[Vec<u8>],
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<Vec<Option<Parts>>, Failure> {
     let encoding = session.encoding().to_owned();
     let apart = payloads
         .iter()
-        .map(|payload| take_apart(payload, &encoding));
+        .map(|payload| split_payload(payload, &encoding));
     let apart: Vec<Vec<&[u8]>> = apart.collect();
-    let mut converted = convert_texts(session, &encoding, &apart.concat(), patience)
+    let mut converted = convert_texts(session, &encoding, &apart.concat(), timeout)
         .await?
         .into_iter();
     let put_together = apart.iter().map(|parts| {
@@ -44,24 +45,24 @@ pub async fn convert(
         parts
             .into_iter()
             .collect::<Option<Parts>>()
-            .map(take_apart_in_utf8)
+            .map(split_in_utf8)
     });
     Ok(put_together.collect())
 }
 
-/// Each text in UTF-8, or `None`.
+/// Converts texts to UTF-8; `None` for a text that can't be converted.
 async fn convert_texts(
     session: &mut Session,
     encoding: &str,
     texts: &[&[u8]],
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<Vec<Option<Vec<u8>>>, Failure> {
     let mut converted = Vec::with_capacity(texts.len());
-    // Slices that are still to be converted, the next one last.
+    // The slices to be converted, the next one last.
     let mut slices = in_slices(texts);
     slices.reverse();
     while let Some(slice) = slices.pop() {
-        match within(patience, session.execute(query(slice, encoding))).await {
+        match within(timeout, session.execute(query(slice, encoding))).await {
             Ok(rows) if rows.len() == slice.len() => {
                 converted.extend(rows.iter().map(|row| from_hex(row)));
             }
@@ -76,13 +77,13 @@ async fn convert_texts(
     Ok(converted)
 }
 
-/// Texts in slices, in their order, each with no more than one query takes; a text alone may have more.
+/// Divides texts into slices of [`MAX_BATCH`] bytes at most. A longer text is a slice of its own.
 fn in_slices<'a, 'b>(texts: &'a [&'b [u8]]) -> Vec<&'a [&'b [u8]]> {
     let mut slices = Vec::new();
     let (mut start, mut bytes) = (0, 0);
     for (index, text) in texts.iter().enumerate() {
         bytes += text.len();
-        if bytes > MOST_AT_ONCE && index > start {
+        if bytes > MAX_BATCH && index > start {
             slices.push(&texts[start..index]);
             (start, bytes) = (index, text.len());
         }
@@ -100,7 +101,7 @@ fn is_of_encoding(failure: &Failure) -> bool {
         || code == Some(&SqlState::UNTRANSLATABLE_CHARACTER)
 }
 
-/// In hexadecimal digits both ways, which all encodings have.
+/// The query that converts texts. Both directions use hexadecimal digits, which all encodings have.
 fn query(texts: &[&[u8]], encoding: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
     let encoding: String = encoding
@@ -135,13 +136,13 @@ mod tests {
 
     #[test]
     fn many_texts_are_converted_in_slices() {
-        let long = vec![b'x'; 2 * MOST_AT_ONCE];
-        let half = MOST_AT_ONCE / 2;
+        let long = vec![b'x'; 2 * MAX_BATCH];
+        let half = MAX_BATCH / 2;
         for (sizes, lengths) in [
             (&[][..], &[0][..]),
             (&[1, 2, 3], &[3]),
             (&[half, half, 1, half, half], &[2, 2, 1]),
-            (&[2 * MOST_AT_ONCE, 1, 2 * MOST_AT_ONCE], &[1, 1, 1]),
+            (&[2 * MAX_BATCH, 1, 2 * MAX_BATCH], &[1, 1, 1]),
         ] {
             let texts: Vec<&[u8]> = sizes.iter().map(|size| &long[..*size]).collect();
             let slices = in_slices(&texts);

@@ -1,4 +1,4 @@
-//! The flags: one table behind parsing, `--help`, and a test against the man page.
+//! The flags of clacks-pg. Parsing, `--help` and a test against the man page follow from one table.
 
 use super::target::Target;
 use crate::client::{Options, local_server};
@@ -72,26 +72,28 @@ pub const FLAGS: &[Flag] = &[
     flag("V", "version", "", "show the version"),
 ];
 
-/// The user of the service as it is installed.
+/// The user of the installed service.
 const USER: &str = "clacks";
-/// The loop goes on to the database meanwhile, so that it is never far behind.
+/// The time limit of a call to the server. It is short, since the loop fetches no notifications meanwhile.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Parses arguments, without the program's name.
+/// Parses the arguments, without the program's name.
 pub fn parse(arguments: &[OsString]) -> Result<Matches, StartError> {
     start::parse("clacks-pg", FLAGS, arguments)
 }
 
+/// The text of `--help`.
 pub fn help() -> String {
     let purpose = "Usage: clacks-pg [FLAGS]\n\nSends clacks signals from PostgreSQL triggers. See clacks-pg(8).";
     start::help(purpose, FLAGS)
 }
 
+/// The value of an environment variable, if it is set and not empty.
 fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// The database. Its password may stand in the environment, as for PostgreSQL's own programs.
+/// The database to connect to. Its password may be in the variable PGPASSWORD, as for PostgreSQL's programs.
 pub fn database(matches: &Matches) -> Result<Target, StartError> {
     let text = matches
         .opt_str("postgres")
@@ -111,10 +113,10 @@ pub fn database(matches: &Matches) -> Result<Target, StartError> {
     Ok(target)
 }
 
-/// Who logs in at the server, and where the password stands.
+/// The user at the server, and the place of the password.
 pub struct Login {
     pub user: String,
-    /// Otherwise it is in the environment.
+    /// The password file; `None` if the password is in the environment.
     file: Option<String>,
 }
 
@@ -127,7 +129,7 @@ impl Login {
         }
     }
 
-    /// As it is now.
+    /// Reads the password anew.
     pub fn password(&self) -> Result<String, StartError> {
         match &self.file {
             Some(file) => files::read_password(Path::new(file))
@@ -139,7 +141,7 @@ impl Login {
     }
 }
 
-/// The server, and the login there.
+/// The options of the connection to the server.
 pub fn server(matches: &Matches, login: &Login) -> Result<Options, StartError> {
     let address = matches
         .opt_str("server")

@@ -1,77 +1,78 @@
-//! The bridge at work: from the database's notifications to the server's confirmations.
+//! The bridge's loop: fetches notifications from the database, sends their actions to the server, and waits for the
+//! server's confirmations. No step of the loop waits for long.
 //!
-//! One loop, which waits nowhere for long. What is notified while the server is away waits in the
-//! backlog; what is notified while the bridge has no connection to the database is lost, for PostgreSQL
-//! keeps nothing for those who don't listen.
+//! Notifications that arrive while the server is unreachable wait in the backlog. Notifications that are sent while the
+//! bridge has no connection to the database are lost: PostgreSQL does not keep them.
 
+use super::action::Action;
 use super::backlog::Backlog;
 use super::database::{Change, Database};
 use super::flags::Login;
-use super::order::Order;
 use super::payload::DELIMITER;
 use crate::client::{Client, Error, Message};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// How long the loop waits for a notification when there is nothing else to do.
-const IDLE: Duration = Duration::from_secs(1);
-/// The same when there is. Without any time at all nothing would be read from the socket.
-const BRIEF: Duration = Duration::from_millis(5);
-/// How long a dial of the server may go on at once when there is nothing else to do, and how long the loop
-/// then waits for a notification.
-const DIAL: Duration = Duration::from_millis(100);
-/// Notifications taken before they are passed on.
+/// The wait for a notification when there is nothing else to do.
+const IDLE_WAIT: Duration = Duration::from_secs(1);
+/// The wait for a notification when actions wait to be sent. With a wait of zero nothing would be read from the socket.
+const BUSY_WAIT: Duration = Duration::from_millis(5);
+/// The wait for a notification while there is no connection to the server, and the time given to its dial in one round of
+/// the loop.
+const DIAL_WAIT: Duration = Duration::from_millis(100);
+/// The number of notifications fetched before their actions are sent.
 const SLICE: usize = 1000;
-/// After an error that nothing is known to help against.
-const PAUSE: Duration = Duration::from_secs(1);
+/// The pause after an unexpected error.
+const ERROR_PAUSE: Duration = Duration::from_secs(1);
 
-pub struct Pump {
+/// A bridge from one database to one server.
+pub struct Bridge {
     database: Database,
     client: Client,
     login: Login,
     backlog: Backlog,
+    /// The number of dropped notifications that were not logged yet.
     dropped: u64,
-    /// Why the server can't be reached, as it was told last.
-    trouble: Option<String>,
-    /// The same of the password.
-    unreadable: Option<String>,
+    /// The dial error that was logged last.
+    logged_dial_error: Option<String>,
+    /// The error of the password file that was logged last.
+    logged_password_error: Option<String>,
 }
 
-impl Pump {
-    pub fn new(database: Database, client: Client, login: Login) -> Pump {
-        Pump {
+impl Bridge {
+    pub fn new(database: Database, client: Client, login: Login) -> Bridge {
+        Bridge {
             database,
             client,
             login,
             backlog: Backlog::default(),
             dropped: 0,
-            trouble: None,
-            unreadable: None,
+            logged_dial_error: None,
+            logged_password_error: None,
         }
     }
 
-    /// Works until it is to end; what has come by then is passed on, if the server takes it.
+    /// Runs until `ended` is set. Actions fetched by then are still sent, if the server is reachable.
     pub fn run(mut self, ended: &AtomicBool) {
         while !ended.load(Ordering::Relaxed) {
-            let has_fetched = self.fetch();
-            self.pass_on();
-            self.tell_messages(has_fetched);
-            self.tell_trouble();
+            let has_payloads = self.fetch();
+            self.forward();
+            self.log_messages(has_payloads);
+            self.log_dial_error();
         }
-        self.pass_on();
+        self.forward();
         self.database.close();
         if !self.backlog.is_empty() {
             log::warn!("ended before the server had taken everything");
         }
     }
 
-    /// Takes what the database has notified, if anything, and waits a moment for it if there is nothing else
-    /// to do.
+    /// Fetches notifications and adds their actions to the backlog. Returns true if there were any.
     fn fetch(&mut self) -> bool {
         let wait = match (self.client.is_connected(), self.backlog.is_empty()) {
-            (true, true) => IDLE,
-            (true, false) => BRIEF,
-            (false, _) => DIAL,
+            (true, true) => IDLE_WAIT,
+            (true, false) => BUSY_WAIT,
+            (false, _) => DIAL_WAIT,
         };
         let (payloads, change) = self.database.fetch(wait, SLICE);
         for payload in &payloads {
@@ -86,10 +87,11 @@ impl Pump {
         !payloads.is_empty()
     }
 
+    /// Adds the action of a notification to the backlog, or logs why there is none.
     fn take(&mut self, parts: &[Vec<u8>]) {
-        match Order::parse(parts) {
-            Ok(order) => {
-                let dropped = self.backlog.push(order) as u64;
+        match Action::parse(parts) {
+            Ok(action) => {
+                let dropped = self.backlog.push(action) as u64;
                 if dropped > 0 && self.dropped == 0 {
                     log::error!("the backlog is full: the oldest notifications are lost");
                 }
@@ -103,22 +105,22 @@ impl Pump {
         }
     }
 
-    /// Sends what waits, and keeps it until the server has worked it off.
-    fn pass_on(&mut self) {
-        // Without a connection nothing waits here: it is dialled when the messages are looked at.
+    /// Sends the actions of the backlog, and keeps each until the server has processed it.
+    fn forward(&mut self) {
+        // Without a connection nothing is sent; `log_messages` dials.
         while !self.backlog.is_empty() && self.client.is_connected() {
-            // What was sent before comes first: if it was lost, it is sent again before anything else.
+            // Sent actions are confirmed first: if they were lost, they have to be sent again before others.
             if self.backlog.sent() > 0 && !self.confirm() {
                 return;
             }
-            while let Some(order) = self.backlog.next() {
-                match order.send(&mut self.client) {
+            while let Some(action) = self.backlog.next() {
+                match action.send(&mut self.client) {
                     Ok(()) => self.backlog.note_sent(),
                     Err(Error::Invalid(why)) => {
                         log::warn!("a notification was skipped: {why}");
                         self.backlog.skip();
                     }
-                    Err(error) => return self.note_trouble(&error),
+                    Err(error) => return self.handle_error(&error),
                 }
             }
             if !self.confirm() {
@@ -127,7 +129,7 @@ impl Pump {
         }
     }
 
-    /// Waits until what was sent is worked off; false if that can't be said yet.
+    /// Waits until the server has processed all sent actions. Returns false if that is not known yet.
     fn confirm(&mut self) -> bool {
         match self.client.sync() {
             Ok(()) => {}
@@ -135,7 +137,7 @@ impl Pump {
                 log::error!("the server refused something: {why}");
             }
             Err(error) => {
-                self.note_trouble(&error);
+                self.handle_error(&error);
                 return false;
             }
         }
@@ -149,7 +151,8 @@ impl Pump {
         true
     }
 
-    fn note_trouble(&mut self, error: &Error) {
+    /// Decides after an error of the client which actions have to be sent again, and how.
+    fn handle_error(&mut self, error: &Error) {
         // A lost connection may have been renewed already.
         let is_lost = matches!(error, Error::Disconnected(_)) || !self.client.is_connected();
         if is_lost && !matches!(error, Error::Refused(_)) {
@@ -157,50 +160,48 @@ impl Pump {
         }
         match error {
             Error::TimedOut | Error::Disconnected(_) => log::debug!("{error}"),
-            // Something that was sent has ended the connection: what it is shows when each is sent alone.
-            Error::Refused(why) if self.backlog.skip_if_alone() => {
+            // One of the sent actions made the server end the connection. Sending them singly shows which.
+            Error::Refused(why) if self.backlog.skip_if_single() => {
                 log::error!("the server refused a notification, which is skipped: {why}");
             }
-            Error::Refused(_) => self.backlog.send_alone(),
+            Error::Refused(_) => self.backlog.send_singly(),
             error => {
                 log::error!("{error}");
-                std::thread::sleep(PAUSE);
+                std::thread::sleep(ERROR_PAUSE);
             }
         }
     }
 
-    /// The server has a new password, perhaps, and then it is in the file as well, or will be. It is tried with
-    /// the next dial.
+    /// Reads the password again after a refused login, since it may have been changed, and uses it for the next dial.
     fn read_password(&mut self) {
         let read = self.login.password().map_err(|error| error.to_string());
         match &read {
             Ok(password) => self.client.log_in_as(&self.login.user, password),
-            Err(why) if self.unreadable.as_ref() != Some(why) => log::warn!("{why}"),
+            Err(why) if self.logged_password_error.as_ref() != Some(why) => log::warn!("{why}"),
             Err(_) => {}
         }
-        self.unreadable = read.err();
+        self.logged_password_error = read.err();
     }
 
-    /// Logs why the server can't be reached, each reason once.
-    fn tell_trouble(&mut self) {
-        let trouble = self.client.trouble();
-        if trouble == self.trouble.as_deref() {
+    /// Logs the error of a failed dial, unless it is the same as before.
+    fn log_dial_error(&mut self) {
+        let error = self.client.last_dial_error();
+        if error == self.logged_dial_error.as_deref() {
             return;
         }
-        if let Some(why) = trouble {
+        if let Some(why) = error {
             log::warn!("the server can't be reached: {why}");
         }
-        self.trouble = trouble.map(str::to_owned);
+        self.logged_dial_error = error.map(str::to_owned);
     }
 
-    /// Logs what happens with the server, which is dialled meanwhile. While the database has much to say that
-    /// is not waited for.
-    fn tell_messages(&mut self, is_busy: bool) {
+    /// Logs the messages of the client, whose calls also dial. While notifications arrive it does not wait for the dial.
+    fn log_messages(&mut self, is_busy: bool) {
         loop {
             let patience = if is_busy || self.client.is_connected() {
                 Duration::ZERO
             } else {
-                DIAL
+                DIAL_WAIT
             };
             match self.client.next(patience) {
                 Ok(Some(Message::Disconnected(why))) => log::warn!("the server is lost: {why}"),
@@ -208,7 +209,7 @@ impl Pump {
                 Ok(Some(Message::Error(why))) => log::error!("the server refused something: {why}"),
                 Ok(Some(_)) => {}
                 Err(Error::LoginRefused) => return self.read_password(),
-                // Why is told as any trouble is.
+                // `log_dial_error` logs the error.
                 Ok(None) | Err(_) => return,
             }
         }

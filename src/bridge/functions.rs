@@ -1,21 +1,21 @@
-//! The functions that triggers call, and the SQL that installs them.
+//! The SQL functions that triggers call, and the SQL that installs them.
 
 /// The channel that carries the notifications.
 pub const CHANNEL: &str = "clacksmessage";
 
-/// A value as it is, beside the name.
+/// The expression of a value: the second parameter.
 const VALUE: Option<&str> = Some("$2");
-/// A step, followed by 52 blanks and tabs, which stand for 52 random bits. PostgreSQL drops a notification that equals
-/// an earlier one of the same transaction; the random bits make each step differ. Every bridge reads a number with
-/// blanks behind it exactly and without a warning. A step of nothing but blanks is 1.
+/// The expression of a step: the second parameter, followed by 52 blanks and tabs, which represent 52 random bits.
+/// PostgreSQL drops a notification that equals an earlier one of the same transaction; the random bits make the steps
+/// differ. Every bridge parses a number with blanks after it correctly and without a warning. A step of blanks only is 1.
 const STEP: Option<&str> = Some(
     "CASE WHEN $2 ~ '^[[:space:]]*$' THEN '1' ELSE $2 END || pg_catalog.translate(\
      (pg_catalog.random() * 4503599627370496)::pg_catalog.int8::pg_catalog.bit(52)::pg_catalog.text, \
      '01', ' ' || pg_catalog.chr(9))",
 );
 
-/// Functions, and what they take beside the name. The command is the function's name without `clacks_`, in
-/// upper case.
+/// The functions, each with the expression of its second parameter if it has one. The verb is the function's name without
+/// `clacks_`, in upper case.
 const FUNCTIONS: [(&str, Option<&str>); 7] = [
     ("clacks_notify", None),
     ("clacks_set", VALUE),
@@ -28,15 +28,15 @@ const FUNCTIONS: [(&str, Option<&str>); 7] = [
 
 /// Installs the functions of the list `%FUNCTIONS%`: name, types of the parameters, declaration, body.
 ///
-/// A function that is there is replaced where it is, so that its owner, its grants and whatever depends on it stay.
-/// PostgreSQL lets nobody rename parameters or drop defaults so; a declaration that has either is used again. Functions
-/// outside the search path count if the installing role owns them, in person or as a member of another role. A function
-/// that is nowhere goes to the schema of the others, or else to the first schema of the search path. The path is only
-/// read, and then set to what nobody else can write to. A function of somebody else's, who can change it again, is
-/// named in a warning: anybody who may create functions can have made it before, so that others call it.
+/// An existing function is replaced in its schema, so that its owner, its grants and its dependents stay. A replacement
+/// can't rename parameters or drop defaults in PostgreSQL; a declaration with either is reused. Functions outside the
+/// search path count if the installing role owns them, directly or as a member of another role. A missing function is
+/// created in the schema of the others, or else in the first schema of the search path. The path is read once, and then
+/// set to schemas that nobody else can write to. A function that belongs to another role is named in a warning, because
+/// that role can change it: anybody who may create functions can have created it in advance.
 ///
-/// The SQL is ASCII, and makes the delimiter in place of `%DELIMITER%` from the encoding of the database. Where each
-/// character is a byte, and in SQL_ASCII, its section signs are the byte 0xA7, as Perl writes them; not all of these
+/// The SQL is ASCII. It replaces `%DELIMITER%` by the delimiter in the encoding of the database. In single-byte encodings
+/// and in SQL_ASCII, the section signs of the delimiter are the byte 0xA7, as Perl writes them, because not all of these
 /// encodings have a section sign ([`super::payload`]).
 const INSTALL: &str = r#"BEGIN;
 DO $install$
@@ -116,8 +116,8 @@ $install$;
 COMMIT;
 "#;
 
-/// The body of a function in PL/pgSQL. The name is refused if the delimiter in it, or made by its end and the delimiter
-/// behind it, would let a part of the name pass for a value.
+/// The body of a function in PL/pgSQL. It refuses a name that contains the delimiter, or whose end forms one together with
+/// the delimiter after it, since part of the name would then pass for a value.
 fn body(command: &str, value: Option<&str>) -> String {
     let value = value.map_or(String::new(), |value| {
         format!(" || '%DELIMITER%' || {value}")
@@ -133,7 +133,7 @@ fn body(command: &str, value: Option<&str>) -> String {
     )
 }
 
-/// SQL that installs all of them, over former ones.
+/// The SQL that installs all functions, and replaces earlier versions of them.
 pub fn sql() -> String {
     let rows = FUNCTIONS.map(|(function, value)| {
         let command = function.trim_start_matches("clacks_").to_uppercase();

@@ -1,17 +1,18 @@
-//! clacks-pg: what PostgreSQL's triggers notify becomes signals and cache entries. See clacks-pg(8).
+//! clacks-pg, the bridge from PostgreSQL: turns notifications of triggers into signals and cache entries. See clacks-pg(8).
 
+mod action;
 mod backlog;
 mod database;
 mod dial;
 mod encodings;
+mod failure;
 mod flags;
+mod forwarding;
 mod functions;
-mod order;
 mod payload;
-mod pump;
 mod session;
 mod target;
-mod wire;
+mod translated;
 
 pub use backlog::MAX_BYTES as MAX_BACKLOG;
 pub use flags::FLAGS;
@@ -22,16 +23,18 @@ use crate::program::process_limits;
 use crate::program::start::{StartError, print};
 use database::Database;
 use flags::Login;
+use forwarding::Bridge;
 use getopts::Matches;
 use log::LevelFilter;
-use pump::Pump;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::ffi::OsString;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-/// What `clacks-pg` does with its arguments (without the program's name): bridges until it is asked to
-/// end.
+/// Runs clacks-pg with these arguments (without the program's name) until a Unix signal asks it to end.
+///
+/// # Errors
+/// [`StartError`] for wrong arguments, and for anything else that prevents the start.
 pub fn run(arguments: &[OsString]) -> Result<(), StartError> {
     process_limits::report_file_size_as_error()
         .map_err(|error| StartError::Failed(format!("cannot install a signal handler: {error}")))?;
@@ -62,7 +65,7 @@ pub fn run(arguments: &[OsString]) -> Result<(), StartError> {
         signal_hook::flag::register(signal, ended.clone())
             .map_err(|error| StartError::Failed(format!("signals: {error}")))?;
     }
-    Pump::new(database, client, login).run(&ended);
+    Bridge::new(database, client, login).run(&ended);
     Ok(())
 }
 
@@ -79,7 +82,7 @@ fn level(matches: &Matches) -> Result<LevelFilter, StartError> {
 
 fn start_logging(level: LevelFilter) {
     let mut builder = env_logger::Builder::new();
-    // Not what the database driver logs of its own work.
+    // The log messages of the database driver are left out.
     builder.filter_module("clacks", level).format_target(false);
     if let Ok(directives) = std::env::var("RUST_LOG") {
         builder.parse_filters(&directives);

@@ -1,34 +1,34 @@
-//! The payload of a notification: the parts between its delimiters.
+//! Splits the payload of a notification into the parts between its delimiters. No I/O.
 //!
-//! Payloads are taken apart in the encoding of their database, since not all encodings have the delimiter's section
-//! sign: where each character is a byte, the delimiter is the bytes that Perl writes, whatever they mean there. Pure.
+//! Payloads are split in the encoding of their database, since not all encodings have the section sign of the delimiter.
+//! In single-byte encodings the delimiter is the bytes that Perl writes, whatever characters they are there.
 
-/// The text between command, name and value. The functions and the bridge of Net::Clacks use it too, so that
-/// either bridge works with either set of functions.
+/// The delimiter between verb, name and value. Net::Clacks uses the same one, so that either bridge works with either set
+/// of functions.
 pub const DELIMITER: &str = "§§§CLACKSDELIMETER§§§";
-/// The delimiter in databases of one byte for each character, SQL_ASCII included.
+/// The delimiter in databases with single-byte encodings or SQL_ASCII.
 const BYTE_DELIMITER: &[u8] = b"\xa7\xa7\xa7CLACKSDELIMETER\xa7\xa7\xa7";
 
-/// The parts of a payload, in UTF-8 or, from SQL_ASCII, in bytes of unknown meaning.
+/// The parts of a payload, in UTF-8 or, from SQL_ASCII, as bytes in an unknown encoding.
 pub type Parts = Vec<Vec<u8>>;
 
-/// Takes a payload apart at the delimiters of its database's encoding, before any conversion. One whose delimiters can
-/// only be found in UTF-8 stays whole ([`take_apart_in_utf8`]).
-pub fn take_apart<'a>(payload: &'a [u8], encoding: &str) -> Vec<&'a [u8]> {
+/// Splits a payload at the delimiters of its database's encoding, before any conversion. A payload whose delimiters can
+/// only be found in UTF-8 stays whole, for [`split_in_utf8`].
+pub fn split_payload<'a>(payload: &'a [u8], encoding: &str) -> Vec<&'a [u8]> {
     if has_wide_characters(encoding) {
         return vec![payload];
     }
     let parts = split(payload, BYTE_DELIMITER);
-    // Functions that were put into SQL_ASCII from a file in UTF-8 have the other delimiter. The first one counts, so
-    // that neither passes for one in a name behind the other.
+    // Functions installed into SQL_ASCII from a file in UTF-8 use the UTF-8 delimiter. The kind that comes first counts,
+    // so that the other kind is ordinary text in the name or value after it.
     match memchr::memmem::find(parts[0], DELIMITER.as_bytes()) {
         Some(_) => vec![payload],
         None => parts,
     }
 }
 
-/// Takes apart a payload that [`take_apart`] has left whole and that is in UTF-8 now, if it had to be converted.
-pub fn take_apart_in_utf8(parts: Parts) -> Parts {
+/// Splits a payload that [`split_payload`] has left whole, after its conversion to UTF-8.
+pub fn split_in_utf8(parts: Parts) -> Parts {
     match &parts[..] {
         [whole] => split(whole, DELIMITER.as_bytes())
             .into_iter()
@@ -38,12 +38,12 @@ pub fn take_apart_in_utf8(parts: Parts) -> Parts {
     }
 }
 
-/// True for encodings in which three bytes 0xA7 can be parts of other characters.
+/// Returns true for encodings in which three bytes 0xA7 can be parts of other characters.
 fn has_wide_characters(encoding: &str) -> bool {
     matches!(encoding, "UTF8" | "MULE_INTERNAL") || encoding.starts_with("EUC_")
 }
 
-/// At least one part.
+/// Splits a text at each delimiter, into at least one part.
 fn split<'a>(mut text: &'a [u8], delimiter: &[u8]) -> Vec<&'a [u8]> {
     let mut parts = Vec::new();
     while let Some(at) = memchr::memmem::find(text, delimiter) {
@@ -61,8 +61,8 @@ mod tests {
     /// The parts of a payload that was put together with these delimiters.
     fn apart(parts: &[&[u8]], delimiter: &[u8], encoding: &str) -> Parts {
         let payload = parts.join(delimiter);
-        let parts = take_apart(&payload, encoding);
-        take_apart_in_utf8(parts.into_iter().map(<[u8]>::to_vec).collect())
+        let parts = split_payload(&payload, encoding);
+        split_in_utf8(parts.into_iter().map(<[u8]>::to_vec).collect())
     }
 
     #[test]

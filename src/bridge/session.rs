@@ -1,10 +1,10 @@
-//! One session at a database: questions and their answers, and the notifications that come meanwhile.
+//! One session at a database: runs queries and collects the notifications that arrive.
 
-use super::database::Failure;
 use super::dial::Stream;
+use super::failure::Failure;
 use super::functions::CHANNEL;
 use super::target::Target;
-use super::wire::bytes_of;
+use super::translated::bytes_of;
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -15,21 +15,22 @@ use tokio_postgres::error::Severity;
 use tokio_postgres::tls::NoTlsStream;
 use tokio_postgres::{AsyncMessage, Client, Connection, SimpleQueryMessage};
 
-/// The first column of an answer's rows.
+/// The first column of a result's rows.
 type Rows = Vec<String>;
-type Asking = Pin<Box<dyn Future<Output = Result<Rows, Failure>>>>;
+type PendingQuery = Pin<Box<dyn Future<Output = Result<Rows, Failure>>>>;
 
+/// A session with its received notifications.
 pub struct Session {
     client: Arc<Client>,
     connection: Connection<Stream, NoTlsStream>,
-    /// As they have come, in the encoding of the database.
+    /// Received payloads in the encoding of the database.
     payloads: VecDeque<Vec<u8>>,
-    /// The last channel but [`CHANNEL`] that was notified.
+    /// The last notified channel other than [`CHANNEL`].
     other_channel: Option<String>,
-    /// When the database last showed that it is there.
-    heard: Instant,
-    /// A question whether it is, and when the answer is missed.
-    check: Option<(Asking, Instant)>,
+    /// The time at which the database last sent something.
+    last_received: Instant,
+    /// The query that probes a silent database, and the deadline of its answer.
+    check: Option<(PendingQuery, Instant)>,
 }
 
 impl Session {
@@ -39,7 +40,7 @@ impl Session {
             connection,
             payloads: VecDeque::new(),
             other_channel: None,
-            heard: Instant::now(),
+            last_received: Instant::now(),
             check: None,
         }
     }
@@ -51,18 +52,17 @@ impl Session {
             .unwrap_or("UTF8")
     }
 
-    /// Payloads that have come.
+    /// Takes the received payloads.
     pub fn take_payloads(&mut self) -> impl Iterator<Item = Vec<u8>> {
         self.payloads.drain(..)
     }
 
-    /// Takes what has come, up to about so many payloads. Ready when they are so many, or the connection has
-    /// ended.
+    /// Receives messages, up to about `slice` payloads. Ready when there are so many, or the connection has ended.
     fn poll(&mut self, context: &mut Context<'_>, slice: usize) -> Poll<Result<(), Failure>> {
         while self.payloads.len() < slice {
             match self.connection.poll_message(context) {
                 Poll::Ready(Some(Ok(AsyncMessage::Notification(notification)))) => {
-                    self.heard = Instant::now();
+                    self.last_received = Instant::now();
                     if notification.channel() == CHANNEL {
                         self.payloads.push_back(bytes_of(notification.payload()));
                     } else {
@@ -83,7 +83,7 @@ impl Session {
         Poll::Ready(Ok(()))
     }
 
-    /// Ready as soon as there are any payloads, or the connection has ended.
+    /// Receives messages. Ready as soon as there are payloads, or the connection has ended.
     pub fn poll_payloads(
         &mut self,
         context: &mut Context<'_>,
@@ -94,7 +94,7 @@ impl Session {
             && let Poll::Ready(answer) = check.as_mut().poll(context)
         {
             self.check = None;
-            self.heard = Instant::now();
+            self.last_received = Instant::now();
             if let Err(failure) = answer {
                 return Poll::Ready(Err(failure));
             }
@@ -105,12 +105,12 @@ impl Session {
         }
     }
 
-    /// Asks whether the database is still there if it was silent for long; says if it is not.
-    pub fn look_after(&mut self, target: &Target) -> Option<Failure> {
+    /// Probes a database that was silent for long. Returns a failure if an earlier probe was not answered in time.
+    pub fn check_alive(&mut self, target: &Target) -> Option<Failure> {
         match &self.check {
             Some((_, end)) if Instant::now() > *end => return Some(Failure::Silent),
-            None if self.heard.elapsed() >= target.idle() => {
-                let end = Instant::now() + target.patience();
+            None if self.last_received.elapsed() >= target.idle() => {
+                let end = Instant::now() + target.timeout();
                 self.check = Some((self.ask(String::new()), end));
             }
             _ => {}
@@ -118,7 +118,7 @@ impl Session {
         None
     }
 
-    fn ask(&self, sql: String) -> Asking {
+    fn ask(&self, sql: String) -> PendingQuery {
         let client = self.client.clone();
         Box::pin(async move {
             let answer = client.simple_query(&sql).await?;
@@ -130,21 +130,21 @@ impl Session {
         })
     }
 
-    /// Runs SQL; the first column of its rows. Notifications that come meanwhile are kept.
+    /// Runs SQL and returns the first column of the result. Notifications that arrive meanwhile are collected.
     pub async fn execute(&mut self, sql: String) -> Result<Rows, Failure> {
         let mut answer = pin!(self.ask(sql));
         poll_fn(|context| {
             let ended = self.poll(context, usize::MAX);
             match answer.as_mut().poll(context) {
                 Poll::Ready(answer) => Poll::Ready(answer),
-                // Without a connection there will be none.
+                // If the connection has ended, no answer will arrive.
                 Poll::Pending => ended.map(|ended| ended.map(|()| Rows::new())),
             }
         })
         .await
     }
 
-    /// Waits until that channel is notified, which is none of payloads.
+    /// Waits until a channel other than [`CHANNEL`] is notified.
     pub async fn wait_for(&mut self, channel: &str) -> Result<(), Failure> {
         poll_fn(|context| {
             let ended = self.poll(context, usize::MAX);

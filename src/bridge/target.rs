@@ -1,25 +1,24 @@
-//! The database that a connection string names: its hosts, in the order in which they are tried, and TLS.
+//! The database that a connection string describes: its hosts in the order in which they are tried, and the use of TLS.
 
+use super::failure::chain;
 use crate::certificates::{self, ServerTrust, Trust};
 use std::borrow::Cow;
-use std::error::Error;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio_postgres::Config;
 use tokio_postgres::config::{ChannelBinding, Host, SslMode, SslNegotiation};
 
-/// For a dial, and for an answer, unless the connection string has a `connect_timeout`.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// After such a silence the database is asked whether it is still there, unless the connection string has
-/// `keepalives_idle`.
+/// The time limit for connecting and for an answer, unless the connection string has a `connect_timeout`.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// The time of silence after which the database is probed, unless the connection string has `keepalives_idle`.
 const IDLE: Duration = Duration::from_secs(30);
-/// Idle time after which the driver begins to send keepalives if the connection string names none.
+/// The driver's default for `keepalives_idle`.
 const DRIVERS_IDLE: Duration = Duration::from_secs(2 * 60 * 60);
-/// PostgreSQL's own.
+/// The default port of PostgreSQL.
 const PORT: u16 = 5432;
 
-/// A database, and how it is reached.
+/// A database and the parameters of connections to it.
 #[derive(Clone)]
 pub struct Target {
     pub config: Config,
@@ -27,11 +26,11 @@ pub struct Target {
     pub tls: Tls,
 }
 
-/// One of several servers.
+/// One of the hosts of a database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DatabaseHost {
     Unix(PathBuf),
-    /// `address` is dialled, and `name` is who the certificate has to be for.
+    /// `address` is the address to connect to; the certificate has to be for `name`.
     Tcp {
         name: String,
         address: String,
@@ -39,20 +38,22 @@ pub enum DatabaseHost {
     },
 }
 
-/// Encryption, of connections that leave the machine: Unix sockets have none.
+/// The use of TLS on TCP connections. Connections to Unix sockets have none.
 #[derive(Clone)]
 pub enum Tls {
     Never,
-    /// If the server has it.
+    /// TLS is used if the server has it.
     Preferred(ServerTrust),
     Required(ServerTrust),
 }
 
 impl Target {
-    /// From a connection string: words or a URL, as psql(1) takes them. The error says what is wrong with it, and shows
-    /// no value in which a password could be.
+    /// Parses a connection string: key words or a URL, as psql(1) accepts them.
+    ///
+    /// # Errors
+    /// A message that says what is wrong. It shows no value that could contain a password.
     pub fn parse(text: &str) -> Result<Target, String> {
-        let (rest, own) = take_own_words(text);
+        let (rest, own) = extract_own_parameters(text);
         let mut config: Config = rest.parse().map_err(|error| chain(&error))?;
         let tls = own.tls(config.get_ssl_mode())?;
         own.check_session()?;
@@ -67,22 +68,22 @@ impl Target {
             config.keepalives_idle(IDLE);
         }
         if config.get_connect_timeout().is_none() {
-            config.connect_timeout(PATIENCE);
+            config.connect_timeout(TIMEOUT);
         }
-        // The driver gets connections that are encrypted already.
+        // TLS is set up here; the driver gets encrypted connections.
         config.ssl_mode(SslMode::Disable);
         Ok(Target { config, hosts, tls })
     }
 
-    /// How long an answer may take.
-    pub fn patience(&self) -> Duration {
+    /// The time limit for an answer.
+    pub fn timeout(&self) -> Duration {
         self.config
             .get_connect_timeout()
             .copied()
-            .unwrap_or(PATIENCE)
+            .unwrap_or(TIMEOUT)
     }
 
-    /// After such a silence the database is asked whether it is there.
+    /// The time of silence after which the database is probed.
     pub fn idle(&self) -> Duration {
         self.config.get_keepalives_idle()
     }
@@ -95,18 +96,6 @@ impl std::fmt::Display for DatabaseHost {
             DatabaseHost::Tcp { address, port, .. } => write!(f, "{address}:{port}"),
         }
     }
-}
-
-/// An error with what caused it: PostgreSQL's own say little.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text += ": ";
-        text += &cause.to_string();
-        source = cause.source();
-    }
-    text
 }
 
 fn hosts(config: &Config) -> Result<Vec<DatabaseHost>, String> {
@@ -149,16 +138,16 @@ fn hosts(config: &Config) -> Result<Vec<DatabaseHost>, String> {
     Ok((0..count).map(host).collect())
 }
 
-/// Words of a connection string that the driver doesn't know, or not all values of.
+/// Parameters of a connection string that the driver does not know, or not with all their values.
 #[derive(Default, Debug, PartialEq, Eq)]
-struct OwnWords {
+struct OwnParameters {
     sslmode: Option<String>,
     sslrootcert: Option<String>,
     target_session_attrs: Option<String>,
 }
 
-impl OwnWords {
-    fn place(&mut self, word: &str) -> Option<&mut Option<String>> {
+impl OwnParameters {
+    fn parameter(&mut self, word: &str) -> Option<&mut Option<String>> {
         match word {
             "sslmode" => Some(&mut self.sslmode),
             "sslrootcert" => Some(&mut self.sslrootcert),
@@ -167,7 +156,7 @@ impl OwnWords {
         }
     }
 
-    /// The use of TLS that `sslmode` and `sslrootcert` ask for, or the driver's default.
+    /// The use of TLS according to `sslmode` and `sslrootcert`, or the driver's default.
     fn tls(&self, default: SslMode) -> Result<Tls, String> {
         let mode = match (self.sslmode.as_deref(), default) {
             (Some(mode), _) => mode,
@@ -177,7 +166,7 @@ impl OwnWords {
         match mode {
             "disable" => Ok(Tls::Never),
             "prefer" => Ok(Tls::Preferred(certificates::of_server(Trust::Anybody)?)),
-            // As psql does it: without authorities it only encrypts.
+            // As in psql, `require` without authorities encrypts without checking the certificate.
             "require" if self.sslrootcert.is_none() => {
                 Ok(Tls::Required(certificates::of_server(Trust::Anybody)?))
             }
@@ -188,7 +177,7 @@ impl OwnWords {
         }
     }
 
-    /// Whose certificates count, if they are looked at.
+    /// The check of the server's certificate.
     fn trust(&self) -> Result<ServerTrust, String> {
         let trust = match self.sslrootcert.as_deref() {
             None | Some("system") => Trust::System,
@@ -203,7 +192,7 @@ impl OwnWords {
         certificates::of_server(trust).map_err(|what| format!("sslrootcert: {what}"))
     }
 
-    /// Only a primary lets anybody listen, and so each of several hosts has to be one anyway.
+    /// Checks `target_session_attrs`. Only a primary allows LISTEN, so the host has to be one in any case.
     fn check_session(&self) -> Result<(), String> {
         match self.target_session_attrs.as_deref() {
             None | Some("any" | "read-write" | "primary") => Ok(()),
@@ -214,30 +203,31 @@ impl OwnWords {
     }
 }
 
-/// Takes the [`OwnWords`] out of a connection string. One that is not well formed stays as it is: the driver says why.
-fn take_own_words(text: &str) -> (Cow<'_, str>, OwnWords) {
+/// Removes the [`OwnParameters`] from a connection string. A malformed string stays unchanged, and the driver reports the
+/// error.
+fn extract_own_parameters(text: &str) -> (Cow<'_, str>, OwnParameters) {
     let is_url = ["postgres://", "postgresql://"]
         .iter()
         .any(|start| text.starts_with(start));
     let taken = if is_url {
-        take_from_url(text)
+        extract_from_url(text)
     } else {
-        take_from_words(text)
+        extract_from_words(text)
     };
     match taken {
         Some((rest, own)) => (rest.into(), own),
-        None => (text.into(), OwnWords::default()),
+        None => (text.into(), OwnParameters::default()),
     }
 }
 
-fn take_from_url(text: &str) -> Option<(String, OwnWords)> {
+fn extract_from_url(text: &str) -> Option<(String, OwnParameters)> {
     let (base, query) = text.split_once('?')?;
-    let mut own = OwnWords::default();
+    let mut own = OwnParameters::default();
     let mut kept = Vec::new();
     for pair in query.split('&') {
         let (word, value) = pair.split_once('=').unwrap_or((pair, ""));
-        match own.place(word) {
-            Some(place) => *place = Some(percent_decoded(value)?),
+        match own.parameter(word) {
+            Some(parameter) => *parameter = Some(percent_decoded(value)?),
             None => kept.push(pair),
         }
     }
@@ -262,9 +252,9 @@ fn percent_decoded(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// From `word = value`, where a value may stand in quotes, and a backslash goes before a character that is meant as it is.
-fn take_from_words(text: &str) -> Option<(String, OwnWords)> {
-    let mut own = OwnWords::default();
+/// Parses `word = value` pairs. A value may stand in quotes, and a backslash escapes the next character.
+fn extract_from_words(text: &str) -> Option<(String, OwnParameters)> {
+    let mut own = OwnParameters::default();
     let mut kept = String::new();
     let mut rest = text.trim_start();
     while !rest.is_empty() {
@@ -272,8 +262,8 @@ fn take_from_words(text: &str) -> Option<(String, OwnWords)> {
         let (word, after) = rest.split_once('=')?;
         let (value, after) = word_value(after.trim_start())?;
         rest = after.trim_start();
-        match own.place(word.trim_end()) {
-            Some(place) => *place = Some(value),
+        match own.parameter(word.trim_end()) {
+            Some(parameter) => *parameter = Some(value),
             None => {
                 kept.push_str(&pair[..pair.len() - rest.len()]);
                 kept.push(' ');
@@ -283,7 +273,7 @@ fn take_from_words(text: &str) -> Option<(String, OwnWords)> {
     Some((kept, own))
 }
 
-/// The value at the beginning of a text, and what follows it; `None` if a quote is not closed.
+/// The value at the beginning of a text, and the rest of the text; `None` if a quote is not closed.
 fn word_value(text: &str) -> Option<(String, &str)> {
     let is_quoted = text.starts_with('\'');
     let mut value = String::new();
@@ -340,21 +330,21 @@ mod tests {
 
     #[test]
     fn own_words_are_taken_out_of_both_forms() {
-        let own = OwnWords {
+        let own = OwnParameters {
             sslmode: Some("require".to_owned()),
             sslrootcert: Some("a b/c".to_owned()),
             target_session_attrs: None,
         };
         let words =
             r"host=x sslmode = require password='a\'b sslmode=no' sslrootcert=a\ b/c dbname=y";
-        let (rest, found) = take_own_words(words);
+        let (rest, found) = extract_own_parameters(words);
         assert_eq!(
             rest.split_whitespace().collect::<Vec<_>>().join(" "),
             r"host=x password='a\'b sslmode=no' dbname=y"
         );
         assert_eq!(found, own);
         let (rest, found) =
-            take_own_words("postgresql://x/y?sslmode=require&user=z&sslrootcert=a%20b/c");
+            extract_own_parameters("postgresql://x/y?sslmode=require&user=z&sslrootcert=a%20b/c");
         assert_eq!(rest, "postgresql://x/y?user=z");
         assert_eq!(found, own);
     }

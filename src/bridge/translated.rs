@@ -1,15 +1,15 @@
-//! Notifications on their way to the driver, which takes none that is no UTF-8.
+//! A stream that translates notifications into UTF-8 for the driver, which accepts nothing else.
 //!
-//! A database in SQL_ASCII notifies any bytes. The driver would end the connection for them, so each byte of a
-//! notification beyond ASCII is turned into the character of the same number before the driver sees it, and back after
-//! ([`bytes_of`]). Nothing else is changed.
+//! A database in SQL_ASCII sends arbitrary bytes, at which the driver would end the connection. So each byte of a
+//! notification that is not ASCII is replaced by the character with the same number before the driver reads it, and
+//! restored afterwards by [`bytes_of`]. Nothing else is changed.
 
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// The bytes of a payload that came through a [`Translated`] stream.
+/// The original bytes of a payload that passed through a [`Translated`] stream.
 pub fn bytes_of(payload: &str) -> Vec<u8> {
     payload
         .chars()
@@ -17,64 +17,65 @@ pub fn bytes_of(payload: &str) -> Vec<u8> {
         .collect()
 }
 
-/// A message begins with a letter and its length, in which the letter doesn't count.
+/// The header of a message, in bytes: a letter, and the length of the message without the letter.
 const HEADER: usize = 5;
 const NOTIFICATION: u8 = b'A';
-/// Longer ones are passed on as they are: PostgreSQL limits channel and payload together to about 8000 bytes.
-const LONGEST: usize = 64 << 10;
+/// The longest translated notification, in bytes. Longer ones pass unchanged; PostgreSQL limits channel and payload to
+/// about 8000 bytes together.
+const MAX_TRANSLATED: usize = 64 << 10;
 
-/// Finds the notifications among a database's messages. Pure.
+/// Finds the notifications among a database's messages and translates them. No I/O.
 #[derive(Default)]
 struct Translator {
-    /// The beginning of a message, or a notification that is not complete.
-    begun: Vec<u8>,
-    /// Bytes of the present message that are still to be passed on.
-    passing: usize,
+    /// The beginning of a message, or an incomplete notification.
+    buffered: Vec<u8>,
+    /// The number of bytes of the present message that are still to pass unchanged.
+    to_pass: usize,
 }
 
 impl Translator {
-    /// Adds to `out` what the driver shall read.
+    /// Appends the bytes for the driver to `out`.
     fn push(&mut self, mut input: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
         while !input.is_empty() {
-            if self.passing > 0 {
-                let count = self.passing.min(input.len());
+            if self.to_pass > 0 {
+                let count = self.to_pass.min(input.len());
                 out.extend_from_slice(&input[..count]);
-                self.passing -= count;
+                self.to_pass -= count;
                 input = &input[count..];
                 continue;
             }
-            let count = (self.wanted()? - self.begun.len()).min(input.len());
-            self.begun.extend_from_slice(&input[..count]);
+            let count = (self.wanted()? - self.buffered.len()).min(input.len());
+            self.buffered.extend_from_slice(&input[..count]);
             input = &input[count..];
-            if self.begun.len() < HEADER || self.begun.len() < self.wanted()? {
+            if self.buffered.len() < HEADER || self.buffered.len() < self.wanted()? {
                 continue;
             }
-            if self.begun[0] == NOTIFICATION && self.begun.len() > HEADER {
-                translate(&self.begun, out);
+            if self.buffered[0] == NOTIFICATION && self.buffered.len() > HEADER {
+                translate(&self.buffered, out);
             } else {
-                out.extend_from_slice(&self.begun);
-                self.passing = self.length()? + 1 - HEADER;
+                out.extend_from_slice(&self.buffered);
+                self.to_pass = self.length()? + 1 - HEADER;
             }
-            self.begun.clear();
+            self.buffered.clear();
         }
         Ok(())
     }
 
-    /// How many bytes of the present message have to be there before any is passed on.
+    /// The number of bytes of the present message that have to be buffered before any of them pass.
     fn wanted(&self) -> io::Result<usize> {
-        if self.begun.len() < HEADER || self.begun[0] != NOTIFICATION {
+        if self.buffered.len() < HEADER || self.buffered[0] != NOTIFICATION {
             return Ok(HEADER);
         }
         match self.length()? + 1 {
-            length if length <= LONGEST => Ok(length),
+            length if length <= MAX_TRANSLATED => Ok(length),
             _ => Ok(HEADER),
         }
     }
 
-    /// The length in the header, which counts its own four bytes.
+    /// The length in the header. It includes its own four bytes.
     fn length(&self) -> io::Result<usize> {
         let bytes = self
-            .begun
+            .buffered
             .get(1..HEADER)
             .and_then(|bytes| bytes.try_into().ok());
         let length = bytes.map_or(0, u32::from_be_bytes);
@@ -85,7 +86,7 @@ impl Translator {
     }
 }
 
-/// A notification is a header, the number of a process, and two texts that end with a zero.
+/// Translates a notification: a header, the number of a process, and two texts that end with a zero byte.
 fn translate(message: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(&message[..HEADER]);
@@ -99,14 +100,14 @@ fn translate(message: &[u8], out: &mut Vec<u8>) {
     out[start + 1..start + HEADER].copy_from_slice(&length.to_be_bytes());
 }
 
-/// Read from the socket at once.
+/// The size of the read buffer, in bytes.
 const READ_SIZE: usize = 16 * 1024;
 
-/// A connection to a database after its negotiation about TLS, with notifications that the driver takes.
+/// The stream of a connection to a database after the negotiation of TLS.
 pub struct Translated<S> {
     stream: S,
     translator: Translator,
-    /// For the driver, of which it has read so much.
+    /// Bytes for the driver, of which it has read the first `read`.
     out: Vec<u8>,
     read: usize,
     buffer: Box<[u8]>,
