@@ -302,7 +302,7 @@ impl Server {
         self.dial();
         self.end_departures();
         if let Some(journal) = &mut self.connections.journal {
-            journal.hand_over(self.broker.recorded());
+            journal.submit(self.broker.recorded());
         }
         self.connections.check_receivers();
         self.connections.flush();
@@ -473,7 +473,7 @@ impl Server {
         if !std::mem::take(&mut self.has_saved) {
             return;
         }
-        let (news, now) = (journal.take_news(), self.connections.now);
+        let (news, now) = (journal.take_events(), self.connections.now);
         self.broker.handle_saved(news, now, &mut self.connections);
     }
 

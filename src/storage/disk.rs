@@ -1,4 +1,4 @@
-//! The files of a journal, and what can be done to them. Every call may block.
+//! The files of a journal and the operations on them. Every call may block.
 
 use crate::sys;
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -6,67 +6,67 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Which file.
+/// One of the files of a journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileName {
     Journal,
-    /// The journal being written anew.
+    /// The rewritten journal, until it replaces the journal.
     New,
-    /// A journal that had been damaged.
+    /// A copy of a damaged journal.
     Bad,
 }
 
-/// Where the name of the journal leads.
+/// The file that the path of the journal leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// To the file that was opened, or was the last to get the name.
+    /// The file that was opened as the journal, or that has replaced it.
     Own,
-    /// To another file.
+    /// Another file.
     Other,
-    /// To no file: it was removed or moved away, or its folder was.
+    /// No file: it was removed or moved away, or its folder was.
     Nothing,
 }
 
-/// A place for a journal's files.
+/// The file system operations that a journal needs. Errors are those of the operating system.
 pub trait Disk {
     type File: DiskFile;
 
-    /// Opens a file that is there, for reading from its beginning and for appending.
+    /// Opens an existing file, for reading from its beginning and for appending.
     fn open(&mut self, name: FileName) -> io::Result<Self::File>;
 
-    /// Makes an empty file, in place of one that is there.
+    /// Creates an empty file, which replaces an existing one.
     fn create(&mut self, name: FileName) -> io::Result<Self::File>;
 
-    /// Gives a file another name, in place of a file that has it, at once or not at all.
+    /// Renames a file, atomically. A file with the new name is replaced.
     fn rename(&mut self, from: FileName, to: FileName) -> io::Result<()>;
 
-    /// Gives a file a second name, in place of a file that has it.
+    /// Gives a file a second name, or copies it. A file with the new name is replaced.
     fn keep(&mut self, from: FileName, to: FileName) -> io::Result<()>;
 
-    /// Returns when all names are on the disk.
+    /// Syncs the folder, so that all names are on the disk.
     fn sync_names(&mut self) -> io::Result<()>;
 
-    /// Draws bytes that nobody can guess.
+    /// Returns unpredictable random bytes.
     fn random(&mut self) -> io::Result<[u8; 16]>;
 
-    /// Finds out where the name of the journal leads.
-    fn place_of_journal(&self) -> io::Result<Place>;
+    /// Finds out which file the path of the journal leads to.
+    fn path_leads_to(&self) -> io::Result<Place>;
 
-    /// The file's name, for messages.
+    /// The path of a file, for messages.
     fn describe(&self, name: FileName) -> String;
 }
 
-/// A file. What is written goes to its end.
+/// A file to which bytes are appended.
 pub trait DiskFile: Read + Write {
-    /// Returns when everything that was written is on the disk.
+    /// Waits until all written bytes are on the disk.
     fn sync(&mut self) -> io::Result<()>;
 
     fn length(&self) -> io::Result<u64>;
 
-    /// Cuts it, and gives up all room that was reserved behind.
+    /// Truncates the file, and releases all disk space reserved after its end.
     fn set_length(&mut self, length: u64) -> io::Result<()>;
 
-    /// Reserves room for so many bytes from a place on.
+    /// Reserves disk space for `length` bytes from the offset `from` on.
     fn reserve(&mut self, from: u64, length: u64) -> io::Result<()>;
 }
 
@@ -88,34 +88,34 @@ impl DiskFile for File {
     }
 }
 
-/// Device and inode: a file itself, whatever its name.
+/// The identity of a file, independent of its name: device and inode.
 type Identity = (u64, u64);
 
-/// The operating system's.
+/// The files of a journal in the file system.
 ///
-/// A journal has one server at a time, whatever paths lead to it: the server holds a lock on `FILE.lock`, beside the
-/// file that symbolic links lead to, and one on the journal itself, which another name of it (a second link, a mount)
-/// leads to as well. A rewrite gives the name to another file, which is locked before.
+/// Only one server can use a journal at a time, whatever paths lead to it. The server locks `FILE.lock`, next to the file
+/// that symbolic links lead to, and the journal itself, which can have other names (hard links, mounts). The file that
+/// replaces the journal after a rewrite is locked before it gets the name.
 pub struct SystemDisk {
-    /// Without symbolic links.
+    /// The path of the journal, without symbolic links.
     path: PathBuf,
-    /// Held for as long as the journal is used.
+    /// The locked file `FILE.lock`. It stays open as long as the journal is in use.
     _lock: File,
-    /// Open all the time, so that a rewrite needs no further descriptor for it.
+    /// /dev/urandom. It stays open, so that a rewrite needs no further descriptor.
     random: File,
     journal: Option<Identity>,
     new: Option<Identity>,
 }
 
 impl SystemDisk {
-    /// For the journal of that path, which nobody else is using.
+    /// Locks the journal with that path, whether or not it exists.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] if somebody is; others if the folder can't be written to, or something stands in
-    /// the place of a file that is needed.
+    /// [`io::ErrorKind::WouldBlock`] if another process uses the journal; others if the folder can't be written to, or if
+    /// something other than a file has one of the names.
     pub fn lock(path: &Path) -> io::Result<SystemDisk> {
         let path = without_links(path)?;
-        // Before anything is made beside it.
+        // Checked before a file is created next to it.
         if fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
             return Err(io::Error::other("it is no file"));
         }
@@ -124,7 +124,7 @@ impl SystemDisk {
         let lock = open_ordinary(options.create(true).append(true).mode(0o600), &lock_path)
             .map_err(|error| of_file(&lock_path, &error))?;
         lock.try_lock().map_err(io::Error::from)?;
-        // One that was not finished is of no use, and may be large.
+        // An unfinished rewrite is useless, and may be large.
         let new = with_suffix(&path, ".new");
         remove_if_there(&new).map_err(|error| of_file(&new, &error))?;
         Ok(SystemDisk {
@@ -145,7 +145,7 @@ impl SystemDisk {
     }
 }
 
-/// All files that the journal of that path may have.
+/// The paths of all files that a journal may have.
 pub fn files_of(path: &Path) -> [PathBuf; 4] {
     ["", ".lock", ".new", ".bad"].map(|suffix| with_suffix(path, suffix))
 }
@@ -157,12 +157,12 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// The path of the file that symbolic links lead to, whether or not it is there.
+/// Resolves symbolic links. The file at their end need not exist.
 fn without_links(path: &Path) -> io::Result<PathBuf> {
-    /// As many as the system follows.
-    const MOST_LINKS: usize = 40;
+    /// The number of links that Linux follows.
+    const MAX_LINKS: usize = 40;
     let mut path = path.to_owned();
-    for _ in 0..=MOST_LINKS {
+    for _ in 0..=MAX_LINKS {
         match fs::read_link(&path) {
             Ok(target) => path = folder_of(&path).join(target),
             Err(_) => {
@@ -176,7 +176,7 @@ fn without_links(path: &Path) -> io::Result<PathBuf> {
     Err(io::Error::from_raw_os_error(libc::ELOOP))
 }
 
-/// Opens an ordinary file. A link is not followed, and a pipe or a device is not waited for.
+/// Opens a regular file. Links are refused, and so are pipes and devices, without waiting for them.
 fn open_ordinary(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     let refused = || io::Error::other("it is no file: a link, a pipe or something else");
     let opened = options
@@ -192,7 +192,7 @@ fn open_ordinary(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     }
 }
 
-/// Makes a file in no other's place, which others can't read.
+/// Creates a file that other users can't read. Fails if the file exists.
 fn create_new(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).append(true).create_new(true);
@@ -203,7 +203,7 @@ fn identity(metadata: &Metadata) -> Identity {
     (metadata.dev(), metadata.ino())
 }
 
-/// The error, with the file that it is about.
+/// Adds the path to an error.
 fn of_file(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
@@ -241,7 +241,7 @@ impl Disk for SystemDisk {
             ));
         }
         let path = self.path(name);
-        // One that somebody else could read would stay so.
+        // An existing file would keep its mode, which may let others read it.
         remove_if_there(&path)?;
         let file = create_new(&path)?;
         file.try_lock().map_err(io::Error::from)?;
@@ -262,7 +262,7 @@ impl Disk for SystemDisk {
     fn keep(&mut self, from: FileName, to: FileName) -> io::Result<()> {
         let (from, to) = (self.path(from), self.path(to));
         let kept = remove_if_there(&to).and_then(|()| {
-            // Not every file system has second names.
+            // Not every file system has hard links.
             fs::hard_link(&from, &to).or_else(|_| {
                 let mut options = OpenOptions::new();
                 let mut from = open_ordinary(options.read(true), &from)?;
@@ -282,7 +282,7 @@ impl Disk for SystemDisk {
         Ok(bytes)
     }
 
-    fn place_of_journal(&self) -> io::Result<Place> {
+    fn path_leads_to(&self) -> io::Result<Place> {
         match fs::symlink_metadata(&self.path) {
             Ok(found) if Some(identity(&found)) == self.journal => Ok(Place::Own),
             Ok(_) => Ok(Place::Other),

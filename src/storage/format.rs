@@ -1,7 +1,7 @@
-//! The bytes of a journal. All numbers are little-endian.
+//! The binary format of a journal. All numbers are little-endian.
 //!
 //! ```text
-//! header: part   zeros up to place 4096   the same part again
+//! header: part   zeros up to offset 4096   the same part again
 //! part:   "clacksd journal\n"   version u32   0 u32   checksum of these 24 bytes u64
 //!         key 16 bytes   checksum of the key u64   0 u64
 //! frame:  length u32   checksum of the length u32   checksum of the record u64   record
@@ -14,15 +14,15 @@
 //!   fold   time u64   node u64
 //!   run    has ended u8   share u64   newest version u64
 //! ```
-//! Every version begins with the first 32 bytes of a part, so that each version recognises all others. The header has
-//! two parts, in two sectors of a disk, because nothing can be read without the key.
+//! In every version a part begins with the same 32 bytes, so that each version recognises all others. The header has two
+//! copies of the part, in two sectors of a disk, because nothing can be read without the key.
 //!
-//! Checksums are XXH3 of 64 bits. Those of the header detect faults of the disk. Those of frames are seeded with the
-//! key and with the frame's place in the file, for two reasons. A frame that stands anywhere else, in a value for
-//! example, is none, so the frames behind a damaged place can be found again. And clients can't forge a frame: they
-//! choose the bytes of values and may know the places at which these will stand, but the key is drawn at random for
-//! each file and neither it nor any checksum is ever shown. XXH3 is no cryptographic hash; a secret seed suffices
-//! here because who forges has nothing to learn the seed from and one attempt per place.
+//! Checksums are XXH3 with 64 bits. Those of the header detect faults of the disk. Those of frames are seeded with the key
+//! and with the frame's offset in the file, for two reasons. A frame at any other offset, inside a value for example, is
+//! invalid, so the frames after damage can be found again. And clients can't forge a frame: they choose the bytes of
+//! values and may know their offsets, but the key is random for each file, and neither the key nor any checksum is ever
+//! shown. XXH3 is not a cryptographic hash. A secret seed suffices here, because a forger has nothing to learn the seed
+//! from and only one attempt per offset.
 
 use crate::broker::Record;
 use crate::limits::{MAX_CONTRIBUTIONS, MAX_RECORD, MAX_RECORD_NAME};
@@ -38,16 +38,16 @@ pub const FRAME: usize = 16;
 /// The first bytes of every journal.
 pub const MAGIC: &[u8; 16] = b"clacksd journal\n";
 
-/// Length of a part of the header.
+/// The length of a part of the header.
 pub const PART: usize = 64;
-/// The place of the header's second part. Disks fail by sectors of this size at most.
+/// The offset of the header's second part. Disks fail in sectors of this size at most.
 pub const SECOND_PART: usize = 4096;
-/// The bytes of a part that all versions have in common.
+/// The number of bytes of a part that all versions have in common.
 const COMMON: usize = 32;
-/// The end of a part's bytes that mean something.
+/// The number of bytes of a part that have a meaning.
 const KEY_END: usize = 56;
 
-/// Bytes of a state before the length of its name: its register and four numbers.
+/// The number of bytes of a state before the length of its name: the register and four numbers.
 const STATE_NUMBERS: usize = 1 + 4 * 8;
 
 const STATE: u8 = 1;
@@ -61,7 +61,7 @@ const ABSENT: u8 = 0;
 const REMOVED: u8 = 1;
 const VALUE: u8 = 2;
 
-/// The random number that the checksums of one file's frames depend on.
+/// The random number that seeds the checksums of one file's frames.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Key([u64; 2]);
 
@@ -76,13 +76,13 @@ impl Key {
         (u128::from(high) << 64 | u128::from(low)).to_le_bytes()
     }
 
-    /// The seed of the checksums of the frame at a place.
+    /// The seed of the checksums of the frame at an offset.
     fn seed(self, place: u64) -> u64 {
         XxHash3_64::oneshot_with_seed(self.0[0], &place.to_le_bytes()) ^ self.0[1]
     }
 }
 
-/// Does not show the key, which is a secret.
+/// Hides the key, which is a secret.
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Key")
@@ -105,7 +105,7 @@ pub fn header(key: Key) -> [u8; HEADER] {
     header
 }
 
-/// The first bytes of a part of that version's header.
+/// The common bytes of a part in a header of a version.
 fn common(version: u32) -> [u8; COMMON] {
     let mut common = [0; COMMON];
     common[..16].copy_from_slice(MAGIC);
@@ -115,22 +115,22 @@ fn common(version: u32) -> [u8; COMMON] {
     common
 }
 
-/// What the first bytes of a file say about it.
+/// The kind of a file according to its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Header {
     Good(Key),
-    /// One part is damaged; the other one has the key.
+    /// One part is damaged; the other one contains the key.
     Damaged(Key),
     /// The beginning of a header: the file was cut before a record was written to it.
     Torn,
-    /// A journal of a version that is not this one.
+    /// A journal of another version.
     OtherVersion(u32),
-    /// No header at all, or one that is damaged in both parts.
+    /// No header, or one with both parts damaged.
     Unknown,
 }
 
 impl Header {
-    /// `bytes` are the first [`HEADER`] bytes of the file, or all that it has.
+    /// Decodes the first [`HEADER`] bytes of a file, or all of a shorter file.
     pub fn decode(bytes: &[u8]) -> Header {
         if let Some(version) = version(bytes)
             && version != VERSION
@@ -158,7 +158,7 @@ impl Header {
     }
 }
 
-/// The version that a part of a header says; `None` if there is no such part, or a damaged one.
+/// The version in a part of a header; `None` if the part is missing or damaged.
 fn version(part: &[u8]) -> Option<u32> {
     let version = u32::from_le_bytes(*part.get(16..)?.first_chunk()?);
     part.starts_with(&common(version)).then_some(version)
@@ -172,7 +172,7 @@ fn key(part: &[u8]) -> Option<Key> {
     is_whole.then_some(Key::from_bytes(*key))
 }
 
-/// Appends a frame whose checksums are still to be [filled in](seal).
+/// Appends a frame with a record. Its checksums are [filled in](seal) later.
 pub fn encode(to: &mut Vec<u8>, record: &Record<'_>) {
     let start = to.len();
     to.extend_from_slice(&[0; FRAME]);
@@ -255,7 +255,7 @@ fn put_stamp(to: &mut Vec<u8>, stamp: Stamp) {
     to.extend_from_slice(&stamp.node.0.to_le_bytes());
 }
 
-/// Fills in the checksums of frames that will stand at that place in the file of that key.
+/// Fills in the checksums of consecutive frames that will be written at an offset in the file with that key.
 pub fn seal(mut frames: &mut [u8], key: Key, mut place: u64) {
     while let Some((head, rest)) = frames.split_first_chunk_mut::<FRAME>() {
         let length = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
@@ -275,21 +275,22 @@ fn length_checksum(seed: u64, length: u32) -> u32 {
     checksum(seed, &length.to_le_bytes()) as u32
 }
 
-/// The first bytes of a frame.
+/// The head of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
-    /// Of the record behind it.
+    /// The length of the record after the head, in bytes.
     pub length: usize,
     seed: u64,
     checksum: u64,
 }
 
 impl Head {
-    /// `None` if no frame begins at that place, or one with more bytes than `room` behind its head.
+    /// Decodes the head of a frame at an offset. `None` if the bytes are no valid head, or if the record is longer than
+    /// `room`.
     pub fn decode(bytes: &[u8; FRAME], key: Key, place: u64, room: u64) -> Option<Head> {
         let length = u32::from_le_bytes(*bytes.first_chunk()?);
-        // Cheaper than the checksum, and nearly always enough where there is no frame. No record is empty: zeros are what
-        // a disk has where nothing was written.
+        // This check is cheaper than the checksum and rejects nearly all bytes that are no frame. No record is empty:
+        // a disk contains zeros where nothing was written.
         if length == 0 || u64::from(length) > room || length as usize > MAX_RECORD {
             return None;
         }
@@ -302,25 +303,25 @@ impl Head {
         })
     }
 
-    /// Whether these are the bytes of the record that was written there.
+    /// Returns true if the bytes are the record that was written after this head.
     pub fn matches(self, record: &[u8]) -> bool {
         checksum(self.seed, record) == self.checksum
     }
 }
 
-/// The part of what there is of a name that a record is about.
+/// The part of a name's state that a record is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Subject {
-    /// Everything: earlier records of the name have no effect any more.
+    /// The whole state: earlier records of the name have no effect any more.
     All,
-    /// One share of the counter that has that stamp.
+    /// One share of the counter with that stamp.
     Share(Stamp, ShareId),
-    /// The time of its last use.
+    /// The time of the last use.
     Use,
 }
 
-/// The name that a frame's record is about, and the part of what there is of it that the record replaces; `None` if it
-/// is about more than one name.
+/// The name that a frame's record is about, and the part of its state that the record replaces; `None` if the record is
+/// about more than one name.
 pub fn subject(frame: &[u8]) -> Option<(&[u8], Subject)> {
     let (kind, rest) = frame.get(FRAME..)?.split_first()?;
     let mut rest = Fields(rest);
@@ -345,7 +346,7 @@ pub fn subject(frame: &[u8]) -> Option<(&[u8], Subject)> {
     }
 }
 
-/// The places of whole frames that follow each other.
+/// The ranges of consecutive complete frames.
 pub fn frames(bytes: &[u8]) -> Vec<Range<usize>> {
     let mut places = Vec::new();
     let mut start = 0;
@@ -358,7 +359,7 @@ pub fn frames(bytes: &[u8]) -> Vec<Range<usize>> {
     places
 }
 
-/// The record that those bytes are; `None` if no server can have written it.
+/// Decodes a record; `None` if no server can have written it.
 pub fn decode(bytes: &[u8]) -> Option<Record<'_>> {
     let (kind, rest) = bytes.split_first()?;
     let mut rest = Fields(rest);
@@ -404,7 +405,7 @@ pub fn decode(bytes: &[u8]) -> Option<Record<'_>> {
     }
 }
 
-/// The record of a state, from its fields.
+/// Decodes the record of a state.
 fn state_record(mut rest: Fields<'_>) -> Option<Record<'_>> {
     let register = rest.take(1)?[0];
     let stamp = rest.stamp()?;
@@ -445,12 +446,12 @@ fn state_record(mut rest: Fields<'_>) -> Option<Record<'_>> {
     })
 }
 
-/// The name, if a line of some length that the flags allow can have it. Its bytes may be any.
+/// Returns the name if its length is allowed by some value of the flags. The name may contain any bytes.
 fn possible_name(name: &[u8]) -> Option<&[u8]> {
     (1..=MAX_RECORD_NAME).contains(&name.len()).then_some(name)
 }
 
-/// The bytes of a record that are not read yet.
+/// The bytes of a record that are not decoded yet.
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
@@ -592,7 +593,7 @@ mod tests {
             encode(&mut frame, &record);
             let bytes = &frame[FRAME..];
             for length in 0..bytes.len() {
-                // A value and a name that end the record may be shorter; then they are others.
+                // A record that ends in a value or a name can be cut to a valid record with a shorter one.
                 assert_ne!(decode(&bytes[..length]), Some(record.clone()));
             }
         }
@@ -688,7 +689,7 @@ mod tests {
     #[test]
     fn headers_of_other_versions_are_recognised() {
         for version in [0, 1, 3, u32::MAX] {
-            // Version 1 has no key, and its records begin at once.
+            // Version 1 has no key, and its records begin right after the common bytes.
             let mut bytes = common(version).to_vec();
             assert_eq!(Header::decode(&bytes), Header::OtherVersion(version));
             bytes.resize(2 * HEADER, 7);

@@ -1,5 +1,5 @@
-//! The journal as the loop sees it: what a turn has recorded is handed to a thread, which writes and
-//! syncs, and says what came of it.
+//! The journal as seen by the event loop: the records of each turn are submitted to a thread, which writes and syncs them
+//! and reports the outcome.
 
 use super::disk::Disk;
 use super::recorder::Recorder;
@@ -12,18 +12,19 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What the thread answers.
+/// A report of the thread.
 struct Report {
-    news: Vec<Saved>,
-    /// Batches that were written, emptied, and how much was in each.
+    events: Vec<Saved>,
+    /// The processed batches, emptied, and the number of bytes that each contained.
     written: Vec<(usize, Batch)>,
-    /// It has ended.
+    /// The thread has ended.
     is_last: bool,
 }
 
+/// A recorder, and the thread with the writer.
 pub struct Journal {
     recorder: Recorder,
-    /// `None` when there is nothing more to come.
+    /// `None` after [`Journal::finish`].
     batches: Option<Sender<Batch>>,
     reports: Receiver<Report>,
     is_over: bool,
@@ -31,8 +32,10 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Starts the thread. `wake` is called from there whenever there is something to
-    /// [take](Journal::take_news).
+    /// Starts the thread. The thread calls `wake` whenever there are events to [take](Journal::take_events).
+    ///
+    /// # Errors
+    /// The system can't start a thread.
     pub fn start<D>(
         writer: Writer<D>,
         wake: impl Fn() -> io::Result<()> + Send + 'static,
@@ -41,11 +44,11 @@ impl Journal {
         D: Disk<File: Send> + Send + 'static,
     {
         let name = writer.journal_name();
-        let (batches, coming) = mpsc::channel();
-        let (reporting, reports) = mpsc::channel();
+        let (batches, incoming) = mpsc::channel();
+        let (report_sender, reports) = mpsc::channel();
         thread::Builder::new()
             .name("journal".to_owned())
-            .spawn(move || write_all(writer, &coming, &reporting, &wake))?;
+            .spawn(move || write_all(writer, &incoming, &report_sender, &wake))?;
         Ok(Journal {
             recorder: Recorder::default(),
             batches: Some(batches),
@@ -55,39 +58,42 @@ impl Journal {
         })
     }
 
-    /// The journal's file, for messages.
+    /// The path of the journal, for messages.
     pub fn name(&self) -> &str {
         &self.name
     }
 
+    /// Adds a record to the present batch.
     pub fn record(&mut self, record: &Record<'_>) {
         self.recorder.record(record);
     }
 
+    /// Adds a step of a rewrite to the present batch.
     pub fn rewrite(&mut self, step: &Rewrite<'_>) {
         self.recorder.rewrite(step);
     }
 
-    /// Bytes that are on their way to the disk.
+    /// The number of bytes that were recorded and not written yet.
     pub fn unsaved(&self) -> usize {
         self.recorder.unsaved()
     }
 
-    /// Hands over what was recorded, unless the disk has enough to do; with it there have been `recorded` records.
-    pub fn hand_over(&mut self, recorded: u64) {
+    /// Submits the present batch to the thread, unless enough bytes are being written already. `recorded` is the number of
+    /// records so far, including those in the batch.
+    pub fn submit(&mut self, recorded: u64) {
         if let Some(batches) = &self.batches
             && let Some(batch) = self.recorder.take_batch(recorded)
         {
-            // The thread ends when this end of the channel is gone, and not before.
+            // The thread ends only when this end of the channel is dropped.
             let _ = batches.send(batch);
         }
     }
 
-    /// What has come of what was handed over.
-    pub fn take_news(&mut self) -> Vec<Saved> {
+    /// Takes the events that the thread has reported.
+    pub fn take_events(&mut self) -> Vec<Saved> {
         let mut all = Vec::new();
         for report in self.reports.try_iter() {
-            all.extend(report.news);
+            all.extend(report.events);
             self.is_over |= report.is_last;
             for (bytes, batch) in report.written {
                 self.recorder.handle_written(bytes, batch);
@@ -96,27 +102,29 @@ impl Journal {
         all
     }
 
-    /// Nothing more will be recorded than these `recorded` records: they are to be saved for good.
-    /// [`Journal::is_over`] tells when that is done.
+    /// Submits the last records and asks the thread to sync the journal and end. `recorded` is the number of all records.
+    /// [`Journal::is_over`] returns true when the thread has ended.
     pub fn finish(&mut self, recorded: u64) {
         if let Some(batches) = self.batches.take()
             && let Some(batch) = self.recorder.take_all(recorded)
         {
-            // As in `hand_over`.
+            // As in `submit`.
             let _ = batches.send(batch);
         }
     }
 
+    /// Returns true if the thread has ended.
     pub fn is_over(&self) -> bool {
         self.is_over
     }
 }
 
-/// The thread's work: writes what comes, all that waits at once up to a bound, until nothing more can come.
+/// The main function of the thread. It writes the batches that wait, up to a bound of bytes, before each commit, and ends
+/// when the channel is closed.
 fn write_all<D: Disk>(
     mut writer: Writer<D>,
-    coming: &Receiver<Batch>,
-    reporting: &Sender<Report>,
+    incoming: &Receiver<Batch>,
+    report_sender: &Sender<Report>,
     wake: &impl Fn() -> io::Result<()>,
 ) {
     if let Err(error) = lower_priority(JOURNAL_NICENESS) {
@@ -126,19 +134,19 @@ fn write_all<D: Disk>(
     let now_us = || start.elapsed().as_micros() as u64;
     loop {
         let next = match writer.deadline_us() {
-            None => coming.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            None => incoming.recv().map_err(|_| RecvTimeoutError::Disconnected),
             Some(at_us) => {
-                coming.recv_timeout(Duration::from_micros(at_us.saturating_sub(now_us())))
+                incoming.recv_timeout(Duration::from_micros(at_us.saturating_sub(now_us())))
             }
         };
         let is_last = matches!(next, Err(RecvTimeoutError::Disconnected));
         let mut report = Report {
-            news: Vec::new(),
+            events: Vec::new(),
             written: Vec::new(),
             is_last,
         };
         let mut written = 0;
-        for mut batch in next.into_iter().chain(coming.try_iter()) {
+        for mut batch in next.into_iter().chain(incoming.try_iter()) {
             let bytes = batch.bytes();
             writer.write(&mut batch, now_us());
             batch.clear();
@@ -152,9 +160,9 @@ fn write_all<D: Disk>(
         if is_last {
             writer.finish();
         }
-        report.news = writer.take_news();
-        let is_worth_telling = is_last || !report.news.is_empty() || !report.written.is_empty();
-        if is_worth_telling && (reporting.send(report).is_err() || wake().is_err()) || is_last {
+        report.events = writer.take_events();
+        let has_report = is_last || !report.events.is_empty() || !report.written.is_empty();
+        if has_report && (report_sender.send(report).is_err() || wake().is_err()) || is_last {
             return;
         }
     }

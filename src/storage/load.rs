@@ -1,4 +1,4 @@
-//! Reading a journal: whole ones, torn ones and damaged ones.
+//! Reads journals: intact ones, torn ones and damaged ones.
 
 use super::disk::{Disk, DiskFile, FileName};
 use super::format::{self, FRAME, HEADER, Head, Header, Key, VERSION};
@@ -9,41 +9,41 @@ use std::io::{self, Read};
 use std::ops::ControlFlow;
 use std::path::Path;
 
-/// What was found.
+/// The result of reading a journal.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Loaded {
     pub records: u64,
-    /// Up to where the journal is good. What comes behind it is cut, if nothing before it is damaged.
+    /// The end of the last readable record, as an offset. The rest is cut off, unless something before it is damaged.
     pub length: u64,
-    /// Bytes at the end that are no whole record: the write of them came to no end.
+    /// The number of bytes at the end that are no complete record, because their write was interrupted.
     pub torn: u64,
-    /// What could not be read in the midst of it.
+    /// The unreadable parts before the last readable record.
     pub damage: Option<Damage>,
 }
 
 impl Loaded {
-    /// Whether everything that was ever appended was read.
+    /// Returns true if everything that was ever appended was read.
     pub fn is_whole(&self) -> bool {
         self.torn == 0 && self.damage.is_none()
     }
 }
 
-/// Bytes between readable records, and in how many places.
+/// Unreadable bytes between readable records, and the number of places with such bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Damage {
     pub bytes: u64,
     pub places: u64,
 }
 
-/// Why a journal is not used. It was not touched.
+/// The reason for which a journal was not loaded. The file was not changed.
 #[derive(Debug)]
 pub enum LoadError {
     Io(io::Error),
-    /// A clacksd with another version of journals wrote it.
+    /// The journal has another version of the format.
     OtherVersion(u32),
-    /// It is something else, or both parts of its header are damaged.
+    /// The file is not a journal, or both parts of its header are damaged.
     NoJournal,
-    /// Whoever took the records wanted no more.
+    /// The caller stopped the reading.
     Stopped,
 }
 
@@ -69,24 +69,24 @@ impl From<io::Error> for LoadError {
     }
 }
 
-/// A journal that was read and can be appended to.
+/// A journal that was loaded, open for appending.
 pub struct OpenJournal<F> {
     pub file: F,
-    /// For the checksums of its frames.
+    /// The key of its frames' checksums.
     pub key: Key,
 }
 
-/// A file, read from its beginning to its end, of which a part is kept.
+/// A window that moves through a file from its beginning to its end.
 struct Window<F> {
     file: F,
     bytes: Vec<u8>,
-    /// Where in the file the kept bytes begin.
+    /// The offset in the file of the first byte in `bytes`.
     place: u64,
     is_at_end: bool,
 }
 
-/// How much is read at once.
-const READ: usize = MIB;
+/// The number of bytes read at once.
+const READ_SIZE: usize = MIB;
 
 impl<F: Read> Window<F> {
     fn new(file: F) -> Window<F> {
@@ -98,8 +98,8 @@ impl<F: Read> Window<F> {
         }
     }
 
-    /// Bytes from a place that is not before the last one asked for: `length` of them, or fewer if the
-    /// file ends there.
+    /// Returns `length` bytes from an offset on, or fewer if the file ends there. The offset must not be before the one of
+    /// the last call.
     fn get(&mut self, place: u64, length: usize) -> io::Result<&[u8]> {
         let mut skip = usize::try_from(place - self.place).expect("it is within what is kept");
         if skip + length > self.bytes.len() {
@@ -108,7 +108,7 @@ impl<F: Read> Window<F> {
             self.place += gone as u64;
             skip -= gone;
             while skip + length > self.bytes.len() && !self.is_at_end {
-                let more = (skip + length - self.bytes.len()).max(READ) as u64;
+                let more = (skip + length - self.bytes.len()).max(READ_SIZE) as u64;
                 let read = self.file.by_ref().take(more).read_to_end(&mut self.bytes)?;
                 self.is_at_end = read == 0;
             }
@@ -118,7 +118,7 @@ impl<F: Read> Window<F> {
     }
 }
 
-/// Reads the header of a journal. `None` if only the beginning of one was ever written.
+/// Reads the header of a journal; `None` if only the beginning of a header was ever written.
 fn read_header<F: Read>(window: &mut Window<F>) -> Result<Option<Header>, LoadError> {
     match Header::decode(window.get(0, HEADER)?) {
         header @ (Header::Good(_) | Header::Damaged(_)) => Ok(Some(header)),
@@ -128,7 +128,7 @@ fn read_header<F: Read>(window: &mut Window<F>) -> Result<Option<Header>, LoadEr
     }
 }
 
-/// Whether the file at `path`, if there is one, could be loaded, as far as its beginning says.
+/// Checks that the file at `path`, if there is one, begins like a journal that could be loaded.
 pub fn check(path: &Path) -> Result<(), LoadError> {
     match std::fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -144,9 +144,9 @@ pub fn check(path: &Path) -> Result<(), LoadError> {
     read_header(&mut Window::new(file)).map(|_| ())
 }
 
-/// Reads the journal, if there is one, and hands its records over in their order. What is torn off at its
-/// end is cut; of what was damaged, a copy is kept. `each` may break the reading off, which leaves the journal as it
-/// is.
+/// Reads the journal, if there is one, and calls `each` with its records in their order. An incomplete record at the end
+/// is cut off. If the journal is damaged, a copy is kept as [`FileName::Bad`]. `each` can stop the reading, which leaves
+/// the journal unchanged. Returns `None` if there is no journal, or only the beginning of a header.
 pub fn load<D: Disk>(
     disk: &mut D,
     each: impl FnMut(Record<'_>) -> ControlFlow<()>,
@@ -181,33 +181,33 @@ pub fn load<D: Disk>(
     Ok(Some((loaded, OpenJournal { file, key })))
 }
 
-/// A journal that is there, and what was read of it.
+/// The result of reading a journal, and the open journal.
 pub type Found<F> = (Loaded, OpenJournal<F>);
 
-/// The way through a journal, from frame to frame.
+/// A reader that moves through a journal from frame to frame.
 ///
-/// Behind a damaged place every byte may be the beginning of a frame. To look at one takes constant time, unless its
-/// head is right; then the record is read as well, which may be as long as the file. A head is right by chance once in
-/// 2^32 places, and nobody can forge one; but the time that a start takes rests on neither: what is read in vain is
-/// bounded by a multiple of the file's length.
+/// After damage, a frame may begin at any byte. Checking one offset takes constant time, unless the bytes there are a
+/// valid head; then the record is read as well, which may be as long as the file. Bytes are a valid head by chance once in
+/// 2^32 offsets, and nobody can forge one. The time of a start relies on neither: the bytes read in vain are bounded by a
+/// multiple of the file's length.
 struct Reading<F> {
     window: Window<F>,
     key: Key,
     file_length: u64,
-    /// Bytes of records whose checksums were wrong though their heads were right.
+    /// The number of bytes read in records with a valid head and a wrong checksum.
     wasted: u64,
 }
 
-/// So many times its length may be read of a file in vain.
+/// The largest number of bytes read in vain, as a multiple of the file's length.
 const MAX_WASTED: u64 = 2;
 
-/// A frame of a journal, and where the next one begins.
+/// A frame of a journal, with the offset of the next one.
 enum Step {
     Record {
         at: u64,
         end: u64,
     },
-    /// The frame is whole, but no server can have written what is in it.
+    /// The frame is intact, but no server can have written its record.
     Impossible {
         end: u64,
     },
@@ -224,7 +224,7 @@ impl<F: Read> Reading<F> {
         }
     }
 
-    /// Hands all records over that can be read.
+    /// Calls `each` with all readable records.
     fn records(
         &mut self,
         mut each: impl FnMut(Record<'_>) -> ControlFlow<()>,
@@ -251,7 +251,7 @@ impl<F: Read> Reading<F> {
         }
     }
 
-    /// Looks for the first frame from a place on.
+    /// Searches for the first frame from an offset on.
     fn step(
         &mut self,
         from: u64,

@@ -1,18 +1,16 @@
-//! The journal behind the cache: a file that every change is appended to, and that is written anew when
-//! much of it no longer matters.
+//! The journal of the cache: a file to which every change is appended, and which is rewritten when much of it is obsolete.
 //!
-//! What is written, and when, the broker says ([`Record`](crate::broker::Record),
-//! [`Rewrite`](crate::broker::Rewrite)). Here records become bytes ([`mod@format`]) and bytes become
-//! records again ([`load()`]); a [`Recorder`] gathers what a turn records; a [`Writer`] brings it to a
-//! [`Disk`] and knows what to do when that fails, without a thread or a clock of its own; and a
-//! [`Journal`] is both, with a thread between them, since disks make wait.
+//! The broker decides what is written and when ([`Record`](crate::broker::Record), [`Rewrite`](crate::broker::Rewrite)).
+//! [`mod@format`] converts records to bytes, and [`load()`] reads them back. A [`Recorder`] collects the records of one
+//! turn of the loop. A [`Writer`] writes them to a [`Disk`] and handles its errors, without a thread or a clock of its
+//! own. A [`Journal`] is both, with a thread between them, because disks block.
 //!
-//! | file | what it is |
+//! | file | content |
 //! |---|---|
 //! | `FILE` | the journal |
-//! | `FILE.new` | the journal being written anew; it becomes `FILE` when it is whole and on the disk |
-//! | `FILE.bad` | a journal that had been damaged |
-//! | `FILE.lock` | empty; whoever serves the journal holds a lock on it |
+//! | `FILE.new` | the rewritten journal in progress; it becomes `FILE` when it is complete and on the disk |
+//! | `FILE.bad` | a copy of a damaged journal |
+//! | `FILE.lock` | nothing; the server that uses the journal locks it |
 
 mod disk;
 pub mod format;

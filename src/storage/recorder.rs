@@ -1,5 +1,5 @@
-//! Gathers what a turn records into a batch. While the disk has enough to do, what waits stays here, and of each name
-//! only the newest records stay: how often a name is written meanwhile makes no difference to what waits.
+//! Collects the records of a turn in a batch. While the disk is busy, batches accumulate here, and only the newest records
+//! of each name are kept, so that the waiting bytes do not depend on how often a name is written meanwhile.
 
 use super::format::{self, Subject};
 use super::writer::Batch;
@@ -9,52 +9,55 @@ use ahash::RandomState;
 use std::collections::HashSet;
 use std::hash::BuildHasher;
 
+/// The present batch, and the count of bytes that are being written.
 #[derive(Default)]
 pub struct Recorder {
     batch: Batch,
     spare: Vec<Batch>,
-    /// Bytes that were taken and are not written.
+    /// The number of bytes in batches that were taken and not written yet.
     in_flight: usize,
-    /// Bytes of records in the batch when superseded ones were last dropped from it.
+    /// The size of the records in the batch after superseded ones were last dropped, in bytes.
     compacted: usize,
-    /// Whether a [`Record::Fold`] is among the records of the batch.
+    /// The batch contains a [`Record::Fold`].
     has_fold: bool,
 }
 
-/// Batches kept for their memory.
+/// The number of empty batches that are kept for reuse.
 const SPARE: usize = 8;
 
 impl Recorder {
+    /// Adds a record to the batch.
     pub fn record(&mut self, record: &Record<'_>) {
         self.has_fold |= matches!(record, Record::Fold(_));
         format::encode(&mut self.batch.records, record);
     }
 
+    /// Adds a step of a rewrite to the batch.
     pub fn rewrite(&mut self, step: &Rewrite<'_>) {
         match step {
             Rewrite::Begin(number) => self.batch.begins = Some(*number),
-            // A state may have been folded by now. Read after it, a count of a share that it contains would count twice; so
-            // the state comes after the batch's counts, in both files.
+            // The state may have been folded by now. If a count of a share that it contains were read after it, the count
+            // would be added twice. So the state comes after the counts of the batch, in both files.
             Rewrite::Held(record) if self.has_fold => {
                 format::encode(&mut self.batch.records, record);
             }
-            Rewrite::Held(record) => format::encode(&mut self.batch.held, record),
+            Rewrite::Held(record) => format::encode(&mut self.batch.snapshot, record),
             Rewrite::End => self.batch.ends = true,
         }
     }
 
-    /// Bytes that are on their way to the disk.
+    /// The number of bytes that were recorded and not written yet.
     pub fn unsaved(&self) -> usize {
         self.in_flight + self.batch.bytes()
     }
 
-    /// To be called at the end of a turn. Returns what is to be written next, unless the disk has enough to do; with
-    /// it there have been `recorded` records.
+    /// Takes the batch at the end of a turn, unless enough bytes are being written already. `recorded` is the number of
+    /// records so far, including those in the batch.
     pub fn take_batch(&mut self, recorded: u64) -> Option<Batch> {
         if self.in_flight < HANDED_OVER_AT_ONCE {
             return self.take_all(recorded);
         }
-        // Each record is looked at once or twice, since the batch has doubled each time.
+        // The batch has doubled in size each time, so each record is examined about twice.
         if self.batch.records.len() >= COMPACTED_FROM.max(2 * self.compacted) {
             drop_superseded(&mut self.batch.records);
             self.compacted = self.batch.records.len();
@@ -62,7 +65,7 @@ impl Recorder {
         None
     }
 
-    /// As [`Recorder::take_batch`], whatever the disk has to do.
+    /// Takes the batch in any case; otherwise as [`Recorder::take_batch`].
     pub fn take_all(&mut self, recorded: u64) -> Option<Batch> {
         if self.batch.is_empty() {
             return None;
@@ -74,7 +77,7 @@ impl Recorder {
         Some(batch)
     }
 
-    /// A batch of so many bytes was written; it comes back for its memory.
+    /// Takes back an emptied batch whose `bytes` bytes were written.
     pub fn handle_written(&mut self, bytes: usize, batch: Batch) {
         self.in_flight -= bytes;
         if self.spare.len() < SPARE {
@@ -83,7 +86,8 @@ impl Recorder {
     }
 }
 
-/// Drops the frames whose records say nothing that later ones of their names don't say. Nothing moves past a CLEAR.
+/// Drops the frames whose records are superseded by later records of their names. Records on different sides of a CLEAR
+/// are not compared.
 fn drop_superseded(frames: &mut Vec<u8>) {
     let places = format::frames(frames);
     let mut is_kept = vec![true; places.len()];
@@ -111,7 +115,7 @@ fn drop_superseded(frames: &mut Vec<u8>) {
     frames.truncate(end);
 }
 
-/// A number that nobody outside knows: names come from clients, and must not be chosen to collide.
+/// An unpredictable seed, since clients choose the names and could choose colliding ones.
 fn random_seed() -> usize {
     std::hash::RandomState::new().hash_one(0) as usize
 }
@@ -253,11 +257,11 @@ mod tests {
         recorder.record(&fold);
         recorder.rewrite(&Rewrite::Held(state("n", "1")));
         let batch = recorder.take_batch(2).expect("nothing was on its way");
-        assert_eq!(records_of(&batch.held), [state("before", "0")]);
+        assert_eq!(records_of(&batch.snapshot), [state("before", "0")]);
         assert_eq!(records_of(&batch.records), [count, fold, state("n", "1")]);
         recorder.rewrite(&Rewrite::Held(state("after", "0")));
         let batch = recorder.take_batch(2).expect("nothing was on its way");
-        assert_eq!(records_of(&batch.held), [state("after", "0")]);
+        assert_eq!(records_of(&batch.snapshot), [state("after", "0")]);
     }
 
     /// The disk does nothing meanwhile.

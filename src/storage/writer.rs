@@ -1,5 +1,5 @@
-//! Brings a journal to a disk: what is written when, and what happens when that fails. It has no thread
-//! and no clock; whoever calls it waits.
+//! Writes a journal to a disk: the order of writes and syncs, rewrites, and the handling of errors. It has no thread and no
+//! clock of its own; its calls block.
 
 use super::disk::{Disk, DiskFile, FileName, Place};
 use super::format::{HEADER, Key, encode, header, seal};
@@ -8,48 +8,47 @@ use crate::broker::{Record, Rewritten, Saved};
 use crate::limits::{JOURNAL_LOOK_US, MAX_JOURNAL_RESERVE, MIN_JOURNAL_RESERVE, SYNCED_AT_ONCE};
 use std::io::{self, Write};
 
-/// When what is written has to be on the disk itself.
+/// The time at which written records have to be on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SyncPolicy {
-    /// Before it counts as saved.
+    /// Before they count as saved.
     Always,
-    /// So many microseconds later at the latest.
+    /// At most so many microseconds later.
     Within(u64),
-    /// When the operating system sees fit.
+    /// When the operating system chooses.
     Never,
 }
 
-/// What the broker recorded in one turn of the loop.
+/// The records of one turn of the loop, or of several.
 #[derive(Debug, Default)]
 pub struct Batch {
     /// Frames for the journal.
     pub records: Vec<u8>,
-    /// Frames for the journal that is being written anew. They come before the records.
-    pub held: Vec<u8>,
-    /// The journal is to be written anew from here on, by the rewrite of that number: all that follows goes
-    /// into a new file, too.
+    /// Frames of the snapshot, for the rewritten journal only. They are written before the records.
+    pub snapshot: Vec<u8>,
+    /// A rewrite with this number begins: from this batch on, records go to the new file as well.
     pub begins: Option<u64>,
-    /// The new file is whole with this.
+    /// The rewrite ends: the new file is complete with this batch.
     pub ends: bool,
-    /// How many records there have been with this, counted from the start.
+    /// The number of records since the start, including those in this batch.
     pub up_to: u64,
 }
 
 impl Batch {
     pub fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.held.is_empty() && self.begins.is_none() && !self.ends
+        self.records.is_empty() && self.snapshot.is_empty() && self.begins.is_none() && !self.ends
     }
 
-    /// What it takes, about.
+    /// The approximate size of the batch, in bytes.
     pub fn bytes(&self) -> usize {
-        self.records.len() + self.held.len()
+        self.records.len() + self.snapshot.len()
     }
 
-    /// Empties it, and keeps memory of a usual size for the next one.
+    /// Empties the batch for reuse. Unusually large buffers are released.
     pub fn clear(&mut self) {
-        /// More is given back.
+        /// The largest capacity that is kept, in bytes.
         const KEPT: usize = 256 * crate::limits::KIB;
-        for bytes in [&mut self.records, &mut self.held] {
+        for bytes in [&mut self.records, &mut self.snapshot] {
             bytes.clear();
             bytes.shrink_to(KEPT);
         }
@@ -57,14 +56,14 @@ impl Batch {
     }
 }
 
-/// A file that frames are appended to.
+/// A file to which frames are appended.
 struct Appender<F> {
     file: F,
     key: Key,
     length: u64,
-    /// How much of it was on the disk when that was last seen to.
+    /// The length of the file at its last sync during a rewrite.
     synced: u64,
-    /// Up to where room is reserved for it.
+    /// The end of the reserved disk space, as an offset.
     reserved: u64,
 }
 
@@ -79,22 +78,22 @@ impl<F: DiskFile> Appender<F> {
         Ok(())
     }
 
-    /// Reserves a quarter of the file's length behind what is coming. When the disk is full, that room is given up for
-    /// the file that replaces this one, which is smaller if the cache has shrunk.
+    /// Reserves disk space after the next `incoming` bytes: a quarter of the file's length. When the disk is full, that
+    /// space is released for the rewritten file, which is smaller if the cache has shrunk.
     ///
     /// # Errors
-    /// The disk is full but for the room that was reserved.
-    fn keep_reserve(&mut self, coming: usize) -> io::Result<()> {
+    /// The disk is full except for the reserved space.
+    fn extend_reserve(&mut self, incoming: usize) -> io::Result<()> {
         let reserve = (self.length / 4).min(MAX_JOURNAL_RESERVE);
-        let end = self.length + coming as u64 + reserve;
+        let end = self.length + incoming as u64 + reserve;
         if reserve < MIN_JOURNAL_RESERVE || end <= self.reserved {
             return Ok(());
         }
         let had_reserve = self.reserved > self.length;
-        // More than is needed, so that this is seldom to be done.
+        // Twice the reserve, so that this call is seldom necessary.
         match self.reserve(end + reserve).or_else(|_| self.reserve(end)) {
             Err(error) if had_reserve && is_full(&error) => Err(error),
-            // A file system that can't, or has never had so much room: the file goes on without.
+            // The file system can't reserve space, or never had enough of it. The file is written without a reserve.
             _ => Ok(()),
         }
     }
@@ -105,7 +104,8 @@ impl<F: DiskFile> Appender<F> {
         Ok(())
     }
 
-    /// Cuts what is behind the last whole record, reserved room too. A file that somebody has cut shorter stays so.
+    /// Truncates the file after the last complete record, which releases the reserved space. A file that was truncated from
+    /// outside stays as it is.
     fn give_up_reserve(&mut self) -> io::Result<()> {
         self.reserved = self.length;
         let is_longer = self
@@ -118,14 +118,14 @@ impl<F: DiskFile> Appender<F> {
         }
     }
 
-    /// Whether the file is as long as what was written to it.
+    /// Returns true if the file has the length that was written to it.
     fn is_as_written(&self) -> bool {
         self.file
             .length()
             .map_or(true, |length| length == self.length)
     }
 
-    /// Keeps the last sync of a long file short: the journal waits for it, too.
+    /// Syncs a rewritten file now and then, so that its last sync is short: the journal waits meanwhile.
     fn sync_if_much(&mut self) -> io::Result<()> {
         if self.length - self.synced > SYNCED_AT_ONCE {
             self.file.sync()?;
@@ -135,26 +135,32 @@ impl<F: DiskFile> Appender<F> {
     }
 }
 
+/// A journal on a disk, and its rewrite if one is in progress.
 pub struct Writer<D: Disk> {
     disk: D,
     sync: SyncPolicy,
-    /// `None` when it can't be relied on any more.
+    /// The journal; `None` after an error, when it can't be relied on any more.
     journal: Option<Appender<D::File>>,
+    /// The rewritten journal in progress.
     new: Option<Appender<D::File>>,
-    /// The number of the last rewrite that was begun.
+    /// The number of the last rewrite.
     rewrite: u64,
-    /// When the first write was that is not on the disk yet.
+    /// The time of the first write that is not synced yet.
     unsynced_since_us: Option<u64>,
+    /// The number of records written so far.
     up_to: u64,
-    /// How many records are where they were promised to be, as was last said.
-    said_up_to: u64,
-    /// When the next look is due whether the journal is still in its place.
-    look_us: u64,
-    news: Vec<Saved>,
+    /// The number of records last reported as saved according to the policy.
+    reported_up_to: u64,
+    /// The time of the next check that the path still leads to the journal.
+    check_path_at_us: u64,
+    events: Vec<Saved>,
 }
 
 impl<D: Disk> Writer<D> {
-    /// For a journal that is there. What was read of it is served from now on, so it has to stay.
+    /// Continues an existing journal, and syncs it: its content is served from now on, so it has to be on the disk.
+    ///
+    /// # Errors
+    /// The sync fails.
     pub fn new(disk: D, journal: OpenJournal<D::File>, sync: SyncPolicy) -> io::Result<Writer<D>> {
         let OpenJournal { mut file, key } = journal;
         file.sync()?;
@@ -173,14 +179,17 @@ impl<D: Disk> Writer<D> {
             rewrite: 0,
             unsynced_since_us: None,
             up_to: 0,
-            said_up_to: 0,
-            look_us: 0,
-            news: Vec::new(),
+            reported_up_to: 0,
+            check_path_at_us: 0,
+            events: Vec::new(),
         })
     }
 
-    /// As [`Writer::new`], with a record that has to be on the disk before anything else happens. Whether it is: a full
-    /// disk has no room for it.
+    /// Continues an existing journal as [`Writer::new`] does, after appending a first record that has to be on the disk
+    /// before anything else happens. Returns false with the writer if a full disk has no space for the record.
+    ///
+    /// # Errors
+    /// The sync fails, or an incomplete record can't be cut off.
     pub fn resume(
         disk: D,
         mut journal: OpenJournal<D::File>,
@@ -201,7 +210,10 @@ impl<D: Disk> Writer<D> {
         Ok((Writer::new(disk, journal, sync)?, is_written))
     }
 
-    /// Makes an empty journal, which is on the disk then, in place of one that may be there.
+    /// Creates an empty journal on the disk. It replaces an existing one.
+    ///
+    /// # Errors
+    /// Those of the disk.
     pub fn create(mut disk: D, sync: SyncPolicy) -> io::Result<Writer<D>> {
         let mut new = create(&mut disk)?;
         new.file.sync()?;
@@ -211,18 +223,18 @@ impl<D: Disk> Writer<D> {
         Writer::new(disk, OpenJournal { file, key }, sync)
     }
 
-    /// The journal's file, for messages.
+    /// The path of the journal, for messages.
     pub fn journal_name(&self) -> String {
         self.disk.describe(FileName::Journal)
     }
 
-    /// Writes a batch. What came of it is told after [`Writer::commit`].
+    /// Writes a batch. [`Writer::commit`] has to follow, and reports the outcome.
     pub fn write(&mut self, batch: &mut Batch, now_us: u64) {
         self.up_to = batch.up_to;
         if let Some(number) = batch.begins {
             self.rewrite = number;
             if let Some(journal) = &mut self.journal {
-                // It is kept for the new file.
+                // The space is left for the new file.
                 let _ = journal.give_up_reserve();
             }
             match create(&mut self.disk) {
@@ -231,7 +243,7 @@ impl<D: Disk> Writer<D> {
             }
         }
         if let Some(new) = &mut self.new {
-            let written = new.append(&mut batch.held);
+            let written = new.append(&mut batch.snapshot);
             let written = written.and_then(|()| new.append(&mut batch.records));
             if let Err(error) = written.and_then(|()| new.sync_if_much()) {
                 self.give_up_new(&error);
@@ -242,7 +254,7 @@ impl<D: Disk> Writer<D> {
         {
             self.unsynced_since_us.get_or_insert(now_us);
             let has_room = match &self.new {
-                None => journal.keep_reserve(batch.records.len()),
+                None => journal.extend_reserve(batch.records.len()),
                 Some(_) => Ok(()),
             };
             if let Err(error) = has_room.and_then(|()| journal.append(&mut batch.records)) {
@@ -252,20 +264,20 @@ impl<D: Disk> Writer<D> {
         if batch.ends
             && let Some(new) = self.new.take()
         {
-            self.put_in_place(new);
+            self.install_new(new);
         }
     }
 
-    /// Makes the new file the journal.
-    fn put_in_place(&mut self, mut new: Appender<D::File>) {
+    /// Replaces the journal by the new file.
+    fn install_new(&mut self, mut new: Appender<D::File>) {
         if let Err(error) = new.file.sync() {
             self.new = Some(new);
             self.give_up_new(&error);
             return;
         }
         if let Err(error) = self.rename_new() {
-            if matches!(self.disk.place_of_journal(), Ok(Place::Own)) {
-                // Nothing has changed: the old journal is gone on with, if it is whole.
+            if matches!(self.disk.path_leads_to(), Ok(Place::Own)) {
+                // Nothing has changed: the old journal stays in use, if it is complete.
                 self.new = Some(new);
                 self.give_up_new(&error);
             } else {
@@ -275,12 +287,12 @@ impl<D: Disk> Writer<D> {
             return;
         }
         if let Err(error) = self.disk.sync_names() {
-            // Which of the two files has the name after a power cut, nobody knows.
+            // It is unknown which of the two files has the name after a power cut.
             self.give_up_new(&error);
             self.give_up_journal(&error);
             return;
         }
-        self.news.push(Saved::Rewritten(Rewritten {
+        self.events.push(Saved::Rewritten(Rewritten {
             number: self.rewrite,
             length: new.length,
         }));
@@ -288,18 +300,18 @@ impl<D: Disk> Writer<D> {
         self.unsynced_since_us = None;
     }
 
-    /// Gives the new file the journal's name. A file of somebody else's that has it by now is kept.
+    /// Renames the new file to the journal's name. If a foreign file has that name by now, a copy of it is kept.
     fn rename_new(&mut self) -> io::Result<()> {
-        if self.disk.place_of_journal()? == Place::Other {
+        if self.disk.path_leads_to()? == Place::Other {
             self.disk.keep(FileName::Journal, FileName::Bad)?;
         }
         self.disk.rename(FileName::New, FileName::Journal)
     }
 
-    /// Gives the journal up if its name does not lead to it any more, or somebody else writes to it or cuts it: what is
-    /// written to it would be lost, for a record is good in its place only.
-    fn look_for_journal(&mut self, now_us: u64) {
-        self.look_us = now_us + JOURNAL_LOOK_US;
+    /// Abandons the journal if its path leads to another file, or if something else has written to it or truncated it.
+    /// Further records would be lost then, since a record is valid only at its own offset.
+    fn check_path(&mut self, now_us: u64) {
+        self.check_path_at_us = now_us + JOURNAL_LOOK_US;
         if self
             .journal
             .as_ref()
@@ -309,7 +321,7 @@ impl<D: Disk> Writer<D> {
             self.give_up_journal(&io::Error::other(why));
             return;
         }
-        let why = match self.disk.place_of_journal() {
+        let why = match self.disk.path_leads_to() {
             Ok(Place::Other) => "another file has taken the place of the journal",
             Ok(Place::Nothing) => "the journal was removed or moved away",
             Ok(Place::Own) | Err(_) => return,
@@ -317,11 +329,12 @@ impl<D: Disk> Writer<D> {
         self.give_up_journal(&io::Error::other(why));
     }
 
-    /// To be called after one or several batches: makes them safe, as far as that is due.
+    /// Syncs the written batches if that is due, and reports how many records are saved. Called after one or several
+    /// batches.
     pub fn commit(&mut self, now_us: u64) {
         let is_due = match self.sync {
             SyncPolicy::Always => true,
-            // The sync itself takes its time, too.
+            // Half the time is left for the sync itself.
             SyncPolicy::Within(us) => self
                 .unsynced_since_us
                 .is_some_and(|since_us| now_us >= since_us + us / 2),
@@ -330,36 +343,39 @@ impl<D: Disk> Writer<D> {
         if is_due {
             self.sync_journal();
         }
-        if self.journal.is_some() && (self.said_up_to != self.up_to || now_us >= self.look_us) {
-            self.look_for_journal(now_us);
+        if self.journal.is_some()
+            && (self.reported_up_to != self.up_to || now_us >= self.check_path_at_us)
+        {
+            self.check_path(now_us);
         }
-        if self.journal.is_some() && self.said_up_to != self.up_to {
-            self.said_up_to = self.up_to;
-            self.news.push(Saved::UpTo(self.up_to));
+        if self.journal.is_some() && self.reported_up_to != self.up_to {
+            self.reported_up_to = self.up_to;
+            self.events.push(Saved::UpTo(self.up_to));
         }
     }
 
-    /// When [`Writer::commit`] is due even if nothing comes.
+    /// The time at which [`Writer::commit`] is due even without a further batch.
     pub fn deadline_us(&self) -> Option<u64> {
         let sync_us = match self.sync {
             SyncPolicy::Within(us) => self.unsynced_since_us.map(|since_us| since_us + us / 2),
             SyncPolicy::Always | SyncPolicy::Never => None,
         };
-        let look_us = self.journal.is_some().then_some(self.look_us);
-        [sync_us, look_us].into_iter().flatten().min()
+        let check_path_at_us = self.journal.is_some().then_some(self.check_path_at_us);
+        [sync_us, check_path_at_us].into_iter().flatten().min()
     }
 
-    /// The last word: everything written is on the disk, whatever the policy, and in the journal's place.
+    /// Syncs everything at the end, whatever the policy, and checks the journal's path a last time.
     pub fn finish(&mut self) {
         if let Some(journal) = &mut self.journal {
             let _ = journal.give_up_reserve();
         }
         self.sync_journal();
-        self.look_for_journal(self.look_us);
+        self.check_path(self.check_path_at_us);
     }
 
-    pub fn take_news(&mut self) -> Vec<Saved> {
-        std::mem::take(&mut self.news)
+    /// Takes the events since the last call.
+    pub fn take_events(&mut self) -> Vec<Saved> {
+        std::mem::take(&mut self.events)
     }
 
     fn sync_journal(&mut self) {
@@ -367,24 +383,25 @@ impl<D: Disk> Writer<D> {
             && let Some(journal) = &mut self.journal
             && let Err(error) = journal.file.sync()
         {
-            // What the failed sync was about the system may have forgotten; another one would succeed.
+            // The system may have dropped the pages that it could not write, so that another sync would succeed wrongly.
             self.give_up_journal(&error);
         }
     }
 
+    /// Abandons the journal after an error, and reports the error once.
     fn give_up_journal(&mut self, error: &io::Error) {
-        if self.part_with_journal() {
+        if self.abandon_journal() {
             let file = self.disk.describe(FileName::Journal);
-            self.news.push(Saved::Failed(format!("{file}: {error}")));
+            self.events.push(Saved::Failed(format!("{file}: {error}")));
         }
     }
 
-    /// Nothing more comes to the journal; whether there was one. What is in it gets to where it was promised to be.
-    fn part_with_journal(&mut self) -> bool {
+    /// Stops writing to the journal, and syncs its content. Returns false if there was none.
+    fn abandon_journal(&mut self) -> bool {
         let Some(mut journal) = self.journal.take() else {
             return false;
         };
-        // On a full disk, the new file needs this room, and that of a record which was written in part.
+        // On a full disk the new file needs this space, including that of an incomplete record.
         let _ = journal.give_up_reserve();
         if self.unsynced_since_us.take().is_some() {
             let _ = journal.file.sync();
@@ -392,13 +409,14 @@ impl<D: Disk> Writer<D> {
         true
     }
 
+    /// Abandons the rewrite after an error, and reports the error.
     fn give_up_new(&mut self, error: &io::Error) {
         if let Some(mut new) = self.new.take() {
-            // If the disk is full, the journal itself needs the room.
+            // On a full disk the journal itself needs the space.
             let _ = new.file.set_length(0);
         }
         let file = self.disk.describe(FileName::New);
-        self.news.push(Saved::NotRewritten(
+        self.events.push(Saved::NotRewritten(
             self.rewrite,
             format!("{file}: {error}"),
         ));
@@ -410,7 +428,7 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), StorageFull | QuotaExceeded)
 }
 
-/// A new file with a header, and a key that no other file has.
+/// Creates a new file, with a header and a random key of its own.
 fn create<D: Disk>(disk: &mut D) -> io::Result<Appender<D::File>> {
     let key = Key::from_bytes(disk.random()?);
     let mut file = disk.create(FileName::New)?;

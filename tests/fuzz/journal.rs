@@ -302,7 +302,7 @@ fn check_again(disk: &SimulatedDisk, broker: &Broker, records: &[String]) {
         ..Batch::default()
     };
     let found = load(&mut disk, |record| {
-        format::encode(&mut batch.held, &record);
+        format::encode(&mut batch.snapshot, &record);
         ControlFlow::Continue(())
     });
     let writer = match found.expect("it is a journal") {
@@ -312,7 +312,7 @@ fn check_again(disk: &SimulatedDisk, broker: &Broker, records: &[String]) {
     let mut writer = writer.expect("the disk is right");
     writer.write(&mut batch, 0);
     writer.commit(0);
-    assert!(matches!(writer.take_news()[..], [Saved::Rewritten(_)]));
+    assert!(matches!(writer.take_events()[..], [Saved::Rewritten(_)]));
     assert_eq!(disk.bytes(FileName::New), None, "it has its name");
     let (written, records_written, loaded) = start(&disk).expect("what was written is a journal");
     assert_eq!(records_written, records, "what was written is read");

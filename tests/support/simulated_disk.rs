@@ -233,7 +233,7 @@ impl Disk for SimulatedDisk {
         Ok(bytes)
     }
 
-    fn place_of_journal(&self) -> io::Result<Place> {
+    fn path_leads_to(&self) -> io::Result<Place> {
         let state = self.0.borrow();
         Ok(match state.names[place(FileName::Journal)] {
             None => Place::Nothing,

@@ -70,7 +70,7 @@ impl SimulatedJournal {
             self.recorder.handle_written(bytes, batch);
         }
         self.writer.commit(now_us);
-        self.writer.take_news()
+        self.writer.take_events()
     }
 
     /// When a write is due even if nothing waits.
