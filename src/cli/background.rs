@@ -1,35 +1,36 @@
-//! `--daemonize`: the server goes on in the background, and the process that was called waits until it serves, or
-//! has failed to start.
+//! `--daemonize`: the server continues in a background process. The foreground process waits until the server serves or
+//! its start has failed.
 
-use crate::cli::StartError;
+use crate::program::start::StartError;
 use crate::sys;
 use daemonize::{Daemonize, Outcome};
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::path::PathBuf;
 
-/// More than this is no message of a failed start.
+/// The longest message of a failed start, in bytes.
 const MAX_MESSAGE: u64 = 64 * 1024;
 
-/// Which of the two processes this one is.
+/// One of the two processes after the fork.
 pub enum Process {
-    /// The one that was called, with the outcome of the start.
+    /// The process that was called, with the outcome of the start.
     Foreground(Result<(), StartError>),
-    /// The one that is to serve.
+    /// The process that will serve.
     Background(StartReport),
 }
 
-/// Carries the outcome of the start to the process that waits for it. Dropped without a word, it says that the server
-/// has died.
+/// Sends the outcome of the start to the foreground process. If it is dropped without an outcome, the foreground process
+/// reports that the server died.
 pub struct StartReport {
     pipe: PipeWriter,
 }
 
 impl StartReport {
-    /// The server serves.
+    /// Reports that the server serves.
     pub fn succeed(self) {
         self.send(0, "");
     }
 
+    /// Reports the error of a failed start.
     pub fn fail(self, error: &StartError) {
         self.send(error.exit_status(), &error.to_string());
     }
@@ -37,16 +38,17 @@ impl StartReport {
     fn send(mut self, status: u8, message: &str) {
         let mut report = vec![status];
         report.extend_from_slice(message.as_bytes());
-        // If the process that waited was ended, nobody wants to know.
+        // The write fails only if the foreground process has ended, so that nobody waits for the report.
         let _ = self.pipe.write_all(&report);
     }
 }
 
-/// Goes on in the background, in a session of its own, without a terminal. Only one thread may exist. Until
-/// [`settle`], paths and the mode of new files mean what they mean to the caller.
+/// Forks a background process with a session of its own and without a terminal. The process must have one thread. Until
+/// [`leave_caller_environment`], the background process keeps the caller's working directory and mask of file modes.
 ///
 /// # Errors
-/// There was no second process. In the foreground, what went wrong in the other one is the [`Process::Foreground`].
+/// The background process could not be created. An error of the start in the background process is the content of
+/// [`Process::Foreground`].
 pub fn fork() -> Result<Process, StartError> {
     let (outcome, pipe) = io::pipe().map_err(|error| failed(&error))?;
     let report = StartReport { pipe };
@@ -69,8 +71,11 @@ pub fn fork() -> Result<Process, StartError> {
     }
 }
 
-/// Leaves the caller's folder and mode of new files. To be called when all that the flags name is open.
-pub fn settle() -> Result<(), StartError> {
+/// Replaces the caller's working directory and mask of file modes, after all files that the flags name are open.
+///
+/// # Errors
+/// The root can't become the working directory.
+pub fn leave_caller_environment() -> Result<(), StartError> {
     sys::set_umask(0o027);
     std::env::set_current_dir("/").map_err(|error| failed(&error))
 }

@@ -1,33 +1,41 @@
-//! Where certificates and keys for TLS come from, whom a slave trusts, and until when.
+//! The files with certificates and keys for TLS, the check of a master's certificate, and warnings about expiry.
 
 use crate::address::Address;
 use crate::certificates::{self, Certificates, OwnCertificate, ServerTrust, Trust, Validity};
-use crate::cli::StartError;
-use crate::cli::flags::wrong;
+use crate::cli::flags::{path, wrong};
 use crate::cli::secrets::read_secret;
 use crate::limits::CERTIFICATE_NOTICE_S;
 use crate::program::files;
+use crate::program::start::StartError;
 use getopts::Matches;
 use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The files, to be read at the start and on SIGHUP.
+/// The files with certificates and keys, which are read at the start and on SIGHUP.
 pub struct CertificateFiles {
-    /// Certificate and key, if there are listeners for TLS.
+    /// The certificate and its key, if there are TLS listeners.
     own: Option<(PathBuf, PathBuf)>,
-    /// If there is a master that speaks TLS.
+    /// The check of a master's certificate, if there is a master at a TLS address.
     master: Option<MasterCheck>,
 }
 
+/// The accepted certificates of a master.
 enum MasterCheck {
+    /// Those issued by an authority that the system trusts.
     System,
+    /// Those issued by an authority in this file, or contained in it.
     Authorities(PathBuf),
+    /// All.
     None,
 }
 
 impl CertificateFiles {
+    /// Takes the files from the flags.
+    ///
+    /// # Errors
+    /// A flag is missing for the given addresses, does not apply to them, or contradicts another flag.
     pub fn from_flags<'a>(
         matches: &Matches,
         mut listen: impl Iterator<Item = &'a Address>,
@@ -35,8 +43,7 @@ impl CertificateFiles {
     ) -> Result<CertificateFiles, StartError> {
         let is_tls = |address: &Address| matches!(address, Address::Tls(_));
         let (listens, dials) = (listen.any(is_tls), masters.iter().any(is_tls));
-        let path = |name| matches.opt_str(name).map(absolute).transpose();
-        let own = match (path("tls-cert")?, path("tls-key")?) {
+        let own = match (path(matches, "tls-cert")?, path(matches, "tls-key")?) {
             (None, None) if listens => {
                 return Err(wrong("tls-cert", "is missing: a listener speaks TLS"));
             }
@@ -62,7 +69,7 @@ impl CertificateFiles {
             }
         }
         let insecure = matches.opt_present("master-insecure");
-        let master = match (path("master-ca")?, insecure) {
+        let master = match (path(matches, "master-ca")?, insecure) {
             (Some(_), true) => return Err(wrong("master-ca", "contradicts --master-insecure")),
             (Some(_), false) if !dials => {
                 return Err(wrong(
@@ -83,12 +90,12 @@ impl CertificateFiles {
         Ok(CertificateFiles { own, master })
     }
 
-    /// Whether any impostor can be the master.
+    /// Returns true if the master's certificate is not checked, so that an impostor can be the master.
     pub fn trusts_anybody(&self) -> bool {
         matches!(self.master, Some(MasterCheck::None))
     }
 
-    /// The flags and the files that [`CertificateFiles::read`] reads.
+    /// The files that [`CertificateFiles::read`] reads, with their flags.
     pub fn files(&self) -> Vec<(&'static str, &Path)> {
         let mut files = Vec::new();
         if let Some((certificate, key)) = &self.own {
@@ -100,7 +107,10 @@ impl CertificateFiles {
         files
     }
 
-    /// Reads everything there is to read, now.
+    /// Reads all files.
+    ///
+    /// # Errors
+    /// A file can't be read or used; the message names its flag.
     pub fn read(&self) -> Result<(Certificates, Dates), StartError> {
         let mut dates = Dates::default();
         let certificates = Certificates {
@@ -117,14 +127,14 @@ impl CertificateFiles {
     }
 }
 
-/// When the certificates that were read can be used.
+/// The periods of validity of the certificates in use, by file.
 #[derive(Default)]
 pub struct Dates(Vec<FileDates>);
 
 struct FileDates {
-    /// Flag and file.
+    /// The flag and the file, for messages.
     place: String,
-    /// In the order of the file; `None` for one that can't be read.
+    /// The validity of each certificate in the order of the file; `None` for one that can't be parsed.
     of_each: Vec<Option<Validity>>,
 }
 
@@ -136,7 +146,7 @@ impl Dates {
         });
     }
 
-    /// Warns of each file with a certificate that can't be used now, or soon no more.
+    /// Logs a warning for each file with a certificate that is not valid now or expires soon.
     pub fn warn(&self) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now_s = now.unwrap_or_default().as_secs();
@@ -149,7 +159,7 @@ impl Dates {
 }
 
 impl FileDates {
-    /// The first fault in the file, and how many there are.
+    /// The warning about a file: its first fault, and the number of further ones.
     fn warning(&self, now_s: u64) -> Option<String> {
         let count = self.of_each.len();
         let mut faults = self
@@ -171,7 +181,7 @@ impl FileDates {
     }
 }
 
-/// What is wrong with the dates of a certificate, or soon will be.
+/// The fault of a certificate that is not valid now or expires soon.
 fn fault(validity: &Validity, now_s: u64) -> Option<String> {
     let Validity {
         not_before_s,
@@ -188,14 +198,11 @@ fn fault(validity: &Validity, now_s: u64) -> Option<String> {
     }
 }
 
-/// In UTC. Certificates without an end name the last second of the year 9999, which is a day too late here.
+/// The time in UTC. Certificates without an expiry date name the last second of the year 9999, which is a day later than
+/// the last representable timestamp.
 fn date(time_s: u64) -> Timestamp {
     let time_s = i64::try_from(time_s).unwrap_or(i64::MAX);
     Timestamp::from_second(time_s).unwrap_or(Timestamp::MAX)
-}
-
-fn absolute(path: String) -> Result<PathBuf, StartError> {
-    crate::cli::config::absolute(PathBuf::from(path))
 }
 
 fn read(flag: &str, path: &Path) -> Result<Vec<u8>, StartError> {

@@ -1,12 +1,15 @@
-//! From flags to a configuration that makes sense as a whole.
+//! The configuration of the daemon, built from the flags and checked as a whole.
 
 use crate::address::{Address, HostPort};
 use crate::broker::{self, Ageing};
-use crate::cli::certificates::CertificateFiles;
-use crate::cli::flags::{count, refused, seconds, size, size_or_unlimited, text_of, wrong};
+use crate::cli::certificate_files::CertificateFiles;
+use crate::cli::flags::{
+    absolute, count, path, refused, seconds, size, size_or_unlimited, text_of, wrong,
+};
+use crate::cli::logging;
 use crate::cli::secrets::Secrets;
-use crate::cli::{StartError, logging};
 use crate::limits::{self, MAX_LINE_BEFORE_LOGIN};
+use crate::program::start::StartError;
 use crate::reactor::{self, Listener, OutputLimits, SocketAccess};
 use crate::storage::{self, SyncPolicy};
 use crate::sys::{self, Account};
@@ -14,19 +17,19 @@ use getopts::Matches;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// What the flags ask for.
+/// The configuration that the flags describe.
 pub struct Config {
     pub listen: Vec<Address>,
-    /// Sockets that were open already at the start.
+    /// Listening sockets inherited from the service manager.
     pub inherited: Vec<Listener>,
     pub socket: SocketAccess,
-    /// `None`: make a password up, if it can be shown to somebody.
+    /// Users and passwords; `None` if no user is given, so that a password has to be generated.
     pub secrets: Option<Secrets>,
     pub broker: broker::Settings,
     pub reactor: reactor::Settings,
     pub masters: Vec<Address>,
     pub certificates: CertificateFiles,
-    /// The journal, and when what is written to it is to be on the disk.
+    /// The path of the journal, and the time at which its records have to be on the disk.
     pub persist: Option<(PathBuf, SyncPolicy)>,
     pub daemonize: bool,
     pub pid_file: Option<PathBuf>,
@@ -35,14 +38,16 @@ pub struct Config {
 }
 
 impl Config {
-    /// `inherited` is served beside what the flags say.
+    /// Builds the configuration. `inherited` listeners are served in addition to those of the flags.
+    ///
+    /// # Errors
+    /// [`StartError::Usage`] for wrong or contradicting flags.
     pub fn from_flags(matches: &Matches, inherited: Vec<Listener>) -> Result<Config, StartError> {
         let listen = listen(matches, &inherited)?;
         let masters = addresses(matches, "master")?;
         let all = inherited.iter().map(|listener| &listener.address);
         let certificates = CertificateFiles::from_flags(matches, all.chain(&listen), &masters)?;
         let run_as = run_as(matches)?;
-        let path = |name: &str| matches.opt_str(name).map(PathBuf::from);
         let max_line = size(matches, "max-line", limits::MAX_LINE)?;
         if max_line < MAX_LINE_BEFORE_LOGIN {
             let why = "is less than the 4K that there are before the login";
@@ -60,7 +65,7 @@ impl Config {
         let max_clients = count(matches, "max-clients", limits::MAX_CLIENTS)?;
         let cache_max = size_or_unlimited(matches, "cache-max")?;
         let daemonize = matches.opt_present("daemonize");
-        let log_file = path("log-file").map(absolute).transpose()?;
+        let log_file = path(matches, "log-file")?;
         let persist = persist(matches)?;
         let auth_timeout_us = seconds(matches, "auth-timeout", limits::AUTH_TIMEOUT_S)?;
         Ok(Config {
@@ -73,8 +78,8 @@ impl Config {
             },
             secrets: Secrets::find(
                 matches.opt_str("user"),
-                path("password-file").map(absolute).transpose()?,
-                path("users").map(absolute).transpose()?,
+                path(matches, "password-file")?,
+                path(matches, "users")?,
             )?,
             broker: broker::Settings {
                 max_clients,
@@ -125,18 +130,18 @@ impl Config {
             certificates,
             persist,
             daemonize,
-            pid_file: path("pid-file").map(absolute).transpose()?,
+            pid_file: path(matches, "pid-file")?,
             run_as,
             log: logging::Settings {
                 file: log_file,
-                is_given_away: run_as.is_some(),
+                changes_owner: run_as.is_some(),
                 verbosity: verbosity(matches)?,
                 discard_stderr: daemonize,
             },
         })
     }
 
-    /// Whether each file that the server writes is named by one flag only: each would destroy what the other one keeps.
+    /// Checks that no file that the server writes is named by two flags: each would destroy the content of the other.
     pub fn check_files(&self) -> Result<(), StartError> {
         let journal = self.persist.as_ref().map(|(file, _)| file);
         let files_of_journal = journal.into_iter().flat_map(|file| storage::files_of(file));
@@ -155,7 +160,7 @@ impl Config {
         Ok(())
     }
 
-    /// Whether the folders of the files that a start makes are there.
+    /// Checks that the folders of the files exist that a start creates.
     pub fn check_folders(&self) -> Result<(), StartError> {
         let lacks_folder = |file: &&PathBuf| !file.parent().is_some_and(Path::is_dir);
         let why = |file: &Path| format!("{}: there is no such folder", file.display());
@@ -175,7 +180,7 @@ impl Config {
         }
     }
 
-    /// Whether only this machine can reach the listeners.
+    /// Returns true if only this machine can reach the listeners.
     pub fn is_local(&self) -> bool {
         let inherited = self.inherited.iter().map(|listener| &listener.address);
         self.listen
@@ -188,7 +193,7 @@ impl Config {
     }
 }
 
-/// Where to listen beside the sockets that are inherited.
+/// The addresses to listen at in addition to the inherited sockets.
 fn listen(matches: &Matches, inherited: &[Listener]) -> Result<Vec<Address>, StartError> {
     let mut listen = addresses(matches, "listen")?;
     for listener in inherited {
@@ -206,7 +211,7 @@ fn listen(matches: &Matches, inherited: &[Listener]) -> Result<Vec<Address>, Sta
             port: limits::DEFAULT_PORT,
         }));
     }
-    // The same flags are to do with and without a service manager that opens the socket.
+    // An inherited address is not bound again, so that the same flags work with and without socket activation.
     listen.retain(|address| {
         inherited
             .iter()
@@ -215,8 +220,8 @@ fn listen(matches: &Matches, inherited: &[Listener]) -> Result<Vec<Address>, Sta
     Ok(listen)
 }
 
-/// Whether two addresses are one. A Unix socket has many names: relative ones, and those that lead through links such as
-/// /var/run.
+/// Returns true if two addresses are the same. A Unix socket can have several paths: relative ones, and paths through links
+/// such as /var/run.
 fn is_same_address(one: &Address, other: &Address) -> bool {
     match (one, other) {
         (Address::Unix(one), Address::Unix(other)) => is_same_file(one, other),
@@ -224,7 +229,7 @@ fn is_same_address(one: &Address, other: &Address) -> bool {
     }
 }
 
-/// Whether two paths lead to one file, as far as there is one.
+/// Returns true if two paths are equal or lead to the same existing file.
 fn is_same_file(one: &Path, other: &Path) -> bool {
     let file = |path: &Path| {
         let metadata = path.metadata().ok()?;
@@ -233,7 +238,7 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
     one == other || file(one).is_some_and(|one| file(other) == Some(one))
 }
 
-/// The addresses given with a flag; plain text beyond loopback only where that is allowed.
+/// The addresses that a flag gives. Plain text beyond loopback is an error unless it is allowed.
 fn addresses(matches: &Matches, flag: &str) -> Result<Vec<Address>, StartError> {
     let mut addresses = Vec::new();
     for text in matches.opt_strs(flag) {
@@ -281,8 +286,8 @@ fn persist(matches: &Matches) -> Result<Option<(PathBuf, SyncPolicy)>, StartErro
     Ok(Some((absolute(PathBuf::from(file))?, sync)))
 }
 
-/// After how many microseconds without use an entry is dropped. `stays` says whether the cache is meant to last or has
-/// a limit of its own, so that entries do not go stale unless the flag says so.
+/// The time without use after which an entry is dropped, in microseconds. If `stays`, because the cache is persistent or has
+/// a limit of its own, entries never go stale by default.
 fn stale_time(matches: &Matches, stays: bool) -> Result<u64, StartError> {
     match matches.opt_str("stale-time").as_deref() {
         None if stays => Ok(Ageing::NEVER),
@@ -340,10 +345,4 @@ fn verbosity(matches: &Matches) -> Result<log::LevelFilter, StartError> {
         (false, 1) => Ok(log::LevelFilter::Debug),
         (false, _) => Ok(log::LevelFilter::Trace),
     }
-}
-
-/// A daemon's working directory is the root.
-pub fn absolute(path: PathBuf) -> Result<PathBuf, StartError> {
-    std::path::absolute(&path)
-        .map_err(|error| StartError::Usage(format!("{}: {error}", path.display())))
 }

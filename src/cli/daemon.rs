@@ -1,33 +1,33 @@
-//! From arguments to a running server and back to an exit status.
+//! The life of the daemon: from its arguments to a running server, and from its end to the exit status.
 
 use crate::broker::{Broker, Users};
 use crate::certificates::Certificates;
 use crate::cli::background::{self, Process, StartReport};
-use crate::cli::certificates::{CertificateFiles, Dates};
+use crate::cli::certificate_files::{CertificateFiles, Dates};
 use crate::cli::config::Config;
 use crate::cli::logging::LogFile;
 use crate::cli::pid_file::PidFile;
 use crate::cli::restore::{Restored, restore};
 use crate::cli::secrets::{Secrets, random};
 use crate::cli::served_files::ServedFiles;
-use crate::cli::{StartError, flags, logging, service_manager};
+use crate::cli::{flags, logging, service_manager};
 use crate::limits::{MAPPED_BLOCK, MAX_SURPLUS_CLIENTS, RESERVED_DESCRIPTORS};
 use crate::program::process_limits;
-use crate::program::start::print;
+use crate::program::start::{StartError, print};
 use crate::protocol::token::Token;
 use crate::reactor::{Ended, Host, Listener, Server, Signals};
 use crate::sys::{self, Account};
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 
-/// The user whose password is made up at a terminal.
+/// The user for whom a password is generated at a terminal.
 const TRIAL_USER: &str = "clacks";
 
-/// How a server ended that had served.
+/// The end of a server that has served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
     Orderly,
-    /// Changes of the cache are lost; the log says how many, and why.
+    /// Changes of the cache are lost. The log says how many, and why.
     WithLoss,
 }
 
@@ -40,8 +40,10 @@ impl End {
     }
 }
 
-/// What `clacksd` does with its arguments (without the program's name): serves until it is asked to
-/// end.
+/// Runs clacksd with these arguments (without the program's name) until a Unix signal or a client asks it to end.
+///
+/// # Errors
+/// [`StartError`] if it could not start, or if the event loop failed.
 pub fn run(arguments: &[OsString]) -> Result<End, StartError> {
     let has_signals =
         sys::reset_signals().and_then(|()| process_limits::report_file_size_as_error());
@@ -54,7 +56,7 @@ pub fn run(arguments: &[OsString]) -> Result<End, StartError> {
         let version = concat!("clacksd ", env!("CARGO_PKG_VERSION"), "\n");
         return print(version).map(|()| End::Orderly);
     }
-    // First of all, while no other descriptor is open.
+    // The inherited descriptors are taken before any other descriptor is opened.
     let inherited = service_manager::inherited_listeners()?;
     let mut config = Config::from_flags(&matches, inherited)?;
     config.check_files()?;
@@ -62,7 +64,7 @@ pub fn run(arguments: &[OsString]) -> Result<End, StartError> {
     let secrets = match config.secrets.take() {
         Some(secrets) => secrets,
         None => {
-            let (secrets, password) = make_up_secrets(&config)?;
+            let (secrets, password) = generate_secrets(&config)?;
             trial_password = Some(password);
             secrets
         }
@@ -93,7 +95,7 @@ pub fn run(arguments: &[OsString]) -> Result<End, StartError> {
     }
 }
 
-/// Serves, and lets the process in the foreground know what comes of the start.
+/// Serves in the background process, and reports the outcome of the start to the foreground process.
 fn serve_in_background(start: Start, report: StartReport) -> Result<End, StartError> {
     let mut report = Some(report);
     let ended = start.serve(|| {
@@ -108,7 +110,7 @@ fn serve_in_background(start: Start, report: StartReport) -> Result<End, StartEr
     ended
 }
 
-/// All that a start was given; nothing is open or changed yet.
+/// The input of a start. Nothing is open or changed yet.
 struct Start {
     config: Config,
     secrets: Secrets,
@@ -119,19 +121,19 @@ struct Start {
 }
 
 impl Start {
-    /// Starts, calls `ready` when the server is about to serve, and serves until the server ends.
+    /// Starts the server, calls `ready` when it is about to serve, and serves until it ends.
     fn serve(self, ready: impl FnOnce()) -> Result<End, StartError> {
         let mut config = self.config;
-        // Before anything that an end would have to remove.
+        // The handlers come before everything that has to be removed at the end.
         let signals = Signals::install().map_err(|error| no_signals(&error))?;
-        // What can fail comes first, and what wouldn't be removed again last: a failed start leaves
+        // Steps that may fail come first, and steps that can't be undone come last, so that a failed start leaves
         // nothing behind.
         let seed = seed().map_err(|error| StartError::Failed(format!("/dev/urandom: {error}")))?;
         let listeners = bind(&mut config)?;
-        let is_given_away = config.run_as.is_some();
+        let changes_owner = config.run_as.is_some();
         let pid_file = config.pid_file.take();
         let mut pid_file = pid_file
-            .map(|path| PidFile::open(path, is_given_away))
+            .map(|path| PidFile::open(path, changes_owner))
             .transpose()?;
         let log_file = logging::start(&config.log)?;
         fit_descriptor_limit(&mut config);
@@ -153,7 +155,7 @@ impl Start {
             None => None,
         };
         if config.daemonize {
-            background::settle()?;
+            background::leave_caller_environment()?;
         }
         if let Some(pid_file) = &mut pid_file {
             pid_file.write()?;
@@ -182,7 +184,7 @@ impl Start {
         );
         let ended = server.and_then(|server| server.run(ready));
         ended.map(End::from).map_err(|error| {
-            // Nobody may be looking at standard error any more.
+            // Standard error may lead nowhere in the background, so the error is logged as well.
             log::error!("the event loop: {error}");
             StartError::Failed(format!("the event loop: {error}"))
         })
@@ -210,7 +212,7 @@ fn warn_of_risks(certificates: &CertificateFiles) {
     }
 }
 
-/// The listeners there are from the start, and those of the flags.
+/// The inherited listeners, and those bound for the flags.
 fn bind(config: &mut Config) -> Result<Vec<Listener>, StartError> {
     let mut listeners = std::mem::take(&mut config.inherited);
     for address in &config.listen {
@@ -222,7 +224,8 @@ fn bind(config: &mut Config) -> Result<Vec<Listener>, StartError> {
     Ok(listeners)
 }
 
-/// Becomes that account, which gets the files that the process may have to remove or to open again.
+/// Changes the user of the process. The pid file and the log file are given to that user, since the process may have to
+/// remove or reopen them.
 fn give_up_root(
     account: Account,
     config: &Config,
@@ -244,17 +247,21 @@ fn give_up_root(
     Ok(())
 }
 
-/// For whoever tries the server at a terminal, and nobody else.
-fn make_up_secrets(config: &Config) -> Result<(Secrets, String), StartError> {
+/// Generates a login for trying the server out at a terminal.
+///
+/// # Errors
+/// Standard error is not a terminal, a listener can be reached from other machines, or the server goes into the
+/// background.
+fn generate_secrets(config: &Config) -> Result<(Secrets, String), StartError> {
     if !config.is_local() || !io::stderr().is_terminal() || config.daemonize {
         let what = "--user and --password-file are missing (a password is made up only at a terminal, for local listeners)";
         return Err(StartError::Usage(what.to_owned()));
     }
-    Secrets::made_up(TRIAL_USER)
+    Secrets::generated(TRIAL_USER)
         .map_err(|error| StartError::Failed(format!("/dev/urandom: {error}")))
 }
 
-/// Goes to the terminal only; it is never logged.
+/// Writes the generated login to the terminal. It is never logged.
 fn show_trial_login(password: &str, listeners: &[Listener]) {
     let token = Token::encode(TRIAL_USER.as_bytes(), password.as_bytes());
     let mut text = format!(
@@ -265,20 +272,20 @@ fn show_trial_login(password: &str, listeners: &[Listener]) {
         text += &format!("  at {}\n", listener.address);
     }
     text += &format!("To log in by hand, connect and paste this line:\nOVERHEAD A {token}\n");
-    // A terminal that takes nothing is no reason not to serve.
+    // The server runs even if the terminal can't be written to.
     let _ = io::stderr().write_all(text.as_bytes());
 }
 
-/// Keeps the daemon from interrupting a client that has just written to it. A Net::Clacks client looks once, without
-/// waiting, for an answer to what it has written; if the answer is there by then, the client waits for half a second
-/// before it looks at what it has read.
+/// Keeps the daemon from preempting a client that has just written to it. After writing, a Net::Clacks client polls once,
+/// without waiting, for an answer. If the answer is already there, the client sleeps for half a second before it processes
+/// the answer.
 fn set_batch_scheduling() {
     if let Err(error) = sys::set_batch_scheduling() {
         log::debug!("the scheduling policy stays as it is: {error}");
     }
 }
 
-/// Keeps the promise of `--max-clients`, or says that it can't be kept.
+/// Raises the limit on descriptors. If that is not enough, lowers `--max-clients` and logs it.
 fn fit_descriptor_limit(config: &mut Config) {
     match process_limits::raise_descriptor_limit() {
         Ok(limit) => {
@@ -296,6 +303,7 @@ fn fit_descriptor_limit(config: &mut Config) {
     }
 }
 
+/// A random seed for the broker's generator.
 fn seed() -> io::Result<[u64; 4]> {
     let bytes = random::<32>()?;
     let mut seed = [0; 4];
@@ -305,6 +313,7 @@ fn seed() -> io::Result<[u64; 4]> {
     Ok(seed)
 }
 
+/// The output of `--check`.
 fn summary(config: &Config, secrets: &Secrets, users: usize) -> String {
     let mut text = String::new();
     for listener in &config.inherited {

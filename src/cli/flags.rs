@@ -1,11 +1,12 @@
-//! The flags: one table behind parsing, `--help`, and a test against the man page.
+//! The flags of clacksd and the types of their values. Parsing, `--help`, the shell completions and a test against the man
+//! page follow from one table.
 
-use crate::cli::StartError;
 use crate::limits;
 use crate::program::flag::{Flag, flag, parse_size};
-use crate::program::start;
+use crate::program::start::{self, StartError};
 use getopts::Matches;
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 /// All flags.
 pub const FLAGS: &[Flag] = &[
@@ -175,17 +176,18 @@ pub const FLAGS: &[Flag] = &[
     flag("V", "version", "", "show the version"),
 ];
 
-/// Parses arguments, without the program's name.
+/// Parses the arguments, without the program's name.
 pub fn parse(arguments: &[OsString]) -> Result<Matches, StartError> {
     start::parse("clacksd", FLAGS, arguments)
 }
 
+/// The text of `--help`.
 pub fn help() -> String {
     let purpose = "Usage: clacksd [FLAGS]\n\nMessaging and caching for processes, compatible with Net::Clacks. See clacksd(8).";
     start::help(purpose, FLAGS)
 }
 
-/// A size in bytes, above 0.
+/// The size in bytes that a flag gives, above 0.
 pub fn size(matches: &Matches, name: &str, default: usize) -> Result<usize, StartError> {
     match size_or_zero(matches, name, default)? {
         0 => Err(refused(matches, name, WANTED_SIZE)),
@@ -193,7 +195,7 @@ pub fn size(matches: &Matches, name: &str, default: usize) -> Result<usize, Star
     }
 }
 
-/// As [`size`], for a limit that there is only if it is given and not 0.
+/// The size in bytes that a flag gives, or `None` for no limit: without the flag, or with 0.
 pub fn size_or_unlimited(matches: &Matches, name: &str) -> Result<Option<usize>, StartError> {
     size_or_zero(matches, name, 0).map(|size| (size > 0).then_some(size))
 }
@@ -208,9 +210,9 @@ fn size_or_zero(matches: &Matches, name: &str, default: usize) -> Result<usize, 
     size.ok_or_else(|| refused(matches, name, WANTED_SIZE))
 }
 
-/// Seconds, with decimals if need be, as microseconds.
+/// The time that a flag gives in seconds, possibly with decimals; returned in microseconds.
 pub fn seconds(matches: &Matches, name: &str, default: f64) -> Result<u64, StartError> {
-    /// What is due more often keeps the process busy with nothing else.
+    /// The shortest time, in seconds. A shorter interval would keep the process busy with nothing else.
     const MIN_S: f64 = 0.001;
     const MAX_S: f64 = limits::CENTURY_S as f64;
     let seconds = match matches.opt_str(name) {
@@ -225,7 +227,7 @@ pub fn seconds(matches: &Matches, name: &str, default: f64) -> Result<u64, Start
     Ok((seconds * limits::SECOND_US as f64) as u64)
 }
 
-/// A whole number from 1.
+/// The whole number that a flag gives, at least 1.
 pub fn count(matches: &Matches, name: &str, default: usize) -> Result<usize, StartError> {
     let Some(text) = matches.opt_str(name) else {
         return Ok(default);
@@ -237,12 +239,24 @@ pub fn count(matches: &Matches, name: &str, default: usize) -> Result<usize, Sta
     count.ok_or_else(|| refused(matches, name, "wants a whole number from 1"))
 }
 
-/// The error of a flag whose value can't be used. `why` follows the value.
+/// The path that a flag gives, made absolute, or `None` without the flag.
+pub fn path(matches: &Matches, name: &str) -> Result<Option<PathBuf>, StartError> {
+    let path = matches.opt_str(name).map(PathBuf::from);
+    path.map(absolute).transpose()
+}
+
+/// Makes a path absolute, because the working directory of a daemon becomes the root.
+pub fn absolute(path: PathBuf) -> Result<PathBuf, StartError> {
+    std::path::absolute(&path)
+        .map_err(|error| StartError::Usage(format!("{}: {error}", path.display())))
+}
+
+/// The error of a flag whose value can't be used. In the message `why` follows the value.
 pub fn refused(matches: &Matches, name: &str, why: &str) -> StartError {
     wrong(name, &format!("\"{}\" {why}", text_of(matches, name)))
 }
 
-/// The value of a flag as it is written: in the arguments, or else as the default in the table.
+/// The value of a flag as text: from the arguments, or else the default from the table.
 pub fn text_of(matches: &Matches, name: &str) -> String {
     let default = || {
         let flag = FLAGS.iter().find(|flag| flag.long == name);
@@ -251,6 +265,7 @@ pub fn text_of(matches: &Matches, name: &str) -> String {
     matches.opt_str(name).unwrap_or_else(default)
 }
 
+/// The error of a flag. In the message `what` follows its name.
 pub fn wrong(name: &str, what: &str) -> StartError {
     StartError::Usage(format!("--{name} {what}"))
 }

@@ -1,8 +1,9 @@
-//! Log lines to standard error or a file, without ever waiting for whoever reads them. The journal
-//! of systemd gets them in its own form.
+//! Logging to standard error or a file. A write never blocks, even if nobody reads the other end of a pipe. Lines for the
+//! journal of systemd get its priority prefixes.
 
-use crate::cli::{StartError, given_files, service_manager};
+use crate::cli::{privileged_open, service_manager};
 use crate::limits::MAX_LOG_LINE;
+use crate::program::start::StartError;
 use crate::sys::{self, Account};
 use env_logger::{Builder, Target};
 use log::Level;
@@ -12,39 +13,41 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+/// The settings of the log.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// The log file; `None` for standard error.
     pub file: Option<PathBuf>,
-    /// Whether another account gets the file.
-    pub is_given_away: bool,
+    /// The file will be given to another account.
+    pub changes_owner: bool,
     pub verbosity: log::LevelFilter,
-    /// Without a file: whether nobody will see standard error.
+    /// Without a file: standard error leads nowhere, so lines are discarded.
     pub discard_stderr: bool,
 }
 
 impl Settings {
-    /// The same level for a process that only checks something, and tells whoever has called it.
+    /// Settings with the same level and standard error, for `--check`.
     pub fn on_stderr(&self) -> Settings {
         Settings {
             file: None,
-            is_given_away: false,
+            changes_owner: false,
             verbosity: self.verbosity,
             discard_stderr: false,
         }
     }
 }
 
-/// The log file, if there is one, to be opened anew when it was moved away.
+/// The open log file, which can be reopened after it was moved away.
 pub struct LogFile {
     path: PathBuf,
-    is_given_away: bool,
+    changes_owner: bool,
     current: Arc<Mutex<File>>,
 }
 
 impl LogFile {
-    /// SIGHUP. The old file stays in use if the new one can't be opened.
+    /// Reopens the file, on SIGHUP. If that fails, the old file stays in use and the error is logged.
     pub fn reopen(&self) {
-        match open(&self.path, self.is_given_away) {
+        match open(&self.path, self.changes_owner) {
             Ok(file) => *self.current() = file,
             Err(error) => log::error!(
                 "--log-file {}: {error}; the old one stays in use",
@@ -53,9 +56,9 @@ impl LogFile {
         }
     }
 
-    /// Lets that account open it again.
+    /// Gives the file to the account, which can then reopen it.
     pub fn give_to(&self, account: Account) -> Result<(), StartError> {
-        given_files::give(&self.current(), account).map_err(|error| {
+        privileged_open::give(&self.current(), account).map_err(|error| {
             StartError::Failed(format!("--log-file {}: {error}", self.path.display()))
         })
     }
@@ -67,7 +70,10 @@ impl LogFile {
     }
 }
 
-/// Starts logging.
+/// Starts logging. `RUST_LOG` overrides the level.
+///
+/// # Errors
+/// The log file can't be opened.
 pub fn start(settings: &Settings) -> Result<Option<LogFile>, StartError> {
     let mut builder = Builder::new();
     builder
@@ -78,36 +84,36 @@ pub fn start(settings: &Settings) -> Result<Option<LogFile>, StartError> {
     }
     let mut log_file = None;
     if let Some(path) = &settings.file {
-        let opened = open(path, settings.is_given_away);
+        let opened = open(path, settings.changes_owner);
         let file = opened.map_err(|error| {
             StartError::Usage(format!("--log-file {}: {error}", path.display()))
         })?;
         let current = Arc::new(Mutex::new(file));
-        builder.target(Target::Pipe(Box::new(Patient {
-            to: Place::File(current.clone()),
+        builder.target(Target::Pipe(Box::new(NonBlockingWriter {
+            to: Sink::File(current.clone()),
             lost: 0,
             lost_prefix: "",
         })));
         log_file = Some(LogFile {
             path: path.clone(),
-            is_given_away: settings.is_given_away,
+            changes_owner: settings.changes_owner,
             current,
         });
     } else {
         let to = if settings.discard_stderr {
-            Place::Nowhere
+            Sink::Nowhere
         } else {
-            Place::Stderr
+            Sink::Stderr
         };
         let mut lost_prefix = "";
         if service_manager::stderr_is_journal() {
-            // It adds time and level by itself.
+            // The journal adds the time, and shows the level by the prefix.
             builder.format(|line, record| {
                 writeln!(line, "{}{}", journal_prefix(record.level()), record.args())
             });
             lost_prefix = journal_prefix(Level::Warn);
         }
-        builder.target(Target::Pipe(Box::new(Patient {
+        builder.target(Target::Pipe(Box::new(NonBlockingWriter {
             to,
             lost: 0,
             lost_prefix,
@@ -117,7 +123,7 @@ pub fn start(settings: &Settings) -> Result<Option<LogFile>, StartError> {
     Ok(log_file)
 }
 
-/// The priority of a line, as sd-daemon(3) writes it.
+/// The priority prefix of a line, as specified in sd-daemon(3).
 pub fn journal_prefix(level: Level) -> &'static str {
     match level {
         Level::Error => "<3>",
@@ -127,40 +133,42 @@ pub fn journal_prefix(level: Level) -> &'static str {
     }
 }
 
-fn open(path: &Path, is_given_away: bool) -> io::Result<File> {
+fn open(path: &Path, changes_owner: bool) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    given_files::open(options.create(true).append(true), path, is_given_away)
+    privileged_open::open(options.create(true).append(true), path, changes_owner)
 }
 
-enum Place {
+/// The destination of log lines.
+enum Sink {
     Stderr,
     File(Arc<Mutex<File>>),
     Nowhere,
 }
 
-/// Drops what can't be written at once, and says later how much that was.
-struct Patient {
-    to: Place,
+/// A writer that drops lines which can't be written without blocking, and later reports their number.
+struct NonBlockingWriter {
+    to: Sink,
+    /// The number of dropped lines that were not reported yet.
     lost: u64,
-    /// Stands before the line that says so.
+    /// The prefix of the line that reports them.
     lost_prefix: &'static str,
 }
 
-impl Write for Patient {
-    /// One call is one record.
+impl Write for NonBlockingWriter {
+    /// Writes one record of the log, or drops it.
     fn write(&mut self, record: &[u8]) -> io::Result<usize> {
         match &self.to {
-            Place::Stderr => {
+            Sink::Stderr => {
                 let mut stderr = io::stderr().lock();
-                write_at_once(&mut stderr, record, &mut self.lost, self.lost_prefix);
+                write_or_count(&mut stderr, record, &mut self.lost, self.lost_prefix);
             }
-            Place::File(file) => {
+            Sink::File(file) => {
                 let mut file = file.lock().expect("nothing panics while it holds the lock");
-                write_at_once(&mut *file, record, &mut self.lost, self.lost_prefix);
+                write_or_count(&mut *file, record, &mut self.lost, self.lost_prefix);
             }
-            Place::Nowhere => {}
+            Sink::Nowhere => {}
         }
-        // A log that can't be written is no reason to do anything else differently.
+        // A log that can't be written must not affect anything else.
         Ok(record.len())
     }
 
@@ -169,9 +177,9 @@ impl Write for Patient {
     }
 }
 
-/// A pipe that poll calls writable takes a line without blocking, and so does the journal's stream
-/// socket: Linux calls it writable while three quarters of its buffer or more are free.
-fn write_at_once(to: &mut (impl Write + AsFd), record: &[u8], lost: &mut u64, lost_prefix: &str) {
+/// Writes a record, or counts it as lost, without blocking. A pipe that poll reports as writable takes a line at once, and
+/// so does the journal's stream socket: Linux reports it as writable while at least three quarters of its buffer are free.
+fn write_or_count(to: &mut (impl Write + AsFd), record: &[u8], lost: &mut u64, lost_prefix: &str) {
     if !sys::is_writable(to.as_fd()) {
         *lost += 1;
         return;
@@ -180,7 +188,7 @@ fn write_at_once(to: &mut (impl Write + AsFd), record: &[u8], lost: &mut u64, lo
     if *lost > 0 {
         line.extend_from_slice(format!("{lost_prefix}({lost} log lines were lost)\n").as_bytes());
     }
-    // A writable pipe takes this many bytes without blocking, and no more.
+    // A writable pipe takes this many bytes without blocking; more could block.
     let room = MAX_LOG_LINE - line.len();
     if record.len() <= room {
         line.extend_from_slice(record);
@@ -188,7 +196,7 @@ fn write_at_once(to: &mut (impl Write + AsFd), record: &[u8], lost: &mut u64, lo
         line.extend_from_slice(&record[..room - 1]);
         line.push(b'\n');
     }
-    // On a full disk, say.
+    // The write fails on a full disk, for example.
     match to.write_all(&line) {
         Ok(()) => *lost = 0,
         Err(_) => *lost += 1,
@@ -205,13 +213,13 @@ mod tests {
         let full = OpenOptions::new().write(true).open("/dev/full");
         let mut full = full.expect("Linux has it");
         for so_far in 1..=3 {
-            write_at_once(&mut full, b"line\n", &mut lost, "");
+            write_or_count(&mut full, b"line\n", &mut lost, "");
             assert_eq!(lost, so_far);
         }
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("log");
         let mut file = File::create(&path).expect("a folder of our own");
-        write_at_once(&mut file, b"line\n", &mut lost, "<4>");
+        write_or_count(&mut file, b"line\n", &mut lost, "<4>");
         assert_eq!(lost, 0);
         let log = std::fs::read_to_string(&path).expect("a file of our own");
         assert_eq!(log, "<4>(3 log lines were lost)\nline\n");

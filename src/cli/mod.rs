@@ -1,13 +1,13 @@
-//! The daemon as a process: flags to configuration, logging, background, identity.
+//! The daemon as a process: its flags and configuration, logging, the background process, and the change of user.
 
 mod background;
-mod certificates;
+mod certificate_files;
 mod config;
 mod daemon;
 mod flags;
-mod given_files;
 mod logging;
 mod pid_file;
+mod privileged_open;
 mod restore;
 mod secrets;
 mod served_files;
@@ -19,13 +19,13 @@ pub use flags::FLAGS;
 
 use std::io::{self, Write};
 
-/// Says on standard error why the daemon ends.
-pub fn complain(error: &StartError) {
+/// Writes the reason for the end of the daemon to standard error.
+pub fn report_error(error: &StartError) {
     let prefix = if service_manager::stderr_is_journal() {
         logging::journal_prefix(log::Level::Error)
     } else {
         ""
     };
-    // Standard error may be a full disk.
+    // An error of standard error itself, a file on a full disk for example, can't be reported.
     let _ = writeln!(io::stderr(), "{prefix}clacksd: {error}");
 }

@@ -1,29 +1,32 @@
-//! The file with the process id, which is removed when the server ends.
+//! The pid file: written at the start and removed at the end of the server.
 
-use crate::cli::{StartError, given_files};
+use crate::cli::privileged_open;
+use crate::program::start::StartError;
 use crate::reactor::OwnFile;
 use crate::sys::Account;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-/// A pid file that is open, and removed with this.
+/// An open pid file. It is removed when this is dropped.
 pub struct PidFile {
     path: PathBuf,
-    /// Once this start has made it or written it. Before that another server's process id may be in it.
+    /// Removes the file. `None` until this server has created or written it: before that it may belong to another server.
     own: Option<OwnFile>,
     file: File,
 }
 
 impl PidFile {
-    /// Opens the file, and leaves it as it is: the start may still fail, and the process that the id will be of
-    /// comes later.
-    pub fn open(path: PathBuf, is_given_away: bool) -> Result<PidFile, StartError> {
+    /// Opens the file without changing its content: the start may still fail, and the process id may still change.
+    ///
+    /// # Errors
+    /// The file can't be opened, or is not a regular one.
+    pub fn open(path: PathBuf, changes_owner: bool) -> Result<PidFile, StartError> {
         let mut options = OpenOptions::new();
         options.write(true);
         let opened = match options.clone().create_new(true).open(&path) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                open_existing(&mut options, &path, is_given_away).map(|file| (file, None))
+                open_existing(&mut options, &path, changes_owner).map(|file| (file, None))
             }
             made => made.and_then(|file| Ok((file, Some(OwnFile::of(&path)?)))),
         };
@@ -33,12 +36,14 @@ impl PidFile {
         }
     }
 
-    /// Lets the account that the server becomes change it. To remove it, that must be allowed to write
-    /// to the folder as well.
+    /// Gives the file to the account that the server changes to. To remove the file, that account needs the right to write
+    /// to its folder as well.
     pub fn give_to(&self, account: Account) -> Result<(), StartError> {
-        given_files::give(&self.file, account).map_err(|error| PidFile::failed(&self.path, &error))
+        privileged_open::give(&self.file, account)
+            .map_err(|error| PidFile::failed(&self.path, &error))
     }
 
+    /// Writes the process id.
     pub fn write(&mut self) -> Result<(), StartError> {
         self.try_to_write()
             .map_err(|error| PidFile::failed(&self.path, &error))
@@ -57,9 +62,9 @@ impl PidFile {
     }
 }
 
-/// Opens an ordinary file. A device or a pipe would be removed when the server ends, which nobody can mean.
-fn open_existing(options: &mut OpenOptions, path: &Path, is_given_away: bool) -> io::Result<File> {
-    let file = given_files::open(options, path, is_given_away)?;
+/// Opens an existing regular file. Devices and pipes are refused, because the file is removed at the end.
+fn open_existing(options: &mut OpenOptions, path: &Path, changes_owner: bool) -> io::Result<File> {
+    let file = privileged_open::open(options, path, changes_owner)?;
     match file.metadata()?.is_file() {
         true => Ok(file),
         false => Err(io::Error::other("it is no ordinary file")),

@@ -1,7 +1,7 @@
-//! Reads the journal before the server serves, and minds the signals that come meanwhile.
+//! Restores the cache from the journal before the server serves, and reacts to Unix signals that arrive meanwhile.
 
 use crate::broker::Broker;
-use crate::cli::StartError;
+use crate::program::start::StartError;
 use crate::reactor::Signals;
 use crate::storage::{self, LoadError, Loaded, SyncPolicy, SystemDisk, Writer};
 use std::io;
@@ -9,16 +9,19 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 
-/// What came of reading a journal.
+/// The outcome of reading a journal.
 pub enum Restored {
-    /// All of it was read, and it can be appended to.
+    /// The journal was read completely, and is open for appending.
     Journal(Box<Writer<SystemDisk>>),
-    /// A signal asked for the end; the journal is as it was.
+    /// A signal asked the server to end. The journal is unchanged.
     AskedToEnd,
 }
 
-/// Brings the cache of the journal into the broker. Meanwhile a request for a status is answered in the log, one to
-/// reload stays for the loop, and one to end ends the reading.
+/// Loads the journal into the broker. If a signal asks for a status meanwhile, the status is logged; if it asks for a
+/// reload, the event loop does that later; if it asks for the end, the reading ends.
+///
+/// # Errors
+/// Another server uses the journal, or the journal can't be read or written.
 pub fn restore(
     path: &Path,
     sync: SyncPolicy,
@@ -34,7 +37,7 @@ pub fn restore(
     let mut records = 0_u64;
     let loaded = storage::load(&mut disk, |record| {
         if records == 0 {
-            // Not before: a file that is refused leaves one line.
+            // Logged at the first record, so that a refused file leaves only the line with its error.
             log::info!("{file}: reading");
         }
         broker.restore(&record);
@@ -92,7 +95,7 @@ fn in_use(path: &Path) -> StartError {
     StartError::Failed(format!("--persist {file}: another server uses it"))
 }
 
-/// Logs what was wrong with a journal.
+/// Logs damage of the journal.
 fn log_loaded(path: &Path, loaded: &Loaded) {
     let file = path.display();
     if let Some(damage) = loaded.damage {

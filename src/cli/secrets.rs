@@ -1,29 +1,34 @@
-//! Where users and passwords come from: files, the environment, the service manager, or, for a first
-//! try at a terminal, nowhere.
+//! Users and passwords: from files, the environment or the service manager, or generated for trying the server out at a
+//! terminal.
 
 use crate::broker::Users;
-use crate::cli::StartError;
 use crate::program::files;
+use crate::program::start::StartError;
 use std::env;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// Who the users are, and where that is read again.
+/// The primary user, and the sources of passwords and further users.
 pub struct Secrets {
     pub primary: String,
     password: Password,
     users_file: Option<PathBuf>,
 }
 
+/// The source of the primary user's password.
 enum Password {
     File(PathBuf),
-    /// From the environment, a credential, or made up: read once.
+    /// A password from the environment, a credential or a pipe, or a generated one. It is not read again.
     Fixed(String),
 }
 
 impl Secrets {
-    /// `primary` and the files are what the flags say. `None` if there is neither user nor password.
+    /// Determines the sources from the values of the flags, the environment and the credential. `None` if there is neither
+    /// user nor password.
+    ///
+    /// # Errors
+    /// A user without a password, a password without a user, or a value that can't be read.
     pub fn find(
         primary: Option<String>,
         password_file: Option<PathBuf>,
@@ -58,8 +63,11 @@ impl Secrets {
         }
     }
 
-    /// A user for a first try, with a password that nobody knows before it is shown.
-    pub fn made_up(primary: &str) -> io::Result<(Secrets, String)> {
+    /// Generates a random password for a user. Returns the password as well, to be shown.
+    ///
+    /// # Errors
+    /// The system has no random numbers.
+    pub fn generated(primary: &str) -> io::Result<(Secrets, String)> {
         let password: String = random::<8>()?
             .iter()
             .map(|byte| format!("{byte:02x}"))
@@ -72,7 +80,7 @@ impl Secrets {
         Ok((secrets, password))
     }
 
-    /// The flags and the files that [`Secrets::read`] reads.
+    /// The files that [`Secrets::read`] reads, with their flags.
     pub fn files(&self) -> Vec<(&'static str, &Path)> {
         let password = match &self.password {
             Password::File(file) => Some(("password-file", &**file)),
@@ -82,7 +90,10 @@ impl Secrets {
         password.into_iter().chain(users).collect()
     }
 
-    /// Reads everything there is to read, now.
+    /// Reads all files.
+    ///
+    /// # Errors
+    /// A file can't be read or has a wrong content; the message names its flag.
     pub fn read(&self) -> Result<Users, StartError> {
         let password = match &self.password {
             Password::Fixed(password) => password.clone(),
@@ -102,13 +113,14 @@ impl Secrets {
     }
 }
 
-/// Bytes nobody can guess.
+/// Unpredictable random bytes from the system.
 pub fn random<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(bytes)
 }
 
+/// The value of an environment variable, if it is set and not empty.
 fn variable(name: &str) -> Result<Option<String>, StartError> {
     match env::var(name) {
         Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
@@ -117,7 +129,7 @@ fn variable(name: &str) -> Result<Option<String>, StartError> {
     }
 }
 
-/// The password the service manager hands over, if it does.
+/// The password in the service manager's credential, if there is one.
 fn credential() -> Result<Option<String>, StartError> {
     let Some(directory) = env::var_os("CREDENTIALS_DIRECTORY") else {
         return Ok(None);
@@ -134,7 +146,7 @@ fn credential() -> Result<Option<String>, StartError> {
     }
 }
 
-/// The password in the file of `--password-file`.
+/// Reads the file of `--password-file`.
 fn password(file: &Path) -> Result<String, StartError> {
     files::read_password(file).map_err(|what| wrong_secret("password-file", file, &what))
 }
@@ -143,7 +155,7 @@ fn wrong_secret(flag: &str, path: &Path, what: &str) -> StartError {
     StartError::Usage(format!("--{flag} {}: {what}", path.display()))
 }
 
-/// Reads a file that only its owner and group may be able to read.
+/// Reads a file to which only its owner and group may have access.
 pub fn read_secret(flag: &str, path: &Path) -> Result<Vec<u8>, StartError> {
     files::read_secret(path).map_err(|what| wrong_secret(flag, path, &what))
 }

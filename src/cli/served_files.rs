@@ -1,22 +1,24 @@
-//! The files that a running server reads again: users, passwords and certificates; and its log, which it opens again.
+//! The files that a running server reads again on SIGHUP (users, passwords, certificates), and its log, which it reopens.
 
 use crate::broker::Users;
 use crate::certificates::Certificates;
-use crate::cli::StartError;
-use crate::cli::certificates::{CertificateFiles, Dates};
+use crate::cli::certificate_files::{CertificateFiles, Dates};
 use crate::cli::logging::LogFile;
 use crate::cli::secrets::Secrets;
+use crate::program::start::StartError;
 use crate::reactor::Files;
 
+/// The files of a running server.
 pub struct ServedFiles {
     pub secrets: Secrets,
     pub certificates: CertificateFiles,
-    /// Of the certificates that are in use.
+    /// The validity of the certificates in use.
     pub dates: Dates,
     pub log: Option<LogFile>,
 }
 
 impl ServedFiles {
+    /// Reads all files. An error leaves everything as it was.
     fn read(&mut self) -> Result<(Users, Certificates), StartError> {
         let users = self.secrets.read()?;
         let (certificates, dates) = self.certificates.read()?;
@@ -24,7 +26,7 @@ impl ServedFiles {
         Ok((users, certificates))
     }
 
-    /// What was read, for the log.
+    /// The flags and paths of the files, for the log.
     fn names(&self) -> String {
         let files = self
             .secrets

@@ -1,9 +1,8 @@
-//! What a service manager hands over in the environment: whom to tell of the server's state, how
-//! often, sockets that are open already, and whether standard error is its log. The words are those
-//! of sd_notify(3), sd_watchdog_enabled(3), sd_listen_fds(3) and systemd.exec(5), and so is what is
-//! ignored and what is an error.
+//! The environment that a service manager provides: the socket for notifications, the watchdog's interval, listening
+//! sockets, and the stream of its log. Variables, and the treatment of wrong values, follow sd_notify(3),
+//! sd_watchdog_enabled(3), sd_listen_fds(3) and systemd.exec(5).
 
-use crate::cli::StartError;
+use crate::program::start::StartError;
 use crate::reactor::{Listener, Notifier};
 use crate::sys;
 use std::env;
@@ -12,10 +11,10 @@ use std::io;
 use std::os::fd::{AsFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 
-/// The first descriptor that is handed over; those below are standard input, output and error.
+/// The first inherited descriptor, after standard input, output and error.
 const FIRST_DESCRIPTOR: RawFd = 3;
 
-/// Whom to tell of the server's state. That is never a reason not to serve.
+/// The notifier of the service manager. A wrong environment is only logged: the server runs without notifications then.
 pub fn notifier() -> Notifier {
     let Some(address) = env::var_os("NOTIFY_SOCKET").filter(|address| !address.is_empty()) else {
         return Notifier::default();
@@ -26,7 +25,7 @@ pub fn notifier() -> Notifier {
     })
 }
 
-/// The time without a sign of life after which the server counts as stuck, if that is watched.
+/// The watchdog's timeout in microseconds, if the service manager watches this process.
 fn watchdog_us() -> Option<u64> {
     let text = env::var("WATCHDOG_USEC").ok()?;
     if !is_this_process("WATCHDOG_PID").unwrap_or(true) {
@@ -39,10 +38,13 @@ fn watchdog_us() -> Option<u64> {
     time_us
 }
 
-/// The sockets that are handed over. To be called before anything is opened, and once.
+/// Takes the inherited listening sockets. Called once, before the process opens any descriptor.
+///
+/// # Errors
+/// The environment is inconsistent, or a descriptor is not a suitable listening socket.
 pub fn inherited_listeners() -> Result<Vec<Listener>, StartError> {
     if is_this_process("LISTEN_PID") != Some(true) {
-        // They are somebody else's: the environment was passed on.
+        // The sockets belong to another process, from which this one has inherited the environment.
         return Ok(Vec::new());
     }
     let Ok(text) = env::var("LISTEN_FDS") else {
@@ -79,8 +81,8 @@ pub fn inherited_listeners() -> Result<Vec<Listener>, StartError> {
     Ok(listeners)
 }
 
-/// Whether standard error leads to the journal. The variable alone may be a parent's, so it names the
-/// stream.
+/// Returns true if standard error leads to the journal. The variable identifies the stream, since it may be inherited from
+/// a process with another standard error.
 pub fn stderr_is_journal() -> bool {
     let Ok(stream) = env::var("JOURNAL_STREAM") else {
         return false;
@@ -90,7 +92,7 @@ pub fn stderr_is_journal() -> bool {
     metadata.is_ok_and(|file| stream == format!("{}:{}", file.dev(), file.ino()))
 }
 
-/// Whether the variable names this process; `None` if it isn't there.
+/// Returns true if the variable contains the id of this process; `None` if the variable is not set.
 fn is_this_process(variable: &str) -> Option<bool> {
     let id = env::var(variable).ok()?;
     Some(id.parse() == Ok(std::process::id()))
