@@ -1,10 +1,14 @@
-//! Every cap and default, each with its reason. Flags override the defaults; the caps are fixed.
+//! Defaults of flags and caps that concern several modules, each with its reason. A cap that concerns one module only is
+//! defined there. Flags override the defaults; the caps are fixed. Units are in the names: `_US` microseconds, `_MS`
+//! milliseconds, `_S` seconds; sizes are in bytes.
 
 use std::time::Duration;
 
-/// Sizes.
+/// A kibibyte, in bytes.
 pub const KIB: usize = 1024;
+/// A mebibyte, in bytes.
 pub const MIB: usize = 1024 * KIB;
+/// A gibibyte, in bytes.
 pub const GIB: usize = 1024 * MIB;
 
 /// Microseconds in a second.
@@ -12,387 +16,391 @@ pub const SECOND_US: u64 = 1_000_000;
 
 // Defaults of flags (clacksd(8)).
 
-/// The port Net::Clacks installations use.
+/// The default port, which Net::Clacks installations use.
 pub const DEFAULT_PORT: u16 = 49888;
-/// A few hundred processes are usual; ten thousand leave room without a surprise in memory.
+/// The default of `--max-clients`. A few hundred clients are usual; ten thousand still need little memory.
 pub const MAX_CLIENTS: usize = 10_000;
-/// Cached values of several megabytes occur (rendered pages); more is a mistake.
+/// The default of `--max-line`. Values of several megabytes occur (rendered pages); larger ones are mistakes.
 pub const MAX_LINE: usize = 16 * MIB;
-/// Four of the longest lines.
+/// The default of `--max-output`: four of the longest lines.
 pub const MAX_OUTPUT: usize = 64 * MIB;
-/// What a machine that runs other things can spare for slow peers.
+/// The default of `--max-buffers`: memory that a machine with other tasks can spare for slow peers.
 pub const MAX_BUFFERS: usize = GIB;
-/// To connect, shake hands and log in.
+/// The default of `--auth-timeout`: the time to connect, shake hands and log in.
 pub const AUTH_TIMEOUT_S: f64 = 15.0;
-/// Net::Clacks clients PING at a third of this.
+/// The default of `--ping-timeout`. Net::Clacks clients send a PING at a third of this time.
 pub const PING_TIMEOUT_S: f64 = 180.0;
-/// A peer that takes nothing for so long is gone or stuck.
+/// The default of `--stalled-write-timeout`. A client that reads nothing for so long is gone or stuck.
 pub const STALLED_WRITE_TIMEOUT_S: f64 = 60.0;
-/// The same for interclacks links.
+/// The default of `--interclacks-stalled-write-timeout`.
 pub const INTERCLACKS_STALLED_WRITE_TIMEOUT_S: f64 = 120.0;
-/// Without PING, KEYSYNC or STATE on an interclacks link.
+/// The default of `--interclacks-ping-timeout`: the time without PING, KEYSYNC or STATE on a link.
 pub const INTERCLACKS_PING_TIMEOUT_S: f64 = 60.0;
-/// How long one address of a master's name may take to answer before the next one is tried.
+/// The time limit for one address of a master's name before the next address is tried.
 pub const CONNECT_SHARE_US: u64 = 3 * SECOND_US;
-/// Between two dials, as Net::Clacks does it.
+/// The default of `--interclacks-reconnect`: the interval between two dials, as in Net::Clacks.
 pub const INTERCLACKS_RECONNECT_S: f64 = 30.0;
-/// Ageing, as Net::Clacks does it.
+/// The default of `--stale-time`, as in Net::Clacks.
 pub const STALE_TIME_S: f64 = 86_400.0;
+/// The default of `--deleted-time`, as in Net::Clacks.
 pub const DELETED_TIME_S: f64 = 3_600.0;
+/// The default of `--clean-interval`, as in Net::Clacks.
 pub const CLEAN_INTERVAL_S: f64 = 60.0;
 
 // The protocol.
 
-/// A token with long names fits; what hasn't logged in holds no more memory than this.
+/// The longest line before the login. A token with long names fits, and a connection without a login needs little memory.
 pub const MAX_LINE_BEFORE_LOGIN: usize = 4 * KIB;
-/// Forwarded lines (OVERHEAD with G) go to clients that have asked for nothing.
+/// The longest forwarded line (OVERHEAD with G). Such lines reach clients that have not asked for them.
 pub const MAX_FORWARDED_LINE: usize = 4 * KIB;
-/// A client's identification is for people to read in CLIENTLIST.
+/// The longest identification of a client, which people read in CLIENTLIST.
 pub const MAX_CLIENT_INFO: usize = 256;
-/// Silence after which a client gets a NOP, so that it and routers on the way see a live connection.
+/// The silence after which a client gets a NOP, which shows the client and routers on the way that the connection is alive.
 pub const NOP_AFTER_US: u64 = 60 * SECOND_US;
-/// Listings are sorted up to so many names: with more, there would be many passes for those that come next.
+/// The largest number of names in a sorted listing. With more names, finding the next ones would take many passes.
 pub const SORTED_KEYS: usize = 10_000;
-/// The same, of the bytes of the names together.
+/// The largest total length of the names in a sorted listing.
 pub const SORTED_KEY_BYTES: usize = 512 * KIB;
-/// Memory of the names that a listing keeps at once: a client may ask for one on each of many connections.
+/// The memory of the names that one listing selects at once. A client may request a listing on each of many connections.
 pub const SELECTED_BYTES: usize = 128 * KIB;
-/// Memory of the names that are sorted for a Net::Clacks server whose link has come up.
+/// The memory of the names that are sorted for a Net::Clacks server after its link was established.
 pub const SORTED_BYTES: usize = 4 * MIB;
-/// Output produced per slice of a listing: fills a socket's buffer, and is a fraction of a
-/// millisecond's work.
+/// The output per slice of a listing. It fills a socket's buffer, and takes a fraction of a millisecond.
 pub const LISTING_SLICE: usize = 64 * KIB;
-/// An answer that copies a value of so much is made when the connection's turn for a slice comes: many who ask for one at
-/// once delay nobody else.
+/// The length from which an answer that copies a value is deferred to the connection's next slice, so that many requests
+/// for large values at once delay nobody else.
 pub const LONG_ANSWER: usize = 32 * KIB;
-/// Names taken from a sorted set per slice: freeing one takes some tens of nanoseconds, looking one up some hundreds.
-/// Those that are gone by then make no output.
+/// The number of names taken from a sorted set per slice. Freeing a name takes some tens of nanoseconds, looking it up some
+/// hundreds. Names that were removed meanwhile produce no output, so the output does not limit the slice.
 pub const NAMES_PER_SLICE: usize = 1_000;
-/// The longest text of a time in seconds: some times as many digits as a double has. It is read in microseconds.
+/// The longest text of a time in seconds, a few times the digits of a double. Parsing it takes microseconds.
 pub const MAX_SECONDS_LENGTH: usize = 64;
-/// The longest time that anybody may ask for, which keeps the arithmetic far from overflow.
+/// The longest time that can be requested. It keeps the arithmetic far from overflow.
 pub const CENTURY_S: u64 = 100 * 365 * 86_400;
 
-/// How long before its end a certificate is warned of: whoever renews by hand has two weekends for it.
+/// The time before the expiry of a certificate from which warnings are logged: two weekends for a renewal by hand.
 pub const CERTIFICATE_NOTICE_S: u64 = 14 * 86_400;
-/// Between two looks at the dates of the certificates in use.
+/// The interval at which the dates of the certificates in use are checked.
 pub const CERTIFICATE_CHECK_US: u64 = 86_400 * SECOND_US;
 
-/// How far ahead of the tree's time a peer's stamps may be, and the numbers of its signals; its writes win for as long.
+/// The largest lead of a peer's stamps and signal numbers over the tree's time. Its writes win for as long as they lead.
 pub const MAX_CLOCK_LEAD_US: u64 = 3600 * SECOND_US;
-/// A slave's stamps may be ahead by so much less for each server above this one, and a master's by so much more for each
-/// server from the root to this one: the next server's clock may show a little less, and a line that is taken here must
-/// not end the link there. Clocks drift apart that much in days; if more, the next dial sets them right.
+/// The change of the largest lead per server: a slave's stamps may lead by so much less for each server above this one, and
+/// a master's by so much more for each server from the root to this one. The clock of the next server may be a little
+/// behind, and a line that is accepted here must not end the link there. Clocks drift apart by that much in days; the next
+/// dial corrects a larger difference.
 pub const CLOCK_LEAD_PER_HOP_US: u64 = 10 * SECOND_US;
-/// How much the tree's time must have changed for slaves to be told again.
+/// The change of the tree's time from which slaves are informed again.
 pub const CLOCK_STEP_US: u64 = 100_000;
-/// Servers in a row, from the root to the last slave. A tree so deep is a mistake.
+/// The largest depth of a tree, in servers from the root to the last slave. A deeper tree is a mistake.
 pub const MAX_PATH: usize = 64;
-/// Senders of signals remembered at least, and half of those remembered at most; a sender is one run of one server.
+/// The number of signal senders that are remembered at least; at most twice as many are. A sender is one run of one server.
 pub const MAX_SIGNAL_ORIGINS: usize = 16_384;
-/// New senders that one address may bring at once, beside one a second: those of a large tree that joins. Forgetting
-/// anybody takes some times as many.
+/// The burst of new senders that one address may introduce, beside one per second: those of a large tree that joins. A known
+/// sender is only forgotten after several times as many.
 pub const MAX_NEW_SENDERS: u64 = 4096;
-/// So many fewer new senders a slave may bring for each server above this one, which gets them from this one's address:
-/// there has to be room for others then.
+/// The reduction of a slave's new senders per server above this one. That server receives them from this server's address,
+/// and needs room for others from there.
 pub const NEW_SENDERS_PER_HOP: u64 = 512;
-/// Addresses that have brought new senders lately and are remembered: more than there are links, as a rule.
+/// The number of addresses with recent new senders that are remembered: usually more than there are links.
 pub const MAX_SENDER_BUDGETS: usize = 16_384;
-/// How much faster or slower than this machine's monotonic clock the tree's may run: one part in so many. Twice what
-/// an adjusted clock does at most.
+/// The largest drift of the tree's clock against this machine's monotonic clock, as one part in so many. It is twice the
+/// largest drift of an adjusted clock.
 pub const CLOCK_DRIFT_DIVISOR: u64 = 1_000;
-/// Output that may wait for a link before changes are only noted by their names: what is sent of a name
-/// later is its state then, however often it has changed meanwhile.
+/// The output that may wait for a link before only the names of changed entries are kept. The state of such a name is sent
+/// later, once, however often it has changed meanwhile.
 pub const LINK_BACKLOG: usize = 512 * KIB;
-/// Shares of a counter, before it begins anew from its sum. Folding keeps them far below, unless a server counts
-/// for days without its master.
+/// The number of shares from which a counter is restarted from its sum. Folding keeps the number far below, unless a server
+/// counts for days without its master.
 pub const MANY_CONTRIBUTIONS: usize = 256;
-/// A server counts under the same share id for a fourth of the deleted time, and for this time at least: ids say
-/// their beginnings in seconds.
+/// The shortest time for which a server counts under one share id; usually it is a fourth of the deleted time. Ids contain
+/// their start in seconds.
 pub const MIN_SHARE_RENEWAL_US: u64 = 2 * SECOND_US;
-/// What the folded share of a counter weighs at most. A share weighs an hour and some minutes in microseconds, so that
-/// is for two hundred million of them.
+/// The largest weight of the folded share of a counter. One share weighs about an hour in microseconds, so this is enough
+/// for two hundred million of them.
 pub const MAX_FOLDED_WEIGHT: u64 = 1 << 60;
-/// Contributions folded per slice of the ageing walk, in some tens of microseconds.
+/// The number of contributions folded per slice of the expiry cycle, in some tens of microseconds.
 pub const FOLDS_PER_SLICE: usize = 4096;
-/// What a contribution costs when a counter is written as a whole, in bytes.
+/// The work per contribution when a whole counter is written, in bytes.
 pub const WORK_PER_CONTRIBUTION: usize = 8;
-/// As many as one STATE line may have: more is no honest server's.
+/// The largest number of contributions in a STATE line. No correct server sends more.
 pub const MAX_CONTRIBUTIONS: usize = 4096;
-/// Counters that are noted because a Net::Clacks slave has counted them before the lock, and the length of their names:
-/// there is some milliseconds' time for them, and together they take less than half a megabyte.
+/// The number of counters remembered because a Net::Clacks slave has counted them before the lock. The slave has only some
+/// milliseconds for it, and the names take less than half a megabyte together.
 pub const MAX_EARLY_COUNTERS: usize = 1024;
+/// The longest name of such a counter.
 pub const MAX_EARLY_NAME: usize = 256;
-/// Longest time between two PINGs on an interclacks link: the other side's timeout may be shorter
-/// than ours.
+/// The longest interval between two PINGs on a link, since the other side's timeout may be shorter than ours.
 pub const MAX_LINK_PING_US: u64 = 3 * SECOND_US;
-/// What a line between servers may have beside a client's: stamps, counters.
+/// The additional length of a line between servers over a client's line, for stamps and counters.
 pub const PEER_LINE_EXTRA: usize = 64 * KIB;
 
 // TLS.
 
-/// A client's first message has some hundred bytes, two thousand with keys that withstand quantum
-/// computers.
+/// The longest first message of a TLS client. It usually has some hundred bytes, and two thousand with post-quantum keys.
 pub const MAX_CLIENT_HELLO: usize = 16 * KIB;
-/// Bytes encrypted at once: what a record holds at most. So much waits beyond the output that is counted
-/// when the socket takes no more.
+/// The number of bytes encrypted at once: the largest TLS record. So much waits in addition to the counted output when the
+/// socket accepts no more.
 pub const TLS_RECORD: usize = 16 * KIB;
-/// What rustls reads at once, and has room for in its buffer.
+/// The number of bytes that rustls reads at once, and the initial size of its buffer.
 pub const TLS_READ: usize = 4 * KIB;
-/// What a TLS connection takes beside the messages and records that wait for their ends, as measured: keys, and a read
-/// buffer of two pages. It is 8 KiB at first, and so much when values of some size have passed.
+/// The memory of a TLS connection without incomplete messages and records, as measured: keys, and a read buffer of two pages.
+/// It is 8 KiB at first, and this much after larger values were received.
 pub const TLS_MEMORY: usize = 12 * KIB;
-/// What a server may send to prove who it is: its certificate with those that lead to its authority.
+/// The longest handshake of a server: its certificate with the chain to its authority.
 pub const MAX_SERVER_HANDSHAKE: usize = 64 * KIB;
-/// How long TLS handshakes go on in one turn. A step is a tenth of a millisecond's work as a rule, and three
-/// milliseconds' with an RSA key of 4096 bits: then it is one.
+/// The time for TLS handshakes in one turn. A step usually takes a tenth of a millisecond. With an RSA key of 4096 bits it
+/// takes three milliseconds, and one step is done per turn.
 pub const HANDSHAKES_PER_TURN: Duration = Duration::from_micros(500);
-/// How often it is logged that TLS handshakes come faster than they can be done.
+/// The interval of log lines about TLS handshakes that arrive faster than they can be processed.
 pub const OVERLOAD_LOG_US: u64 = 5 * SECOND_US;
 
 // Logging in.
 
-/// Connections that may try to log in beyond the number of clients that there may be: whoever can manage
-/// the server gets in when it is full.
+/// The number of connections that may try to log in beyond `--max-clients`, so that a user with the permission `manage` can
+/// connect to a full server.
 pub const MAX_SURPLUS_CLIENTS: usize = 16;
-/// How long one of these may take: somebody else may be waiting for the place.
+/// The time limit of such a login, since others may wait for the place.
 pub const SURPLUS_LOGIN_US: u64 = 5 * SECOND_US;
-/// One in so many places is out of reach for connections of one address that have not logged in. The others are enough
-/// for all clients of a machine that come back at once, when the server has started again.
+/// One in so many places is not available to connections of one address that have not logged in. The others are enough for
+/// all clients of a machine that reconnect at once after a restart of the server.
 pub const PLACES_PER_KEPT_PLACE: usize = 4;
-/// Connections of one address that may always try to log in: a small server's clients may all come at once.
+/// The number of connections of one address that may always try to log in: all clients of a small server may connect at
+/// once.
 pub const MIN_STRANGERS_PER_ORIGIN: usize = 64;
-/// How much later each wrong login of a user makes the next answer. One wrong login is a mistake, which waits no
-/// longer than a person takes to type.
+/// The additional delay of the answer per wrong login of a user. After a single mistake the delay is no longer than a person
+/// takes to type.
 pub const LOGIN_DELAY_STEP_US: u64 = SECOND_US / 2;
-/// The longest delay of an answer: below [`SURPLUS_LOGIN_US`], and well below the time to log in.
+/// The longest delay of an answer, below [`SURPLUS_LOGIN_US`] and well below the time limit of a login.
 pub const LOGIN_DELAY_MAX_US: u64 = 3 * SECOND_US;
-/// How long a wrong login delays the next one: longer than it takes to guess again, so often as the longest delay
-/// allows.
+/// The time for which a wrong login delays the next ones. Guessing as often as the longest delay allows keeps it running.
 pub const WRONG_LOGIN_MEMORY_US: u64 = 60 * SECOND_US;
-/// Users whose wrong logins are counted for one address, and addresses for which they are: 1.6 MB at most.
+/// The number of users whose wrong logins are counted per address. The counts of all addresses take 1.6 MB at most.
 pub const WRONG_LOGINS_PER_ORIGIN: usize = 64;
+/// The number of addresses whose wrong logins are counted.
 pub const WRONG_LOGIN_ORIGINS: usize = 1024;
-/// The name of a user that was tried is cut here in the log.
+/// The length to which the tried user name is cut in the log.
 pub const MAX_TRIED_USER: usize = 64;
 
 // Timers.
 
-/// Deadlines at least this far away are put off to the next whole second, so that a thousand idle
-/// connections wake the process once a second, not a thousand times a minute.
+/// The distance from which deadlines are rounded up to the next whole second, so that a thousand idle connections wake the
+/// process once a second instead of a thousand times a minute.
 pub const COARSE_DEADLINE_US: u64 = 10 * SECOND_US;
-/// How long a closed connection may take to accept what it is still owed.
+/// The time limit for a closing connection to accept its remaining output.
 pub const CLOSE_DRAIN_US: u64 = 5 * SECOND_US;
-/// How long a connection that has got its last line stays at most, so that the line arrives before the end of the stream
-/// does, and before a reset.
+/// The longest time for which a connection stays open after its last line, so that the line arrives before the end of the
+/// stream and before a reset.
 pub const LINGER_US: u64 = 2 * SECOND_US;
-/// How soon it is looked at whether the peer at a Unix socket has read its last line: most read at once.
+/// The time after which a check is made if the peer of a Unix socket has read its last line. Most read it at once.
 pub const END_CHECK_US: u64 = 1_000;
-/// Of TCP only the peer's kernel tells what it has taken: a program that has other things to do now and then gets so much
-/// time to read its last line.
+/// The time for the program at the other end of a TCP connection to read its last line. TCP only tells what the peer's
+/// kernel has received, and the program may be busy.
 pub const TCP_END_US: u64 = SECOND_US / 2;
-/// From SIGTERM to the end at the latest: below the 5 seconds that are promised.
+/// The longest time from SIGTERM to the end, below the promised 5 seconds.
 pub const SHUTDOWN_US: u64 = 4_500_000;
-/// How long the answer to a client is held that loses half a second when the answer comes before the client has
-/// looked for it once: many times as long as that takes, and little beside what such a client does in between.
+/// The delay of an answer to a client that loses half a second if the answer arrives before its first poll. It is much longer
+/// than the time to that poll, and short compared with the work of such a client.
 pub const ANSWER_HOLD_US: u64 = 1_000;
-/// Answers that are held once such a client was recognised. After them it is seen whether it still has to be.
+/// The number of delayed answers after such a client was recognised. After them the client is tested again.
 pub const HELD_ANSWERS: u16 = 400;
-/// Lines that may come with a question: such a client writes what has no answer together with the next question.
+/// The number of lines that may precede a question in one write: such a client buffers lines without an answer until its
+/// next question.
 pub const MOST_LONE_LINES: usize = 4;
-/// By how much half a second may seem longer or shorter: a process is woken late, and pauses of a client are not all the
-/// same.
+/// The tolerance for the half second: a process is woken late, and the pauses of a client vary.
 pub const HALF_SECOND_DOUBT_MS: u16 = 10;
-/// So many half seconds in a row, though answers were held, are a client's own pauses.
+/// The number of consecutive half seconds in spite of delayed answers from which they count as the client's own pauses.
 pub const WAITS_IN_A_ROW: u8 = 4;
-/// Pauses that may be such a wait and a pause of the client, and how many answers are held to see whether they become
-/// shorter by that.
+/// The range of pauses that may consist of such a wait and a pause of the client's own.
 pub const TRIED_PAUSES_MS: std::ops::Range<u16> = 490..1500;
+/// The number of answers that are delayed to see if such pauses become shorter.
 pub const MAX_TRIALS: u8 = 4;
-/// Accepting rests this long when descriptors or memory have run out.
+/// The pause of accepting connections after descriptors or memory have run out.
 pub const ACCEPT_PAUSE_US: u64 = 100_000;
-/// A message that the service manager's queue has no room for is sent again after this time.
+/// The time after which a message is sent again if the service manager's queue was full.
 pub const NOTIFY_RETRY_US: u64 = 100_000;
-/// The service manager is told of new figures this often at most: they are for people to look at.
+/// The shortest interval of status messages to the service manager, which people read.
 pub const NOTIFY_STATUS_US: u64 = 3 * SECOND_US;
 
-// One turn of the loop. Work is counted in bytes moved; a line or a delivery counts for some more.
+// One turn of the loop. Work is measured in bytes moved; other work is converted to bytes.
 
-/// Bytes that one line with its table look-up is taken to be worth.
+/// The work of one line with its look-up.
 pub const WORK_PER_STEP: usize = 128;
-/// Bytes that one delivery is taken to be worth, beside a fourth of what is copied: it goes where others
-/// have just gone.
+/// The work of one delivery, in addition to a fourth of the copied bytes, whose source is in the processor's cache.
 pub const WORK_PER_DELIVERY: usize = 32;
-/// The same for a delivery that is one of a burst: only the write to the receiver is still to come, which
-/// counts then.
+/// The work of a delivery in a burst, without the write to the receiver, which is counted when it happens.
 pub const WORK_PER_DELIVERY_OF_BURST: usize = 8;
-/// Bytes that one system call is taken to be worth.
+/// The work of one system call.
 pub const WORK_PER_SYSCALL: usize = 2 * KIB;
-/// Bytes that a slice of a long answer is taken to be worth: mostly look-ups that nobody counts.
+/// The work of one slice of a long answer, mostly look-ups.
 pub const WORK_PER_SLICE: usize = 128 * KIB;
-/// One connection's share of a turn.
+/// The work for one connection in a turn.
 pub const WORK_PER_CONNECTION: usize = 64 * KIB;
-/// The same before it has shown that it sends much: when a thousand begin to at once, a short question
-/// waits behind so much of each.
+/// The work for a connection in a turn before it is known to send much. If a thousand connections begin to send at once, a
+/// short question waits for so much work of each.
 pub const FIRST_SHARE: usize = 32 * KIB;
-/// Work on lines of usual length is about so many times the bytes that they have.
+/// The work on lines of usual length, as a multiple of their bytes.
 pub const WORK_PER_BYTE_READ: usize = 3;
-/// A record costs as much as the write that it is of, which is about so many times the bytes that it has.
+/// The work of a journal record, as a multiple of its bytes: as much as the recorded write.
 pub const WORK_PER_BYTE_RECORDED: usize = 2;
-/// A login, of a client that is logged in as well, costs so much: its token is decoded, hashed and compared. As measured:
-/// two microseconds.
+/// The work of a login, also of a client that is logged in already: decoding, hashing and comparing its token. Measured: two
+/// microseconds.
 pub const WORK_PER_LOGIN: usize = KIB;
-/// Clearing the cache costs so much, an empty one as well. As measured: five microseconds.
+/// The work of clearing the cache, even an empty one. Measured: five microseconds.
 pub const WORK_PER_CLEAR: usize = 4 * KIB;
-/// Parsing a literal of many digits costs so much beyond its bytes, and so much for each digit. As measured: 8 µs
-/// with 21 digits, 30 µs with 705.
+/// The work of parsing a number with many digits, in addition to the work of its line and digits. Measured: 8 µs with 21
+/// digits, 30 µs with 705.
 pub const WORK_PER_SLOW_LITERAL: usize = 4 * KIB;
+/// The work per digit of such a number.
 pub const WORK_PER_DIGIT: usize = 16;
-/// The share of a connection that carries the traffic of many: another server's clients all come by it. A
-/// thousand entries that a new slave is told are that much, and take it two milliseconds.
+/// The work for a link in a turn: it carries the traffic of many clients. A thousand entries sent to a new slave are so much,
+/// and take the slave two milliseconds.
 pub const WORK_PER_TRUNK: usize = 128 * KIB;
-/// All connections' share of a turn, about two milliseconds.
+/// The work for all connections in a turn, about two milliseconds.
 pub const WORK_PER_TURN: usize = MIB;
-/// The share of those who send much, all together: each of their bytes may be one of a new page of
-/// memory, which costs several times what moving it does.
+/// The work for all connections that send much, in a turn. Their bytes may need new pages of memory, which cost several times
+/// as much as moving the bytes.
 pub const BULK_WORK_PER_TURN: usize = 256 * KIB;
-/// Most bytes written to one connection in a turn: about what a socket's buffer takes. A reader that
-/// is as fast as we are would be written to until the end of all that waits for it.
+/// The largest number of bytes written to one connection in a turn, about the size of a socket's buffer. Without the limit,
+/// a reader as fast as this server could take all of its output in one turn.
 pub const WRITE_PER_CONNECTION: usize = 256 * KIB;
-/// Work on lines that deliveries may wait for while there are more: a write to each listener costs a
-/// hundred times what one more signal in it does.
+/// The work on lines for which deliveries may wait while more signals arrive: a write to each listener costs a hundred times
+/// as much as one more signal in it.
 pub const WORK_BEFORE_DELIVERIES: usize = 4 * WORK_PER_TURN;
-/// Connections closed per turn.
+/// The number of connections closed per turn.
 pub const CLOSES_PER_TURN: usize = 128;
-/// Connections accepted per listener and turn.
+/// The number of connections accepted per listener and turn.
 pub const ACCEPTS_PER_TURN: usize = 64;
-/// Readiness events taken from the kernel per turn.
+/// The number of readiness events taken from the kernel per turn.
 pub const EVENTS_PER_TURN: usize = 1024;
-/// The read buffer that all connections share.
+/// The size of the read buffer that all connections share.
 pub const SCRATCH: usize = 64 * KIB;
-/// Output is kept in chunks of about this size: a slow peer's backlog is never copied to grow.
+/// The approximate size of chunks of output. The backlog of a slow peer grows without being copied.
 pub const OUTPUT_CHUNK: usize = 64 * KIB;
-/// A write of so much costs hardly more per byte than one of more: about a chunk, which a burst of signals never
+/// The amount of output from which a larger write is hardly cheaper per byte: about a chunk, which a burst of signals never
 /// quite fills.
 pub const MUCH_OUTPUT: usize = OUTPUT_CHUNK - SHARED_PAYLOAD;
-/// Payloads from here on are shared among their receivers instead of copied to each.
+/// The length from which payloads are shared among their receivers instead of copied to each.
 pub const SHARED_PAYLOAD: usize = 4 * KIB;
-/// A connection that waits for room gets it when less than this is queued.
+/// The amount of queued output below which a waiting connection may continue.
 pub const ROOM: usize = 16 * KIB;
-/// Blocks of memory from this size on are taken from the system each by itself and given back at once.
-/// So growing one moves its pages instead of copying them, and buffers that are gone leave no holes
-/// between others: the memory in use is the memory that is counted.
+/// The size from which memory blocks are mapped one by one, and unmapped at once when freed. Growing such a block moves its
+/// pages instead of copying them, and freed buffers leave no holes between others, so that the memory in use is the memory
+/// that is counted.
 pub const MAPPED_BLOCK: usize = 256 * KIB;
-/// Lines and values from this length on are shared by all who keep or send them. Each has memory of its own, so that it
-/// leaves no hole between others, and fresh memory costs several times what copying into it does.
+/// The length from which a line or value is shared by everything that keeps or sends it. Each has a mapped block, so that it
+/// leaves no hole between others, and mapping fresh memory costs several times as much as copying into it.
 pub const LONG_LINE: usize = MAPPED_BLOCK;
-/// Memory of closed connections freed per turn: some times what can come in, and less than a
-/// millisecond's work.
+/// The memory of closed connections freed per turn: a few times as much as can arrive, and less than a millisecond of work.
 pub const FREED_PER_TURN: usize = 4 * MIB;
-/// Emptied output buffers kept for the next connection that needs one.
+/// The number of empty output buffers kept for reuse.
 pub const SPARE_BUFFERS: usize = 256;
-/// Connections waiting to be accepted; the kernel caps it at net.core.somaxconn.
+/// The number of connections that may wait to be accepted. The kernel limits it to net.core.somaxconn.
 pub const BACKLOG: i32 = 4096;
-/// Descriptors kept for listeners, signals, log, the dialler, and clients beyond the limit.
+/// The number of descriptors reserved for listeners, signals, the log, the dialler, and connections beyond the limit.
 pub const RESERVED_DESCRIPTORS: usize = 32 + 2 * MAX_SURPLUS_CLIENTS;
 
 // Senders that wait for receivers.
 
-/// A connection may have so much of its output wait before its senders do: this part of half of the memory that is
-/// left for all buffers. So the connections together never use up that half.
+/// The queued output of a connection from which its senders wait, as a fraction of half of the memory left for all buffers.
+/// So the connections together never use up that half.
 pub const ROOM_SHARE: usize = 8;
-/// When that half is used up, each may still have this part of the whole: ten thousand of them take a sixth.
+/// The queued output that each connection may always have, as a fraction of `--max-buffers`: ten thousand connections take
+/// a sixth.
 pub const LOW_ROOM_SHARE: usize = 65_536;
-/// Lines up to this length may use twice the room of a receiver: a question is not to wait because a monitor is still
-/// being sent what somebody else has stored.
+/// The length up to which lines may use twice the room of a receiver. A question should not wait because a large value is
+/// still being sent to a monitoring client.
 pub const SHORT_LINE: usize = 4 * KIB;
-/// Senders go on when a receiver has so much room again, which is soon: a link whose lines wait for a client here
-/// still moves at the other end, so that senders wait for it there.
+/// The room of a receiver from which its senders continue. It is small: a link whose lines wait for a client here soon moves
+/// again at the other end, so that senders wait for it there.
 pub const ROOM_HYSTERESIS: usize = 64 * KIB;
-/// Nobody waits for a receiver that has taken nothing for so long.
+/// The time after which senders no longer wait for a receiver that has read nothing.
 pub const RECEIVER_PATIENCE_US: u64 = SECOND_US;
-/// A link carries the lines of many: it waits so long for a receiver, and then not for this one again until it has
-/// room.
+/// The longest time for which a link waits for a receiver, since it carries the lines of many clients. It does not wait for
+/// that receiver again until the receiver has room.
 pub const LINK_PATIENCE_US: u64 = SECOND_US / 2;
-/// And so long it waits for no other connection of that receiver's user: many of them, each a little too slow, would
-/// hold up the lines of all one after the other.
+/// The time for which a link then waits for no other connection of that receiver's user. Many connections, each a little too
+/// slow, would delay the lines of all clients one after the other.
 pub const LINK_IMPATIENCE_US: u64 = 10 * SECOND_US;
-/// How often a receiver that is waited for is looked at, whether it takes bytes.
+/// The interval at which a slow receiver is checked for progress.
 pub const RECEIVER_CHECK_US: u64 = SECOND_US / 5;
-/// Receivers looked at per turn; a look may be a write.
+/// The number of receivers checked per turn. A check may be a write.
 pub const RECEIVERS_PER_CHECK: usize = 64;
-/// Senders that go on per turn and receiver: the first of them may fill it again.
+/// The number of senders that continue per turn and receiver. The first of them may fill the receiver's output again.
 pub const RESUMED_SENDERS: usize = 16;
 
 // Ageing and freeing in slices.
 
-/// Table segments aged, or segments and pages freed, per slice; a segment holds some hundred entries.
+/// The number of hash table segments scanned or freed, or of pages freed, per slice. A segment has some hundred entries.
 pub const SEGMENTS_PER_SLICE: usize = 4;
-/// Blocks moved per slice, to empty pages that are mostly unused: each is a look-up and a copy.
+/// The number of blocks moved per slice of defragmentation. Each move is a look-up and a copy.
 pub const TIDY_BLOCKS_PER_SLICE: u32 = 128;
-/// Entries looked at per slice when some have to go.
+/// The number of entries examined per slice of eviction.
 pub const EVICTIONS_PER_SLICE: usize = 256;
 
 // The journal.
 
-/// The longest line that `--max-line` may allow. Lengths in the journal have 32 bits.
+/// The largest value of `--max-line`. Lengths in the journal have 32 bits.
 pub const LONGEST_LINE: usize = GIB;
-/// The longest name and the longest record that a journal may have, whatever the flags of the server that wrote it.
+/// The longest name in a journal, whatever the flags of the server that wrote it.
 pub const MAX_RECORD_NAME: usize = LONGEST_LINE + PEER_LINE_EXTRA;
+/// The longest record in a journal, whatever the flags of the server that wrote it.
 pub const MAX_RECORD: usize = MAX_RECORD_NAME + MAX_CONTRIBUTIONS * 33 + KIB;
 
-/// A journal is written anew when it has grown by as much as it had then, and by this at least: small
-/// ones are read in no time.
+/// The smallest growth after which a journal is rewritten. Otherwise it is rewritten when it has doubled since the last
+/// rewrite; small journals are read in no time.
 pub const MIN_REWRITE: u64 = 4 * MIB as u64;
-/// So much of it at least is written at once: who asks meanwhile waits for some tens of microseconds.
+/// The smallest slice of a rewrite: requests wait for some tens of microseconds meanwhile.
 pub const REWRITE_SLICE: usize = 16 * KIB;
-/// And so much at most, in half a millisecond: as much as a turn records.
+/// The largest slice of a rewrite, half a millisecond of work: as much as a turn records.
 pub const MAX_REWRITE_SLICE: usize = 256 * KIB;
-/// While more is on its way to the disk, writing the journal anew rests.
+/// The number of unwritten bytes above which a rewrite pauses.
 pub const REWRITE_BACKLOG: usize = MIB;
-/// The same, when the journal has grown by twice as much as it should have.
+/// The number of unwritten bytes above which an overdue rewrite pauses: one of a journal that has grown by twice as much as
+/// it should have.
 pub const OVERDUE_REWRITE_BACKLOG: usize = SLOW_UNSAVED / 2;
-/// When more is on its way to the disk, those wait with their writes that have recorded more than a fair share of it.
-/// A disk that writes 10 MiB in a second answers a FLUSH within two or three seconds then.
+/// The number of unwritten bytes above which the clients with more than a fair share of them wait with their writes. A disk
+/// that writes 10 MiB per second answers a FLUSH within two or three seconds then.
 pub const SLOW_UNSAVED: usize = 16 * MIB;
-/// When more is on its way, all writes wait. It takes many connections, or long lines, to come so far.
+/// The number of unwritten bytes above which all writes wait. Only many connections, or long lines, reach it.
 pub const MAX_UNSAVED: usize = 64 * MIB;
-/// Changes between authors of records that are remembered, beside two for each author.
+/// The number of runs of unwritten records by one author that are remembered, in addition to two per author.
 pub const MAX_UNSAVED_RUNS: usize = 8192;
-/// A link between servers that waits for the disk goes on a little once in this time, much less than the time after
-/// which its peer would end a link that takes nothing; and so many bytes of lines at most.
+/// The interval at which a link that waits for the disk continues for a moment. It is much shorter than the time after which
+/// the peer would end a link that reads nothing.
 pub const LINK_ALLOWANCE_US: u64 = 10 * SECOND_US;
+/// The number of bytes of lines that such a link may process each time.
 pub const LINK_ALLOWANCE: usize = 64 * KIB;
-/// While more is being written, what is recorded is not handed over: a name may be written again before.
+/// The number of bytes being written above which further records stay with the event loop, where a later write of the same
+/// name supersedes them.
 pub const HANDED_OVER_AT_ONCE: usize = MIB;
-/// Superseded records are dropped from what is not handed over when it has grown to this size, and each time it has
-/// doubled since.
+/// The size of such records from which superseded ones are dropped, and again each time the size has doubled since.
 pub const COMPACTED_FROM: usize = 256 * KIB;
-/// So much is written before it is committed and reported, though more waits: nobody's FLUSH waits for those who
-/// come later, and what is written doesn't count as on its way.
+/// The number of bytes written before they are committed and reported even though more wait, so that a FLUSH does not wait
+/// for later writes, and written bytes soon stop counting as unwritten.
 pub const COMMITTED_AT_ONCE: usize = 16 * MIB;
-/// A journal that is written anew is synced each time it has grown by so much.
+/// The growth after which a rewritten journal in progress is synced.
 pub const SYNCED_AT_ONCE: u64 = 8 * MIB as u64;
-/// How much the thread that writes gives way to the loop, and to clients on the same machine: an answer
-/// that waits for a core waits longer than the answer takes. As nice(1) has it, a third of the share of others.
+/// The nice value of the thread that writes the journal: a third of the processor share of others, so that it does not delay
+/// the event loop and clients on the same machine.
 pub const JOURNAL_NICENESS: i32 = 5;
-/// When saving has failed, it is tried again after this time, then after twice as much, up to the second.
+/// The first interval after which failed saving is tried again. Each failure doubles it, up to [`JOURNAL_RETRY_MAX_US`].
 pub const JOURNAL_RETRY_US: u64 = SECOND_US;
-/// Most room that is reserved behind a journal, for the one that replaces it when the disk is full: of a larger cache,
-/// so much has to be left.
+/// The largest disk space reserved after a journal, for the rewritten journal on a full disk.
 pub const MAX_JOURNAL_RESERVE: u64 = 64 * MIB as u64;
-/// A journal that needs less room than this is not worth it.
+/// The smallest disk space that is worth reserving.
 pub const MIN_JOURNAL_RESERVE: u64 = 64 * KIB as u64;
-/// How often a server that writes nothing looks whether its journal is still in its place: a moved file is noticed
-/// soon, and an idle process is hardly woken.
+/// The interval at which a server without writes checks that its journal is still in place. A moved file is noticed soon, and
+/// an idle process is seldom woken.
 pub const JOURNAL_LOOK_US: u64 = 10 * SECOND_US;
+/// The longest interval after which failed saving is tried again.
 pub const JOURNAL_RETRY_MAX_US: u64 = 60 * SECOND_US;
-/// How often changes reach the disk if nothing else is said.
+/// The default of `--fsync`.
 pub const FSYNC_S: f64 = 1.0;
 
 // Logging.
 
-/// Lines per second and reason; the rest is counted.
+/// The number of log lines per second and reason. Further ones are counted.
 pub const LOG_LINES_PER_SECOND: u32 = 5;
-/// A log line is cut here: a pipe takes as much without blocking, or nothing (PIPE_BUF).
+/// The longest log line. A pipe accepts as much without blocking, or nothing (PIPE_BUF).
 pub const MAX_LOG_LINE: usize = 4 * KIB;
