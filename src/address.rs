@@ -1,5 +1,4 @@
-//! Addresses as flags write them: `unix:PATH`, `tcp://HOST:PORT`, `tls://HOST:PORT` (clacksd(8),
-//! ADDRESSES).
+//! Addresses in flags and options: `unix:PATH`, `tcp://HOST:PORT`, `tls://HOST:PORT` (clacksd(8), ADDRESSES).
 
 use crate::limits::DEFAULT_PORT;
 use std::fmt;
@@ -7,28 +6,33 @@ use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
+/// The address of a server or a listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
     Unix(PathBuf),
-    /// Plain text.
+    /// TCP without encryption.
     Tcp(HostPort),
     Tls(HostPort),
 }
 
+/// A host and a TCP port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostPort {
-    /// A name, or an address without brackets.
+    /// A name, or an IP address without brackets.
     pub host: String,
     pub port: u16,
 }
 
 impl Address {
-    /// Whether what is said there could be read on the way.
+    /// Returns true if plain text would leave this machine.
     pub fn is_plain_beyond_loopback(&self) -> bool {
         matches!(self, Address::Tcp(host) if !host.is_loopback())
     }
 
-    /// The error says what is wrong, without the text itself.
+    /// Parses an address. The default port is [`DEFAULT_PORT`].
+    ///
+    /// # Errors
+    /// A message that says what is wrong, without the text itself.
     pub fn parse(text: &str) -> Result<Address, String> {
         if let Some(path) = text.strip_prefix("unix:") {
             if path.is_empty() {
@@ -100,8 +104,8 @@ impl HostPort {
         })
     }
 
-    /// The host as a certificate names it. The zone of a link-local address (`fe80::1%eth0`) means something only on
-    /// this machine.
+    /// The host as a certificate names it: without the zone of a link-local address (`fe80::1%eth0`), which has a meaning
+    /// only on this machine.
     pub fn certified_host(&self) -> &str {
         match self.zone() {
             Some(zone) => &self.host[..self.host.len() - zone.len() - 1],
@@ -115,8 +119,8 @@ impl HostPort {
         address.parse::<Ipv6Addr>().ok().map(|_| zone)
     }
 
-    /// Whether that is this machine, whoever is asked: an address of the loopback network, or
-    /// `localhost`. What another name stands for may change.
+    /// Returns true if the host is certainly this machine: an address of the loopback network, or `localhost`. The addresses
+    /// of other names may change.
     pub fn is_loopback(&self) -> bool {
         match self.host.parse::<IpAddr>() {
             Ok(address) => address.to_canonical().is_loopback(),
@@ -124,7 +128,7 @@ impl HostPort {
         }
     }
 
-    /// Looks the name up; blocks.
+    /// Resolves the name. Blocks for as long as the system's resolver takes.
     pub fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
         (self.host.as_str(), self.port)
             .to_socket_addrs()

@@ -1,5 +1,5 @@
-//! Who a server is to its clients, and whom a client takes for its server: certificates for TLS. A slave
-//! is its master's client.
+//! Certificates for TLS: the certificate that a server presents to its clients, and the check of a server's certificate by
+//! a client. A slave is a client of its master.
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -15,24 +15,27 @@ use rustls::{
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What TLS needs, where it is used.
+/// The certificates of a daemon.
 #[derive(Debug, Clone, Default)]
 pub struct Certificates {
+    /// For TLS listeners, if there are any.
     pub own: Option<OwnCertificate>,
+    /// For a master at a TLS address, if there is one.
     pub of_master: Option<ServerTrust>,
 }
 
-/// For listeners.
+/// The configuration of TLS listeners: the certificate and its key.
 pub type OwnCertificate = Arc<ServerConfig>;
-/// For clients.
+/// The configuration of TLS clients: the check of the server's certificate.
 pub type ServerTrust = Arc<ClientConfig>;
 
-/// Whom a client takes for its server.
+/// The server certificates that a client accepts.
 pub enum Trust {
-    /// Whoever is certified by an authority that the system trusts.
+    /// Certificates issued by an authority that the system trusts.
     System,
-    /// Whoever is certified by one of these, or shows one of them itself.
+    /// Certificates issued by one of these authorities, and these certificates themselves.
     Authorities(Vec<CertificateDer<'static>>),
+    /// All certificates.
     Anybody,
 }
 
@@ -40,12 +43,15 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-/// Whether a certificate can be one for that name or address.
+/// Returns true if a certificate can be issued for that name or address.
 pub fn can_be_certified(host: &str) -> bool {
     ServerName::try_from(host).is_ok()
 }
 
-/// From PEM: a certificate with those that lead to its authority, or authorities.
+/// Parses the certificates in a PEM text: a certificate and the chain to its authority, or several authorities.
+///
+/// # Errors
+/// A message, without the text.
 pub fn parse_certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let pem = without_mark(pem);
     let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
@@ -58,20 +64,23 @@ pub fn parse_certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, St
     }
 }
 
-/// From PEM: a certificate's private key. Any other text may stand around it.
+/// Parses the first private key in a PEM text, which may contain other text as well.
+///
+/// # Errors
+/// A message, without the text.
 pub fn parse_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
     let mut keys = PrivateKeyDer::pem_slice_iter(without_mark(pem));
-    // What the parser complains of could be a part of the key.
+    // The parser's message is dropped, because it could contain part of the key.
     keys.find_map(Result::ok)
         .ok_or_else(|| "there is no private key in it (PEM, not encrypted)".to_owned())
 }
 
-/// The text without the byte order mark that some editors put before it, and that would hide a PEM label.
+/// Removes the byte order mark that some editors write before a text, and that would hide a PEM label.
 fn without_mark(text: &[u8]) -> &[u8] {
     text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text)
 }
 
-/// The time in which a certificate can be used, in seconds since 1970.
+/// The period of validity of a certificate, in seconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Validity {
     pub not_before_s: u64,
@@ -79,10 +88,10 @@ pub struct Validity {
 }
 
 impl Validity {
-    /// `None` if the certificate can't be read.
+    /// Determines the validity of a certificate; `None` if it can't be parsed.
     ///
-    /// rustls gives no access to the dates, but names them when it refuses a certificate for them, and it looks at them
-    /// before anything else.
+    /// rustls gives no access to the dates, but its error names them when it refuses a certificate because of them, and it
+    /// checks them before anything else.
     pub fn of(certificate: &CertificateDer<'_>) -> Option<Validity> {
         let mut roots = RootCertStore::empty();
         roots.add(certificate.clone().into_owned()).ok()?;
@@ -116,10 +125,13 @@ impl Validity {
     }
 }
 
-/// The object identifier of the curve P-521, as it stands in a key.
+/// The object identifier of the curve P-521, as encoded in a key.
 const P521: &[u8] = &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x23];
 
-/// An error if the provider can't sign with a key of that kind.
+/// Checks that the TLS library can sign with a key.
+///
+/// # Errors
+/// A message that names the supported kinds.
 fn check_kind(key: &PrivateKeyDer<'static>) -> Result<(), String> {
     let loaded = provider().key_provider.load_private_key(key.clone_key());
     let Err(_) = loaded else {
@@ -136,7 +148,10 @@ fn check_kind(key: &PrivateKeyDer<'static>) -> Result<(), String> {
     ))
 }
 
-/// For listeners. The error says why the key can't be used, or why it doesn't fit the certificate.
+/// Creates the configuration of TLS listeners.
+///
+/// # Errors
+/// A message that says why the key can't be used, or why it does not fit the certificate.
 pub fn own(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
@@ -148,13 +163,16 @@ pub fn own(
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .map_err(|error| error.to_string())?;
-    // Connections live long. To resume them would be state that whoever knocks makes grow.
+    // Connections are long-lived, so resumption is of little use, and its state would grow with every handshake.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(Arc::new(config))
 }
 
-/// For clients. The error says what is wrong with the authorities.
+/// Creates the configuration of TLS clients.
+///
+/// # Errors
+/// A message that says what is wrong with the authorities.
 pub fn of_server(trust: Trust) -> Result<ServerTrust, String> {
     let verifier: Arc<dyn ServerCertVerifier> = match trust {
         Trust::Anybody => Arc::new(AnyServer),
@@ -177,11 +195,11 @@ pub fn of_server(trust: Trust) -> Result<ServerTrust, String> {
     Ok(Arc::new(config))
 }
 
-/// A server that shows a certificate of a known authority, or one of the known certificates itself.
+/// Accepts certificates issued by a known authority, and the known certificates themselves.
 ///
-/// The second may have been issued by an authority that is not known here. Or `openssl req -x509` has made it, which
-/// calls it an authority, and those must not be servers by the letter. Whoever names such a file means exactly that
-/// certificate.
+/// A known certificate may have been issued by an unknown authority. Or it was made by `openssl req -x509`, which marks it
+/// as an authority, and by the standard authorities are no servers. A user who names a file with such a certificate wants
+/// exactly that certificate to be accepted.
 #[derive(Debug)]
 struct KnownServer {
     authorities: Arc<WebPkiServerVerifier>,
@@ -223,14 +241,14 @@ impl ServerCertVerifier for KnownServer {
         let Err(Error::InvalidCertificate(fault)) = &verified else {
             return verified;
         };
-        // The fault may be one of the certificates that lead to its authority.
+        // The fault may lie in a certificate of the chain.
         let is_known = self.certificates.iter().any(|known| known == end_entity);
         if is_known && Validity::of(end_entity).is_some_and(|validity| validity.contains(now)) {
             verify_server_name(&ParsedCertificate::try_from(end_entity)?, name)?;
             return Ok(ServerCertVerified::assertion());
         }
         match fault {
-            // It is an authority itself.
+            // The certificate is marked as an authority.
             CertificateError::Other(_) => Err(CertificateError::UnknownIssuer.into()),
             _ => verified,
         }
@@ -261,8 +279,8 @@ impl ServerCertVerifier for KnownServer {
     }
 }
 
-/// Any server at all. Its signatures are not looked at either: they would prove that it owns a
-/// certificate that proves nothing, and old self-signed ones can't be parsed.
+/// Accepts all certificates. Signatures are not checked either: they would only prove that the server owns a certificate
+/// that proves nothing, and some old self-signed certificates can't be parsed.
 #[derive(Debug)]
 struct AnyServer;
 

@@ -1,4 +1,4 @@
-//! Files that are read while others wait, and those of them that hold secrets.
+//! Reading of small files, and of the passwords in them, within bounds of size and time: others may wait meanwhile.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -7,27 +7,32 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Passwords, users, certificates: more is something else.
+/// The largest file, in bytes. Passwords, users and certificates are far smaller.
 const MAX_SIZE: u64 = 1 << 20;
-/// On Linux. What is no file, a pipe that nobody writes to, must not be waited for.
+/// The flag O_NONBLOCK of Linux. Opening a pipe without a writer must not block.
 const O_NONBLOCK: i32 = 0o4000;
 const TOO_LARGE: &str = "it has more than a mebibyte";
-/// Some editors put it before a text in UTF-8.
+/// The mark that some editors write before UTF-8 text.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// How long the writer of a pipe may take.
+/// The time limit for the writer of a pipe.
 const PIPE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Between two looks at a pipe that is empty.
+/// The interval at which an empty pipe is read again.
 const PIPE_INTERVAL: Duration = Duration::from_millis(5);
 
-/// The whole of a file that no other users have access to. The error says what is wrong, without the content and, where
-/// the remedy does not need it, without the file's name.
+/// Reads a whole file to which other users have no access.
+///
+/// # Errors
+/// A message without the content and, unless the remedy needs it, without the name of the file.
 pub fn read_secret(path: &Path) -> Result<Vec<u8>, String> {
     let file = open(path)?;
     read_all(check_secret(path, file)?)
 }
 
-/// The password on the first line of a file or of a pipe.
+/// Reads the password on the first line of a file or of a pipe. Other users must have no access to it.
+///
+/// # Errors
+/// A message as from [`read_secret`].
 pub fn read_password(path: &Path) -> Result<String, String> {
     let file = open_any(path)?;
     let kind = file.metadata().map_err(|error| error.to_string())?;
@@ -43,18 +48,18 @@ pub fn read_password(path: &Path) -> Result<String, String> {
     }
 }
 
-/// Whether a path is that of a pipe, which can be read only once.
+/// Returns true if the path leads to a pipe, which can be read only once.
 pub fn is_pipe(path: &Path) -> bool {
     path.metadata()
         .is_ok_and(|metadata| metadata.file_type().is_fifo())
 }
 
-/// A text's first line, which is where a password stands.
+/// The first line of a text, without its line end.
 pub fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
 }
 
-/// Refuses a file that other users have access to.
+/// Refuses a file to which other users have access.
 fn check_secret(path: &Path, file: File) -> Result<File, String> {
     let metadata = file.metadata().map_err(|error| error.to_string())?;
     let mode = metadata.permissions().mode() & 0o777;
@@ -69,7 +74,10 @@ fn check_secret(path: &Path, file: File) -> Result<File, String> {
     ))
 }
 
-/// The text of a secret, without a byte order mark. The error says what is wrong, without the text.
+/// Converts a secret to text, without a byte order mark.
+///
+/// # Errors
+/// A message without the text.
 pub fn secret_text(bytes: Vec<u8>) -> Result<String, String> {
     let text = String::from_utf8(bytes).map_err(|_| "it is no UTF-8".to_owned())?;
     match text.strip_prefix(BYTE_ORDER_MARK) {
@@ -78,7 +86,10 @@ pub fn secret_text(bytes: Vec<u8>) -> Result<String, String> {
     }
 }
 
-/// The whole of a file that anybody may read.
+/// Reads a whole file that need not be secret.
+///
+/// # Errors
+/// A message without the name of the file.
 pub fn read(path: &Path) -> Result<Vec<u8>, String> {
     read_all(open(path)?)
 }
@@ -106,7 +117,7 @@ fn check_kind(file: File) -> Result<File, String> {
     }
 }
 
-/// Everything that comes through a pipe until its writer closes it.
+/// Reads from a pipe until its writer closes it.
 fn read_pipe(mut pipe: File, until: Instant) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     loop {

@@ -1,21 +1,24 @@
-//! A flag as people see it. Each program has one table of them, from which its parsing, its help, its
-//! completions and a test against its man page follow. And what all programs say in the same words: sizes, and
-//! names that they do not know.
+//! The description of a flag. Each program has one table of flags, from which its parser, its help, its completions and a
+//! test against its man page follow. The syntax of sizes and the message about unknown names, which all programs share,
+//! are here, too.
 
+/// A flag of a program.
 pub struct Flag {
-    /// Empty if it has none.
+    /// The short form without its hyphen; empty if there is none.
     pub short: &'static str,
+    /// The long form without its hyphens.
     pub long: &'static str,
-    /// What its value is called; empty if it takes none.
+    /// The name of the value in the help; empty if the flag takes no value.
     pub value: &'static str,
     pub repeatable: bool,
     pub help: &'static str,
-    /// Shown in the help; empty if there is none.
+    /// The default, as text for the help; empty if there is none.
     pub default: &'static str,
-    /// The program's commands that it belongs to; empty: all.
+    /// The commands that the flag belongs to; empty if it belongs to all.
     pub commands: &'static [&'static str],
 }
 
+/// A flag that belongs to all commands, may be given once and has no default.
 pub const fn flag(
     short: &'static str,
     long: &'static str,
@@ -49,7 +52,7 @@ impl Flag {
         Flag { commands, ..self }
     }
 
-    /// How it is written, the long form last.
+    /// The forms of the flag with their hyphens, the long form last.
     pub fn forms(&self) -> Vec<String> {
         let short = (!self.short.is_empty()).then(|| format!("-{}", self.short));
         short
@@ -58,12 +61,12 @@ impl Flag {
             .collect()
     }
 
-    /// The long form, as messages name it.
+    /// The long form with its hyphens, for messages.
     pub fn long_form(&self) -> String {
         format!("--{}", self.long)
     }
 
-    /// What it is for, as the help tells it.
+    /// The description of the flag in the help, with its commands and its default.
     pub fn help_text(&self) -> String {
         let mut text = self.help.to_owned();
         if !self.commands.is_empty() {
@@ -76,8 +79,8 @@ impl Flag {
     }
 }
 
-/// A size in bytes: digits, and behind them K, M or G (powers of 1024) in either case, which B or iB may follow. `None`
-/// if the text is no size or the number is too large.
+/// Parses a size in bytes: digits, followed by K, M or G (powers of 1024) in either case, which B or iB may follow. `None`
+/// if the text is not a size or the number is too large.
 pub fn parse_size(text: &str) -> Option<u64> {
     let end = text.bytes().take_while(u8::is_ascii_digit).count();
     let (digits, unit) = text.split_at(end);
@@ -91,7 +94,7 @@ pub fn parse_size(text: &str) -> Option<u64> {
     digits.parse::<u64>().ok()?.checked_mul(1 << bits)
 }
 
-/// The message about a flag or a command that the program does not have: `given` is what was typed.
+/// The message about an unknown flag or command. `given` is the text that was typed.
 pub fn unknown(program: &str, kind: &str, given: &str, known: &[String]) -> String {
     match nearest(given, known) {
         Some(name) => format!("there is no {kind} \"{given}\"; did you mean \"{name}\"?"),
@@ -99,10 +102,10 @@ pub fn unknown(program: &str, kind: &str, given: &str, known: &[String]) -> Stri
     }
 }
 
-/// The name that was probably meant: one that differs by about one letter in four, or that holds what was typed, or is
-/// held by it.
+/// The known name that was probably meant: one that differs by about one letter in four, or that contains the typed text,
+/// or is contained in it.
 fn nearest<'a>(given: &str, known: &'a [String]) -> Option<&'a str> {
-    /// Shorter texts are parts of many words.
+    /// The length of the shortest text that counts as contained. Shorter ones are parts of many words.
     const SHORTEST_PART: usize = 3;
     let is_part = |part: &str, of: &str| part.len() >= SHORTEST_PART && of.contains(part);
     let bare = |name: &'a str| name.trim_start_matches('-');

@@ -1,4 +1,4 @@
-//! How the programs that work until they are ended read their arguments, and why they don't start.
+//! Argument parsing and start-up errors, shared by the long-running programs clacksd and clacks-pg.
 
 use crate::program::flag::{Flag, unknown};
 use getopts::{Fail, Matches, Options};
@@ -6,12 +6,12 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write};
 
-/// Why a program didn't start. One line says it, naming the flag.
+/// The reason for which a program did not start. Its text is one line that names the flag.
 #[derive(Debug, PartialEq, Eq)]
 pub enum StartError {
     /// Wrong or contradicting flags or files.
     Usage(String),
-    /// Anything else: a port in use, no right to do something.
+    /// Anything else, such as a port in use or a missing right.
     Failed(String),
 }
 
@@ -23,7 +23,7 @@ impl StartError {
         }
     }
 
-    /// The error that has this exit status.
+    /// The error with this exit status.
     pub fn with_exit_status(status: u8, message: String) -> StartError {
         match status {
             2 => StartError::Usage(message),
@@ -32,7 +32,7 @@ impl StartError {
     }
 }
 
-/// In one line, whatever the argument was that it quotes.
+/// Writes the message as one line, even if it quotes an argument with line breaks.
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (StartError::Usage(message) | StartError::Failed(message)) = self;
@@ -40,15 +40,15 @@ impl fmt::Display for StartError {
     }
 }
 
-/// Parses the arguments of a program, without its name. Nothing but flags is taken.
+/// Parses the arguments of a program, without its name. Arguments other than flags are errors.
 pub fn parse(program: &str, flags: &[Flag], arguments: &[OsString]) -> Result<Matches, StartError> {
-    // What comes nearest to it may be the name of another file.
+    // A lossy conversion could yield the name of another file.
     if let Some(wrong) = arguments.iter().find(|one| one.to_str().is_none()) {
         return Err(StartError::Usage(format!("{wrong:?} is no UTF-8")));
     }
     let matches = options(flags)
         .parse(arguments)
-        .map_err(|error| StartError::Usage(explain(program, flags, error)))?;
+        .map_err(|error| StartError::Usage(parse_error(program, flags, error)))?;
     match matches.free.first() {
         Some(surplus) => Err(StartError::Usage(format!(
             "unexpected argument \"{surplus}\""
@@ -57,9 +57,9 @@ pub fn parse(program: &str, flags: &[Flag], arguments: &[OsString]) -> Result<Ma
     }
 }
 
-/// What is wrong with a flag, in the words that all programs use.
-fn explain(program: &str, flags: &[Flag], error: Fail) -> String {
-    // Of a flag that it knows, the parser says the form that was given, without hyphens.
+/// The message about a wrong flag, in the words that all programs use.
+fn parse_error(program: &str, flags: &[Flag], error: Fail) -> String {
+    // For a known flag, the parser's error contains the form that was given, without hyphens.
     let find = |name: &str| {
         let is_it = |flag: &&Flag| flag.long == name || flag.short == name;
         flags
@@ -79,12 +79,12 @@ fn explain(program: &str, flags: &[Flag], error: Fail) -> String {
             let known: Vec<String> = flags.iter().map(Flag::long_form).collect();
             unknown(program, "flag", &format!("{hyphens}{name}"), &known)
         }
-        // No flag has to be given.
+        // The tables have no required flags.
         Fail::OptionMissing(name) => format!("--{name} is missing"),
     }
 }
 
-/// Below the program's usage and purpose: its flags.
+/// The text of `--help`: the usage and purpose of the program, and its flags.
 pub fn help(purpose: &str, flags: &[Flag]) -> String {
     options(flags).usage(purpose)
 }
@@ -103,7 +103,7 @@ fn options(flags: &[Flag]) -> Options {
     options
 }
 
-/// What was asked for instead of a start.
+/// Prints a text that was asked for instead of a start, such as the help.
 pub fn print(text: &str) -> Result<(), StartError> {
     let written = io::stdout().write_all(text.as_bytes());
     written.map_err(|error| StartError::Failed(format!("standard output: {error}")))

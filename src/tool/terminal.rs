@@ -1,4 +1,9 @@
 //! Terminal settings, the password prompt, and waiting for several descriptors: small functions around termios and poll.
+//!
+//! The prompt is not rpassword's, and the line editor of the chat ([`super::editor`]) is not rustyline's. Both were tried:
+//! a SIGTERM or SIGHUP ends them while the terminal still has no echo, and their blocking reads leave no room for the
+//! deferred signals of [`super::unix_signals`]. rustyline also wraps a long line over several rows instead of showing its
+//! end.
 
 use super::editor::{Editor, Event};
 use super::unix_signals::UnixSignals;
