@@ -188,10 +188,11 @@ impl Broker {
         let Some(session) = self.sessions.get(id) else {
             return false;
         };
-        if !Plan::of(session, request).may_write {
+        let link = self.tree.links.get(id);
+        if !Plan::of(session, link, request).may_write {
             return false;
         }
-        let is_link = session.link.is_some();
+        let is_link = session.is_link;
         if is_link {
             if backlog.use_allowance(id, request.length()) {
                 return false;
@@ -219,7 +220,7 @@ impl Broker {
         backlog.allowance_us = None;
         let waiting = backlog.waiting.values().copied();
         let links: Vec<ConnectionId> = waiting
-            .filter(|id| self.sessions.link(*id).is_some())
+            .filter(|id| self.tree.links.get(*id).is_some())
             .collect();
         if links.is_empty() {
             return;

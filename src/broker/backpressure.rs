@@ -22,14 +22,14 @@ impl Broker {
         let Some(session) = self.sessions.get(id) else {
             return false;
         };
-        if !session.is_logged_in() && session.link.is_none() {
+        if !session.is_logged_in() && !session.is_link {
             return false;
         }
         let Plan {
             receivers,
             is_monitored,
             ..
-        } = Plan::of(session, request);
+        } = Plan::of(session, self.tree.links.get(id), request);
         let is_short = request.length() <= SHORT_LINE;
         is_monitored
             && self
@@ -72,11 +72,8 @@ impl Broker {
             return false;
         }
         self.update_backlog();
-        let others = self.tree.links.iter().filter(|other| **other != id);
-        for &to in others {
-            let Some(link) = self.sessions.link(to) else {
-                continue;
-            };
+        let others = self.tree.links.up().filter(|(other, _)| *other != id);
+        for (to, link) in others {
             // Of a new state a clacksd server is sent no more than it has room for.
             let has_room =
                 matches!(receivers, Receivers::Links) && link.is_clacksd() && link.backlog() == 0;

@@ -3,6 +3,7 @@
 
 use super::Broker;
 use super::expiry::ExpiryCycle;
+use super::interclacks::Link;
 use super::listeners::subscription_memory;
 use super::output::ConnectionId;
 use super::session::Session;
@@ -70,7 +71,7 @@ impl Broker {
             .listing
             .as_ref()
             .map_or(0, |listing| listing.checked_held());
-        let link = session.link.as_ref().map_or(0, |link| link.counted_held());
+        let link = self.tree.links.get(id).map_or(0, Link::counted_held);
         Some(subscriptions + listing as isize + link)
     }
 }

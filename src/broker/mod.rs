@@ -331,7 +331,7 @@ impl Broker {
         let Some(session) = self.sessions.get(id) else {
             return LongFrame::Refused;
         };
-        let is_link = session.link.is_some();
+        let is_link = session.is_link;
         let max = match (is_link, session.is_logged_in()) {
             (_, false) => MAX_LINE_BEFORE_LOGIN,
             (false, true) => self.settings.max_line,
@@ -376,7 +376,7 @@ impl Broker {
         now: Now,
         out: &mut O,
     ) {
-        let is_link = self.sessions.link(id).is_some();
+        let is_link = self.tree.links.get(id).is_some();
         match reason {
             CloseReason::BuffersLimit if !is_link => self.refuse(id, reason, now, out),
             _ => self.close(id, reason, now, out),
@@ -498,7 +498,7 @@ impl Broker {
         let status = Status {
             clients: self.sessions.len(),
             monitors: self.monitors.len(),
-            links: self.tree.links.len(),
+            links: self.tree.links.up().count(),
             uplink: self.uplink_state(),
             names_listened_to: self.listeners.names(),
             subscriptions: self.listeners.subscriptions(),

@@ -336,7 +336,7 @@ impl Broker {
     /// Whether a FLUSH of that connection may be answered.
     pub(super) fn barrier(&mut self, id: ConnectionId) -> Barrier {
         // A link carries what others wait for as well.
-        let is_link = self.sessions.link(id).is_some();
+        let is_link = self.tree.links.get(id).is_some();
         let Some(persistence) = self.persistence.as_mut().filter(|_| !is_link) else {
             return Barrier::Passed;
         };

@@ -2,7 +2,6 @@
 
 use super::Settings;
 use super::dialects::clacks::Listing;
-use super::interclacks::Link;
 use super::listeners::Subscriptions;
 use super::origin::Origin;
 use super::output::{CloseReason, ConnectionId, Now, Peer};
@@ -36,8 +35,8 @@ pub struct Session {
     pub last_ping: Option<LastPing>,
     /// When the next look at its timeouts is due.
     pub wake_us: u64,
-    /// What it is as an interclacks link, if it is one.
-    pub link: Option<Box<Link>>,
+    /// It is an interclacks link: the connection to a master or to a slave.
+    pub is_link: bool,
     /// The answer it is in the middle of getting.
     pub listing: Option<Box<Listing>>,
     /// Its next line waits only for room.
@@ -136,7 +135,7 @@ impl Session {
                 stopped_us: 0,
             }),
             wake_us: u64::MAX,
-            link: None,
+            is_link: false,
             listing: None,
             resumes_with_room: false,
             closing: None,
@@ -224,15 +223,6 @@ impl Sessions {
         }
     }
 
-    /// The link that the session has become.
-    pub fn link(&self, id: ConnectionId) -> Option<&Link> {
-        self.get(id)?.link.as_deref()
-    }
-
-    pub fn link_mut(&mut self, id: ConnectionId) -> Option<&mut Link> {
-        self.get_mut(id)?.link.as_deref_mut()
-    }
-
     pub fn len(&self) -> usize {
         self.by_cid.len()
     }
@@ -311,7 +301,7 @@ impl Sessions {
     pub fn clients(&self) -> impl Iterator<Item = ConnectionId> {
         let clients = self
             .iter()
-            .filter(|session| session.is_logged_in() && session.link.is_none());
+            .filter(|session| session.is_logged_in() && !session.is_link);
         clients.map(|session| session.id)
     }
 
@@ -354,7 +344,7 @@ impl Ended<'_> {
             max_held,
             ..
         } = self.settings;
-        let is_link = self.session.link.is_some();
+        let is_link = self.session.is_link;
         let mut time =
             |flag: &str, us: u64| write!(f, "; --{flag} is {}", us as f64 / SECOND_US as f64);
         match self.reason {

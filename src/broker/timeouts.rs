@@ -29,11 +29,24 @@ impl Broker {
             };
             if let Some(session) = self.sessions.get_mut(id) {
                 session.wake_us = u64::MAX;
-                let mut what = due(session, &self.settings, out.traffic(id), now.monotonic_us);
+                let link = self.tree.links.get(id);
+                let mut what = due(
+                    session,
+                    link,
+                    &self.settings,
+                    out.traffic(id),
+                    now.monotonic_us,
+                );
                 if let Due::CloseStalled(_) = what {
                     out.retry(id);
                     looks = looks.saturating_sub(LOOKS_PER_RETRY);
-                    what = due(session, &self.settings, out.traffic(id), now.monotonic_us);
+                    what = due(
+                        session,
+                        link,
+                        &self.settings,
+                        out.traffic(id),
+                        now.monotonic_us,
+                    );
                 }
                 match what {
                     Due::Later(_) => {}
@@ -43,7 +56,7 @@ impl Broker {
                     }
                     Due::Login => self.resume_login(id, out),
                     Due::Ping => {
-                        if let Some(link) = &mut session.link {
+                        if let Some(link) = self.tree.links.get_mut(id) {
                             link.ping_sent_us = now.monotonic_us;
                         }
                         out.append(id, |to| encode::line(to, &[b"PING"]));

@@ -4,6 +4,7 @@
 //! of what happens to a session puts its timeouts off, and costs nothing here: at the appointment the
 //! broker looks again and makes a new one.
 
+use super::interclacks::Link;
 use super::output::{CloseReason, ConnectionId, Now, Output, Traffic};
 use super::session::{LastPing, LoginAttempt, Session};
 use super::{Broker, Settings};
@@ -39,7 +40,14 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        let at_us = match due(session, &self.settings, out.traffic(id), now.monotonic_us) {
+        let link = self.tree.links.get(id).filter(|_| session.is_link);
+        let at_us = match due(
+            session,
+            link,
+            &self.settings,
+            out.traffic(id),
+            now.monotonic_us,
+        ) {
             Due::Later(at_us) => at_us,
             Due::Nop | Due::Login | Due::Ping | Due::Close(_) | Due::CloseStalled(_) => {
                 now.monotonic_us
@@ -96,7 +104,13 @@ impl Broker {
     }
 }
 
-pub(super) fn due(session: &Session, settings: &Settings, traffic: Traffic, now_us: u64) -> Due {
+pub(super) fn due(
+    session: &Session,
+    link: Option<&Link>,
+    settings: &Settings,
+    traffic: Traffic,
+    now_us: u64,
+) -> Due {
     // The delay of a login is part of the time that there is to log in.
     let (login_us, stopped_us) = match session.login.as_deref() {
         Some(LoginAttempt::Waits {
@@ -130,7 +144,7 @@ pub(super) fn due(session: &Session, settings: &Settings, traffic: Traffic, now_
         if past(at_us) {
             return Due::CloseStalled(closing.reason);
         }
-    } else if let Some(link) = &session.link {
+    } else if let Some(link) = link {
         if !link.is_up {
             if past(link.deadline_us) {
                 return Due::Close(CloseReason::AuthTimeout);

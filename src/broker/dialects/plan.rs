@@ -1,6 +1,7 @@
 //! What a request is about to do, as far as that must be known before it is done.
 
 use super::clacks;
+use crate::broker::interclacks::Link;
 use crate::broker::session::Session;
 use crate::protocol::Request;
 
@@ -26,9 +27,9 @@ pub enum Receivers<'a> {
 }
 
 impl<'a> Plan<'a> {
-    pub fn of(session: &Session, request: &Request<'a>) -> Plan<'a> {
+    pub fn of(session: &Session, link: Option<&Link>, request: &Request<'a>) -> Plan<'a> {
         match request {
-            Request::Clacks(line) => clacks::plan(session, line),
+            Request::Clacks(line) => clacks::plan(session, link, line),
             #[cfg(test)]
             Request::Toy(request) => super::toy::plan(request),
         }

@@ -62,8 +62,9 @@ impl Broker {
                 // A slave whose turn is still to come says it then.
                 let is_to_be_told = !self.cache.is_limited()
                     && self
-                        .sessions
-                        .link_mut(id)
+                        .tree
+                        .links
+                        .get_mut(id)
                         .is_some_and(|link| matches!(link.telling, Telling::NotYet));
                 if !is_to_be_told {
                     self.answer_state(id, name, now, out);
@@ -97,7 +98,7 @@ impl Broker {
         let UplinkState::Connected(id) = uplink.state else {
             return false;
         };
-        self.sessions.link(id).is_some_and(|link| {
+        self.tree.links.get(id).is_some_and(|link| {
             link.is_up && link.role == Role::Uplink && link.peer == Software::NetClacks
         })
     }

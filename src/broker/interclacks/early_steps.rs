@@ -36,7 +36,7 @@ impl Broker {
         };
         let flow = self.execute_for_link(id, command, line, now, out);
         let after_us = self.counter_changed_us(name, now);
-        let Some(link) = self.sessions.link_mut(id) else {
+        let Some(link) = self.tree.links.get_mut(id) else {
             return flow;
         };
         let noted_us = link.early_counters.remove(name);
@@ -59,12 +59,12 @@ impl Broker {
     /// Forgets the early steps of a counter. Returns when the last of them was counted, if nobody else had written the
     /// name since the link began.
     pub(super) fn take_early_counter(&mut self, id: ConnectionId, name: &[u8]) -> Option<u64> {
-        self.sessions.link_mut(id)?.early_counters.remove(name)
+        self.tree.links.get_mut(id)?.early_counters.remove(name)
     }
 
     /// A slave says something else than what it holds: its telling is over, if it had begun.
     pub(super) fn end_peers_telling(&mut self, id: ConnectionId) {
-        if let Some(link) = self.sessions.link_mut(id)
+        if let Some(link) = self.tree.links.get_mut(id)
             && std::mem::take(&mut link.peer_is_telling)
         {
             link.early_counters.clear();

@@ -17,16 +17,14 @@ impl Broker {
         now: Now,
         out: &mut O,
     ) {
-        let Some(mut link) = self
-            .sessions
-            .get_mut(id)
-            .and_then(|session| session.link.take())
-        else {
+        let Some(mut link) = self.tree.links.remove(id) else {
             return;
         };
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.is_link = false;
+        }
         self.tree.leave_behind(std::mem::take(&mut link.behind));
         self.tree.leave_walk_behind(link.telling);
-        self.tree.links.retain(|other| *other != id);
         let name = self.name_of_peer(id, link.role);
         let role = link.role.word();
         if link.role == Role::Uplink {
@@ -62,11 +60,11 @@ impl Broker {
     pub(super) fn set_path<O: Output>(&mut self, masters: Vec<NodeId>, out: &mut O) {
         self.tree.path = masters;
         self.tree.path.push(self.tree.node);
-        for id in self.tree.links.clone() {
-            let is_told = self
-                .sessions
-                .link_mut(id)
-                .is_some_and(|link| link.role == Role::Downlink && link.peer == Software::Clacksd);
+        for id in self.tree.links.ids_up() {
+            let is_told =
+                self.tree.links.get_mut(id).is_some_and(|link| {
+                    link.role == Role::Downlink && link.peer == Software::Clacksd
+                });
             if is_told {
                 let path = &self.tree.path;
                 out.append(id, |to| encode_path(to, path));

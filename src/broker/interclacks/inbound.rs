@@ -38,7 +38,7 @@ impl Broker {
             text: line,
             command,
         } = *line;
-        let Some(link) = self.sessions.link(id) else {
+        let Some(link) = self.tree.links.get(id) else {
             return Flow::Stop;
         };
         let is_uplink = link.role == Role::Uplink;
@@ -114,7 +114,7 @@ impl Broker {
         now: Now,
         out: &mut O,
     ) -> Flow {
-        let Some(link) = self.sessions.link(id) else {
+        let Some(link) = self.tree.links.get(id) else {
             return Flow::Stop;
         };
         let is_early = link.is_before_telling();
@@ -178,7 +178,7 @@ impl Broker {
                 self.refuse_link(id, &Fault::Lock, now, out);
                 return;
             }
-            if is_uplink && let Some(link) = self.sessions.link_mut(id) {
+            if is_uplink && let Some(link) = self.tree.links.get_mut(id) {
                 link.peer_is_telling = overhead.is_on();
             }
             if is_uplink && overhead.is_on() {
@@ -214,7 +214,7 @@ impl Broker {
             return;
         };
         let before_us = self.tree.now_us(now);
-        let Some(link) = self.sessions.link_mut(id) else {
+        let Some(link) = self.tree.links.get_mut(id) else {
             return;
         };
         let is_first = link.anchor_us.is_none();
@@ -249,10 +249,11 @@ impl Broker {
     /// This node has learnt the tree's time; those below it follow.
     fn tell_slaves_the_time<O: Output>(&mut self, now: Now, out: &mut O) {
         let time = seconds(self.tree.now_us(now));
-        for id in self.tree.links.clone() {
+        for id in self.tree.links.ids_up() {
             if self
-                .sessions
-                .link_mut(id)
+                .tree
+                .links
+                .get_mut(id)
                 .is_some_and(|link| link.role == Role::Downlink)
             {
                 out.append(id, |to| encode::overhead(to, Flags::TIME, time.as_bytes()));
@@ -315,8 +316,9 @@ impl Broker {
             PeerLine::Path(path) => self.handle_path(id, path, now, out),
             PeerLine::Synced => {
                 if self
-                    .sessions
-                    .link_mut(id)
+                    .tree
+                    .links
+                    .get_mut(id)
                     .is_some_and(|link| link.role == Role::Uplink)
                 {
                     self.start_telling(id, now, out);
@@ -351,8 +353,9 @@ impl Broker {
         // before.
         let is_to_be_told = !self.cache.is_limited()
             && self
-                .sessions
-                .link_mut(id)
+                .tree
+                .links
+                .get_mut(id)
                 .is_some_and(|link| matches!(link.telling, Telling::NotYet));
         if !merged.differs {
             self.note_heard(id, name, out);
@@ -437,8 +440,9 @@ impl Broker {
         out: &mut O,
     ) {
         if self
-            .sessions
-            .link_mut(id)
+            .tree
+            .links
+            .get_mut(id)
             .is_none_or(|link| link.role != Role::Uplink)
         {
             // A slave's masters are this node and its masters; what it says is of its time before.
@@ -475,7 +479,7 @@ impl Broker {
         out: &mut O,
     ) {
         let now_us = self.tree.now_us(now);
-        let Some(link) = self.sessions.link(id) else {
+        let Some(link) = self.tree.links.get(id) else {
             return;
         };
         let Some((cached_us, accessed_us)) = tree_times(link, &line, now, now_us) else {
@@ -552,7 +556,7 @@ impl Broker {
     ) -> bool {
         let early_us = self.take_early_counter(id, name);
         let now_us = self.tree.now_us(now);
-        let (Some(link), Some(found)) = (self.sessions.link(id), self.cache.find(name, now_us))
+        let (Some(link), Some(found)) = (self.tree.links.get(id), self.cache.find(name, now_us))
         else {
             return true;
         };
@@ -589,7 +593,7 @@ impl Broker {
     }
 
     fn is_clacksd(&self, id: ConnectionId) -> bool {
-        let link = self.sessions.link(id);
+        let link = self.tree.links.get(id);
         link.is_some_and(|link| link.peer == Software::Clacksd)
     }
 }

@@ -166,7 +166,7 @@ impl Link {
 impl Broker {
     pub(super) fn renew_ping<O: Output>(&mut self, id: ConnectionId, now: Now, out: &O) {
         let stopped_us = out.traffic(id).stopped_us;
-        if let Some(link) = self.sessions.link_mut(id) {
+        if let Some(link) = self.tree.links.get_mut(id) {
             link.last_ping = LastPing {
                 at_us: now.monotonic_us,
                 stopped_us,
@@ -176,7 +176,7 @@ impl Broker {
 
     pub(super) fn note_heard<O: Output>(&mut self, id: ConnectionId, name: &[u8], out: &mut O) {
         let hash = self.cache.hash(name);
-        if let Some(link) = self.sessions.link_mut(id)
+        if let Some(link) = self.tree.links.get_mut(id)
             && matches!(link.telling, Telling::NotYet)
             && link.heard.find(hash, |heard| *heard == hash).is_none()
         {

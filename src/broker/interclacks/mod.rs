@@ -17,6 +17,7 @@ mod garbage;
 mod inbound;
 mod link;
 mod link_log;
+mod links;
 mod lock;
 mod plausible;
 mod queue;
@@ -32,6 +33,7 @@ use super::output::{ConnectionId, Now};
 use super::walk::KeptName;
 use crate::protocol::peer::NodeId;
 use link_log::LinkLog;
+use links::Links;
 use signals::Signals;
 use std::collections::BTreeSet;
 use tree_clock::TreeClock;
@@ -62,8 +64,7 @@ pub struct Tree {
     pub node: NodeId,
     /// The masters of this node, from the root, and itself.
     path: Vec<NodeId>,
-    /// All links that are up.
-    pub links: Vec<ConnectionId>,
+    pub links: Links,
     /// Names that links which have ended were behind with; their memory is given back in slices.
     left_behind: Vec<BTreeSet<KeptName>>,
     clock: TreeClock,
@@ -78,7 +79,7 @@ impl Tree {
         Tree {
             node,
             path: vec![node],
-            links: Vec::new(),
+            links: Links::default(),
             left_behind: Vec::new(),
             clock: TreeClock::default(),
             signals: Signals::new(node),

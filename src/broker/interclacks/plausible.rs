@@ -114,7 +114,7 @@ impl Broker {
     /// What is believed of a link.
     fn bound_of(&self, id: ConnectionId, now: Now) -> Bound {
         let masters = self.tree.masters().len() as u64;
-        let link = self.sessions.link(id);
+        let link = self.tree.links.get(id);
         let is_master = link.is_some_and(|link| link.role == Role::Uplink);
         let lead_us = if is_master {
             // It may not have said yet where it is itself.
@@ -195,8 +195,9 @@ impl Broker {
         out: &mut O,
     ) {
         let role = self
-            .sessions
-            .link_mut(id)
+            .tree
+            .links
+            .get_mut(id)
             .map_or(Role::Downlink, |link| link.role);
         let (role_word, name) = (role.word(), self.name_of_peer(id, role));
         self.tree.log(

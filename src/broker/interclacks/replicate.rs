@@ -42,7 +42,6 @@ impl Broker {
         let (from, wording) = (by.connection, by.wording);
         let now_us = self.tree.now_us(now);
         let Broker {
-            sessions,
             cache,
             tree,
             long_line,
@@ -50,10 +49,7 @@ impl Broker {
         } = self;
         let long_line = long_line.as_ref();
         let found = cache.unexpired(written.entry, now_us);
-        for &id in tree.links.iter().filter(|id| **id != from) {
-            let Some(link) = sessions.link_mut(id) else {
-                continue;
-            };
+        for (id, link) in tree.links.up_mut().filter(|(id, _)| *id != from) {
             let may_signal = link.is_up_to_date();
             let carried = signal.filter(|_| may_signal);
             if link.peer == Software::Clacksd {
@@ -82,16 +78,10 @@ impl Broker {
 
     /// Keeps the state of an entry that has to go for each peer that is still to be told of it.
     fn keep_evicted<O: Output>(&mut self, entry: EntryId, out: &mut O) {
-        let Broker {
-            sessions,
-            cache,
-            tree,
-            ..
-        } = self;
+        let Broker { cache, tree, .. } = self;
         let found = cache.entry_of(entry);
-        for &id in &tree.links {
-            let link = sessions.link_mut(id);
-            if let Some(more) = link.and_then(|link| link.keep_evicted(found)) {
+        for (id, link) in tree.links.up_mut() {
+            if let Some(more) = link.keep_evicted(found) {
                 out.hold(id, more);
             }
         }
@@ -108,16 +98,10 @@ impl Broker {
         out: &mut O,
     ) {
         let Broker {
-            sessions,
-            tree,
-            long_line,
-            ..
+            tree, long_line, ..
         } = self;
         let long_line = long_line.as_ref();
-        for &id in tree.links.iter().filter(|id| Some(**id) != from) {
-            let Some(link) = sessions.link_mut(id) else {
-                continue;
-            };
+        for (id, link) in tree.links.up_mut().filter(|(id, _)| Some(*id) != from) {
             if link.peer == Software::NetClacks && reach == Reach::Clacksd {
                 continue;
             }
@@ -144,11 +128,11 @@ impl Broker {
         if !self.tree.has_backlog {
             return;
         }
-        let holds_too_much = |id: &&ConnectionId| {
-            let link = self.sessions.link(**id);
-            link.is_some_and(|link| link.backlog() > max)
+        let too_full = {
+            let mut links = self.tree.links.up();
+            links.find(|(_, link)| link.backlog() > max)
         };
-        if let Some(&id) = self.tree.links.iter().find(holds_too_much) {
+        if let Some(id) = too_full.map(|(id, _)| id) {
             self.close(id, CloseReason::OutputLimit, now, out);
         }
     }
@@ -156,9 +140,8 @@ impl Broker {
     /// Looks again whether any link has so much waiting at this end that senders may have to wait.
     pub(in crate::broker) fn update_backlog(&mut self) {
         let much = self.settings.max_held / 8;
-        let links = self.tree.links.iter();
-        let mut links = links.filter_map(|id| self.sessions.link(*id));
-        self.tree.has_backlog = links.any(|link| link.backlog() > much);
+        let mut links = self.tree.links.up();
+        self.tree.has_backlog = links.any(|(_, link)| link.backlog() > much);
     }
 
     /// The id of a signal that enters the tree here; `None` if there are no links that it could go to.
@@ -194,10 +177,11 @@ impl Broker {
             Wording::Effect(_) | Wording::KeySync => None,
         };
         let cleared = self.cache.cleared();
-        for id in self.tree.links.clone() {
+        for id in self.tree.links.ids_up() {
             let Some(peer) = self
-                .sessions
-                .link_mut(id)
+                .tree
+                .links
+                .get_mut(id)
                 .filter(|_| id != from)
                 .map(|link| link.peer)
             else {
@@ -211,7 +195,7 @@ impl Broker {
                         // What is newer than a clear from elsewhere stays; there it was lost, also if it came from
                         // there.
                         let walk = peer.new_walk(&self.cache);
-                        let Some(link) = self.sessions.link_mut(id) else {
+                        let Some(link) = self.tree.links.get_mut(id) else {
                             continue;
                         };
                         out.hold(id, link.forget_heard());
@@ -231,11 +215,12 @@ impl Broker {
     /// it may come before it.
     pub(super) fn pass_on_fold<O: Output>(&mut self, from: Option<ConnectionId>, out: &mut O) {
         let folded = self.cache.folded();
-        for id in self.tree.links.clone() {
+        for id in self.tree.links.ids_up() {
             let is_to_know = Some(id) != from
                 && self
-                    .sessions
-                    .link_mut(id)
+                    .tree
+                    .links
+                    .get_mut(id)
                     .is_some_and(|link| link.peer == Software::Clacksd);
             if is_to_know {
                 out.append(id, |to| encode_marker(to, folded));
@@ -253,7 +238,7 @@ impl Broker {
         out: &mut O,
     ) {
         let now_us = self.tree.now_us(now);
-        if let Some(link) = self.sessions.link_mut(id)
+        if let Some(link) = self.tree.links.get_mut(id)
             && let Some(found) = self.cache.find(name, now_us)
         {
             tell_or_note(link, id, name, Some(found), Beside::default(), out);

@@ -12,11 +12,11 @@ use crate::protocol::{Flags, encode, peer};
 impl Broker {
     /// It is the slave's turn.
     pub(super) fn start_telling<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
-        let Some(peer) = self.sessions.link_mut(id).map(|link| link.peer) else {
+        let Some(peer) = self.tree.links.get_mut(id).map(|link| link.peer) else {
             return;
         };
         let walk = peer.new_walk(&self.cache);
-        if let Some(link) = self.sessions.link_mut(id)
+        if let Some(link) = self.tree.links.get_mut(id)
             && matches!(link.telling, Telling::NotYet)
         {
             link.telling = Telling::Now(walk);
@@ -34,10 +34,8 @@ impl Broker {
     /// much was waiting, and then the signals that had to wait for both.
     pub(in crate::broker) fn tell<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
         let now_us = self.tree.now_us(now);
-        let Broker {
-            sessions, cache, ..
-        } = self;
-        let Some(link) = sessions.link_mut(id) else {
+        let Broker { tree, cache, .. } = self;
+        let Some(link) = tree.links.get_mut(id) else {
             return;
         };
         let (heard, peer) = (&link.heard, link.peer);

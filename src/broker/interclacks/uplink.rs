@@ -42,9 +42,14 @@ impl Broker {
             None => "none",
             Some(UplinkState::Waiting(_)) => "waiting",
             Some(UplinkState::Dialing(_)) => "dialing",
-            Some(UplinkState::Connected(id)) if self.tree.links.contains(&id) => "up",
+            Some(UplinkState::Connected(id)) if self.is_up(id) => "up",
             Some(UplinkState::Connected(_)) => "logging_in",
         }
+    }
+
+    /// Whether the link of that connection is up.
+    fn is_up(&self, id: ConnectionId) -> bool {
+        self.tree.links.get(id).is_some_and(|link| link.is_up)
     }
 
     /// The next moment for [`Broker::tend_uplink`].
@@ -85,7 +90,8 @@ impl Broker {
         uplink.state = UplinkState::Connected(id);
         let link = self.new_link(Role::Uplink, Software::NetClacks, deadline_us, now);
         if let Some(session) = self.sessions.get_mut(id) {
-            session.link = Some(Box::new(link));
+            session.is_link = true;
+            self.tree.links.insert(id, link);
         }
         out.make_trunk(id);
         let (software, token) = (&self.settings.software, self.users.primary_token());
@@ -136,11 +142,7 @@ impl Broker {
         now: Now,
         out: &mut O,
     ) {
-        let Some(session) = self
-            .sessions
-            .get(id)
-            .filter(|session| session.link.is_none())
-        else {
+        let Some(session) = self.sessions.get(id).filter(|session| !session.is_link) else {
             return;
         };
         let peer = match software(session.client_info()) {
@@ -178,8 +180,8 @@ impl Broker {
         let walk = peer.new_walk(&self.cache);
         if let Some(session) = self.sessions.get_mut(id) {
             link.telling = Telling::Now(walk);
-            session.link = Some(Box::new(link));
-            self.tree.links.push(id);
+            session.is_link = true;
+            self.tree.links.insert(id, link);
         }
         let name = self.name_of_peer(id, Role::Downlink);
         self.tree.log(
@@ -272,13 +274,12 @@ impl Broker {
             }
         };
         session.user = Some(user);
-        let Some(link) = &mut session.link else {
+        let Some(link) = self.tree.links.get_mut(id) else {
             return;
         };
         link.is_up = true;
         link.peer = peer;
         link.last_ping.at_us = now.monotonic_us;
-        self.tree.links.push(id);
         let (cleared, folded) = (self.cache.cleared(), self.cache.folded());
         out.append(id, |to| {
             encode::overhead(to, Flags::LOGIN_RIGHT, b"Welcome!");

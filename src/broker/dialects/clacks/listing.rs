@@ -2,6 +2,7 @@
 //! takes them. The connection's next line waits until its answer is complete.
 
 use crate::broker::Broker;
+use crate::broker::interclacks::Link;
 use crate::broker::key_list::KeyList;
 use crate::broker::output::{ConnectionId, Flow, Now, Output};
 use crate::broker::session::Session;
@@ -180,7 +181,10 @@ impl Broker {
     ) -> ControlFlow<(), Stage> {
         let now_us = self.tree.now_us(now);
         let Broker {
-            cache, sessions, ..
+            cache,
+            sessions,
+            tree,
+            ..
         } = self;
         match stage {
             Stage::Keys(mut walk) => {
@@ -198,7 +202,7 @@ impl Broker {
                 let mut written = 0;
                 for (cid, session) in sessions.after(&last) {
                     if session.closing.is_none() {
-                        let line = client_line(session, now, out);
+                        let line = client_line(session, tree.links.get(session.id), now, out);
                         out.append(id, |to| encode::line(to, &[&line]));
                         written += line.len();
                     }
@@ -225,7 +229,7 @@ impl Broker {
 }
 
 /// A line of CLIENTLIST (clacks-protocol(7), MONITORING). Times are unix seconds, 0 where there is none.
-fn client_line<O: Output>(session: &Session, now: Now, out: &O) -> Vec<u8> {
+fn client_line<O: Output>(session: &Session, link: Option<&Link>, now: Now, out: &O) -> Vec<u8> {
     let traffic = out.traffic(session.id);
     let unix_time = |at_us: Option<u64>| at_us.map_or(0, |at_us| now.wall_at(at_us) / SECOND_US);
     let (host, port) = session.cid.host_and_port();
@@ -241,10 +245,10 @@ fn client_line<O: Output>(session: &Session, now: Now, out: &O) -> Vec<u8> {
              WRITEFAILTIME={};",
             traffic.queued,
             traffic.unread,
-            u8::from(session.link.is_some()),
+            u8::from(session.is_link),
             u8::from(session.monitor.is_some()),
             unix_time(session.last_ping.map(|ping| ping.at_us)),
-            unix_time(session.link.as_ref().map(|link| link.last_ping.at_us)),
+            unix_time(link.map(|link| link.last_ping.at_us)),
             unix_time(traffic.stalled_since_us),
         )
         .as_bytes(),

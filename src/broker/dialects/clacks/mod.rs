@@ -60,7 +60,10 @@ impl Broker {
             return Flow::Stop;
         };
         let is_uplink = matches!(session.cid.peer, Peer::Master(_));
-        let is_link_up = session.link.as_ref().map(|link| link.is_up);
+        let is_link_up = match session.is_link {
+            true => self.tree.links.get(id).map(|link| link.is_up),
+            false => None,
+        };
         if is_link_up == Some(false) {
             self.handle_master_greeting(id, line, now, out);
             return Flow::Next;
@@ -410,7 +413,7 @@ impl Broker {
         now: Now,
         out: &mut O,
     ) {
-        if self.sessions.link(from).is_some() {
+        if self.tree.links.get(from).is_some() {
             self.log_too_large(name, now);
         } else {
             self.statistics.too_large += 1;

@@ -1,6 +1,7 @@
 //! What a line of Clacks needs and does, known before it is done.
 
 use crate::broker::dialects::{Plan, Receivers};
+use crate::broker::interclacks::Link;
 use crate::broker::session::Session;
 use crate::broker::users::Permissions;
 use crate::limits::MAX_FORWARDED_LINE;
@@ -9,8 +10,8 @@ use crate::protocol::peer::{self, PeerLine};
 use crate::protocol::{ClacksLine, Command, Flags, decode};
 
 /// What a line of a session would do, a link's included.
-pub fn plan<'a>(session: &Session, line: &ClacksLine<'a>) -> Plan<'a> {
-    let is_clacksd = session.link.as_ref().is_some_and(|link| link.is_clacksd());
+pub fn plan<'a>(session: &Session, link: Option<&Link>, line: &ClacksLine<'a>) -> Plan<'a> {
+    let is_clacksd = link.is_some_and(Link::is_clacksd);
     let peer_line = is_clacksd.then(|| peer::decode(line.text)).flatten();
     let of_peer = |receivers, may_write| Plan {
         receivers,
@@ -36,7 +37,7 @@ pub fn plan<'a>(session: &Session, line: &ClacksLine<'a>) -> Plan<'a> {
         return of_peer(Receivers::Nobody, false);
     };
     // Links are not asked for permissions.
-    let user = session.user.as_ref().filter(|_| session.link.is_none());
+    let user = session.user.as_ref().filter(|_| link.is_none());
     let is_refused = line.text.len() > MAX_FORWARDED_LINE
         && matches!(command, Command::Overhead(_))
         || user.is_some_and(|user| !user.permissions.contains(needed_for(&command)));
