@@ -108,7 +108,7 @@ impl Backlog {
     }
 
     /// Returns true if the next write of that connection has to wait.
-    fn is_over(&self, id: ConnectionId) -> bool {
+    fn is_beyond_share(&self, id: ConnectionId) -> bool {
         if self.unsaved <= SLOW_UNSAVED {
             return false;
         }
@@ -150,7 +150,7 @@ impl Backlog {
             return Vec::new();
         }
         let waiting = self.waiting.values().copied();
-        let resumed: Vec<ConnectionId> = waiting.filter(|id| !self.is_over(*id)).collect();
+        let resumed: Vec<ConnectionId> = waiting.filter(|id| !self.is_beyond_share(*id)).collect();
         for id in &resumed {
             self.end_wait(*id);
         }
@@ -182,7 +182,7 @@ impl Broker {
         let recorded = persistence.recorded;
         let backlog = &mut persistence.backlog;
         backlog.set_author(id, recorded);
-        if !backlog.is_over(id) {
+        if !backlog.is_beyond_share(id) {
             return false;
         }
         let Some(session) = self.sessions.get(id) else {
@@ -262,7 +262,7 @@ mod tests {
             record(&mut backlog, 1, SLOW_UNSAVED / 4, &mut recorded);
             record(&mut backlog, 2, 100, &mut recorded);
         }
-        assert!(backlog.is_over(id(1)) && !backlog.is_over(id(2)) && !backlog.is_over(id(3)));
+        assert!(backlog.is_beyond_share(id(1)) && !backlog.is_beyond_share(id(2)) && !backlog.is_beyond_share(id(3)));
         backlog.wait(id(1));
         backlog.note_saved(recorded - 1, recorded, 100);
         assert_eq!(backlog.take_resumed(), [id(1)]);
@@ -280,7 +280,7 @@ mod tests {
         let (mut backlog, mut recorded) = (Backlog::default(), 0);
         record(&mut backlog, 1, MAX_UNSAVED + 1, &mut recorded);
         for slot in [3, 1, 2] {
-            assert!(backlog.is_over(id(slot)));
+            assert!(backlog.is_beyond_share(id(slot)));
             backlog.wait(id(slot));
         }
         assert!(backlog.take_resumed().is_empty());

@@ -60,7 +60,7 @@ impl Broker {
     /// What is kept for a connection, in bytes, counted anew: what its carrier was told by
     /// [`Output::hold`](super::Output::hold). `None` if it is on its way out, or gone.
     #[doc(hidden)]
-    pub fn counted_held(&self, id: ConnectionId) -> Option<isize> {
+    pub fn counted_memory(&self, id: ConnectionId) -> Option<isize> {
         let session = self
             .sessions
             .get(id)
@@ -71,7 +71,7 @@ impl Broker {
             .listing
             .as_ref()
             .map_or(0, |listing| listing.checked_held());
-        let link = self.tree.links.get(id).map_or(0, Link::counted_held);
+        let link = self.tree.links.get(id).map_or(0, Link::counted_memory);
         Some(subscriptions + listing as isize + link)
     }
 }

@@ -17,7 +17,7 @@ impl Broker {
         }
         self.listeners.forget_slice();
         self.compact_listeners();
-        self.tree.forget_left_behind();
+        self.tree.free_garbage_slice();
         self.ended_listings.pop();
     }
 
@@ -25,7 +25,7 @@ impl Broker {
     pub(super) fn maintenance_deadline(&self) -> Option<u64> {
         let is_due = self.cache.is_to_be_tidied()
             || self.listeners.has_work()
-            || self.tree.has_left_behind()
+            || self.tree.has_garbage()
             || !self.ended_listings.is_empty();
         match is_due {
             true => Some(0),

@@ -355,7 +355,7 @@ impl Broker {
     /// There is room in the connection's output, as [`Output::want_room`] asked for.
     pub fn handle_room<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
         self.continue_listing(id, now, out);
-        self.tell(id, now, out);
+        self.advance_sync(id, now, out);
         let session = self.sessions.get_mut(id);
         if session.is_some_and(|session| std::mem::take(&mut session.resumes_with_room)) {
             out.resume(id);
@@ -425,7 +425,7 @@ impl Broker {
     /// The moment of [`Broker::poll_deadline`] has come.
     pub fn handle_deadline<O: Output>(&mut self, now: Now, out: &mut O) {
         self.keep_appointments(now, out);
-        self.tend_uplink(now, out);
+        self.run_uplink(now, out);
         self.run_maintenance(now, out);
         self.tend_journal(now, out);
         self.tend_backlog(now, out);

@@ -2,7 +2,7 @@
 
 use super::{Notice, Plan, Receivers};
 use crate::broker::Broker;
-use crate::broker::interclacks::Wording;
+use crate::broker::interclacks::LegacyForm;
 use crate::broker::operations::By;
 use crate::broker::output::{ConnectionId, Flow, Now, Output};
 use crate::protocol::toy::Request;
@@ -38,7 +38,7 @@ impl Broker {
     ) -> Flow {
         let by = By {
             connection: id,
-            wording: Wording::Effect(&crate::broker::cache::Effect::Register),
+            form: LegacyForm::Effect(&crate::broker::cache::Effect::Register),
         };
         match *request {
             Request::Get(key) => match self.retrieve(key, now, out) {

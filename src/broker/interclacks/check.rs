@@ -1,17 +1,17 @@
 //! What is true of links between any two calls; for [`Broker::check`].
 
 use super::UplinkState;
-use super::link::{HEARD_NAME, Link, NAME_BEHIND, Role, Telling};
+use super::link::{DIRTY_NAME, KNOWN_NAME, Link, Role, SyncState};
 use crate::broker::Broker;
 use crate::broker::session::Session;
 
 impl Link {
     /// What is kept for it, in bytes, counted anew.
-    pub fn counted_held(&self) -> isize {
-        let behind = self.behind.iter();
-        let behind: isize = behind.map(|name| name.len() as isize + NAME_BEHIND).sum();
-        let heard = self.heard.len() as isize * HEARD_NAME;
-        (self.walk_held + self.evicted.len() + self.held.len()) as isize + behind + heard
+    pub fn counted_memory(&self) -> isize {
+        let dirty = self.dirty.iter();
+        let dirty: isize = dirty.map(|name| name.len() as isize + DIRTY_NAME).sum();
+        let known = self.known_to_peer.len() as isize * KNOWN_NAME;
+        (self.walk_memory + self.evicted.len() + self.queued_signals.len()) as isize + dirty + known
     }
 }
 
@@ -31,7 +31,7 @@ impl Broker {
             assert!(session.is_link && session.closing.is_none());
             let needs_login = link.role == Role::Uplink;
             assert!(link.is_up || needs_login, "a slave's link is up at once");
-            if let Telling::Now(walk) = &link.telling {
+            if let SyncState::Running(walk) = &link.sync {
                 assert_eq!(walk.memory(), walk.counted_memory());
             }
             if link.role == Role::Uplink {

@@ -1,7 +1,7 @@
 //! Counters between clacksd servers: single shares, and the marker up to which shares are folded.
 
-use super::link::{Role, Software, Telling};
-use super::{UplinkState, Wording};
+use super::link::{Role, Software, SyncState};
+use super::{LegacyForm, UplinkState};
 use crate::broker::Broker;
 use crate::broker::cache::{Counted, Effect, TooLarge};
 use crate::broker::change::{Change, Write};
@@ -46,7 +46,7 @@ impl Broker {
                 let write = Write {
                     by: By {
                         connection: id,
-                        wording: Wording::Effect(&Effect::Counter(vec![step])),
+                        form: LegacyForm::Effect(&Effect::Counter(vec![step])),
                     },
                     name,
                     written,
@@ -65,7 +65,7 @@ impl Broker {
                         .tree
                         .links
                         .get_mut(id)
-                        .is_some_and(|link| matches!(link.telling, Telling::NotYet));
+                        .is_some_and(|link| matches!(link.sync, SyncState::Pending));
                 if !is_to_be_told {
                     self.answer_state(id, name, now, out);
                 }

@@ -11,7 +11,7 @@ use crate::protocol::Command;
 
 impl Link {
     /// Whether the peer is a Net::Clacks slave whose KEYSYNC lines are all still to come.
-    pub(super) fn is_before_telling(&self) -> bool {
+    pub(super) fn is_before_sync(&self) -> bool {
         let is_slave = self.role == Role::Downlink && self.peer == Software::NetClacks;
         is_slave && self.anchor_us.is_none()
     }
@@ -63,9 +63,9 @@ impl Broker {
     }
 
     /// A slave says something else than what it holds: its telling is over, if it had begun.
-    pub(super) fn end_peers_telling(&mut self, id: ConnectionId) {
+    pub(super) fn end_peers_sync(&mut self, id: ConnectionId) {
         if let Some(link) = self.tree.links.get_mut(id)
-            && std::mem::take(&mut link.peer_is_telling)
+            && std::mem::take(&mut link.peer_is_syncing)
         {
             link.early_counters.clear();
         }

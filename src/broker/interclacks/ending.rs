@@ -23,8 +23,8 @@ impl Broker {
         if let Some(session) = self.sessions.get_mut(id) {
             session.is_link = false;
         }
-        self.tree.leave_behind(std::mem::take(&mut link.behind));
-        self.tree.leave_walk_behind(link.telling);
+        self.tree.free_later(std::mem::take(&mut link.dirty));
+        self.tree.free_walk_later(link.sync);
         let name = self.name_of_peer(id, link.role);
         let role = link.role.word();
         if link.role == Role::Uplink {

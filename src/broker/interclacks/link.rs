@@ -1,6 +1,6 @@
 //! A link: the connection to a master or to a slave, with what is known of the peer and what it is still to be sent.
 
-use super::queue::Waiting;
+use super::queue::LineQueue;
 use crate::broker::Broker;
 use crate::broker::cache::{Cache, Found};
 use crate::broker::output::{ConnectionId, Now, Output};
@@ -21,24 +21,24 @@ pub struct Link {
     pub last_ping: LastPing,
     pub ping_sent_us: u64,
     /// What this node held when the link came up: how much of it is still to be sent.
-    pub(super) telling: Telling,
+    pub(super) sync: SyncState,
     /// What the walk of the telling was last said to take, in bytes.
-    pub(super) walk_held: usize,
+    pub(super) walk_memory: usize,
     /// Names that changed while much was waiting for the link, and are told when there is room.
-    pub(super) behind: BTreeSet<KeptName>,
+    pub(super) dirty: BTreeSet<KeptName>,
     /// States of such names whose entries had to go meanwhile: they can't be looked up any more.
-    pub(super) evicted: Waiting,
+    pub(super) evicted: LineQueue,
     /// Whether the peer knows that it has been told everything once.
     pub(super) is_synced: bool,
     /// Encoded signals that wait until all is told.
-    pub(super) held: Waiting,
+    pub(super) queued_signals: LineQueue,
     /// Whether the peer, Net::Clacks, is telling what it held when the link came up.
-    pub(super) peer_is_telling: bool,
+    pub(super) peer_is_syncing: bool,
     /// Counters that the peer, a Net::Clacks slave, has counted before it told what it holds, and when the last of
     /// these steps was counted here.
     pub(super) early_counters: BTreeMap<KeptName, u64>,
     /// Names that the master has just told: it need not hear them from here. Hashes.
-    pub(super) heard: Table<u64>,
+    pub(super) known_to_peer: Table<u64>,
     /// The peer's clock minus this node's monotonic one, once it has told its time.
     pub(super) anchor_us: Option<i64>,
     /// When the link was made, by this node's clock (monotonic) and by the tree's.
@@ -50,9 +50,9 @@ pub struct Link {
 }
 
 /// What a name that was heard takes, about, in bytes.
-pub(super) const HEARD_NAME: isize = 16;
+pub(super) const KNOWN_NAME: isize = 16;
 /// What a name that is to be told takes beside its text.
-pub(super) const NAME_BEHIND: isize = 48;
+pub(super) const DIRTY_NAME: isize = 48;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
@@ -86,10 +86,10 @@ impl Software {
     }
 }
 
-pub(super) enum Telling {
+pub(super) enum SyncState {
     /// The slave's turn comes when the master has told everything.
-    NotYet,
-    Now(Walk),
+    Pending,
+    Running(Walk),
     Done,
 }
 
@@ -109,33 +109,33 @@ pub(super) fn software(client_info: &[u8]) -> Result<Software, OldVersion> {
 impl Link {
     /// How many bytes more the walk keeps than when this was asked last.
     pub(super) fn walk_growth(&mut self) -> isize {
-        let now = match &self.telling {
-            Telling::Now(walk) => walk.memory(),
-            Telling::NotYet | Telling::Done => 0,
+        let now = match &self.sync {
+            SyncState::Running(walk) => walk.memory(),
+            SyncState::Pending | SyncState::Done => 0,
         };
-        let before = std::mem::replace(&mut self.walk_held, now);
+        let before = std::mem::replace(&mut self.walk_memory, now);
         now as isize - before as isize
     }
 
     /// It no longer matters what the master has told: what there is of it is to be told as well, or has been. How
     /// many bytes more are held.
-    pub(super) fn forget_heard(&mut self) -> isize {
-        let heard = std::mem::take(&mut self.heard);
-        -(heard.len() as isize * HEARD_NAME)
+    pub(super) fn forget_known_to_peer(&mut self) -> isize {
+        let heard = std::mem::take(&mut self.known_to_peer);
+        -(heard.len() as isize * KNOWN_NAME)
     }
 
     /// The entry has to go. If the peer was still to be told of it, its state is kept, and so many bytes more are
     /// held.
-    pub fn keep_evicted(&mut self, entry: Found<'_>) -> Option<isize> {
+    pub fn queue_evicted(&mut self, entry: Found<'_>) -> Option<isize> {
         let name = entry.name();
-        if !self.behind.remove(name) {
+        if !self.dirty.remove(name) {
             return None;
         }
         let state = entry.state();
         let more = self
             .evicted
             .append(|to| peer::append_state(to, name, &state, None, entry.long_text()));
-        Some(more - (name.len() as isize + NAME_BEHIND))
+        Some(more - (name.len() as isize + DIRTY_NAME))
     }
 
     pub fn is_clacksd(&self) -> bool {
@@ -144,22 +144,22 @@ impl Link {
 
     /// Bytes that wait at this end to be sent, beside names whose states can be looked up.
     pub fn backlog(&self) -> usize {
-        self.held.len() + self.evicted.len()
+        self.queued_signals.len() + self.evicted.len()
     }
 
     /// Whether changes wait to be told.
-    pub(super) fn is_behind(&self) -> bool {
-        !self.behind.is_empty() || !self.evicted.is_empty()
+    pub(super) fn has_dirty_names(&self) -> bool {
+        !self.dirty.is_empty() || !self.evicted.is_empty()
     }
 
     /// Whether everything was told that the cache has held.
-    pub(super) fn has_told_all(&self) -> bool {
-        matches!(self.telling, Telling::Done) && !self.is_behind()
+    pub(super) fn has_sent_all(&self) -> bool {
+        matches!(self.sync, SyncState::Done) && !self.has_dirty_names()
     }
 
     /// Whether a signal may go at once: it overtakes nothing, no other signal either.
     pub(super) fn is_up_to_date(&self) -> bool {
-        self.has_told_all() && self.held.is_empty()
+        self.has_sent_all() && self.queued_signals.is_empty()
     }
 }
 
@@ -174,14 +174,22 @@ impl Broker {
         }
     }
 
-    pub(super) fn note_heard<O: Output>(&mut self, id: ConnectionId, name: &[u8], out: &mut O) {
+    pub(super) fn note_known_to_peer<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        name: &[u8],
+        out: &mut O,
+    ) {
         let hash = self.cache.hash(name);
         if let Some(link) = self.tree.links.get_mut(id)
-            && matches!(link.telling, Telling::NotYet)
-            && link.heard.find(hash, |heard| *heard == hash).is_none()
+            && matches!(link.sync, SyncState::Pending)
+            && link
+                .known_to_peer
+                .find(hash, |heard| *heard == hash)
+                .is_none()
         {
-            link.heard.insert(hash, hash, |hash| *hash);
-            out.hold(id, HEARD_NAME);
+            link.known_to_peer.insert(hash, hash, |hash| *hash);
+            out.hold(id, KNOWN_NAME);
         }
     }
 }

@@ -9,6 +9,7 @@
 //! this node held before, a signal could overtake that; so signals wait until all of it is sent.
 
 mod check;
+mod clacksd;
 mod counting;
 mod early_steps;
 mod encode;
@@ -19,10 +20,11 @@ mod link;
 mod link_log;
 mod links;
 mod lock;
+mod net_clacks;
 mod plausible;
 mod queue;
-mod reach;
 mod replicate;
+mod scope;
 mod signals;
 mod sync;
 mod tree_clock;
@@ -40,7 +42,7 @@ use tree_clock::TreeClock;
 
 pub use link::Link;
 pub use lock::Lock;
-pub use reach::{NEVER_FORWARDED, Reach, is_too_long_to_forward};
+pub use scope::{NEVER_FORWARDED, SignalScope, is_too_long_to_forward};
 
 /// The way to the master.
 pub struct Uplink {
@@ -66,7 +68,7 @@ pub struct Tree {
     path: Vec<NodeId>,
     pub links: Links,
     /// Names that links which have ended were behind with; their memory is given back in slices.
-    left_behind: Vec<BTreeSet<KeptName>>,
+    garbage_names: Vec<BTreeSet<KeptName>>,
     clock: TreeClock,
     signals: Signals,
     log: LinkLog,
@@ -80,7 +82,7 @@ impl Tree {
             node,
             path: vec![node],
             links: Links::default(),
-            left_behind: Vec::new(),
+            garbage_names: Vec::new(),
             clock: TreeClock::default(),
             signals: Signals::new(node),
             log: LinkLog::default(),
@@ -117,7 +119,7 @@ impl Default for Uplink {
 
 /// How a change is told to Net::Clacks peers.
 #[derive(Clone, Copy)]
-pub enum Wording<'a> {
+pub enum LegacyForm<'a> {
     /// As the line came.
     Line(&'a [u8]),
     /// From what the change did.

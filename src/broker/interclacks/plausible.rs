@@ -12,7 +12,7 @@
 //! master, which can't know: a stamp that another one has made does no more harm than under any other name.
 
 use super::link::Role;
-use super::reach::Reach;
+use super::scope::SignalScope;
 use super::signals::Novelty;
 use crate::broker::Broker;
 use crate::broker::origin::Origin;
@@ -167,7 +167,7 @@ impl Broker {
         &mut self,
         id: ConnectionId,
         signal: SignalId,
-        reach: Reach,
+        scope: SignalScope,
         now: Now,
         out: &mut O,
     ) -> bool {
@@ -176,7 +176,7 @@ impl Broker {
         let kept = NEW_SENDERS_PER_HOP * self.tree.masters().len() as u64;
         let source = address.map(|address| (address, kept.min(MAX_NEW_SENDERS / 2)));
         let signals = &mut self.tree.signals;
-        match signals.judge(signal, reach, source, now.monotonic_us) {
+        match signals.judge(signal, scope, source, now.monotonic_us) {
             Novelty::New => true,
             Novelty::Passed => false,
             Novelty::TooManySenders => {

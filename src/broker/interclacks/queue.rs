@@ -6,12 +6,12 @@ use std::collections::VecDeque;
 
 /// In pieces, each of about as much as is sent at once.
 #[derive(Default)]
-pub struct Waiting {
+pub struct LineQueue {
     pieces: VecDeque<Lines>,
     length: usize,
 }
 
-impl Waiting {
+impl LineQueue {
     /// In bytes.
     pub fn len(&self) -> usize {
         self.length

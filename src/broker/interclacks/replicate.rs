@@ -1,9 +1,9 @@
 //! Passing changes and signals on to the peers.
 
-use super::Wording;
+use super::LegacyForm;
 use super::encode::{append_as_write, append_key_sync, encode_clear, encode_marker};
-use super::link::{HEARD_NAME, Link, NAME_BEHIND, Software, Telling};
-use super::reach::Reach;
+use super::link::{DIRTY_NAME, KNOWN_NAME, Link, Software, SyncState};
+use super::scope::SignalScope;
 use crate::broker::Broker;
 use crate::broker::cache::{Cache, Dropped, Effect, EntryId, Found};
 use crate::broker::change::{Change, Write};
@@ -24,9 +24,9 @@ impl Broker {
     ) {
         match change {
             Change::Write(write) => self.replicate_write(&write, now, out),
-            Change::Clear { by } => self.pass_on_clear(by, out),
-            Change::Fold { from } => self.pass_on_fold(from, out),
-            Change::Drop(Dropped::Evicted, entry) => self.keep_evicted(entry, out),
+            Change::Clear { by } => self.replicate_clear(by, out),
+            Change::Fold { from } => self.replicate_fold(from, out),
+            Change::Drop(Dropped::Evicted, entry) => self.queue_evicted(entry, out),
             // The others drop it at the same time.
             Change::Drop(..) => {}
         }
@@ -39,7 +39,7 @@ impl Broker {
             written,
             signal,
         } = *write;
-        let (from, wording) = (by.connection, by.wording);
+        let (from, form) = (by.connection, by.form);
         let now_us = self.tree.now_us(now);
         let Broker {
             cache,
@@ -57,19 +57,19 @@ impl Broker {
                     signal: carried,
                     only: written.only,
                 };
-                tell_or_note(link, id, name, found, beside, out);
+                send_or_mark_dirty(link, id, name, found, beside, out);
             } else if is_to_hear_now(link, id, cache, name, out) {
-                match wording {
+                match form {
                     // The line as it came may be a signal, too, which has to wait if others do.
-                    Wording::Line(line) if carried.is_some() || signal.is_none() => {
+                    LegacyForm::Line(line) if carried.is_some() || signal.is_none() => {
                         out.append_line(id, &[line], long_line);
                     }
-                    _ => send_change(id, name, found, wording, carried, long_line, out),
+                    _ => send_change(id, name, found, form, carried, long_line, out),
                 }
             }
             let is_held = !may_signal || !link.is_up_to_date();
             if is_held && let Some((signal, value)) = signal {
-                let more = hold(link, signal, &encode::set(name, value), long_line);
+                let more = queue_signal(link, signal, &encode::set(name, value), long_line);
                 out.hold(id, more);
             }
         }
@@ -77,23 +77,23 @@ impl Broker {
     }
 
     /// Keeps the state of an entry that has to go for each peer that is still to be told of it.
-    fn keep_evicted<O: Output>(&mut self, entry: EntryId, out: &mut O) {
+    fn queue_evicted<O: Output>(&mut self, entry: EntryId, out: &mut O) {
         let Broker { cache, tree, .. } = self;
         let found = cache.entry_of(entry);
         for (id, link) in tree.links.up_mut() {
-            if let Some(more) = link.keep_evicted(found) {
+            if let Some(more) = link.queue_evicted(found) {
                 out.hold(id, more);
             }
         }
     }
 
     /// Sends a signal to all peers but the one it came from.
-    pub(in crate::broker) fn pass_on_signal<O: Output>(
+    pub(in crate::broker) fn forward_signal<O: Output>(
         &mut self,
         from: Option<ConnectionId>,
         signal: SignalId,
         line: &[&[u8]],
-        reach: Reach,
+        scope: SignalScope,
         now: Now,
         out: &mut O,
     ) {
@@ -102,11 +102,11 @@ impl Broker {
         } = self;
         let long_line = long_line.as_ref();
         for (id, link) in tree.links.up_mut().filter(|(id, _)| Some(*id) != from) {
-            if link.peer == Software::NetClacks && reach == Reach::Clacksd {
+            if link.peer == Software::NetClacks && scope == SignalScope::Clacksd {
                 continue;
             }
-            if !link.is_up_to_date() && reach != Reach::AtOnce {
-                let more = hold(link, signal, line, long_line);
+            if !link.is_up_to_date() && scope != SignalScope::AtOnce {
+                let more = queue_signal(link, signal, line, long_line);
                 out.hold(id, more);
             } else if link.peer == Software::Clacksd {
                 send_signal(id, signal, line, long_line, out);
@@ -155,26 +155,26 @@ impl Broker {
     }
 
     /// A signal of a client here, or of a Net::Clacks peer: it gets its number.
-    pub(in crate::broker) fn pass_on_new_signal<O: Output>(
+    pub(in crate::broker) fn forward_new_signal<O: Output>(
         &mut self,
         from: ConnectionId,
         line: &[&[u8]],
-        reach: Reach,
+        scope: SignalScope,
         now: Now,
         out: &mut O,
     ) {
         if let Some(signal) = self.new_signal(now) {
-            self.pass_on_signal(Some(from), signal, line, reach, now, out);
+            self.forward_signal(Some(from), signal, line, scope, now, out);
         }
     }
 
     /// Tells all peers but the one it came from that the cache was cleared; `line` is how a client
     /// here said it.
-    fn pass_on_clear<O: Output>(&mut self, by: By<'_>, out: &mut O) {
+    fn replicate_clear<O: Output>(&mut self, by: By<'_>, out: &mut O) {
         let from = by.connection;
-        let line = match by.wording {
-            Wording::Line(line) => Some(line),
-            Wording::Effect(_) | Wording::KeySync => None,
+        let line = match by.form {
+            LegacyForm::Line(line) => Some(line),
+            LegacyForm::Effect(_) | LegacyForm::KeySync => None,
         };
         let cleared = self.cache.cleared();
         for id in self.tree.links.ids_up() {
@@ -198,10 +198,11 @@ impl Broker {
                         let Some(link) = self.tree.links.get_mut(id) else {
                             continue;
                         };
-                        out.hold(id, link.forget_heard());
-                        if !matches!(link.telling, Telling::NotYet) {
-                            let former = std::mem::replace(&mut link.telling, Telling::Now(walk));
-                            self.tree.leave_walk_behind(former);
+                        out.hold(id, link.forget_known_to_peer());
+                        if !matches!(link.sync, SyncState::Pending) {
+                            let former =
+                                std::mem::replace(&mut link.sync, SyncState::Running(walk));
+                            self.tree.free_walk_later(former);
                             // In a later turn: so many clears cost no more than one.
                             out.want_room(id);
                         }
@@ -213,7 +214,7 @@ impl Broker {
 
     /// Tells all clacksd peers, but the one it came from, the marker. It goes at once: no state that was folded by
     /// it may come before it.
-    pub(super) fn pass_on_fold<O: Output>(&mut self, from: Option<ConnectionId>, out: &mut O) {
+    pub(super) fn replicate_fold<O: Output>(&mut self, from: Option<ConnectionId>, out: &mut O) {
         let folded = self.cache.folded();
         for id in self.tree.links.ids_up() {
             let is_to_know = Some(id) != from
@@ -241,7 +242,7 @@ impl Broker {
         if let Some(link) = self.tree.links.get_mut(id)
             && let Some(found) = self.cache.find(name, now_us)
         {
-            tell_or_note(link, id, name, Some(found), Beside::default(), out);
+            send_or_mark_dirty(link, id, name, Some(found), Beside::default(), out);
         }
     }
 }
@@ -257,7 +258,7 @@ pub(super) struct Beside<'a> {
 
 /// Tells a clacksd server the state of a name, or the one share of it that has changed, and the signal of it; or
 /// notes that the state is to be told when there is room.
-pub(super) fn tell_or_note<O: Output>(
+pub(super) fn send_or_mark_dirty<O: Output>(
     link: &mut Link,
     id: ConnectionId,
     name: &[u8],
@@ -265,15 +266,15 @@ pub(super) fn tell_or_note<O: Output>(
     Beside { signal, only }: Beside<'_>,
     out: &mut O,
 ) {
-    if link.is_behind() || out.traffic(id).queued > LINK_BACKLOG {
-        if link.behind.insert(name.into()) {
-            out.hold(id, name.len() as isize + NAME_BEHIND);
+    if link.has_dirty_names() || out.traffic(id).queued > LINK_BACKLOG {
+        if link.dirty.insert(name.into()) {
+            out.hold(id, name.len() as isize + DIRTY_NAME);
             out.want_room(id);
         }
         return;
     }
     // A peer that is still being told everything may not have the entry.
-    let only = only.filter(|_| matches!(link.telling, Telling::Done));
+    let only = only.filter(|_| matches!(link.sync, SyncState::Done));
     let only = only.zip(found);
     let contribution = only.and_then(|(only, found)| found.contribution_of(only));
     if let (Some(found), Some(contribution)) = (found, contribution) {
@@ -341,15 +342,19 @@ fn is_to_hear_now<O: Output>(
 ) -> bool {
     // What the master has told of it is no longer all there is.
     let hash = cache.hash(name);
-    if link.heard.remove(hash, |heard| *heard == hash).is_some() {
-        out.hold(id, -HEARD_NAME);
+    if link
+        .known_to_peer
+        .remove(hash, |heard| *heard == hash)
+        .is_some()
+    {
+        out.hold(id, -KNOWN_NAME);
     }
-    let is_still_to_come = match &mut link.telling {
-        Telling::NotYet => true,
-        Telling::Now(walk) => walk.will_meet(cache, name),
-        Telling::Done => false,
+    let is_still_to_come = match &mut link.sync {
+        SyncState::Pending => true,
+        SyncState::Running(walk) => walk.will_meet(cache, name),
+        SyncState::Done => false,
     };
-    if matches!(link.telling, Telling::Now(_)) {
+    if matches!(link.sync, SyncState::Running(_)) {
         out.hold(id, link.walk_growth());
     }
     !is_still_to_come
@@ -360,21 +365,21 @@ fn send_change<O: Output>(
     id: ConnectionId,
     name: &[u8],
     found: Option<Found<'_>>,
-    wording: Wording<'_>,
+    form: LegacyForm<'_>,
     signal: Option<(SignalId, &[u8])>,
     long_line: Option<&SharedBytes>,
     out: &mut O,
 ) {
     let mut lines = Lines::default();
-    match (wording, signal, found) {
-        (Wording::KeySync, _, Some(found)) => append_key_sync(&mut lines, found),
-        (Wording::Effect(Effect::Counter(steps)), _, _) => {
+    match (form, signal, found) {
+        (LegacyForm::KeySync, _, Some(found)) => append_key_sync(&mut lines, found),
+        (LegacyForm::Effect(Effect::Counter(steps)), _, _) => {
             for step in steps {
                 let step = step.exact().to_string();
                 lines.append(&[b"INCREMENT ", name, b"=", step.as_bytes()], None);
             }
         }
-        (Wording::Effect(_), Some((_, value)), _) => {
+        (LegacyForm::Effect(_), Some((_, value)), _) => {
             lines.append(&[b"SETANDSTORE ", name, b"=", value], long_line);
         }
         (_, _, Some(found)) => append_as_write(&mut lines, found),
@@ -385,9 +390,14 @@ fn send_change<O: Output>(
 
 /// Keeps a signal for when everything is told; how many bytes that takes. `source` is the long line that it comes from, if
 /// it comes from one.
-fn hold(link: &mut Link, signal: SignalId, parts: &[&[u8]], source: Option<&SharedBytes>) -> isize {
+fn queue_signal(
+    link: &mut Link,
+    signal: SignalId,
+    parts: &[&[u8]],
+    source: Option<&SharedBytes>,
+) -> isize {
     let peer = link.peer;
-    link.held.append(|to| match peer {
+    link.queued_signals.append(|to| match peer {
         Software::Clacksd => peer::append_signal(to, signal, parts, source),
         Software::NetClacks => to.append(parts, source),
     })

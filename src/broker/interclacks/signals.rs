@@ -4,7 +4,7 @@
 //! So a receiver knows how great a number can be. A peer that lies about it can keep the signals of another node from
 //! passing until the tree's time has come to that number, and not for good.
 
-use super::Reach;
+use super::SignalScope;
 use crate::broker::origin::Origin;
 use crate::limits::{
     MAX_CLOCK_LEAD_US, MAX_NEW_SENDERS, MAX_SENDER_BUDGETS, MAX_SIGNAL_ORIGINS, SECOND_US,
@@ -86,14 +86,14 @@ impl Signals {
     pub fn judge(
         &mut self,
         id: SignalId,
-        reach: Reach,
+        scope: SignalScope,
         source: Option<(Origin, u64)>,
         monotonic_us: u64,
     ) -> Novelty {
         if id.origin == self.sender || self.former_senders.contains(&id.origin) {
             return Novelty::Passed;
         }
-        let sequence = (id.origin, reach == Reach::AtOnce);
+        let sequence = (id.origin, scope == SignalScope::AtOnce);
         let novelty = |newest: u64| match id.number > newest {
             true => Novelty::New,
             false => Novelty::Passed,
@@ -213,7 +213,7 @@ mod tests {
         let after = signals.next(NOW_US, || NodeId(8));
         assert_ne!(before.origin, after.origin);
         for id in [before, after] {
-            let novelty = signals.judge(id, Reach::All, None, 0);
+            let novelty = signals.judge(id, SignalScope::All, None, 0);
             assert_eq!(novelty, Novelty::Passed);
             assert!(!signals.is_forged(id));
         }
@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn nobody_is_muted_for_longer_than_a_clock_may_be_wrong() {
         let (mut honest, mut receiver) = (Signals::new(NodeId(1)), Signals::new(NodeId(2)));
-        let mut hear = |id| receiver.judge(id, Reach::All, None, 0);
+        let mut hear = |id| receiver.judge(id, SignalScope::All, None, 0);
         let forged = id(1, NOW_US + MAX_CLOCK_LEAD_US);
         assert_eq!(hear(honest.next(NOW_US, || NodeId(3))), Novelty::New);
         assert_eq!(hear(forged), Novelty::New);
@@ -238,7 +238,7 @@ mod tests {
     fn inventing_senders_ends_before_others_are_forgotten() {
         let mut signals = Signals::new(NodeId(7));
         let honest = id(1, NOW_US);
-        let mut judge = |id, who, at_us| signals.judge(id, Reach::All, uid(who), at_us);
+        let mut judge = |id, who, at_us| signals.judge(id, SignalScope::All, uid(who), at_us);
         assert_eq!(judge(honest, 1, 0), Novelty::New);
         let mut sender = 1_000;
         let mut invent = |at_us: u64| {
@@ -262,7 +262,8 @@ mod tests {
     #[test]
     fn a_slave_leaves_a_part_of_its_budget_and_the_master_needs_none() {
         let mut signals = Signals::new(NodeId(7));
-        let mut judge = |sender, source| signals.judge(id(sender, NOW_US), Reach::All, source, 0);
+        let mut judge =
+            |sender, source| signals.judge(id(sender, NOW_US), SignalScope::All, source, 0);
         let source = Some((Origin::Uid(1), 512));
         for sender in 0..MAX_NEW_SENDERS - 512 {
             assert_eq!(judge(1_000 + sender, source), Novelty::New);

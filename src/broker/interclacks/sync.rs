@@ -1,7 +1,7 @@
-//! Telling a peer what this node holds, a slice at a time.
+//! SyncState a peer what this node holds, a slice at a time.
 
 use super::encode::append_key_sync;
-use super::link::{NAME_BEHIND, Role, Software, Telling};
+use super::link::{DIRTY_NAME, Role, Software, SyncState};
 use crate::broker::Broker;
 use crate::broker::cache::Found;
 use crate::broker::output::{ConnectionId, Now, Output};
@@ -11,38 +11,43 @@ use crate::protocol::{Flags, encode, peer};
 
 impl Broker {
     /// It is the slave's turn.
-    pub(super) fn start_telling<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
+    pub(super) fn start_sync<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
         let Some(peer) = self.tree.links.get_mut(id).map(|link| link.peer) else {
             return;
         };
         let walk = peer.new_walk(&self.cache);
         if let Some(link) = self.tree.links.get_mut(id)
-            && matches!(link.telling, Telling::NotYet)
+            && matches!(link.sync, SyncState::Pending)
         {
-            link.telling = Telling::Now(walk);
-            self.tell_at_once(id, now, out);
+            link.sync = SyncState::Running(walk);
+            self.sync_at_once(id, now, out);
         }
     }
 
     /// A short story is told in one go: its sorting and its telling are a slice each.
-    pub(super) fn tell_at_once<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
-        self.tell(id, now, out);
-        self.tell(id, now, out);
+    pub(super) fn sync_at_once<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
+        self.advance_sync(id, now, out);
+        self.advance_sync(id, now, out);
     }
 
     /// Goes on telling, one slice: first what was held when the link came up, then what has changed while
     /// much was waiting, and then the signals that had to wait for both.
-    pub(in crate::broker) fn tell<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
+    pub(in crate::broker) fn advance_sync<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        now: Now,
+        out: &mut O,
+    ) {
         let now_us = self.tree.now_us(now);
         let Broker { tree, cache, .. } = self;
         let Some(link) = tree.links.get_mut(id) else {
             return;
         };
-        let (heard, peer) = (&link.heard, link.peer);
+        let (heard, peer) = (&link.known_to_peer, link.peer);
         let mut slice = link.evicted.take();
         out.hold(id, -(slice.len() as isize));
         // Changes don't wait for the slave's turn.
-        if let Telling::Now(walk) = &mut link.telling {
+        if let SyncState::Running(walk) = &mut link.sync {
             slice.bytes().reserve(LISTING_SLICE);
             walk.advance(cache, now_us, LISTING_SLICE, |found| {
                 let before = slice.len();
@@ -56,8 +61,8 @@ impl Broker {
                 slice.len() - before
             });
             if walk.is_done() {
-                link.telling = Telling::Done;
-                out.hold(id, link.forget_heard());
+                link.sync = SyncState::Done;
+                out.hold(id, link.forget_known_to_peer());
                 if !std::mem::replace(&mut link.is_synced, true) {
                     encode_end(slice.bytes(), peer, link.role);
                 }
@@ -67,24 +72,24 @@ impl Broker {
                 if slice.len() >= LISTING_SLICE {
                     break;
                 }
-                let Some(name) = link.behind.pop_first() else {
+                let Some(name) = link.dirty.pop_first() else {
                     break;
                 };
-                out.hold(id, -(name.len() as isize + NAME_BEHIND));
+                out.hold(id, -(name.len() as isize + DIRTY_NAME));
                 if let Some(found) = cache.find(&name, now_us) {
                     append_state(&mut slice, found);
                 }
             }
         }
         out.hold(id, link.walk_growth());
-        let signals = match link.has_told_all() {
-            true => link.held.take(),
+        let signals = match link.has_sent_all() {
+            true => link.queued_signals.take(),
             false => Lines::default(),
         };
         // Signals do.
-        let is_to_go_on = match link.telling {
-            Telling::NotYet => link.is_behind(),
-            Telling::Now(_) | Telling::Done => !link.is_up_to_date(),
+        let is_to_go_on = match link.sync {
+            SyncState::Pending => link.has_dirty_names(),
+            SyncState::Running(_) | SyncState::Done => !link.is_up_to_date(),
         };
         if !slice.is_empty() || !signals.is_empty() {
             out.hold(id, -(signals.len() as isize));

@@ -2,8 +2,8 @@
 
 use super::UplinkState;
 use super::encode::{encode_clear, encode_marker, encode_path, seconds};
-use super::link::{Link, OldVersion, Role, Software, Telling, software};
-use super::queue::Waiting;
+use super::link::{Link, OldVersion, Role, Software, SyncState, software};
+use super::queue::LineQueue;
 use crate::broker::output::{CloseReason, ConnectionId, Now, Output};
 use crate::broker::session::LastPing;
 use crate::broker::table::Table;
@@ -15,7 +15,7 @@ use std::rc::Rc;
 
 impl Broker {
     /// Time for the uplink: dials when it is due, gives up what takes too long.
-    pub(in crate::broker) fn tend_uplink<O: Output>(&mut self, now: Now, out: &mut O) {
+    pub(in crate::broker) fn run_uplink<O: Output>(&mut self, now: Now, out: &mut O) {
         let Some(uplink) = &mut self.uplink else {
             return;
         };
@@ -52,7 +52,7 @@ impl Broker {
         self.tree.links.get(id).is_some_and(|link| link.is_up)
     }
 
-    /// The next moment for [`Broker::tend_uplink`].
+    /// The next moment for [`Broker::run_uplink`].
     pub(in crate::broker) fn uplink_deadline(&self) -> Option<u64> {
         match self.uplink.as_ref()?.state {
             UplinkState::Waiting(at_us) | UplinkState::Dialing(at_us)
@@ -119,16 +119,16 @@ impl Broker {
                 stopped_us: 0,
             },
             ping_sent_us: now.monotonic_us,
-            telling: Telling::NotYet,
-            walk_held: 0,
-            behind: BTreeSet::new(),
+            sync: SyncState::Pending,
+            walk_memory: 0,
+            dirty: BTreeSet::new(),
             is_synced: false,
             began_tree_us: self.tree.now_us(now),
-            evicted: Waiting::default(),
-            held: Waiting::default(),
-            peer_is_telling: true,
+            evicted: LineQueue::default(),
+            queued_signals: LineQueue::default(),
+            peer_is_syncing: true,
             early_counters: BTreeMap::new(),
-            heard: Table::default(),
+            known_to_peer: Table::default(),
             anchor_us: None,
             began_us: now.monotonic_us,
             round_trip_us: 0,
@@ -179,7 +179,7 @@ impl Broker {
         });
         let walk = peer.new_walk(&self.cache);
         if let Some(session) = self.sessions.get_mut(id) {
-            link.telling = Telling::Now(walk);
+            link.sync = SyncState::Running(walk);
             session.is_link = true;
             self.tree.links.insert(id, link);
         }
@@ -189,7 +189,7 @@ impl Broker {
             format_args!("{name} is a slave ({peer:?})"),
             now,
         );
-        self.tell_at_once(id, now, out);
+        self.sync_at_once(id, now, out);
         self.appoint(id, now, out);
     }
 

@@ -6,7 +6,7 @@ mod entries;
 mod login;
 mod signals;
 
-use super::interclacks::Wording;
+use super::interclacks::LegacyForm;
 use super::output::ConnectionId;
 
 pub use login::Login;
@@ -15,5 +15,5 @@ pub use login::Login;
 #[derive(Clone, Copy)]
 pub struct By<'a> {
     pub connection: ConnectionId,
-    pub wording: Wording<'a>,
+    pub form: LegacyForm<'a>,
 }

@@ -1,6 +1,6 @@
 //! Operations on signals: to send one, and to listen.
 
-use crate::broker::interclacks::Reach;
+use crate::broker::interclacks::SignalScope;
 use crate::broker::listeners::subscription_memory;
 use crate::broker::output::{Audience, ConnectionId, Now, Output};
 use crate::broker::{Broker, empty};
@@ -20,7 +20,7 @@ impl Broker {
         out: &mut O,
     ) {
         self.deliver(Some(sender), name, line, out);
-        self.pass_on_new_signal(sender, line, Reach::All, now, out);
+        self.forward_new_signal(sender, line, SignalScope::All, now, out);
     }
 
     /// Delivers a signal to everybody at this server who listens to `name`, but its sender.

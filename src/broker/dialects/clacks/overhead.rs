@@ -1,6 +1,6 @@
 //! OVERHEAD lines: forwarded to everybody, and obeyed (clacks-protocol(7), OVERHEAD).
 
-use crate::broker::interclacks::{NEVER_FORWARDED, Reach};
+use crate::broker::interclacks::{NEVER_FORWARDED, SignalScope};
 use crate::broker::output::{CloseReason, ConnectionId, Now, Output};
 use crate::broker::{Broker, Lifetime, Suppressed, empty};
 use crate::limits::{CENTURY_S, MAX_SECONDS_LENGTH, SECOND_US};
@@ -40,7 +40,7 @@ impl Broker {
             let mut line = Vec::new();
             encode::overhead(&mut line, passed_on, value);
             let line = line.strip_suffix(b"\r\n").unwrap_or(&line);
-            self.pass_on_new_signal(id, &[line], Reach::of_overhead(flags), now, out);
+            self.forward_new_signal(id, &[line], SignalScope::of_overhead(flags), now, out);
         }
         self.obey(flags, value, now, out);
     }

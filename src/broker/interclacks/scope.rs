@@ -24,7 +24,7 @@ pub fn is_too_long_to_forward(overhead: &Overhead<'_>, line: &[u8]) -> bool {
 
 /// Whom a signal is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
+pub enum SignalScope {
     /// Everybody, after the writes before it.
     All,
     /// Everybody, at once, before signals that wait: it is to end the links.
@@ -33,23 +33,29 @@ pub enum Reach {
     Clacksd,
 }
 
-impl Reach {
+impl SignalScope {
     /// Of an OVERHEAD line that is forwarded.
-    pub fn of_overhead(flags: Flags) -> Reach {
+    pub fn of_overhead(flags: Flags) -> SignalScope {
         if flags.intersects(NEVER_FORWARDED) || !flags.intersects(Flags::FORWARD) {
-            Reach::Clacksd
+            SignalScope::Clacksd
         } else if flags.intersects(Flags::CLOSE_ALL.with(Flags::SHUTDOWN)) {
-            Reach::AtOnce
+            SignalScope::AtOnce
         } else {
-            Reach::All
+            SignalScope::All
         }
     }
 
-    pub fn of(command: Option<&Command<'_>>) -> Reach {
+    pub fn of(command: Option<&Command<'_>>) -> SignalScope {
         match command {
-            Some(Command::Set(_) | Command::Notify(_)) => Reach::All,
-            Some(Command::Overhead(Some(overhead))) => Reach::of_overhead(overhead.flags),
-            _ => Reach::Clacksd,
+            Some(Command::Set(_) | Command::Notify(_)) => SignalScope::All,
+            Some(Command::Overhead(Some(overhead))) => SignalScope::of_overhead(overhead.flags),
+            _ => SignalScope::Clacksd,
         }
     }
+}
+
+/// Whether monitors don't see such a line.
+pub fn is_not_monitored(overhead: &Overhead<'_>) -> bool {
+    let not_monitored = Flags::LOGIN.with(Flags::NOT_MONITORED);
+    overhead.flags.intersects(not_monitored)
 }

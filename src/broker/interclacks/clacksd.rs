@@ -1,0 +1,242 @@
+//! Lines of clacksd peers: states that merge, and signals with ids.
+
+use super::LegacyForm;
+use super::counting::Count;
+use super::link::{Role, SyncState};
+use super::scope::{SignalScope, is_not_monitored, is_too_long_to_forward};
+use crate::broker::Broker;
+use crate::broker::cache::{Effect, Merged, TooLarge};
+use crate::broker::change::{Change, Write};
+use crate::broker::operations::By;
+use crate::broker::output::{CloseReason, ConnectionId, Now, Output};
+use crate::limits::{MAX_FORWARDED_LINE, MAX_PATH, WORK_PER_CONTRIBUTION};
+use crate::protocol::command::Pair;
+use crate::protocol::number::work_of;
+use crate::protocol::peer::{NodeId, PeerLine, SignalId, State};
+use crate::protocol::{Command, decode, encode};
+use log::Level;
+
+impl Broker {
+    /// Reports whether monitors do not get a line because of the OVERHEAD line in it, which comes as a signal.
+    pub(super) fn is_hidden_signal(&self, line: &PeerLine<'_>) -> bool {
+        let PeerLine::Signal { line, .. } = line else {
+            return false;
+        };
+        !self.monitors.is_empty()
+            && matches!(
+                decode(line),
+                Some(Command::Overhead(Some(overhead)))
+                    if is_not_monitored(&overhead) || !self.monitors.may_see(line)
+            )
+    }
+
+    pub(super) fn handle_peer_line<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        line: PeerLine<'_>,
+        now: Now,
+        out: &mut O,
+    ) {
+        match line {
+            PeerLine::State {
+                name,
+                mut state,
+                signal,
+            } => {
+                // It was used when it was written, or else somebody could make it stale by writing it.
+                state.accessed_us = state.accessed_us.max(state.stamp.time_us);
+                self.handle_state(id, name, &state, signal, now, out);
+            }
+            PeerLine::Signal { id: signal, line } => self.handle_signal(id, signal, line, now, out),
+            PeerLine::Clear(stamp) => {
+                if self.cache.merge_clear(stamp) {
+                    // What has gone is dropped at once.
+                    self.expiry.run_now();
+                    let by = By {
+                        connection: id,
+                        form: LegacyForm::Effect(&Effect::Register),
+                    };
+                    self.commit(Change::Clear { by }, now, out);
+                }
+            }
+            PeerLine::Count {
+                name,
+                stamp,
+                accessed_us,
+                contribution: Some(contribution),
+            } => {
+                let count = Count {
+                    name,
+                    stamp,
+                    accessed_us,
+                    contribution,
+                };
+                self.handle_count(id, &count, now, out);
+            }
+            PeerLine::Count {
+                name,
+                contribution: None,
+                ..
+            } => {
+                self.renew_ping(id, now, out);
+                self.answer_state(id, name, now, out);
+            }
+            PeerLine::Fold(marker) => self.handle_fold(id, marker, now, out),
+            PeerLine::Path(path) => self.handle_path(id, path, now, out),
+            PeerLine::Synced => {
+                if self
+                    .tree
+                    .links
+                    .get_mut(id)
+                    .is_some_and(|link| link.role == Role::Uplink)
+                {
+                    self.start_sync(id, now, out);
+                }
+            }
+        }
+    }
+
+    fn handle_state<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        name: &[u8],
+        state: &State<'_>,
+        signal: Option<SignalId>,
+        now: Now,
+        out: &mut O,
+    ) {
+        self.renew_ping(id, now, out);
+        if !state.contributions.is_empty() {
+            let contributions = state.contributions.len() * WORK_PER_CONTRIBUTION;
+            out.add_work(contributions + work_of(state.register.value()));
+        }
+        let merged = self.cache.merge(name, state, self.tree.now_us(now));
+        self.report_share_contest(now);
+        let merged = merged.unwrap_or_else(|TooLarge| {
+            self.log_too_large(name, now);
+            // The old value is nobody's any more. The signal is for whoever listens all the same.
+            self.cache.forget(name);
+            Merged::nothing(false)
+        });
+        // What this node has still to tell it tells at its own pace, not line for line; unless it may have to go
+        // before.
+        let is_to_be_told = !self.cache.is_limited()
+            && self
+                .tree
+                .links
+                .get_mut(id)
+                .is_some_and(|link| matches!(link.sync, SyncState::Pending));
+        if !merged.differs {
+            self.note_known_to_peer(id, name, out);
+        }
+        let signal =
+            signal.filter(|signal| self.is_new_signal(id, *signal, SignalScope::All, now, out));
+        let value = state.register.value();
+        if merged.differs && !is_to_be_told {
+            self.answer_state(id, name, now, out);
+        }
+        if let Some(written) = merged.written {
+            let write = Write {
+                by: By {
+                    connection: id,
+                    form: LegacyForm::Effect(&merged.effect),
+                },
+                name,
+                written,
+                signal: signal.map(|id| (id, value)),
+            };
+            self.commit(Change::Write(write), now, out);
+        } else if let Some(signal) = signal {
+            let line = encode::set(name, value);
+            self.forward_signal(Some(id), signal, &line, SignalScope::All, now, out);
+        }
+        if signal.is_some() {
+            self.deliver_set(None, name, value, out);
+        }
+    }
+
+    fn handle_signal<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        signal: SignalId,
+        line: &[u8],
+        now: Now,
+        out: &mut O,
+    ) {
+        let command = decode(line);
+        if let Some(Command::Overhead(Some(overhead))) = command
+            && is_too_long_to_forward(&overhead, line)
+        {
+            self.skip_forwarded_line(line, now);
+            return;
+        }
+        let scope = SignalScope::of(command.as_ref());
+        if !self.is_new_signal(id, signal, scope, now, out) {
+            return;
+        }
+        self.forward_signal(Some(id), signal, &[line], scope, now, out);
+        match command {
+            Some(Command::Set(Pair { name, .. }) | Command::Notify(name)) => {
+                self.deliver(None, name, &[line], out);
+            }
+            Some(Command::Overhead(Some(overhead))) => {
+                self.handle_forwarded_overhead(overhead, now, out)
+            }
+            _ => self.tree.log(
+                Level::Warn,
+                format_args!("a signal of an unknown kind was passed on"),
+                now,
+            ),
+        }
+    }
+
+    /// A peer asks to forward a line that is too long for that. A Net::Clacks server passes on any length.
+    pub(super) fn skip_forwarded_line(&mut self, line: &[u8], now: Now) {
+        let length = line.len();
+        self.tree.log(
+            Level::Warn,
+            format_args!(
+                "a line of {length} bytes that was to be forwarded to everybody was skipped: it has more than {MAX_FORWARDED_LINE}"
+            ),
+            now,
+        );
+    }
+
+    fn handle_path<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        path: Vec<NodeId>,
+        now: Now,
+        out: &mut O,
+    ) {
+        if self
+            .tree
+            .links
+            .get_mut(id)
+            .is_none_or(|link| link.role != Role::Uplink)
+        {
+            // A slave's masters are this node and its masters; what it says is of its time before.
+            return;
+        }
+        let is_ring = |node: &NodeId| {
+            *node == self.tree.node || path.iter().filter(|other| *other == node).count() > 1
+        };
+        if path.iter().any(is_ring) {
+            self.tree.log(
+                Level::Error,
+                format_args!("the servers form a ring: a server is its own master's master; the link is refused"),
+                now,
+            );
+            self.close(id, CloseReason::Ring, now, out);
+        } else if path.len() >= MAX_PATH {
+            self.tree.log(
+                Level::Error,
+                format_args!("more than {MAX_PATH} servers in a row: the link is refused"),
+                now,
+            );
+            self.close(id, CloseReason::Ring, now, out);
+        } else if self.tree.masters() != path {
+            self.set_path(path, out);
+        }
+    }
+}
