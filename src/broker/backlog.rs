@@ -262,7 +262,11 @@ mod tests {
             record(&mut backlog, 1, SLOW_UNSAVED / 4, &mut recorded);
             record(&mut backlog, 2, 100, &mut recorded);
         }
-        assert!(backlog.is_beyond_share(id(1)) && !backlog.is_beyond_share(id(2)) && !backlog.is_beyond_share(id(3)));
+        assert!(
+            backlog.is_beyond_share(id(1))
+                && !backlog.is_beyond_share(id(2))
+                && !backlog.is_beyond_share(id(3))
+        );
         backlog.wait(id(1));
         backlog.note_saved(recorded - 1, recorded, 100);
         assert_eq!(backlog.take_resumed(), [id(1)]);

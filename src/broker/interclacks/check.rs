@@ -6,7 +6,7 @@ use crate::broker::Broker;
 use crate::broker::session::Session;
 
 impl Link {
-    /// What is kept for it, in bytes, counted anew.
+    /// The memory that is charged to the link, in bytes, counted from its contents.
     pub fn counted_memory(&self) -> isize {
         let dirty = self.dirty.iter();
         let dirty: isize = dirty.map(|name| name.len() as isize + DIRTY_NAME).sum();

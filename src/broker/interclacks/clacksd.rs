@@ -50,7 +50,7 @@ impl Broker {
             PeerLine::Signal { id: signal, line } => self.handle_signal(id, signal, line, now, out),
             PeerLine::Clear(stamp) => {
                 if self.cache.merge_clear(stamp) {
-                    // What has gone is dropped at once.
+                    // Cleared entries are dropped at once.
                     self.expiry.run_now();
                     let by = By {
                         connection: id,
@@ -118,7 +118,7 @@ impl Broker {
             self.cache.forget(name);
             Merged::nothing(false)
         });
-        // What this node has still to tell it tells at its own pace, not line for line; unless it may have to go
+        // An entry that is still to be synchronised is sent in its turn, not line for line; unless it may be evicted
         // before.
         let is_to_be_told = !self.cache.is_limited()
             && self

@@ -10,7 +10,7 @@ use crate::broker::output::{ConnectionId, Now, Output};
 use crate::limits::WORK_PER_CONTRIBUTION;
 use crate::protocol::peer::{self, Contribution, Stamp};
 
-/// One share of a counter, as a peer tells it.
+/// One share of a counter in a peer's COUNT line.
 pub(super) struct Count<'a> {
     pub name: &'a [u8],
     pub stamp: Stamp,
@@ -90,7 +90,7 @@ impl Broker {
         }
     }
 
-    /// Whether this server decides for its tree which shares are folded: it has no master that could.
+    /// Reports whether this server decides for its tree which shares are folded: it has no master that could.
     pub(in crate::broker) fn is_fold_authority(&self) -> bool {
         let Some(uplink) = &self.uplink else {
             return true;

@@ -1,4 +1,4 @@
-//! Steps of counters that a Net::Clacks slave passes on before it tells what it holds.
+//! Steps of counters that a Net::Clacks slave forwards before it synchronises its entries.
 //!
 //! Such a slave passes on its clients' lines from its dial up to the lock, and has counted their steps itself: the
 //! KEYSYNC of the counter that follows the slave's OVERHEAD T contains them.
@@ -10,7 +10,7 @@ use crate::limits::{MAX_EARLY_COUNTERS, MAX_EARLY_NAME};
 use crate::protocol::Command;
 
 impl Link {
-    /// Whether the peer is a Net::Clacks slave whose KEYSYNC lines are all still to come.
+    /// Reports whether the peer is a Net::Clacks slave that has not begun to send its KEYSYNC lines.
     pub(super) fn is_before_sync(&self) -> bool {
         let is_slave = self.role == Role::Downlink && self.peer == Software::NetClacks;
         is_slave && self.anchor_us.is_none()
@@ -18,7 +18,7 @@ impl Link {
 }
 
 impl Broker {
-    /// INCREMENT or DECREMENT of a Net::Clacks slave before it tells what it holds. A counter that is unknown here
+    /// INCREMENT or DECREMENT of a Net::Clacks slave before it synchronises its entries. A counter that is unknown here
     /// is left alone: the step would begin it, with a newer time than the slave's state has. A known one is counted at
     /// once, for others may count it before the KEYSYNC comes, and it is noted that the KEYSYNC contains the step.
     pub(super) fn handle_early_step<O: Output>(
@@ -62,7 +62,7 @@ impl Broker {
         self.tree.links.get_mut(id)?.early_counters.remove(name)
     }
 
-    /// A slave says something else than what it holds: its telling is over, if it had begun.
+    /// A slave has sent a line that is no KEYSYNC: its synchronisation is over, if it had begun.
     pub(super) fn end_peers_sync(&mut self, id: ConnectionId) {
         if let Some(link) = self.tree.links.get_mut(id)
             && std::mem::take(&mut link.peer_is_syncing)

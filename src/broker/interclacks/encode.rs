@@ -39,7 +39,7 @@ pub(super) fn append_key_sync(to: &mut Lines, found: Found<'_>) {
     }
 }
 
-/// Appends a line that makes the receiver hold the same. A long value is shared with the cache.
+/// Appends the STORE or REMOVE line that gives the receiver the same entry. A long value is shared with the cache.
 pub(super) fn append_as_write(to: &mut Lines, found: Found<'_>) {
     match found.value() {
         Some(value) => to.append(&[b"STORE ", found.name(), b"=", value], found.long_text()),
@@ -55,8 +55,8 @@ pub(super) fn seconds(time_us: u64) -> String {
 /// Thirty thousand years: far from overflow.
 const FAR_S: f64 = 1e12;
 
-/// The reverse, of whatever number; `None` if it is none, or not finite, or its text is far too long for a time. What
-/// is negative is 0.
+/// Reads unix seconds as microseconds; a negative number is 0. `None` if the text is no number, not finite, or far too
+/// long for a time.
 pub(super) fn microseconds(text: &[u8]) -> Option<u64> {
     if text.len() > MAX_SECONDS_LENGTH {
         return None;

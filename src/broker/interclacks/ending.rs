@@ -56,7 +56,7 @@ impl Broker {
         uplink.state = UplinkState::Waiting(at_us);
     }
 
-    /// Takes `masters` as the way to the root, and tells the slaves.
+    /// Takes `masters` as the way to the root, and sends the path to the slaves.
     pub(super) fn set_path<O: Output>(&mut self, masters: Vec<NodeId>, out: &mut O) {
         self.tree.path = masters;
         self.tree.path.push(self.tree.node);
@@ -72,7 +72,7 @@ impl Broker {
         }
     }
 
-    /// What a peer is called in the log. A master by Unix socket has no name of its own in its CID.
+    /// The name of a peer in the log. A master by Unix socket has no name of its own in its CID.
     pub(super) fn name_of_peer(&self, id: ConnectionId, role: Role) -> String {
         let cid = self.sessions.get(id).map(|session| session.cid.to_string());
         match (role, &self.uplink) {

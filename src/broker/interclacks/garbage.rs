@@ -13,19 +13,19 @@ impl Tree {
         }
     }
 
-    /// These names are no longer to be told.
+    /// Takes names that no longer have to be sent.
     pub fn free_later(&mut self, names: BTreeSet<KeptName>) {
         if !names.is_empty() {
             self.garbage_names.push(names);
         }
     }
 
-    /// Whether there are names left that [`Tree::free_garbage_slice`] has to do with.
+    /// Reports whether [`Tree::free_garbage_slice`] has anything to free.
     pub fn has_garbage(&self) -> bool {
         !self.garbage_names.is_empty()
     }
 
-    /// Frees names that are no longer to be told, one slice.
+    /// Frees one slice of the names that no longer have to be sent.
     pub fn free_garbage_slice(&mut self) {
         let mut freed = 0;
         for _ in 0..NAMES_PER_SLICE {

@@ -1,4 +1,4 @@
-//! What a peer says, and what it changes here.
+//! Lines that come from peers: which of them have an effect, and those that concern the link itself.
 
 use super::encode::{microseconds, seconds};
 use super::link::{Role, Software};
@@ -126,8 +126,7 @@ impl Broker {
         out: &mut O,
     ) {
         let Overhead { flags, value } = overhead;
-        // What is forwarded somebody else has said: a Net::Clacks server sends it to all, and its peers are among
-        // them.
+        // A forwarded line was written by somebody else: a Net::Clacks server sends it to all, its peers included.
         let is_own = !flags.intersects(Flags::FORWARD);
         if is_own && flags.intersects(Flags::LOGIN_WRONG) {
             self.tree.log(
@@ -235,8 +234,8 @@ impl Broker {
         }
     }
 
-    /// Whether what is held would seem to be far too old or too new by another clock. A clock that is far
-    /// behind what was kept has just been started.
+    /// Reports whether the cached entries would seem far too old or too new by another clock. A clock that is far
+    /// behind the restored entries has just been started.
     fn is_used_to_its_time(&self, now_us: u64) -> bool {
         !self.cache.is_empty()
             && (self.cache.has_stamped() || now_us + MAX_CLOCK_LEAD_US >= self.cache.newest_us())

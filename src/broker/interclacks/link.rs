@@ -10,48 +10,47 @@ use crate::broker::walk::{KeptName, Meets, Walk};
 use crate::protocol::peer;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A session's other life: the connection to a master or to a slave.
+/// The connection to a master or to a slave.
 pub struct Link {
     pub(super) role: Role,
     pub(super) peer: Software,
-    /// The uplink: whether the master has logged in here. Nothing of it is obeyed before.
+    /// On an uplink: whether the master has logged in here. Its lines have no effect before.
     pub is_up: bool,
-    /// The uplink: when it is given up if it isn't up by then.
+    /// On an uplink: when it is given up if it isn't up by then (monotonic).
     pub deadline_us: u64,
     pub last_ping: LastPing,
     pub ping_sent_us: u64,
-    /// What this node held when the link came up: how much of it is still to be sent.
+    /// How far the entries are sent that were cached when the link came up.
     pub(super) sync: SyncState,
-    /// What the walk of the telling was last said to take, in bytes.
+    /// The memory of the walk that was last charged to the connection, in bytes.
     pub(super) walk_memory: usize,
-    /// Names that changed while much was waiting for the link, and are told when there is room.
+    /// Names that changed while much output was queued. Their states are sent when there is room.
     pub(super) dirty: BTreeSet<KeptName>,
-    /// States of such names whose entries had to go meanwhile: they can't be looked up any more.
+    /// States of dirty names whose entries were evicted meanwhile, so that they can't be looked up any more.
     pub(super) evicted: LineQueue,
-    /// Whether the peer knows that it has been told everything once.
+    /// Whether the peer was sent the end of the synchronisation.
     pub(super) is_synced: bool,
-    /// Encoded signals that wait until all is told.
+    /// Encoded signals that wait until the synchronisation is done.
     pub(super) queued_signals: LineQueue,
-    /// Whether the peer, Net::Clacks, is telling what it held when the link came up.
+    /// Whether a Net::Clacks peer is sending the entries that it had when the link came up.
     pub(super) peer_is_syncing: bool,
-    /// Counters that the peer, a Net::Clacks slave, has counted before it told what it holds, and when the last of
-    /// these steps was counted here.
+    /// Counters that a Net::Clacks slave has counted before it synchronised, with the time of the last such step here.
     pub(super) early_counters: BTreeMap<KeptName, u64>,
-    /// Names that the master has just told: it need not hear them from here. Hashes.
+    /// Hashes of names whose states the master has just sent: they need not be sent back to it.
     pub(super) known_to_peer: Table<u64>,
-    /// The peer's clock minus this node's monotonic one, once it has told its time.
+    /// The peer's clock minus this node's monotonic one, once the peer has sent its time.
     pub(super) anchor_us: Option<i64>,
     /// When the link was made, by this node's clock (monotonic) and by the tree's.
     pub(super) began_us: u64,
     pub(super) began_tree_us: u64,
-    /// How long the peer then took to tell its time: so much newer may be what a Net::Clacks slave sends back of
-    /// what it was told.
+    /// How long the peer then took to send its time. A Net::Clacks slave sends back what it gets with a time that is
+    /// newer by this much at most.
     pub(super) round_trip_us: u64,
 }
 
-/// What a name that was heard takes, about, in bytes.
+/// The memory of a name that is known to the peer, about, in bytes.
 pub(super) const KNOWN_NAME: isize = 16;
-/// What a name that is to be told takes beside its text.
+/// The memory of a dirty name beside its text, in bytes.
 pub(super) const DIRTY_NAME: isize = 48;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,8 +85,9 @@ impl Software {
     }
 }
 
+/// How far the entries are sent that were cached when the link came up.
 pub(super) enum SyncState {
-    /// The slave's turn comes when the master has told everything.
+    /// A slave begins when its master has sent everything.
     Pending,
     Running(Walk),
     Done,
@@ -107,7 +107,7 @@ pub(super) fn software(client_info: &[u8]) -> Result<Software, OldVersion> {
 }
 
 impl Link {
-    /// How many bytes more the walk keeps than when this was asked last.
+    /// Returns the growth of the walk's memory since the last call, in bytes.
     pub(super) fn walk_growth(&mut self) -> isize {
         let now = match &self.sync {
             SyncState::Running(walk) => walk.memory(),
@@ -117,15 +117,15 @@ impl Link {
         now as isize - before as isize
     }
 
-    /// It no longer matters what the master has told: what there is of it is to be told as well, or has been. How
-    /// many bytes more are held.
+    /// Forgets which names are known to the peer, since all entries are to be sent, or have been. Returns the growth
+    /// of the charged memory, in bytes.
     pub(super) fn forget_known_to_peer(&mut self) -> isize {
         let heard = std::mem::take(&mut self.known_to_peer);
         -(heard.len() as isize * KNOWN_NAME)
     }
 
-    /// The entry has to go. If the peer was still to be told of it, its state is kept, and so many bytes more are
-    /// held.
+    /// Queues the state of an entry that is being evicted, if its name is dirty. Returns the growth of the charged
+    /// memory, in bytes.
     pub fn queue_evicted(&mut self, entry: Found<'_>) -> Option<isize> {
         let name = entry.name();
         if !self.dirty.remove(name) {
@@ -147,17 +147,17 @@ impl Link {
         self.queued_signals.len() + self.evicted.len()
     }
 
-    /// Whether changes wait to be told.
+    /// Reports whether changes wait to be sent.
     pub(super) fn has_dirty_names(&self) -> bool {
         !self.dirty.is_empty() || !self.evicted.is_empty()
     }
 
-    /// Whether everything was told that the cache has held.
+    /// Reports whether the synchronisation is done and no change waits.
     pub(super) fn has_sent_all(&self) -> bool {
         matches!(self.sync, SyncState::Done) && !self.has_dirty_names()
     }
 
-    /// Whether a signal may go at once: it overtakes nothing, no other signal either.
+    /// Reports whether a signal may be sent at once: it overtakes no write and no other signal.
     pub(super) fn is_up_to_date(&self) -> bool {
         self.has_sent_all() && self.queued_signals.is_empty()
     }

@@ -25,7 +25,7 @@ impl Links {
         self.0.get_mut(&id).map(|link| &mut **link)
     }
 
-    /// Whether there is no link, not even one that has not logged in yet.
+    /// Reports whether there is no link, not even one that has not logged in yet.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

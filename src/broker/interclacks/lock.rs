@@ -1,11 +1,11 @@
-//! The lock of a Net::Clacks master: while it tells what it has, clients' lines wait.
+//! The lock of a Net::Clacks master: while it sends its entries, clients' lines wait.
 
 use crate::broker::Broker;
 use crate::broker::output::{ConnectionId, Output};
 use crate::protocol::{ClacksLine, Command};
 use std::collections::BTreeSet;
 
-/// A Net::Clacks master tells what it has: clients' lines wait. One that then says nothing is closed
+/// The lock while a Net::Clacks master sends its entries. A master that then says nothing is closed
 /// by its ping timeout, and the lock ends with the link.
 #[derive(Default)]
 pub struct Lock {
@@ -14,7 +14,7 @@ pub struct Lock {
 }
 
 impl Broker {
-    /// Whether the line has to wait. Who manages the server sees what goes on, and can end it.
+    /// Reports whether the line has to wait. Those who manage the server can still list and close connections.
     #[cold]
     pub(in crate::broker) fn waits_for_lock(
         &mut self,

@@ -5,8 +5,8 @@
 //! Net::Clacks server, which may be master or slave as well, only the reference's lines go.
 //!
 //! Order is what users rely on: no signal may overtake a write that its sender made before it. Lines
-//! of a link arrive in order, and a write goes out at once. But while a link is still being told what
-//! this node held before, a signal could overtake that; so signals wait until all of it is sent.
+//! of a link arrive in order, and a write goes out at once. But while a link is still being
+//! synchronised, a signal could overtake entries; so signals wait until all of them are sent.
 
 mod check;
 mod clacksd;
@@ -67,7 +67,7 @@ pub struct Tree {
     /// The masters of this node, from the root, and itself.
     path: Vec<NodeId>,
     pub links: Links,
-    /// Names that links which have ended were behind with; their memory is given back in slices.
+    /// Dirty names of links that have ended; their memory is freed in slices.
     garbage_names: Vec<BTreeSet<KeptName>>,
     clock: TreeClock,
     signals: Signals,
@@ -100,7 +100,7 @@ impl Tree {
         self.clock.now_us(now)
     }
 
-    /// Whether a master has told the tree's time.
+    /// Reports whether a master has sent the tree's time.
     pub fn has_learnt_time(&self) -> bool {
         self.clock.has_learnt()
     }
@@ -117,7 +117,7 @@ impl Default for Uplink {
     }
 }
 
-/// How a change is told to Net::Clacks peers.
+/// The form in which Net::Clacks peers are sent a change.
 #[derive(Clone, Copy)]
 pub enum LegacyForm<'a> {
     /// As the line came.

@@ -43,7 +43,7 @@ impl Broker {
             // Net::Clacks removes what can't be stored: the name has a sign in it, and is not that before the first.
             return;
         }
-        // What a Net::Clacks server only passes on has somebody else's times.
+        // A KEYSYNC that a Net::Clacks server only forwards has the times of another server.
         if peer_is_syncing && !self.is_time_believed(id, cached_us, now, out) {
             return;
         }
@@ -117,8 +117,8 @@ impl Broker {
         if cached_us <= found.changed_us() {
             return false;
         }
-        // A Net::Clacks slave sends everything back that it was just told, a little newer. What
-        // has changed here since then is newer all the same, and the slave has to hear it.
+        // A Net::Clacks slave sends everything back that it has just received, a little newer. An entry
+        // that has changed here since then is newer all the same, and is sent to the slave.
         let changed_since = link.role == Role::Downlink
             && link.peer_is_syncing
             && found.changed_us() >= link.began_tree_us;
@@ -133,7 +133,7 @@ impl Broker {
 }
 
 /// When the entry of a KEYSYNC was written and used, by the tree's clock; `None` if that are no numbers. Before the
-/// peer has told its time, it is taken to be this node's.
+/// peer has sent its time, that is taken to be this node's.
 fn tree_times(link: &Link, line: &KeySync<'_>, now: Now, now_us: u64) -> Option<(u64, u64)> {
     let cached_us = microseconds(line.cache_time)?;
     let accessed_us = match microseconds(line.access_time)? {

@@ -1,4 +1,4 @@
-//! What of a peer is believed.
+//! Which lines of peers are believed.
 //!
 //! States and signals of the tree are merged by their greatest stamps, versions and numbers, so a single one that is far
 //! too great would decide for good. All of them are times, or grow no faster than the time does: what is more than an
@@ -8,7 +8,7 @@
 //! What is believed is passed on, and must not end a link at the next server, or a slave could have other servers end
 //! their links to this one. So the bounds are a little wider at each server on the way of a line, which is up to some
 //! server and down from there: narrower for what slaves say the deeper this server is in the tree, and wider for what
-//! its master says. And what names this node as its maker is a fault of a slave, or of one behind it, but not of the
+//! its master says. And a forged stamp of this node is a fault of a slave, or of a server behind it, but not of the
 //! master, which can't know: a stamp that another one has made does no more harm than under any other name.
 
 use super::link::Role;
@@ -79,7 +79,7 @@ impl fmt::Display for Fault {
 }
 
 impl Broker {
-    /// Whether a line between clacksd servers may have its effect; if not, the link ends.
+    /// Reports whether a line between clacksd servers may have its effect; if not, the link ends.
     pub(super) fn is_believed<O: Output>(
         &mut self,
         id: ConnectionId,
@@ -111,7 +111,7 @@ impl Broker {
         fault.is_none()
     }
 
-    /// What is believed of a link.
+    /// The bound for the times that a link may send.
     fn bound_of(&self, id: ConnectionId, now: Now) -> Bound {
         let masters = self.tree.masters().len() as u64;
         let link = self.tree.links.get(id);
@@ -145,7 +145,7 @@ impl Broker {
         (is_forged && !bound.is_master).then_some(Fault::Forged("a signal"))
     }
 
-    /// Whether the time of an entry that a Net::Clacks server tells may be true; if not, the link ends.
+    /// Reports whether the time of a KEYSYNC is plausible; if not, the link ends.
     pub(super) fn is_time_believed<O: Output>(
         &mut self,
         id: ConnectionId,
@@ -162,7 +162,7 @@ impl Broker {
         }
     }
 
-    /// Whether a signal comes for the first time. If it is one of too many new senders, the link ends.
+    /// Reports whether a signal comes for the first time. If it is one of too many new senders, the link ends.
     pub(super) fn is_new_signal<O: Output>(
         &mut self,
         id: ConnectionId,
@@ -209,18 +209,18 @@ impl Broker {
     }
 }
 
-/// What is believed of a link.
+/// The bound for the times that a link may send.
 #[derive(Debug, Clone, Copy)]
 struct Bound {
     /// The tree's time, and how far ahead of it other times may be.
     now_us: u64,
     lead_us: u64,
-    /// Whether it is the one to the master.
+    /// Whether the link is the one to the master.
     is_master: bool,
 }
 
 impl Bound {
-    /// How far a time is ahead that is beyond the bound, in microseconds.
+    /// How far a time that is beyond the bound is ahead of the tree's, in microseconds.
     fn excess_us(self, time_us: u64) -> Option<u64> {
         let ahead_us = time_us.saturating_sub(self.now_us);
         (ahead_us > self.lead_us).then_some(ahead_us)

@@ -1,4 +1,4 @@
-//! Passing changes and signals on to the peers.
+//! Changes and signals on their way to the peers.
 
 use super::LegacyForm;
 use super::encode::{append_as_write, append_key_sync, encode_clear, encode_marker};
@@ -15,7 +15,7 @@ use crate::protocol::peer::{self, NodeId, ShareId, SignalId};
 use crate::protocol::shared::{Lines, SharedBytes};
 
 impl Broker {
-    /// Tells all peers, but the one it came from, of a change.
+    /// Sends a change to all peers but the one it came from.
     pub(in crate::broker) fn replicate<O: Output>(
         &mut self,
         change: Change<'_>,
@@ -76,7 +76,7 @@ impl Broker {
         self.close_links_that_hold_too_much(now, out);
     }
 
-    /// Keeps the state of an entry that has to go for each peer that is still to be told of it.
+    /// Queues the state of an entry that is being evicted for each peer to which its name is dirty.
     fn queue_evicted<O: Output>(&mut self, entry: EntryId, out: &mut O) {
         let Broker { cache, tree, .. } = self;
         let found = cache.entry_of(entry);
@@ -168,8 +168,7 @@ impl Broker {
         }
     }
 
-    /// Tells all peers but the one it came from that the cache was cleared; `line` is how a client
-    /// here said it.
+    /// Sends a clear to all peers but the one it came from.
     fn replicate_clear<O: Output>(&mut self, by: By<'_>, out: &mut O) {
         let from = by.connection;
         let line = match by.form {
@@ -192,8 +191,8 @@ impl Broker {
                 Software::NetClacks => {
                     out.append(id, |to| encode::line(to, &[line.unwrap_or(b"CLEARCACHE")]));
                     if line.is_none() {
-                        // What is newer than a clear from elsewhere stays; there it was lost, also if it came from
-                        // there.
+                        // Entries that are newer than a clear of another server stay here. The Net::Clacks peer
+                        // loses them, also those that it has sent.
                         let walk = peer.new_walk(&self.cache);
                         let Some(link) = self.tree.links.get_mut(id) else {
                             continue;
@@ -212,7 +211,7 @@ impl Broker {
         }
     }
 
-    /// Tells all clacksd peers, but the one it came from, the marker. It goes at once: no state that was folded by
+    /// Sends the marker to all clacksd peers but the one it came from, at once: no state that was folded by
     /// it may come before it.
     pub(super) fn replicate_fold<O: Output>(&mut self, from: Option<ConnectionId>, out: &mut O) {
         let folded = self.cache.folded();
@@ -229,8 +228,8 @@ impl Broker {
         }
     }
 
-    /// Tells a peer what it doesn't know, though it just sent something older. Of a CLEARCACHE it has
-    /// heard before: that goes to every link when it comes up, and at once from then on.
+    /// Sends the state of a name to a peer that has just sent an older one. The peer knows of every clear: clears are
+    /// sent when the link comes up, and at once from then on.
     pub(super) fn answer_state<O: Output>(
         &mut self,
         id: ConnectionId,
@@ -247,7 +246,7 @@ impl Broker {
     }
 }
 
-/// What is to be told of a name beside its state, or instead of it.
+/// The details of a change that is sent to a clacksd server.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Beside<'a> {
     /// The signal that a SETANDSTORE is too, with its value.
@@ -256,8 +255,8 @@ pub(super) struct Beside<'a> {
     pub only: Option<ShareId>,
 }
 
-/// Tells a clacksd server the state of a name, or the one share of it that has changed, and the signal of it; or
-/// notes that the state is to be told when there is room.
+/// Sends a clacksd server the state of a name, or the one share that has changed, and its signal; or marks the name as
+/// dirty if much output is queued.
 pub(super) fn send_or_mark_dirty<O: Output>(
     link: &mut Link,
     id: ConnectionId,
@@ -273,7 +272,7 @@ pub(super) fn send_or_mark_dirty<O: Output>(
         }
         return;
     }
-    // A peer that is still being told everything may not have the entry.
+    // A peer that is still being synchronised may not have the entry.
     let only = only.filter(|_| matches!(link.sync, SyncState::Done));
     let only = only.zip(found);
     let contribution = only.and_then(|(only, found)| found.contribution_of(only));
@@ -331,8 +330,8 @@ fn send_signal<O: Output>(
     out.append_lines(id, &lines);
 }
 
-/// Whether a Net::Clacks server is to hear of a change of that name at once: the telling of what was held when
-/// the link came up does not meet it any more.
+/// Reports whether a Net::Clacks server is to be sent a change of that name at once: the synchronisation does not
+/// visit the name any more.
 fn is_to_hear_now<O: Output>(
     link: &mut Link,
     id: ConnectionId,
@@ -340,7 +339,7 @@ fn is_to_hear_now<O: Output>(
     name: &[u8],
     out: &mut O,
 ) -> bool {
-    // What the master has told of it is no longer all there is.
+    // The state that the master has sent is no longer the newest one.
     let hash = cache.hash(name);
     if link
         .known_to_peer
@@ -360,7 +359,7 @@ fn is_to_hear_now<O: Output>(
     !is_still_to_come
 }
 
-/// Sends a change in the words of Net::Clacks, when it can't be told as it came.
+/// Sends a change as a line of Net::Clacks, where the line that made it can't be sent.
 fn send_change<O: Output>(
     id: ConnectionId,
     name: &[u8],
@@ -388,7 +387,7 @@ fn send_change<O: Output>(
     out.append_lines(id, &lines);
 }
 
-/// Keeps a signal for when everything is told; how many bytes that takes. `source` is the long line that it comes from, if
+/// Queues a signal until the synchronisation is done; returns its bytes. `source` is the long line that it comes from, if
 /// it comes from one.
 fn queue_signal(
     link: &mut Link,

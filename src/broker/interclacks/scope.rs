@@ -12,7 +12,7 @@ pub const NEVER_FORWARDED: Flags = Flags::LOGIN
     .with(Flags::LOGIN_WRONG)
     .with(Flags::LOGIN_RIGHT);
 
-/// Whether the line asks to be forwarded to everybody, and is longer than such a line may be.
+/// Reports whether the line asks to be forwarded to everybody, and is longer than such a line may be.
 pub fn is_too_long_to_forward(overhead: &Overhead<'_>, line: &[u8]) -> bool {
     let is_forwarded = overhead.is_on()
         && overhead.flags.intersects(Flags::FORWARD)
@@ -54,7 +54,7 @@ impl SignalScope {
     }
 }
 
-/// Whether monitors don't see such a line.
+/// Reports whether monitors are not shown such a line.
 pub fn is_not_monitored(overhead: &Overhead<'_>) -> bool {
     let not_monitored = Flags::LOGIN.with(Flags::NOT_MONITORED);
     overhead.flags.intersects(not_monitored)

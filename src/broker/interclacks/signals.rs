@@ -75,12 +75,12 @@ impl Signals {
         }
     }
 
-    /// Whether the signal names this node as its sender, and was not given that number here.
+    /// Reports whether the signal names this node as its sender, but its number was not given here.
     pub fn is_forged(&self, id: SignalId) -> bool {
         id.origin == self.sender && id.number > self.last
     }
 
-    /// Whether a signal is new that came from a link, at that moment of the monotonic clock. It is remembered. `source`
+    /// Judges whether a signal of a link is new, at that moment of the monotonic clock, and remembers it. `source`
     /// is a slave's address, and how much of its budget of new senders it has to leave; `None` for the master, which
     /// minds the budgets of all others.
     pub fn judge(

@@ -1,4 +1,4 @@
-//! SyncState a peer what this node holds, a slice at a time.
+//! The synchronisation of a peer with the entries of this node, a slice at a time.
 
 use super::encode::append_key_sync;
 use super::link::{DIRTY_NAME, Role, Software, SyncState};
@@ -10,7 +10,7 @@ use crate::protocol::shared::Lines;
 use crate::protocol::{Flags, encode, peer};
 
 impl Broker {
-    /// It is the slave's turn.
+    /// Begins the synchronisation with a master, which has sent all of its own entries.
     pub(super) fn start_sync<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
         let Some(peer) = self.tree.links.get_mut(id).map(|link| link.peer) else {
             return;
@@ -24,14 +24,14 @@ impl Broker {
         }
     }
 
-    /// A short story is told in one go: its sorting and its telling are a slice each.
+    /// Synchronises few entries at once: their sorting and their output are a slice each.
     pub(super) fn sync_at_once<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
         self.advance_sync(id, now, out);
         self.advance_sync(id, now, out);
     }
 
-    /// Goes on telling, one slice: first what was held when the link came up, then what has changed while
-    /// much was waiting, and then the signals that had to wait for both.
+    /// Sends one slice of the synchronisation: first the entries that were cached when the link came up, then the dirty
+    /// names, and then the signals that had to wait for both.
     pub(in crate::broker) fn advance_sync<O: Output>(
         &mut self,
         id: ConnectionId,
@@ -43,16 +43,16 @@ impl Broker {
         let Some(link) = tree.links.get_mut(id) else {
             return;
         };
-        let (heard, peer) = (&link.known_to_peer, link.peer);
+        let (known, peer) = (&link.known_to_peer, link.peer);
         let mut slice = link.evicted.take();
         out.hold(id, -(slice.len() as isize));
-        // Changes don't wait for the slave's turn.
+        // Dirty names are sent even before our turn to synchronise.
         if let SyncState::Running(walk) = &mut link.sync {
             slice.bytes().reserve(LISTING_SLICE);
             walk.advance(cache, now_us, LISTING_SLICE, |found| {
                 let before = slice.len();
                 let hash = cache.hash(found.name());
-                if heard.find(hash, |heard| *heard == hash).is_none() {
+                if known.find(hash, |known| *known == hash).is_none() {
                     match peer {
                         Software::Clacksd => append_state(&mut slice, found),
                         Software::NetClacks => append_key_sync(&mut slice, found),
@@ -86,7 +86,7 @@ impl Broker {
             true => link.queued_signals.take(),
             false => Lines::default(),
         };
-        // Signals do.
+        // Queued signals wait for the synchronisation, or one could overtake a write.
         let is_to_go_on = match link.sync {
             SyncState::Pending => link.has_dirty_names(),
             SyncState::Running(_) | SyncState::Done => !link.is_up_to_date(),

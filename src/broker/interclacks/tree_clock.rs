@@ -9,10 +9,10 @@ use crate::limits::{CLOCK_DRIFT_DIVISOR, MAX_CLOCK_LEAD_US};
 /// The time that all nodes of the tree share.
 #[derive(Default)]
 pub struct TreeClock {
-    /// What was learnt from a master. `None` where there never was one: then the tree's clock is this node's own. Once
+    /// The time that was learnt from a master. `None` where there never was one: then the tree's clock is this node's own. Once
     /// learnt, it doesn't follow this node's clock any more, which may be set.
     learnt: Option<Anchor>,
-    /// What a master's time may differ from by an hour if this node's own clock seems to be wrong: that clock when it
+    /// The time that a master's may differ from by an hour if this node's own clock seems to be wrong: that clock when it
     /// last agreed with a master, or else the first time that was learnt. It does not follow what masters say.
     reference: Option<Anchor>,
 }
@@ -39,7 +39,7 @@ impl Anchor {
 pub struct Differs(pub u64);
 
 impl TreeClock {
-    /// Whether a master has told the time.
+    /// Reports whether a master has sent the time.
     pub fn has_learnt(&self) -> bool {
         self.learnt.is_some()
     }

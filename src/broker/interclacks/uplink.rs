@@ -47,7 +47,7 @@ impl Broker {
         }
     }
 
-    /// Whether the link of that connection is up.
+    /// Reports whether the link of that connection is up.
     fn is_up(&self, id: ConnectionId) -> bool {
         self.tree.links.get(id).is_some_and(|link| link.is_up)
     }
@@ -135,7 +135,7 @@ impl Broker {
         }
     }
 
-    /// OVERHEAD I: a slave wants to be one. It is told everything.
+    /// OVERHEAD I: a client becomes a slave, and is synchronised.
     pub(in crate::broker) fn start_downlink<O: Output>(
         &mut self,
         id: ConnectionId,
@@ -193,7 +193,7 @@ impl Broker {
         self.appoint(id, now, out);
     }
 
-    /// What comes from the master before it has logged in: only its login counts.
+    /// A line of the master before it has logged in: only its login has an effect.
     pub(in crate::broker) fn handle_master_greeting<O: Output>(
         &mut self,
         id: ConnectionId,
