@@ -365,7 +365,7 @@ impl World {
         }
         self.broker.check();
         for (id, wire) in &self.wires.by_id {
-            if let Some(held) = self.broker.counted_held(*id) {
+            if let Some(held) = self.broker.counted_memory(*id) {
                 assert_eq!(wire.held, held, "what is held is what was said");
             }
         }

@@ -768,7 +768,7 @@ impl World {
         for wire in &self.wires.all {
             let most = MAX_OUTPUT + self.most_at_once();
             assert!(wire.output.len() <= most, "what waits for one is bounded");
-            if let Some(held) = self.broker.counted_held(wire.id) {
+            if let Some(held) = self.broker.counted_memory(wire.id) {
                 assert_eq!(wire.held, held, "what is held is what was said");
             }
         }
