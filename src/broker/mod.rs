@@ -252,14 +252,16 @@ impl Broker {
         lines
     }
 
+    /// Reports whether tables are so large that [`Broker::prefetch`] saves time.
+    pub fn prefetch_pays(&self) -> bool {
+        self.cache.prefetch_pays() || self.listeners.prefetch_pays()
+    }
+
     /// A hint, without effect on behaviour: these requests will be handled next, of whichever connection. Fetches the
     /// memory that they will need, of all at once.
     pub fn prefetch<'a, 'b: 'a>(&self, requests: impl Iterator<Item = &'a Request<'b>>) {
         let (of_entries, of_listeners) =
             (self.cache.prefetch_pays(), self.listeners.prefetch_pays());
-        if !(of_entries || of_listeners) {
-            return;
-        }
         let (mut entries, mut listeners) = (PrefetchBatch::default(), PrefetchBatch::default());
         for request in requests.take(PrefetchBatch::MOST) {
             match request.key() {

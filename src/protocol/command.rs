@@ -49,14 +49,52 @@ pub struct Counter<'a> {
     pub step: Option<&'a [u8]>,
 }
 
-/// `KEYSYNC cachetime accesstime mode name=value`. The times are checked by whoever uses them:
-/// a wrong one is logged, not answered.
+/// `KEYSYNC cachetime accesstime mode name=value`. The times are checked by whoever uses them: a wrong one is logged,
+/// not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeySync<'a> {
-    pub cache_time: &'a [u8],
-    pub access_time: &'a [u8],
-    pub mode: &'a [u8],
-    pub entry: Pair<'a>,
+    /// All behind the verb.
+    text: &'a [u8],
+    /// The places of the blanks that separate the parts. Kept instead of the parts, because this largest of the
+    /// commands would make all others large.
+    blanks: [u32; 3],
+}
+
+impl<'a> KeySync<'a> {
+    /// `None` if a part is missing or empty, or the last one is no pair.
+    fn parse(text: &'a [u8]) -> Option<KeySync<'a>> {
+        let mut places = memchr::memchr_iter(b' ', text).map(|place| place as u32);
+        let blanks = [places.next()?, places.next()?, places.next()?];
+        let key_sync = KeySync { text, blanks };
+        let words = [
+            key_sync.cache_time(),
+            key_sync.access_time(),
+            key_sync.mode(),
+        ];
+        let is_whole = words.iter().all(|word| !word.is_empty());
+        is_whole.then_some(())?;
+        pair(key_sync.last()).map(|_| key_sync)
+    }
+
+    pub fn cache_time(&self) -> &'a [u8] {
+        &self.text[..self.blanks[0] as usize]
+    }
+
+    pub fn access_time(&self) -> &'a [u8] {
+        &self.text[self.blanks[0] as usize + 1..self.blanks[1] as usize]
+    }
+
+    pub fn mode(&self) -> &'a [u8] {
+        &self.text[self.blanks[1] as usize + 1..self.blanks[2] as usize]
+    }
+
+    pub fn entry(&self) -> Pair<'a> {
+        pair(self.last()).expect("it was a pair when it was parsed")
+    }
+
+    fn last(&self) -> &'a [u8] {
+        &self.text[self.blanks[2] as usize + 1..]
+    }
 }
 
 /// `OVERHEAD flags value`.
@@ -175,7 +213,7 @@ pub fn decode(line: &[u8]) -> Option<Command<'_>> {
         b"LISTEN" => Command::Listen(rest?),
         b"UNLISTEN" => Command::Unlisten(rest?),
         b"FLUSH" => Command::Flush(rest?),
-        b"KEYSYNC" => Command::KeySync(key_sync(rest?)?),
+        b"KEYSYNC" => Command::KeySync(KeySync::parse(rest?)?),
         b"PING" => Command::Ping,
         b"NOPING" => Command::NoPing,
         b"NOP" => Command::Nop,
@@ -217,18 +255,6 @@ fn counter(bytes: &[u8]) -> Option<Counter<'_>> {
     (!step.contains(&b'=')).then_some(Counter {
         name,
         step: Some(step),
-    })
-}
-
-fn key_sync(bytes: &[u8]) -> Option<KeySync<'_>> {
-    let mut parts = bytes.splitn(4, |&byte| byte == b' ');
-    let mut word = || not_empty(parts.next()?);
-    let (cache_time, access_time, mode) = (word()?, word()?, word()?);
-    Some(KeySync {
-        cache_time,
-        access_time,
-        mode,
-        entry: pair(parts.next()?)?,
     })
 }
 
@@ -337,19 +363,22 @@ mod tests {
         assert_eq!(decode(b"OVERHEAD"), None);
     }
 
+    /// Many commands are kept at once, and most are short.
+    #[test]
+    fn commands_are_small() {
+        assert!(size_of::<Command<'_>>() <= 40);
+    }
+
     #[test]
     fn keysync_has_four_parts() {
         let line = b"KEYSYNC 1.5 2.5 U a b=c d=e";
-        let expected = KeySync {
-            cache_time: b"1.5",
-            access_time: b"2.5",
-            mode: b"U",
-            entry: Pair {
-                name: b"a b",
-                value: b"c d=e",
-            },
+        let Some(Command::KeySync(key_sync)) = decode(line) else {
+            panic!("it is a KEYSYNC");
         };
-        assert_eq!(decode(line), Some(Command::KeySync(expected)));
+        assert_eq!(key_sync.cache_time(), b"1.5");
+        assert_eq!(key_sync.access_time(), b"2.5");
+        assert_eq!(key_sync.mode(), b"U");
+        assert_eq!(key_sync.entry(), named("a b", "c d=e"));
         for line in [
             "KEYSYNC broken",
             "KEYSYNC 1 2 U a",

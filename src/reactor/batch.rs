@@ -16,8 +16,6 @@ pub struct Batch<'a>(SmallVec<[Frame<'a>; MOST]>);
 /// A frame of a batch.
 pub struct Frame<'a> {
     pub request: Request<'a>,
-    /// Bytes of the frame without its end.
-    pub length: usize,
     /// Bytes that it takes of the input.
     pub taken: usize,
 }
@@ -72,17 +70,13 @@ impl<'a> Batch<'a> {
     fn push(&mut self, language: Language, frame: &'a [u8], taken: usize) {
         self.0.push(Frame {
             request: language.decode(frame),
-            length: frame.len(),
             taken,
         });
     }
 
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// Reports whether there is more than one frame.
+    pub fn is_several(&self) -> bool {
+        self.0.len() > 1
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Frame<'a>> {

@@ -33,7 +33,7 @@ pub use signals::Signals;
 
 // For those who count what they cost (tests/hot_paths).
 #[doc(hidden)]
-pub use {batch::Batch, connections::Connections, stream::Stream};
+pub use {connections::Connections, stream::Stream};
 
 use crate::address::Address;
 use crate::broker::{

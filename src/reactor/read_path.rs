@@ -6,11 +6,11 @@ use super::stream::Stream;
 use super::tls;
 use crate::broker::{CloseReason, ConnectionId, Flow, LongFrame};
 use crate::limits::{
-    BULK_WORK_PER_TURN, FIRST_SHARE, MAX_LINE_BEFORE_LOGIN, ROOM, SCRATCH, WORK_PER_BYTE_READ,
-    WORK_PER_CONNECTION, WORK_PER_SLICE, WORK_PER_STEP, WORK_PER_SYSCALL, WORK_PER_TRUNK,
-    WORK_PER_TURN,
+    BULK_WORK_PER_TURN, FIRST_SHARE, LONG_LINE, MAX_LINE_BEFORE_LOGIN, ROOM, SCRATCH,
+    WORK_PER_BYTE_READ, WORK_PER_CONNECTION, WORK_PER_SLICE, WORK_PER_STEP, WORK_PER_SYSCALL,
+    WORK_PER_TRUNK, WORK_PER_TURN,
 };
-use crate::protocol::framing::Unfinished;
+use crate::protocol::framing::{Next, Unfinished};
 use crate::protocol::shared::SharedBytes;
 use crate::protocol::{Language, Pending, Request};
 use std::io::{ErrorKind, Read};
@@ -37,6 +37,17 @@ struct Processed {
     known: Unfinished,
     /// The length of that frame without its end, if it is complete and long.
     long_frame: Option<usize>,
+}
+
+impl Processed {
+    fn nothing(known: Unfinished) -> Processed {
+        Processed {
+            length: 0,
+            progress: Progress::Done,
+            known,
+            long_frame: None,
+        }
+    }
 }
 
 impl Server {
@@ -214,6 +225,7 @@ impl Server {
     }
 
     /// Processes the frames at the start of `input`, of which the first may be known in part. Stops before a long one.
+    #[inline(always)]
     fn process(
         &mut self,
         id: ConnectionId,
@@ -223,42 +235,89 @@ impl Server {
         assembled: &mut Vec<u8>,
         enough: usize,
     ) -> Processed {
-        let mut processed = Processed {
-            length: 0,
-            progress: Progress::Done,
-            known,
-            long_frame: None,
-        };
+        match self.broker.prefetch_pays() {
+            true => self.process_batches(id, language, input, known, assembled, enough),
+            false => self.process_each(id, language, input, known, assembled, enough),
+        }
+    }
+
+    /// Decodes and handles one frame after the other, as [`Server::process`] does.
+    fn process_each(
+        &mut self,
+        id: ConnectionId,
+        language: Language,
+        input: &[u8],
+        known: Unfinished,
+        assembled: &mut Vec<u8>,
+        enough: usize,
+    ) -> Processed {
+        let mut processed = Processed::nothing(known);
+        loop {
+            let rest = &input[processed.length..];
+            let (frame, taken) = match language.next(rest, processed.known) {
+                Next::Frame(frame, _) if frame.len() >= LONG_LINE => {
+                    processed.long_frame = Some(frame.len());
+                    return processed;
+                }
+                Next::Frame(frame, taken) => (frame, taken),
+                Next::Scattered(taken) => {
+                    assembled.clear();
+                    language.assemble(&rest[..taken], assembled);
+                    (&assembled[..], taken)
+                }
+                Next::Unfinished(known) => {
+                    processed.known = known;
+                    return processed;
+                }
+            };
+            processed.known = Unfinished::default();
+            let progress = self.dispatch(id, &language.decode(frame), None, enough);
+            if progress != Progress::StoppedBefore {
+                processed.length += taken;
+            }
+            if progress != Progress::Done {
+                processed.progress = progress;
+                return processed;
+            }
+        }
+    }
+
+    /// Decodes some frames, fetches the memory that they will need, and handles them, as [`Server::process`] does.
+    fn process_batches(
+        &mut self,
+        id: ConnectionId,
+        language: Language,
+        input: &[u8],
+        known: Unfinished,
+        assembled: &mut Vec<u8>,
+        enough: usize,
+    ) -> Processed {
+        let mut processed = Processed::nothing(known);
         loop {
             let mut batch = Batch::new();
-            let ended = batch.fill(
-                language,
-                &input[processed.length..],
-                processed.known,
-                assembled,
-            );
-            if batch.len() > 1 {
+            let rest = &input[processed.length..];
+            let ended = batch.fill(language, rest, processed.known, assembled);
+            processed.known = Unfinished::default();
+            if batch.is_several() {
                 self.broker.prefetch(batch.requests());
             }
             for frame in batch.iter() {
-                let progress = self.dispatch(id, &frame.request, frame.length, None, enough);
+                let progress = self.dispatch(id, &frame.request, None, enough);
                 if progress != Progress::StoppedBefore {
                     processed.length += frame.taken;
                 }
                 if progress != Progress::Done {
                     processed.progress = progress;
-                    processed.known = Unfinished::default();
                     return processed;
                 }
             }
             match ended {
-                BatchEnd::Full => processed.known = Unfinished::default(),
+                BatchEnd::Full => {}
                 BatchEnd::Unfinished(known) => {
                     processed.known = known;
                     return processed;
                 }
                 BatchEnd::Long(length) => {
-                    processed.known = Unfinished::default();
                     processed.long_frame = Some(length);
                     return processed;
                 }
@@ -277,26 +336,24 @@ impl Server {
     ) -> Progress {
         let frame = pending.take_frame(length, self.connections.reclaim.clone());
         let request = pending.language().decode(&frame);
-        let progress = self.dispatch(id, &request, length, Some(&frame), enough);
+        let progress = self.dispatch(id, &request, Some(&frame), enough);
         if progress == Progress::StoppedBefore {
             pending.put_back_frame(frame);
         }
         progress
     }
 
-    /// Hands one request to the broker. Its frame has `length` bytes, and is `shared` if it can be kept without copying
-    /// it.
+    /// Hands one request to the broker. `shared` is its frame if that can be kept without copying it.
     #[inline(always)]
     fn dispatch(
         &mut self,
         id: ConnectionId,
         request: &Request<'_>,
-        length: usize,
         shared: Option<&SharedBytes>,
         enough: usize,
     ) -> Progress {
-        if length > MAX_LINE_BEFORE_LOGIN {
-            match self.check_length(id, length) {
+        if request.length() > MAX_LINE_BEFORE_LOGIN {
+            match self.check_length(id, request.length()) {
                 LongFrame::Allowed => {}
                 LongFrame::Skipped => return Progress::Done,
                 LongFrame::Refused => return Progress::Stopped,

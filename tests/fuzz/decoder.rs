@@ -6,7 +6,7 @@
 //!
 //! The first byte chooses where the rest is cut.
 
-use clacks::protocol::command::{Counter, KeySync, Pair, decode};
+use clacks::protocol::command::{Counter, Pair, decode};
 use clacks::protocol::framing::{Next, Unfinished};
 use clacks::protocol::peer::{self, PeerLine};
 use clacks::protocol::reply::{self, Reply};
@@ -161,23 +161,21 @@ fn check_command(line: &[u8]) {
         Command::Flush(text) => joined(&[b"FLUSH ", text]),
         Command::Increment(parts) => counter(b"INCREMENT ", parts),
         Command::KeyList => joined(&[b"KEYLIST"]),
-        Command::KeySync(KeySync {
-            cache_time,
-            access_time,
-            mode,
-            entry: Pair { name, value },
-        }) => joined(&[
-            b"KEYSYNC ",
-            cache_time,
-            b" ",
-            access_time,
-            b" ",
-            mode,
-            b" ",
-            name,
-            b"=",
-            value,
-        ]),
+        Command::KeySync(key_sync) => {
+            let Pair { name, value } = key_sync.entry();
+            joined(&[
+                b"KEYSYNC ",
+                key_sync.cache_time(),
+                b" ",
+                key_sync.access_time(),
+                b" ",
+                key_sync.mode(),
+                b" ",
+                name,
+                b"=",
+                value,
+            ])
+        }
         Command::Listen(name) => joined(&[b"LISTEN ", name]),
         Command::Monitor => joined(&[b"MONITOR"]),
         Command::NoPing => joined(&[b"NOPING"]),

@@ -6,9 +6,9 @@
 
 use clacks::broker::{Broker, ConnectionId, Now, Peer, Process, Settings, Users};
 use clacks::protocol::Language;
-use clacks::protocol::framing::Unfinished;
+use clacks::protocol::framing::{Next, Unfinished};
 use clacks::protocol::token::Token;
-use clacks::reactor::{Batch, Connections, OutputLimits, Stream};
+use clacks::reactor::{Connections, OutputLimits, Stream};
 use mio::Poll;
 use mio::net::UnixStream;
 use std::io::Read;
@@ -116,25 +116,15 @@ impl Server {
 
     /// Works off what was read of one, and ends the turn. The listeners take what they get.
     fn turn(&mut self, id: ConnectionId, mut input: &[u8], buffer: &mut [u8]) {
-        let mut assembled = Vec::new();
         self.connections.work = 0;
         self.connections.set_serving(Some(id));
-        while !input.is_empty() {
-            let mut batch = Batch::new();
-            batch.fill(
-                Language::Clacks,
-                input,
-                Unfinished::default(),
-                &mut assembled,
-            );
-            self.broker.prefetch(batch.requests());
-            for frame in batch.iter() {
-                // Nothing here makes a client wait.
-                let _ = self
-                    .broker
-                    .handle_request(id, &frame.request, NOW, &mut self.connections);
-                input = &input[frame.taken..];
-            }
+        while let Next::Frame(frame, taken) = Language::Clacks.next(input, Unfinished::default()) {
+            let request = Language::Clacks.decode(frame);
+            // Nothing here makes a client wait.
+            let _ = self
+                .broker
+                .handle_request(id, &request, NOW, &mut self.connections);
+            input = &input[taken..];
         }
         self.connections.set_serving(None);
         self.connections.flush();

@@ -37,9 +37,9 @@ impl Broker {
             return;
         };
         let peer_is_syncing = link.peer_is_syncing;
-        let name = line.entry.name;
-        let value = (line.mode != b"D").then_some(line.entry.value);
-        if value.is_none() && line.entry.value.contains(&b'=') {
+        let name = line.entry().name;
+        let value = (line.mode() != b"D").then_some(line.entry().value);
+        if value.is_none() && line.entry().value.contains(&b'=') {
             // Net::Clacks removes what can't be stored: the name has a sign in it, and is not that before the first.
             return;
         }
@@ -135,8 +135,8 @@ impl Broker {
 /// When the entry of a KEYSYNC was written and used, by the tree's clock; `None` if that are no numbers. Before the
 /// peer has sent its time, that is taken to be this node's.
 fn tree_times(link: &Link, line: &KeySync<'_>, now: Now, now_us: u64) -> Option<(u64, u64)> {
-    let cached_us = microseconds(line.cache_time)?;
-    let accessed_us = match microseconds(line.access_time)? {
+    let cached_us = microseconds(line.cache_time())?;
+    let accessed_us = match microseconds(line.access_time())? {
         0 => cached_us,
         accessed_us => accessed_us,
     };
