@@ -1,9 +1,13 @@
 //! The cache without signals, with the methods that users of memcached know.
 
+use super::Client;
+use super::deadline::deadline_after;
 use super::encoding;
+use super::error::Error;
+use super::options::Options;
 #[cfg(feature = "yaml")]
 use super::structure;
-use super::{Client, Error, Options, Text, deadline_after};
+use super::text::Text;
 
 /// A client of the cache that all clients of a server share; the counterpart of Net::Clacks::ClacksCache.
 ///

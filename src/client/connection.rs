@@ -1,6 +1,6 @@
 //! One connection to a server: sends lines, receives lines, and keeps the times of PINGs and probes.
 
-use super::Error;
+use super::error::Error;
 use super::transport::Transport;
 use crate::protocol::Pending;
 use std::io::{self, ErrorKind};

@@ -3,11 +3,13 @@
 //! A dial may take longer than the call that starts it. Each further call continues where the last one stopped.
 
 use super::connection::Connection;
+use super::deadline::deadline_after;
+use super::error::Error;
 use super::incoming::Incoming;
-use super::options::ServerCheck;
+use super::message::Message;
+use super::options::{Options, ServerCheck};
 use super::subscriptions::Subscriptions;
 use super::transport::{Transport, wait_for};
-use super::{Error, Message, Options, deadline_after};
 use crate::address::{Address, HostPort};
 use crate::certificates::{self, ServerTrust, Trust};
 use crate::program::files;

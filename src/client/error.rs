@@ -28,6 +28,16 @@ pub enum Error {
     Structure(String),
 }
 
+impl Error {
+    /// Returns true for errors that persist until somebody changes the configuration, so that retrying is useless.
+    pub(super) fn is_final(&self) -> bool {
+        matches!(
+            self,
+            Error::LoginRefused | Error::Certificate(_) | Error::Options(_)
+        )
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,9 +1,12 @@
 //! The implementation of [`Client`]'s calls: sends lines, finds answers among arriving signals, notices lost connections
 //! and reconnects.
 
+use super::Client;
 use super::connection::{Connection, GRACE};
+use super::deadline::deadline_after;
 use super::dial::Dial;
-use super::{Client, Error, Message, deadline_after};
+use super::error::Error;
+use super::message::Message;
 use crate::protocol::encode;
 use crate::protocol::reply::{self, Reply};
 use crate::protocol::{Flags, Overhead};
@@ -15,6 +18,32 @@ use std::time::{Duration, Instant};
 const POLL_INTERVAL: Duration = Duration::from_secs(30);
 /// The error that a server whose journal has failed sends before FLUSHED.
 const NOT_SAVED: &str = "not_saved";
+
+/// The replies received so far in an exchange.
+struct Replies<T> {
+    /// The text of the FLUSH that ends the exchange.
+    mark: String,
+    /// The refusals of commands sent before the exchange.
+    earlier: Vec<String>,
+    /// The refusals since the last answer to a FLUSH.
+    refusals: Vec<String>,
+    /// The answer to the question.
+    found: Option<T>,
+    /// The last line was a refusal: if the connection ends now, the refusal is the reason.
+    ends_with_refusal: bool,
+}
+
+impl<T> Replies<T> {
+    fn is_waiting(&self) -> bool {
+        self.found.is_none()
+    }
+
+    /// The reason for which the server has ended the connection, if its last line was a refusal.
+    fn last_refusal(mut self) -> Option<String> {
+        let reason = self.refusals.pop().or(self.earlier.pop());
+        reason.filter(|_| self.ends_with_refusal)
+    }
+}
 
 impl Client {
     /// Sends a line without an answer.
@@ -214,9 +243,13 @@ impl Client {
         let mut bytes = lines.to_vec();
         encode::line(&mut bytes, &[b"FLUSH ", mark.as_bytes()]);
         self.push(bytes);
-        let mut older: Vec<String> = self.refusal.take().into_iter().collect();
-        let (mut refusals, mut found) = (Vec::new(), None);
-        let mut is_last_word = std::mem::take(&mut self.refusal_is_last);
+        let mut replies = Replies {
+            mark,
+            earlier: self.refusal.take().into_iter().collect(),
+            refusals: Vec::new(),
+            found: None,
+            ends_with_refusal: std::mem::take(&mut self.refusal_is_last),
+        };
         let mut is_late = false;
         loop {
             let connection = self.connected()?;
@@ -231,53 +264,64 @@ impl Client {
                 // The connection stays usable: an answer that arrives later precedes the answer to this FLUSH, by which
                 // the next exchange recognises it.
                 Err(Error::TimedOut) if is_sent => {
-                    older.append(&mut refusals);
-                    older.into_iter().for_each(|one| self.remember_refusal(one));
-                    self.refusal_is_last = is_last_word;
+                    let refusals = replies.earlier.into_iter().chain(replies.refusals);
+                    refusals.for_each(|one| self.remember_refusal(one));
+                    self.refusal_is_last = replies.ends_with_refusal;
                     return Err(Error::TimedOut);
                 }
                 Err(error) => {
                     let error = self.disconnect(error);
-                    let reason = refusals.pop().or(older.pop());
-                    let reason = reason.filter(|_| is_last_word);
-                    return Err(reason.map_or(error, Error::Refused));
+                    return Err(replies.last_refusal().map_or(error, Error::Refused));
                 }
             };
             // A stream of arriving signals must not extend the call. This line is still processed.
             is_late = Instant::now() >= until;
             let reply = reply::decode(&line);
             let refused = reply.as_ref().and_then(refusal);
-            is_last_word = refused.is_some();
+            replies.ends_with_refusal = refused.is_some();
             match (refused, reply) {
-                (Some(reason), _) => refusals.push(reason),
-                (None, Some(Reply::Flushed(text))) if text == mark.as_bytes() => {
+                (Some(reason), _) => replies.refusals.push(reason),
+                (None, Some(Reply::Flushed(text))) if text == replies.mark.as_bytes() => {
                     self.has_unconfirmed = false;
+                    let found = replies.found.take();
                     let found = found.or_else(|| answer(&Reply::Flushed(text)));
-                    // Without an answer, the last refusal is the one of the question.
-                    let reason = found.is_none().then(|| refusals.pop()).flatten();
-                    older.append(&mut refusals);
-                    if let Some(found) = found {
-                        return Ok((older, found));
-                    }
-                    self.queue_refusals(older);
-                    let reason = reason.unwrap_or_else(|| "there was no answer".to_owned());
-                    return Err(Error::Refused(reason));
+                    return self.finish_exchange(replies, found);
                 }
                 // Everything up to here belongs to earlier questions, which have timed out.
                 (None, Some(Reply::Flushed(text))) => {
                     if self.is_probe(text) {
                         self.probe = None;
                     }
-                    found = None;
-                    older.append(&mut refusals);
+                    replies.found = None;
+                    replies.earlier.append(&mut replies.refusals);
                 }
-                (None, Some(reply)) => match found.is_none().then(|| answer(&reply)).flatten() {
-                    Some(answer) => found = Some(answer),
+                (None, Some(reply)) => match replies.is_waiting().then(|| answer(&reply)).flatten()
+                {
+                    Some(answer) => replies.found = Some(answer),
                     None => self.handle(reply),
                 },
                 (None, None) => {}
             }
         }
+    }
+
+    /// Ends an exchange whose FLUSH was answered. Returns the refusals of earlier commands, and the answer.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if there was no answer. The last refusal is the one of the question then.
+    fn finish_exchange<T>(
+        &mut self,
+        mut replies: Replies<T>,
+        found: Option<T>,
+    ) -> Result<(Vec<String>, T), Error> {
+        let reason = found.is_none().then(|| replies.refusals.pop()).flatten();
+        replies.earlier.append(&mut replies.refusals);
+        if let Some(found) = found {
+            return Ok((replies.earlier, found));
+        }
+        self.queue_refusals(replies.earlier);
+        let reason = reason.unwrap_or_else(|| "there was no answer".to_owned());
+        Err(Error::Refused(reason))
     }
 
     /// Queues refusals that no call waits for as messages.
@@ -394,7 +438,7 @@ impl Client {
             }
             match self.try_to_connect(until) {
                 Err(Error::TimedOut) if self.dial.is_some() => return Err(Error::TimedOut),
-                Err(error) if is_final(&error) => return Err(error),
+                Err(error) if error.is_final() => return Err(error),
                 _ => {}
             }
         }
@@ -450,14 +494,6 @@ impl Client {
         self.call_end
             .unwrap_or_else(|| deadline_after(self.options.call_timeout))
     }
-}
-
-/// Returns true for errors that persist until somebody changes the configuration, so that retrying is useless.
-pub(super) fn is_final(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::LoginRefused | Error::Certificate(_) | Error::Options(_)
-    )
 }
 
 /// The reason in a refusal by the server. Lines that other clients have forwarded are no refusals.

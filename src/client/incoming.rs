@@ -1,6 +1,6 @@
 //! The queue of received messages. No I/O.
 
-use super::Message;
+use super::message::Message;
 use std::collections::VecDeque;
 
 /// Received messages that the program has not fetched yet, limited in size.

@@ -1,6 +1,6 @@
 //! Messages: signals and other lines of the server that are no answers, and events of the connection.
 
-use super::Text;
+use super::text::Text;
 use crate::protocol::command::Pair;
 use crate::protocol::reply::Reply;
 use crate::protocol::{Flags, Overhead};

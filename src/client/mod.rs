@@ -6,6 +6,7 @@
 
 mod cache;
 mod connection;
+mod deadline;
 mod dial;
 pub(crate) mod encoding;
 mod error;
@@ -28,12 +29,11 @@ pub use options::{Options, local_server};
 pub use text::Text;
 
 use crate::certificates::ServerTrust;
-use crate::limits::CENTURY_S;
 use crate::protocol::reply::Reply;
 #[cfg(not(feature = "tool"))]
 use connection::Connection;
+use deadline::deadline_after;
 use dial::Dial;
-use exchange::is_final;
 use incoming::Incoming;
 use last_values::LastValues;
 use reconnecting::Backoff;
@@ -397,7 +397,7 @@ impl Client {
             }
             match self.wait_for_message(until) {
                 Err(Error::TimedOut) => return Ok(None),
-                Err(error) if is_final(&error) => return Err(error),
+                Err(error) if error.is_final() => return Err(error),
                 // Every other error has queued a message.
                 _ => {}
             }
@@ -487,13 +487,6 @@ impl Client {
         }
         self.send(&[verb, name, b"=", step])
     }
-}
-
-/// The time after `timeout`, at most a century from now.
-fn deadline_after(timeout: Duration) -> Instant {
-    /// `Instant` overflows for `Duration::MAX`.
-    const LONGEST: Duration = Duration::from_secs(CENTURY_S);
-    Instant::now() + timeout.min(LONGEST)
 }
 
 /// Checks that a text contains no line break, since it becomes part of a line.

@@ -1,6 +1,6 @@
 //! The options of a client: its server, its login and its time limits.
 
-use super::Error;
+use super::error::Error;
 use crate::address::Address;
 use crate::limits::CENTURY_S;
 use crate::protocol::token::Token;

@@ -10,9 +10,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// The deepest nesting of structures. Real ones are far less deep, and the recursion does not endanger the stack.
-const MAX_DEPTH: usize = 128;
-
 /// Serializes a structure to YAML. The error is a message.
 pub fn to_yaml<T: Serialize + ?Sized>(structure: &T) -> Result<String, String> {
     let tree = serde_json::to_value(structure).map_err(|error| error.to_string())?;

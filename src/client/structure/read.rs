@@ -1,8 +1,8 @@
 //! Parses YAML into a tree in which every scalar is a text or null. Structures come from other programs, so those that
 //! would need too much memory or stack are refused.
 
-use super::MAX_DEPTH;
 use super::hidden::{hide, show};
+use super::write::MAX_DEPTH;
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 use serde_json::{Map, Value};
 use std::borrow::Cow;

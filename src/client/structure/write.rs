@@ -1,15 +1,18 @@
 //! Writes a tree as YAML that YAML::Syck can read: in block style, with texts in double quotes and only the escapes that
 //! Syck knows.
 
-use super::MAX_DEPTH;
 use serde_json::Value;
 use std::fmt::Write;
 
+/// Writes a tree. The error is a message.
 pub fn yaml(tree: &Value) -> Result<String, String> {
     let mut out = "---".to_owned();
     node(&mut out, tree, 0)?;
     Ok(out)
 }
+
+/// The deepest nesting of structures. Real ones are far less deep, and the recursion does not endanger the stack.
+pub const MAX_DEPTH: usize = 128;
 
 /// Writes a value after `---`, `-` or `key:`, including the line end. A block is indented to that depth.
 fn node(out: &mut String, tree: &Value, depth: usize) -> Result<(), String> {
