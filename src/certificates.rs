@@ -18,9 +18,9 @@ use std::time::Duration;
 /// The certificates of a daemon.
 #[derive(Debug, Clone, Default)]
 pub struct Certificates {
-    /// For TLS listeners, if there are any.
+    /// The configuration of TLS listeners, if there are any.
     pub own: Option<OwnCertificate>,
-    /// For a master at a TLS address, if there is one.
+    /// The check of a master's certificate, if there is a master at a TLS address.
     pub of_master: Option<ServerTrust>,
 }
 

@@ -3,26 +3,18 @@
 use super::failure::Failure;
 use super::session::Session;
 use super::target::{DatabaseHost, Target, Tls};
-use super::translated::Translated;
+use super::translated::{Duplex, Translated};
 use crate::certificates::ServerTrust;
 use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
 use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_postgres::{Config, NoTls};
 use tokio_rustls::TlsConnector;
-
-/// A byte stream to a database.
-pub trait Duplex: AsyncRead + AsyncWrite + Unpin {}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Duplex for S {}
-
-/// A socket, or TLS over one.
-pub type Stream = Translated<Box<dyn Duplex>>;
 
 /// Awaits a future with a time limit.
 ///

@@ -1,10 +1,9 @@
 //! One session at a database: runs queries and collects the notifications that arrive.
 
-use super::dial::Stream;
 use super::failure::Failure;
 use super::functions::CHANNEL;
 use super::target::Target;
-use super::translated::bytes_of;
+use super::translated::{Stream, bytes_of};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};

@@ -9,6 +9,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+/// A byte stream to a database.
+pub trait Duplex: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Duplex for S {}
+
+/// The stream that the driver gets: a socket, or TLS over one, with translated notifications.
+pub type Stream = Translated<Box<dyn Duplex>>;
+
 /// The original bytes of a payload that passed through a [`Translated`] stream.
 pub fn bytes_of(payload: &str) -> Vec<u8> {
     payload

@@ -48,20 +48,7 @@ impl Config {
         let all = inherited.iter().map(|listener| &listener.address);
         let certificates = CertificateFiles::from_flags(matches, all.chain(&listen), &masters)?;
         let run_as = run_as(matches)?;
-        let max_line = size(matches, "max-line", limits::MAX_LINE)?;
-        if max_line < MAX_LINE_BEFORE_LOGIN {
-            let why = "is less than the 4K that there are before the login";
-            return Err(refused(matches, "max-line", why));
-        }
-        if max_line > limits::LONGEST_LINE {
-            return Err(refused(matches, "max-line", "is more than 1G"));
-        }
-        let max_output = size(matches, "max-output", limits::MAX_OUTPUT)?;
-        if max_output / 2 < max_line {
-            let max_line = text_of(matches, "max-line");
-            let why = format!("is less than twice --max-line \"{max_line}\"");
-            return Err(refused(matches, "max-output", &why));
-        }
+        let (max_line, max_output) = line_limits(matches)?;
         let max_clients = count(matches, "max-clients", limits::MAX_CLIENTS)?;
         let cache_max = size_or_unlimited(matches, "cache-max")?;
         let daemonize = matches.opt_present("daemonize");
@@ -84,38 +71,16 @@ impl Config {
             broker: broker::Settings {
                 max_clients,
                 max_line,
-                auth_timeout_us,
-                ping_timeout_us: seconds(matches, "ping-timeout", limits::PING_TIMEOUT_S)?,
-                stalled_write_timeout_us: seconds(
-                    matches,
-                    "stalled-write-timeout",
-                    limits::STALLED_WRITE_TIMEOUT_S,
-                )?,
-                interclacks_ping_timeout_us: seconds(
-                    matches,
-                    "interclacks-ping-timeout",
-                    limits::INTERCLACKS_PING_TIMEOUT_S,
-                )?,
-                interclacks_stalled_write_timeout_us: seconds(
-                    matches,
-                    "interclacks-stalled-write-timeout",
-                    limits::INTERCLACKS_STALLED_WRITE_TIMEOUT_S,
-                )?,
-                interclacks_reconnect_us: seconds(
-                    matches,
-                    "interclacks-reconnect",
-                    limits::INTERCLACKS_RECONNECT_S,
-                )?,
-                masters: masters.iter().map(Address::to_string).collect(),
                 max_held: max_output,
+                auth_timeout_us,
+                masters: masters.iter().map(Address::to_string).collect(),
+                cache_max,
                 ageing: Ageing {
                     stale_us: stale_time(matches, persist.is_some() || cache_max.is_some())?,
                     deleted_us: seconds(matches, "deleted-time", limits::DELETED_TIME_S)?,
                 },
-                clean_interval_us: seconds(matches, "clean-interval", limits::CLEAN_INTERVAL_S)?,
-                cache_max,
                 journal: persist.is_some(),
-                ..broker::Settings::default()
+                ..timers(matches)?
             },
             reactor: reactor::Settings {
                 max_clients,
@@ -193,6 +158,51 @@ impl Config {
     }
 }
 
+/// The longest line and the most output of a client, in bytes.
+fn line_limits(matches: &Matches) -> Result<(usize, usize), StartError> {
+    let max_line = size(matches, "max-line", limits::MAX_LINE)?;
+    if max_line < MAX_LINE_BEFORE_LOGIN {
+        let why = "is less than the 4K that there are before the login";
+        return Err(refused(matches, "max-line", why));
+    }
+    if max_line > limits::LONGEST_LINE {
+        return Err(refused(matches, "max-line", "is more than 1G"));
+    }
+    let max_output = size(matches, "max-output", limits::MAX_OUTPUT)?;
+    if max_output / 2 < max_line {
+        let max_line = text_of(matches, "max-line");
+        let why = format!("is less than twice --max-line \"{max_line}\"");
+        return Err(refused(matches, "max-output", &why));
+    }
+    Ok((max_line, max_output))
+}
+
+/// The settings of the broker that are timeouts and intervals, with the defaults of all others.
+fn timers(matches: &Matches) -> Result<broker::Settings, StartError> {
+    let time_us = |name, default| seconds(matches, name, default);
+    Ok(broker::Settings {
+        ping_timeout_us: time_us("ping-timeout", limits::PING_TIMEOUT_S)?,
+        stalled_write_timeout_us: time_us(
+            "stalled-write-timeout",
+            limits::STALLED_WRITE_TIMEOUT_S,
+        )?,
+        interclacks_ping_timeout_us: time_us(
+            "interclacks-ping-timeout",
+            limits::INTERCLACKS_PING_TIMEOUT_S,
+        )?,
+        interclacks_stalled_write_timeout_us: time_us(
+            "interclacks-stalled-write-timeout",
+            limits::INTERCLACKS_STALLED_WRITE_TIMEOUT_S,
+        )?,
+        interclacks_reconnect_us: time_us(
+            "interclacks-reconnect",
+            limits::INTERCLACKS_RECONNECT_S,
+        )?,
+        clean_interval_us: time_us("clean-interval", limits::CLEAN_INTERVAL_S)?,
+        ..broker::Settings::default()
+    })
+}
+
 /// The addresses to listen at in addition to the inherited sockets.
 fn listen(matches: &Matches, inherited: &[Listener]) -> Result<Vec<Address>, StartError> {
     let mut listen = addresses(matches, "listen")?;
@@ -258,7 +268,7 @@ fn check_plaintext(matches: &Matches, address: &Address) -> Result<(), String> {
     Ok(())
 }
 
-/// Where the cache is kept, and how well.
+/// The path of the journal and its sync policy, if the cache is persistent.
 fn persist(matches: &Matches) -> Result<Option<(PathBuf, SyncPolicy)>, StartError> {
     let Some(file) = matches.opt_str("persist") else {
         return match matches.opt_present("fsync") {

@@ -187,7 +187,7 @@ mod tests {
             ("-x", None),
             ("--", None),
             ("", None),
-            // It holds a name, but a short one.
+            // The text contains a name, but a short one.
             ("--frobnicate", None),
         ] {
             assert_eq!(nearest(given, &known), meant, "{given}");

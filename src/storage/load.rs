@@ -310,7 +310,7 @@ mod tests {
         }
     }
 
-    /// Heads that are right, by whatever chance, and long records behind them that are not.
+    /// Valid heads, as if by chance, with long records after them that are not valid.
     #[test]
     fn what_is_read_in_vain_behind_damage_is_bounded_by_the_length_of_the_file() {
         const HEADS: usize = 4_000;

@@ -1,7 +1,7 @@
 //! Standard output and standard error: lines of text or of JSON. Characters that could deceive the reader of a terminal
 //! (control characters, invisible ones, and those that change the direction of text) are escaped.
 
-use super::Failure;
+use super::failure::Failure;
 use serde_json::Value;
 use std::borrow::Cow;
 use std::fmt::Write as _;
