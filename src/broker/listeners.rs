@@ -104,7 +104,7 @@ impl Listeners {
         }
     }
 
-    /// Whether there are so many names that [`Listeners::foresee`] saves more than it costs.
+    /// Whether there are so many names that [`Listeners::prefetch`] saves more than it costs.
     pub fn prefetch_pays(&self) -> bool {
         self.by_text.is_beyond_caches()
     }

@@ -127,13 +127,13 @@ impl Default for Settings {
 /// A clacksd node without I/O.
 ///
 /// Its methods are of three kinds. `handle_*` tells it of an event: a connection, a request, a deadline, records that
-/// were saved. Each is given the time, which never goes back on its monotonic side, and acts at once through the two
-/// seams [`Carrier`] and [`Recording`], and only through them. `poll_*` and the other queries have no effect on the
+/// were saved. Each is given the time, which never goes back on its monotonic side, and acts at once through [`Output`],
+/// and only through it. `poll_*` and the other queries have no effect on the
 /// outside. `restore` and its companions take in a journal, before anything else.
 ///
 /// The order of calls: [`Broker::handle_connected`] is the first event of a connection, [`Broker::handle_closed`] the
 /// last. In between its requests come one by one, in order; when one returns [`Flow::Stop`], no further one of that
-/// connection may be handed over before [`Carrier::resume`]. After any event [`Broker::poll_deadline`] may have changed;
+/// connection may be handed over before [`Output::resume`]. After any event [`Broker::poll_deadline`] may have changed;
 /// [`Broker::handle_deadline`] is called when that moment has come, and no earlier call of it does harm. Time alone
 /// changes nothing: without a call a node stands still, and what has become due meanwhile is done with the next one.
 pub struct Broker {

@@ -22,7 +22,7 @@ pub struct Listing {
 
 impl Listing {
     /// What is kept for it, in bytes, as was last said. Panics if that is wrong; for
-    /// [`Broker::check`](super::Broker::check).
+    /// [`Broker::check`].
     pub fn checked_held(&self) -> usize {
         if let Stage::Keys(walk) = &self.stage {
             assert_eq!(walk.memory(), walk.counted_memory());
