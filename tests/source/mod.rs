@@ -1,4 +1,7 @@
 //! The sources and the documents, read and compared.
 
+mod circles;
 mod documentation;
+mod files;
 mod layers;
+mod ratchets;
