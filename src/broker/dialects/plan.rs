@@ -1,21 +1,21 @@
-//! What a request is about to do, as far as that must be known before it is done.
+//! The effects of a request, as far as they must be known before it is handled.
 
 use super::clacks;
 use crate::broker::interclacks::Link;
 use crate::broker::session::Session;
 use crate::protocol::Request;
 
-/// What a request of some session would do.
+/// The effects that a request of some session will have.
 pub struct Plan<'a> {
-    /// Whom its output goes to, beside its sender.
+    /// The connections that its output goes to, beside its sender.
     pub receivers: Receivers<'a>,
-    /// Whether the monitors are shown it.
+    /// True if the monitors are shown the request.
     pub is_monitored: bool,
-    /// Whether it may change something that the journal records.
+    /// True if the request may change something that the journal records.
     pub may_write: bool,
 }
 
-/// Whom the effect of a request goes to, beside its sender and the monitors.
+/// The connections that the effect of a request goes to, beside its sender and the monitors.
 pub enum Receivers<'a> {
     Nobody,
     /// Other servers, which are told the new state of a name.

@@ -1,4 +1,4 @@
-//! What a line of Clacks needs and does, known before it is done.
+//! The permissions that a line of Clacks needs, and the effects that it will have.
 
 use crate::broker::dialects::{Plan, Receivers};
 use crate::broker::interclacks::Link;
@@ -9,7 +9,7 @@ use crate::protocol::command::Pair;
 use crate::protocol::peer::{self, PeerLine};
 use crate::protocol::{ClacksLine, Command, Flags, decode};
 
-/// What a line of a session would do, a link's included.
+/// The effects that a line of a session, a client's or a link's, will have.
 pub fn plan<'a>(session: &Session, link: Option<&Link>, line: &ClacksLine<'a>) -> Plan<'a> {
     let is_clacksd = link.is_some_and(Link::is_clacksd);
     let peer_line = is_clacksd.then(|| peer::decode(line.text)).flatten();
@@ -34,7 +34,12 @@ pub fn plan<'a>(session: &Session, link: Option<&Link>, line: &ClacksLine<'a>) -
         Some(PeerLine::Path(_) | PeerLine::Synced) => return of_peer(Receivers::Nobody, false),
     };
     let Some(command) = command else {
-        return of_peer(Receivers::Nobody, false);
+        return Plan {
+            receivers: Receivers::Nobody,
+            // An empty line does nothing at all.
+            is_monitored: !line.text.is_empty(),
+            may_write: false,
+        };
     };
     // Links are not asked for permissions.
     let user = session.user.as_ref().filter(|_| link.is_none());
@@ -146,6 +151,27 @@ fn needed_for_flags(flags: Flags) -> Permissions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::origin::Process;
+    use crate::broker::output::{ConnectionId, Now, Peer};
+    use crate::protocol::{Language, Request};
+
+    #[test]
+    fn an_empty_line_waits_for_no_monitor() {
+        let now = Now {
+            monotonic_us: 1,
+            wall_us: 1,
+        };
+        let peer = Peer::Unix(Process::default());
+        let session = Session::new(ConnectionId::default(), peer, Language::Clacks, 1, now);
+        let is_monitored = |text: &str| {
+            let Request::Clacks(line) = Language::Clacks.decode(text.as_bytes()) else {
+                panic!("it is of that language");
+            };
+            plan(&session, None, &line).is_monitored
+        };
+        assert!(!is_monitored(""));
+        assert!(is_monitored("PING") && is_monitored("nonsense"));
+    }
 
     #[test]
     fn only_writes_wait_for_the_disk() {
