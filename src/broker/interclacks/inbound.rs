@@ -1,7 +1,7 @@
 //! Lines that come from peers: which of them have an effect, and those that concern the link itself.
 
 use super::encode::{microseconds, seconds};
-use super::link::{Role, Software};
+use super::link::{Link, Role, Software};
 use super::link_log::start_of;
 use super::plausible::Fault;
 use super::scope::{is_not_monitored, is_too_long_to_forward};
@@ -147,7 +147,8 @@ impl Broker {
         } else if flags.intersects(Flags::TIME) {
             self.handle_time(id, is_uplink, value, now, out);
         } else if is_own && flags.intersects(Flags::LOCK) {
-            if is_uplink && self.is_clacksd(id) {
+            let link = self.tree.links.get(id);
+            if is_uplink && link.is_some_and(Link::is_clacksd) {
                 self.refuse_link(id, &Fault::Lock, now, out);
                 return;
             }
@@ -239,10 +240,5 @@ impl Broker {
     fn is_used_to_its_time(&self, now_us: u64) -> bool {
         !self.cache.is_empty()
             && (self.cache.has_stamped() || now_us + MAX_CLOCK_LEAD_US >= self.cache.newest_us())
-    }
-
-    fn is_clacksd(&self, id: ConnectionId) -> bool {
-        let link = self.tree.links.get(id);
-        link.is_some_and(|link| link.peer == Software::Clacksd)
     }
 }

@@ -60,11 +60,10 @@ impl Broker {
         if !self.is_news(id, name, value, cached_us, now, out) {
             return;
         }
+        let node = synthetic_node_id(value);
+        let time_us = cached_us;
         let state = State {
-            stamp: Stamp {
-                time_us: cached_us,
-                node: synthetic_node_id(value),
-            },
+            stamp: Stamp { time_us, node },
             accessed_us,
             register: value.map_or(Register::Removed, Register::Value),
             contributions: Vec::new(),

@@ -42,14 +42,11 @@ impl Broker {
             None => "none",
             Some(UplinkState::Waiting(_)) => "waiting",
             Some(UplinkState::Dialing(_)) => "dialing",
-            Some(UplinkState::Connected(id)) if self.is_up(id) => "up",
-            Some(UplinkState::Connected(_)) => "logging_in",
+            Some(UplinkState::Connected(id)) => match self.tree.links.get(id) {
+                Some(link) if link.is_up => "up",
+                _ => "logging_in",
+            },
         }
-    }
-
-    /// Reports whether the link of that connection is up.
-    fn is_up(&self, id: ConnectionId) -> bool {
-        self.tree.links.get(id).is_some_and(|link| link.is_up)
     }
 
     /// The next moment for [`Broker::run_uplink`].

@@ -1,5 +1,5 @@
-//! What each command does (clacks-protocol(7)). Form is checked before permission; a refused command has no effect at
-//! all.
+//! The commands of clients, one by one (clacks-protocol(7)). Form is checked before permission; a refused command has
+//! no effect at all.
 
 use super::plan::needed_for;
 use crate::broker::cache::TooLarge;
@@ -171,6 +171,7 @@ impl Broker {
         Flow::Next
     }
 
+    /// A permitted command on entries and signals, or another one.
     fn execute<O: Output>(
         &mut self,
         id: ConnectionId,
@@ -227,6 +228,21 @@ impl Broker {
             }
             Command::Listen(name) => self.subscribe(id, name, out),
             Command::Unlisten(name) => self.unsubscribe(id, name, out),
+            _ => return self.execute_on_session(id, command, line, now, out),
+        }
+        Executed::Done
+    }
+
+    /// The commands that concern no entry and no signal, but sessions or the server.
+    fn execute_on_session<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        command: Command<'_>,
+        line: &[u8],
+        now: Now,
+        out: &mut O,
+    ) -> Executed {
+        match command {
             Command::Ping => {
                 let stopped_us = out.traffic(id).stopped_us;
                 if let Some(session) = self.sessions.get_mut(id) {
@@ -278,8 +294,8 @@ impl Broker {
                 }
                 self.overhead(id, overhead, now, out)
             }
-            // It means something on an interclacks link only.
-            Command::KeySync(_) | Command::Overhead(_) | Command::Nop | Command::Clacks(_) => {}
+            // KEYSYNC means something on an interclacks link only, and the others nothing.
+            _ => {}
         }
         Executed::Done
     }
