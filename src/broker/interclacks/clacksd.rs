@@ -2,7 +2,7 @@
 
 use super::LegacyForm;
 use super::counting::Count;
-use super::link::{Role, SyncState};
+use super::link::Role;
 use super::scope::{SignalScope, is_not_monitored, is_too_long_to_forward};
 use crate::broker::Broker;
 use crate::broker::cache::{Effect, Merged, TooLarge};
@@ -118,22 +118,14 @@ impl Broker {
             self.cache.forget(name);
             Merged::nothing(false)
         });
-        // An entry that is still to be synchronised is sent in its turn, not line for line; unless it may be evicted
-        // before.
-        let is_to_be_told = !self.cache.is_limited()
-            && self
-                .tree
-                .links
-                .get_mut(id)
-                .is_some_and(|link| matches!(link.sync, SyncState::Pending));
         if !merged.differs {
             self.note_known_to_peer(id, name, out);
         }
         let signal =
             signal.filter(|signal| self.is_new_signal(id, *signal, SignalScope::All, now, out));
         let value = state.register.value();
-        if merged.differs && !is_to_be_told {
-            self.answer_state(id, name, now, out);
+        if merged.differs {
+            self.answer_older_state(id, name, now, out);
         }
         if let Some(written) = merged.written {
             let write = Write {

@@ -1,6 +1,6 @@
 //! Counters between clacksd servers: single shares, and the marker up to which shares are folded.
 
-use super::link::{Role, Software, SyncState};
+use super::link::{Role, Software};
 use super::{LegacyForm, UplinkState};
 use crate::broker::Broker;
 use crate::broker::cache::{Counted, Effect, TooLarge};
@@ -58,18 +58,7 @@ impl Broker {
             Ok(Counted::Unknown) => {
                 out.append(id, |to| peer::encode_unknown_count(to, name, stamp))
             }
-            Ok(Counted::Differs) => {
-                // A slave whose turn is still to come says it then.
-                let is_to_be_told = !self.cache.is_limited()
-                    && self
-                        .tree
-                        .links
-                        .get_mut(id)
-                        .is_some_and(|link| matches!(link.sync, SyncState::Pending));
-                if !is_to_be_told {
-                    self.answer_state(id, name, now, out);
-                }
-            }
+            Ok(Counted::Differs) => self.answer_older_state(id, name, now, out),
             Err(TooLarge) => {
                 self.log_too_large(name, now);
                 self.cache.forget(name);

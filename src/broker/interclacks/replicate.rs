@@ -228,7 +228,23 @@ impl Broker {
         }
     }
 
-    /// Sends the state of a name to a peer that has just sent an older one. The peer knows of every clear: clears are
+    /// Sends the state of a name to a peer that has just sent an older one, unless the synchronisation is still to begin
+    /// and will send it. It can't be relied on if the entry may be evicted before.
+    pub(super) fn answer_older_state<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        name: &[u8],
+        now: Now,
+        out: &mut O,
+    ) {
+        let link = self.tree.links.get(id);
+        let is_pending = link.is_some_and(|link| matches!(link.sync, SyncState::Pending));
+        if self.cache.is_limited() || !is_pending {
+            self.answer_state(id, name, now, out);
+        }
+    }
+
+    /// Sends the state of a name to a peer that does not know it. The peer knows of every clear: clears are
     /// sent when the link comes up, and at once from then on.
     pub(super) fn answer_state<O: Output>(
         &mut self,
