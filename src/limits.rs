@@ -288,6 +288,9 @@ pub const ROOM: usize = 16 * KIB;
 /// pages instead of copying them, and freed buffers leave no holes between others, so that the memory in use is the memory
 /// that is counted.
 pub const MAPPED_BLOCK: usize = 256 * KIB;
+/// Requests that are decoded before the first of them is handled, to fetch the memory that they will need at once: as
+/// many as processors have fetches under way, or a few more.
+pub const REQUESTS_PREFETCHED: usize = 32;
 /// The length from which a line or value is shared by everything that keeps or sends it. Each has a mapped block, so that it
 /// leaves no hole between others, and mapping fresh memory costs several times as much as copying into it.
 pub const LONG_LINE: usize = MAPPED_BLOCK;

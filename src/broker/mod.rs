@@ -43,7 +43,10 @@ pub use persistence::Unsaved;
 pub use statistics::{LogLimit, Suppressed};
 pub use users::{Permissions, User, Users};
 
-use crate::limits::{self, MAX_LINE_BEFORE_LOGIN, MAX_SURPLUS_CLIENTS, PEER_LINE_EXTRA, SECOND_US};
+use crate::limits::{
+    self, MAX_LINE_BEFORE_LOGIN, MAX_SURPLUS_CLIENTS, PEER_LINE_EXTRA, REQUESTS_PREFETCHED,
+    SECOND_US,
+};
 use crate::protocol::peer::{self, NodeId, ShareId};
 use crate::protocol::shared::SharedBytes;
 use crate::protocol::{Key, Language, Request};
@@ -274,7 +277,7 @@ impl Broker {
         let (of_entries, of_listeners) =
             (self.cache.prefetch_pays(), self.listeners.prefetch_pays());
         let (mut entries, mut listeners) = (PrefetchBatch::default(), PrefetchBatch::default());
-        for request in requests.take(PrefetchBatch::MOST) {
+        for request in requests.take(REQUESTS_PREFETCHED) {
             match request.key() {
                 Some(Key::Entry(name)) if of_entries => entries.push(self.cache.hash(name)),
                 Some(Key::Listeners(name)) if of_listeners => {

@@ -1,17 +1,14 @@
 //! Some frames of one connection, found and decoded before the first of them is handled: so the memory that they will
 //! need can be fetched for all at once.
 
-use crate::limits::LONG_LINE;
+use crate::limits::{LONG_LINE, REQUESTS_PREFETCHED};
 use crate::protocol::framing::{Next, Unfinished};
 use crate::protocol::{Language, Request};
 use smallvec::SmallVec;
 
-/// As many requests as the processor can fetch memory for at once, or a few more.
-const MOST: usize = 32;
-
 /// Frames that follow each other.
 #[derive(Default)]
-pub struct Batch<'a>(SmallVec<[Frame<'a>; MOST]>);
+pub struct Batch<'a>(SmallVec<[Frame<'a>; REQUESTS_PREFETCHED]>);
 
 /// A frame of a batch.
 pub struct Frame<'a> {
@@ -20,7 +17,7 @@ pub struct Frame<'a> {
     pub taken: usize,
 }
 
-/// What stands behind the frames of a batch.
+/// The input behind the frames of a batch.
 pub enum BatchEnd {
     /// Perhaps further frames.
     Full,
@@ -30,10 +27,6 @@ pub enum BatchEnd {
 }
 
 impl<'a> Batch<'a> {
-    pub fn new() -> Batch<'a> {
-        Batch::default()
-    }
-
     /// Finds and decodes the frames at the start of `input`, of which the first may be known in part. One may be put
     /// together in `assembled`.
     #[inline(always)]
@@ -44,7 +37,7 @@ impl<'a> Batch<'a> {
         mut known: Unfinished,
         assembled: &'a mut Vec<u8>,
     ) -> BatchEnd {
-        while self.0.len() < MOST {
+        while self.0.len() < REQUESTS_PREFETCHED {
             match language.next(input, known) {
                 Next::Frame(frame, _) if frame.len() >= LONG_LINE => {
                     return BatchEnd::Long(frame.len());

@@ -33,7 +33,7 @@ struct Processed {
     /// How many of its bytes were processed.
     length: usize,
     progress: Progress,
-    /// What is known of the frame behind these.
+    /// The facts that are known of the frame behind these.
     known: Unfinished,
     /// The length of that frame without its end, if it is complete and long.
     long_frame: Option<usize>,
@@ -47,6 +47,16 @@ impl Processed {
             known,
             long_frame: None,
         }
+    }
+
+    /// A frame was handled that takes so many bytes; returns whether the next one may be.
+    #[inline(always)]
+    fn add(&mut self, progress: Progress, taken: usize) -> bool {
+        if progress != Progress::StoppedBefore {
+            self.length += taken;
+        }
+        self.progress = progress;
+        progress == Progress::Done
     }
 }
 
@@ -241,7 +251,8 @@ impl Server {
         }
     }
 
-    /// Decodes and handles one frame after the other, as [`Server::process`] does.
+    /// Decodes and handles one frame after the other, as [`Server::process`] does. A batch of one would do the same, and
+    /// cost 75 instructions more for each frame.
     fn process_each(
         &mut self,
         id: ConnectionId,
@@ -272,11 +283,7 @@ impl Server {
             };
             processed.known = Unfinished::default();
             let progress = self.dispatch(id, &language.decode(frame), None, enough);
-            if progress != Progress::StoppedBefore {
-                processed.length += taken;
-            }
-            if progress != Progress::Done {
-                processed.progress = progress;
+            if !processed.add(progress, taken) {
                 return processed;
             }
         }
@@ -294,7 +301,7 @@ impl Server {
     ) -> Processed {
         let mut processed = Processed::nothing(known);
         loop {
-            let mut batch = Batch::new();
+            let mut batch = Batch::default();
             let rest = &input[processed.length..];
             let ended = batch.fill(language, rest, processed.known, assembled);
             processed.known = Unfinished::default();
@@ -303,11 +310,7 @@ impl Server {
             }
             for frame in batch.iter() {
                 let progress = self.dispatch(id, &frame.request, None, enough);
-                if progress != Progress::StoppedBefore {
-                    processed.length += frame.taken;
-                }
-                if progress != Progress::Done {
-                    processed.progress = progress;
+                if !processed.add(progress, frame.taken) {
                     return processed;
                 }
             }

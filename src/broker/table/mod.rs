@@ -9,6 +9,7 @@
 
 mod lines;
 
+use crate::limits::REQUESTS_PREFETCHED;
 use ahash::RandomState;
 use lines::Lines;
 use std::hash::{BuildHasher, Hasher};
@@ -47,15 +48,12 @@ struct Segment<T, const LANES: usize> {
 
 /// Hashes of what will be looked up.
 pub struct PrefetchBatch {
-    hashes: [u64; PrefetchBatch::MOST],
+    hashes: [u64; REQUESTS_PREFETCHED],
     count: usize,
 }
 
 impl PrefetchBatch {
-    /// So many are prepared at once.
-    pub const MOST: usize = 32;
-
-    /// No more than [`PrefetchBatch::MOST`].
+    /// Adds a hash, one of [`REQUESTS_PREFETCHED`] at most.
     pub fn push(&mut self, hash: u64) {
         self.hashes[self.count] = hash;
         self.count += 1;
@@ -65,7 +63,7 @@ impl PrefetchBatch {
 impl Default for PrefetchBatch {
     fn default() -> PrefetchBatch {
         PrefetchBatch {
-            hashes: [0; PrefetchBatch::MOST],
+            hashes: [0; REQUESTS_PREFETCHED],
             count: 0,
         }
     }
@@ -170,9 +168,9 @@ impl<T: Copy + Default, const LANES: usize> Table<T, LANES> {
 
     /// Fetches the memory of look-ups to come; for each hash an element that is probably the one, if there
     /// is any.
-    pub fn prefetch(&self, batch: &PrefetchBatch) -> [Option<&T>; PrefetchBatch::MOST] {
-        let mut found = [None; PrefetchBatch::MOST];
-        let mut segments = [None; PrefetchBatch::MOST];
+    pub fn prefetch(&self, batch: &PrefetchBatch) -> [Option<&T>; REQUESTS_PREFETCHED] {
+        let mut found = [None; REQUESTS_PREFETCHED];
+        let mut segments = [None; REQUESTS_PREFETCHED];
         let hashes = &batch.hashes[..batch.count];
         // Each step for all of them: the shorter the loops, the more of their fetches go on at once.
         for (segment, hash) in segments.iter_mut().zip(hashes) {
