@@ -3,7 +3,7 @@
 use super::target::Target;
 use crate::client::{Options, local_server};
 use crate::program::files;
-use crate::program::flag::{Flag, flag};
+use crate::program::flag::{ALLOW_PLAINTEXT, CA, Flag, INSECURE, flag};
 use crate::program::start::{self, StartError};
 use getopts::Matches;
 use std::env;
@@ -35,25 +35,9 @@ pub const FLAGS: &[Flag] = &[
         "the password, the first line of the file",
     )
     .default("$CLACKS_PASSWORD"),
-    flag(
-        "",
-        "ca",
-        "FILE",
-        "authorities that a tls:// server's certificate must come from (PEM)",
-    )
-    .default("the system's"),
-    flag(
-        "",
-        "insecure",
-        "",
-        "don't check the certificate of a tls:// server: an impostor gets the password",
-    ),
-    flag(
-        "",
-        "allow-plaintext",
-        "",
-        "allow tcp:// to addresses that aren't loopback",
-    ),
+    CA,
+    INSECURE,
+    ALLOW_PLAINTEXT,
     flag(
         "",
         "init",

@@ -36,6 +36,30 @@ pub const fn flag(
     }
 }
 
+// Flags of all programs that connect to a server.
+
+pub const CA: Flag = flag(
+    "",
+    "ca",
+    "FILE",
+    "authorities that a tls:// server's certificate must come from (PEM)",
+)
+.default("the system's");
+
+pub const INSECURE: Flag = flag(
+    "",
+    "insecure",
+    "",
+    "don't check the certificate of a tls:// server: an impostor gets the password",
+);
+
+pub const ALLOW_PLAINTEXT: Flag = flag(
+    "",
+    "allow-plaintext",
+    "",
+    "allow tcp:// to addresses that aren't loopback",
+);
+
 impl Flag {
     pub const fn default(self, default: &'static str) -> Flag {
         Flag { default, ..self }

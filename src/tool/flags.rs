@@ -1,6 +1,6 @@
 //! The flags of clacks. Parsing, `--help`, the shell completions and a test against the man page follow from this table.
 
-use crate::program::flag::{Flag, flag};
+use crate::program::flag::{ALLOW_PLAINTEXT, CA, Flag, INSECURE, flag};
 
 const BENCH: &[&str] = &["bench"];
 
@@ -21,25 +21,9 @@ pub const FLAGS: &[Flag] = &[
         "the user's password, the first line of the file",
     )
     .default("$CLACKS_PASSWORD, or asked for on a terminal"),
-    flag(
-        "",
-        "ca",
-        "FILE",
-        "authorities that a tls:// server's certificate must come from (PEM)",
-    )
-    .default("the system's"),
-    flag(
-        "",
-        "insecure",
-        "",
-        "don't check the certificate of a tls:// server: an impostor gets the password",
-    ),
-    flag(
-        "",
-        "allow-plaintext",
-        "",
-        "allow tcp:// to addresses that aren't loopback",
-    ),
+    CA,
+    INSECURE,
+    ALLOW_PLAINTEXT,
     flag("", "json", "", "print a JSON object per line"),
     flag("", "raw", "", "print the value's bytes and nothing else, without a line feed").only(&["retrieve"]),
     flag("n", "count", "N", "end after so many lines; bench: operations").only(&["listen", "monitor", "bench"]),
