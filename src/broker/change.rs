@@ -25,7 +25,7 @@ pub(super) enum Change<'a> {
 /// A name that has another state.
 #[derive(Clone, Copy)]
 pub(super) struct Write<'a> {
-    /// Whose connection is not told of it.
+    /// The author, whose connection is not sent the change.
     pub by: By<'a>,
     pub name: &'a [u8],
     pub written: Written,

@@ -104,7 +104,7 @@ impl Listeners {
         }
     }
 
-    /// Whether there are so many names that [`Listeners::prefetch`] saves more than it costs.
+    /// Reports whether the table is so large that [`Listeners::prefetch`] saves more time than it costs.
     pub fn prefetch_pays(&self) -> bool {
         self.by_text.is_beyond_caches()
     }

@@ -1,5 +1,5 @@
-//! What the cache and the lists need from time to time, in slices: expired entries are dropped, room is made, and
-//! memory is given back.
+//! Maintenance of the cache and the lists, in slices: expired entries are dropped, room is made, and memory is given
+//! back.
 
 use super::Broker;
 use super::change::Change;

@@ -1,4 +1,4 @@
-//! What is done when a session's time has come: keep-alive, logins that had to wait, and the end.
+//! The actions when a session's deadline has come: keep-alive, logins that had to wait, and the end.
 
 use super::Broker;
 use super::dialects::Notice;

@@ -17,7 +17,7 @@ pub enum Language {
     Toy,
 }
 
-/// What begins a stream of bytes.
+/// The start of a stream of bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next<'a> {
     /// A frame, without its end, and how many bytes it takes with it.
@@ -27,7 +27,7 @@ pub enum Next<'a> {
     Unfinished(Unfinished),
 }
 
-/// What is known of a frame that is not complete: enough not to search the same bytes again.
+/// The facts that are known of a frame that is not complete, so that its bytes are not searched again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Unfinished {
     /// In so many bytes there is no end of a line.

@@ -12,12 +12,12 @@ pub struct Pending {
     bytes: Vec<u8>,
     /// Start of the first frame that is not processed. `start <= bytes.len()`.
     start: usize,
-    /// What is known of that frame, from its start: a long one is searched once, however many pieces it comes in.
+    /// The facts that are known of that frame: a long one is searched once, however many pieces it comes in.
     known: Unfinished,
     skip: Skip,
 }
 
-/// What is dropped of the bytes that come.
+/// The bytes that are dropped when they come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Skip {
     #[default]
@@ -94,7 +94,7 @@ impl Pending {
         &self.bytes[self.start..]
     }
 
-    /// What is known of the first frame.
+    /// The facts that are known of the first frame.
     pub fn known(&self) -> Unfinished {
         self.known
     }
@@ -173,7 +173,7 @@ impl Pending {
         };
     }
 
-    /// Whether there is nothing to remember of what came so far.
+    /// Reports whether nothing waits and nothing is to be dropped.
     pub fn is_idle(&self) -> bool {
         self.waiting() == 0 && self.skip == Skip::Nothing
     }

@@ -33,7 +33,7 @@ pub struct SocketAccess {
 pub struct Listener {
     /// With the port that was really bound.
     pub address: Address,
-    /// What is spoken there.
+    /// The language of its clients.
     pub language: Language,
     /// Whether connections may be waiting.
     pub is_ready: bool,

@@ -280,7 +280,7 @@ impl Cache {
             .then_some(Found { entry })
     }
 
-    /// Whether there are so many entries that [`Cache::prefetch`] saves more than it costs.
+    /// Reports whether the table is so large that [`Cache::prefetch`] saves more time than it costs.
     pub fn prefetch_pays(&self) -> bool {
         self.table.is_beyond_caches()
     }

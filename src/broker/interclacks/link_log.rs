@@ -1,4 +1,4 @@
-//! What the log says of links. Peers may cause any number of such lines, so they are limited.
+//! Log lines about links. Peers may cause any number of such lines, so they are limited.
 
 use super::Tree;
 use crate::broker::Broker;

@@ -1,4 +1,6 @@
-//! Everything that a client can do with a node, whatever its language: bytes of a language neither come in nor go out.
+//! Everything that a client can do with a node, whatever its language. Names, values and numbers come in, and outcomes
+//! go out as types, not as bytes of a language. A signal also has a form that is sent as it is: the line that Clacks
+//! clients and other servers get.
 //!
 //! An operation decides, acts and returns its outcome as a type. The permission that it needs was checked before.
 
@@ -11,7 +13,7 @@ use super::output::ConnectionId;
 
 pub use login::Login;
 
-/// Who changes an entry, and how Net::Clacks servers are told of it.
+/// The author of a change, and the form in which Net::Clacks servers are sent it.
 #[derive(Clone, Copy)]
 pub struct By<'a> {
     pub connection: ConnectionId,
