@@ -5,14 +5,10 @@ use regex::Regex;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Methods of `Broker`, in all of its `impl` blocks.
-const MOST_METHODS_OF_BROKER: usize = 179;
-
-/// Files with an `impl Broker` whose methods call each other in a circle.
-const MOST_BROKER_FILES_IN_CIRCLES: usize = 3;
+const MOST_METHODS_OF_BROKER: usize = 181;
 
 /// Layers with files or folders that use each other in a circle, and how many of them do. Other layers have none.
-const MOST_MODULES_IN_CIRCLES: &[(&str, usize)] =
-    &[("bridge", 4), ("broker", 9), ("cli", 2), ("reactor", 3)];
+const MOST_MODULES_IN_CIRCLES: &[(&str, usize)] = &[("broker", 9), ("reactor", 3)];
 
 /// Who uses whom.
 type Graph = BTreeMap<String, BTreeSet<String>>;
@@ -68,7 +64,7 @@ fn the_methods_of_the_broker_become_fewer() {
 }
 
 #[test]
-fn the_files_of_the_broker_have_no_new_circles_of_calls() {
+fn the_files_of_the_broker_have_no_circles_of_calls() {
     let call = Regex::new(r"\b(?:self|broker|Broker|Self)\s*(?:\.|::)\s*(\w+)\(").expect("one");
     let (methods, bodies) = broker_methods();
     let calls = bodies.iter().map(|(path, body)| {
@@ -80,8 +76,7 @@ fn the_files_of_the_broker_have_no_new_circles_of_calls() {
     });
     let graph: Graph = calls.collect();
     let circle = in_circles(&graph);
-    println!("{} files of Broker in circles: {circle:?}", circle.len());
-    assert!(circle.len() <= MOST_BROKER_FILES_IN_CIRCLES, "{circle:?}");
+    assert!(circle.is_empty(), "{circle:?}");
 }
 
 /// The file or folder of a layer that a source file belongs to; none for the layer's own `mod.rs`.
