@@ -10,9 +10,9 @@ impl Broker {
     /// By how much the tree's time may be later than what this node takes for it. A share id must not begin
     /// earlier than it was drawn: its shares would be folded too early.
     pub(super) fn clock_doubt_us(&self) -> u64 {
-        match self.uplink.is_some() && !self.tree.has_learnt_time() {
-            true => MAX_CLOCK_LEAD_US,
-            false => 0,
+        match self.knows_tree_time() {
+            true => 0,
+            false => MAX_CLOCK_LEAD_US,
         }
     }
 

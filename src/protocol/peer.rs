@@ -26,6 +26,11 @@ pub const VERSION: u32 = 2;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct NodeId(pub u64);
 
+impl NodeId {
+    /// Stands at the beginning of a path that doesn't begin at a root yet. No node draws it.
+    pub const UNKNOWN: NodeId = NodeId(0);
+}
+
 impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:x}", self.0)

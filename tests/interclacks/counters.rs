@@ -204,6 +204,73 @@ fn shares_of_slaves_without_a_journal_are_folded_by_all_of_the_tree() {
     }
 }
 
+/// The next line that the master sends with its path or its time.
+fn next_about_time(below: &mut Client) -> String {
+    loop {
+        let line = below.next_line().expect("the link lives");
+        if line.starts_with("PATH ") || line.starts_with("OVERHEAD T ") {
+            return line;
+        }
+    }
+}
+
+/// The seconds at which the only share of `n` began, by what a server sends its slaves.
+fn beginning_s(server: &Server) -> u64 {
+    let shares = shares_of(&state(server, "n"));
+    u64::from_str_radix(&shares[0][0], 16).expect("a share id") >> 32
+}
+
+/// A share that begins too early is folded too early, on each side with the steps that have come there.
+#[test]
+fn who_does_not_know_the_trees_time_begins_its_shares_an_hour_later_and_says_so_below() {
+    let (master, server) = Master::with_slave(&[]);
+    let (slow_s, right_s) = (unix_time() - 1_200, unix_time() + 600);
+    let mut below = Slave::of(&server).link;
+    let mut link = master.accept_as_clacksd(&server);
+    link.send("PATH 0 a");
+    link.send(&format!("OVERHEAD T {slow_s}"));
+    let path = next_about_time(&mut below);
+    assert!(path.starts_with("PATH 0 a "), "{path}");
+    assert!(next_about_time(&mut below).starts_with(&format!("OVERHEAD T {slow_s}")));
+    server.client("admin").ask("INCREMENT n");
+    let begun_s = beginning_s(&server);
+    assert!(
+        (slow_s + 3_600..slow_s + 3_660).contains(&begun_s),
+        "{begun_s}"
+    );
+
+    // The master has reached the root.
+    link.send("PATH b a");
+    link.send(&format!("OVERHEAD T {right_s}"));
+    let path = next_about_time(&mut below);
+    assert!(
+        path.starts_with("PATH 0 b a "),
+        "the time of that path is behind it: {path}"
+    );
+    assert!(next_about_time(&mut below).starts_with(&format!("OVERHEAD T {right_s}")));
+    let path = next_about_time(&mut below);
+    assert!(path.starts_with("PATH b a "), "{path}");
+    assert!(next_about_time(&mut below).starts_with(&format!("OVERHEAD T {right_s}")));
+
+    // The master has started again, and knows less of the time than this server.
+    drop(link);
+    let mut link = master.accept_as_clacksd(&server);
+    link.send("PATH 0 a");
+    link.send(&format!("OVERHEAD T {slow_s}"));
+    link.send(&format!("SIGNAL 5:{} NOTIFY end", right_s * 1_000_000));
+    below.expect_after_others(&format!("SIGNAL 5:{} NOTIFY end", right_s * 1_000_000));
+    let told = Slave::of(&server).told;
+    let time = told
+        .iter()
+        .find_map(|line| line.strip_prefix("OVERHEAD T "));
+    let time_s: f64 = time.expect("a time").parse().expect("a number");
+    assert!(time_s >= right_s as f64, "{time_s}");
+    assert!(
+        told.iter().any(|line| line.starts_with("PATH a ")),
+        "{told:?}"
+    );
+}
+
 #[test]
 fn of_two_servers_with_a_copy_of_one_journal_one_takes_a_new_share_id() {
     let mut first = with_journal(&[]).start();

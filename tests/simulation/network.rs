@@ -6,7 +6,6 @@ use super::world::{MILLISECOND_US, Random, World};
 use clacks::broker::{CloseReason, ConnectionId, Peer, Process};
 use clacks::protocol::Pending;
 use std::collections::VecDeque;
-use std::ops::Range;
 
 /// What the network does to lines between servers, if the test wants to see that it notices.
 pub type Saboteur = fn(&mut Random, Vec<u8>) -> Vec<Vec<u8>>;
@@ -79,14 +78,10 @@ impl Network {
         })
     }
 
-    /// Whether a wire to `slave`'s master has come up in that time.
-    pub fn has_come_up(&self, slave: usize, during_us: Range<u64>) -> bool {
-        self.wires.iter().any(|wire| {
-            wire.sides[0].node == slave
-                && wire
-                    .up_since_us
-                    .is_some_and(|at_us| during_us.contains(&at_us))
-        })
+    /// The moment since which the wire to `slave`'s master is up.
+    pub fn up_since_us(&self, slave: usize) -> Option<u64> {
+        let is_current = |wire: &&Wire| wire.sides[0].node == slave && wire.cut_us.is_none();
+        self.wires.iter().find(is_current)?.up_since_us
     }
 
     /// The longest that a wire between the two was up.

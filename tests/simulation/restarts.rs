@@ -7,7 +7,7 @@
 use super::network::Saboteur;
 use super::processes::Ending;
 use super::witness::WRITER;
-use super::world::{EPOCH_US, MILLISECOND_US, Plan, Random, SECOND_US, World, any_tree};
+use super::world::{EPOCH_US, MILLISECOND_US, Node, Plan, Random, SECOND_US, World, any_tree};
 use clacks::broker::Ageing;
 
 const MAX_NODES: usize = 4;
@@ -70,6 +70,8 @@ pub struct Restarts {
     saved: [Counts; MAX_NODES],
     /// When processes were started.
     starts_us: Vec<u64>,
+    /// When each node was last seen to have learnt the tree's time.
+    knew_time_us: [u64; MAX_NODES],
     fault: Option<String>,
 }
 
@@ -128,6 +130,7 @@ impl Restarts {
             seen: Default::default(),
             saved: Default::default(),
             starts_us: vec![0; nodes],
+            knew_time_us: [0; MAX_NODES],
             fault: None,
         }
     }
@@ -193,6 +196,7 @@ impl Restarts {
     }
 
     fn act(&mut self) {
+        self.observe_times();
         let node = self.world.random.below(self.world.nodes.len() as u64) as usize;
         if self.world.nodes[node].is_down {
             return self.start(node);
@@ -222,16 +226,41 @@ impl Restarts {
         }
     }
 
+    /// Takes notice of the nodes that have learnt the tree's time: their master has known it for a while, and the link
+    /// has been up for as long. A slave says that it is one before it has read the time.
+    fn observe_times(&mut self) {
+        let settled_us = self.world.now_us.saturating_sub(SECOND_US);
+        for node in 0..self.world.nodes.len() {
+            let Some(master) = self.world.nodes[node].master else {
+                continue;
+            };
+            let since_us = self.world.network.up_since_us(node);
+            let is_settled = since_us.is_some_and(|since_us| since_us < settled_us);
+            let knew_us = self.knew_time_us[master];
+            if is_settled
+                && self.knows_time(master)
+                && knew_us < settled_us
+                && !self.knows_time(node)
+            {
+                self.knew_time_us[node] = self.world.now_us;
+            }
+        }
+    }
+
+    /// Whether a node's process knows the tree's time, as far as was observed.
+    fn knows_time(&self, node: usize) -> bool {
+        let Node {
+            master, started_us, ..
+        } = &self.world.nodes[node];
+        master.is_none() || self.knew_time_us[node] > *started_us
+    }
+
     /// A node's client counts once, or some times at once.
     fn count(&mut self, node: usize) {
         let counter = self.world.random.below(COUNTERS as u64) as usize;
-        let (now_us, is_root) = (self.world.now_us, self.world.nodes[node].master.is_none());
-        // A slave says that it is one before it has read the time.
-        let linked_us = self.world.nodes[node].started_us..now_us.saturating_sub(SECOND_US);
-        let knows_time = is_root || self.world.network.has_come_up(node, linked_us);
         let name = format!("c{counter}");
         // Where it isn't known to be stored, it would be counted from nothing, and that is older.
-        if !(knows_time || self.counts_in_doubt)
+        if !(self.counts_in_doubt || self.knows_time(node))
             || counter == STORED && self.world.retrieve(node, WRITER, &name).is_none()
         {
             return;

@@ -5,7 +5,7 @@ use super::blocks::Block;
 use super::entry::{self, Counter, Entry, Kind};
 use super::share::{self, age_us};
 use super::{Cache, Dropped, EntryId, TooLarge, Written};
-use crate::limits::{MANY_CONTRIBUTIONS, MAX_CLOCK_LEAD_US, SECOND_US, WORK_PER_CONTRIBUTION};
+use crate::limits::{MANY_CONTRIBUTIONS, SECOND_US, WORK_PER_CONTRIBUTION};
 use crate::protocol::number::Number;
 use crate::protocol::peer::{Contribution, ShareId, Stamp};
 
@@ -29,7 +29,7 @@ impl Cache {
         begun_us: u64,
     ) -> Result<Added, TooLarge> {
         if self.own_share.is_due(now_us, self.folded, &self.ageing) {
-            self.begin_share(begun_us, now_us);
+            self.begin_share(begun_us);
         }
         let block = self.block(name);
         if let Some(added) = block.and_then(|block| self.add_in_place(block, step, now_us)) {
@@ -141,22 +141,15 @@ impl Cache {
         Ok(Written { entry, only })
     }
 
-    /// Draws a share id that begins at `begun_us`, or later if the tree's time is known to be later than `now_us`.
-    ///
-    /// This node's time may be behind: that of a master which has not been linked with the root yet. An id that begins
-    /// too early is folded too early, by each server with the steps that have come there, and then the steps of one side
-    /// are lost. But the tree's time has been at the newest stamp, and at the marker and the [age](age_us) of what the
-    /// root folds. That counts up to the hour that a clock may be wrong by: beyond it, other servers would refuse the id.
-    fn begin_share(&mut self, begun_us: u64, now_us: u64) {
+    /// Draws a share id that begins at `begun_us`, or behind the marker if that is later: what begins before the marker
+    /// is folded at once.
+    fn begin_share(&mut self, begun_us: u64) {
         self.drawn += 1;
         let random = self.hasher.hash_one((self.node, self.drawn)) as u32;
-        let (mut after_marker_us, mut known_us) = (0, self.newest_us);
-        if self.folded.time_us > 0 {
-            after_marker_us = self.folded.time_us.saturating_add(SECOND_US);
-            known_us = known_us.max(self.folded.time_us.saturating_add(age_us(&self.ageing)));
-        }
-        let known_us = known_us.min(now_us.saturating_add(MAX_CLOCK_LEAD_US));
-        let begun_us = begun_us.max(known_us).max(after_marker_us);
+        let begun_us = match self.folded.time_us {
+            0 => begun_us,
+            marker_us => begun_us.max(marker_us.saturating_add(SECOND_US)),
+        };
         self.own_share.begin(ShareId::new(begun_us, random));
     }
 

@@ -1,9 +1,7 @@
 //! What the cache promises, tried on it alone.
 
 use super::*;
-use crate::limits::{
-    EVICTIONS_PER_SLICE, MAX_CLOCK_LEAD_US, MIN_SHARE_RENEWAL_US, SECOND_US, WORK_PER_CONTRIBUTION,
-};
+use crate::limits::{EVICTIONS_PER_SLICE, SECOND_US, WORK_PER_CONTRIBUTION};
 use crate::protocol::number::Number;
 
 impl Cache {
@@ -235,40 +233,23 @@ fn counts_on_both_sides_of_a_cut_add_up() {
     }
 }
 
-/// Or else it would be folded before others have its steps, where the master's clock is behind and the root is out of
-/// reach.
 #[test]
-fn a_share_begins_no_earlier_than_the_tree_is_known_to_be() {
+fn a_share_begins_when_it_is_asked_to_and_behind_the_marker() {
     let now_us = 1_000_000 * SECOND_US;
-    let begins_after_us = |marker_us: Option<u64>, newest_us: Option<u64>| {
+    let begins_us = |marker_us: Option<u64>| {
         let mut cache = cache();
         if let Some(time_us) = marker_us {
             let node = NodeId(2);
             cache.merge_fold(Stamp { time_us, node });
         }
-        if let Some(newest_us) = newest_us {
-            cache.store(b"x", b"", newest_us).unwrap();
-        }
         cache.step(b"n", Number::ONE, now_us);
         let (share, _) = cache.own_share().expect("it has counted");
-        share.begun_us() - now_us
+        share.begun_us()
     };
-    let (later_us, age_us) = (now_us + 60 * SECOND_US, MIN_SHARE_RENEWAL_US);
-    assert_eq!(begins_after_us(None, None), 0);
-    assert_eq!(begins_after_us(Some(now_us), None), age_us);
-    assert_eq!(
-        begins_after_us(Some(later_us), None),
-        60 * SECOND_US + age_us
-    );
-    assert_eq!(begins_after_us(None, Some(later_us)), 60 * SECOND_US);
-    // No clock is believed that is wrong by more than an hour.
-    let wrong_us = now_us + 2 * MAX_CLOCK_LEAD_US;
-    assert_eq!(begins_after_us(None, Some(wrong_us)), MAX_CLOCK_LEAD_US);
-    assert_eq!(
-        begins_after_us(Some(wrong_us), None),
-        2 * MAX_CLOCK_LEAD_US + SECOND_US,
-        "it is never folded before it begins"
-    );
+    assert_eq!(begins_us(None), now_us);
+    assert_eq!(begins_us(Some(now_us - SECOND_US)), now_us);
+    let later_us = now_us + 60 * SECOND_US;
+    assert_eq!(begins_us(Some(later_us)), later_us + SECOND_US);
 }
 
 #[test]

@@ -197,18 +197,18 @@ impl Broker {
     fn handle_path<O: Output>(
         &mut self,
         id: ConnectionId,
-        path: Vec<NodeId>,
+        mut path: Vec<NodeId>,
         now: Now,
         out: &mut O,
     ) {
-        if self
-            .tree
-            .links
-            .get_mut(id)
-            .is_none_or(|link| link.role != Role::Uplink)
-        {
+        let link = self.tree.links.get_mut(id);
+        let Some(link) = link.filter(|link| link.role == Role::Uplink) else {
             // A slave's masters are this node and its masters; what it says is of its time before.
             return;
+        };
+        link.peer_knows_time = path.first() != Some(&NodeId::UNKNOWN);
+        if !link.peer_knows_time {
+            path.remove(0);
         }
         let is_ring = |node: &NodeId| {
             *node == self.tree.node || path.iter().filter(|other| *other == node).count() > 1

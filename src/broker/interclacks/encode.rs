@@ -6,8 +6,14 @@ use crate::protocol::encode;
 use crate::protocol::peer::{self, NodeId, Stamp};
 use crate::protocol::shared::Lines;
 
-pub(super) fn encode_path(to: &mut Vec<u8>, path: &[NodeId]) {
-    let nodes: Vec<String> = path.iter().map(NodeId::to_string).collect();
+/// Appends the path to this node. It begins with an unknown node if this node does not know the tree's time.
+pub(super) fn encode_path(to: &mut Vec<u8>, path: &[NodeId], knows_time: bool) {
+    let unknown = (!knows_time).then_some(&NodeId::UNKNOWN);
+    let nodes: Vec<String> = unknown
+        .into_iter()
+        .chain(path)
+        .map(NodeId::to_string)
+        .collect();
     encode::text(to, format_args!("PATH {}", nodes.join(" ")));
 }
 

@@ -60,6 +60,11 @@ impl Broker {
     pub(super) fn set_path<O: Output>(&mut self, masters: Vec<NodeId>, out: &mut O) {
         self.tree.path = masters;
         self.tree.path.push(self.tree.node);
+        self.send_path_to_slaves(out);
+    }
+
+    pub(super) fn send_path_to_slaves<O: Output>(&mut self, out: &mut O) {
+        let knows_time = self.knows_tree_time();
         for id in self.tree.links.ids_up() {
             let is_told =
                 self.tree.links.get_mut(id).is_some_and(|link| {
@@ -67,7 +72,7 @@ impl Broker {
                 });
             if is_told {
                 let path = &self.tree.path;
-                out.append(id, |to| encode_path(to, path));
+                out.append(id, |to| encode_path(to, path, knows_time));
             }
         }
     }

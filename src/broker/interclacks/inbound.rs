@@ -168,8 +168,8 @@ impl Broker {
         }
     }
 
-    /// The peer's clock. A clacksd master's is the tree's. With a Net::Clacks server this node only
-    /// translates: what was stamped here before would be wrong by as much as the clocks differ.
+    /// The peer's clock. With a Net::Clacks server this node only translates: what was stamped here before would be
+    /// wrong by as much as the clocks differ. A clacksd master's is the tree's, or the best that is known of it.
     fn handle_time<O: Output>(
         &mut self,
         id: ConnectionId,
@@ -187,7 +187,6 @@ impl Broker {
             );
             return;
         };
-        let before_us = self.tree.now_us(now);
         let Some(link) = self.tree.links.get_mut(id) else {
             return;
         };
@@ -197,9 +196,28 @@ impl Broker {
         if is_first {
             link.round_trip_us = now.monotonic_us - link.began_us;
         }
-        if !is_uplink || link.peer == Software::NetClacks {
+        match (is_uplink, link.peer) {
+            (false, _) => {}
+            // Nobody above tells the time of a tree: this node's is the time of those below.
+            (true, Software::NetClacks) => self.take_time_as_trees(now, out),
+            (true, Software::Clacksd) => self.handle_masters_time(id, theirs_us, now, out),
+        }
+    }
+
+    /// The time of a clacksd master. One that has just started, and has not reached its own master, knows less of the
+    /// tree's time than a node that has learnt it.
+    fn handle_masters_time<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        theirs_us: u64,
+        now: Now,
+        out: &mut O,
+    ) {
+        let is_trees = (self.tree.links.get(id)).is_some_and(|link| link.peer_knows_time);
+        if !is_trees && self.tree.clock.is_trees() {
             return;
         }
+        let before_us = self.tree.now_us(now);
         // By a time that agrees with nothing here everything would seem to be far too old or too new. An empty server
         // takes any time: it may be a machine that has just started, without a clock of its own.
         let trusts_any = !self.is_used_to_its_time(before_us);
@@ -218,9 +236,27 @@ impl Broker {
         if before_us.abs_diff(theirs_us) > CLOCK_STEP_US {
             self.send_time_to_slaves(now, out);
         }
+        if is_trees {
+            self.take_time_as_trees(now, out);
+        }
     }
 
-    /// This node has learnt the tree's time; those below it follow.
+    /// This node's time is the tree's from now on. If that is news, the slaves learn it: first by the path, which says
+    /// so of the time behind it.
+    fn take_time_as_trees<O: Output>(&mut self, now: Now, out: &mut O) {
+        if !self.tree.clock.is_trees() {
+            self.tree.clock.set_trees();
+            self.send_path_to_slaves(out);
+            self.send_time_to_slaves(now, out);
+        }
+    }
+
+    /// Reports whether this node's time is the tree's: it has no master, or has learnt the time since it started.
+    pub(in crate::broker) fn knows_tree_time(&self) -> bool {
+        self.uplink.is_none() || self.tree.clock.is_trees()
+    }
+
+    /// The slaves take over this node's time.
     fn send_time_to_slaves<O: Output>(&mut self, now: Now, out: &mut O) {
         let time = seconds(self.tree.now_us(now));
         for id in self.tree.links.ids_up() {

@@ -40,6 +40,8 @@ pub struct Link {
     pub(super) known_to_peer: Table<u64>,
     /// The peer's clock minus this node's monotonic one, once the peer has sent its time.
     pub(super) anchor_us: Option<i64>,
+    /// Of a master: it knows the time of the tree's root, by the path that it has sent.
+    pub(super) peer_knows_time: bool,
     /// When the link was made, by this node's clock (monotonic) and by the tree's.
     pub(super) began_us: u64,
     pub(super) began_tree_us: u64,

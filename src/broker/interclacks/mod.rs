@@ -99,11 +99,6 @@ impl Tree {
     pub fn now_us(&self, now: Now) -> u64 {
         self.clock.now_us(now)
     }
-
-    /// Reports whether a master has sent the tree's time.
-    pub fn has_learnt_time(&self) -> bool {
-        self.clock.has_learnt()
-    }
 }
 
 impl Default for Uplink {

@@ -15,6 +15,8 @@ pub struct TreeClock {
     /// The time that a master's may differ from by an hour if this node's own clock seems to be wrong: that clock when it
     /// last agreed with a master, or else the first time that was learnt. It does not follow what masters say.
     reference: Option<Anchor>,
+    /// The time was learnt from a master that knew the root's.
+    is_trees: bool,
 }
 
 /// A clock: what it showed at a moment of the monotonic clock, and goes on from there.
@@ -39,9 +41,13 @@ impl Anchor {
 pub struct Differs(pub u64);
 
 impl TreeClock {
-    /// Reports whether a master has sent the time.
-    pub fn has_learnt(&self) -> bool {
-        self.learnt.is_some()
+    /// Reports whether this time is known to be that of the tree's root.
+    pub fn is_trees(&self) -> bool {
+        self.is_trees
+    }
+
+    pub fn set_trees(&mut self) {
+        self.is_trees = true;
     }
 
     pub fn now_us(&self, now: Now) -> u64 {

@@ -127,6 +127,7 @@ impl Broker {
             early_counters: BTreeMap::new(),
             known_to_peer: Table::default(),
             anchor_us: None,
+            peer_knows_time: false,
             began_us: now.monotonic_us,
             round_trip_us: 0,
         }
@@ -157,6 +158,7 @@ impl Broker {
         link.is_up = true;
         link.last_ping.stopped_us = stopped_us;
         let now_us = self.tree.now_us(now);
+        let knows_time = self.knows_tree_time();
         let (software, token) = (&self.settings.software, self.users.primary_token());
         out.append(id, |to| {
             encode::greeting(to, software);
@@ -166,7 +168,7 @@ impl Broker {
             }
             if peer == Software::Clacksd {
                 // First of all: nothing of a ring is to be obeyed.
-                encode_path(to, &self.tree.path);
+                encode_path(to, &self.tree.path, knows_time);
             }
             encode::overhead(to, Flags::TIME, seconds(now_us).as_bytes());
             if peer == Software::Clacksd {
