@@ -58,7 +58,7 @@ pub mod cli;
 pub mod reactor;
 #[cfg(feature = "server")]
 pub mod storage;
-#[cfg(feature = "server")]
+#[cfg(any(feature = "server", feature = "tool", feature = "postgres"))]
 pub mod sys;
 #[cfg(feature = "tool")]
 pub mod tool;

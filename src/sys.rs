@@ -14,7 +14,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
 /// Resets the signal settings that the process has inherited: unblocks all signals, and restores the default action of
-/// SIGCHLD, so that ended children can be waited for. A daemon calls this at its start.
+/// SIGCHLD, so that ended children can be waited for. The process must have one thread.
 ///
 /// # Errors
 /// The system refuses it.

@@ -19,7 +19,7 @@ pub use flags::FLAGS;
 pub use payload::DELIMITER;
 
 use crate::client::Client;
-use crate::program::process_limits;
+use crate::program::signals;
 use crate::program::start::{StartError, print};
 use database::Database;
 use flags::Login;
@@ -36,7 +36,7 @@ use std::sync::atomic::AtomicBool;
 /// # Errors
 /// [`StartError`] for wrong arguments, and for anything else that prevents the start.
 pub fn run(arguments: &[OsString]) -> Result<(), StartError> {
-    process_limits::report_file_size_as_error()
+    signals::prepare()
         .map_err(|error| StartError::Failed(format!("cannot install a signal handler: {error}")))?;
     let matches = flags::parse(arguments)?;
     if matches.opt_present("help") {

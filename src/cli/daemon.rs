@@ -12,8 +12,8 @@ use crate::cli::secrets::{Secrets, random};
 use crate::cli::served_files::ServedFiles;
 use crate::cli::{flags, logging, service_manager};
 use crate::limits::{MAPPED_BLOCK, MAX_SURPLUS_CLIENTS, RESERVED_DESCRIPTORS};
-use crate::program::process_limits;
 use crate::program::start::{StartError, print};
+use crate::program::{process_limits, signals};
 use crate::protocol::token::Token;
 use crate::reactor::{Ended, Host, Listener, Server, Signals};
 use crate::sys::{self, Account};
@@ -45,9 +45,7 @@ impl End {
 /// # Errors
 /// [`StartError`] if it could not start, or if the event loop failed.
 pub fn run(arguments: &[OsString]) -> Result<End, StartError> {
-    let has_signals =
-        sys::reset_signals().and_then(|()| process_limits::report_file_size_as_error());
-    has_signals.map_err(|error| no_signals(&error))?;
+    signals::prepare().map_err(|error| no_signals(&error))?;
     let matches = flags::parse(arguments)?;
     if matches.opt_present("help") {
         return print(&flags::help()).map(|()| End::Orderly);

@@ -21,7 +21,7 @@ pub use arguments::{Argument, Command};
 pub use flags::FLAGS;
 pub use table::COMMANDS;
 
-use crate::program::process_limits;
+use crate::program::signals;
 use arguments::{Invocation, Parsed};
 use failure::Failure;
 use printer::{Printer, report_error};
@@ -29,7 +29,7 @@ use std::ffi::OsString;
 
 /// Runs the command that the arguments (without the program's name) ask for. Returns the exit status.
 pub fn run(arguments: &[OsString]) -> u8 {
-    let prepared = process_limits::report_file_size_as_error().map_err(Failure::from);
+    let prepared = signals::prepare().map_err(Failure::from);
     let parsed = prepared.and_then(|()| table::parse(arguments));
     let done = parsed.and_then(|parsed| match parsed {
         Parsed::Help => print(&table::help()),

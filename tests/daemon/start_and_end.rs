@@ -1,10 +1,11 @@
 //! Starts that signals interrupt, starts in the background, limits on the size of files, and ends that lose data.
 
+use crate::bridge::bridge;
 use crate::support::{
     Client, Ended, Process, Server, ServiceManager, Setup, run, text, wait_until,
 };
 use std::fs;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -139,6 +140,29 @@ fn a_daemon_inherits_no_signals_from_the_process_that_started_it() {
     assert_eq!(unsafe { libc::kill(id, libc::SIGTERM) }, 0);
     assert_eq!((ended.status, &*ended.stderr), (Some(0), ""), "{ended:?}");
     wait_until("the daemon ends", || !setup.path("pid").exists());
+}
+
+#[test]
+fn a_signal_that_the_parent_blocks_ends_each_program() {
+    let mut server = Setup::new().start_changed(inherit_signals);
+    let mut listen = server.clacks_command("ro", &["listen", "a"]);
+    inherit_signals(&mut listen);
+    let mut listen = Process::spawn(&mut listen);
+    wait_until("it listens", || server.status("subscriptions") == 1);
+    listen.signal(libc::SIGTERM);
+    assert_eq!(listen.wait().signal(), Some(libc::SIGTERM));
+
+    let nowhere = format!("host={} user=x", text(server.setup.folder.path()));
+    let mut bridge = bridge(&["--postgres", &nowhere, "-s", &server.address()]);
+    bridge.args(["-u", "rw"]);
+    inherit_signals(bridge.env("CLACKS_PASSWORD", "rwpw"));
+    let mut bridge = Process::spawn(&mut bridge);
+    bridge.wait_for_log("the database can't be reached");
+    bridge.signal(libc::SIGTERM);
+    assert_eq!(bridge.wait().code(), Some(0));
+
+    server.process.signal(libc::SIGTERM);
+    assert_eq!(server.process.wait().code(), Some(0));
 }
 
 /// Checks what the caller of `--daemonize` gets to see of a start that fails.

@@ -8,8 +8,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("limits", &[]),
     ("address", &["limits"]),
     ("protocol", &["limits"]),
-    ("program", &[]),
     ("sys", &[]),
+    ("program", &["sys"]),
     ("certificates", &[]),
     ("bridge", &["client", "certificates", "program"]),
     // Of program only its small files: the certificates of authorities.
