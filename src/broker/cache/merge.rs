@@ -194,7 +194,9 @@ impl Cache {
         counter.changed_us = changed_us;
         let entry = self.put_counter(name, kind, stamp, accessed_us, &counter)?;
         let only = match grown[..] {
-            [(share, _)] if share != ShareId::FOLDED => Some(share),
+            [(share, _)] if share != ShareId::FOLDED && !self.is_old_share(share, now_us) => {
+                Some(share)
+            }
             _ => None,
         };
         let steps = grown.into_iter().map(|(_, step)| step).collect();
@@ -227,8 +229,7 @@ impl Cache {
         else {
             return Ok(Counted::Unknown);
         };
-        // Of a share that is folded here, what it has added is only known of the whole state.
-        if entry.stamp() != stamp || theirs.share.begun_us() < self.folded.time_us.max(1) {
+        if entry.stamp() != stamp || self.is_old_share(theirs.share, now_us) {
             return Ok(Counted::Differs);
         }
         let held = entry.contribution_of(theirs.share);
@@ -250,6 +251,13 @@ impl Cache {
         };
         let step = theirs.sum.accumulate(-former);
         Ok(written.map_or(Counted::Nothing, |written| Counted::Grown(step, written)))
+    }
+
+    /// Reports whether a share is folded here, or may be at others by the time that they hear of it: what it has added
+    /// is only known of the whole state then.
+    fn is_old_share(&self, share: ShareId, now_us: u64) -> bool {
+        let marker_us = self.folded.time_us.max(self.next_marker(now_us).time_us);
+        share.begun_us() < marker_us.max(1)
     }
 
     /// Puts a contribution into an entry as a whole, folded; `None` if there is no room for it.
