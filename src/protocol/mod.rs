@@ -5,6 +5,7 @@
 pub mod command;
 pub mod encode;
 pub mod framing;
+pub mod memcached;
 pub mod number;
 pub mod peer;
 pub mod pending;
