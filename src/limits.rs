@@ -255,7 +255,7 @@ pub const WORK_PER_SLOW_LITERAL: usize = 4 * KIB;
 pub const WORK_PER_DIGIT: usize = 16;
 /// The work for a link in a turn: it carries the traffic of many clients. A thousand entries sent to a new slave are so much,
 /// and take the slave two milliseconds.
-pub const WORK_PER_TRUNK: usize = 128 * KIB;
+pub const WORK_PER_LINK: usize = 128 * KIB;
 /// The work for all connections in a turn, about two milliseconds.
 pub const WORK_PER_TURN: usize = MIB;
 /// The work for all connections that send much, in a turn. Their bytes may need new pages of memory, which cost several times
@@ -283,7 +283,7 @@ pub const MUCH_OUTPUT: usize = OUTPUT_CHUNK - SHARED_PAYLOAD;
 /// The length from which payloads are shared among their receivers instead of copied to each.
 pub const SHARED_PAYLOAD: usize = 4 * KIB;
 /// The amount of queued output below which a waiting connection may continue.
-pub const ROOM: usize = 16 * KIB;
+pub const LOW_WATER_MARK: usize = 16 * KIB;
 /// The size from which memory blocks are mapped one by one, and unmapped at once when freed. Growing such a block moves its
 /// pages instead of copying them, and freed buffers leave no holes between others, so that the memory in use is the memory
 /// that is counted.

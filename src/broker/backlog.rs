@@ -4,8 +4,9 @@
 //! next write of each connection waits that has recorded more than its fair share of it. Beyond [`MAX_UNSAVED`] every
 //! write waits, so memory stays bounded however many connections write. A connection that writes nothing never waits.
 
+use super::carrier::Carrier;
+use super::events::ConnectionId;
 use crate::broker::dialects::Plan;
-use crate::broker::output::{ConnectionId, Output};
 use crate::broker::{Broker, Now};
 use crate::limits::{
     LINK_ALLOWANCE, LINK_ALLOWANCE_US, MAX_UNSAVED, MAX_UNSAVED_RUNS, SLOW_UNSAVED,
@@ -206,7 +207,7 @@ impl Broker {
 
     /// Lets links that wait write a little when they have waited long: a peer whose output nobody takes would end the
     /// link. Beyond twice the bound not even they go on.
-    pub(super) fn tend_backlog<O: Output>(&mut self, now: Now, out: &mut O) {
+    pub(super) fn tend_backlog<O: Carrier>(&mut self, now: Now, out: &mut O) {
         let Some(persistence) = &mut self.persistence else {
             return;
         };

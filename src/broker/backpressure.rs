@@ -1,19 +1,20 @@
 //! Senders wait for receivers: which connections a line would go to, and whether one of them has no room for it.
 //!
 //! A line that has to wait is not processed, and its connection is not read meanwhile. The carrier decides for how long
-//! ([`Output::wait_for`]).
+//! ([`Carrier::wait_for`]).
 
 use super::Broker;
+use super::carrier::Carrier;
 use super::dialects::{Plan, Receivers};
-use super::output::{ConnectionId, Output};
+use super::events::ConnectionId;
 use crate::limits::SHORT_LINE;
 use crate::protocol::Request;
 
 impl Broker {
-    /// Returns true if the line has to wait before it is processed. To be asked when [`Output::has_full_receivers`] says that
+    /// Returns true if the line has to wait before it is processed. To be asked when [`Carrier::has_full_receivers`] says that
     /// there are any, or when a link has a backlog at this end.
     #[cold]
-    pub(super) fn waits_for_receivers<O: Output>(
+    pub(super) fn waits_for_receivers<O: Carrier>(
         &mut self,
         id: ConnectionId,
         request: &Request<'_>,
@@ -41,7 +42,7 @@ impl Broker {
             || self.wait_for_clients(id, &receivers, is_short, out)
     }
 
-    fn wait_for_clients<O: Output>(
+    fn wait_for_clients<O: Carrier>(
         &self,
         id: ConnectionId,
         receivers: &Receivers<'_>,
@@ -61,7 +62,7 @@ impl Broker {
         }
     }
 
-    fn wait_for_links<O: Output>(
+    fn wait_for_links<O: Carrier>(
         &mut self,
         id: ConnectionId,
         receivers: &Receivers<'_>,

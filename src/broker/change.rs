@@ -3,8 +3,10 @@
 
 use super::Broker;
 use super::cache::{Dropped, EntryId, Written};
+use super::carrier::Carrier;
+use super::events::{ConnectionId, Now};
 use super::operations::By;
-use super::output::{ConnectionId, Now, Output};
+use super::output::Output;
 use crate::limits::EVICTIONS_PER_SLICE;
 use crate::protocol::peer::SignalId;
 
@@ -56,7 +58,7 @@ impl Broker {
     }
 
     /// Counts a dropped entry, and shows it to the monitors.
-    fn report_drop<O: Output>(&mut self, kind: Dropped, entry: EntryId, out: &mut O) {
+    fn report_drop<O: Carrier>(&mut self, kind: Dropped, entry: EntryId, out: &mut O) {
         let event: &[u8] = match kind {
             Dropped::Stale => b"CLEANSTALE",
             Dropped::Deleted => b"CLEANDELETED",

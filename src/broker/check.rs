@@ -2,10 +2,10 @@
 //! counted is what there is. Tests ask for it; the daemon doesn't, since it takes time.
 
 use super::Broker;
+use super::events::ConnectionId;
 use super::expiry::ExpiryCycle;
 use super::interclacks::Link;
 use super::listeners::subscription_memory;
-use super::output::ConnectionId;
 use super::session::Session;
 
 impl Broker {
@@ -58,7 +58,7 @@ impl Broker {
     }
 
     /// What is kept for a connection, in bytes, counted anew: what its carrier was told by
-    /// [`Output::hold`](super::Output::hold). `None` if it is on its way out, or gone.
+    /// [`Carrier::charge_memory`](super::Carrier::charge_memory). `None` if it is on its way out, or gone.
     #[doc(hidden)]
     pub fn counted_memory(&self, id: ConnectionId) -> Option<isize> {
         let session = self

@@ -1,13 +1,15 @@
 //! The end of a session, at whoever's wish: what it was part of is taken back, and its peer is told.
 
 use super::Broker;
+use super::carrier::Carrier;
+use super::close_reason::CloseReason;
 use super::dialects::Notice;
-use super::output::{CloseReason, ConnectionId, Now, Output};
+use super::events::{ConnectionId, Now};
 use super::session::Closing;
 
 impl Broker {
     /// Puts a session on its way out: from now on it takes part in nothing.
-    pub(super) fn close<O: Output>(
+    pub(super) fn close<O: Carrier>(
         &mut self,
         id: ConnectionId,
         reason: CloseReason,
@@ -37,7 +39,7 @@ impl Broker {
     }
 
     /// Puts a session on its way out, and says farewell to its peer.
-    pub(super) fn dismiss<O: Output>(
+    pub(super) fn dismiss<O: Carrier>(
         &mut self,
         id: ConnectionId,
         reason: CloseReason,
@@ -48,7 +50,7 @@ impl Broker {
         self.close(id, reason, now, out);
     }
 
-    pub(super) fn close_all<O: Output>(&mut self, reason: CloseReason, now: Now, out: &mut O) {
+    pub(super) fn close_all<O: Carrier>(&mut self, reason: CloseReason, now: Now, out: &mut O) {
         // Those on their way out already go on so.
         let open = self
             .sessions
@@ -61,7 +63,7 @@ impl Broker {
     }
 
     /// Takes the session off every list.
-    pub(super) fn leave<O: Output>(
+    pub(super) fn leave<O: Carrier>(
         &mut self,
         id: ConnectionId,
         reason: CloseReason,
@@ -82,7 +84,7 @@ impl Broker {
     }
 
     /// Puts a session on its way out, and tells its peer the reason.
-    pub(super) fn refuse<O: Output>(
+    pub(super) fn refuse<O: Carrier>(
         &mut self,
         id: ConnectionId,
         reason: CloseReason,
@@ -94,7 +96,12 @@ impl Broker {
     }
 
     /// Sends something that every language has its own words for.
-    pub(super) fn send_notice<O: Output>(&self, id: ConnectionId, notice: Notice<'_>, out: &mut O) {
+    pub(super) fn send_notice<O: Carrier>(
+        &self,
+        id: ConnectionId,
+        notice: Notice<'_>,
+        out: &mut O,
+    ) {
         if let Some(session) = self.sessions.get(id) {
             out.append(id, |to| notice.encode(session.language, to));
         }

@@ -3,7 +3,9 @@
 
 use super::Broker;
 use super::change::Change;
-use super::output::{Now, Output, Record};
+use super::events::Now;
+use super::output::Output;
+use super::recording::{Record, Recording};
 use crate::limits::MAX_CLOCK_LEAD_US;
 
 impl Broker {
@@ -31,7 +33,7 @@ impl Broker {
 
     /// Everything was recorded and nothing more will be: records that the run has ended in order, for the next one
     /// to count under the same share id. To be called before the last records are handed over.
-    pub fn record_end<O: Output>(&mut self, now: Now, out: &mut O) {
+    pub fn record_end<O: Recording>(&mut self, now: Now, out: &mut O) {
         if let Some((share, newest_us)) = self.cache.own_share() {
             let record = Record::Run {
                 share,

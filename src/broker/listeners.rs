@@ -3,7 +3,7 @@
 
 mod compaction;
 
-use super::output::{AudienceId, ConnectionId};
+use super::events::{AudienceId, ConnectionId};
 use super::pages::Pages;
 use super::table::{PrefetchBatch, Table, hash};
 use crate::limits::{FREED_PER_TURN, KIB, LONG_LINE};

@@ -3,8 +3,9 @@
 
 use super::Broker;
 use super::change::Change;
+use super::events::Now;
 use super::expiry::ExpiryCycle;
-use super::output::{Now, Output};
+use super::output::Output;
 use super::table::Cursor;
 
 impl Broker {

@@ -1,18 +1,22 @@
 //! What a node is: sessions and permissions, listeners, cache, timeouts, statistics.
 //!
 //! Sans-IO: the broker is handed the time and what happened ([`Broker`]'s `handle_*`), and acts only
-//! through [`Output`]. It names no socket, file, environment variable or system clock, so that whole
-//! networks of brokers run inside a test with a clock and a network of the test's own.
+//! through its two seams, [`Carrier`] and [`Recording`]. It names no socket, file, environment variable
+//! or system clock, so that whole networks of brokers run inside a test with a clock and a network of
+//! the test's own.
 
 mod admission;
 mod backlog;
 mod backpressure;
 mod cache;
+mod carrier;
 mod change;
 mod check;
+mod close_reason;
 mod closing;
 mod counting;
 mod dialects;
+mod events;
 mod expiry;
 mod interclacks;
 mod key_list;
@@ -25,6 +29,7 @@ mod output;
 mod pages;
 mod persistence;
 mod random;
+mod recording;
 mod session;
 mod statistics;
 mod table;
@@ -34,12 +39,13 @@ mod users;
 mod walk;
 
 pub use cache::Ageing;
+pub use carrier::Carrier;
+pub use close_reason::CloseReason;
+pub use events::{Audience, AudienceId, ConnectionId, Flow, LongFrame, Now, Peer, Traffic};
 pub use origin::{Origin, Process};
-pub use output::{
-    Audience, AudienceId, CloseReason, ConnectionId, Flow, LongFrame, Now, Output, Peer, Record,
-    Rewrite, Rewritten, Saved, Traffic,
-};
+pub use output::Output;
 pub use persistence::Unsaved;
+pub use recording::{Record, Recording, Rewrite, Rewritten, Saved};
 pub use statistics::{LogLimit, Suppressed};
 pub use users::{Permissions, User, Users};
 
@@ -130,13 +136,12 @@ impl Default for Settings {
 /// A clacksd node without I/O.
 ///
 /// Its methods are of three kinds. `handle_*` tells it of an event: a connection, a request, a deadline, records that
-/// were saved. Each is given the time, which never goes back on its monotonic side, and acts at once through [`Output`],
-/// and only through it. `poll_*` and the other queries have no effect on the
-/// outside. `restore` and its companions take in a journal, before anything else.
+/// were saved. Each is given the time, which never goes back on its monotonic side, and acts at once through
+/// [`Carrier`] and [`Recording`], and only through these. `poll_*` and the other queries have no effect on the outside. `restore` and its companions take in a journal, before anything else.
 ///
 /// The order of calls: [`Broker::handle_connected`] is the first event of a connection, [`Broker::handle_closed`] the
 /// last. In between its requests come one by one, in order; when one returns [`Flow::Stop`], no further one of that
-/// connection may be handed over before [`Output::resume`]. After any event [`Broker::poll_deadline`] may have changed;
+/// connection may be handed over before [`Carrier::resume`]. After any event [`Broker::poll_deadline`] may have changed;
 /// [`Broker::handle_deadline`] is called when that moment has come, and no earlier call of it does harm. Time alone
 /// changes nothing: without a call a node stands still, and what has become due meanwhile is done with the next one.
 pub struct Broker {
@@ -224,7 +229,7 @@ impl Broker {
     }
 
     /// A connection was made. It gets the greeting; the master gets this node's login.
-    pub fn handle_connected<O: Output>(
+    pub fn handle_connected<O: Carrier>(
         &mut self,
         id: ConnectionId,
         peer: Peer,
@@ -337,7 +342,7 @@ impl Broker {
     }
 
     /// A frame of the connection has `length` bytes so far, or will have, more than [`MAX_LINE_BEFORE_LOGIN`].
-    pub fn handle_long_frame<O: Output>(
+    pub fn handle_long_frame<O: Carrier>(
         &mut self,
         id: ConnectionId,
         length: usize,
@@ -368,8 +373,8 @@ impl Broker {
         LongFrame::Refused
     }
 
-    /// There is room in the connection's output, as [`Output::want_room`] asked for.
-    pub fn handle_room<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
+    /// There is room in the connection's output, as [`Carrier::request_writable`] asked for.
+    pub fn handle_writable<O: Carrier>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
         self.continue_listing(id, now, out);
         self.advance_sync(id, now, out);
         let session = self.sessions.get_mut(id);
@@ -379,13 +384,13 @@ impl Broker {
     }
 
     /// The peer has stopped taking its output.
-    pub fn handle_stalled<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
+    pub fn handle_stalled<O: Carrier>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
         self.appoint(id, now, out);
     }
 
     /// The carrier closes the connection: the peer is gone or a limit was reached. Where the reason
     /// [drains](CloseReason::drains), what is queued goes out first.
-    pub fn handle_closing<O: Output>(
+    pub fn handle_closing<O: Carrier>(
         &mut self,
         id: ConnectionId,
         reason: CloseReason,
@@ -400,7 +405,7 @@ impl Broker {
     }
 
     /// The connection is closed; `discarded` bytes of its output never reached the peer.
-    pub fn handle_closed<O: Output>(
+    pub fn handle_closed<O: Carrier>(
         &mut self,
         id: ConnectionId,
         reason: CloseReason,
@@ -454,7 +459,7 @@ impl Broker {
     }
 
     /// The users were read again. Sessions of users that are gone or changed are closed.
-    pub fn handle_users<O: Output>(&mut self, users: Users, now: Now, out: &mut O) {
+    pub fn handle_users<O: Carrier>(&mut self, users: Users, now: Now, out: &mut O) {
         self.users = users;
         let Broker {
             sessions, users, ..
@@ -475,7 +480,7 @@ impl Broker {
     }
 
     /// The server is to end: everybody is told and closed. See [`Broker::is_over`].
-    pub fn handle_shutdown<O: Output>(&mut self, now: Now, out: &mut O) {
+    pub fn handle_shutdown<O: Carrier>(&mut self, now: Now, out: &mut O) {
         self.lifetime = Lifetime::Over;
         self.save_at_last(now);
         self.close_all(CloseReason::Shutdown, now, out);

@@ -1,6 +1,7 @@
 //! MONITOR: the clients that see all traffic, and the lines that they are shown.
 
-use super::output::{ConnectionId, Output};
+use super::carrier::Carrier;
+use super::events::ConnectionId;
 use super::session::{Cid, Session, Sessions};
 use super::{Broker, empty};
 use crate::protocol::shared::{Lines, SharedBytes};
@@ -59,7 +60,7 @@ impl Monitors {
     }
 
     /// Shows a line of the connection of that name. `source` is the long line that it is, if it is one.
-    fn show<O: Output>(
+    fn show<O: Carrier>(
         &mut self,
         cid: Cid,
         line: &[u8],
@@ -80,14 +81,14 @@ impl Monitors {
     }
 
     /// Shows something that has happened.
-    pub fn report<O: Output>(&mut self, event: fmt::Arguments<'_>, out: &mut O) {
+    pub fn report<O: Carrier>(&mut self, event: fmt::Arguments<'_>, out: &mut O) {
         if !self.is_empty() {
             self.append(out, |to| encode::text(to, format_args!("DEBUG {event}")));
         }
     }
 
     /// Shows something that has happened to an entry.
-    pub fn report_entry<O: Output>(&mut self, event: &[u8], name: &[u8], out: &mut O) {
+    pub fn report_entry<O: Carrier>(&mut self, event: &[u8], name: &[u8], out: &mut O) {
         if !self.is_empty() {
             self.append(out, |to| {
                 encode::line(to, &[b"DEBUG SERVERCACHE=", event, b"=", name])
@@ -95,7 +96,7 @@ impl Monitors {
         }
     }
 
-    fn append<O: Output>(&mut self, out: &mut O, encode: impl FnOnce(&mut Vec<u8>)) {
+    fn append<O: Carrier>(&mut self, out: &mut O, encode: impl FnOnce(&mut Vec<u8>)) {
         empty(&mut self.line);
         encode(&mut self.line);
         out.fan_out(self.ids.iter().copied(), &self.line);
@@ -104,7 +105,7 @@ impl Monitors {
 
 impl Broker {
     /// Shows the monitors a line that was processed.
-    pub(super) fn mirror<O: Output>(&mut self, id: ConnectionId, line: &[u8], out: &mut O) {
+    pub(super) fn mirror<O: Carrier>(&mut self, id: ConnectionId, line: &[u8], out: &mut O) {
         if !self.monitors.is_empty()
             && let Some(session) = self.sessions.get(id)
         {

@@ -1,6 +1,6 @@
 //! Where connections come from, as far as limits for strangers need to know it.
 
-use super::output::Peer;
+use super::events::Peer;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

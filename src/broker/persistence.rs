@@ -11,8 +11,10 @@
 use super::backlog::Backlog;
 use super::cache::{Found, TooLarge};
 use super::change::Change;
+use super::events::{ConnectionId, Now};
 use super::expiry::ExpiryCycle;
-use super::output::{ConnectionId, Now, Output, Record, Rewrite, Saved};
+use super::output::Output;
+use super::recording::{Record, Recording, Rewrite, Saved};
 use super::walk::{Meets, Walk};
 use super::{Broker, LogLimit, Suppressed};
 use crate::limits::{
@@ -151,13 +153,19 @@ impl Persistence {
 
     /// Records when a name was used, unless so much waits for the disk that only what was promised is worth a record:
     /// who only reads never waits.
-    pub fn record_use<O: Output>(&mut self, name: &[u8], accessed_us: u64, now: Now, out: &mut O) {
+    pub fn record_use<O: Recording>(
+        &mut self,
+        name: &[u8],
+        accessed_us: u64,
+        now: Now,
+        out: &mut O,
+    ) {
         if out.unsaved() < MAX_UNSAVED {
             self.record(&Record::Used { name, accessed_us }, now, out);
         }
     }
 
-    fn record<O: Output>(&mut self, record: &Record<'_>, now: Now, out: &mut O) {
+    fn record<O: Recording>(&mut self, record: &Record<'_>, now: Now, out: &mut O) {
         let before = out.unsaved();
         out.record(record);
         let unsaved = out.unsaved();
@@ -286,7 +294,12 @@ impl Broker {
     }
 
     /// Records a change. What the cache drops by itself is not recorded.
-    pub(super) fn record_change<O: Output>(&mut self, change: Change<'_>, now: Now, out: &mut O) {
+    pub(super) fn record_change<O: Recording>(
+        &mut self,
+        change: Change<'_>,
+        now: Now,
+        out: &mut O,
+    ) {
         let Broker {
             persistence, cache, ..
         } = self;
@@ -304,7 +317,7 @@ impl Broker {
     }
 
     /// Records that the run has ended in order, once, if everything before is being saved.
-    pub(super) fn record_last<O: Output>(&mut self, record: &Record<'_>, now: Now, out: &mut O) {
+    pub(super) fn record_last<O: Recording>(&mut self, record: &Record<'_>, now: Now, out: &mut O) {
         if let Some(persistence) = &mut self.persistence
             && persistence.is_saving
             && !std::mem::replace(&mut persistence.has_recorded_end, true)
@@ -454,7 +467,7 @@ impl Broker {
     }
 
     /// Goes on writing the journal anew, one slice.
-    pub(super) fn tend_journal<O: Output>(&mut self, now: Now, out: &mut O) {
+    pub(super) fn tend_journal<O: Recording>(&mut self, now: Now, out: &mut O) {
         let now_us = self.tree.now_us(now);
         let Broker {
             persistence, cache, ..

@@ -1,10 +1,11 @@
 //! What the broker keeps of one connection, and all of these in their slots.
 
 use super::Settings;
+use super::close_reason::CloseReason;
 use super::dialects::clacks::Listing;
+use super::events::{ConnectionId, Now, Peer};
 use super::listeners::Subscriptions;
 use super::origin::Origin;
-use super::output::{CloseReason, ConnectionId, Now, Peer};
 use super::users::User;
 use crate::limits::{MAX_CLIENT_INFO, MAX_LINE_BEFORE_LOGIN, SECOND_US};
 use crate::protocol::{Language, token};

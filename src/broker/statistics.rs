@@ -1,6 +1,6 @@
 //! What has happened so far: counters for the status, and a limit on what is logged about it.
 
-use super::output::CloseReason;
+use super::close_reason::CloseReason;
 use crate::limits::{LOG_LINES_PER_SECOND, SECOND_US};
 use std::fmt;
 

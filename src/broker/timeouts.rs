@@ -1,8 +1,10 @@
 //! The actions when a session's deadline has come: keep-alive, logins that had to wait, and the end.
 
 use super::Broker;
+use super::carrier::Carrier;
+use super::close_reason::CloseReason;
 use super::dialects::Notice;
-use super::output::{CloseReason, ConnectionId, Now, Output};
+use super::events::{ConnectionId, Now};
 use super::timers::{Due, due};
 use crate::protocol::encode;
 use std::cmp::Reverse;
@@ -14,7 +16,7 @@ const LOOKS_PER_RETRY: usize = 32;
 
 impl Broker {
     /// Keeps the appointments that are due, so many at a time.
-    pub(super) fn keep_appointments<O: Output>(&mut self, now: Now, out: &mut O) {
+    pub(super) fn keep_appointments<O: Carrier>(&mut self, now: Now, out: &mut O) {
         let mut looks = LOOKS_PER_SLICE;
         while looks > 0 {
             looks -= 1;
@@ -38,7 +40,7 @@ impl Broker {
                     now.monotonic_us,
                 );
                 if let Due::CloseStalled(_) = what {
-                    out.retry(id);
+                    out.retry_write(id);
                     looks = looks.saturating_sub(LOOKS_PER_RETRY);
                     what = due(
                         session,
@@ -52,7 +54,7 @@ impl Broker {
                     Due::Later(_) => {}
                     Due::Nop => {
                         let language = session.language;
-                        out.append_if_taken(id, |to| Notice::KeepAlive.encode(language, to));
+                        out.append_if_drained(id, |to| Notice::KeepAlive.encode(language, to));
                     }
                     Due::Login => self.resume_login(id, out),
                     Due::Ping => {
@@ -73,7 +75,7 @@ impl Broker {
         }
     }
 
-    fn time_out<O: Output>(
+    fn time_out<O: Carrier>(
         &mut self,
         id: ConnectionId,
         reason: CloseReason,

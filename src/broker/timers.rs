@@ -4,8 +4,10 @@
 //! of what happens to a session puts its timeouts off, and costs nothing here: at the appointment the
 //! broker looks again and makes a new one.
 
+use super::carrier::Carrier;
+use super::close_reason::CloseReason;
+use super::events::{ConnectionId, Now, Traffic};
 use super::interclacks::Link;
-use super::output::{CloseReason, ConnectionId, Now, Output, Traffic};
 use super::session::{LastPing, LoginAttempt, Session};
 use super::{Broker, Settings};
 use crate::limits::{
@@ -36,7 +38,7 @@ pub(super) enum Due {
 impl Broker {
     /// Makes sure that the session is looked at in time. To be called whenever something of it may
     /// have become due earlier than before.
-    pub(super) fn appoint<O: Output>(&mut self, id: ConnectionId, now: Now, out: &O) {
+    pub(super) fn appoint<O: Carrier>(&mut self, id: ConnectionId, now: Now, out: &O) {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };

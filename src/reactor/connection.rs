@@ -35,13 +35,13 @@ pub struct Connection {
     pub blocked: bool,
     pub stops: Stops,
     /// It carries the traffic of many.
-    pub is_trunk: bool,
+    pub is_link: bool,
     /// What the stream takes, in bytes, as it was last counted.
     pub stream_memory: usize,
     /// What the broker keeps for it, in bytes.
-    pub held_by_broker: usize,
+    pub broker_memory: usize,
     /// The broker wants to be told when little is queued.
-    pub wants_room: bool,
+    pub wants_writable: bool,
     /// On a list of connections to be served.
     pub in_ready: bool,
     /// Its last share of a turn wasn't enough.
@@ -174,9 +174,9 @@ impl Connection {
             hung_up: false,
             blocked: false,
             stops: Stops::default(),
-            is_trunk: false,
-            held_by_broker: 0,
-            wants_room: false,
+            is_link: false,
+            broker_memory: 0,
+            wants_writable: false,
             in_ready: false,
             used_up_share: false,
             in_burst: false,
@@ -210,7 +210,7 @@ impl Connection {
     /// many in both directions.
     pub fn unasked(&self) -> usize {
         match &self.output {
-            Some(output) if !self.is_trunk => self.queued().min(output.unasked()),
+            Some(output) if !self.is_link => self.queued().min(output.unasked()),
             _ => self.queued(),
         }
     }
@@ -237,7 +237,7 @@ impl Connection {
                 .pending
                 .as_ref()
                 .map_or(0, |pending| pending.capacity())
-            + self.held_by_broker
+            + self.broker_memory
             + self.stream_memory
     }
 
@@ -249,7 +249,7 @@ impl Connection {
                 .pending
                 .as_ref()
                 .map_or(0, |pending| pending.capacity())
-            + self.held_by_broker
+            + self.broker_memory
             + self.stream_memory
     }
 
@@ -259,8 +259,8 @@ impl Connection {
             .pending
             .as_ref()
             .is_some_and(|pending| pending.waiting() > MAX_LINE_BEFORE_LOGIN);
-        !self.is_trunk
-            && (self.used_up_share || self.is_departing || self.wants_room || is_in_long_line)
+        !self.is_link
+            && (self.used_up_share || self.is_departing || self.wants_writable || is_in_long_line)
     }
 
     /// Whether it is to be put on the list of those that are written to: it takes more, and isn't there yet.

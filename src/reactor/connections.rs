@@ -38,7 +38,7 @@ impl OutputLimits {
     /// What may wait for that connection. For a link it is enough for what the broker gives one before it holds
     /// anything back.
     fn of(self, connection: &Connection) -> usize {
-        match connection.is_trunk {
+        match connection.is_link {
             true => self.max_output.max(2 * LINK_BACKLOG),
             false => self.max_output,
         }
@@ -124,7 +124,7 @@ pub struct Connections {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DialRequest {
     Dial(usize),
-    HangUp,
+    Cancel,
 }
 
 enum Garbage {
@@ -445,7 +445,7 @@ impl Connections {
         if queued > limits.max_output / 2 {
             // A link is read whatever waits for it, up to twice the limit: what was held back for it may come
             // all at once.
-            if !connection.is_trunk {
+            if !connection.is_link {
                 connection.stops.stop_by_output(now_us);
             } else if queued > 2 * limits.of(connection) && !connection.over_limit {
                 connection.over_limit = true;

@@ -65,7 +65,7 @@ impl Dialer {
 
     /// Begins to dial the master of that number.
     pub fn dial(&mut self, master: usize, now_us: u64) -> Dialed {
-        self.hang_up();
+        self.cancel();
         self.master = master;
         let address = &self.masters[master];
         log::debug!("dialling {address}");
@@ -82,7 +82,7 @@ impl Dialer {
     }
 
     /// Gives the attempt up.
-    pub fn hang_up(&mut self) {
+    pub fn cancel(&mut self) {
         // Dropping a stream closes it.
         self.attempt = Attempt::None;
     }

@@ -37,7 +37,7 @@ pub use {connections::Connections, stream::Stream};
 
 use crate::address::Address;
 use crate::broker::{
-    Broker, CloseReason, ConnectionId, LogLimit, Now, Origin, Output, Peer, Suppressed, Users,
+    Broker, CloseReason, ConnectionId, LogLimit, Now, Origin, Peer, Recording, Suppressed, Users,
 };
 use crate::certificates::{Certificates, OwnCertificate};
 use crate::limits::{
@@ -417,7 +417,7 @@ impl Server {
                 let result = self.dialer.dial(master, now_us);
                 self.handle_dialed(result);
             }
-            Some(DialRequest::HangUp) => self.dialer.hang_up(),
+            Some(DialRequest::Cancel) => self.dialer.cancel(),
             None => {}
         }
     }

@@ -6,9 +6,9 @@ use super::stream::Stream;
 use super::tls;
 use crate::broker::{CloseReason, ConnectionId, Flow, LongFrame};
 use crate::limits::{
-    BULK_WORK_PER_TURN, FIRST_SHARE, LONG_LINE, MAX_LINE_BEFORE_LOGIN, ROOM, SCRATCH,
-    WORK_PER_BYTE_READ, WORK_PER_CONNECTION, WORK_PER_SLICE, WORK_PER_STEP, WORK_PER_SYSCALL,
-    WORK_PER_TRUNK, WORK_PER_TURN,
+    BULK_WORK_PER_TURN, FIRST_SHARE, LONG_LINE, LOW_WATER_MARK, MAX_LINE_BEFORE_LOGIN, SCRATCH,
+    WORK_PER_BYTE_READ, WORK_PER_CONNECTION, WORK_PER_LINK, WORK_PER_SLICE, WORK_PER_STEP,
+    WORK_PER_SYSCALL, WORK_PER_TURN,
 };
 use crate::protocol::framing::{Next, Unfinished};
 use crate::protocol::shared::SharedBytes;
@@ -98,17 +98,17 @@ impl Server {
             self.read_to_discard(id);
             return;
         }
-        let has_room = connection.wants_room && connection.queued() < ROOM;
-        connection.wants_room &= !has_room;
+        let has_room = connection.wants_writable && connection.queued() < LOW_WATER_MARK;
+        connection.wants_writable &= !has_room;
         let share = match connection.is_bulk() {
-            _ if connection.is_trunk => WORK_PER_TRUNK,
+            _ if connection.is_link => WORK_PER_LINK,
             true => WORK_PER_CONNECTION,
             false => FIRST_SHARE,
         };
         self.connections.set_serving(Some(id));
         if has_room {
             self.broker
-                .handle_room(id, self.connections.now, &mut self.connections);
+                .handle_writable(id, self.connections.now, &mut self.connections);
             self.connections.work += WORK_PER_SLICE;
         }
         if !self.connections.is_open(id) {

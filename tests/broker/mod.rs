@@ -9,7 +9,8 @@ mod subscriptions;
 mod timeouts;
 
 use clacks::broker::{
-    Broker, CloseReason, ConnectionId, Flow, Now, Output, Peer, Process, Settings, Traffic, Users,
+    Broker, Carrier, CloseReason, ConnectionId, Flow, Now, Peer, Process, Recording, Settings,
+    Traffic, Users,
 };
 use clacks::limits::SECOND_US;
 use clacks::protocol::Language;
@@ -33,7 +34,7 @@ struct Wire {
     stopped_us: u64,
     /// What is to be handed over again then.
     stopped_before: Option<String>,
-    wants_room: bool,
+    wants_writable: bool,
     /// Memory that the broker keeps for it.
     held: isize,
     last_output_us: u64,
@@ -61,7 +62,9 @@ impl Wires {
     }
 }
 
-impl Output for Wires {
+impl Recording for Wires {}
+
+impl Carrier for Wires {
     fn append(&mut self, to: ConnectionId, encode: impl FnOnce(&mut Vec<u8>)) {
         let now_us = self.now_us;
         if let Some(wire) = self.open(to) {
@@ -70,7 +73,7 @@ impl Output for Wires {
         }
     }
 
-    fn append_if_taken(&mut self, to: ConnectionId, encode: impl FnOnce(&mut Vec<u8>)) {
+    fn append_if_drained(&mut self, to: ConnectionId, encode: impl FnOnce(&mut Vec<u8>)) {
         let now_us = self.now_us;
         match self.open(to) {
             Some(wire) if wire.takes_nothing => wire.last_output_us = now_us,
@@ -78,7 +81,7 @@ impl Output for Wires {
         }
     }
 
-    fn retry(&mut self, id: ConnectionId) {
+    fn retry_write(&mut self, id: ConnectionId) {
         let now_us = self.now_us;
         self.retried += 1;
         if let Some(wire) = self.open(id)
@@ -101,7 +104,7 @@ impl Output for Wires {
         }
     }
 
-    fn make_trunk(&mut self, _: ConnectionId) {}
+    fn set_link(&mut self, _: ConnectionId) {}
 
     fn resume(&mut self, id: ConnectionId) {
         let now_us = self.now_us;
@@ -113,7 +116,7 @@ impl Output for Wires {
         wire.stopped_us += now_us - since_us;
     }
 
-    fn hold(&mut self, id: ConnectionId, bytes: isize) {
+    fn charge_memory(&mut self, id: ConnectionId, bytes: isize) {
         if let Some(wire) = self.open(id) {
             wire.held += bytes;
         }
@@ -123,12 +126,12 @@ impl Output for Wires {
         panic!("there is no master");
     }
 
-    fn hang_up(&mut self) {}
+    fn cancel_dial(&mut self) {}
 
-    fn want_room(&mut self, id: ConnectionId) {
+    fn request_writable(&mut self, id: ConnectionId) {
         self.open(id)
             .expect("only open connections want room")
-            .wants_room = true;
+            .wants_writable = true;
     }
 
     fn traffic(&self, id: ConnectionId) -> Traffic {
@@ -314,7 +317,7 @@ impl World {
     fn hand_over_again(&mut self) {
         let wires = self.wires.by_id.iter_mut();
         let resumed = wires.filter(|(_, wire)| {
-            wire.closing.is_none() && wire.stopped_since_us.is_none() && !wire.wants_room
+            wire.closing.is_none() && wire.stopped_since_us.is_none() && !wire.wants_writable
         });
         let lines: Vec<(ConnectionId, String)> = resumed
             .filter_map(|(id, wire)| Some((*id, wire.stopped_before.take()?)))
@@ -352,10 +355,10 @@ impl World {
     fn give_room(&mut self) -> bool {
         let wires = self.wires.by_id.iter_mut();
         let waiting =
-            wires.filter_map(|(id, wire)| std::mem::take(&mut wire.wants_room).then_some(*id));
+            wires.filter_map(|(id, wire)| std::mem::take(&mut wire.wants_writable).then_some(*id));
         let waiting: Vec<ConnectionId> = waiting.collect();
         for id in &waiting {
-            self.broker.handle_room(*id, self.now, &mut self.wires);
+            self.broker.handle_writable(*id, self.now, &mut self.wires);
             if let Some(wire) = self.wires.open(*id)
                 && wire.stopped_since_us.is_none()
                 && let Some(line) = wire.stopped_before.take()

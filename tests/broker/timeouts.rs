@@ -2,7 +2,7 @@
 //! there must not be.
 
 use super::{World, settings, us};
-use clacks::broker::{CloseReason, ConnectionId, Output, Settings};
+use clacks::broker::{Carrier, CloseReason, ConnectionId, Settings};
 use clacks::limits::SECOND_US;
 
 /// Lets time pass in small steps until `text` comes, and checks that it comes `after` seconds from

@@ -2,8 +2,8 @@
 
 use crate::support::{SimulatedDisk, SimulatedJournal};
 use clacks::broker::{
-    Broker, CloseReason, ConnectionId, Flow, Now, Output, Peer, Process, Record, Rewrite, Settings,
-    Traffic, Users,
+    Broker, Carrier, CloseReason, ConnectionId, Flow, Now, Peer, Process, Record, Recording,
+    Rewrite, Settings, Traffic, Users,
 };
 use clacks::limits::SECOND_US;
 use clacks::protocol::Language;
@@ -19,7 +19,7 @@ struct Wires {
     journal: SimulatedJournal,
 }
 
-impl Output for Wires {
+impl Carrier for Wires {
     fn append(&mut self, to: ConnectionId, encode: impl FnOnce(&mut Vec<u8>)) {
         encode(self.received.entry(to.slot).or_default());
     }
@@ -34,21 +34,23 @@ impl Output for Wires {
         panic!("nobody is closed here: {reason}");
     }
 
-    fn make_trunk(&mut self, _: ConnectionId) {}
+    fn set_link(&mut self, _: ConnectionId) {}
 
     fn resume(&mut self, connection: ConnectionId) {
         self.resumed.push(connection.slot);
     }
 
-    fn hold(&mut self, _: ConnectionId, _: isize) {}
-    fn want_room(&mut self, _: ConnectionId) {}
+    fn charge_memory(&mut self, _: ConnectionId, _: isize) {}
+    fn request_writable(&mut self, _: ConnectionId) {}
     fn dial(&mut self, _: usize) {}
-    fn hang_up(&mut self) {}
+    fn cancel_dial(&mut self) {}
 
     fn traffic(&self, _: ConnectionId) -> Traffic {
         Traffic::default()
     }
+}
 
+impl Recording for Wires {
     fn record(&mut self, record: &Record<'_>) {
         self.journal.recorder.record(record);
     }

@@ -2,7 +2,7 @@
 //! bytes; `measurements::turns` has the times.
 
 use crate::support::{Client, Crowd, Server, Setup, wait_until};
-use clacks::broker::{Broker, ConnectionId, Flow, Now, Output, Peer, Process, Settings, Users};
+use clacks::broker::{Broker, Carrier, ConnectionId, Flow, Now, Peer, Process, Settings, Users};
 use clacks::limits;
 use clacks::protocol::Language;
 use clacks::protocol::token::Token;
@@ -306,7 +306,9 @@ fn who_asks_for_a_value_that_is_copied_is_served_after_who_asks_little() {
     }
     assert_eq!(world.connections.waiting(), (0, MEMBERS - 1));
     for id in &ids[1..] {
-        world.broker.handle_room(*id, NOW, &mut world.connections);
+        world
+            .broker
+            .handle_writable(*id, NOW, &mut world.connections);
     }
     let answer = "RETRIEVED long=\r\n".len() + 200_000;
     let mut received = vec![0; MEMBERS];

@@ -4,7 +4,7 @@
 use super::perl::Perl;
 use crate::support::SimulatedJournal;
 use clacks::broker::{
-    Broker, CloseReason, ConnectionId, Flow, Now, Output, Peer, Record, Rewrite, Traffic,
+    Broker, CloseReason, ConnectionId, Flow, Now, Peer, Record, Recording, Rewrite, Traffic,
 };
 use clacks::protocol::{Language, Pending};
 use std::collections::BTreeMap;
@@ -46,9 +46,9 @@ impl Server {
         }
     }
 
-    pub fn handle_room(&mut self, id: ConnectionId, now: Now, out: &mut Carrier) {
+    pub fn handle_writable(&mut self, id: ConnectionId, now: Now, out: &mut Carrier) {
         if let Server::Clacksd(broker) = self {
-            broker.handle_room(id, now, out);
+            broker.handle_writable(id, now, out);
         }
     }
 
@@ -204,7 +204,7 @@ impl Carrier {
     }
 }
 
-impl Output for Carrier {
+impl clacks::broker::Carrier for Carrier {
     fn append(&mut self, to: ConnectionId, encode: impl FnOnce(&mut Vec<u8>)) {
         let now_us = self.now_us;
         if let Some(connection) = self
@@ -228,7 +228,7 @@ impl Output for Carrier {
         }
     }
 
-    fn make_trunk(&mut self, _: ConnectionId) {}
+    fn set_link(&mut self, _: ConnectionId) {}
 
     fn resume(&mut self, id: ConnectionId) {
         let now_us = self.now_us;
@@ -240,9 +240,9 @@ impl Output for Carrier {
         }
     }
 
-    fn hold(&mut self, _: ConnectionId, _: isize) {}
+    fn charge_memory(&mut self, _: ConnectionId, _: isize) {}
 
-    fn want_room(&mut self, id: ConnectionId) {
+    fn request_writable(&mut self, id: ConnectionId) {
         let at_us = self.now_us + ROOM_US.max(self.congested_us(id));
         if let Some(connection) = self.get(id) {
             connection.room_at_us.get_or_insert(at_us);
@@ -253,7 +253,7 @@ impl Output for Carrier {
         self.is_dialing = true;
     }
 
-    fn hang_up(&mut self) {
+    fn cancel_dial(&mut self) {
         self.is_dialing = false;
     }
 
@@ -272,7 +272,9 @@ impl Output for Carrier {
             ..Traffic::default()
         })
     }
+}
 
+impl Recording for Carrier {
     fn record(&mut self, record: &Record<'_>) {
         if let Some(journal) = &mut self.journal {
             journal.recorder.record(record);

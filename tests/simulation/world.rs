@@ -449,7 +449,7 @@ impl World {
                     if let Some(connection) = carrier.get(id) {
                         connection.room_at_us = None;
                     }
-                    server.handle_room(id, now, carrier);
+                    server.handle_writable(id, now, carrier);
                 });
                 at
             }

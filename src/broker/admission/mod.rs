@@ -7,7 +7,7 @@ mod strangers;
 mod wrong_logins;
 
 use super::origin::Origin;
-use super::output::ConnectionId;
+use crate::broker::events::ConnectionId;
 use crate::limits::{
     LOGIN_DELAY_MAX_US, MAX_SURPLUS_CLIENTS, MIN_STRANGERS_PER_ORIGIN, PLACES_PER_KEPT_PLACE,
 };

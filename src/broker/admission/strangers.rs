@@ -1,7 +1,7 @@
 //! Connections that have not logged in, by where they come from.
 
+use crate::broker::events::ConnectionId;
 use crate::broker::origin::Origin;
-use crate::broker::output::ConnectionId;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -6,7 +6,7 @@ mod plan;
 #[cfg(test)]
 mod toy;
 
-use super::output::CloseReason;
+use crate::broker::close_reason::CloseReason;
 use crate::protocol::Language;
 
 pub use plan::{Plan, Receivers};

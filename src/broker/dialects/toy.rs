@@ -2,9 +2,10 @@
 
 use super::{Notice, Plan, Receivers};
 use crate::broker::Broker;
+use crate::broker::events::{ConnectionId, Flow, Now};
 use crate::broker::interclacks::LegacyForm;
 use crate::broker::operations::By;
-use crate::broker::output::{ConnectionId, Flow, Now, Output};
+use crate::broker::output::Output;
 use crate::protocol::toy::Request;
 
 pub fn encode_notice(notice: Notice<'_>, to: &mut Vec<u8>) {

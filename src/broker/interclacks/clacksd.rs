@@ -6,9 +6,12 @@ use super::link::Role;
 use super::scope::{SignalScope, is_not_monitored, is_too_long_to_forward};
 use crate::broker::Broker;
 use crate::broker::cache::{Effect, Merged, TooLarge};
+use crate::broker::carrier::Carrier;
 use crate::broker::change::{Change, Write};
+use crate::broker::close_reason::CloseReason;
+use crate::broker::events::{ConnectionId, Now};
 use crate::broker::operations::By;
-use crate::broker::output::{CloseReason, ConnectionId, Now, Output};
+use crate::broker::output::Output;
 use crate::limits::{MAX_FORWARDED_LINE, MAX_PATH, WORK_PER_CONTRIBUTION};
 use crate::protocol::command::Pair;
 use crate::protocol::number::work_of;
@@ -147,7 +150,7 @@ impl Broker {
         }
     }
 
-    fn handle_signal<O: Output>(
+    fn handle_signal<O: Carrier>(
         &mut self,
         id: ConnectionId,
         signal: SignalId,
@@ -194,7 +197,7 @@ impl Broker {
         );
     }
 
-    fn handle_path<O: Output>(
+    fn handle_path<O: Carrier>(
         &mut self,
         id: ConnectionId,
         mut path: Vec<NodeId>,

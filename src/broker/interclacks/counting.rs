@@ -5,8 +5,9 @@ use super::{LegacyForm, UplinkState};
 use crate::broker::Broker;
 use crate::broker::cache::{Counted, Effect, TooLarge};
 use crate::broker::change::{Change, Write};
+use crate::broker::events::{ConnectionId, Now};
 use crate::broker::operations::By;
-use crate::broker::output::{ConnectionId, Now, Output};
+use crate::broker::output::Output;
 use crate::limits::WORK_PER_CONTRIBUTION;
 use crate::protocol::peer::{self, Contribution, Stamp};
 

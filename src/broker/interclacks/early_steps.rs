@@ -5,7 +5,8 @@
 
 use super::link::{Link, Role, Software};
 use crate::broker::Broker;
-use crate::broker::output::{ConnectionId, Flow, Now, Output};
+use crate::broker::events::{ConnectionId, Flow, Now};
+use crate::broker::output::Output;
 use crate::limits::{MAX_EARLY_COUNTERS, MAX_EARLY_NAME};
 use crate::protocol::Command;
 

@@ -4,13 +4,15 @@ use super::UplinkState;
 use super::encode::encode_path;
 use super::link::{Role, Software};
 use crate::broker::Broker;
-use crate::broker::output::{CloseReason, ConnectionId, Now, Output};
+use crate::broker::carrier::Carrier;
+use crate::broker::close_reason::CloseReason;
+use crate::broker::events::{ConnectionId, Now};
 use crate::protocol::peer::NodeId;
 use log::Level;
 
 impl Broker {
     /// A link is no more.
-    pub(in crate::broker) fn end_link<O: Output>(
+    pub(in crate::broker) fn end_link<O: Carrier>(
         &mut self,
         id: ConnectionId,
         reason: CloseReason,
@@ -57,13 +59,13 @@ impl Broker {
     }
 
     /// Takes `masters` as the way to the root, and sends the path to the slaves.
-    pub(super) fn set_path<O: Output>(&mut self, masters: Vec<NodeId>, out: &mut O) {
+    pub(super) fn set_path<O: Carrier>(&mut self, masters: Vec<NodeId>, out: &mut O) {
         self.tree.path = masters;
         self.tree.path.push(self.tree.node);
         self.send_path_to_slaves(out);
     }
 
-    pub(super) fn send_path_to_slaves<O: Output>(&mut self, out: &mut O) {
+    pub(super) fn send_path_to_slaves<O: Carrier>(&mut self, out: &mut O) {
         let knows_time = self.knows_tree_time();
         for id in self.tree.links.ids_up() {
             let is_told =

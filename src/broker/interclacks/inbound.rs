@@ -7,7 +7,10 @@ use super::plausible::Fault;
 use super::scope::{is_not_monitored, is_too_long_to_forward};
 use super::tree_clock::Differs;
 use crate::broker::Broker;
-use crate::broker::output::{CloseReason, ConnectionId, Flow, Now, Output};
+use crate::broker::carrier::Carrier;
+use crate::broker::close_reason::CloseReason;
+use crate::broker::events::{ConnectionId, Flow, Now};
+use crate::broker::output::Output;
 use crate::limits::{CLOCK_STEP_US, MAX_CLOCK_LEAD_US, SECOND_US};
 use crate::protocol::{ClacksLine, Command, Flags, Overhead, encode, peer, token};
 use log::Level;
@@ -117,7 +120,7 @@ impl Broker {
         }
     }
 
-    fn handle_link_overhead<O: Output>(
+    fn handle_link_overhead<O: Carrier>(
         &mut self,
         id: ConnectionId,
         is_uplink: bool,
@@ -170,7 +173,7 @@ impl Broker {
 
     /// The peer's clock. With a Net::Clacks server this node only translates: what was stamped here before would be
     /// wrong by as much as the clocks differ. A clacksd master's is the tree's, or the best that is known of it.
-    fn handle_time<O: Output>(
+    fn handle_time<O: Carrier>(
         &mut self,
         id: ConnectionId,
         is_uplink: bool,
@@ -206,7 +209,7 @@ impl Broker {
 
     /// The time of a clacksd master. One that has just started, and has not reached its own master, knows less of the
     /// tree's time than a node that has learnt it.
-    fn handle_masters_time<O: Output>(
+    fn handle_masters_time<O: Carrier>(
         &mut self,
         id: ConnectionId,
         theirs_us: u64,
@@ -243,7 +246,7 @@ impl Broker {
 
     /// This node's time is the tree's from now on. If that is news, the slaves learn it: first by the path, which says
     /// so of the time behind it.
-    fn take_time_as_trees<O: Output>(&mut self, now: Now, out: &mut O) {
+    fn take_time_as_trees<O: Carrier>(&mut self, now: Now, out: &mut O) {
         if !self.tree.clock.is_trees() {
             self.tree.clock.set_trees();
             self.send_path_to_slaves(out);
@@ -257,7 +260,7 @@ impl Broker {
     }
 
     /// The slaves take over this node's time.
-    fn send_time_to_slaves<O: Output>(&mut self, now: Now, out: &mut O) {
+    fn send_time_to_slaves<O: Carrier>(&mut self, now: Now, out: &mut O) {
         let time = seconds(self.tree.now_us(now));
         for id in self.tree.links.ids_up() {
             if self

@@ -3,7 +3,8 @@
 use super::queue::LineQueue;
 use crate::broker::Broker;
 use crate::broker::cache::{Cache, Found};
-use crate::broker::output::{ConnectionId, Now, Output};
+use crate::broker::carrier::Carrier;
+use crate::broker::events::{ConnectionId, Now};
 use crate::broker::session::LastPing;
 use crate::broker::table::Table;
 use crate::broker::walk::{KeptName, Meets, Walk};
@@ -166,7 +167,7 @@ impl Link {
 }
 
 impl Broker {
-    pub(super) fn renew_ping<O: Output>(&mut self, id: ConnectionId, now: Now, out: &O) {
+    pub(super) fn renew_ping<O: Carrier>(&mut self, id: ConnectionId, now: Now, out: &O) {
         let stopped_us = out.traffic(id).stopped_us;
         if let Some(link) = self.tree.links.get_mut(id) {
             link.last_ping = LastPing {
@@ -176,7 +177,7 @@ impl Broker {
         }
     }
 
-    pub(super) fn note_known_to_peer<O: Output>(
+    pub(super) fn note_known_to_peer<O: Carrier>(
         &mut self,
         id: ConnectionId,
         name: &[u8],
@@ -191,7 +192,7 @@ impl Broker {
                 .is_none()
         {
             link.known_to_peer.insert(hash, hash, |hash| *hash);
-            out.hold(id, KNOWN_NAME);
+            out.charge_memory(id, KNOWN_NAME);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Tree;
 use crate::broker::Broker;
-use crate::broker::output::Now;
+use crate::broker::events::Now;
 use crate::broker::statistics::{LogLimit, Suppressed};
 use log::Level;
 use std::fmt;

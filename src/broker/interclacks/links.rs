@@ -1,7 +1,7 @@
 //! All links, each with its connection.
 
 use super::link::Link;
-use crate::broker::output::ConnectionId;
+use crate::broker::events::ConnectionId;
 use std::collections::BTreeMap;
 
 /// The links, few as a rule, in the order of their connections' ids.

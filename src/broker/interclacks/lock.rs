@@ -1,7 +1,8 @@
 //! The lock of a Net::Clacks master: while it sends its entries, clients' lines wait.
 
 use crate::broker::Broker;
-use crate::broker::output::{ConnectionId, Output};
+use crate::broker::carrier::Carrier;
+use crate::broker::events::ConnectionId;
 use crate::protocol::{ClacksLine, Command};
 use std::collections::BTreeSet;
 
@@ -38,7 +39,7 @@ impl Broker {
         }
     }
 
-    pub(in crate::broker) fn unlock<O: Output>(&mut self, out: &mut O) {
+    pub(in crate::broker) fn unlock<O: Carrier>(&mut self, out: &mut O) {
         if let Some(lock) = self.lock.take() {
             for id in lock.waiting {
                 out.resume(id);

@@ -31,8 +31,8 @@ mod tree_clock;
 mod uplink;
 
 use super::cache::Effect;
-use super::output::{ConnectionId, Now};
 use super::walk::KeptName;
+use crate::broker::events::{ConnectionId, Now};
 use crate::protocol::peer::NodeId;
 use link_log::LinkLog;
 use links::Links;

@@ -5,9 +5,11 @@ use super::encode::{append_as_write, microseconds};
 use super::link::{Link, Role};
 use crate::broker::Broker;
 use crate::broker::cache::TooLarge;
+use crate::broker::carrier::Carrier;
 use crate::broker::change::{Change, Write};
+use crate::broker::events::{ConnectionId, Now};
 use crate::broker::operations::By;
-use crate::broker::output::{ConnectionId, Now, Output};
+use crate::broker::output::Output;
 use crate::protocol::command::KeySync;
 use crate::protocol::encode;
 use crate::protocol::peer::{NodeId, Register, Stamp, State};
@@ -90,7 +92,7 @@ impl Broker {
 
     /// Reports whether a KEYSYNC brings something else than what is here, and something newer. A slave that does not know yet
     /// what is here is told.
-    fn is_news<O: Output>(
+    fn is_news<O: Carrier>(
         &mut self,
         id: ConnectionId,
         name: &[u8],

@@ -15,8 +15,10 @@ use super::link::Role;
 use super::scope::SignalScope;
 use super::signals::Novelty;
 use crate::broker::Broker;
+use crate::broker::carrier::Carrier;
+use crate::broker::close_reason::CloseReason;
+use crate::broker::events::{ConnectionId, Now};
 use crate::broker::origin::Origin;
-use crate::broker::output::{CloseReason, ConnectionId, Now, Output};
 use crate::limits::{
     CLOCK_LEAD_PER_HOP_US, MAX_CLOCK_LEAD_US, MAX_FOLDED_WEIGHT, MAX_NEW_SENDERS,
     NEW_SENDERS_PER_HOP, SECOND_US,
@@ -80,7 +82,7 @@ impl fmt::Display for Fault {
 
 impl Broker {
     /// Reports whether a line between clacksd servers may have its effect; if not, the link ends.
-    pub(super) fn is_believed<O: Output>(
+    pub(super) fn is_believed<O: Carrier>(
         &mut self,
         id: ConnectionId,
         line: &PeerLine<'_>,
@@ -146,7 +148,7 @@ impl Broker {
     }
 
     /// Reports whether the time of a KEYSYNC is plausible; if not, the link ends.
-    pub(super) fn is_time_believed<O: Output>(
+    pub(super) fn is_time_believed<O: Carrier>(
         &mut self,
         id: ConnectionId,
         time_us: u64,
@@ -163,7 +165,7 @@ impl Broker {
     }
 
     /// Reports whether a signal comes for the first time. If it is one of too many new senders, the link ends.
-    pub(super) fn is_new_signal<O: Output>(
+    pub(super) fn is_new_signal<O: Carrier>(
         &mut self,
         id: ConnectionId,
         signal: SignalId,
@@ -187,7 +189,7 @@ impl Broker {
     }
 
     /// Ends the link to a peer that is not to be believed.
-    pub(super) fn refuse_link<O: Output>(
+    pub(super) fn refuse_link<O: Carrier>(
         &mut self,
         id: ConnectionId,
         fault: &Fault,

@@ -6,9 +6,11 @@ use super::link::{DIRTY_NAME, KNOWN_NAME, Link, Software, SyncState};
 use super::scope::SignalScope;
 use crate::broker::Broker;
 use crate::broker::cache::{Cache, Dropped, Effect, EntryId, Found};
+use crate::broker::carrier::Carrier;
 use crate::broker::change::{Change, Write};
+use crate::broker::close_reason::CloseReason;
+use crate::broker::events::{ConnectionId, Now};
 use crate::broker::operations::By;
-use crate::broker::output::{CloseReason, ConnectionId, Now, Output};
 use crate::limits::LINK_BACKLOG;
 use crate::protocol::encode;
 use crate::protocol::peer::{self, NodeId, ShareId, SignalId};
@@ -16,7 +18,7 @@ use crate::protocol::shared::{Lines, SharedBytes};
 
 impl Broker {
     /// Sends a change to all peers but the one it came from.
-    pub(in crate::broker) fn replicate<O: Output>(
+    pub(in crate::broker) fn replicate<O: Carrier>(
         &mut self,
         change: Change<'_>,
         now: Now,
@@ -32,7 +34,7 @@ impl Broker {
         }
     }
 
-    fn replicate_write<O: Output>(&mut self, write: &Write<'_>, now: Now, out: &mut O) {
+    fn replicate_write<O: Carrier>(&mut self, write: &Write<'_>, now: Now, out: &mut O) {
         let Write {
             by,
             name,
@@ -70,25 +72,25 @@ impl Broker {
             let is_held = !may_signal || !link.is_up_to_date();
             if is_held && let Some((signal, value)) = signal {
                 let more = queue_signal(link, signal, &encode::set(name, value), long_line);
-                out.hold(id, more);
+                out.charge_memory(id, more);
             }
         }
         self.close_links_that_hold_too_much(now, out);
     }
 
     /// Queues the state of an entry that is being evicted for each peer to which its name is dirty.
-    fn queue_evicted<O: Output>(&mut self, entry: EntryId, out: &mut O) {
+    fn queue_evicted<O: Carrier>(&mut self, entry: EntryId, out: &mut O) {
         let Broker { cache, tree, .. } = self;
         let found = cache.entry_of(entry);
         for (id, link) in tree.links.up_mut() {
             if let Some(more) = link.queue_evicted(found) {
-                out.hold(id, more);
+                out.charge_memory(id, more);
             }
         }
     }
 
     /// Sends a signal to all peers but the one it came from.
-    pub(in crate::broker) fn forward_signal<O: Output>(
+    pub(in crate::broker) fn forward_signal<O: Carrier>(
         &mut self,
         from: Option<ConnectionId>,
         signal: SignalId,
@@ -107,7 +109,7 @@ impl Broker {
             }
             if !link.is_up_to_date() && scope != SignalScope::AtOnce {
                 let more = queue_signal(link, signal, line, long_line);
-                out.hold(id, more);
+                out.charge_memory(id, more);
             } else if link.peer == Software::Clacksd {
                 send_signal(id, signal, line, long_line, out);
             } else {
@@ -118,7 +120,7 @@ impl Broker {
     }
 
     /// Signals that wait, and states that were evicted, are output that waits: the same limit applies.
-    pub(in crate::broker) fn close_links_that_hold_too_much<O: Output>(
+    pub(in crate::broker) fn close_links_that_hold_too_much<O: Carrier>(
         &mut self,
         now: Now,
         out: &mut O,
@@ -155,7 +157,7 @@ impl Broker {
     }
 
     /// A signal of a client here, or of a Net::Clacks peer: it gets its number.
-    pub(in crate::broker) fn forward_new_signal<O: Output>(
+    pub(in crate::broker) fn forward_new_signal<O: Carrier>(
         &mut self,
         from: ConnectionId,
         line: &[&[u8]],
@@ -169,7 +171,7 @@ impl Broker {
     }
 
     /// Sends a clear to all peers but the one it came from.
-    fn replicate_clear<O: Output>(&mut self, by: By<'_>, out: &mut O) {
+    fn replicate_clear<O: Carrier>(&mut self, by: By<'_>, out: &mut O) {
         let from = by.connection;
         let line = match by.form {
             LegacyForm::Line(line) => Some(line),
@@ -197,13 +199,13 @@ impl Broker {
                         let Some(link) = self.tree.links.get_mut(id) else {
                             continue;
                         };
-                        out.hold(id, link.forget_known_to_peer());
+                        out.charge_memory(id, link.forget_known_to_peer());
                         if !matches!(link.sync, SyncState::Pending) {
                             let former =
                                 std::mem::replace(&mut link.sync, SyncState::Running(walk));
                             self.tree.free_walk_later(former);
                             // In a later turn: so many clears cost no more than one.
-                            out.want_room(id);
+                            out.request_writable(id);
                         }
                     }
                 }
@@ -213,7 +215,7 @@ impl Broker {
 
     /// Sends the marker to all clacksd peers but the one it came from, at once: no state that was folded by
     /// it may come before it.
-    pub(super) fn replicate_fold<O: Output>(&mut self, from: Option<ConnectionId>, out: &mut O) {
+    pub(super) fn replicate_fold<O: Carrier>(&mut self, from: Option<ConnectionId>, out: &mut O) {
         let folded = self.cache.folded();
         for id in self.tree.links.ids_up() {
             let is_to_know = Some(id) != from
@@ -230,7 +232,7 @@ impl Broker {
 
     /// Sends the state of a name to a peer that has just sent an older one, unless the synchronisation is still to begin
     /// and will send it. It can't be relied on if the entry may be evicted before.
-    pub(super) fn answer_older_state<O: Output>(
+    pub(super) fn answer_older_state<O: Carrier>(
         &mut self,
         id: ConnectionId,
         name: &[u8],
@@ -246,7 +248,7 @@ impl Broker {
 
     /// Sends the state of a name to a peer that does not know it. The peer knows of every clear: clears are
     /// sent when the link comes up, and at once from then on.
-    pub(super) fn answer_state<O: Output>(
+    pub(super) fn answer_state<O: Carrier>(
         &mut self,
         id: ConnectionId,
         name: &[u8],
@@ -273,7 +275,7 @@ pub(super) struct Beside<'a> {
 
 /// Sends a clacksd server the state of a name, or the one share that has changed, and its signal; or marks the name as
 /// dirty if much output is queued.
-pub(super) fn send_or_mark_dirty<O: Output>(
+pub(super) fn send_or_mark_dirty<O: Carrier>(
     link: &mut Link,
     id: ConnectionId,
     name: &[u8],
@@ -283,8 +285,8 @@ pub(super) fn send_or_mark_dirty<O: Output>(
 ) {
     if link.has_dirty_names() || out.traffic(id).queued > LINK_BACKLOG {
         if link.dirty.insert(name.into()) {
-            out.hold(id, name.len() as isize + DIRTY_NAME);
-            out.want_room(id);
+            out.charge_memory(id, name.len() as isize + DIRTY_NAME);
+            out.request_writable(id);
         }
         return;
     }
@@ -311,7 +313,7 @@ pub(super) fn send_or_mark_dirty<O: Output>(
 }
 
 /// Sends a STATE line. A long value is shared with the cache.
-fn send_state<O: Output>(
+fn send_state<O: Carrier>(
     id: ConnectionId,
     name: &[u8],
     found: Found<'_>,
@@ -330,7 +332,7 @@ fn send_state<O: Output>(
 }
 
 /// Sends a SIGNAL line. The end of a long one is shared.
-fn send_signal<O: Output>(
+fn send_signal<O: Carrier>(
     id: ConnectionId,
     signal: SignalId,
     line: &[&[u8]],
@@ -348,7 +350,7 @@ fn send_signal<O: Output>(
 
 /// Reports whether a Net::Clacks server is to be sent a change of that name at once: the synchronisation does not
 /// visit the name any more.
-fn is_to_hear_now<O: Output>(
+fn is_to_hear_now<O: Carrier>(
     link: &mut Link,
     id: ConnectionId,
     cache: &Cache,
@@ -362,7 +364,7 @@ fn is_to_hear_now<O: Output>(
         .remove(hash, |heard| *heard == hash)
         .is_some()
     {
-        out.hold(id, -KNOWN_NAME);
+        out.charge_memory(id, -KNOWN_NAME);
     }
     let is_still_to_come = match &mut link.sync {
         SyncState::Pending => true,
@@ -370,13 +372,13 @@ fn is_to_hear_now<O: Output>(
         SyncState::Done => false,
     };
     if matches!(link.sync, SyncState::Running(_)) {
-        out.hold(id, link.walk_growth());
+        out.charge_memory(id, link.walk_growth());
     }
     !is_still_to_come
 }
 
 /// Sends a change as a line of Net::Clacks, where the line that made it can't be sent.
-fn send_change<O: Output>(
+fn send_change<O: Carrier>(
     id: ConnectionId,
     name: &[u8],
     found: Option<Found<'_>>,

@@ -4,14 +4,15 @@ use super::encode::append_key_sync;
 use super::link::{DIRTY_NAME, Role, Software, SyncState};
 use crate::broker::Broker;
 use crate::broker::cache::Found;
-use crate::broker::output::{ConnectionId, Now, Output};
+use crate::broker::carrier::Carrier;
+use crate::broker::events::{ConnectionId, Now};
 use crate::limits::{LISTING_SLICE, NAMES_PER_SLICE};
 use crate::protocol::shared::Lines;
 use crate::protocol::{Flags, encode, peer};
 
 impl Broker {
     /// Begins the synchronisation with a master, which has sent all of its own entries.
-    pub(super) fn start_sync<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
+    pub(super) fn start_sync<O: Carrier>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
         let Some(peer) = self.tree.links.get_mut(id).map(|link| link.peer) else {
             return;
         };
@@ -25,14 +26,14 @@ impl Broker {
     }
 
     /// Synchronises few entries at once: their sorting and their output are a slice each.
-    pub(super) fn sync_at_once<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
+    pub(super) fn sync_at_once<O: Carrier>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
         self.advance_sync(id, now, out);
         self.advance_sync(id, now, out);
     }
 
     /// Sends one slice of the synchronisation: first the entries that were cached when the link came up, then the dirty
     /// names, and then the signals that had to wait for both.
-    pub(in crate::broker) fn advance_sync<O: Output>(
+    pub(in crate::broker) fn advance_sync<O: Carrier>(
         &mut self,
         id: ConnectionId,
         now: Now,
@@ -45,7 +46,7 @@ impl Broker {
         };
         let (known, peer) = (&link.known_to_peer, link.peer);
         let mut slice = link.evicted.take();
-        out.hold(id, -(slice.len() as isize));
+        out.charge_memory(id, -(slice.len() as isize));
         // Dirty names are sent even before our turn to synchronise.
         if let SyncState::Running(walk) = &mut link.sync {
             slice.bytes().reserve(LISTING_SLICE);
@@ -62,7 +63,7 @@ impl Broker {
             });
             if walk.is_done() {
                 link.sync = SyncState::Done;
-                out.hold(id, link.forget_known_to_peer());
+                out.charge_memory(id, link.forget_known_to_peer());
                 if !std::mem::replace(&mut link.is_synced, true) {
                     encode_end(slice.bytes(), peer, link.role);
                 }
@@ -75,13 +76,13 @@ impl Broker {
                 let Some(name) = link.dirty.pop_first() else {
                     break;
                 };
-                out.hold(id, -(name.len() as isize + DIRTY_NAME));
+                out.charge_memory(id, -(name.len() as isize + DIRTY_NAME));
                 if let Some(found) = cache.find(&name, now_us) {
                     append_state(&mut slice, found);
                 }
             }
         }
-        out.hold(id, link.walk_growth());
+        out.charge_memory(id, link.walk_growth());
         let signals = match link.has_sent_all() {
             true => link.queued_signals.take(),
             false => Lines::default(),
@@ -92,12 +93,12 @@ impl Broker {
             SyncState::Running(_) | SyncState::Done => !link.is_up_to_date(),
         };
         if !slice.is_empty() || !signals.is_empty() {
-            out.hold(id, -(signals.len() as isize));
+            out.charge_memory(id, -(signals.len() as isize));
             out.append_lines(id, &slice);
             out.append_lines(id, &signals);
         }
         if is_to_go_on {
-            out.want_room(id);
+            out.request_writable(id);
         }
     }
 }

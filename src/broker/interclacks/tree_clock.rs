@@ -3,7 +3,7 @@
 //! A node takes the time over from its master, and ages its cache by it. So a master that is wrong, or lies, must not
 //! be able to move it far: neither at once nor in many small steps.
 
-use crate::broker::output::Now;
+use crate::broker::events::Now;
 use crate::limits::{CLOCK_DRIFT_DIVISOR, MAX_CLOCK_LEAD_US};
 
 /// The time that all nodes of the tree share.

@@ -4,7 +4,9 @@ use super::UplinkState;
 use super::encode::{encode_clear, encode_marker, encode_path, seconds};
 use super::link::{Link, OldVersion, Role, Software, SyncState, software};
 use super::queue::LineQueue;
-use crate::broker::output::{CloseReason, ConnectionId, Now, Output};
+use crate::broker::carrier::Carrier;
+use crate::broker::close_reason::CloseReason;
+use crate::broker::events::{ConnectionId, Now};
 use crate::broker::session::LastPing;
 use crate::broker::table::Table;
 use crate::broker::{Broker, Lifetime, User};
@@ -15,7 +17,7 @@ use std::rc::Rc;
 
 impl Broker {
     /// Time for the uplink: dials when it is due, gives up what takes too long.
-    pub(in crate::broker) fn run_uplink<O: Output>(&mut self, now: Now, out: &mut O) {
+    pub(in crate::broker) fn run_uplink<O: Carrier>(&mut self, now: Now, out: &mut O) {
         let Some(uplink) = &mut self.uplink else {
             return;
         };
@@ -29,7 +31,7 @@ impl Broker {
                 out.dial(uplink.master);
             }
             UplinkState::Dialing(until_us) if until_us <= now.monotonic_us => {
-                out.hang_up();
+                out.cancel_dial();
                 self.handle_dial_failed("it took too long", now);
             }
             _ => {}
@@ -71,7 +73,7 @@ impl Broker {
     }
 
     /// The master was reached: this node logs in and asks for interclacks mode.
-    pub(in crate::broker) fn start_uplink<O: Output>(
+    pub(in crate::broker) fn start_uplink<O: Carrier>(
         &mut self,
         id: ConnectionId,
         now: Now,
@@ -90,7 +92,7 @@ impl Broker {
             session.is_link = true;
             self.tree.links.insert(id, link);
         }
-        out.make_trunk(id);
+        out.set_link(id);
         let (software, token) = (&self.settings.software, self.users.primary_token());
         out.append(id, |to| {
             encode::line(to, &[b"CLACKS ", software.as_bytes()]);
@@ -134,7 +136,7 @@ impl Broker {
     }
 
     /// OVERHEAD I: a client becomes a slave, and is synchronised.
-    pub(in crate::broker) fn start_downlink<O: Output>(
+    pub(in crate::broker) fn start_downlink<O: Carrier>(
         &mut self,
         id: ConnectionId,
         now: Now,
@@ -151,7 +153,7 @@ impl Broker {
                 return;
             }
         };
-        out.make_trunk(id);
+        out.set_link(id);
         self.monitors.remove(id, &mut self.sessions);
         let stopped_us = out.traffic(id).stopped_us;
         let mut link = self.new_link(Role::Downlink, peer, 0, now);
@@ -193,7 +195,7 @@ impl Broker {
     }
 
     /// A line of the master before it has logged in: only its login has an effect.
-    pub(in crate::broker) fn handle_master_greeting<O: Output>(
+    pub(in crate::broker) fn handle_master_greeting<O: Carrier>(
         &mut self,
         id: ConnectionId,
         line: &ClacksLine<'_>,
@@ -240,7 +242,7 @@ impl Broker {
     }
 
     /// Ends the connection of a clacksd server that is too old, and says which of the two to upgrade.
-    fn refuse_version<O: Output>(
+    fn refuse_version<O: Carrier>(
         &mut self,
         id: ConnectionId,
         role: Role,
@@ -261,7 +263,13 @@ impl Broker {
         self.close(id, CloseReason::PeerVersion, now, out);
     }
 
-    fn master_is_up<O: Output>(&mut self, id: ConnectionId, user: Rc<User>, now: Now, out: &mut O) {
+    fn master_is_up<O: Carrier>(
+        &mut self,
+        id: ConnectionId,
+        user: Rc<User>,
+        now: Now,
+        out: &mut O,
+    ) {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };

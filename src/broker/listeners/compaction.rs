@@ -3,7 +3,7 @@
 use super::{
     ENDED_PER_SLICE, Listeners, Name, NameId, Subscription, Subscriptions, is_pair, pair_hash,
 };
-use crate::broker::output::ConnectionId;
+use crate::broker::events::ConnectionId;
 use crate::broker::pages::Pages;
 
 /// Names with more listeners are not moved: they account for the memory of their places themselves.

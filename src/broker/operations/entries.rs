@@ -4,14 +4,16 @@ use super::By;
 use crate::broker::Broker;
 use crate::broker::cache::{Added, Retrieved, TooLarge, Written};
 use crate::broker::change::{Change, Write};
-use crate::broker::output::{Now, Output};
+use crate::broker::events::Now;
+use crate::broker::output::Output;
+use crate::broker::recording::Recording;
 use crate::limits::WORK_PER_CLEAR;
 use crate::protocol::number::Number;
 
 impl Broker {
     /// The value of a name, which counts as a use of it. `None` if there is none.
     #[inline]
-    pub(in crate::broker) fn retrieve<O: Output>(
+    pub(in crate::broker) fn retrieve<O: Recording>(
         &mut self,
         name: &[u8],
         now: Now,

@@ -2,7 +2,9 @@
 
 use crate::broker::Broker;
 use crate::broker::admission::NoPlace;
-use crate::broker::output::{CloseReason, ConnectionId, Now, Output};
+use crate::broker::carrier::Carrier;
+use crate::broker::close_reason::CloseReason;
+use crate::broker::events::{ConnectionId, Now};
 use crate::broker::session::{LastPing, LoginAttempt};
 use crate::broker::users::{Permissions, User, Users};
 use crate::limits::{MAX_TRIED_USER, WORK_PER_LOGIN};
@@ -23,7 +25,7 @@ pub enum Login {
 impl Broker {
     /// Logs in, or in anew: the new user's permissions replace the old one's at once. `name` is the user's, if the request
     /// names one in the right form; `verify` finds the user if the password is right.
-    pub(in crate::broker) fn log_in<O: Output>(
+    pub(in crate::broker) fn log_in<O: Carrier>(
         &mut self,
         id: ConnectionId,
         name: Option<&[u8]>,
@@ -56,7 +58,7 @@ impl Broker {
         Login::Done
     }
 
-    fn start_session<O: Output>(
+    fn start_session<O: Carrier>(
         &mut self,
         id: ConnectionId,
         user: Rc<User>,
@@ -84,7 +86,7 @@ impl Broker {
 
     /// Reports whether a login has to wait: after a wrong one of the same user from the same address it is checked and
     /// answered later. Its line is handed over again then, and lines behind it wait.
-    fn delay_login<O: Output>(
+    fn delay_login<O: Carrier>(
         &mut self,
         id: ConnectionId,
         user: &[u8],
@@ -114,7 +116,7 @@ impl Broker {
     }
 
     /// The delay of a login is over: asks for its line again.
-    pub(in crate::broker) fn resume_login<O: Output>(&mut self, id: ConnectionId, out: &mut O) {
+    pub(in crate::broker) fn resume_login<O: Carrier>(&mut self, id: ConnectionId, out: &mut O) {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
@@ -143,7 +145,7 @@ impl Broker {
     }
 
     /// A client has connected: it gets a place, and another connection that has not logged in may have to go for it.
-    pub(in crate::broker) fn admit_stranger<O: Output>(
+    pub(in crate::broker) fn admit_stranger<O: Carrier>(
         &mut self,
         id: ConnectionId,
         now: Now,
@@ -167,7 +169,7 @@ impl Broker {
 
     /// Somebody with these permissions logs in: on a connection without a place it takes one, or manages the full
     /// server. Returns false if there is none.
-    fn admit_user<O: Output>(
+    fn admit_user<O: Carrier>(
         &mut self,
         id: ConnectionId,
         permissions: Permissions,

@@ -9,7 +9,7 @@ mod login;
 mod signals;
 
 use super::interclacks::LegacyForm;
-use super::output::ConnectionId;
+use crate::broker::events::ConnectionId;
 
 pub use login::Login;
 

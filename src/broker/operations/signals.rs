@@ -1,8 +1,9 @@
 //! Operations on signals: to send one, and to listen.
 
+use crate::broker::carrier::Carrier;
+use crate::broker::events::{Audience, ConnectionId, Now};
 use crate::broker::interclacks::SignalScope;
 use crate::broker::listeners::subscription_memory;
-use crate::broker::output::{Audience, ConnectionId, Now, Output};
 use crate::broker::{Broker, empty};
 use crate::protocol::encode;
 use crate::protocol::shared::{Lines, SharedBytes};
@@ -11,7 +12,7 @@ impl Broker {
     /// Sends a signal to everybody else who listens to its name, at whatever server. `line` is its form for Clacks
     /// clients and other servers, in parts.
     #[inline(always)]
-    pub(in crate::broker) fn publish<O: Output>(
+    pub(in crate::broker) fn publish<O: Carrier>(
         &mut self,
         sender: ConnectionId,
         name: &[u8],
@@ -25,7 +26,7 @@ impl Broker {
 
     /// Delivers a signal to everybody at this server who listens to `name`, but its sender.
     #[inline(always)]
-    pub(in crate::broker) fn deliver<O: Output>(
+    pub(in crate::broker) fn deliver<O: Carrier>(
         &mut self,
         sender: Option<ConnectionId>,
         name: &[u8],
@@ -46,7 +47,7 @@ impl Broker {
     }
 
     /// Delivers the signal of a SET to everybody at this server who listens to `name`, but its sender.
-    pub(in crate::broker) fn deliver_set<O: Output>(
+    pub(in crate::broker) fn deliver_set<O: Carrier>(
         &mut self,
         sender: Option<ConnectionId>,
         name: &[u8],
@@ -57,7 +58,7 @@ impl Broker {
     }
 
     /// From now on the session gets the signals of that name.
-    pub(in crate::broker) fn subscribe<O: Output>(
+    pub(in crate::broker) fn subscribe<O: Carrier>(
         &mut self,
         id: ConnectionId,
         name: &[u8],
@@ -69,12 +70,12 @@ impl Broker {
                 .listeners
                 .listen(name, source, id, &mut session.subscriptions)
         {
-            out.hold(id, subscription_memory(name));
+            out.charge_memory(id, subscription_memory(name));
         }
     }
 
     /// The session no longer gets the signals of that name.
-    pub(in crate::broker) fn unsubscribe<O: Output>(
+    pub(in crate::broker) fn unsubscribe<O: Carrier>(
         &mut self,
         id: ConnectionId,
         name: &[u8],
@@ -85,13 +86,13 @@ impl Broker {
                 .listeners
                 .unlisten(name, id, &mut session.subscriptions)
         {
-            out.hold(id, -subscription_memory(name));
+            out.charge_memory(id, -subscription_memory(name));
         }
     }
 
     /// Ends all subscriptions of a session, one slice; returns true if that was all. If not, the request that wants it
     /// is to be handed over again.
-    pub(in crate::broker) fn end_subscriptions<O: Output>(
+    pub(in crate::broker) fn end_subscriptions<O: Carrier>(
         &mut self,
         id: ConnectionId,
         out: &mut O,
@@ -108,17 +109,17 @@ impl Broker {
         let is_done = listeners.unlisten_slice(id, &mut session.subscriptions, |name| {
             freed += subscription_memory(name)
         });
-        out.hold(id, -freed);
+        out.charge_memory(id, -freed);
         session.resumes_with_room = !is_done;
         if !is_done {
-            out.want_room(id);
+            out.request_writable(id);
         }
         is_done
     }
 }
 
 /// Delivers a line; returns to how many. `payload` is kept for its memory.
-fn deliver_to<O: Output>(
+fn deliver_to<O: Carrier>(
     audience: &Audience<'_>,
     line: &[&[u8]],
     long_line: Option<&SharedBytes>,

@@ -6,7 +6,7 @@
 //! sent to it goes on to its own limit.
 
 use super::Connections;
-use crate::broker::{CloseReason, ConnectionId, Output};
+use crate::broker::{Carrier, CloseReason, ConnectionId};
 use crate::limits::{
     LINK_PATIENCE_US, LOW_ROOM_SHARE, RECEIVER_CHECK_US, RECEIVER_PATIENCE_US, RECEIVERS_PER_CHECK,
     RESUMED_SENDERS, ROOM_HYSTERESIS, ROOM_SHARE, WORK_PER_DELIVERY, WORK_PER_TURN,
@@ -174,7 +174,7 @@ impl Connections {
             if let Some(connection) = self.get_mut(id) {
                 connection.in_checks = false;
                 connection.checked_us = now_us;
-                self.retry(id);
+                self.retry_write(id);
                 self.check_receiver(id);
             }
         }
@@ -201,7 +201,7 @@ impl Connections {
             let Some(sender) = self.get(waiter.sender) else {
                 return false;
             };
-            let is_over = sender.is_trunk && now_us >= waiter.since_us + LINK_PATIENCE_US;
+            let is_over = sender.is_link && now_us >= waiter.since_us + LINK_PATIENCE_US;
             if is_over {
                 has_slowed_link = true;
                 self.resume_sender(waiter.sender, now_us);
@@ -232,7 +232,7 @@ impl Connections {
         }
     }
 
-    /// See [`Output::wait_for`].
+    /// See [`Carrier::wait_for`].
     pub(super) fn wait_for_receiver(
         &mut self,
         sender: ConnectionId,
@@ -245,7 +245,7 @@ impl Connections {
             return false;
         }
         let (now_us, room) = (self.now.monotonic_us, self.room_for_receiver());
-        let is_link = self.get(sender).is_some_and(|sender| sender.is_trunk);
+        let is_link = self.get(sender).is_some_and(|sender| sender.is_link);
         let Some(connection) = self.get_mut(receiver) else {
             return false;
         };
@@ -351,7 +351,7 @@ mod tests {
     fn a_link_waits_once_for_a_user_with_many_slow_connections() {
         let mut world = World::new();
         let link = world.add("server");
-        world.connections.make_trunk(link);
+        world.connections.set_link(link);
         let slow: Vec<ConnectionId> = (0..20).map(|_| world.add_full("slow")).collect();
         let other = world.add_full("other");
         assert!(world.waits(link, slow[0]));

@@ -2,9 +2,11 @@
 //! bursts, and all of it written when its turn comes.
 
 use super::{Account, Connections, DialRequest, Garbage, Share, token};
-use crate::broker::{Audience, CloseReason, ConnectionId, Output, Record, Rewrite, Traffic};
+use crate::broker::{
+    Audience, Carrier, CloseReason, ConnectionId, Record, Recording, Rewrite, Traffic,
+};
 use crate::limits::{
-    ANSWER_HOLD_US, MUCH_OUTPUT, OUTPUT_CHUNK, ROOM, SHARED_PAYLOAD, SPARE_BUFFERS,
+    ANSWER_HOLD_US, LOW_WATER_MARK, MUCH_OUTPUT, OUTPUT_CHUNK, SHARED_PAYLOAD, SPARE_BUFFERS,
     WORK_BEFORE_DELIVERIES, WORK_PER_BYTE_RECORDED, WORK_PER_DELIVERY, WORK_PER_DELIVERY_OF_BURST,
     WORK_PER_SLICE, WORK_PER_STEP, WORK_PER_SYSCALL, WORK_PER_TURN, WRITE_PER_CONNECTION,
 };
@@ -69,7 +71,7 @@ impl Connections {
         let Some(connection) = self.get_mut(id) else {
             return false;
         };
-        if connection.is_trunk || connection.closing.is_some() {
+        if connection.is_link || connection.closing.is_some() {
             return false;
         }
         let is_held = connection.pace.handle_answer(now_us);
@@ -233,7 +235,7 @@ impl Connections {
             return;
         }
         let resumed = queued < resume_below && connection.stops.resume_by_output(now_us);
-        if resumed || (connection.wants_room && queued < ROOM) {
+        if resumed || (connection.wants_writable && queued < LOW_WATER_MARK) {
             self.make_ready(id);
         }
         if is_full {
@@ -476,7 +478,7 @@ impl Connections {
     }
 }
 
-impl Output for Connections {
+impl Carrier for Connections {
     fn append(&mut self, to: ConnectionId, encode: impl FnOnce(&mut Vec<u8>)) {
         self.work += WORK_PER_STEP + self.append_with(to, |output, _| output.append(encode));
     }
@@ -499,7 +501,7 @@ impl Output for Connections {
         self.work += WORK_PER_STEP + copied;
     }
 
-    fn append_if_taken(&mut self, to: ConnectionId, encode: impl FnOnce(&mut Vec<u8>)) {
+    fn append_if_drained(&mut self, to: ConnectionId, encode: impl FnOnce(&mut Vec<u8>)) {
         let now_us = self.now.monotonic_us;
         let Some(connection) = self.get_mut(to) else {
             return;
@@ -510,7 +512,7 @@ impl Output for Connections {
         }
     }
 
-    fn retry(&mut self, id: ConnectionId) {
+    fn retry_write(&mut self, id: ConnectionId) {
         if let Some(connection) = self.get_mut(id)
             && std::mem::take(&mut connection.blocked)
         {
@@ -574,7 +576,7 @@ impl Output for Connections {
             return;
         }
         connection.closing = Some(reason);
-        let held = std::mem::take(&mut connection.held_by_broker);
+        let held = std::mem::take(&mut connection.broker_memory);
         let pending = connection.pending.take();
         self.leave_full(id);
         self.leave_handshakes(id);
@@ -602,9 +604,9 @@ impl Output for Connections {
         }
     }
 
-    fn make_trunk(&mut self, id: ConnectionId) {
+    fn set_link(&mut self, id: ConnectionId) {
         if let Some(connection) = self.get_mut(id) {
-            connection.is_trunk = true;
+            connection.is_link = true;
             connection.account = Rc::default();
         }
     }
@@ -619,20 +621,20 @@ impl Output for Connections {
         }
     }
 
-    fn hold(&mut self, id: ConnectionId, bytes: isize) {
+    fn charge_memory(&mut self, id: ConnectionId, bytes: isize) {
         // Of one that is on its way out the broker has forgotten everything.
         if let Some(connection) = self.get_mut(id).filter(|it| it.closing.is_none()) {
-            connection.held_by_broker = connection.held_by_broker.saturating_add_signed(bytes);
+            connection.broker_memory = connection.broker_memory.saturating_add_signed(bytes);
             self.owned = self.owned.saturating_add_signed(bytes);
         }
     }
 
-    fn want_room(&mut self, id: ConnectionId) {
+    fn request_writable(&mut self, id: ConnectionId) {
         let Some(connection) = self.get_mut(id) else {
             return;
         };
-        connection.wants_room = true;
-        if connection.queued() < ROOM {
+        connection.wants_writable = true;
+        if connection.queued() < LOW_WATER_MARK {
             self.make_ready(id);
         }
     }
@@ -663,8 +665,8 @@ impl Output for Connections {
         self.dial_request = Some(DialRequest::Dial(master));
     }
 
-    fn hang_up(&mut self) {
-        self.dial_request = Some(DialRequest::HangUp);
+    fn cancel_dial(&mut self) {
+        self.dial_request = Some(DialRequest::Cancel);
     }
 
     fn traffic(&self, id: ConnectionId) -> Traffic {
@@ -676,7 +678,9 @@ impl Output for Connections {
     fn add_work(&mut self, work: usize) {
         self.work += work;
     }
+}
 
+impl Recording for Connections {
     fn record(&mut self, record: &Record<'_>) {
         if let Some(journal) = &mut self.journal {
             let before = journal.unsaved();

@@ -3,9 +3,9 @@
 
 use super::oracle::Oracle;
 use clacks::broker::{
-    CloseReason, ConnectionId, Output, Record, Rewrite, Saved, Settings, Traffic,
+    Carrier, CloseReason, ConnectionId, Record, Recording, Rewrite, Saved, Settings, Traffic,
 };
-use clacks::limits::{LISTING_SLICE, PEER_LINE_EXTRA, ROOM};
+use clacks::limits::{LISTING_SLICE, LOW_WATER_MARK, PEER_LINE_EXTRA};
 use clacks::protocol::Pending;
 
 /// Output that may wait for one connection.
@@ -30,11 +30,11 @@ pub struct Wire {
     stopped_by_output: bool,
     stopped_since_us: u64,
     stopped_us: u64,
-    pub wants_room: bool,
+    pub wants_writable: bool,
     pub held: isize,
     /// Something is kept for what it listens to, or was.
     pub has_listened: bool,
-    pub is_trunk: bool,
+    pub is_link: bool,
     is_over_limit: bool,
     pub closing: Option<CloseReason>,
     last_output_us: u64,
@@ -74,7 +74,7 @@ impl Wire {
 
     /// Whether its next line may be handed over.
     pub fn may_go_on(&mut self, now_us: u64) -> bool {
-        if self.output.len() > MAX_OUTPUT / 2 && !self.is_trunk {
+        if self.output.len() > MAX_OUTPUT / 2 && !self.is_link {
             self.stop(now_us);
             self.stopped_by_output = true;
         }
@@ -218,7 +218,7 @@ impl Wires {
         wire.oracle
             .check_output(&output[before..], saved, own_login);
         assert!(
-            !wire.is_trunk || more <= most_for_link,
+            !wire.is_link || more <= most_for_link,
             "no more signals are held for a link than may be"
         );
         if wire.is_deaf {
@@ -260,10 +260,10 @@ impl Wires {
             stopped_by_output: false,
             stopped_since_us: 0,
             stopped_us: 0,
-            wants_room: false,
+            wants_writable: false,
             held: 0,
             has_listened: false,
-            is_trunk: false,
+            is_link: false,
             is_over_limit: false,
             closing: None,
             last_output_us: self.now_us,
@@ -274,7 +274,7 @@ impl Wires {
 }
 
 /// A copy of it in each of its callers would be new ground to a fuzzer: so none is inlined.
-impl Output for Wires {
+impl Carrier for Wires {
     fn append(&mut self, to: ConnectionId, encode: impl FnOnce(&mut Vec<u8>)) {
         let mut encode = Some(encode);
         self.append_by(to, &mut |bytes| {
@@ -301,9 +301,9 @@ impl Output for Wires {
     }
 
     #[inline(never)]
-    fn make_trunk(&mut self, id: ConnectionId) {
-        let wire = self.get(id).expect("only who is there becomes a trunk");
-        wire.is_trunk = true;
+    fn set_link(&mut self, id: ConnectionId) {
+        let wire = self.get(id).expect("only who is there becomes a link");
+        wire.is_link = true;
         wire.oracle.become_link();
     }
 
@@ -318,7 +318,7 @@ impl Output for Wires {
     }
 
     #[inline(never)]
-    fn hold(&mut self, id: ConnectionId, bytes: isize) {
+    fn charge_memory(&mut self, id: ConnectionId, bytes: isize) {
         if let Some(wire) = self.get(id) {
             wire.held += bytes;
             assert!(wire.held >= 0, "nobody holds less than nothing");
@@ -326,9 +326,9 @@ impl Output for Wires {
     }
 
     #[inline(never)]
-    fn want_room(&mut self, id: ConnectionId) {
+    fn request_writable(&mut self, id: ConnectionId) {
         if let Some(wire) = self.get(id) {
-            wire.wants_room = true;
+            wire.wants_writable = true;
         }
     }
 
@@ -341,7 +341,7 @@ impl Output for Wires {
     }
 
     #[inline(never)]
-    fn hang_up(&mut self) {
+    fn cancel_dial(&mut self) {
         self.dialing = None;
     }
 
@@ -362,7 +362,9 @@ impl Output for Wires {
             stopped_us: wire.stopped_us + now_stopped_us,
         }
     }
+}
 
+impl Recording for Wires {
     #[inline(never)]
     fn record(&mut self, record: &Record<'_>) {
         assert!(self.disk.has_journal, "there is a journal");
@@ -398,5 +400,5 @@ impl Output for Wires {
 
 /// Whether who waits for room has it.
 pub fn has_room(wire: &Wire) -> bool {
-    wire.wants_room && wire.output.len() < ROOM && wire.closing.is_none()
+    wire.wants_writable && wire.output.len() < LOW_WATER_MARK && wire.closing.is_none()
 }

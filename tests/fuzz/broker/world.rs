@@ -705,11 +705,11 @@ impl World {
         for id in ids {
             if self.wires.get(id).is_some_and(|wire| has_room(wire)) {
                 if let Some(wire) = self.wires.get(id) {
-                    wire.wants_room = false;
+                    wire.wants_writable = false;
                 }
                 self.wires.serving = Some(id);
                 self.wires.answered = 0;
-                self.broker.handle_room(id, self.now, &mut self.wires);
+                self.broker.handle_writable(id, self.now, &mut self.wires);
                 assert!(
                     self.wires.answered <= self.most_at_once(),
                     "room is not overfilled"
@@ -845,7 +845,7 @@ impl World {
             }
             self.turn();
             self.settle();
-            let is_to_go_on = |wire: &Wire| wire.wants_room || !wire.output.is_empty();
+            let is_to_go_on = |wire: &Wire| wire.wants_writable || !wire.output.is_empty();
             let done = (self.figure("lines"), self.wires.all.len());
             if before.replace(done) == Some(done) && !self.wires.all.iter().any(is_to_go_on) {
                 break;
@@ -856,7 +856,7 @@ impl World {
             assert!(!wire.waits_for_broker(), "nobody is stopped for ever");
             assert_eq!(wire.oracle.flush_needs, None, "each FLUSH is answered");
             assert!(
-                !wire.is_trunk || wire.has_listened || wire.held == 0,
+                !wire.is_link || wire.has_listened || wire.held == 0,
                 "all is told"
             );
         }

@@ -3,9 +3,12 @@
 
 use super::plan::needed_for;
 use crate::broker::cache::TooLarge;
+use crate::broker::carrier::Carrier;
+use crate::broker::close_reason::CloseReason;
+use crate::broker::events::{ConnectionId, Flow, Now};
 use crate::broker::interclacks::{LegacyForm, is_too_long_to_forward};
 use crate::broker::operations::By;
-use crate::broker::output::{CloseReason, ConnectionId, Flow, Now, Output};
+use crate::broker::output::Output;
 use crate::broker::persistence::Barrier;
 use crate::broker::session::LastPing;
 use crate::broker::users::{Permissions, User};
@@ -79,7 +82,7 @@ impl Broker {
     }
 
     #[cold]
-    fn refuse_unknown<O: Output>(&mut self, id: ConnectionId, line: &[u8], out: &mut O) {
+    fn refuse_unknown<O: Carrier>(&mut self, id: ConnectionId, line: &[u8], out: &mut O) {
         self.statistics.unknown_commands += 1;
         let parts = [b"OVERHEAD E unknown_command ", line];
         out.append_line(id, &parts, self.long_line.as_ref());
@@ -89,7 +92,7 @@ impl Broker {
     }
 
     #[cold]
-    fn refuse_too_long<O: Output>(
+    fn refuse_too_long<O: Carrier>(
         &mut self,
         id: ConnectionId,
         says_so: bool,
@@ -109,7 +112,7 @@ impl Broker {
     }
 
     #[cold]
-    fn deny<O: Output>(
+    fn deny<O: Carrier>(
         &mut self,
         id: ConnectionId,
         needed: Permissions,
@@ -234,7 +237,7 @@ impl Broker {
     }
 
     /// The commands that concern no entry and no signal, but sessions or the server.
-    fn execute_on_session<O: Output>(
+    fn execute_on_session<O: Carrier>(
         &mut self,
         id: ConnectionId,
         command: Command<'_>,
@@ -321,7 +324,7 @@ impl Broker {
 
     /// A write has no answer, unless the entry had no room in the cache.
     #[inline(always)]
-    fn answer_written<O: Output>(
+    fn answer_written<O: Carrier>(
         &mut self,
         outcome: Result<(), TooLarge>,
         to: ConnectionId,
@@ -335,7 +338,7 @@ impl Broker {
     }
 
     #[cold]
-    fn refuse_too_large<O: Output>(
+    fn refuse_too_large<O: Carrier>(
         &mut self,
         from: ConnectionId,
         name: &[u8],

@@ -1,7 +1,9 @@
 //! A line of Clacks, whoever says it: a client before or after its login, or another server.
 
 use crate::broker::Broker;
-use crate::broker::output::{ConnectionId, Flow, Now, Output, Peer};
+use crate::broker::carrier::Carrier;
+use crate::broker::events::{ConnectionId, Flow, Now, Peer};
+use crate::broker::output::Output;
 use crate::protocol::{ClacksLine, Command, Flags, Request};
 
 impl Broker {
@@ -49,7 +51,7 @@ impl Broker {
     }
 
     /// Before the login everything but it and the identification is ignored.
-    fn handle_before_login<O: Output>(
+    fn handle_before_login<O: Carrier>(
         &mut self,
         id: ConnectionId,
         line: &ClacksLine<'_>,

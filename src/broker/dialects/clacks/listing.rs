@@ -2,9 +2,10 @@
 //! takes them. The connection's next line waits until its answer is complete.
 
 use crate::broker::Broker;
+use crate::broker::carrier::Carrier;
+use crate::broker::events::{ConnectionId, Flow, Now};
 use crate::broker::interclacks::Link;
 use crate::broker::key_list::KeyList;
-use crate::broker::output::{ConnectionId, Flow, Now, Output};
 use crate::broker::session::Session;
 use crate::limits::{LISTING_SLICE, SECOND_US};
 use crate::protocol::encode;
@@ -55,7 +56,7 @@ impl Stage {
 }
 
 impl Broker {
-    pub(in crate::broker) fn start_key_list<O: Output>(
+    pub(in crate::broker) fn start_key_list<O: Carrier>(
         &mut self,
         id: ConnectionId,
         line: &[u8],
@@ -67,7 +68,7 @@ impl Broker {
         self.start_listing(id, line, stage, now, out)
     }
 
-    pub(in crate::broker) fn start_client_list<O: Output>(
+    pub(in crate::broker) fn start_client_list<O: Carrier>(
         &mut self,
         id: ConnectionId,
         line: &[u8],
@@ -80,7 +81,7 @@ impl Broker {
     }
 
     /// Answers RETRIEVE with a long value when the connection's turn for a slice comes.
-    pub(in crate::broker) fn start_long_answer<O: Output>(
+    pub(in crate::broker) fn start_long_answer<O: Carrier>(
         &mut self,
         id: ConnectionId,
         name: &[u8],
@@ -91,7 +92,7 @@ impl Broker {
         self.start_listing(id, line, Stage::Value(name.into()), now, out)
     }
 
-    fn start_listing<O: Output>(
+    fn start_listing<O: Carrier>(
         &mut self,
         id: ConnectionId,
         line: &[u8],
@@ -111,7 +112,7 @@ impl Broker {
             stage,
             held,
         };
-        out.hold(id, held as isize);
+        out.charge_memory(id, held as isize);
         if out.begin_slice() {
             return self.advance_listing(id, listing, now, out);
         }
@@ -119,12 +120,12 @@ impl Broker {
         if let Some(session) = self.sessions.get_mut(id) {
             session.listing = Some(Box::new(listing));
         }
-        out.want_room(id);
+        out.request_writable(id);
         Flow::Stop
     }
 
     /// Goes on with the session's listing, if there is one.
-    pub(in crate::broker) fn continue_listing<O: Output>(
+    pub(in crate::broker) fn continue_listing<O: Carrier>(
         &mut self,
         id: ConnectionId,
         now: Now,
@@ -142,7 +143,7 @@ impl Broker {
         }
     }
 
-    fn advance_listing<O: Output>(
+    fn advance_listing<O: Carrier>(
         &mut self,
         id: ConnectionId,
         mut listing: Listing,
@@ -154,7 +155,7 @@ impl Broker {
             match self.listing_slice(id, listing.stage, now, out) {
                 ControlFlow::Continue(stage) => listing.stage = stage,
                 ControlFlow::Break(()) => {
-                    out.hold(id, -(listing.held as isize));
+                    out.charge_memory(id, -(listing.held as isize));
                     if !listing.line.is_empty() {
                         self.mirror(id, &listing.line, out);
                     }
@@ -163,16 +164,16 @@ impl Broker {
             }
         }
         let held = listing.stage.memory();
-        out.hold(id, held as isize - listing.held as isize);
+        out.charge_memory(id, held as isize - listing.held as isize);
         listing.held = held;
         if let Some(session) = self.sessions.get_mut(id) {
             session.listing = Some(Box::new(listing));
         }
-        out.want_room(id);
+        out.request_writable(id);
         Flow::Stop
     }
 
-    fn listing_slice<O: Output>(
+    fn listing_slice<O: Carrier>(
         &mut self,
         id: ConnectionId,
         stage: Stage,
@@ -229,7 +230,7 @@ impl Broker {
 }
 
 /// A line of CLIENTLIST (clacks-protocol(7), MONITORING). Times are unix seconds, 0 where there is none.
-fn client_line<O: Output>(session: &Session, link: Option<&Link>, now: Now, out: &O) -> Vec<u8> {
+fn client_line<O: Carrier>(session: &Session, link: Option<&Link>, now: Now, out: &O) -> Vec<u8> {
     let traffic = out.traffic(session.id);
     let unix_time = |at_us: Option<u64>| at_us.map_or(0, |at_us| now.wall_at(at_us) / SECOND_US);
     let (host, port) = session.cid.host_and_port();

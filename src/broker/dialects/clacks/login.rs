@@ -1,14 +1,16 @@
 //! OVERHEAD A: the login (clacks-protocol(7), LOGIN).
 
 use crate::broker::Broker;
+use crate::broker::carrier::Carrier;
+use crate::broker::close_reason::CloseReason;
+use crate::broker::events::{ConnectionId, Flow, Now};
 use crate::broker::operations::Login;
-use crate::broker::output::{CloseReason, ConnectionId, Flow, Now, Output};
 use crate::broker::users::Users;
 use crate::protocol::token::Token;
 use crate::protocol::{Flags, Overhead, encode};
 
 impl Broker {
-    pub(super) fn handle_login<O: Output>(
+    pub(super) fn handle_login<O: Carrier>(
         &mut self,
         id: ConnectionId,
         overhead: Overhead<'_>,

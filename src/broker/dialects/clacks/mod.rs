@@ -8,7 +8,7 @@ mod overhead;
 mod plan;
 
 use super::Notice;
-use crate::broker::output::CloseReason;
+use crate::broker::close_reason::CloseReason;
 use crate::protocol::{Flags, encode};
 
 pub use listing::Listing;

@@ -1,14 +1,16 @@
 //! OVERHEAD lines: forwarded to everybody, and obeyed (clacks-protocol(7), OVERHEAD).
 
+use crate::broker::carrier::Carrier;
+use crate::broker::close_reason::CloseReason;
+use crate::broker::events::{ConnectionId, Now};
 use crate::broker::interclacks::{NEVER_FORWARDED, SignalScope};
-use crate::broker::output::{CloseReason, ConnectionId, Now, Output};
 use crate::broker::{Broker, Lifetime, Suppressed, empty};
 use crate::limits::{CENTURY_S, MAX_SECONDS_LENGTH, SECOND_US};
 use crate::protocol::{Flags, Overhead, encode};
 
 impl Broker {
     /// An OVERHEAD line that is on, from somebody who may send it.
-    pub(in crate::broker) fn overhead<O: Output>(
+    pub(in crate::broker) fn overhead<O: Carrier>(
         &mut self,
         id: ConnectionId,
         overhead: Overhead<'_>,
@@ -46,7 +48,7 @@ impl Broker {
     }
 
     /// An OVERHEAD line that comes through the tree; it has been passed on already.
-    pub(in crate::broker) fn handle_forwarded_overhead<O: Output>(
+    pub(in crate::broker) fn handle_forwarded_overhead<O: Carrier>(
         &mut self,
         overhead: Overhead<'_>,
         now: Now,
@@ -64,7 +66,7 @@ impl Broker {
     }
 
     /// Links get it as a signal.
-    fn forward_to_clients<O: Output>(
+    fn forward_to_clients<O: Carrier>(
         &mut self,
         sender: Option<ConnectionId>,
         overhead: Overhead<'_>,
@@ -76,7 +78,7 @@ impl Broker {
         out.fan_out(receivers, &self.payload);
     }
 
-    fn obey<O: Output>(&mut self, flags: Flags, value: &[u8], now: Now, out: &mut O) {
+    fn obey<O: Carrier>(&mut self, flags: Flags, value: &[u8], now: Now, out: &mut O) {
         if flags.intersects(Flags::SHUTDOWN) {
             self.schedule_shutdown(value, now);
         }

@@ -1,0 +1,106 @@
+//! Why connections end.
+
+use std::fmt;
+
+macro_rules! close_reasons {
+    ($($(#[doc = $doc:literal])* $name:ident $word:literal,)*) => {
+        /// Why a connection ended. Its word stands in the log and in the status.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum CloseReason {
+            $($(#[doc = $doc])* $name,)*
+        }
+
+        impl CloseReason {
+            pub const ALL: &[CloseReason] = &[$(CloseReason::$name,)*];
+
+            pub fn word(self) -> &'static str {
+                match self { $(CloseReason::$name => $word,)* }
+            }
+        }
+    };
+}
+
+close_reasons! {
+    /// The client sent QUIT.
+    Quit "quit",
+    /// The peer closed its side.
+    EndOfStream "end_of_stream",
+    /// Reading or writing failed.
+    ConnectionLost "connection_lost",
+    /// A wrong token.
+    LoginFailed "login_failed",
+    /// Not logged in within the auth timeout.
+    AuthTimeout "auth_timeout",
+    /// No PING within the ping timeout.
+    PingTimeout "ping_timeout",
+    /// Took nothing of its output for the stalled write timeout.
+    StalledWrite "stalled_write",
+    /// A line longer than allowed.
+    LineTooLong "line_too_long",
+    /// More output waiting than one client may have.
+    OutputLimit "output_limit",
+    /// The largest holder of buffers when all together held too much.
+    BuffersLimit "buffers_limit",
+    /// One connection more than allowed.
+    ClientLimit "client_limit",
+    /// CLIENTDISCONNECT.
+    Disconnected "disconnected",
+    /// OVERHEAD C.
+    ClosedAll "closed_all",
+    /// The server ends.
+    Shutdown "shutdown",
+    /// Its user was removed or changed.
+    UserChanged "user_changed",
+    /// The TLS handshake failed, or the peer's TLS was wrong later on.
+    TlsFailed "tls_failed",
+    /// Plain text came to a port for TLS.
+    PlainToTls "plain_text_to_tls_port",
+    /// TLS came to a port for plain text.
+    TlsToPlain "tls_to_plain_text_port",
+    /// An interclacks peer said TIMEOUT.
+    PeerTimeout "peer_timeout",
+    /// The servers form a ring.
+    Ring "ring",
+    /// An interclacks peer's clock is more than an hour ahead.
+    ClockAhead "clock_ahead",
+    /// An interclacks peer says what no server of the tree can say.
+    Implausible "implausible",
+    /// An interclacks peer announces a version of the lines between clacksd servers that is no longer spoken.
+    PeerVersion "peer_version",
+}
+
+impl CloseReason {
+    /// Whether what is queued is still sent.
+    pub fn drains(self) -> bool {
+        use CloseReason::*;
+        match self {
+            Quit | EndOfStream | LoginFailed | PingTimeout | LineTooLong | Disconnected
+            | ClosedAll | Shutdown | UserChanged | ClientLimit | PeerTimeout | Ring
+            | ClockAhead | Implausible | PeerVersion => true,
+            ConnectionLost | AuthTimeout | StalledWrite | OutputLimit | BuffersLimit
+            | TlsFailed | PlainToTls | TlsToPlain => false,
+        }
+    }
+
+    /// Reports whether the peer is to see a last line, which says why. It may be in the middle of sending much, and a plain
+    /// close would answer with a reset that destroys the line; and the end of the stream is not to come with the line.
+    pub fn lingers(self) -> bool {
+        let is_peers_wish = matches!(self, CloseReason::Quit | CloseReason::EndOfStream);
+        self == CloseReason::BuffersLimit || (self.drains() && !is_peers_wish)
+    }
+
+    /// Whether that is the ordinary end of a connection.
+    pub fn is_ordinary(self) -> bool {
+        use CloseReason::*;
+        matches!(
+            self,
+            Quit | EndOfStream | Disconnected | ClosedAll | Shutdown
+        )
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}

@@ -1,0 +1,102 @@
+//! The values that come with events and go with actions: which connection, who is at its other end, what time it is,
+//! what is to be done with its next frame.
+
+use super::origin::Process;
+use std::net::SocketAddr;
+
+/// One connection among all there ever were: a slot, which is reused, and a generation, which isn't.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct ConnectionId {
+    pub slot: u32,
+    pub generation: u32,
+}
+
+/// Who is at the other end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    Unix(Process),
+    Tcp(SocketAddr),
+    /// The master, dialled by this node; the address if it was by TCP.
+    Master(Option<SocketAddr>),
+}
+
+/// The time, read once a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// Microseconds since some fixed moment; never goes back. For timeouts.
+    pub monotonic_us: u64,
+    /// Microseconds since 1970 by the system's clock, which may be set. For stamps.
+    pub wall_us: u64,
+}
+
+impl Now {
+    /// What the system's clock showed at a moment of the monotonic one.
+    pub fn wall_at(&self, monotonic_us: u64) -> u64 {
+        (self.wall_us + monotonic_us).saturating_sub(self.monotonic_us)
+    }
+}
+
+/// What is to be done with the connection's next line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Flow {
+    /// Go on.
+    Next,
+    /// Hand over no further line of this connection before [`Carrier::resume`](super::Carrier::resume).
+    Stop,
+    /// As [`Flow::Stop`], and then hand over this same line again: nothing was done about it. After
+    /// [`Carrier::wait_for`](super::Carrier::wait_for) the carrier does so by itself.
+    StopBefore,
+}
+
+/// What becomes of a frame that is longer than its connection may send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum LongFrame {
+    /// This connection may send as much: read on.
+    Allowed,
+    /// Drop it, up to its end, and go on with the next one.
+    Skipped,
+    /// The connection is being closed.
+    Refused,
+}
+
+/// What the carrier knows of a connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Bytes waiting to be sent.
+    pub queued: usize,
+    /// Bytes received that don't make a finished line yet, or have to wait.
+    pub unread: usize,
+    /// Since when the peer has taken nothing of what is queued (monotonic).
+    pub stalled_since_us: Option<u64>,
+    /// When something was last sent to it (monotonic).
+    pub last_output_us: u64,
+    /// How long, in all, the connection was not read because the server didn't want to: such time
+    /// counts for no timeout.
+    pub stopped_us: u64,
+}
+
+/// Who gets a signal: everybody who listens to its name, but its sender.
+#[derive(Debug, Clone, Copy)]
+pub struct Audience<'a> {
+    pub id: AudienceId,
+    pub listeners: &'a [ConnectionId],
+    pub sender: Option<ConnectionId>,
+}
+
+/// The same for the same listeners in the same order, and never for others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AudienceId {
+    pub(super) name: u32,
+    /// How often anybody had begun or ended to listen to anything.
+    pub(super) changes: u64,
+}
+
+impl<'a> Audience<'a> {
+    pub fn receivers(&self) -> impl Iterator<Item = ConnectionId> + use<'a> {
+        let sender = self.sender;
+        let listeners = self.listeners.iter().copied();
+        listeners.filter(move |listener| Some(*listener) != sender)
+    }
+}
