@@ -194,9 +194,7 @@ impl Cache {
         counter.changed_us = changed_us;
         let entry = self.put_counter(name, kind, stamp, accessed_us, &counter)?;
         let only = match grown[..] {
-            [(share, _)] if share != ShareId::FOLDED && !self.is_old_share(share, now_us) => {
-                Some(share)
-            }
+            [(share, _)] if !self.is_old_share(share, now_us) => Some(share),
             _ => None,
         };
         let steps = grown.into_iter().map(|(_, step)| step).collect();
@@ -257,7 +255,7 @@ impl Cache {
     /// is only known of the whole state then.
     fn is_old_share(&self, share: ShareId, now_us: u64) -> bool {
         let marker_us = self.folded.time_us.max(self.next_marker(now_us).time_us);
-        share.begun_us() < marker_us.max(1)
+        share == ShareId::FOLDED || share.begun_us() < marker_us
     }
 
     /// Puts a contribution into an entry as a whole, folded; `None` if there is no room for it.
