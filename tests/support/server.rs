@@ -1,6 +1,6 @@
 //! The server under test, as a process.
 
-use super::{Client, DEADLINE, Identity, wait_until};
+use super::{Client, Identity, wait_until};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Instant;
 use tempfile::TempDir;
 
 /// What a server is started with: primary user `admin` with password `adminpw`, and the users of the
@@ -195,6 +194,7 @@ pub fn run(command: &mut Command) -> Ended {
     let mut process = Process {
         child,
         log: Arc::default(),
+        reader: None,
     };
     let status = process.wait().code();
     let finished = |reader: JoinHandle<String>| reader.join().expect("the output is text");
@@ -217,6 +217,8 @@ fn read_along(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
 pub struct Process {
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
+    /// Reads the log; `None`: somebody else does.
+    reader: Option<JoinHandle<()>>,
 }
 
 impl Process {
@@ -224,12 +226,12 @@ impl Process {
         let mut child = command.stderr(Stdio::piped()).spawn().expect("a process");
         let log = Arc::new(Mutex::new(Vec::new()));
         let (lines, stderr) = (log.clone(), child.stderr.take().expect("a pipe"));
-        std::thread::spawn(move || {
+        let reader = Some(std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 lines.lock().expect("no panic while it is held").push(line);
             }
-        });
-        Process { child, log }
+        }));
+        Process { child, log, reader }
     }
 
     pub fn id(&self) -> u32 {
@@ -306,16 +308,14 @@ impl Process {
         self.child.try_wait().expect("a child of ours").is_some()
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and until its log is read to the end.
     pub fn wait(&mut self) -> ExitStatus {
-        let end = Instant::now() + DEADLINE;
-        loop {
-            if let Some(status) = self.child.try_wait().expect("a child of ours") {
-                return status;
-            }
-            assert!(Instant::now() < end, "the process doesn't end");
-            std::thread::sleep(std::time::Duration::from_millis(2));
-        }
+        let mut status = None;
+        wait_until("the process has ended, and its log", || {
+            status = self.child.try_wait().expect("a child of ours");
+            status.is_some() && self.reader.as_ref().is_none_or(JoinHandle::is_finished)
+        });
+        status.expect("it has ended")
     }
 }
 
