@@ -12,7 +12,7 @@ impl Broker {
     /// By how much the tree's time may be later than what this node takes for it. A share id must not begin
     /// earlier than it was drawn: its shares would be folded too early.
     pub(super) fn clock_doubt_us(&self) -> u64 {
-        match self.knows_tree_time() {
+        match self.tree.knows_time() {
             true => 0,
             false => MAX_CLOCK_LEAD_US,
         }

@@ -200,7 +200,7 @@ impl Broker {
             cache,
             persistence: settings.journal.then(Persistence::default),
             last_run: None,
-            tree: Tree::new(node),
+            tree: Tree::new(node, !settings.masters.is_empty()),
             uplink: (!settings.masters.is_empty()).then(Uplink::default),
             lock: None,
             discard_log: LogLimit::default(),

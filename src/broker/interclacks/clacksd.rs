@@ -231,7 +231,7 @@ impl Broker {
             );
             self.close(id, CloseReason::Ring, now, out);
         } else if self.tree.masters() != path {
-            self.set_path(path, out);
+            self.tree.set_path(path, out);
         }
     }
 }

@@ -1,13 +1,11 @@
 //! The end of a link, and what follows it: the next dial, and another way to the root.
 
 use super::UplinkState;
-use super::encode::encode_path;
-use super::link::{Role, Software};
+use super::link::Role;
 use crate::broker::Broker;
 use crate::broker::carrier::Carrier;
 use crate::broker::close_reason::CloseReason;
 use crate::broker::events::{ConnectionId, Now};
-use crate::protocol::peer::NodeId;
 use log::Level;
 
 impl Broker {
@@ -32,7 +30,7 @@ impl Broker {
         if link.role == Role::Uplink {
             self.unlock(out);
             self.schedule_dial(now);
-            self.set_path(Vec::new(), out);
+            self.tree.set_path(Vec::new(), out);
         }
         let how = reason.word();
         if link.is_up {
@@ -56,27 +54,6 @@ impl Broker {
         uplink.master = (uplink.master + 1) % self.settings.masters.len();
         let at_us = (uplink.last_dial_us + interval_us + jitter_us).max(now.monotonic_us);
         uplink.state = UplinkState::Waiting(at_us);
-    }
-
-    /// Takes `masters` as the way to the root, and sends the path to the slaves.
-    pub(super) fn set_path<O: Carrier>(&mut self, masters: Vec<NodeId>, out: &mut O) {
-        self.tree.path = masters;
-        self.tree.path.push(self.tree.node);
-        self.send_path_to_slaves(out);
-    }
-
-    pub(super) fn send_path_to_slaves<O: Carrier>(&mut self, out: &mut O) {
-        let knows_time = self.knows_tree_time();
-        for id in self.tree.links.ids_up() {
-            let is_told =
-                self.tree.links.get_mut(id).is_some_and(|link| {
-                    link.role == Role::Downlink && link.peer == Software::Clacksd
-                });
-            if is_told {
-                let path = &self.tree.path;
-                out.append(id, |to| encode_path(to, path, knows_time));
-            }
-        }
     }
 
     /// The name of a peer in the log. A master by Unix socket has no name of its own in its CID.

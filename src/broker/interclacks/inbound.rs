@@ -201,8 +201,8 @@ impl Broker {
         }
         match (is_uplink, link.peer) {
             (false, _) => {}
-            // Nobody above tells the time of a tree: this node's is the time of those below.
-            (true, Software::NetClacks) => self.take_time_as_trees(now, out),
+            // This node is the root of the clacksd servers below it.
+            (true, Software::NetClacks) => self.tree.confirm_time(now, out),
             (true, Software::Clacksd) => self.handle_masters_time(id, theirs_us, now, out),
         }
     }
@@ -237,40 +237,10 @@ impl Broker {
             return;
         }
         if before_us.abs_diff(theirs_us) > CLOCK_STEP_US {
-            self.send_time_to_slaves(now, out);
+            self.tree.send_time(now, out);
         }
         if is_trees {
-            self.take_time_as_trees(now, out);
-        }
-    }
-
-    /// This node's time is the tree's from now on. If that is news, the slaves learn it: first by the path, which says
-    /// so of the time behind it.
-    fn take_time_as_trees<O: Carrier>(&mut self, now: Now, out: &mut O) {
-        if !self.tree.clock.is_trees() {
-            self.tree.clock.set_trees();
-            self.send_path_to_slaves(out);
-            self.send_time_to_slaves(now, out);
-        }
-    }
-
-    /// Reports whether this node's time is the tree's: it has no master, or has learnt the time since it started.
-    pub(in crate::broker) fn knows_tree_time(&self) -> bool {
-        self.uplink.is_none() || self.tree.clock.is_trees()
-    }
-
-    /// The slaves take over this node's time.
-    fn send_time_to_slaves<O: Carrier>(&mut self, now: Now, out: &mut O) {
-        let time = seconds(self.tree.now_us(now));
-        for id in self.tree.links.ids_up() {
-            if self
-                .tree
-                .links
-                .get_mut(id)
-                .is_some_and(|link| link.role == Role::Downlink)
-            {
-                out.append(id, |to| encode::overhead(to, Flags::TIME, time.as_bytes()));
-            }
+            self.tree.confirm_time(now, out);
         }
     }
 

@@ -1,6 +1,6 @@
 //! All links, each with its connection.
 
-use super::link::Link;
+use super::link::{Link, Role};
 use crate::broker::events::ConnectionId;
 use std::collections::BTreeMap;
 
@@ -37,6 +37,11 @@ impl Links {
     /// Those that are up.
     pub fn up(&self) -> impl Iterator<Item = (ConnectionId, &Link)> {
         self.iter().filter(|(_, link)| link.is_up)
+    }
+
+    /// The slaves that are up.
+    pub fn slaves(&self) -> impl Iterator<Item = (ConnectionId, &Link)> {
+        self.up().filter(|(_, link)| link.role == Role::Downlink)
     }
 
     /// Those that are up.

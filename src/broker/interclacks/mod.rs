@@ -24,6 +24,7 @@ mod net_clacks;
 mod plausible;
 mod queue;
 mod replicate;
+mod root;
 mod scope;
 mod signals;
 mod sync;
@@ -32,7 +33,7 @@ mod uplink;
 
 use super::cache::Effect;
 use super::walk::KeptName;
-use crate::broker::events::{ConnectionId, Now};
+use crate::broker::events::ConnectionId;
 use crate::protocol::peer::NodeId;
 use link_log::LinkLog;
 use links::Links;
@@ -64,6 +65,8 @@ pub enum UplinkState {
 /// The tree, as this node knows it.
 pub struct Tree {
     pub node: NodeId,
+    /// Whether this node is to be a slave.
+    has_master: bool,
     /// The masters of this node, from the root, and itself.
     path: Vec<NodeId>,
     pub links: Links,
@@ -77,9 +80,10 @@ pub struct Tree {
 }
 
 impl Tree {
-    pub fn new(node: NodeId) -> Tree {
+    pub fn new(node: NodeId, has_master: bool) -> Tree {
         Tree {
             node,
+            has_master,
             path: vec![node],
             links: Links::default(),
             garbage_names: Vec::new(),
@@ -88,16 +92,6 @@ impl Tree {
             log: LinkLog::default(),
             has_backlog: false,
         }
-    }
-
-    /// The masters of this node, from the root.
-    fn masters(&self) -> &[NodeId] {
-        self.path.split_last().map_or(&[], |(_, masters)| masters)
-    }
-
-    /// The tree's time.
-    pub fn now_us(&self, now: Now) -> u64 {
-        self.clock.now_us(now)
     }
 }
 

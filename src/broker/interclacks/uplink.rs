@@ -160,7 +160,7 @@ impl Broker {
         link.is_up = true;
         link.last_ping.stopped_us = stopped_us;
         let now_us = self.tree.now_us(now);
-        let knows_time = self.knows_tree_time();
+        let knows_time = self.tree.knows_time();
         let (software, token) = (&self.settings.software, self.users.primary_token());
         out.append(id, |to| {
             encode::greeting(to, software);
