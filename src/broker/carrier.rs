@@ -77,13 +77,13 @@ pub trait Carrier {
     /// Asks for one call of `handle_writable`, in a later turn, when little is queued on the connection.
     fn request_writable(&mut self, connection: ConnectionId);
 
-    /// Whether any connection has so much output waiting that its senders should wait: only then is
+    /// Reports whether any connection has so much output waiting that its senders should wait: only then is
     /// [`Carrier::wait_for`] to be asked of each receiver of a line.
     fn has_full_receivers(&self) -> bool {
         false
     }
 
-    /// Whether `sender` has to wait before its next line is processed, because `receiver`, to which the line would go,
+    /// Reports whether `sender` has to wait before its next line is processed, because `receiver`, to which the line would go,
     /// has much output waiting and takes bytes of it; `kept` bytes more wait for it at the broker. A short line may use
     /// room that long ones leave: who says little does not wait for those who send much. If so, the broker
     /// answers [`Flow::StopBefore`], and the carrier hands the line over again when there is room, or when the receiver
@@ -98,7 +98,7 @@ pub trait Carrier {
         false
     }
 
-    /// Asks to make a slice of a long answer at once. `false`: others have used this turn up, and [`Carrier::request_writable`]
+    /// Asks to make a slice of a long answer at once. Returns false if others have used this turn up: then [`Carrier::request_writable`]
     /// asks for another one.
     fn begin_slice(&mut self) -> bool {
         true

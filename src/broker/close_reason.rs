@@ -70,7 +70,7 @@ close_reasons! {
 }
 
 impl CloseReason {
-    /// Whether what is queued is still sent.
+    /// Reports whether queued output is still sent.
     pub fn drains(self) -> bool {
         use CloseReason::*;
         match self {
@@ -89,7 +89,7 @@ impl CloseReason {
         self == CloseReason::BuffersLimit || (self.drains() && !is_peers_wish)
     }
 
-    /// Whether that is the ordinary end of a connection.
+    /// Reports whether that is the ordinary end of a connection.
     pub fn is_ordinary(self) -> bool {
         use CloseReason::*;
         matches!(

@@ -30,13 +30,13 @@ pub struct Now {
 }
 
 impl Now {
-    /// What the system's clock showed at a moment of the monotonic one.
+    /// Returns the time that the system's clock showed at a moment of the monotonic one.
     pub fn wall_at(&self, monotonic_us: u64) -> u64 {
         (self.wall_us + monotonic_us).saturating_sub(self.monotonic_us)
     }
 }
 
-/// What is to be done with the connection's next line.
+/// The treatment of a connection's next line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum Flow {
@@ -49,7 +49,7 @@ pub enum Flow {
     StopBefore,
 }
 
-/// What becomes of a frame that is longer than its connection may send.
+/// The treatment of a frame that is longer than its connection may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum LongFrame {
@@ -61,7 +61,7 @@ pub enum LongFrame {
     Refused,
 }
 
-/// What the carrier knows of a connection.
+/// The carrier's figures of a connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// Bytes waiting to be sent.
@@ -85,7 +85,7 @@ pub struct Audience<'a> {
     pub sender: Option<ConnectionId>,
 }
 
-/// The same for the same listeners in the same order, and never for others.
+/// Identifies a list of listeners in their order: equal ids have equal lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AudienceId {
     pub(super) name: u32,

@@ -2,7 +2,7 @@
 
 use crate::protocol::peer::{Contribution, ShareId, Stamp, State};
 
-/// What is to outlive the process.
+/// A fact that is to outlive the process.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Record<'a> {
     /// All there is of a name now, in place of what there was; and when a counter last changed.

@@ -227,7 +227,7 @@ pub fn has_verb(line: &[u8]) -> bool {
 
 /// Of a path that is too long its beginning.
 fn path(nodes: &[u8]) -> Option<Vec<NodeId>> {
-    let nodes = text(nodes)?.split(' ').take(MAX_PATH);
+    let nodes = text(nodes)?.split(' ').take(MAX_PATH + 1);
     nodes.map(node).collect()
 }
 
