@@ -72,13 +72,29 @@ pub struct Rewritten {
 /// [`Settings::journal`](super::Settings::journal).
 pub trait Recording {
     /// Appends to the journal. `handle_saved` says when that is done.
-    fn record(&mut self, _record: &Record<'_>) {}
+    fn record(&mut self, record: &Record<'_>);
 
     /// Writes the journal anew.
-    fn rewrite(&mut self, _step: &Rewrite<'_>) {}
+    fn rewrite(&mut self, step: &Rewrite<'_>);
 
     /// Bytes that are on their way to the journal.
+    fn unsaved(&self) -> usize;
+}
+
+impl<R: Recording> Recording for Option<R> {
+    fn record(&mut self, record: &Record<'_>) {
+        if let Some(recording) = self {
+            recording.record(record);
+        }
+    }
+
+    fn rewrite(&mut self, step: &Rewrite<'_>) {
+        if let Some(recording) = self {
+            recording.rewrite(step);
+        }
+    }
+
     fn unsaved(&self) -> usize {
-        0
+        self.as_ref().map_or(0, R::unsaved)
     }
 }

@@ -15,7 +15,6 @@ use crate::reactor::burst::Burst;
 use crate::reactor::connection::Connection;
 use crate::reactor::handshakes::{Handshakes, Step};
 use crate::reactor::stream::Stream;
-use crate::storage::Journal;
 use accounts::Accounts;
 use mio::{Interest, Registry, Token};
 use slab::Slab;
@@ -117,8 +116,6 @@ pub struct Connections {
     released: VecDeque<ConnectionId>,
     /// What the broker wants of the dialler.
     dial_request: Option<DialRequest>,
-    /// Where the broker's records go.
-    pub journal: Option<Journal>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,13 +140,7 @@ fn free_end(bytes: &mut Vec<u8>, most: usize) -> usize {
 }
 
 impl Connections {
-    pub fn new(
-        registry: Registry,
-        capacity: usize,
-        limits: OutputLimits,
-        journal: Option<Journal>,
-        now: Now,
-    ) -> Connections {
+    pub fn new(registry: Registry, capacity: usize, limits: OutputLimits, now: Now) -> Connections {
         let (reclaim, reclaimed) = mpsc::channel();
         Connections {
             slab: Slab::with_capacity(capacity),
@@ -191,7 +182,6 @@ impl Connections {
             checks: VecDeque::new(),
             released: VecDeque::new(),
             dial_request: None,
-            journal,
         }
     }
 

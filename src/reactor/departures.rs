@@ -105,16 +105,17 @@ impl Departures {
 impl Server {
     /// Closes connections that have nothing more to do.
     pub(super) fn close_finished(&mut self) {
-        let now = self.connections.now;
+        let now = self.out.connections.now;
         for _ in 0..CLOSES_PER_TURN {
             // The last try to write to each may be a long write.
-            if self.connections.writing >= 2 * WORK_PER_TURN {
+            if self.out.connections.writing >= 2 * WORK_PER_TURN {
                 return;
             }
-            let Some(id) = self.connections.next_finished() else {
+            let Some(id) = self.out.connections.next_finished() else {
                 return;
             };
             let Some(connection) = self
+                .out
                 .connections
                 .get(id)
                 .filter(|connection| !connection.is_departing)
@@ -124,20 +125,20 @@ impl Server {
             let Some(reason) = connection.closing else {
                 continue;
             };
-            let discarded = self.connections.flush_last(id);
+            let discarded = self.out.connections.flush_last(id);
             self.broker
-                .handle_closed(id, reason, discarded, now, &mut self.connections);
+                .handle_closed(id, reason, discarded, now, &mut self.out);
             if reason.lingers() {
-                self.departures.begin(id, &mut self.connections);
+                self.departures.begin(id, &mut self.out.connections);
             } else {
-                self.connections.say_goodbye(id);
-                self.connections.remove(id);
+                self.out.connections.say_goodbye(id);
+                self.out.connections.remove(id);
             }
         }
     }
 
     /// Ends streams, and closes sockets, of connections that have got their last line.
     pub(super) fn end_departures(&mut self) {
-        self.departures.handle_deadline(&mut self.connections);
+        self.departures.handle_deadline(&mut self.out.connections);
     }
 }

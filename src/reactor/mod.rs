@@ -15,6 +15,7 @@ mod dialer;
 mod handshakes;
 mod listener;
 mod notify;
+mod outputs;
 mod own_file;
 mod pace;
 mod read_path;
@@ -33,8 +34,9 @@ pub use signals::Signals;
 
 // For those who count what they cost (tests/hot_paths).
 #[doc(hidden)]
-pub use {connections::Connections, stream::Stream};
+pub use {connections::Connections, outputs::Outputs, stream::Stream};
 
+use self::connections::{DialRequest, id_of};
 use crate::address::Address;
 use crate::broker::{
     Broker, CloseReason, ConnectionId, LogLimit, Now, Origin, Peer, Recording, Suppressed, Users,
@@ -46,7 +48,6 @@ use crate::limits::{
 };
 use crate::protocol::Language;
 use crate::storage::{Disk, Journal, Writer};
-use connections::{DialRequest, id_of};
 use departures::Departures;
 use dialer::{Dialed, Dialer};
 use handshakes::{Handshakes, Step};
@@ -113,7 +114,7 @@ pub struct Server {
     settings: Settings,
     clock: Clock,
     broker: Broker,
-    connections: Connections,
+    out: Outputs<Connections, Option<Journal>>,
     dialer: Dialer,
     /// Who this server is to clients that speak TLS.
     tls: Option<OwnCertificate>,
@@ -204,7 +205,6 @@ impl Server {
             registry,
             settings.max_connections,
             settings.output,
-            journal,
             clock.now(),
         );
         connections.handshakes = Handshakes::new(settings.auth_timeout_us / 2);
@@ -215,7 +215,10 @@ impl Server {
             settings,
             clock,
             broker,
-            connections,
+            out: Outputs {
+                connections,
+                journal,
+            },
             dialer,
             tls: own,
             tls_log: LogLimit::default(),
@@ -263,7 +266,7 @@ impl Server {
 
     /// What an end now would lose, in words: the journal's file, how much, and why.
     fn loss(&self) -> Option<String> {
-        let journal = self.connections.journal.as_ref()?;
+        let journal = self.out.journal.as_ref()?;
         if !journal.is_over() {
             return Some(format!(
                 "{}: {} bytes of changes are not saved: the disk takes too long",
@@ -281,36 +284,36 @@ impl Server {
 
     fn turn(&mut self, events: &Events) {
         let start = Instant::now();
-        self.connections.now = self.clock.now();
-        (self.connections.work, self.connections.writing) = (0, 0);
+        self.out.connections.now = self.clock.now();
+        (self.out.connections.work, self.out.connections.writing) = (0, 0);
         for event in events {
             self.note(event);
         }
         self.handle_saved();
         self.accept();
-        self.connections.send_held_answers();
-        self.connections.resume_senders();
+        self.out.connections.send_held_answers();
+        self.out.connections.resume_senders();
         self.serve_ready();
-        let now = self.connections.now;
+        let now = self.out.connections.now;
         if self
             .broker
             .poll_deadline()
             .is_some_and(|at_us| at_us <= now.monotonic_us)
         {
-            self.broker.handle_deadline(now, &mut self.connections);
+            self.broker.handle_deadline(now, &mut self.out);
         }
         self.dial();
         self.end_departures();
-        if let Some(journal) = &mut self.connections.journal {
+        if let Some(journal) = &mut self.out.journal {
             journal.submit(self.broker.recorded());
         }
-        self.connections.check_receivers();
-        self.connections.flush();
+        self.out.connections.check_receivers();
+        self.out.connections.flush();
         // Nobody's answer waits for somebody else's signature.
         self.shake_hands();
         self.enforce_limits();
         self.close_finished();
-        self.connections.free_slice();
+        self.out.connections.free_slice();
         if self.broker.is_over() && self.end_us.is_none() {
             self.end_us = Some(now.monotonic_us + SHUTDOWN_US);
             // Nobody is to come any more; the files of Unix sockets go now.
@@ -319,8 +322,8 @@ impl Server {
         }
         // Nobody's lines are worked off any more then.
         if self.end_us.is_some() && self.broker.has_recorded_all() {
-            self.broker.record_end(now, &mut self.connections);
-            if let Some(journal) = &mut self.connections.journal {
+            self.broker.record_end(now, &mut self.out);
+            if let Some(journal) = &mut self.out.journal {
                 journal.finish(self.broker.recorded());
             }
         }
@@ -330,7 +333,7 @@ impl Server {
             self.host.files.check_certificates();
         }
         self.longest_turn = self.longest_turn.max(start.elapsed());
-        let work = self.connections.work + self.connections.writing;
+        let work = self.out.connections.work + self.out.connections.writing;
         self.largest_turn = self.largest_turn.max(work);
     }
 
@@ -338,14 +341,14 @@ impl Server {
     fn timeout(&mut self) -> Option<Duration> {
         let accepting = self.accept_pause_us.is_none()
             && self.listeners.iter().any(|listener| listener.is_ready);
-        if accepting || self.connections.has_work() {
+        if accepting || self.out.connections.has_work() {
             return Some(Duration::ZERO);
         }
         let deadlines = [
             self.broker.poll_deadline(),
             self.dialer.deadline(),
-            self.connections.next_check(),
-            self.connections.next_held_answer(),
+            self.out.connections.next_check(),
+            self.out.connections.next_held_answer(),
             self.accept_pause_us,
             self.departures.deadline(),
             self.end_us,
@@ -359,13 +362,9 @@ impl Server {
 
     fn is_over(&self) -> bool {
         self.end_us.is_some_and(|end_us| {
-            let is_saved = self
-                .connections
-                .journal
-                .as_ref()
-                .is_none_or(Journal::is_over);
-            (self.connections.count() == 0 && is_saved)
-                || self.connections.now.monotonic_us >= end_us
+            let is_saved = self.out.journal.as_ref().is_none_or(Journal::is_over);
+            (self.out.connections.count() == 0 && is_saved)
+                || self.out.connections.now.monotonic_us >= end_us
         })
     }
 
@@ -373,14 +372,16 @@ impl Server {
         match event.token() {
             SIGNALS => self.handle_signals(),
             DIALED => {
-                let result = self.dialer.handle_event(self.connections.now.monotonic_us);
+                let result = self
+                    .dialer
+                    .handle_event(self.out.connections.now.monotonic_us);
                 self.handle_dialed(result);
             }
             WOKEN => {
                 self.has_saved = true;
                 let result = self
                     .dialer
-                    .handle_resolved(self.connections.now.monotonic_us);
+                    .handle_resolved(self.out.connections.now.monotonic_us);
                 self.handle_dialed(result);
             }
             Token(index) if index < FIRST_LISTENER + self.listeners.len() => {
@@ -388,20 +389,20 @@ impl Server {
             }
             token => {
                 let id = id_of(token);
-                let Some(connection) = self.connections.get_mut(id) else {
+                let Some(connection) = self.out.connections.get_mut(id) else {
                     return;
                 };
                 connection.hung_up |= event.is_read_closed();
                 let is_deaf = event.is_write_closed() && connection.closing.is_none();
                 if event.is_readable() || event.is_read_closed() || event.is_error() {
                     connection.readable = true;
-                    self.connections.make_ready(id);
+                    self.out.connections.make_ready(id);
                 }
                 if is_deaf {
-                    self.connections.deafen(id);
+                    self.out.connections.deafen(id);
                 }
                 if event.is_writable() {
-                    self.connections.unblock(id);
+                    self.out.connections.unblock(id);
                 }
             }
         }
@@ -409,10 +410,10 @@ impl Server {
 
     /// Does what the broker wants of the dialler.
     fn dial(&mut self) {
-        let now_us = self.connections.now.monotonic_us;
+        let now_us = self.out.connections.now.monotonic_us;
         let result = self.dialer.handle_deadline(now_us);
         self.handle_dialed(result);
-        match self.connections.take_dial_request() {
+        match self.out.connections.take_dial_request() {
             Some(DialRequest::Dial(master)) => {
                 let result = self.dialer.dial(master, now_us);
                 self.handle_dialed(result);
@@ -423,17 +424,16 @@ impl Server {
     }
 
     fn handle_dialed(&mut self, result: Dialed) {
-        let now = self.connections.now;
+        let now = self.out.connections.now;
         let added = match result {
             None => return,
-            Some(dialed) => {
-                dialed.and_then(|(stream, peer)| Ok((self.connections.add(stream, None)?, peer)))
-            }
+            Some(dialed) => dialed
+                .and_then(|(stream, peer)| Ok((self.out.connections.add(stream, None)?, peer))),
         };
         match added {
             Ok((id, peer)) => {
                 self.broker
-                    .handle_connected(id, peer, Language::Clacks, now, &mut self.connections)
+                    .handle_connected(id, peer, Language::Clacks, now, &mut self.out)
             }
             Err(error) => self.broker.handle_dial_failed(&error.to_string(), now),
         }
@@ -445,18 +445,15 @@ impl Server {
                 Request::Terminate => {
                     log::info!("shutting down, as a signal asked");
                     self.broker
-                        .handle_shutdown(self.connections.now, &mut self.connections);
+                        .handle_shutdown(self.out.connections.now, &mut self.out);
                 }
                 Request::Reload => {
                     self.host.notifier.reloading();
                     if let Some((users, certificates)) = self.host.files.reload() {
                         self.tls = certificates.own;
                         self.dialer.tls = certificates.of_master;
-                        self.broker.handle_users(
-                            users,
-                            self.connections.now,
-                            &mut self.connections,
-                        );
+                        self.broker
+                            .handle_users(users, self.out.connections.now, &mut self.out);
                     }
                     self.host.notifier.ready();
                 }
@@ -467,14 +464,14 @@ impl Server {
 
     /// Tells the broker how it stands with what was recorded.
     fn handle_saved(&mut self) {
-        let Some(journal) = &mut self.connections.journal else {
+        let Some(journal) = &mut self.out.journal else {
             return;
         };
         if !std::mem::take(&mut self.has_saved) {
             return;
         }
-        let (news, now) = (journal.take_events(), self.connections.now);
-        self.broker.handle_saved(news, now, &mut self.connections);
+        let (news, now) = (journal.take_events(), self.out.connections.now);
+        self.broker.handle_saved(news, now, &mut self.out);
     }
 
     /// Tells the service manager what it is to know by now.
@@ -496,10 +493,10 @@ impl Server {
             .expect("a String takes every write");
         log::info!(
             "status: {status} unsaved={} buffers={} bytes_in={} bytes_out={} uptime_s={} longest_turn_us={} largest_turn={}",
-            self.connections.unsaved(),
-            self.connections.buffered(),
+            self.out.unsaved(),
+            self.out.connections.buffered(),
             self.bytes_in,
-            self.connections.bytes_out,
+            self.out.connections.bytes_out,
             self.clock.start.elapsed().as_secs(),
             self.longest_turn.as_micros(),
             self.largest_turn,
@@ -507,7 +504,7 @@ impl Server {
     }
 
     fn accept(&mut self) {
-        let now_us = self.connections.now.monotonic_us;
+        let now_us = self.out.connections.now.monotonic_us;
         if self
             .accept_pause_us
             .is_some_and(|until_us| now_us < until_us)
@@ -530,7 +527,7 @@ impl Server {
                 if self.accept_pause_us.is_some() {
                     return;
                 }
-                if self.connections.count() > self.settings.max_clients {
+                if self.out.connections.count() > self.settings.max_clients {
                     // One at a time, so that each has some turns to show that it can manage the server.
                     break;
                 }
@@ -549,7 +546,7 @@ impl Server {
 
     /// Descriptors or memory have run out: trying on would spin.
     fn pause_accepting(&mut self, error: &io::Error) {
-        let now_us = self.connections.now.monotonic_us;
+        let now_us = self.out.connections.now.monotonic_us;
         self.accept_pause_us = Some(now_us + ACCEPT_PAUSE_US);
         if let Some(suppressed) = self.accept_log.admit(now_us) {
             log::warn!(
@@ -560,23 +557,23 @@ impl Server {
     }
 
     fn welcome(&mut self, mut stream: Stream, peer: Peer, language: Language) {
-        let now = self.connections.now;
-        self.connections.work += 2 * WORK_PER_SYSCALL;
+        let now = self.out.connections.now;
+        self.out.connections.work += 2 * WORK_PER_SYSCALL;
         // Who is only to see why it was closed keeps nobody out.
-        while self.connections.count() >= self.settings.max_connections
+        while self.out.connections.count() >= self.settings.max_connections
             && let Some(id) = self.departures.pop()
         {
-            self.connections.remove(id);
+            self.out.connections.remove(id);
         }
-        if self.connections.count() >= self.settings.max_connections {
+        if self.out.connections.count() >= self.settings.max_connections {
             // The socket's buffer is empty, so that this small write never blocks.
             let _ = stream.write(&self.broker.refusal(CloseReason::ClientLimit, language, now));
             return;
         }
-        match self.connections.add(stream, Origin::of(peer)) {
+        match self.out.connections.add(stream, Origin::of(peer)) {
             Ok(id) => self
                 .broker
-                .handle_connected(id, peer, language, now, &mut self.connections),
+                .handle_connected(id, peer, language, now, &mut self.out),
             Err(error) => self.pause_accepting(&error),
         }
     }
@@ -601,39 +598,39 @@ impl Server {
 
     fn next_handshake(&mut self, step: Step) -> Option<ConnectionId> {
         let now_us = self.clock.start.elapsed().as_micros() as u64;
-        self.connections.next_handshake(step, now_us)
+        self.out.connections.next_handshake(step, now_us)
     }
 
     /// Takes one step of a TLS handshake.
     fn shake_hands_with(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.get_mut(id) else {
+        let Some(connection) = self.out.connections.get_mut(id) else {
             return;
         };
         let Stream::Tls(stream) = &mut connection.stream else {
             return;
         };
         match stream.shake_hands(self.tls.as_ref()) {
-            Ok(0) => self.connections.end(id, CloseReason::EndOfStream),
+            Ok(0) => self.out.connections.end(id, CloseReason::EndOfStream),
             Err(error) if error.kind() == ErrorKind::WouldBlock => connection.readable = false,
             Err(error) if error.kind() != ErrorKind::Interrupted => {
                 self.end_tls(id, &error);
                 return;
             }
             // Lines may have come with the end of the handshake, and more is to be read in any case.
-            _ if stream.is_open() => self.connections.make_ready(id),
-            _ => self.connections.await_handshake(id),
+            _ if stream.is_open() => self.out.connections.make_ready(id),
+            _ => self.out.connections.await_handshake(id),
         }
-        self.connections.flush_tls_later(id);
+        self.out.connections.flush_tls_later(id);
     }
 
     /// Says in the log, now and then, that handshakes come faster than they can be done, and from where.
     fn log_overload(&mut self) {
-        let now_us = self.connections.now.monotonic_us;
-        if !self.connections.handshakes.is_overloaded() || now_us < self.overload_log_us {
+        let now_us = self.out.connections.now.monotonic_us;
+        if !self.out.connections.handshakes.is_overloaded() || now_us < self.overload_log_us {
             return;
         }
         self.overload_log_us = now_us + OVERLOAD_LOG_US;
-        if let Some(overload) = self.connections.handshakes.overload() {
+        if let Some(overload) = self.out.connections.handshakes.overload() {
             log::warn!("TLS handshakes come faster than they can be done: {overload}");
         }
     }
@@ -645,8 +642,8 @@ impl Server {
             None => CloseReason::ConnectionLost,
             Some(Fault::PlainText) => CloseReason::PlainToTls,
             Some(Fault::Protocol(error)) => {
-                if let Some(suppressed) = self.tls_log.admit(self.connections.now.monotonic_us)
-                    && let Some(connection) = self.connections.get(id)
+                if let Some(suppressed) = self.tls_log.admit(self.out.connections.now.monotonic_us)
+                    && let Some(connection) = self.out.connections.get(id)
                 {
                     log::warn!(
                         "TLS with {}: {error}{}",
@@ -657,23 +654,22 @@ impl Server {
                 CloseReason::TlsFailed
             }
         };
-        self.connections.end(id, reason);
+        self.out.connections.end(id, reason);
     }
 
     /// Tells the broker of connections that passed a limit, failed or ended.
     fn enforce_limits(&mut self) {
-        let now = self.connections.now;
-        for (id, reason) in self.connections.take_ending() {
-            self.broker
-                .handle_closing(id, reason, now, &mut self.connections);
+        let now = self.out.connections.now;
+        for (id, reason) in self.out.connections.take_ending() {
+            self.broker.handle_closing(id, reason, now, &mut self.out);
         }
-        self.connections.retained = self.broker.retained_memory();
-        for id in self.connections.largest_beyond_limit() {
+        self.out.connections.retained = self.broker.retained_memory();
+        for id in self.out.connections.largest_beyond_limit() {
             self.broker
-                .handle_closing(id, CloseReason::BuffersLimit, now, &mut self.connections);
+                .handle_closing(id, CloseReason::BuffersLimit, now, &mut self.out);
         }
-        for id in self.connections.take_stalled() {
-            self.broker.handle_stalled(id, now, &mut self.connections);
+        for id in self.out.connections.take_stalled() {
+            self.broker.handle_stalled(id, now, &mut self.out);
         }
     }
 }

@@ -63,34 +63,34 @@ impl Processed {
 impl Server {
     /// Serves the connections that are ready, until this turn has done enough.
     pub(super) fn serve_ready(&mut self) {
-        let (ready, _) = self.connections.waiting();
+        let (ready, _) = self.out.connections.waiting();
         for _ in 0..ready {
-            let Some(id) = self.connections.next_ready() else {
+            let Some(id) = self.out.connections.next_ready() else {
                 break;
             };
             self.serve(id);
-            if self.connections.work >= WORK_PER_TURN {
+            if self.out.connections.work >= WORK_PER_TURN {
                 break;
             }
         }
         // Who asks little waits neither for those who send much nor for the broker's own slices.
-        self.connections.flush_replies();
-        let (_, bulk) = self.connections.waiting();
+        self.out.connections.flush_replies();
+        let (_, bulk) = self.out.connections.waiting();
         // At least one of these even if the turn has done enough: they are to get on too.
-        let enough = WORK_PER_TURN.min(self.connections.work + BULK_WORK_PER_TURN);
+        let enough = WORK_PER_TURN.min(self.out.connections.work + BULK_WORK_PER_TURN);
         for _ in 0..bulk {
-            let Some(id) = self.connections.next_bulk() else {
+            let Some(id) = self.out.connections.next_bulk() else {
                 break;
             };
             self.serve(id);
-            if self.connections.work >= enough {
+            if self.out.connections.work >= enough {
                 break;
             }
         }
     }
 
     fn serve(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.get_mut(id) else {
+        let Some(connection) = self.out.connections.get_mut(id) else {
             return;
         };
         connection.in_ready = false;
@@ -105,33 +105,33 @@ impl Server {
             true => WORK_PER_CONNECTION,
             false => FIRST_SHARE,
         };
-        self.connections.set_serving(Some(id));
+        self.out.connections.set_serving(Some(id));
         if has_room {
             self.broker
-                .handle_writable(id, self.connections.now, &mut self.connections);
-            self.connections.work += WORK_PER_SLICE;
+                .handle_writable(id, self.out.connections.now, &mut self.out);
+            self.out.connections.work += WORK_PER_SLICE;
         }
-        if !self.connections.is_open(id) {
-            self.connections.await_handshake(id);
-        } else if self.connections.may_go_on(id) {
+        if !self.out.connections.is_open(id) {
+            self.out.connections.await_handshake(id);
+        } else if self.out.connections.may_go_on(id) {
             let language = self.broker.language_of(id);
-            let mut pending = self.connections.take_pending(id, language);
+            let mut pending = self.out.connections.take_pending(id, language);
             let progress = self.process_input(id, &mut pending, share);
-            self.connections.put_pending(id, pending);
-            if let Some(connection) = self.connections.get_mut(id) {
+            self.out.connections.put_pending(id, pending);
+            if let Some(connection) = self.out.connections.get_mut(id) {
                 connection.used_up_share = progress == Progress::Yield;
             }
             if progress == Progress::Yield {
-                self.connections.make_ready(id);
+                self.out.connections.make_ready(id);
             }
         }
-        self.connections.flush_tls_later(id);
-        self.connections.set_serving(None);
+        self.out.connections.flush_tls_later(id);
+        self.out.connections.set_serving(None);
     }
 
     /// Processes the frames that wait, and then reads more.
     fn process_input(&mut self, id: ConnectionId, pending: &mut Pending, share: usize) -> Progress {
-        let enough = self.connections.work + share;
+        let enough = self.out.connections.work + share;
         // Taken out of `self` for as long as requests borrow from them.
         let mut scratch = std::mem::take(&mut self.scratch);
         let mut assembled = std::mem::take(&mut self.assembled);
@@ -156,7 +156,7 @@ impl Server {
             if progress != Progress::Done {
                 break progress;
             }
-            if self.connections.work + share / 2 >= enough {
+            if self.out.connections.work + share / 2 >= enough {
                 break Progress::Yield;
             }
         };
@@ -337,7 +337,7 @@ impl Server {
         length: usize,
         enough: usize,
     ) -> Progress {
-        let frame = pending.take_frame(length, self.connections.reclaim.clone());
+        let frame = pending.take_frame(length, self.out.connections.reclaim.clone());
         let request = pending.language().decode(&frame);
         let progress = self.dispatch(id, &request, Some(&frame), enough);
         if progress == Progress::StoppedBefore {
@@ -362,26 +362,26 @@ impl Server {
                 LongFrame::Refused => return Progress::Stopped,
             }
         }
-        self.connections.work += WORK_PER_STEP;
-        self.connections.lines += 1;
-        let now = self.connections.now;
-        let (broker, out) = (&mut self.broker, &mut self.connections);
+        self.out.connections.work += WORK_PER_STEP;
+        self.out.connections.lines += 1;
+        let now = self.out.connections.now;
+        let (broker, out) = (&mut self.broker, &mut self.out);
         let flow = match shared {
             None => broker.handle_request(id, request, now, out),
             Some(shared) => broker.handle_long_request(id, request, shared, now, out),
         };
         if flow != Flow::Next
-            && let Some(connection) = self.connections.get_mut(id)
+            && let Some(connection) = self.out.connections.get_mut(id)
             && !connection.stops.is_by_receiver()
         {
             connection.stops.stop_by_broker(now.monotonic_us);
         }
         if flow == Flow::StopBefore {
-            self.connections.work += WORK_PER_SLICE;
+            self.out.connections.work += WORK_PER_SLICE;
             Progress::StoppedBefore
-        } else if !self.connections.may_go_on(id) {
+        } else if !self.out.connections.may_go_on(id) {
             Progress::Stopped
-        } else if self.connections.work >= enough {
+        } else if self.out.connections.work >= enough {
             Progress::Yield
         } else {
             Progress::Done
@@ -390,14 +390,14 @@ impl Server {
 
     #[cold]
     fn check_length(&mut self, id: ConnectionId, length: usize) -> LongFrame {
-        let now = self.connections.now;
+        let now = self.out.connections.now;
         self.broker
-            .handle_long_frame(id, length, now, &mut self.connections)
+            .handle_long_frame(id, length, now, &mut self.out)
     }
 
     /// Reads what there is; `None` when that is nothing for now, or nothing more ever.
     fn read(&mut self, id: ConnectionId, scratch: &mut [u8]) -> Option<usize> {
-        let connection = self.connections.get_mut(id)?;
+        let connection = self.out.connections.get_mut(id)?;
         let ended = loop {
             if !connection.readable {
                 return None;
@@ -416,8 +416,8 @@ impl Server {
                     connection.readable =
                         !connection.stream.is_drained(count, scratch.len()) || connection.hung_up;
                     self.bytes_in += count as u64;
-                    self.connections.work += WORK_PER_SYSCALL + count;
-                    self.connections.note_input(id);
+                    self.out.connections.work += WORK_PER_SYSCALL + count;
+                    self.out.connections.note_input(id);
                     return Some(count);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -430,24 +430,24 @@ impl Server {
             }
         };
         connection.readable = false;
-        self.connections.work += WORK_PER_SYSCALL;
-        self.connections.end(id, ended);
+        self.out.connections.work += WORK_PER_SYSCALL;
+        self.out.connections.end(id, ended);
         None
     }
 
     /// Reads what a connection still sends that has got its last line, and drops it.
     fn read_to_discard(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.get_mut(id) else {
+        let Some(connection) = self.out.connections.get_mut(id) else {
             return;
         };
         match connection.stream.read(&mut self.scratch) {
             Ok(count @ 1..) => {
-                self.connections.work += WORK_PER_SYSCALL + count;
-                self.connections.make_ready(id);
+                self.out.connections.work += WORK_PER_SYSCALL + count;
+                self.out.connections.make_ready(id);
             }
             Err(error)
                 if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-            _ => drop(self.connections.remove(id)),
+            _ => drop(self.out.connections.remove(id)),
         }
     }
 }

@@ -4,7 +4,7 @@
 use super::disk::Disk;
 use super::recorder::Recorder;
 use super::writer::{Batch, Writer};
-use crate::broker::{Record, Rewrite, Saved};
+use crate::broker::{Record, Recording, Rewrite, Saved};
 use crate::limits::{COMMITTED_AT_ONCE, JOURNAL_NICENESS};
 use crate::sys::lower_priority;
 use std::io;
@@ -63,21 +63,6 @@ impl Journal {
         &self.name
     }
 
-    /// Adds a record to the present batch.
-    pub fn record(&mut self, record: &Record<'_>) {
-        self.recorder.record(record);
-    }
-
-    /// Adds a step of a rewrite to the present batch.
-    pub fn rewrite(&mut self, step: &Rewrite<'_>) {
-        self.recorder.rewrite(step);
-    }
-
-    /// The number of bytes that were recorded and not written yet.
-    pub fn unsaved(&self) -> usize {
-        self.recorder.unsaved()
-    }
-
     /// Submits the present batch to the thread, unless enough bytes are being written already. `recorded` is the number of
     /// records so far, including those in the batch.
     pub fn submit(&mut self, recorded: u64) {
@@ -116,6 +101,23 @@ impl Journal {
     /// Returns true if the thread has ended.
     pub fn is_over(&self) -> bool {
         self.is_over
+    }
+}
+
+impl Recording for Journal {
+    /// Adds a record to the present batch.
+    fn record(&mut self, record: &Record<'_>) {
+        self.recorder.record(record);
+    }
+
+    /// Adds a step of a rewrite to the present batch.
+    fn rewrite(&mut self, step: &Rewrite<'_>) {
+        self.recorder.rewrite(step);
+    }
+
+    /// The number of bytes that were recorded and not written yet.
+    fn unsaved(&self) -> usize {
+        self.recorder.unsaved()
     }
 }
 

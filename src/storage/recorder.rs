@@ -3,7 +3,7 @@
 
 use super::format::{self, Subject};
 use super::writer::Batch;
-use crate::broker::{Record, Rewrite};
+use crate::broker::{Record, Recording, Rewrite};
 use crate::limits::{COMPACTED_FROM, HANDED_OVER_AT_ONCE};
 use ahash::RandomState;
 use std::collections::HashSet;
@@ -25,15 +25,15 @@ pub struct Recorder {
 /// The number of empty batches that are kept for reuse.
 const SPARE: usize = 8;
 
-impl Recorder {
+impl Recording for Recorder {
     /// Adds a record to the batch.
-    pub fn record(&mut self, record: &Record<'_>) {
+    fn record(&mut self, record: &Record<'_>) {
         self.has_fold |= matches!(record, Record::Fold(_));
         format::encode(&mut self.batch.records, record);
     }
 
     /// Adds a step of a rewrite to the batch.
-    pub fn rewrite(&mut self, step: &Rewrite<'_>) {
+    fn rewrite(&mut self, step: &Rewrite<'_>) {
         match step {
             Rewrite::Begin(number) => self.batch.begins = Some(*number),
             // The state may have been folded by now. If a count of a share that it contains were read after it, the count
@@ -47,10 +47,12 @@ impl Recorder {
     }
 
     /// The number of bytes that were recorded and not written yet.
-    pub fn unsaved(&self) -> usize {
+    fn unsaved(&self) -> usize {
         self.in_flight + self.batch.bytes()
     }
+}
 
+impl Recorder {
     /// Takes the batch at the end of a turn, unless enough bytes are being written already. `recorded` is the number of
     /// records so far, including those in the batch.
     pub fn take_batch(&mut self, recorded: u64) -> Option<Batch> {

@@ -8,7 +8,8 @@ use clacks::broker::{Broker, ConnectionId, Now, Peer, Process, Settings, Users};
 use clacks::protocol::Language;
 use clacks::protocol::framing::{Next, Unfinished};
 use clacks::protocol::token::Token;
-use clacks::reactor::{Connections, OutputLimits, Stream};
+use clacks::reactor::{Connections, OutputLimits, Outputs, Stream};
+use clacks::storage::Recorder;
 use mio::Poll;
 use mio::net::UnixStream;
 use std::io::Read;
@@ -75,7 +76,7 @@ const NOW: Now = Now {
 /// A broker, its connections, and who is at their other ends: one who says the lines, and the listeners.
 struct Server {
     broker: Broker,
-    connections: Connections,
+    out: Outputs<Connections, Option<Recorder>>,
     ids: Vec<ConnectionId>,
     peers: Vec<UnixStream>,
     _poll: Poll,
@@ -92,21 +93,24 @@ impl Server {
         let users = Users::new("admin", b"pw");
         let mut server = Server {
             broker: Broker::new(Settings::default(), users, [1, 2, 3, 4]),
-            connections: Connections::new(registry, 1 + LISTENERS, limits, None, NOW),
+            out: Outputs {
+                connections: Connections::new(registry, 1 + LISTENERS, limits, NOW),
+                journal: None,
+            },
             ids: Vec::new(),
             peers: Vec::new(),
             _poll: poll,
         };
         for _ in 0..=LISTENERS {
             let (stream, peer) = UnixStream::pair().expect("two sockets");
-            let added = server.connections.add(Stream::Unix(stream), None);
+            let added = server.out.connections.add(Stream::Unix(stream), None);
             let id = added.expect("the kernel tells of its events");
             server.broker.handle_connected(
                 id,
                 Peer::Unix(Process::default()),
                 Language::Clacks,
                 NOW,
-                &mut server.connections,
+                &mut server.out,
             );
             server.ids.push(id);
             server.peers.push(peer);
@@ -116,18 +120,16 @@ impl Server {
 
     /// Works off what was read of one, and ends the turn. The listeners take what they get.
     fn turn(&mut self, id: ConnectionId, mut input: &[u8], buffer: &mut [u8]) {
-        self.connections.work = 0;
-        self.connections.set_serving(Some(id));
+        self.out.connections.work = 0;
+        self.out.connections.set_serving(Some(id));
         while let Next::Frame(frame, taken) = Language::Clacks.next(input, Unfinished::default()) {
             let request = Language::Clacks.decode(frame);
             // Nothing here makes a client wait.
-            let _ = self
-                .broker
-                .handle_request(id, &request, NOW, &mut self.connections);
+            let _ = self.broker.handle_request(id, &request, NOW, &mut self.out);
             input = &input[taken..];
         }
-        self.connections.set_serving(None);
-        self.connections.flush();
+        self.out.connections.set_serving(None);
+        self.out.connections.flush();
         for peer in &mut self.peers {
             // Not all have got something.
             let _ = peer.read(buffer);

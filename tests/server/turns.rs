@@ -6,7 +6,8 @@ use clacks::broker::{Broker, Carrier, ConnectionId, Flow, Now, Peer, Process, Se
 use clacks::limits;
 use clacks::protocol::Language;
 use clacks::protocol::token::Token;
-use clacks::reactor::{Connections, OutputLimits, Stream};
+use clacks::reactor::{Connections, OutputLimits, Outputs, Stream};
+use clacks::storage::Recorder;
 use mio::Poll;
 use mio::net::UnixStream;
 use std::io::{ErrorKind, Read};
@@ -146,9 +147,9 @@ fn short_lines_that_take_long_count_as_the_work_that_they_are() {
         (&*login, limits::WORK_PER_LOGIN),
         ("CLEARCACHE", limits::WORK_PER_CLEAR),
     ] {
-        let before = world.connections.work;
+        let before = world.out.connections.work;
         assert_eq!(world.line(id, line), Flow::Next);
-        assert!(world.connections.work >= before + least, "{line}");
+        assert!(world.out.connections.work >= before + least, "{line}");
     }
 }
 
@@ -160,7 +161,7 @@ const NOW: Now = Now {
 /// A broker and its connections without the loop around them.
 struct World {
     broker: Broker,
-    connections: Connections,
+    out: Outputs<Connections, Option<Recorder>>,
     members: Vec<(ConnectionId, UnixStream)>,
     _poll: Poll,
 }
@@ -180,7 +181,10 @@ impl World {
         let users = Users::new("admin", b"pw");
         let mut world = World {
             broker: Broker::new(Settings::default(), users, [1, 2, 3, 4]),
-            connections: Connections::new(registry, members, limits, None, NOW),
+            out: Outputs {
+                connections: Connections::new(registry, members, limits, NOW),
+                journal: None,
+            },
             members: Vec::new(),
             _poll: poll,
         };
@@ -188,6 +192,7 @@ impl World {
         for _ in 0..members {
             let (stream, peer) = UnixStream::pair().expect("two sockets");
             let id = world
+                .out
                 .connections
                 .add(Stream::Unix(stream), None)
                 .expect("the kernel tells of its events");
@@ -196,13 +201,13 @@ impl World {
                 Peer::Unix(Process::default()),
                 Language::Clacks,
                 NOW,
-                &mut world.connections,
+                &mut world.out,
             );
             world.members.push((id, peer));
             let _ = world.line(id, &login);
         }
-        while world.connections.has_work() {
-            world.connections.flush();
+        while world.out.connections.has_work() {
+            world.out.connections.flush();
         }
         for member in 0..members {
             assert!(world.read(member) > 0);
@@ -211,14 +216,14 @@ impl World {
     }
 
     fn line(&mut self, id: ConnectionId, line: &str) -> Flow {
-        self.connections.set_serving(Some(id));
+        self.out.connections.set_serving(Some(id));
         let flow = self.broker.handle_request(
             id,
             &Language::Clacks.decode(line.as_bytes()),
             NOW,
-            &mut self.connections,
+            &mut self.out,
         );
-        self.connections.set_serving(None);
+        self.out.connections.set_serving(None);
         flow
     }
 
@@ -245,23 +250,25 @@ fn short_output_is_written_before_long_output_and_a_turn_writes_a_bounded_amount
     for id in &ids[..MEMBERS] {
         let text = vec![b'x'; LONG];
         world
+            .out
             .connections
             .append(*id, |to| to.extend_from_slice(&text));
     }
     world
+        .out
         .connections
         .append(ids[MEMBERS], |to| to.extend_from_slice(b"short"));
     let (mut turns, mut received) = (0, 0);
     while received < MEMBERS * LONG {
-        world.connections.writing = 0;
-        world.connections.flush();
+        world.out.connections.writing = 0;
+        world.out.connections.flush();
         turns += 1;
-        let written = world.connections.writing;
+        let written = world.out.connections.writing;
         assert!(written < 2 << 20, "{written} bytes in one turn");
         assert_eq!(world.read(MEMBERS), if turns == 1 { 5 } else { 0 });
         for (member, id) in ids.iter().enumerate().take(MEMBERS) {
             received += world.read(member);
-            world.connections.unblock(*id);
+            world.out.connections.unblock(*id);
         }
         assert!(turns < 1000, "it comes to an end");
     }
@@ -277,16 +284,16 @@ fn who_asks_for_a_list_is_served_after_who_asks_little() {
         let _ = world.line(ids[0], &format!("STORE name{number}=v"));
     }
     // The first one is begun in this turn.
-    world.connections.work = 0;
+    world.out.connections.work = 0;
     let _ = world.line(ids[0], "KEYLIST");
     for (number, id) in ids.iter().enumerate().skip(1) {
-        let before = world.connections.work;
+        let before = world.out.connections.work;
         let verb = ["KEYLIST", "CLIENTLIST"][number % 2];
         let _ = world.line(*id, verb);
-        let work = world.connections.work - before;
+        let work = world.out.connections.work - before;
         assert!(work < 1000, "{verb} begins with {work} bytes of work");
     }
-    assert_eq!(world.connections.waiting(), (0, MEMBERS));
+    assert_eq!(world.out.connections.waiting(), (0, MEMBERS));
 }
 
 /// So long a value is copied for each who asks for it, when its turn for a slice comes.
@@ -296,28 +303,26 @@ fn who_asks_for_a_value_that_is_copied_is_served_after_who_asks_little() {
     let mut world = World::new(MEMBERS);
     let ids: Vec<ConnectionId> = world.members.iter().map(|(id, _)| *id).collect();
     let _ = world.line(ids[0], &format!("STORE long={}", "v".repeat(200_000)));
-    world.connections.work = 0;
+    world.out.connections.work = 0;
     let _ = world.line(ids[0], "RETRIEVE long");
     for id in &ids[1..] {
-        let before = world.connections.work;
+        let before = world.out.connections.work;
         let _ = world.line(*id, "RETRIEVE long");
-        let work = world.connections.work - before;
+        let work = world.out.connections.work - before;
         assert!(work < 1000, "it begins with {work} bytes of work");
     }
-    assert_eq!(world.connections.waiting(), (0, MEMBERS - 1));
+    assert_eq!(world.out.connections.waiting(), (0, MEMBERS - 1));
     for id in &ids[1..] {
-        world
-            .broker
-            .handle_writable(*id, NOW, &mut world.connections);
+        world.broker.handle_writable(*id, NOW, &mut world.out);
     }
     let answer = "RETRIEVED long=\r\n".len() + 200_000;
     let mut received = vec![0; MEMBERS];
     while received.iter().any(|received| *received < answer) {
-        world.connections.writing = 0;
-        world.connections.flush();
+        world.out.connections.writing = 0;
+        world.out.connections.flush();
         for (member, id) in ids.iter().enumerate() {
             received[member] += world.read(member);
-            world.connections.unblock(*id);
+            world.out.connections.unblock(*id);
         }
     }
     assert!(received.iter().all(|received| *received == answer));
@@ -346,6 +351,7 @@ fn a_short_line_does_not_wait_because_a_monitor_is_being_sent_much() {
     let send_much = |world: &mut World| {
         let much = vec![b'x'; 3 << 20];
         world
+            .out
             .connections
             .append(monitor, |to| to.extend_from_slice(&much));
     };

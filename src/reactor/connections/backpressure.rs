@@ -308,7 +308,7 @@ mod tests {
                 wall_us: 1,
             };
             World {
-                connections: Connections::new(registry, 32, limits, None, now),
+                connections: Connections::new(registry, 32, limits, now),
                 peers: Vec::new(),
                 _poll: poll,
             }

@@ -2,20 +2,17 @@
 //! bursts, and all of it written when its turn comes.
 
 use super::{Account, Connections, DialRequest, Garbage, Share, token};
-use crate::broker::{
-    Audience, Carrier, CloseReason, ConnectionId, Record, Recording, Rewrite, Traffic,
-};
+use crate::broker::{Audience, Carrier, CloseReason, ConnectionId, Traffic};
 use crate::limits::{
     ANSWER_HOLD_US, LOW_WATER_MARK, MUCH_OUTPUT, OUTPUT_CHUNK, SHARED_PAYLOAD, SPARE_BUFFERS,
-    WORK_BEFORE_DELIVERIES, WORK_PER_BYTE_RECORDED, WORK_PER_DELIVERY, WORK_PER_DELIVERY_OF_BURST,
-    WORK_PER_SLICE, WORK_PER_STEP, WORK_PER_SYSCALL, WORK_PER_TURN, WRITE_PER_CONNECTION,
+    WORK_BEFORE_DELIVERIES, WORK_PER_DELIVERY, WORK_PER_DELIVERY_OF_BURST, WORK_PER_SLICE,
+    WORK_PER_STEP, WORK_PER_SYSCALL, WORK_PER_TURN, WRITE_PER_CONNECTION,
 };
 use crate::protocol::shared::{Lines, Piece, SharedBytes};
 use crate::reactor::buffer::{Appended, OutputQueue, SharedPayload};
 use crate::reactor::burst::Burst;
 use crate::reactor::connection::Connection;
 use crate::reactor::stream::Stream;
-use crate::storage::Journal;
 use mio::Interest;
 use smallvec::SmallVec;
 use std::io::{ErrorKind, Write};
@@ -677,25 +674,5 @@ impl Carrier for Connections {
 
     fn add_work(&mut self, work: usize) {
         self.work += work;
-    }
-}
-
-impl Recording for Connections {
-    fn record(&mut self, record: &Record<'_>) {
-        if let Some(journal) = &mut self.journal {
-            let before = journal.unsaved();
-            journal.record(record);
-            self.work += WORK_PER_BYTE_RECORDED * (journal.unsaved() - before);
-        }
-    }
-
-    fn rewrite(&mut self, step: &Rewrite<'_>) {
-        if let Some(journal) = &mut self.journal {
-            journal.rewrite(step);
-        }
-    }
-
-    fn unsaved(&self) -> usize {
-        self.journal.as_ref().map_or(0, Journal::unsaved)
     }
 }
