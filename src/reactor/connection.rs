@@ -7,12 +7,12 @@ use crate::reactor::buffer::OutputQueue;
 use crate::reactor::connections::{Account, Waiters};
 use crate::reactor::handshakes::Waiting;
 use crate::reactor::pace::Pace;
-use crate::reactor::stream::Stream;
+use crate::reactor::socket::Socket;
 use std::rc::Rc;
 
-pub struct Connection {
+pub struct Connection<S> {
     pub id: ConnectionId,
-    pub stream: Stream,
+    pub socket: S,
     /// Whom its memory counts for.
     pub account: Rc<Account>,
     /// Input that is not worked off: `None` while there is none, so that an idle connection holds no
@@ -36,8 +36,8 @@ pub struct Connection {
     pub stops: Stops,
     /// It carries the traffic of many.
     pub is_link: bool,
-    /// What the stream takes, in bytes, as it was last counted.
-    pub stream_memory: usize,
+    /// Memory that the socket takes, in bytes, as it was last counted.
+    pub socket_memory: usize,
     /// What the broker keeps for it, in bytes.
     pub broker_memory: usize,
     /// The broker wants to be told when little is queued.
@@ -151,18 +151,18 @@ impl Stops {
     }
 }
 
-impl Connection {
+impl<S: Socket> Connection<S> {
     pub fn new(
         id: ConnectionId,
-        stream: Stream,
+        socket: S,
         origin: Option<Origin>,
         account: Rc<Account>,
         now_us: u64,
-    ) -> Connection {
+    ) -> Connection<S> {
         Connection {
             id,
-            stream_memory: stream.memory(),
-            stream,
+            socket_memory: socket.memory(),
+            socket,
             account,
             pending: None,
             output: None,
@@ -203,7 +203,7 @@ impl Connection {
         if self.is_deaf {
             return 0;
         }
-        self.output.as_ref().map_or(0, |output| output.queued()) + self.stream.unsent()
+        self.output.as_ref().map_or(0, |output| output.queued()) + self.socket.unsent()
     }
 
     /// About how many of these bytes others have caused: its own questions slow nobody down. A link carries the lines of
@@ -223,7 +223,7 @@ impl Connection {
     /// Whether there is something that the socket could take.
     pub fn has_output(&self) -> bool {
         !self.is_deaf
-            && (self.stream.unsent() > 0 || (self.output.is_some() && self.stream.is_open()))
+            && (self.socket.unsent() > 0 || (self.output.is_some() && self.socket.is_open()))
     }
 
     /// Bytes held for it: memory of its own, and what it shares.
@@ -238,7 +238,7 @@ impl Connection {
                 .as_ref()
                 .map_or(0, |pending| pending.capacity())
             + self.broker_memory
-            + self.stream_memory
+            + self.socket_memory
     }
 
     /// Memory that is freed with it.
@@ -250,7 +250,7 @@ impl Connection {
                 .as_ref()
                 .map_or(0, |pending| pending.capacity())
             + self.broker_memory
-            + self.stream_memory
+            + self.socket_memory
     }
 
     /// Whether the others are served first: it sends much, or asks for more of a long answer.

@@ -14,9 +14,8 @@ use crate::reactor::buffer::{OutputQueue, SharedPayload};
 use crate::reactor::burst::Burst;
 use crate::reactor::connection::Connection;
 use crate::reactor::handshakes::{Handshakes, Step};
-use crate::reactor::stream::Stream;
+use crate::reactor::socket::Socket;
 use accounts::Accounts;
-use mio::{Interest, Registry, Token};
 use slab::Slab;
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -36,7 +35,7 @@ pub struct OutputLimits {
 impl OutputLimits {
     /// What may wait for that connection. For a link it is enough for what the broker gives one before it holds
     /// anything back.
-    fn of(self, connection: &Connection) -> usize {
+    fn of<S>(self, connection: &Connection<S>) -> usize {
         match connection.is_link {
             true => self.max_output.max(2 * LINK_BACKLOG),
             false => self.max_output,
@@ -44,9 +43,9 @@ impl OutputLimits {
     }
 }
 
-pub struct Connections {
-    slab: Slab<Connection>,
-    registry: Registry,
+pub struct Connections<S: Socket> {
+    slab: Slab<Connection<S>>,
+    poller: S::Poller,
     limits: OutputLimits,
     generation: u32,
     pub now: Now,
@@ -139,12 +138,17 @@ fn free_end(bytes: &mut Vec<u8>, most: usize) -> usize {
     before - bytes.capacity()
 }
 
-impl Connections {
-    pub fn new(registry: Registry, capacity: usize, limits: OutputLimits, now: Now) -> Connections {
+impl<S: Socket> Connections<S> {
+    pub fn new(
+        poller: S::Poller,
+        capacity: usize,
+        limits: OutputLimits,
+        now: Now,
+    ) -> Connections<S> {
         let (reclaim, reclaimed) = mpsc::channel();
         Connections {
             slab: Slab::with_capacity(capacity),
-            registry,
+            poller,
             limits,
             generation: 0,
             now,
@@ -196,7 +200,7 @@ impl Connections {
 
     /// Takes a new connection in and asks the kernel for its events. What it takes counts for its origin, if it has
     /// one, until its user is known.
-    pub fn add(&mut self, mut stream: Stream, origin: Option<Origin>) -> io::Result<ConnectionId> {
+    pub fn add(&mut self, mut socket: S, origin: Option<Origin>) -> io::Result<ConnectionId> {
         let slot = self.slab.vacant_key();
         // 0 is no connection's: tokens of other things have it.
         self.generation = self.generation.checked_add(1).unwrap_or(1);
@@ -204,13 +208,12 @@ impl Connections {
             slot: slot as u32,
             generation: self.generation,
         };
-        self.registry
-            .register(&mut stream, token(id), Interest::READABLE)?;
-        self.owned += stream.memory();
+        socket.register(&self.poller, id)?;
+        self.owned += socket.memory();
         let account = self.accounts.of_origin(origin);
         self.slab.insert(Connection::new(
             id,
-            stream,
+            socket,
             origin,
             account,
             self.now.monotonic_us,
@@ -218,20 +221,20 @@ impl Connections {
         Ok(id)
     }
 
-    pub fn get(&self, id: ConnectionId) -> Option<&Connection> {
+    pub fn get(&self, id: ConnectionId) -> Option<&Connection<S>> {
         self.slab
             .get(id.slot as usize)
             .filter(|connection| connection.id == id)
     }
 
-    pub fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+    pub fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection<S>> {
         self.slab
             .get_mut(id.slot as usize)
             .filter(|connection| connection.id == id)
     }
 
     /// Forgets a connection and closes its socket.
-    pub fn remove(&mut self, id: ConnectionId) -> Option<Connection> {
+    pub fn remove(&mut self, id: ConnectionId) -> Option<Connection<S>> {
         self.get(id)?;
         self.leave_full(id);
         self.leave_handshakes(id);
@@ -296,13 +299,13 @@ impl Connections {
     /// Whether the peer has not taken everything yet that was written to it.
     pub fn has_untaken(&self, id: ConnectionId) -> bool {
         self.get(id)
-            .is_some_and(|connection| connection.stream.has_untaken())
+            .is_some_and(|connection| connection.socket.has_untaken())
     }
 
     /// Sends the end of the stream; false if the connection is gone.
     pub fn shutdown_write(&mut self, id: ConnectionId) -> bool {
         self.get_mut(id)
-            .is_some_and(|connection| connection.stream.shutdown_write().is_ok())
+            .is_some_and(|connection| connection.socket.shutdown_write().is_ok())
     }
 
     /// The lines of this connection are being worked off from now on; `None` ends that.
@@ -334,7 +337,7 @@ impl Connections {
     /// Whether lines can come from the connection: the handshake of its TLS, if it has one, is done.
     pub fn is_open(&self, id: ConnectionId) -> bool {
         self.get(id)
-            .is_some_and(|connection| connection.stream.is_open())
+            .is_some_and(|connection| connection.socket.is_open())
     }
 
     /// Lets the TLS handshake of a connection go on when its turn comes.
@@ -343,22 +346,18 @@ impl Connections {
             return;
         };
         let (origin, is_waiting) = (connection.origin, connection.handshake.is_some());
-        let Stream::Tls(stream) = &connection.stream else {
+        let Some(step) = connection.socket.next_step() else {
             return;
         };
         if connection.closing.is_some() || !connection.readable {
             return;
         }
-        let step = match stream.is_to_sign() {
+        if step == Step::Sign && connection.hung_up {
             // A signature for nobody.
-            true if connection.hung_up => {
-                self.leave_handshakes(id);
-                self.end(id, CloseReason::EndOfStream);
-                return;
-            }
-            true => Step::Sign,
-            false => Step::Read,
-        };
+            self.leave_handshakes(id);
+            self.end(id, CloseReason::EndOfStream);
+            return;
+        }
         if is_waiting {
             return;
         }
@@ -482,23 +481,6 @@ impl Connections {
             && self.released.is_empty()
             && self.ending.is_empty()
             && self.finished.is_empty())
-    }
-}
-
-// A token holds slot and generation.
-const _: () = assert!(usize::BITS >= 64, "clacksd needs a 64-bit machine");
-
-/// What the kernel's events of a connection carry. The slot alone would let a late event reach the
-/// slot's next connection.
-pub fn token(id: ConnectionId) -> Token {
-    Token((id.generation as usize) << 32 | id.slot as usize)
-}
-
-/// The reverse of [`token`].
-pub fn id_of(token: Token) -> ConnectionId {
-    ConnectionId {
-        slot: token.0 as u32,
-        generation: (token.0 >> 32) as u32,
     }
 }
 

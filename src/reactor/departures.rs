@@ -4,13 +4,10 @@
 //! do. So the end comes once the peer has taken the last line, or has had the time to. Meanwhile, and until the peer
 //! closes its side, its socket is read: a close with input unread is a reset, which destroys output on its way.
 
-use super::Server;
 use super::connections::Connections;
-use super::stream::Stream;
+use super::socket::Socket;
 use crate::broker::ConnectionId;
-use crate::limits::{
-    CLOSES_PER_TURN, END_CHECK_US, LINGER_US, TCP_END_US, WORK_PER_SYSCALL, WORK_PER_TURN,
-};
+use crate::limits::{CLOSES_PER_TURN, END_CHECK_US, LINGER_US, TCP_END_US, WORK_PER_SYSCALL};
 use std::collections::BTreeMap;
 
 /// Connections that have got their last line, by the time when the next step is due.
@@ -37,16 +34,16 @@ impl Departures {
         self.steps.pop_first().map(|((_, id), _)| id)
     }
 
-    fn begin(&mut self, id: ConnectionId, connections: &mut Connections) {
+    pub fn begin<S: Socket>(&mut self, id: ConnectionId, connections: &mut Connections<S>) {
         let now_us = connections.now.monotonic_us;
         let Some(connection) = connections.get(id) else {
             return;
         };
         // A peer that has not even been sent everything takes nothing, or too little.
         let is_all_sent = connection.queued() == 0 && !connection.is_deaf;
-        let patience_us = match connection.stream {
-            Stream::Unix(_) => END_CHECK_US,
-            Stream::Tcp(_) | Stream::Tls(_) => TCP_END_US,
+        let patience_us = match connection.socket.is_local() {
+            true => END_CHECK_US,
+            false => TCP_END_US,
         };
         connections.depart(id);
         let departure = Departure {
@@ -61,7 +58,7 @@ impl Departures {
     }
 
     /// Takes the next step of the connections for which it is due.
-    fn handle_deadline(&mut self, connections: &mut Connections) {
+    pub fn handle_deadline<S: Socket>(&mut self, connections: &mut Connections<S>) {
         let now_us = connections.now.monotonic_us;
         for _ in 0..CLOSES_PER_TURN {
             let Some(step) = self.steps.first_entry() else {
@@ -88,7 +85,12 @@ impl Departures {
     }
 
     /// Sends the end of the stream.
-    fn end(&mut self, id: ConnectionId, departure: Departure, connections: &mut Connections) {
+    fn end<S: Socket>(
+        &mut self,
+        id: ConnectionId,
+        departure: Departure,
+        connections: &mut Connections<S>,
+    ) {
         if connections.shutdown_write(id) {
             let ended = Departure {
                 has_ended: true,
@@ -99,46 +101,5 @@ impl Departures {
         } else {
             connections.remove(id);
         }
-    }
-}
-
-impl Server {
-    /// Closes connections that have nothing more to do.
-    pub(super) fn close_finished(&mut self) {
-        let now = self.out.connections.now;
-        for _ in 0..CLOSES_PER_TURN {
-            // The last try to write to each may be a long write.
-            if self.out.connections.writing >= 2 * WORK_PER_TURN {
-                return;
-            }
-            let Some(id) = self.out.connections.next_finished() else {
-                return;
-            };
-            let Some(connection) = self
-                .out
-                .connections
-                .get(id)
-                .filter(|connection| !connection.is_departing)
-            else {
-                continue;
-            };
-            let Some(reason) = connection.closing else {
-                continue;
-            };
-            let discarded = self.out.connections.flush_last(id);
-            self.broker
-                .handle_closed(id, reason, discarded, now, &mut self.out);
-            if reason.lingers() {
-                self.departures.begin(id, &mut self.out.connections);
-            } else {
-                self.out.connections.say_goodbye(id);
-                self.out.connections.remove(id);
-            }
-        }
-    }
-
-    /// Ends streams, and closes sockets, of connections that have got their last line.
-    pub(super) fn end_departures(&mut self) {
-        self.departures.handle_deadline(&mut self.out.connections);
     }
 }

@@ -10,8 +10,10 @@ mod buffer;
 mod burst;
 mod connection;
 mod connections;
+mod core;
 mod departures;
 mod dialer;
+mod fault;
 mod handshakes;
 mod listener;
 mod notify;
@@ -21,11 +23,13 @@ mod pace;
 mod read_path;
 mod resolver;
 mod signals;
+mod socket;
 mod stream;
 #[cfg(test)]
 mod third_language;
 mod tls;
 
+pub use self::core::Settings;
 pub use connections::OutputLimits;
 pub use listener::{Listener, SocketAccess};
 pub use notify::Notifier;
@@ -34,30 +38,34 @@ pub use signals::Signals;
 
 // For those who count what they cost (tests/hot_paths).
 #[doc(hidden)]
-pub use {connections::Connections, outputs::Outputs, stream::Stream};
+pub use {
+    self::core::{Core, Readiness},
+    connections::Connections,
+    outputs::Outputs,
+    socket::Socket,
+    stream::Stream,
+};
 
-use self::connections::{DialRequest, id_of};
 use crate::address::Address;
 use crate::broker::{
-    Broker, CloseReason, ConnectionId, LogLimit, Now, Origin, Peer, Recording, Suppressed, Users,
+    Broker, CloseReason, ConnectionId, LogLimit, Now, Recording, Suppressed, Users,
 };
 use crate::certificates::{Certificates, OwnCertificate};
 use crate::limits::{
     ACCEPT_PAUSE_US, ACCEPTS_PER_TURN, CERTIFICATE_CHECK_US, EVENTS_PER_TURN, HANDSHAKES_PER_TURN,
-    OVERLOAD_LOG_US, SCRATCH, SHUTDOWN_US, WORK_PER_SYSCALL,
+    OVERLOAD_LOG_US, SHUTDOWN_US,
 };
-use crate::protocol::Language;
 use crate::storage::{Disk, Journal, Writer};
-use departures::Departures;
+use connections::DialRequest;
 use dialer::{Dialed, Dialer};
-use handshakes::{Handshakes, Step};
+use handshakes::Step;
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
 use signals::Request;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
-use tls::Fault;
+use stream::id_of;
 
 /// Generation 0 is no connection's, so these tokens are free; then comes one per listener.
 const SIGNALS: Token = Token(0);
@@ -65,18 +73,6 @@ const DIALED: Token = Token(1);
 /// A helper thread has something to say. There may be one waker per poll only.
 const WOKEN: Token = Token(2);
 const FIRST_LISTENER: usize = 3;
-
-/// What an operator sets, as far as it is the loop's business.
-#[derive(Debug, Clone, Copy)]
-pub struct Settings {
-    /// Beyond so many each stranger pushes another one out.
-    pub max_clients: usize,
-    /// Beyond so many nobody is even asked to log in.
-    pub max_connections: usize,
-    /// From connecting to the login, a TLS handshake included.
-    pub auth_timeout_us: u64,
-    pub output: OutputLimits,
-}
 
 /// How the server ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,23 +109,15 @@ pub struct Server {
     host: Host,
     settings: Settings,
     clock: Clock,
-    broker: Broker,
-    out: Outputs<Connections, Option<Journal>>,
+    core: Core<Stream, Option<Journal>>,
     dialer: Dialer,
     /// Who this server is to clients that speak TLS.
     tls: Option<OwnCertificate>,
-    tls_log: LogLimit,
     /// When it may be logged again that there are too many TLS handshakes.
     overload_log_us: u64,
-    /// Input goes here first; only what can't be worked off at once is copied.
-    scratch: Box<[u8]>,
-    /// A frame with bytes in its midst that don't belong to it is put together here.
-    assembled: Vec<u8>,
     /// Accepting rests until then: descriptors or memory had run out.
     accept_pause_us: Option<u64>,
     accept_log: LogLimit,
-    /// Connections that have got their last line.
-    departures: Departures,
     /// When the server ends at the latest, once it is to end.
     end_us: Option<u64>,
     /// When the dates of the certificates are looked at next.
@@ -139,7 +127,6 @@ pub struct Server {
     /// Kept here, too: a wake-up may be lost when the last `Waker` is dropped, and the threads that hold the others
     /// may end first.
     _waker: Arc<Waker>,
-    bytes_in: u64,
     longest_turn: Duration,
     /// The most work that was done in one turn, in bytes moved or what counts as such.
     largest_turn: usize,
@@ -201,38 +188,23 @@ impl Server {
             poll.registry().try_clone()?,
             waker.clone(),
         );
-        let mut connections = Connections::new(
-            registry,
-            settings.max_connections,
-            settings.output,
-            clock.now(),
-        );
-        connections.handshakes = Handshakes::new(settings.auth_timeout_us / 2);
+        let core = Core::new(settings, broker, journal, registry, clock.now());
         Ok(Server {
             poll,
             listeners,
             host,
             settings,
             clock,
-            broker,
-            out: Outputs {
-                connections,
-                journal,
-            },
+            core,
             dialer,
             tls: own,
-            tls_log: LogLimit::default(),
             overload_log_us: 0,
-            scratch: vec![0; SCRATCH].into_boxed_slice(),
-            assembled: Vec::new(),
             accept_pause_us: None,
             accept_log: LogLimit::default(),
-            departures: Departures::default(),
             end_us: None,
             certificate_check_us: CERTIFICATE_CHECK_US,
             has_saved: false,
             _waker: waker,
-            bytes_in: 0,
             longest_turn: Duration::ZERO,
             largest_turn: 0,
         })
@@ -266,7 +238,7 @@ impl Server {
 
     /// What an end now would lose, in words: the journal's file, how much, and why.
     fn loss(&self) -> Option<String> {
-        let journal = self.out.journal.as_ref()?;
+        let journal = self.core.out.journal.as_ref()?;
         if !journal.is_over() {
             return Some(format!(
                 "{}: {} bytes of changes are not saved: the disk takes too long",
@@ -274,8 +246,8 @@ impl Server {
                 journal.unsaved(),
             ));
         }
-        let unsaved = self.broker.unsaved()?;
-        let entries = self.broker.entries();
+        let unsaved = self.core.broker.unsaved()?;
+        let entries = self.core.broker.entries();
         Some(format!(
             "{}: {unsaved}; {entries} entries were cached",
             journal.name()
@@ -284,47 +256,34 @@ impl Server {
 
     fn turn(&mut self, events: &Events) {
         let start = Instant::now();
-        self.out.connections.now = self.clock.now();
-        (self.out.connections.work, self.out.connections.writing) = (0, 0);
+        self.core.begin_turn(self.clock.now());
         for event in events {
             self.note(event);
         }
         self.handle_saved();
         self.accept();
-        self.out.connections.send_held_answers();
-        self.out.connections.resume_senders();
-        self.serve_ready();
-        let now = self.out.connections.now;
-        if self
-            .broker
-            .poll_deadline()
-            .is_some_and(|at_us| at_us <= now.monotonic_us)
-        {
-            self.broker.handle_deadline(now, &mut self.out);
-        }
+        self.core.serve();
+        self.core.handle_deadlines();
         self.dial();
-        self.end_departures();
-        if let Some(journal) = &mut self.out.journal {
-            journal.submit(self.broker.recorded());
+        if let Some(journal) = &mut self.core.out.journal {
+            journal.submit(self.core.broker.recorded());
         }
-        self.out.connections.check_receivers();
-        self.out.connections.flush();
+        self.core.flush();
         // Nobody's answer waits for somebody else's signature.
         self.shake_hands();
-        self.enforce_limits();
-        self.close_finished();
-        self.out.connections.free_slice();
-        if self.broker.is_over() && self.end_us.is_none() {
+        self.core.end_turn();
+        let now = self.core.now();
+        if self.core.broker.is_over() && self.end_us.is_none() {
             self.end_us = Some(now.monotonic_us + SHUTDOWN_US);
             // Nobody is to come any more; the files of Unix sockets go now.
             self.listeners.clear();
             self.host.notifier.stopping();
         }
         // Nobody's lines are worked off any more then.
-        if self.end_us.is_some() && self.broker.has_recorded_all() {
-            self.broker.record_end(now, &mut self.out);
-            if let Some(journal) = &mut self.out.journal {
-                journal.finish(self.broker.recorded());
+        if self.end_us.is_some() && self.core.broker.has_recorded_all() {
+            self.core.broker.record_end(now, &mut self.core.out);
+            if let Some(journal) = &mut self.core.out.journal {
+                journal.finish(self.core.broker.recorded());
             }
         }
         self.tell_manager(now);
@@ -333,24 +292,20 @@ impl Server {
             self.host.files.check_certificates();
         }
         self.longest_turn = self.longest_turn.max(start.elapsed());
-        let work = self.out.connections.work + self.out.connections.writing;
-        self.largest_turn = self.largest_turn.max(work);
+        self.largest_turn = self.largest_turn.max(self.core.work());
     }
 
     /// How long the poll may wait.
     fn timeout(&mut self) -> Option<Duration> {
         let accepting = self.accept_pause_us.is_none()
             && self.listeners.iter().any(|listener| listener.is_ready);
-        if accepting || self.out.connections.has_work() {
+        if accepting || self.core.has_work() {
             return Some(Duration::ZERO);
         }
         let deadlines = [
-            self.broker.poll_deadline(),
+            self.core.poll_deadline(),
             self.dialer.deadline(),
-            self.out.connections.next_check(),
-            self.out.connections.next_held_answer(),
             self.accept_pause_us,
-            self.departures.deadline(),
             self.end_us,
             Some(self.certificate_check_us),
             self.host.notifier.poll_deadline(),
@@ -362,9 +317,9 @@ impl Server {
 
     fn is_over(&self) -> bool {
         self.end_us.is_some_and(|end_us| {
-            let is_saved = self.out.journal.as_ref().is_none_or(Journal::is_over);
-            (self.out.connections.count() == 0 && is_saved)
-                || self.out.connections.now.monotonic_us >= end_us
+            let is_saved = self.core.out.journal.as_ref().is_none_or(Journal::is_over);
+            (self.core.out.connections.count() == 0 && is_saved)
+                || self.core.now().monotonic_us >= end_us
         })
     }
 
@@ -372,48 +327,35 @@ impl Server {
         match event.token() {
             SIGNALS => self.handle_signals(),
             DIALED => {
-                let result = self
-                    .dialer
-                    .handle_event(self.out.connections.now.monotonic_us);
+                let result = self.dialer.handle_event(self.core.now().monotonic_us);
                 self.handle_dialed(result);
             }
             WOKEN => {
                 self.has_saved = true;
-                let result = self
-                    .dialer
-                    .handle_resolved(self.out.connections.now.monotonic_us);
+                let result = self.dialer.handle_resolved(self.core.now().monotonic_us);
                 self.handle_dialed(result);
             }
             Token(index) if index < FIRST_LISTENER + self.listeners.len() => {
                 self.listeners[index - FIRST_LISTENER].is_ready = true;
             }
             token => {
-                let id = id_of(token);
-                let Some(connection) = self.out.connections.get_mut(id) else {
-                    return;
+                let readiness = Readiness {
+                    is_readable: event.is_readable() || event.is_error(),
+                    is_read_closed: event.is_read_closed(),
+                    is_writable: event.is_writable(),
+                    is_write_closed: event.is_write_closed(),
                 };
-                connection.hung_up |= event.is_read_closed();
-                let is_deaf = event.is_write_closed() && connection.closing.is_none();
-                if event.is_readable() || event.is_read_closed() || event.is_error() {
-                    connection.readable = true;
-                    self.out.connections.make_ready(id);
-                }
-                if is_deaf {
-                    self.out.connections.deafen(id);
-                }
-                if event.is_writable() {
-                    self.out.connections.unblock(id);
-                }
+                self.core.handle_ready(id_of(token), readiness);
             }
         }
     }
 
     /// Does what the broker wants of the dialler.
     fn dial(&mut self) {
-        let now_us = self.out.connections.now.monotonic_us;
+        let now_us = self.core.now().monotonic_us;
         let result = self.dialer.handle_deadline(now_us);
         self.handle_dialed(result);
-        match self.out.connections.take_dial_request() {
+        match self.core.out.connections.take_dial_request() {
             Some(DialRequest::Dial(master)) => {
                 let result = self.dialer.dial(master, now_us);
                 self.handle_dialed(result);
@@ -424,18 +366,8 @@ impl Server {
     }
 
     fn handle_dialed(&mut self, result: Dialed) {
-        let now = self.out.connections.now;
-        let added = match result {
-            None => return,
-            Some(dialed) => dialed
-                .and_then(|(stream, peer)| Ok((self.out.connections.add(stream, None)?, peer))),
-        };
-        match added {
-            Ok((id, peer)) => {
-                self.broker
-                    .handle_connected(id, peer, Language::Clacks, now, &mut self.out)
-            }
-            Err(error) => self.broker.handle_dial_failed(&error.to_string(), now),
+        if let Some(dialed) = result {
+            self.core.handle_dialed(dialed);
         }
     }
 
@@ -444,16 +376,18 @@ impl Server {
             match request {
                 Request::Terminate => {
                     log::info!("shutting down, as a signal asked");
-                    self.broker
-                        .handle_shutdown(self.out.connections.now, &mut self.out);
+                    self.core
+                        .broker
+                        .handle_shutdown(self.core.now(), &mut self.core.out);
                 }
                 Request::Reload => {
                     self.host.notifier.reloading();
                     if let Some((users, certificates)) = self.host.files.reload() {
                         self.tls = certificates.own;
                         self.dialer.tls = certificates.of_master;
-                        self.broker
-                            .handle_users(users, self.out.connections.now, &mut self.out);
+                        self.core
+                            .broker
+                            .handle_users(users, self.core.now(), &mut self.core.out);
                     }
                     self.host.notifier.ready();
                 }
@@ -464,19 +398,19 @@ impl Server {
 
     /// Tells the broker how it stands with what was recorded.
     fn handle_saved(&mut self) {
-        let Some(journal) = &mut self.out.journal else {
+        let Some(journal) = &mut self.core.out.journal else {
             return;
         };
         if !std::mem::take(&mut self.has_saved) {
             return;
         }
-        let (news, now) = (journal.take_events(), self.out.connections.now);
-        self.broker.handle_saved(news, now, &mut self.out);
+        let saved = journal.take_events();
+        self.core.handle_saved(saved);
     }
 
     /// Tells the service manager what it is to know by now.
     fn tell_manager(&mut self, now: Now) {
-        let broker = &self.broker;
+        let broker = &self.core.broker;
         self.host.notifier.handle_turn(now.monotonic_us, || {
             let mut status = String::new();
             broker
@@ -488,15 +422,16 @@ impl Server {
 
     fn log_status(&mut self) {
         let mut status = String::new();
-        self.broker
+        self.core
+            .broker
             .write_status(&mut status)
             .expect("a String takes every write");
         log::info!(
             "status: {status} unsaved={} buffers={} bytes_in={} bytes_out={} uptime_s={} longest_turn_us={} largest_turn={}",
-            self.out.unsaved(),
-            self.out.connections.buffered(),
-            self.bytes_in,
-            self.out.connections.bytes_out,
+            self.core.out.unsaved(),
+            self.core.out.connections.buffered(),
+            self.core.bytes_in,
+            self.core.out.connections.bytes_out,
             self.clock.start.elapsed().as_secs(),
             self.longest_turn.as_micros(),
             self.largest_turn,
@@ -504,7 +439,7 @@ impl Server {
     }
 
     fn accept(&mut self) {
-        let now_us = self.out.connections.now.monotonic_us;
+        let now_us = self.core.now().monotonic_us;
         if self
             .accept_pause_us
             .is_some_and(|until_us| now_us < until_us)
@@ -520,14 +455,16 @@ impl Server {
                 match self.listeners[index].accept() {
                     Ok((stream, peer)) => {
                         let language = self.listeners[index].language;
-                        self.welcome(stream, peer, language);
+                        if let Err(error) = self.core.add(stream, peer, language) {
+                            self.pause_accepting(&error);
+                        }
                     }
                     Err(error) => self.accept_failed(index, &error),
                 }
                 if self.accept_pause_us.is_some() {
                     return;
                 }
-                if self.out.connections.count() > self.settings.max_clients {
+                if self.core.out.connections.count() > self.settings.max_clients {
                     // One at a time, so that each has some turns to show that it can manage the server.
                     break;
                 }
@@ -546,35 +483,13 @@ impl Server {
 
     /// Descriptors or memory have run out: trying on would spin.
     fn pause_accepting(&mut self, error: &io::Error) {
-        let now_us = self.out.connections.now.monotonic_us;
+        let now_us = self.core.now().monotonic_us;
         self.accept_pause_us = Some(now_us + ACCEPT_PAUSE_US);
         if let Some(suppressed) = self.accept_log.admit(now_us) {
             log::warn!(
                 "cannot accept connections: {error}; trying again soon{}",
                 Suppressed(suppressed)
             );
-        }
-    }
-
-    fn welcome(&mut self, mut stream: Stream, peer: Peer, language: Language) {
-        let now = self.out.connections.now;
-        self.out.connections.work += 2 * WORK_PER_SYSCALL;
-        // Who is only to see why it was closed keeps nobody out.
-        while self.out.connections.count() >= self.settings.max_connections
-            && let Some(id) = self.departures.pop()
-        {
-            self.out.connections.remove(id);
-        }
-        if self.out.connections.count() >= self.settings.max_connections {
-            // The socket's buffer is empty, so that this small write never blocks.
-            let _ = stream.write(&self.broker.refusal(CloseReason::ClientLimit, language, now));
-            return;
-        }
-        match self.out.connections.add(stream, Origin::of(peer)) {
-            Ok(id) => self
-                .broker
-                .handle_connected(id, peer, language, now, &mut self.out),
-            Err(error) => self.pause_accepting(&error),
         }
     }
 
@@ -598,78 +513,40 @@ impl Server {
 
     fn next_handshake(&mut self, step: Step) -> Option<ConnectionId> {
         let now_us = self.clock.start.elapsed().as_micros() as u64;
-        self.out.connections.next_handshake(step, now_us)
+        self.core.out.connections.next_handshake(step, now_us)
     }
 
     /// Takes one step of a TLS handshake.
     fn shake_hands_with(&mut self, id: ConnectionId) {
-        let Some(connection) = self.out.connections.get_mut(id) else {
+        let Some(connection) = self.core.out.connections.get_mut(id) else {
             return;
         };
-        let Stream::Tls(stream) = &mut connection.stream else {
+        let Stream::Tls(stream) = &mut connection.socket else {
             return;
         };
         match stream.shake_hands(self.tls.as_ref()) {
-            Ok(0) => self.out.connections.end(id, CloseReason::EndOfStream),
+            Ok(0) => self.core.out.connections.end(id, CloseReason::EndOfStream),
             Err(error) if error.kind() == ErrorKind::WouldBlock => connection.readable = false,
             Err(error) if error.kind() != ErrorKind::Interrupted => {
-                self.end_tls(id, &error);
+                self.core.end_failed(id, &error);
                 return;
             }
             // Lines may have come with the end of the handshake, and more is to be read in any case.
-            _ if stream.is_open() => self.out.connections.make_ready(id),
-            _ => self.out.connections.await_handshake(id),
+            _ if stream.is_open() => self.core.out.connections.make_ready(id),
+            _ => self.core.out.connections.await_handshake(id),
         }
-        self.out.connections.flush_tls_later(id);
+        self.core.out.connections.flush_tls_later(id);
     }
 
     /// Says in the log, now and then, that handshakes come faster than they can be done, and from where.
     fn log_overload(&mut self) {
-        let now_us = self.out.connections.now.monotonic_us;
-        if !self.out.connections.handshakes.is_overloaded() || now_us < self.overload_log_us {
+        let now_us = self.core.now().monotonic_us;
+        if !self.core.out.connections.handshakes.is_overloaded() || now_us < self.overload_log_us {
             return;
         }
         self.overload_log_us = now_us + OVERLOAD_LOG_US;
-        if let Some(overload) = self.out.connections.handshakes.overload() {
+        if let Some(overload) = self.core.out.connections.handshakes.overload() {
             log::warn!("TLS handshakes come faster than they can be done: {overload}");
-        }
-    }
-
-    /// Ends a connection that can't go on because of its TLS, or anything else that reading met.
-    fn end_tls(&mut self, id: ConnectionId, error: &io::Error) {
-        let fault = error.get_ref().and_then(|error| error.downcast_ref());
-        let reason = match fault {
-            None => CloseReason::ConnectionLost,
-            Some(Fault::PlainText) => CloseReason::PlainToTls,
-            Some(Fault::Protocol(error)) => {
-                if let Some(suppressed) = self.tls_log.admit(self.out.connections.now.monotonic_us)
-                    && let Some(connection) = self.out.connections.get(id)
-                {
-                    log::warn!(
-                        "TLS with {}: {error}{}",
-                        connection.stream.peer(),
-                        Suppressed(suppressed)
-                    );
-                }
-                CloseReason::TlsFailed
-            }
-        };
-        self.out.connections.end(id, reason);
-    }
-
-    /// Tells the broker of connections that passed a limit, failed or ended.
-    fn enforce_limits(&mut self) {
-        let now = self.out.connections.now;
-        for (id, reason) in self.out.connections.take_ending() {
-            self.broker.handle_closing(id, reason, now, &mut self.out);
-        }
-        self.out.connections.retained = self.broker.retained_memory();
-        for id in self.out.connections.largest_beyond_limit() {
-            self.broker
-                .handle_closing(id, CloseReason::BuffersLimit, now, &mut self.out);
-        }
-        for id in self.out.connections.take_stalled() {
-            self.broker.handle_stalled(id, now, &mut self.out);
         }
     }
 }

@@ -1,10 +1,10 @@
 //! Serving connections: from the bytes that a socket has to the requests that the broker handles.
 
-use super::Server;
 use super::batch::{Batch, BatchEnd};
-use super::stream::Stream;
-use super::tls;
-use crate::broker::{CloseReason, ConnectionId, Flow, LongFrame};
+use super::core::Core;
+use super::fault;
+use super::socket::Socket;
+use crate::broker::{CloseReason, ConnectionId, Flow, LongFrame, Recording};
 use crate::limits::{
     BULK_WORK_PER_TURN, FIRST_SHARE, LONG_LINE, LOW_WATER_MARK, MAX_LINE_BEFORE_LOGIN, SCRATCH,
     WORK_PER_BYTE_READ, WORK_PER_CONNECTION, WORK_PER_LINK, WORK_PER_SLICE, WORK_PER_STEP,
@@ -13,7 +13,7 @@ use crate::limits::{
 use crate::protocol::framing::{Next, Unfinished};
 use crate::protocol::shared::SharedBytes;
 use crate::protocol::{Language, Pending, Request};
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 
 /// How far a connection's frames were processed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +60,7 @@ impl Processed {
     }
 }
 
-impl Server {
+impl<S: Socket, R: Recording> Core<S, R> {
     /// Serves the connections that are ready, until this turn has done enough.
     pub(super) fn serve_ready(&mut self) {
         let (ready, _) = self.out.connections.waiting();
@@ -68,7 +68,7 @@ impl Server {
             let Some(id) = self.out.connections.next_ready() else {
                 break;
             };
-            self.serve(id);
+            self.serve_one(id);
             if self.out.connections.work >= WORK_PER_TURN {
                 break;
             }
@@ -82,14 +82,14 @@ impl Server {
             let Some(id) = self.out.connections.next_bulk() else {
                 break;
             };
-            self.serve(id);
+            self.serve_one(id);
             if self.out.connections.work >= enough {
                 break;
             }
         }
     }
 
-    fn serve(&mut self, id: ConnectionId) {
+    fn serve_one(&mut self, id: ConnectionId) {
         let Some(connection) = self.out.connections.get_mut(id) else {
             return;
         };
@@ -251,7 +251,7 @@ impl Server {
         }
     }
 
-    /// Decodes and handles one frame after the other, as [`Server::process`] does. A batch of one would do the same, and
+    /// Decodes and handles one frame after the other, as [`Core::process`] does. A batch of one would do the same, and
     /// cost 75 instructions more for each frame.
     fn process_each(
         &mut self,
@@ -289,7 +289,7 @@ impl Server {
         }
     }
 
-    /// Decodes some frames, fetches the memory that they will need, and handles them, as [`Server::process`] does.
+    /// Decodes some frames, fetches the memory that they will need, and handles them, as [`Core::process`] does.
     fn process_batches(
         &mut self,
         id: ConnectionId,
@@ -402,19 +402,19 @@ impl Server {
             if !connection.readable {
                 return None;
             }
-            match connection.stream.read(scratch) {
+            match connection.socket.read(scratch) {
                 Ok(0) => break CloseReason::EndOfStream,
                 Ok(_)
                     if !std::mem::replace(&mut connection.has_spoken, true)
-                        && !matches!(connection.stream, Stream::Tls(_))
-                        && tls::is_tls(scratch[0]) =>
+                        && !connection.socket.is_tls()
+                        && fault::is_tls(scratch[0]) =>
                 {
                     break CloseReason::TlsToPlain;
                 }
                 Ok(count) => {
                     // Only the end of the stream may have been told already.
                     connection.readable =
-                        !connection.stream.is_drained(count, scratch.len()) || connection.hung_up;
+                        !connection.socket.is_drained(count, scratch.len()) || connection.hung_up;
                     self.bytes_in += count as u64;
                     self.out.connections.work += WORK_PER_SYSCALL + count;
                     self.out.connections.note_input(id);
@@ -424,7 +424,7 @@ impl Server {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => connection.readable = false,
                 Err(error) => {
                     connection.readable = false;
-                    self.end_tls(id, &error);
+                    self.end_failed(id, &error);
                     return None;
                 }
             }
@@ -440,7 +440,7 @@ impl Server {
         let Some(connection) = self.out.connections.get_mut(id) else {
             return;
         };
-        match connection.stream.read(&mut self.scratch) {
+        match connection.socket.read(&mut self.scratch) {
             Ok(count @ 1..) => {
                 self.out.connections.work += WORK_PER_SYSCALL + count;
                 self.out.connections.make_ready(id);

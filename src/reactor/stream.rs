@@ -1,5 +1,8 @@
 //! A connected socket of whatever kind.
 
+use crate::broker::ConnectionId;
+use crate::reactor::handshakes::Step;
+use crate::reactor::socket::Socket;
 use crate::reactor::tls::TlsStream;
 use crate::sys;
 use mio::event::Source;
@@ -16,25 +19,76 @@ pub enum Stream {
     Tls(Box<TlsStream>),
 }
 
-impl Stream {
-    /// Whether it takes lines. A TLS handshake comes first, as far as the peer lets it.
-    pub fn is_open(&self) -> bool {
+// A token holds slot and generation.
+const _: () = assert!(usize::BITS >= 64, "clacksd needs a 64-bit machine");
+
+/// What the kernel's events of a connection carry. The slot alone would let a late event reach the
+/// slot's next connection.
+fn token(id: ConnectionId) -> Token {
+    Token((id.generation as usize) << 32 | id.slot as usize)
+}
+
+/// The reverse of [`token`].
+pub fn id_of(token: Token) -> ConnectionId {
+    ConnectionId {
+        slot: token.0 as u32,
+        generation: (token.0 >> 32) as u32,
+    }
+}
+
+impl Socket for Stream {
+    type Poller = Registry;
+
+    fn register(&mut self, registry: &Registry, id: ConnectionId) -> io::Result<()> {
+        registry.register(self, token(id), Interest::READABLE)
+    }
+
+    fn watch_writable(
+        &mut self,
+        registry: &Registry,
+        id: ConnectionId,
+        is_wanted: bool,
+    ) -> io::Result<()> {
+        let interests = match is_wanted {
+            true => Interest::READABLE | Interest::WRITABLE,
+            false => Interest::READABLE,
+        };
+        registry.reregister(self, token(id), interests)
+    }
+
+    fn is_local(&self) -> bool {
+        matches!(self, Stream::Unix(_))
+    }
+
+    fn is_tls(&self) -> bool {
+        matches!(self, Stream::Tls(_))
+    }
+
+    fn next_step(&self) -> Option<Step> {
+        let Stream::Tls(stream) = self else {
+            return None;
+        };
+        Some(match stream.is_to_sign() {
+            true => Step::Sign,
+            false => Step::Read,
+        })
+    }
+
+    fn is_open(&self) -> bool {
         match self {
             Stream::Unix(_) | Stream::Tcp(_) => true,
             Stream::Tls(stream) => stream.is_open(),
         }
     }
 
-    /// Whether it ever took lines, or would have: there is a peer that may miss some.
-    pub fn has_carried(&self) -> bool {
+    fn has_carried(&self) -> bool {
         match self {
             Stream::Unix(_) | Stream::Tcp(_) => true,
             Stream::Tls(stream) => stream.has_carried(),
         }
     }
 
-    /// Who is at the other end, for the log.
-    pub fn peer(&self) -> String {
+    fn peer(&self) -> String {
         let address = match self {
             Stream::Unix(_) => return "a Unix socket".to_owned(),
             Stream::Tcp(stream) => stream.peer_addr(),
@@ -46,24 +100,21 @@ impl Stream {
         )
     }
 
-    /// Bytes that it has taken but not passed to the kernel yet.
-    pub fn unsent(&self) -> usize {
+    fn unsent(&self) -> usize {
         match self {
             Stream::Unix(_) | Stream::Tcp(_) => 0,
             Stream::Tls(stream) => stream.unsent(),
         }
     }
 
-    /// Bytes that the kernel has taken of what TLS made; 0 of other streams.
-    pub fn moved(&self) -> u64 {
+    fn moved(&self) -> u64 {
         match self {
             Stream::Unix(_) | Stream::Tcp(_) => 0,
             Stream::Tls(stream) => stream.moved(),
         }
     }
 
-    /// Whether the peer has not taken everything yet that was written.
-    pub fn has_untaken(&self) -> bool {
+    fn has_untaken(&self) -> bool {
         sys::has_untaken(match self {
             Stream::Unix(stream) => stream.as_fd(),
             Stream::Tcp(stream) => stream.as_fd(),
@@ -71,9 +122,7 @@ impl Stream {
         })
     }
 
-    /// Whether there is nothing more to read after a read of `count` bytes that asked for `asked`: then
-    /// the kernel will tell when there is.
-    pub fn is_drained(&self, count: usize, asked: usize) -> bool {
+    fn is_drained(&self, count: usize, asked: usize) -> bool {
         match self {
             Stream::Unix(_) | Stream::Tcp(_) => count < asked,
             // Records end anywhere.
@@ -81,24 +130,20 @@ impl Stream {
         }
     }
 
-    /// What it holds beside what is counted otherwise, in bytes.
-    pub fn memory(&self) -> usize {
+    fn memory(&self) -> usize {
         match self {
             Stream::Unix(_) | Stream::Tcp(_) => 0,
             Stream::Tls(stream) => stream.memory(),
         }
     }
 
-    /// Before it is dropped: tells the peer, where the language has a word for it, that what it got is
-    /// complete.
-    pub fn say_goodbye(&mut self) {
+    fn say_goodbye(&mut self) {
         if let Stream::Tls(stream) = self {
             stream.say_goodbye();
         }
     }
 
-    /// Tells the peer that nothing more will come.
-    pub fn shutdown_write(&mut self) -> io::Result<()> {
+    fn shutdown_write(&mut self) -> io::Result<()> {
         match self {
             Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),

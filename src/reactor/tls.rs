@@ -5,11 +5,11 @@
 
 use crate::certificates::OwnCertificate;
 use crate::limits::{MAX_CLIENT_HELLO, MAX_SERVER_HANDSHAKE, TLS_MEMORY, TLS_READ, TLS_RECORD};
+use crate::reactor::fault::{Fault, is_tls};
 use mio::net::TcpStream;
 use rustls::pki_types::ServerName;
 use rustls::server::{Accepted, Acceptor};
 use rustls::{ClientConfig, ClientConnection, Connection};
-use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -38,41 +38,6 @@ enum Stage {
     Session(Connection),
     /// The handshake has failed.
     Over,
-}
-
-/// Why a peer can't be talked to.
-#[derive(Debug)]
-pub enum Fault {
-    /// What it sends is no TLS at all.
-    PlainText,
-    Protocol(rustls::Error),
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Fault::PlainText => f.write_str("the peer speaks plain text"),
-            Fault::Protocol(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for Fault {}
-
-impl From<Fault> for io::Error {
-    fn from(fault: Fault) -> io::Error {
-        io::Error::new(ErrorKind::InvalidData, fault)
-    }
-}
-
-/// The first byte of every TLS handshake (RFC 8446, 5.1).
-const HANDSHAKE: u8 = 0x16;
-/// That of an alert, which is how a TLS client answers plain text.
-const ALERT: u8 = 0x15;
-
-/// Whether plain text begins so, or rather a peer that speaks TLS to a plain port.
-pub fn is_tls(first: u8) -> bool {
-    matches!(first, HANDSHAKE | ALERT)
 }
 
 /// Keeps in mind what is read through it: the first byte, and how much of a record that is not complete.

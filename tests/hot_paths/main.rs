@@ -76,7 +76,7 @@ const NOW: Now = Now {
 /// A broker, its connections, and who is at their other ends: one who says the lines, and the listeners.
 struct Server {
     broker: Broker,
-    out: Outputs<Connections, Option<Recorder>>,
+    out: Outputs<Connections<Stream>, Option<Recorder>>,
     ids: Vec<ConnectionId>,
     peers: Vec<UnixStream>,
     _poll: Poll,

@@ -7,6 +7,7 @@ pub mod connections;
 mod fairness;
 mod full_server;
 mod half_close;
+mod in_memory;
 mod last_lines;
 mod numbers;
 mod permissions;

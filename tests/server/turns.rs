@@ -161,7 +161,7 @@ const NOW: Now = Now {
 /// A broker and its connections without the loop around them.
 struct World {
     broker: Broker,
-    out: Outputs<Connections, Option<Recorder>>,
+    out: Outputs<Connections<Stream>, Option<Recorder>>,
     members: Vec<(ConnectionId, UnixStream)>,
     _poll: Poll,
 }

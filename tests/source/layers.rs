@@ -110,3 +110,27 @@ fn unsafe_code_is_in_one_place() {
         );
     }
 }
+
+/// The files of the reactor that only schedule. The others move bytes, and name the kernel.
+const SCHEDULING: &str = r"^src/reactor/(batch|buffer|burst|connection|connections|core|departures|fault|handshakes|outputs|pace|read_path|socket)(\.rs|/)";
+
+#[test]
+fn the_scheduling_of_the_reactor_names_no_kernel() {
+    let scheduling = Regex::new(SCHEDULING).expect("a pattern");
+    let kernel =
+        Regex::new(r"\bmio\b|\bInstant\b|std::(os|net)|Stream::|\bServer::").expect("a pattern");
+    let mut seen = 0;
+    for source in sources("src") {
+        if scheduling.is_match(&source.path) {
+            seen += 1;
+            let code = source.code();
+            assert!(
+                !kernel.is_match(&code),
+                "{}: {:?}",
+                source.path,
+                kernel.find(&code)
+            );
+        }
+    }
+    assert!(seen > 12, "the sources were not found");
+}

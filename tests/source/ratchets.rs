@@ -18,8 +18,6 @@ const LONG_FUNCTIONS: &[(&str, &str)] = &[
     ("src/broker/timers.rs", "due"),
     ("src/broker/walk.rs", "advance"),
     ("src/client/exchange.rs", "exchange"),
-    ("src/reactor/connections/output.rs", "write"),
-    ("src/reactor/mod.rs", "new"),
     (
         "tests/cli/terminal.rs",
         "two_people_chat_without_disturbing_what_the_other_types",

@@ -8,6 +8,7 @@ use crate::broker::{ConnectionId, Origin};
 use crate::limits::LINK_IMPATIENCE_US;
 use crate::reactor::buffer::SharedPayload;
 use crate::reactor::connection::Connection;
+use crate::reactor::socket::Socket;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::rc::{Rc, Weak};
@@ -142,7 +143,7 @@ struct Holding {
     connections: Vec<(usize, ConnectionId)>,
 }
 
-impl Connections {
+impl<S: Socket> Connections<S> {
     /// The connections that must go for all together to keep their limit: one by one the largest of the account that
     /// then holds most.
     pub fn largest_beyond_limit(&self) -> Vec<ConnectionId> {
@@ -151,7 +152,7 @@ impl Connections {
             return Vec::new();
         }
         // What is over its own limit goes already, and so does who is only read until its peer has closed.
-        let is_going = |c: &Connection| c.over_limit || c.is_departing;
+        let is_going = |c: &Connection<S>| c.over_limit || c.is_departing;
         let going = self.slab.iter().filter(|(_, c)| is_going(c));
         excess = excess.saturating_sub(going.map(|(_, c)| c.held()).sum());
         if excess == 0 {

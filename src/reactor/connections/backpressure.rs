@@ -12,6 +12,7 @@ use crate::limits::{
     RESUMED_SENDERS, ROOM_HYSTERESIS, ROOM_SHARE, WORK_PER_DELIVERY, WORK_PER_TURN,
 };
 use crate::reactor::connection::Connection;
+use crate::reactor::socket::Socket;
 use std::collections::VecDeque;
 
 /// The senders that wait for one receiver, the oldest first.
@@ -23,7 +24,7 @@ struct Waiter {
     since_us: u64,
 }
 
-impl Connection {
+impl<S: Socket> Connection<S> {
     /// Whether the peer has lately taken some of its output, or has had none to take.
     fn takes_bytes(&self, now_us: u64) -> bool {
         let is_stuck =
@@ -37,7 +38,7 @@ impl Connection {
     }
 }
 
-impl Connections {
+impl<S: Socket> Connections<S> {
     /// Bytes that may wait for a connection before its senders have to wait, given the memory that is left for all:
     /// the less that is, the less each may use of it.
     pub(super) fn room_for_receiver(&self) -> usize {
@@ -290,7 +291,7 @@ mod tests {
 
     /// Connections without a loop: nothing is written unless the test does it.
     struct World {
-        connections: Connections,
+        connections: Connections<Stream>,
         peers: Vec<UnixStream>,
         _poll: Poll,
     }

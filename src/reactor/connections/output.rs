@@ -1,7 +1,7 @@
 //! What is said to connections, the carrier's side of the broker's seam: output appended, signals gathered into
 //! bursts, and all of it written when its turn comes.
 
-use super::{Account, Connections, DialRequest, Garbage, Share, token};
+use super::{Account, Connections, DialRequest, Garbage, Share};
 use crate::broker::{Audience, Carrier, CloseReason, ConnectionId, Traffic};
 use crate::limits::{
     ANSWER_HOLD_US, LOW_WATER_MARK, MUCH_OUTPUT, OUTPUT_CHUNK, SHARED_PAYLOAD, SPARE_BUFFERS,
@@ -12,10 +12,9 @@ use crate::protocol::shared::{Lines, Piece, SharedBytes};
 use crate::reactor::buffer::{Appended, OutputQueue, SharedPayload};
 use crate::reactor::burst::Burst;
 use crate::reactor::connection::Connection;
-use crate::reactor::stream::Stream;
-use mio::Interest;
+use crate::reactor::socket::Socket;
 use smallvec::SmallVec;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::rc::Rc;
 
 /// What came of a flush.
@@ -26,24 +25,24 @@ enum Flushed {
     Failed,
 }
 
-impl Connections {
+impl<S: Socket> Connections<S> {
     /// To be called when TLS may have made something of its own to be sent, or let lines through.
     pub fn flush_tls_later(&mut self, id: ConnectionId) {
-        let is_tls = |connection: &Connection| matches!(connection.stream, Stream::Tls(_));
+        let is_tls = |connection: &Connection<S>| connection.socket.is_tls();
         if !self.get(id).is_some_and(is_tls) {
             return;
         }
-        self.recount_stream(id);
+        self.recount_socket(id);
         if self.get(id).is_some_and(Connection::has_output) {
             self.write_later(id);
         }
     }
 
-    /// Counts again what a TLS stream takes, after it has read or written something.
-    fn recount_stream(&mut self, id: ConnectionId) {
+    /// Counts again what a TLS socket takes, after it has read or written something.
+    fn recount_socket(&mut self, id: ConnectionId) {
         if let Some(connection) = self.slab.get_mut(id.slot as usize) {
-            let now = connection.stream.memory();
-            let before = std::mem::replace(&mut connection.stream_memory, now);
+            let now = connection.socket.memory();
+            let before = std::mem::replace(&mut connection.socket_memory, now);
             self.owned = self.owned - before + now;
         }
     }
@@ -185,14 +184,14 @@ impl Connections {
             self.write(id);
         }
         self.get(id)
-            .filter(|connection| connection.stream.has_carried())
+            .filter(|connection| connection.socket.has_carried())
             .map_or(0, |connection| connection.queued() + connection.discarded)
     }
 
     /// The connection was flushed for the last time.
     pub fn say_goodbye(&mut self, id: ConnectionId) {
         if let Some(connection) = self.get_mut(id) {
-            connection.stream.say_goodbye();
+            connection.socket.say_goodbye();
         }
     }
 
@@ -278,23 +277,23 @@ impl Connections {
         }
         let mut output = connection.output.take().unwrap_or_default();
         let before = (output.capacity(), output.queued());
-        let moved_before = connection.stream.moved();
+        let moved_before = connection.socket.moved();
         let mut result = Flushed::Some;
         while result == Flushed::Some
             && !connection.blocked
             && before.1 - output.queued() < WRITE_PER_CONNECTION
         {
             self.writing += WORK_PER_SYSCALL;
-            let written = if output.queued() > 0 && connection.stream.is_open() {
+            let written = if output.queued() > 0 && connection.socket.is_open() {
                 let most = WRITE_PER_CONNECTION - (before.1 - output.queued());
-                output.write_to(&mut connection.stream, most)
+                output.write_to(&mut connection.socket, most)
             } else {
-                connection.stream.flush().map(|()| 1)
+                connection.socket.flush().map(|()| 1)
             };
             result = match written {
                 Ok(0) => Flushed::Failed,
-                Ok(_) if !connection.stream.is_open() => break,
-                Ok(_) if output.queued() + connection.stream.unsent() == 0 => Flushed::All,
+                Ok(_) if !connection.socket.is_open() => break,
+                Ok(_) if output.queued() + connection.socket.unsent() == 0 => Flushed::All,
                 Ok(_) => Flushed::Some,
                 Err(error) if error.kind() == ErrorKind::Interrupted => Flushed::Some,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -311,28 +310,22 @@ impl Connections {
         if connection.blocked {
             if connection.stalled_since_us.is_none() {
                 self.stalled.push(id);
-                let interests = Interest::READABLE | Interest::WRITABLE;
-                if self
-                    .registry
-                    .reregister(&mut connection.stream, token(id), interests)
-                    .is_err()
-                {
+                let watched = connection.socket.watch_writable(&self.poller, id, true);
+                if watched.is_err() {
                     result = Flushed::Failed;
                 }
             }
-            let has_taken = written > 0 || connection.stream.moved() > moved_before;
+            let has_taken = written > 0 || connection.socket.moved() > moved_before;
             if connection.stalled_since_us.is_none() || has_taken {
                 connection.stalled_since_us = Some(self.now.monotonic_us);
             }
         } else if result != Flushed::Failed && connection.stalled_since_us.take().is_some() {
             // Writable events are of no more interest, and each would be a wake-up.
-            let _ = self
-                .registry
-                .reregister(&mut connection.stream, token(id), Interest::READABLE);
+            let _ = connection.socket.watch_writable(&self.poller, id, false);
         }
-        if let Stream::Tls(stream) = &connection.stream {
-            let now = stream.memory();
-            let before = std::mem::replace(&mut connection.stream_memory, now);
+        if connection.socket.is_tls() {
+            let now = connection.socket.memory();
+            let before = std::mem::replace(&mut connection.socket_memory, now);
             self.owned = self.owned - before + now;
         }
         if output.queued() > 0 {
@@ -475,7 +468,7 @@ impl Connections {
     }
 }
 
-impl Carrier for Connections {
+impl<S: Socket> Carrier for Connections<S> {
     fn append(&mut self, to: ConnectionId, encode: impl FnOnce(&mut Vec<u8>)) {
         self.work += WORK_PER_STEP + self.append_with(to, |output, _| output.append(encode));
     }
@@ -504,7 +497,7 @@ impl Carrier for Connections {
             return;
         };
         connection.last_output_us = now_us;
-        if connection.queued() == 0 && !connection.stream.has_untaken() {
+        if connection.queued() == 0 && !connection.socket.has_untaken() {
             self.append(to, encode);
         }
     }
@@ -580,7 +573,7 @@ impl Carrier for Connections {
         let Some(connection) = self.get_mut(id) else {
             return;
         };
-        let can_drain = reason.drains() && !connection.over_limit && connection.stream.is_open();
+        let can_drain = reason.drains() && !connection.over_limit && connection.socket.is_open();
         let is_through = !can_drain || connection.queued() == 0;
         self.owned -= held;
         if let Some(pending) = pending {

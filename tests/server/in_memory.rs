@@ -1,0 +1,128 @@
+//! The scheduling of the reactor without a kernel: the turns that the server takes, over sockets in memory and on a clock of
+//! the test's own.
+
+use crate::support::{MemoryPeer, MemorySocket, memory_pair};
+use clacks::broker::{Broker, Carrier, Now, Peer, Process, Settings, Users};
+use clacks::limits::{MIB, SECOND_US};
+use clacks::protocol::Language;
+use clacks::protocol::token::Token;
+use clacks::reactor::{self, Core, OutputLimits, Readiness};
+use clacks::storage::Recorder;
+
+/// Bytes of output that a socket takes before its peer reads.
+const CAPACITY: usize = 64 * 1024;
+const MAX_OUTPUT: usize = MIB;
+
+struct World {
+    core: Core<MemorySocket, Option<Recorder>>,
+    now: Now,
+}
+
+impl World {
+    fn new() -> World {
+        let now = Now {
+            monotonic_us: 1,
+            wall_us: 1_700_000_000 * SECOND_US,
+        };
+        let settings = reactor::Settings {
+            max_clients: 10,
+            max_connections: 20,
+            auth_timeout_us: 10 * SECOND_US,
+            output: OutputLimits {
+                max_output: MAX_OUTPUT,
+                max_buffers: usize::MAX,
+            },
+        };
+        let users = Users::new("admin", b"pw");
+        let broker = Broker::new(Settings::default(), users, [1, 2, 3, 4]);
+        World {
+            core: Core::new(settings, broker, None, (), now),
+            now,
+        }
+    }
+
+    /// A client that has logged in, and has read all answers to that.
+    fn client(&mut self) -> MemoryPeer {
+        let (socket, peer) = memory_pair(CAPACITY);
+        self.core
+            .add(socket, Peer::Unix(Process::default()), Language::Clacks)
+            .expect("memory takes every socket");
+        let token = Token::encode(b"admin", b"pw");
+        self.say(&peer, format!("OVERHEAD A {token}\r\n").as_bytes());
+        let answers = String::from_utf8(peer.take()).expect("text");
+        assert!(answers.ends_with("OVERHEAD O Welcome!\r\n"), "{answers}");
+        peer
+    }
+
+    /// Lets turns pass until none has anything to do.
+    fn work_off(&mut self) {
+        loop {
+            self.core.begin_turn(self.now);
+            self.core.serve();
+            self.core.handle_deadlines();
+            self.core.flush();
+            self.core.end_turn();
+            if !self.core.has_work() {
+                return;
+            }
+        }
+    }
+
+    fn say(&mut self, peer: &MemoryPeer, bytes: &[u8]) {
+        peer.write(bytes);
+        let readiness = Readiness {
+            is_readable: true,
+            ..Readiness::default()
+        };
+        self.core.handle_ready(peer.id(), readiness);
+        self.work_off();
+    }
+
+    /// Takes what a client has got, and lets the server write more of it.
+    fn take(&mut self, peer: &MemoryPeer) -> usize {
+        let taken = peer.take().len();
+        let readiness = Readiness {
+            is_writable: true,
+            ..Readiness::default()
+        };
+        self.core.handle_ready(peer.id(), readiness);
+        self.work_off();
+        taken
+    }
+}
+
+#[test]
+fn requests_cut_at_any_byte_get_the_same_answers() {
+    let requests = b"STORE name=value\r\nRETRIEVE name\r\nRETRIEVE nothing\r\nQUIT\r\n";
+    for cut in 0..requests.len() {
+        let mut world = World::new();
+        let client = world.client();
+        world.say(&client, &requests[..cut]);
+        world.say(&client, &requests[cut..]);
+        let answers = String::from_utf8(client.take()).expect("text");
+        assert_eq!(answers, "RETRIEVED name=value\r\nNOTRETRIEVED nothing\r\n");
+        assert!(client.is_closed());
+    }
+}
+
+#[test]
+fn a_client_that_takes_no_answers_is_not_read_until_it_does() {
+    let mut world = World::new();
+    let client = world.client();
+    let value = "v".repeat(1000);
+    world.say(&client, format!("STORE name={value}\r\n").as_bytes());
+    let request = b"RETRIEVE name\r\n";
+    let answer = "RETRIEVED name=\r\n".len() + value.len();
+    let asked = 10 * MAX_OUTPUT / answer;
+    world.say(&client, &request.repeat(asked));
+    assert!(client.unread() > 0, "all was read");
+    let queued = world.core.out.traffic(client.id()).queued;
+    assert!(queued < MAX_OUTPUT, "{queued} bytes wait");
+    let mut taken = 0;
+    while taken < asked * answer {
+        let part = world.take(&client);
+        assert!(part > 0, "it has to go on");
+        taken += part;
+    }
+    assert_eq!((taken, client.unread()), (asked * answer, 0));
+}

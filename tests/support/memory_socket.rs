@@ -1,0 +1,124 @@
+//! A socket in memory, with which the real scheduling of the reactor runs in a test without a kernel.
+
+use clacks::broker::ConnectionId;
+use clacks::reactor::Socket;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read, Write};
+use std::rc::Rc;
+
+/// The side of the server; its peer is a [`MemoryPeer`].
+pub struct MemorySocket(Rc<RefCell<Pipes>>);
+
+/// The peer of a [`MemorySocket`]: writes what the server is to read, and reads what it has written.
+pub struct MemoryPeer(Rc<RefCell<Pipes>>);
+
+struct Pipes {
+    to_server: VecDeque<u8>,
+    from_server: Vec<u8>,
+    /// Bytes that the server may write before the peer takes some.
+    capacity: usize,
+    /// The connection that events of the socket carry, once it is registered.
+    id: ConnectionId,
+    /// The server has dropped its side, or sent the end of the stream.
+    is_closed: bool,
+}
+
+/// A socket that takes so many bytes before its peer does, and that peer.
+pub fn memory_pair(capacity: usize) -> (MemorySocket, MemoryPeer) {
+    let pipes = Rc::new(RefCell::new(Pipes {
+        to_server: VecDeque::new(),
+        from_server: Vec::new(),
+        capacity,
+        id: ConnectionId::default(),
+        is_closed: false,
+    }));
+    (MemorySocket(Rc::clone(&pipes)), MemoryPeer(pipes))
+}
+
+impl MemoryPeer {
+    pub fn write(&self, bytes: &[u8]) {
+        self.0.borrow_mut().to_server.extend(bytes);
+    }
+
+    /// Takes all that the server has written.
+    pub fn take(&self) -> Vec<u8> {
+        std::mem::take(&mut self.0.borrow_mut().from_server)
+    }
+
+    /// The connection at the server.
+    pub fn id(&self) -> ConnectionId {
+        self.0.borrow().id
+    }
+
+    /// Bytes that the server has not read yet.
+    pub fn unread(&self) -> usize {
+        self.0.borrow().to_server.len()
+    }
+
+    /// Returns true if the server writes nothing more.
+    pub fn is_closed(&self) -> bool {
+        self.0.borrow().is_closed
+    }
+}
+
+impl Read for MemorySocket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.0.borrow_mut().to_server.read(buffer)? {
+            0 => Err(ErrorKind::WouldBlock.into()),
+            count => Ok(count),
+        }
+    }
+}
+
+impl Write for MemorySocket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut pipes = self.0.borrow_mut();
+        let count = bytes.len().min(pipes.capacity - pipes.from_server.len());
+        if count == 0 {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        pipes.from_server.extend_from_slice(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Socket for MemorySocket {
+    type Poller = ();
+
+    fn register(&mut self, (): &(), id: ConnectionId) -> io::Result<()> {
+        self.0.borrow_mut().id = id;
+        Ok(())
+    }
+
+    fn watch_writable(&mut self, (): &(), _: ConnectionId, _: bool) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn is_local(&self) -> bool {
+        true
+    }
+
+    fn peer(&self) -> String {
+        "a peer in memory".to_owned()
+    }
+
+    fn has_untaken(&self) -> bool {
+        false
+    }
+
+    fn shutdown_write(&mut self) -> io::Result<()> {
+        self.0.borrow_mut().is_closed = true;
+        Ok(())
+    }
+}
+
+impl Drop for MemorySocket {
+    fn drop(&mut self) {
+        self.0.borrow_mut().is_closed = true;
+    }
+}
