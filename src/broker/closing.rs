@@ -50,18 +50,6 @@ impl Broker {
         self.close(id, reason, now, out);
     }
 
-    pub(super) fn close_all<O: Carrier>(&mut self, reason: CloseReason, now: Now, out: &mut O) {
-        // Those on their way out already go on so.
-        let open = self
-            .sessions
-            .iter()
-            .filter(|session| session.closing.is_none());
-        let all: Vec<ConnectionId> = open.map(|session| session.id).collect();
-        for id in all {
-            self.dismiss(id, reason, now, out);
-        }
-    }
-
     /// Takes the session off every list.
     pub(super) fn leave<O: Carrier>(
         &mut self,

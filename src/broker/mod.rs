@@ -16,6 +16,7 @@ mod close_reason;
 mod closing;
 mod counting;
 mod dialects;
+mod dismissal;
 mod events;
 mod expiry;
 mod interclacks;
@@ -61,6 +62,7 @@ use ahash::RandomState;
 use cache::Cache;
 use dialects::Notice;
 use dialects::clacks::Listing;
+use dismissal::Dismissal;
 use expiry::ExpiryCycle;
 use interclacks::{Lock, Tree, Uplink};
 use listeners::Listeners;
@@ -149,6 +151,7 @@ pub struct Broker {
     users: Users,
     sessions: Sessions,
     admission: Admission,
+    dismissal: Dismissal,
     listeners: Listeners,
     cache: Cache,
     persistence: Option<Persistence>,
@@ -213,6 +216,7 @@ impl Broker {
                 settings.auth_timeout_us,
                 hasher.clone(),
             ),
+            dismissal: Dismissal::default(),
             listeners: Listeners::new(hasher),
             settings,
             users,
@@ -445,6 +449,7 @@ impl Broker {
 
     /// The moment of [`Broker::poll_deadline`] has come.
     pub fn handle_deadline<O: Output>(&mut self, now: Now, out: &mut O) {
+        self.dismiss_slice(now, out);
         self.keep_appointments(now, out);
         self.run_uplink(now, out);
         self.run_maintenance(now, out);
@@ -454,36 +459,32 @@ impl Broker {
             && at_us <= now.monotonic_us
         {
             log::info!("shutting down, as OVERHEAD S asked");
-            self.handle_shutdown(now, out);
+            self.handle_shutdown(now);
         }
     }
 
-    /// The users were read again. Sessions of users that are gone or changed are closed.
-    pub fn handle_users<O: Carrier>(&mut self, users: Users, now: Now, out: &mut O) {
+    /// The users were read again. Sessions of users that are gone or changed are closed; none of their requests is
+    /// handled any more.
+    pub fn handle_users(&mut self, users: Users) {
         self.users = users;
         let Broker {
-            sessions, users, ..
+            sessions,
+            users,
+            dismissal,
+            ..
         } = self;
-        let is_changed = |session: &&Session| {
-            // Who is on its way out still gets what it is owed.
-            let user = session.user.as_ref().filter(|_| session.closing.is_none());
+        dismissal.add(sessions, CloseReason::UserChanged, |session| {
+            let user = session.user.as_ref();
             user.is_some_and(|user| users.get(&user.name).is_none_or(|found| **found != **user))
-        };
-        let changed: Vec<ConnectionId> = sessions
-            .iter()
-            .filter(is_changed)
-            .map(|session| session.id)
-            .collect();
-        for id in changed {
-            self.dismiss(id, CloseReason::UserChanged, now, out);
-        }
+        });
     }
 
-    /// The server is to end: everybody is told and closed. See [`Broker::is_over`].
-    pub fn handle_shutdown<O: Carrier>(&mut self, now: Now, out: &mut O) {
+    /// The server is to end: all sessions are closed, each with a farewell. See [`Broker::is_over`].
+    pub fn handle_shutdown(&mut self, now: Now) {
         self.lifetime = Lifetime::Over;
         self.save_at_last(now);
-        self.close_all(CloseReason::Shutdown, now, out);
+        self.dismissal
+            .add(&mut self.sessions, CloseReason::Shutdown, |_| true);
     }
 
     /// Whether the server is to end.
@@ -499,6 +500,7 @@ impl Broker {
             _ => None,
         };
         let deadlines = [
+            (!self.dismissal.is_empty()).then_some(0),
             self.next_appointment(),
             self.maintenance_deadline(),
             lifetime,

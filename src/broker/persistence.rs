@@ -459,11 +459,12 @@ impl Broker {
         })
     }
 
-    /// Whether all that could be recorded is.
+    /// True once nothing more is to be recorded: all sessions that were to be closed are, and no rewrite is under way.
     pub fn has_recorded_all(&self) -> bool {
-        self.persistence.as_ref().is_none_or(|persistence| {
-            persistence.is_saving || matches!(persistence.rewriting, Rewriting::No)
-        })
+        self.dismissal.is_empty()
+            && self.persistence.as_ref().is_none_or(|persistence| {
+                persistence.is_saving || matches!(persistence.rewriting, Rewriting::No)
+            })
     }
 
     /// Goes on writing the journal anew, one slice.

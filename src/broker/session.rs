@@ -44,6 +44,8 @@ pub struct Session {
     pub resumes_with_room: bool,
     /// It is on its way out and takes part in nothing any more.
     pub closing: Option<Box<Closing>>,
+    /// It is one of many that are closed soon; see [`Dismissal`](super::dismissal::Dismissal).
+    pub is_dismissed: bool,
     /// The session's index in [`Sessions::present`].
     place: u32,
 }
@@ -140,6 +142,7 @@ impl Session {
             listing: None,
             resumes_with_room: false,
             closing: None,
+            is_dismissed: false,
             place: 0,
         }
     }
@@ -151,6 +154,11 @@ impl Session {
         let was_silent = reason == CloseReason::AuthTimeout && !self.has_spoken;
         let is_client = !matches!(self.cid.peer, Peer::Master(_));
         self.user.is_none() && is_client && (has_left || was_silent)
+    }
+
+    /// Its requests are handled.
+    pub fn is_served(&self) -> bool {
+        self.closing.is_none() && !self.is_dismissed
     }
 
     pub fn is_logged_in(&self) -> bool {
@@ -296,6 +304,11 @@ impl Sessions {
     pub fn iter(&self) -> impl Iterator<Item = &Session> {
         let present = self.present.iter();
         present.filter_map(|slot| self.in_slot(*slot as usize))
+    }
+
+    /// All sessions, in the order of their slots.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Session> {
+        self.slots.iter_mut().flatten()
     }
 
     /// Clients that have logged in, links between servers aside.

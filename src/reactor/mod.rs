@@ -376,18 +376,14 @@ impl Server {
             match request {
                 Request::Terminate => {
                     log::info!("shutting down, as a signal asked");
-                    self.core
-                        .broker
-                        .handle_shutdown(self.core.now(), &mut self.core.out);
+                    self.core.broker.handle_shutdown(self.core.now());
                 }
                 Request::Reload => {
                     self.host.notifier.reloading();
                     if let Some((users, certificates)) = self.host.files.reload() {
                         self.tls = certificates.own;
                         self.dialer.tls = certificates.of_master;
-                        self.core
-                            .broker
-                            .handle_users(users, self.core.now(), &mut self.core.out);
+                        self.core.broker.handle_users(users);
                     }
                     self.host.notifier.ready();
                 }

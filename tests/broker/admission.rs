@@ -338,11 +338,7 @@ fn full_world() -> (World, [ConnectionId; 2]) {
         max_clients: 2,
         ..settings()
     });
-    world.broker.handle_users(
-        users("rw:read,write:rwpw\nro:read:ropw\nmg:manage:mgpw\n"),
-        world.now,
-        &mut world.wires,
-    );
+    world.reload(users("rw:read,write:rwpw\nro:read:ropw\nmg:manage:mgpw\n"));
     let clients = [world.quiet_client("rw"), world.quiet_client("ro")];
     (world, clients)
 }

@@ -1,7 +1,8 @@
 //! Commands of managers that concern the server as a whole, and a new list of users.
 
 use super::{World, users};
-use clacks::broker::{CloseReason, Users};
+use clacks::broker::{CloseReason, ConnectionId, Flow, Users};
+use clacks::limits::CLOSES_PER_TURN;
 
 #[test]
 fn overhead_s_ends_the_server_at_its_moment() {
@@ -68,42 +69,94 @@ fn users_that_are_gone_or_changed_are_sent_away() {
         world.client("ro"),
         world.connect(),
     );
-    world.broker.handle_users(
-        users("rw:read,write:rwpw\nro:read:ropw\n"),
-        world.now,
-        &mut world.wires,
-    );
+    world.reload(users("rw:read,write:rwpw\nro:read:ropw\n"));
     assert!(
         [admin, rw, ro, stranger]
             .into_iter()
             .all(|id| world.closed(id).is_none()),
         "the same again"
     );
-    world.broker.handle_users(
-        users("rw:read:rwpw\nro:read:ropw\n"),
-        world.now,
-        &mut world.wires,
-    );
+    world.reload(users("rw:read:rwpw\nro:read:ropw\n"));
     assert_eq!(
         (world.closed(rw), world.closed(ro)),
         (Some(CloseReason::UserChanged), None)
     );
     assert_eq!(world.take(rw), "QUIT\r\n");
-    world.broker.handle_users(
-        users("rw:read:rwpw\nro:read:otherpw\n"),
-        world.now,
-        &mut world.wires,
-    );
+    world.reload(users("rw:read:rwpw\nro:read:otherpw\n"));
     assert_eq!(
         (world.closed(ro), world.closed(admin)),
         (Some(CloseReason::UserChanged), None)
     );
     let changed = Users::new("admin", b"otherpw");
-    world
-        .broker
-        .handle_users(changed, world.now, &mut world.wires);
+    world.reload(changed);
     assert_eq!(
         (world.closed(admin), world.closed(stranger)),
         (Some(CloseReason::UserChanged), None)
     );
+}
+
+/// Clients for some slices and a part of one.
+const MANY: usize = 2 * CLOSES_PER_TURN + 10;
+
+/// Lets `begin` dismiss many clients, and one more who sends a line meanwhile. Each slice closes so many at most, and
+/// each client gets a farewell and nothing else. Returns a client that has come in the meantime.
+fn dismiss_many(reason: CloseReason, begin: impl FnOnce(&mut World)) -> (World, ConnectionId) {
+    let mut world = World::new();
+    let mut clients: Vec<ConnectionId> = (0..MANY).map(|_| world.quiet_client("ro")).collect();
+    begin(&mut world);
+    let open = |world: &World| {
+        MANY - clients
+            .iter()
+            .filter(|id| world.closed(**id).is_some())
+            .count()
+    };
+    assert_eq!(open(&world), MANY);
+    let late = world.connect();
+    let mut left = MANY;
+    while left > 0 {
+        if let Some(waiting) = clients.iter().find(|id| world.closed(**id).is_none()) {
+            assert_eq!(world.request(*waiting, "RETRIEVE a"), Flow::Stop);
+        }
+        assert_eq!(world.broker.poll_deadline(), Some(0));
+        world.broker.handle_deadline(world.now, &mut world.wires);
+        world.close_finished();
+        let rest = open(&world);
+        assert!(
+            (1..=CLOSES_PER_TURN).contains(&(left - rest)),
+            "{left} {rest}"
+        );
+        left = rest;
+    }
+    for id in clients.drain(..) {
+        assert_eq!(world.closed(id), Some(reason));
+        assert_eq!(world.take(id), "QUIT\r\n");
+    }
+    (world, late)
+}
+
+#[test]
+fn many_whose_user_has_changed_are_closed_in_slices() {
+    let (world, late) = dismiss_many(CloseReason::UserChanged, |world| {
+        world.broker.handle_users(users("ro:read:otherpw\n"));
+    });
+    assert_eq!(world.closed(late), None);
+}
+
+#[test]
+fn many_are_closed_in_slices_when_a_client_closes_all() {
+    let (world, late) = dismiss_many(CloseReason::ClosedAll, |world| {
+        let admin = world.client("admin");
+        world.line(admin, "OVERHEAD C 1");
+    });
+    assert_eq!(world.closed(late), None);
+}
+
+#[test]
+fn many_are_closed_in_slices_at_the_end_of_the_server() {
+    let (world, late) = dismiss_many(CloseReason::Shutdown, |world| {
+        world.broker.handle_shutdown(world.now);
+        assert!(world.broker.is_over() && !world.broker.has_recorded_all());
+    });
+    assert_eq!(world.closed(late), Some(CloseReason::Shutdown));
+    assert!(world.broker.has_recorded_all());
 }

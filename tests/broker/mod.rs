@@ -257,12 +257,7 @@ impl World {
             wire.stopped_since_us.is_none() && wire.closing.is_none(),
             "a line that may not be handed over"
         );
-        let flow = self.broker.handle_request(
-            id,
-            &Language::Clacks.decode(line.as_bytes()),
-            self.now,
-            &mut self.wires,
-        );
+        let flow = self.request(id, line);
         if flow != Flow::Next {
             self.stop(id);
         }
@@ -272,6 +267,21 @@ impl World {
             wire.stopped_before = Some(line.to_owned());
         }
         self.close_finished();
+    }
+
+    fn request(&mut self, id: ConnectionId, line: &str) -> Flow {
+        self.broker.handle_request(
+            id,
+            &Language::Clacks.decode(line.as_bytes()),
+            self.now,
+            &mut self.wires,
+        )
+    }
+
+    /// The users were read again, and what follows is done.
+    fn reload(&mut self, users: Users) {
+        self.broker.handle_users(users);
+        self.pass(0.0);
     }
 
     fn stop(&mut self, id: ConnectionId) {

@@ -619,12 +619,12 @@ impl World {
         }
         let users = users(&self.editions, (lacks > 0).then_some(lacks));
         self.wires.own_login = own_login(&self.editions);
-        self.broker.handle_users(users, self.now, &mut self.wires);
+        self.broker.handle_users(users);
     }
 
     fn seldom(&mut self, steps: &mut Steps<'_>) {
         match steps.below(16) {
-            0 => self.broker.handle_shutdown(self.now, &mut self.wires),
+            0 => self.broker.handle_shutdown(self.now),
             1..4 => {
                 // A long line without an end.
                 let (id, length) = (

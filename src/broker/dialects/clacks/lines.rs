@@ -20,11 +20,7 @@ impl Broker {
             return Flow::Next;
         }
         self.statistics.lines += 1;
-        let Some(session) = self
-            .sessions
-            .get(id)
-            .filter(|session| session.closing.is_none())
-        else {
+        let Some(session) = self.sessions.get(id).filter(|session| session.is_served()) else {
             return Flow::Stop;
         };
         let is_uplink = matches!(session.cid.peer, Peer::Master(_));

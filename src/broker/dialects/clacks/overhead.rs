@@ -44,7 +44,7 @@ impl Broker {
             let line = line.strip_suffix(b"\r\n").unwrap_or(&line);
             self.forward_new_signal(id, &[line], SignalScope::of_overhead(flags), now, out);
         }
-        self.obey(flags, value, now, out);
+        self.obey(flags, value, now);
     }
 
     /// An OVERHEAD line that comes through the tree; it has been passed on already.
@@ -61,7 +61,7 @@ impl Broker {
                 .intersects(NEVER_FORWARDED.with(Flags::DISCARD))
         {
             self.forward_to_clients(None, overhead, out);
-            self.obey(overhead.flags, overhead.value, now, out);
+            self.obey(overhead.flags, overhead.value, now);
         }
     }
 
@@ -78,12 +78,13 @@ impl Broker {
         out.fan_out(receivers, &self.payload);
     }
 
-    fn obey<O: Carrier>(&mut self, flags: Flags, value: &[u8], now: Now, out: &mut O) {
+    fn obey(&mut self, flags: Flags, value: &[u8], now: Now) {
         if flags.intersects(Flags::SHUTDOWN) {
             self.schedule_shutdown(value, now);
         }
         if flags.intersects(Flags::CLOSE_ALL) {
-            self.close_all(CloseReason::ClosedAll, now, out);
+            self.dismissal
+                .add(&mut self.sessions, CloseReason::ClosedAll, |_| true);
         }
     }
 
