@@ -1,5 +1,5 @@
-//! What is true of a node between any two calls: that what is kept in two places agrees, and that what is
-//! counted is what there is. Tests ask for it; the daemon doesn't, since it takes time.
+//! Invariants of a node between any two calls: data that is kept in two places agrees, and counters match what they
+//! count. Tests check them; the daemon doesn't, since it takes time.
 
 use super::Broker;
 use super::events::ConnectionId;
@@ -57,8 +57,9 @@ impl Broker {
         }));
     }
 
-    /// What is kept for a connection, in bytes, counted anew: what its carrier was told by
-    /// [`Carrier::charge_memory`](super::Carrier::charge_memory). `None` if it is on its way out, or gone.
+    /// Counts again the memory that the broker keeps for a connection, in bytes: the sum of the amounts that
+    /// [`Carrier::charge_memory`](super::Carrier::charge_memory) was called with. `None` if the connection is being
+    /// closed, or gone.
     #[doc(hidden)]
     pub fn counted_memory(&self, id: ConnectionId) -> Option<isize> {
         let session = self

@@ -36,15 +36,15 @@ enum Stage {
 #[derive(Default)]
 struct Selection {
     names: BinaryHeap<Box<[u8]>>,
-    /// What they take.
+    /// The memory of the names, about, in bytes.
     bytes: usize,
-    /// The first name that found no room: it is for the next pass, with those behind it.
+    /// The first name that found no room: it is left to the next pass, with all names after it in order.
     bound: Option<Box<[u8]>>,
     /// Bytes of all names that the pass has seen.
     seen: usize,
 }
 
-/// What a selected name takes beside its text, about.
+/// The memory of a selected name beside its text, about, in bytes.
 const PER_NAME: usize = 48;
 
 impl Selection {
@@ -81,7 +81,7 @@ impl KeyList {
         matches!(self.stage, Stage::Done)
     }
 
-    /// What is kept for it, in bytes.
+    /// Returns the memory of the names that the listing keeps, about, in bytes.
     pub fn memory(&self) -> usize {
         let stage = match &self.stage {
             Stage::Selecting(selection, _) => selection.memory(),
@@ -92,7 +92,8 @@ impl KeyList {
         stage + self.last.as_ref().map_or(0, |last| last.len())
     }
 
-    /// What [`KeyList::memory`] should say, counted again; for [`Broker::check`](super::Broker::check).
+    /// Computes the result of [`KeyList::memory`] again, from the names themselves; for
+    /// [`Broker::check`](super::Broker::check).
     pub fn counted_memory(&self) -> usize {
         let of = |name: &[u8]| name.len() + PER_NAME;
         let (names, bound): (usize, _) = match &self.stage {

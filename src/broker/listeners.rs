@@ -163,8 +163,8 @@ impl Listeners {
         Some((id, &self.names[name.0].listeners))
     }
 
-    /// Whether that is new; repeating it changes nothing. `long_line` is the line with the name if it can be kept without
-    /// copying it.
+    /// Adds a subscription of the connection to `name`. Returns false, and changes no subscription, if there was one
+    /// already. `long_line` is the line that contains the name, if it can be kept without copying it.
     pub fn listen(
         &mut self,
         name: &[u8],
@@ -199,7 +199,7 @@ impl Listeners {
         true
     }
 
-    /// Whether it listened.
+    /// Removes the subscription of the connection to `name`. Returns false if there was none.
     pub fn unlisten(
         &mut self,
         name: &[u8],
@@ -238,7 +238,7 @@ impl Listeners {
         }
     }
 
-    /// Whether subscriptions are left to be forgotten, or memory to be given back.
+    /// Reports whether subscriptions of ended connections are still to be removed, or memory is to be given back.
     pub fn has_work(&self) -> bool {
         !self.left.is_empty() || self.compaction.is_under_way()
     }
@@ -388,7 +388,7 @@ impl Subscription {
     }
 }
 
-/// Whether a subscription is that connection's, of that name.
+/// Returns a predicate that is true for the subscription of `connection` to `name`.
 fn is_pair(
     names: &Pages<Name>,
     name: NameId,
@@ -408,8 +408,8 @@ fn index(index: usize) -> u32 {
 /// The memory of a subscription in the tables, about, in bytes.
 const SUBSCRIPTION: usize = 128;
 
-/// What listening to a name takes, about, in bytes: its text, and entries in the tables. A long text may be three fourths
-/// of the buffer that is kept for it ([`SharedBytes::find_tail`]).
+/// Returns the memory of a subscription to `name`, about, in bytes: the name's text, and the entries in the tables. A
+/// long text may be only three quarters of the buffer that is kept for it ([`SharedBytes::find_tail`]).
 pub(super) fn subscription_memory(name: &[u8]) -> isize {
     let text = match name.len() >= LONG_LINE {
         true => name.len().div_ceil(3) * 4,

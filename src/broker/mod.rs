@@ -1,4 +1,4 @@
-//! What a node is: sessions and permissions, listeners, cache, timeouts, statistics.
+//! A node without I/O: sessions and permissions, listeners, cache, timeouts, statistics.
 //!
 //! Sans-IO: the broker is handed the time and what happened ([`Broker`]'s `handle_*`), and acts only
 //! through its two seams, [`Carrier`] and [`Recording`]. It names no socket, file, environment variable
@@ -75,12 +75,12 @@ use std::fmt;
 use table::PrefetchBatch;
 use timers::Appointments;
 
-/// What an operator sets, in the broker's units.
+/// The operator's settings, in the broker's units.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// What the server says it is.
+    /// The name and version of the server's software, as clients and other servers see it.
     pub software: String,
-    /// How many clients there may be at once, beside a few who can manage the server.
+    /// The largest number of clients at once, beside a few who can manage the server.
     pub max_clients: usize,
     /// Longest line of a logged-in client, in bytes.
     pub max_line: usize,
@@ -89,23 +89,23 @@ pub struct Settings {
     pub stalled_write_timeout_us: u64,
     pub interclacks_ping_timeout_us: u64,
     pub interclacks_stalled_write_timeout_us: u64,
-    /// Between two dials.
+    /// The least time between two dials of masters; a random time of up to as much is added.
     pub interclacks_reconnect_us: u64,
-    /// What the masters are called in the log; they are tried in turn. None: this node is nobody's
+    /// The names of the masters in the log. The masters are dialled in turn; if there are none, this node is nobody's
     /// slave.
     pub masters: Vec<String>,
-    /// Most bytes of signals that wait for a link's synchronisation.
+    /// The largest amount of signals that may wait for a link's synchronisation, in bytes.
     pub max_held: usize,
     pub ageing: Ageing,
     pub clean_interval_us: u64,
     /// Memory that the cache may take, in bytes; `None`: no limit.
     pub cache_max: Option<usize>,
-    /// Whether changes of the cache are recorded, and FLUSH waits until they are saved.
+    /// True if changes of the cache are recorded, and FLUSH waits until they are saved.
     pub journal: bool,
 }
 
 impl Default for Settings {
-    /// What the flags' defaults are; nobody's slave.
+    /// Returns the defaults of the flags, for a node that is nobody's slave.
     fn default() -> Settings {
         let us = |seconds: f64| (seconds * SECOND_US as f64) as u64;
         Settings {
@@ -172,7 +172,7 @@ pub struct Broker {
     /// Commands that were refused.
     refusal_log: LogLimit,
     random: Random,
-    /// What is being sent to many; kept for its memory.
+    /// The buffer in which output for many connections is encoded; kept so that its memory is reused.
     payload: Vec<u8>,
     /// Listings of connections that have ended; their memory is freed in slices.
     ended_listings: Vec<Listing>,
@@ -260,7 +260,8 @@ impl Broker {
         }
     }
 
-    /// What is sent to a connection that can't be accepted, before it is closed: the greeting and the reason.
+    /// Returns the output for a connection that can't be accepted, to be sent before it is closed: the greeting and the
+    /// reason. Counts the refusal, and logs it unless too many like it were logged in this second.
     pub fn refusal(&mut self, reason: CloseReason, language: Language, now: Now) -> Vec<u8> {
         if let Some(suppressed) = self.statistics.count_closed(reason, now.monotonic_us) {
             let max_clients = self.settings.max_clients;
@@ -487,7 +488,7 @@ impl Broker {
             .add(&mut self.sessions, CloseReason::Shutdown, |_| true);
     }
 
-    /// Whether the server is to end.
+    /// Reports whether the server is to end.
     pub fn is_over(&self) -> bool {
         self.lifetime == Lifetime::Over
     }

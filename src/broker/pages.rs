@@ -129,7 +129,8 @@ impl<T> Pages<T> {
         self.allocated * Self::PER_PAGE * (size_of::<T>() + size_of::<usize>())
     }
 
-    /// Whether another page would be given back if elements were moved to the first pages.
+    /// Reports whether it pays to move elements to the first pages, so that a page is given back: two thirds of the
+    /// places in pages that have memory are free, and at least as many as two pages have.
     pub fn is_sparse(&self) -> bool {
         self.allocated > 1 && self.unused() / 2 >= Self::PER_PAGE.max(self.len)
     }
@@ -155,7 +156,7 @@ impl<T> Pages<T> {
         Vec::new()
     }
 
-    /// Whether a new element would come into an earlier page than that of this one.
+    /// Reports whether a new element would come into an earlier page than that of the element at `index`.
     pub fn has_room_before(&self, index: u32) -> bool {
         let (page, _) = Self::place(index);
         self.with_room

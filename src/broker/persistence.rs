@@ -1,12 +1,12 @@
-//! What of the cache outlives the process: which changes are recorded, what waits until they are, and
-//! when the journal is written anew. How bytes get to a disk is not known here.
+//! Persistence of the cache: which changes are recorded, what waits until they are saved, and when the journal is
+//! rewritten. How bytes get to a disk is not known here.
 //!
-//! A record says all there is of a name; the last one counts. So the journal can be written anew while
-//! the cache goes on changing: the new one gets what is held, in the order of the table, and every change
-//! meanwhile, and it doesn't matter which comes first.
+//! A record has the whole state of a name, or of one contribution to a counter; the last record counts. So the
+//! journal can be rewritten while the cache goes on changing: the new journal gets the entries of the cache, in the
+//! order of the table, and every change meanwhile, and it doesn't matter which comes first.
 //!
-//! What the cache forgets by itself, by age or for want of room, is not recorded. What has expired is
-//! dropped again after a start, and what was evicted may be back, as anything may that nobody removed.
+//! Entries that the cache drops by itself, for their age or for want of room, are not recorded as dropped. After a
+//! start the expired ones are dropped again, and evicted ones may be back, as any entry may that nobody removed.
 
 use super::backlog::Backlog;
 use super::cache::{Found, TooLarge};
@@ -30,23 +30,26 @@ pub struct Persistence {
     /// Records made so far, and how many of them are saved.
     pub(super) recorded: u64,
     saved: u64,
-    /// Whether records are saved.
+    /// True while records are saved: false from a failure of the journal until it has been rewritten.
     is_saving: bool,
     rewriting: Rewriting,
-    /// How often that was begun, which is the number of the last time.
+    /// The number of rewrites that were begun, which is also the number of the last one.
     rewrites: u64,
-    /// Bytes on their way are few enough for more of a rewrite.
+    /// True if few enough bytes are on their way to the disk for the next slice of a rewrite.
     has_room: bool,
-    /// Bytes recorded since the journal was written anew, and its length then.
+    /// The length of the records since the journal was last rewritten, about, in bytes; after a start, half of the
+    /// journal's length counts as such.
     grown: u64,
+    /// The length of the journal when it was last rewritten, in bytes; after a start, half of its length.
     rewritten_length: u64,
     retry_us: u64,
-    /// The server is to end.
+    /// True once the server is to end: after a failure no further rewrite is tried.
     is_last_try: bool,
     /// The last record of the run was made.
     has_recorded_end: bool,
-    /// Connections that wait with a FLUSH, in the order of what they wait for, and each one's.
+    /// Connections whose FLUSH waits, in the order of the numbers of saved records that they wait for.
     waiting: BTreeSet<(u64, ConnectionId)>,
+    /// The number of records that have to be saved before a connection's FLUSH is answered.
     barriers: HashMap<ConnectionId, u64>,
     /// Whose records wait for the disk, and who waits with further ones.
     pub(super) backlog: Backlog,
@@ -84,13 +87,13 @@ enum Rewriting {
     Ending,
 }
 
-/// What FLUSH is to do.
+/// The treatment of a FLUSH.
 pub(super) enum Barrier {
-    /// Answer.
+    /// It is answered.
     Passed,
-    /// Wait.
+    /// It waits until all changes before it are saved.
     Waits,
-    /// Answer, and say that what came before is not saved.
+    /// It is answered, after an error: changes before it are not saved.
     NotSaved,
 }
 
@@ -202,7 +205,8 @@ fn state_record<'a>(found: &Found<'a>) -> Record<'a> {
     }
 }
 
-/// What a write has left of its name, in a record.
+/// Returns the record of a write: the contribution of the share `only` if there is one, else the whole state of the
+/// name.
 fn written_record(found: Found<'_>, only: Option<ShareId>) -> Record<'_> {
     let only = only.and_then(|only| found.contribution_of(only));
     match only {
@@ -266,8 +270,8 @@ impl Broker {
         self.cache.free_all_garbage();
     }
 
-    /// All was taken in, from a journal of so many bytes. `rewrites`: it is to be written anew soon, for
-    /// something is wrong with it.
+    /// Ends the restoring: all records of a journal of `length` bytes were given to [`Broker::restore`]. If `rewrites`
+    /// is true, the journal is rewritten soon, since something is wrong with it.
     pub fn handle_restored(&mut self, length: u64, rewrites: bool) {
         self.cache.finish_restoring();
         self.cache.free_all_garbage();
@@ -346,7 +350,8 @@ impl Broker {
         }
     }
 
-    /// Whether a FLUSH of that connection may be answered.
+    /// Decides how a FLUSH of a connection is treated. The first call for a FLUSH fixes the number of records that have
+    /// to be saved before its answer.
     pub(super) fn barrier(&mut self, id: ConnectionId) -> Barrier {
         // A link carries what others wait for as well.
         let is_link = self.tree.links.get(id).is_some();
@@ -449,7 +454,8 @@ impl Broker {
         }
     }
 
-    /// What an end now would lose though the journal could be finished.
+    /// Returns the changes that would be lost if the server ended now, even with the journal finished in order; `None`
+    /// as long as records are saved.
     pub fn unsaved(&self) -> Option<Unsaved> {
         let persistence = self.persistence.as_ref()?;
         let changes = persistence.recorded.saturating_sub(persistence.saved);
@@ -558,7 +564,7 @@ impl Persistence {
         }
     }
 
-    /// Whether the rewrite of that number is under way, and not given up.
+    /// Reports whether the rewrite with that number is under way, and not given up.
     fn is_rewriting(&self, number: u64) -> bool {
         number == self.rewrites && matches!(self.rewriting, Rewriting::Walk(..) | Rewriting::Ending)
     }

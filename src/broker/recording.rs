@@ -34,28 +34,29 @@ pub enum Record<'a> {
     },
 }
 
-/// A journal is written anew, to be without what no longer matters.
+/// A step of a rewrite, which rids the journal of records that no longer matter.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Rewrite<'a> {
-    /// From now on the new journal gets what the old one gets, too. Rewrites are numbered, for
-    /// [`Saved`] to say which one it is about.
+    /// Begins the rewrite of this number: from now on each record goes to the old journal and to the new one. [`Saved`]
+    /// names the rewrite by its number.
     Begin(u64),
-    /// This was there before, in whatever order.
+    /// Adds a record of something that the broker has stored already, to the new journal alone. The order of these
+    /// records doesn't matter.
     Held(Record<'a>),
-    /// That was all: the new journal takes the old one's place when it is on the disk.
+    /// Ends the rewrite: the new journal takes the old one's place when it is on the disk.
     End,
 }
 
-/// How it stands with what was recorded.
+/// An event of the journal: a success or a failure to save records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Saved {
-    /// So many records, counted from the start, are where they were promised to be.
+    /// So many records, counted from the start, are as safe as was promised: written, or on the disk.
     UpTo(u64),
-    /// Nothing is saved any more, until the journal is written anew.
+    /// The journal has failed, for this reason: no record is saved any more until the journal is rewritten.
     Failed(String),
-    /// The journal was written anew.
+    /// The journal was rewritten.
     Rewritten(Rewritten),
-    /// The rewrite of that number came to nothing.
+    /// The rewrite of this number has failed, for this reason.
     NotRewritten(u64, String),
 }
 

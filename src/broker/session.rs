@@ -1,4 +1,4 @@
-//! What the broker keeps of one connection, and all of these in their slots.
+//! Sessions: the broker's state of one connection, and the table of all of them by slot.
 
 use super::Settings;
 use super::close_reason::CloseReason;
@@ -18,15 +18,15 @@ pub struct Session {
     pub id: ConnectionId,
     pub cid: Cid,
     pub language: Language,
-    /// What the client says it is; empty until it has. Shared with others that say the same.
+    /// The client's description of itself; empty until it has sent one. Sessions with equal ones may share it.
     client_info: Rc<[u8]>,
-    /// Who it is; nobody before the login.
+    /// The session's user; `None` before the login.
     pub user: Option<Rc<User>>,
     pub subscriptions: Subscriptions,
-    /// Its place in the list of monitors, if it is one.
+    /// The session's place in the list of monitors, if it is one.
     pub monitor: Option<u32>,
     pub opened_us: u64,
-    /// Beyond the number of clients that there may be: only somebody who can manage may log in.
+    /// True if the connection is beyond the largest number of clients: only somebody who can manage may log in on it.
     pub is_surplus: bool,
     /// A line came from it.
     pub has_spoken: bool,
@@ -54,7 +54,7 @@ pub struct Session {
 pub struct Closing {
     pub since_us: u64,
     pub reason: CloseReason,
-    /// Whether what it was still owed was given up.
+    /// True if the output that still waited for the peer was given up.
     pub is_given_up: bool,
 }
 
@@ -147,8 +147,8 @@ impl Session {
         }
     }
 
-    /// Whether it only looked whether somebody answers, as the checks of load balancers do: it did not log in, and left
-    /// with or without a reset, or sent nothing.
+    /// Reports whether the connection only tested that the server answers, as the health checks of load balancers do:
+    /// it did not log in, and left, with or without a reset, or sent nothing until its time for the login was over.
     pub fn is_probe(&self, reason: CloseReason) -> bool {
         let has_left = reason.is_ordinary() || reason == CloseReason::ConnectionLost;
         let was_silent = reason == CloseReason::AuthTimeout && !self.has_spoken;
@@ -187,7 +187,7 @@ pub struct Sessions {
     present: Vec<u32>,
     /// The CIDs of the sessions with their slots, in the order in which CLIENTLIST shows them.
     by_cid: BTreeSet<(Box<[u8]>, u32)>,
-    /// What clients have lately said that they are: most are the same few programs.
+    /// The latest descriptions that clients gave of themselves, to be shared: most clients are the same few programs.
     infos: VecDeque<Rc<[u8]>>,
 }
 

@@ -1,4 +1,4 @@
-//! What has happened so far: counters for the status, and a limit on what is logged about it.
+//! Counters of past events, for the status line, and a limit on the log lines about such events.
 
 use super::close_reason::CloseReason;
 use crate::limits::{LOG_LINES_PER_SECOND, SECOND_US};

@@ -20,10 +20,10 @@ use std::collections::{BinaryHeap, HashSet};
 #[derive(Default)]
 pub struct Appointments(pub(super) BinaryHeap<Reverse<(u64, ConnectionId)>>);
 
-/// What is due.
+/// The action that is due for a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Due {
-    /// Nothing before this moment.
+    /// No action before this moment (monotonic).
     Later(u64),
     Nop,
     /// A login that had to wait.
@@ -31,7 +31,8 @@ pub(super) enum Due {
     /// An interclacks link's PING.
     Ping,
     Close(CloseReason),
-    /// The same, unless the peer takes something after all: it counts as stalled, or is on its way out.
+    /// A close as by [`Due::Close`], unless another attempt to write finds that the peer takes output after all: the
+    /// connection counts as stalled, or is on its way out.
     CloseStalled(CloseReason),
 }
 

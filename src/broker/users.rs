@@ -14,7 +14,7 @@ use subtle::ConstantTimeEq;
 pub struct Permissions(u8);
 
 impl Permissions {
-    /// What a login alone allows.
+    /// The empty set: a user with it may do only what every login allows.
     pub const NONE: Permissions = Permissions(0);
     pub const READ: Permissions = Permissions(1);
     pub const WRITE: Permissions = Permissions(2);
@@ -100,9 +100,9 @@ impl User {
 /// All users.
 pub struct Users {
     by_name: HashMap<Vec<u8>, Rc<User>>,
-    /// What an unknown name is compared with, so that it takes as long as a known one.
+    /// The user that stands in for an unknown name, so that its login takes as long as that of a known one.
     nobody: User,
-    /// What the primary user logs in with at other servers.
+    /// The primary user's token, with which this node logs in at other servers.
     primary_token: String,
 }
 

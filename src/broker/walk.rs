@@ -15,18 +15,18 @@ pub type KeptName = SmallVec<[u8; 36]>;
 pub struct Walk {
     stage: Stage,
     meets: Meets,
-    /// What the names that are kept take, in bytes.
+    /// The memory of the names that the walk keeps, about, in bytes.
     memory: usize,
 }
 
-/// What a name in a sorted set takes beside its text, about.
+/// The memory of a name in a sorted set beside its text, about, in bytes.
 const PER_NAME: usize = 48;
 
-/// What a walk is for.
+/// The kinds of entries that a walk meets.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Meets {
     Live,
-    /// Tombstones too.
+    /// Tombstones as well as live entries.
     All,
 }
 
@@ -35,7 +35,7 @@ enum Stage {
     Sorting(BTreeSet<KeptName>, Cursor),
     /// Names still to be met.
     Sorted(BTreeSet<KeptName>),
-    /// What is still to be met of one segment of the table.
+    /// The rest of one segment of the table, which is still to be met.
     Unsorted(Part),
     Done,
 }
@@ -66,12 +66,13 @@ impl Walk {
         }
     }
 
-    /// What is kept for it, in bytes.
+    /// Returns the memory of the names that the walk keeps, about, in bytes.
     pub fn memory(&self) -> usize {
         self.memory
     }
 
-    /// The same, counted anew; for [`Broker::check`](super::Broker::check).
+    /// Computes the result of [`Walk::memory`] again, from the names themselves; for
+    /// [`Broker::check`](super::Broker::check).
     pub fn counted_memory(&self) -> usize {
         match &self.stage {
             Stage::Sorting(names, _) | Stage::Sorted(names) => {
