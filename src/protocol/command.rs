@@ -106,7 +106,7 @@ pub struct Overhead<'a> {
 }
 
 impl Overhead<'_> {
-    /// Whether the value turns the flags on; only `0` doesn't.
+    /// Reports whether the value turns the flags on: every value but `0` does.
     pub fn is_on(&self) -> bool {
         self.value != b"0"
     }
@@ -168,7 +168,7 @@ impl Flags {
         Flags(self.0 & !other.0)
     }
 
-    /// Whether any of `other` is set.
+    /// Reports whether any flag of `other` is set.
     pub const fn intersects(self, other: Flags) -> bool {
         self.0 & other.0 != 0
     }

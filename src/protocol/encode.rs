@@ -40,7 +40,7 @@ pub fn error(to: &mut Vec<u8>, word: &str) {
     overhead(to, Flags::ERROR, word.as_bytes());
 }
 
-/// What a server says first (clacks-protocol(7), CONNECTION).
+/// Appends the lines that a server sends first (clacks-protocol(7), CONNECTION).
 pub fn greeting(to: &mut Vec<u8>, software: &str) {
     line(to, &[b"CLACKS ", software.as_bytes()]);
     overhead(to, Flags::INFORMAL, b"Authentication required");

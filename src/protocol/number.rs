@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::ops::{Add, Neg};
 
-/// What a text counts as.
+/// The number that a text counts as.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Number {
     /// As an operand or a result, it fits a signed or an unsigned 64-bit integer; a sum of steps may
@@ -183,9 +183,9 @@ impl fmt::Display for Number {
 /// Decimal digits that fit a 64-bit integer: a literal with no more of them is parsed in some tens of nanoseconds.
 const CHEAP_DIGITS: usize = 19;
 
-/// What a text may cost to be parsed as a number, in the bytes of [`limits`](crate::limits) that work is counted
-/// in, beyond what its length counts for. With more than `CHEAP_DIGITS` significant digits, a literal that lies
-/// near the midpoint of two doubles is compared with it digit for digit, in up to 30 microseconds.
+/// Returns the work that parsing a text as a number may take in addition to the work that its length counts for, in the
+/// bytes in which [`limits`](crate::limits) counts work. A literal with more than `CHEAP_DIGITS` significant digits
+/// that lies near the midpoint of two doubles is compared with the midpoint digit by digit, in up to 30 microseconds.
 pub fn work_of(text: &[u8]) -> usize {
     if text.len() <= CHEAP_DIGITS {
         return 0;

@@ -1,4 +1,5 @@
-//! What clacksd servers say to each other beyond the reference's lines (clacks-interclacks(7)). A Net::Clacks peer never gets any of it.
+//! The lines that clacksd servers send to each other in addition to those of the reference (clacks-interclacks(7)). A
+//! Net::Clacks peer never gets any of them.
 //!
 //! | line | meaning |
 //! |---|---|
@@ -109,7 +110,7 @@ impl fmt::Display for Contribution {
     }
 }
 
-/// What was last written to a name as a whole.
+/// The value or the removal that was last written to a name as a whole.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Register<'a> {
     /// Never written, or only before the newest CLEARCACHE: counters start from here.
@@ -216,7 +217,7 @@ pub fn decode(line: &[u8]) -> Option<PeerLine<'_>> {
     })
 }
 
-/// Whether the line begins with a verb of this extension, in the right form or not.
+/// Reports whether the line begins with a verb of this extension, whether or not the rest has the right form.
 pub fn has_verb(line: &[u8]) -> bool {
     let (verb, _) = split(line);
     matches!(

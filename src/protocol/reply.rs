@@ -28,7 +28,7 @@ pub enum Reply<'a> {
     Timeout,
 }
 
-/// What `line` (without its end, without CR) says; `None` if it is nothing that servers say.
+/// Decodes `line`, which comes without its end and without CR. Returns `None` if servers send no such line.
 pub fn decode(line: &[u8]) -> Option<Reply<'_>> {
     let (word, rest) = match memchr::memchr(b' ', line) {
         Some(blank) => (&line[..blank], Some(&line[blank + 1..])),

@@ -5,7 +5,7 @@ use crate::protocol::command;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// What a token says; nothing about whether it is right.
+/// The user and the password that a token contains. Neither has been checked.
 #[derive(PartialEq, Eq)]
 pub struct Token {
     pub user: Vec<u8>,

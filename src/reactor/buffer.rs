@@ -51,7 +51,7 @@ impl SharedPayload {
         }
     }
 
-    /// Whether it is exactly this part of a long line or value.
+    /// Reports whether the payload is exactly this part of a long line or value.
     pub fn is(&self, part: &SharedBytes) -> bool {
         std::ptr::eq(self.bytes(), &**part)
     }
@@ -102,24 +102,24 @@ impl Chunk {
     }
 }
 
-/// What appending did, in bytes.
+/// The effect of appending to an output queue, in bytes.
 pub struct Appended {
     pub copied: usize,
-    /// Memory that the queue has more than before.
+    /// The change of the memory that the queue holds.
     pub grown: isize,
 }
 
-/// What one connection is still to be sent, in order.
+/// The output that one connection is still to be sent, in order.
 #[derive(Default)]
 pub struct OutputQueue {
     /// Complete chunks, none empty.
     sealed: VecDeque<Chunk>,
-    /// What is appended to; comes after all sealed chunks.
+    /// The buffer that is appended to. Its bytes come after all sealed chunks.
     open: Vec<u8>,
-    /// How much of the first chunk (of `open`, if none is sealed) has been written already.
+    /// Bytes of the first chunk (of `open`, if none is sealed) that have been written already.
     written: usize,
     queued: usize,
-    /// About how much of it answers lines of the connection itself.
+    /// The approximate number of queued bytes that answer lines of the connection itself.
     answers: usize,
     sealed_capacity: usize,
 }

@@ -13,10 +13,9 @@ use std::rc::Rc;
 pub struct Connection<S> {
     pub id: ConnectionId,
     pub socket: S,
-    /// Whom its memory counts for.
+    /// The account that its memory counts for.
     pub account: Rc<Account>,
-    /// Input that is not worked off: `None` while there is none, so that an idle connection holds no
-    /// buffer.
+    /// Input that is not processed yet; `None` while there is none, so that an idle connection holds no buffer.
     pub pending: Option<Box<Pending>>,
     /// Output that is not written; `None` while there is none.
     pub output: Option<Box<OutputQueue>>,
@@ -38,7 +37,7 @@ pub struct Connection<S> {
     pub is_link: bool,
     /// Memory that the socket takes, in bytes, as it was last counted.
     pub socket_memory: usize,
-    /// What the broker keeps for it, in bytes.
+    /// Memory that the broker holds for it, in bytes.
     pub broker_memory: usize,
     /// The broker wants to be told when little is queued.
     pub wants_writable: bool,
@@ -50,9 +49,9 @@ pub struct Connection<S> {
     pub in_burst: bool,
     /// On one of the lists of connections to be flushed when their turn comes.
     pub in_deliveries: bool,
-    /// The peer takes no more output. What it has sent before is worked off all the same.
+    /// True if the peer takes no more output. Input that it has sent before is still processed.
     pub is_deaf: bool,
-    /// Bytes of output that it didn't take then.
+    /// Bytes of output that were queued, and discarded, when the peer stopped taking output.
     pub discarded: usize,
     /// A limit was passed; nothing is appended any more, and the broker will be told.
     pub over_limit: bool,
@@ -61,7 +60,7 @@ pub struct Connection<S> {
     pub is_departing: bool,
     pub stalled_since_us: Option<u64>,
     pub last_output_us: u64,
-    /// So much of its output waits that others who would add to it have to wait; see
+    /// True if so much of its output waits that senders who would add to it have to wait; see
     /// [`backpressure`](super::connections).
     pub is_full: bool,
     /// Links wait for it no more until it has room.
@@ -69,20 +68,20 @@ pub struct Connection<S> {
     /// On the list of receivers to be looked at, and when it was looked at last.
     pub in_checks: bool,
     pub checked_us: u64,
-    /// On the list of those whose senders go on.
+    /// On the list of receivers whose senders may go on.
     pub in_released: bool,
     /// Connections whose lines wait for it.
     pub waiters: Option<Box<Waiters>>,
 }
 
-/// Why lines of a connection are not worked off, and for how long that has been so.
+/// The reasons for which lines of a connection are not processed, and the time for which it has been stopped.
 #[derive(Debug, Default)]
 pub struct Stops {
-    /// The broker said so.
+    /// True if the broker has stopped it.
     by_broker: bool,
-    /// Too much of its output waits.
+    /// True if too much of its output waits.
     by_output: bool,
-    /// Its next line would go to a receiver that is full.
+    /// True if its next line would go to a receiver that is full.
     by_receiver: bool,
     since_us: u64,
     total_us: u64,
@@ -112,17 +111,20 @@ impl Stops {
         self.by_receiver
     }
 
-    /// Whether that ended the stop.
+    /// Withdraws the stop by a full receiver. Reports whether that let the connection go on: no other reason to stop it
+    /// is left.
     pub fn resume_by_receiver(&mut self, now_us: u64) -> bool {
         std::mem::take(&mut self.by_receiver) && self.end(now_us)
     }
 
-    /// Whether that ended the stop.
+    /// Withdraws the stop by the broker. Reports whether that let the connection go on: no other reason to stop it is
+    /// left.
     pub fn resume_by_broker(&mut self, now_us: u64) -> bool {
         std::mem::take(&mut self.by_broker) && self.end(now_us)
     }
 
-    /// Whether that ended the stop.
+    /// Withdraws the stop by too much output. Reports whether that let the connection go on: no other reason to stop it
+    /// is left.
     pub fn resume_by_output(&mut self, now_us: u64) -> bool {
         std::mem::take(&mut self.by_output) && self.end(now_us)
     }
@@ -215,12 +217,13 @@ impl<S: Socket> Connection<S> {
         }
     }
 
-    /// Whether more waits for it than is written to many connections in one turn.
+    /// Reports whether its output is too long to be written to many connections in one turn: more than [`OUTPUT_CHUNK`]
+    /// bytes wait.
     pub fn has_long_output(&self) -> bool {
         self.queued() > OUTPUT_CHUNK
     }
 
-    /// Whether there is something that the socket could take.
+    /// Reports whether there is output that the socket could take.
     pub fn has_output(&self) -> bool {
         !self.is_deaf
             && (self.socket.unsent() > 0 || (self.output.is_some() && self.socket.is_open()))
@@ -253,7 +256,8 @@ impl<S: Socket> Connection<S> {
             + self.socket_memory
     }
 
-    /// Whether the others are served first: it sends much, or asks for more of a long answer.
+    /// Reports whether other connections are served before this one: it sends much, asks for more of a long answer, or
+    /// is departing. False for a link.
     pub fn is_bulk(&self) -> bool {
         let is_in_long_line = self
             .pending
@@ -263,12 +267,13 @@ impl<S: Socket> Connection<S> {
             && (self.used_up_share || self.is_departing || self.wants_writable || is_in_long_line)
     }
 
-    /// Whether it is to be put on the list of those that are written to: it takes more, and isn't there yet.
+    /// Reports whether the caller is to put it on a list of connections to be written to, and marks it as listed: its
+    /// socket takes output, and it is on none of these lists yet.
     pub fn becomes_due(&mut self) -> bool {
         !self.blocked && !std::mem::replace(&mut self.in_deliveries, true)
     }
 
-    /// Whether the broker still gives it output.
+    /// Reports whether output from the broker is still appended for it.
     pub fn takes_output(&self) -> bool {
         self.closing.is_none() && !self.over_limit && !self.is_deaf
     }

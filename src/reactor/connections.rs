@@ -26,15 +26,15 @@ use std::sync::mpsc::{self, Receiver, Sender};
 /// Caps on output, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct OutputLimits {
-    /// Waiting for one client.
+    /// The largest output that may wait for one client.
     pub max_output: usize,
-    /// Memory of all connections' buffers together.
+    /// The largest memory of all connections' buffers together.
     pub max_buffers: usize,
 }
 
 impl OutputLimits {
-    /// What may wait for that connection. For a link it is enough for what the broker gives one before it holds
-    /// anything back.
+    /// Returns the largest output that may wait for that connection, in bytes. For a link it is at least twice the
+    /// output that the broker appends before it holds anything back.
     fn of<S>(self, connection: &Connection<S>) -> usize {
         match connection.is_link {
             true => self.max_output.max(2 * LINK_BACKLOG),
@@ -72,9 +72,9 @@ pub struct Connections<S: Socket> {
     has_much: bool,
     /// Signals that are not in their receivers' output yet.
     burst: Burst,
-    /// Whose lines are being worked off.
+    /// The connection whose lines are being processed, if any.
     serving: Option<ConnectionId>,
-    /// How many of them were.
+    /// The number of lines of that connection that were processed in its current share.
     pub lines: usize,
     /// Whose TLS handshake can go on.
     pub handshakes: Handshakes,
@@ -88,15 +88,15 @@ pub struct Connections<S: Socket> {
     /// Memory of long lines that nobody needs any more comes here, to be freed in slices.
     pub reclaim: Sender<Vec<u8>>,
     reclaimed: Receiver<Vec<u8>>,
-    /// Work done this turn, in bytes moved or what counts as such: all but writing.
+    /// The work done this turn except for writing, in bytes moved or what takes as long.
     pub work: usize,
-    /// The same of writing.
+    /// The work of writing done this turn, in bytes written or what takes as long.
     pub writing: usize,
-    /// Memory of the buffers of all connections, without what is shared.
+    /// Memory of all connections' buffers except shared payloads, in bytes.
     owned: usize,
-    /// Memory that the broker has left of connections that are gone.
+    /// Memory that connections which are gone have left behind in the broker, in bytes.
     pub retained: usize,
-    /// What is shared.
+    /// Memory of the payloads that connections share, in bytes, each buffer counted once.
     shared: Rc<Cell<usize>>,
     accounts: Accounts,
     /// The part of a long line or value that was appended last.
@@ -113,7 +113,7 @@ pub struct Connections<S: Socket> {
     checks: VecDeque<(u64, ConnectionId)>,
     /// Receivers whose senders may go on.
     released: VecDeque<ConnectionId>,
-    /// What the broker wants of the dialler.
+    /// The latest request of the broker to the dialler, until it is taken.
     dial_request: Option<DialRequest>,
 }
 
@@ -296,7 +296,7 @@ impl<S: Socket> Connections<S> {
         self.make_ready(id);
     }
 
-    /// Whether the peer has not taken everything yet that was written to it.
+    /// Reports whether the peer has not yet taken everything that was written to it.
     pub fn has_untaken(&self, id: ConnectionId) -> bool {
         self.get(id)
             .is_some_and(|connection| connection.socket.has_untaken())
@@ -308,7 +308,8 @@ impl<S: Socket> Connections<S> {
             .is_some_and(|connection| connection.socket.shutdown_write().is_ok())
     }
 
-    /// The lines of this connection are being worked off from now on; `None` ends that.
+    /// Sets the connection whose lines are processed from now on; `None` if there is none. The number of processed
+    /// lines of the previous one goes to its pace.
     pub fn set_serving(&mut self, id: Option<ConnectionId>) {
         if let Some(served) = self.serving.filter(|_| self.lines > 0) {
             let lines = std::mem::take(&mut self.lines);
@@ -334,7 +335,7 @@ impl<S: Socket> Connections<S> {
         }
     }
 
-    /// Whether lines can come from the connection: the handshake of its TLS, if it has one, is done.
+    /// Reports whether lines can come from the connection: its TLS handshake, if it has one, is done.
     pub fn is_open(&self, id: ConnectionId) -> bool {
         self.get(id)
             .is_some_and(|connection| connection.socket.is_open())
@@ -423,8 +424,8 @@ impl<S: Socket> Connections<S> {
         }
     }
 
-    /// Whether lines of the connection may be handed over now. It is stopped if it has too many
-    /// answers waiting already: half of what would close it.
+    /// Reports whether lines of the connection may be handed to the broker now. Stops a connection, unless it is a
+    /// link, if more than half of the output that would close it waits already.
     pub fn may_go_on(&mut self, id: ConnectionId) -> bool {
         let (limits, now_us) = (self.limits, self.now.monotonic_us);
         let Some(connection) = self.get_mut(id) else {
@@ -455,7 +456,7 @@ impl<S: Socket> Connections<S> {
         std::mem::take(&mut self.ending)
     }
 
-    /// What the broker wants of the dialler since the last call.
+    /// Takes the latest request of the broker to the dialler, if there was any since the last call.
     pub fn take_dial_request(&mut self) -> Option<DialRequest> {
         self.dial_request.take()
     }
@@ -470,7 +471,7 @@ impl<S: Socket> Connections<S> {
         std::mem::take(&mut self.stalled)
     }
 
-    /// Whether there is something to do that no event will remind of.
+    /// Reports whether there is something to do that no event will announce.
     pub fn has_work(&self) -> bool {
         !(self.ready.is_empty()
             && self.bulk.is_empty()

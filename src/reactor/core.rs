@@ -15,14 +15,14 @@ use crate::limits::{CLOSES_PER_TURN, SCRATCH, WORK_PER_SYSCALL, WORK_PER_TURN};
 use crate::protocol::Language;
 use std::io;
 
-/// What an operator sets, as far as it is the loop's business.
+/// The operator's settings that concern the loop.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
-    /// Beyond so many each stranger pushes another one out.
+    /// The number of clients beyond which each stranger pushes another one out.
     pub max_clients: usize,
-    /// Beyond so many nobody is even asked to log in.
+    /// The number of connections beyond which nobody is even asked to log in.
     pub max_connections: usize,
-    /// From connecting to the login, a TLS handshake included.
+    /// The time from connecting to the login, a TLS handshake included.
     pub auth_timeout_us: u64,
     pub output: OutputLimits,
 }
@@ -50,7 +50,7 @@ pub struct Core<S: Socket, R> {
     pub out: Outputs<Connections<S>, R>,
     settings: Settings,
     tls_log: LogLimit,
-    /// Input goes here first; only what can't be worked off at once is copied.
+    /// The buffer that input is read into; only input that cannot be processed at once is copied from it.
     pub(super) scratch: Box<[u8]>,
     /// A frame with bytes in its midst that don't belong to it is put together here.
     pub(super) assembled: Vec<u8>,

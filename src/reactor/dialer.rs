@@ -195,7 +195,7 @@ impl Dialer {
         }
     }
 
-    /// What is spoken on a connection to the master.
+    /// Returns the stream for a connection to the master: TLS if the address of the master asks for it, else plain TCP.
     fn wrap(&self, stream: TcpStream) -> io::Result<Stream> {
         let Address::Tls(host) = &self.masters[self.master] else {
             return Ok(Stream::Tcp(stream));

@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind};
 /// Why a peer can't be talked to.
 #[derive(Debug)]
 pub enum Fault {
-    /// What it sends is no TLS at all.
+    /// The peer sends bytes that are not TLS.
     PlainText,
     Protocol(rustls::Error),
 }
@@ -33,7 +33,7 @@ const HANDSHAKE: u8 = 0x16;
 /// That of an alert, which is how a TLS client answers plain text.
 const ALERT: u8 = 0x15;
 
-/// Whether plain text begins so, or rather a peer that speaks TLS to a plain port.
+/// Reports whether a stream with this first byte is TLS rather than plain text: a handshake or an alert.
 pub fn is_tls(first: u8) -> bool {
     matches!(first, HANDSHAKE | ALERT)
 }

@@ -16,7 +16,7 @@ pub struct Waiting {
     number: u64,
 }
 
-/// What the next step of a handshake takes.
+/// The kind of work that the next step of a handshake takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// To read a message: some ten microseconds, up to a hundred with a key exchange.

@@ -35,7 +35,7 @@ pub struct Listener {
     pub address: Address,
     /// The language of its clients.
     pub language: Language,
-    /// Whether connections may be waiting.
+    /// True if connections may be waiting to be accepted.
     pub is_ready: bool,
     /// Kept for its end; it stands before the socket, which keeps the file's inode number from being
     /// used again.

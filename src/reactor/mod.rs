@@ -83,12 +83,12 @@ pub enum Ended {
     Unsaved,
 }
 
-/// What the loop asks of the process around it.
+/// The parts of the process that the loop uses.
 pub struct Host {
-    /// Unix signals, whose handlers are there.
+    /// Unix signals; their handlers are installed.
     pub signals: Signals,
     pub files: Box<dyn Files>,
-    /// Whom to tell of the server's state, if anybody wants to know.
+    /// The way to tell a service manager, if there is one, the state of the server.
     pub notifier: Notifier,
 }
 
@@ -236,7 +236,7 @@ impl Server {
         Ok(Ended::Unsaved)
     }
 
-    /// What an end now would lose, in words: the journal's file, how much, and why.
+    /// Returns a description of the loss if the server ended now: the journal's file, the amount, and the reason.
     fn loss(&self) -> Option<String> {
         let journal = self.core.out.journal.as_ref()?;
         if !journal.is_over() {
@@ -279,7 +279,7 @@ impl Server {
             self.listeners.clear();
             self.host.notifier.stopping();
         }
-        // Nobody's lines are worked off any more then.
+        // Once the server ends and everything is recorded, no more lines are processed.
         if self.end_us.is_some() && self.core.broker.has_recorded_all() {
             self.core.broker.record_end(now, &mut self.core.out);
             if let Some(journal) = &mut self.core.out.journal {

@@ -56,8 +56,8 @@ struct Watchdog {
     due_us: u64,
 }
 
-/// What was told of the figures, and when they are looked at again. Only a turn that comes too early
-/// for a look sets a deadline, so that a server that does nothing is not woken for this.
+/// The status that the service manager was last sent, and the time when the figures are next compared with it. Only a
+/// turn before that time sets a deadline, so that an idle server is not woken for this.
 #[derive(Default)]
 struct Status {
     told: String,
@@ -208,7 +208,7 @@ impl Channel {
     }
 }
 
-/// Whether the manager has too much to do, or the system too little memory.
+/// Reports whether sending may succeed later: the manager has too much to do, or the system too little memory.
 fn may_work_later(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -51,7 +51,7 @@ impl Pace {
         was_held
     }
 
-    /// So many lines of it were worked off, one or more.
+    /// Records that `lines` lines of the client, one or more, were processed.
     pub fn handle_lines(&mut self, lines: usize) {
         self.stage = match lines <= MOST_LONE_LINES {
             true => Stage::Asked,
@@ -108,7 +108,7 @@ impl Pace {
     }
 }
 
-/// Whether one pause is by half a second longer than another.
+/// Reports whether one pause is about half a second longer than another.
 fn is_half_second_more(longer_ms: u16, shorter_ms: u16) -> bool {
     const HALF_SECOND_MS: u16 = 500;
     let more_ms = longer_ms.saturating_sub(shorter_ms);
@@ -122,7 +122,7 @@ mod tests {
 
     const CALLS: usize = 200;
 
-    /// What became of a client's calls.
+    /// The numbers of a client's calls whose answer was held, and of those after which the client waited.
     #[derive(Debug, Default)]
     struct Calls {
         held: usize,

@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What a signal asks for.
+/// The request that a Unix signal makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Request {
     Terminate,
@@ -69,7 +69,7 @@ impl Signals {
         })
     }
 
-    /// What was asked for since the last call.
+    /// Takes all requests that were made since the last call.
     pub(super) fn take(&mut self) -> Vec<Request> {
         let mut bytes = [0; 64];
         while matches!(self.wake.read(&mut bytes), Ok(1..)) {}

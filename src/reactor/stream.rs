@@ -22,8 +22,8 @@ pub enum Stream {
 // A token holds slot and generation.
 const _: () = assert!(usize::BITS >= 64, "clacksd needs a 64-bit machine");
 
-/// What the kernel's events of a connection carry. The slot alone would let a late event reach the
-/// slot's next connection.
+/// Returns the token that the kernel's events of a connection carry: its slot and its generation. The slot alone would
+/// let a late event reach the next connection in the slot.
 fn token(id: ConnectionId) -> Token {
     Token((id.generation as usize) << 32 | id.slot as usize)
 }

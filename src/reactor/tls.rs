@@ -18,9 +18,9 @@ use std::sync::Arc;
 pub struct TlsStream {
     socket: TcpStream,
     stage: Stage,
-    /// Bytes read in the handshake, or since the last ones of lines.
+    /// Bytes read in the handshake or, after it, since the last bytes of lines.
     unfinished: usize,
-    /// What of it is no complete record.
+    /// The progress of the record that is being received.
     record: PartialRecord,
     /// Bytes of lines that were taken since the socket last took everything.
     taken: usize,
@@ -144,12 +144,12 @@ impl TlsStream {
         self.socket.peer_addr()
     }
 
-    /// Whether it takes lines: the handshake is done.
+    /// Reports whether the stream takes lines: the handshake is done.
     pub fn is_open(&self) -> bool {
         matches!(&self.stage, Stage::Session(session) if !session.is_handshaking())
     }
 
-    /// Whether it ever took lines.
+    /// Reports whether the stream ever took lines.
     pub fn has_carried(&self) -> bool {
         self.has_carried
     }
@@ -159,7 +159,7 @@ impl TlsStream {
         self.moved
     }
 
-    /// Whether the next step is to answer a client's first message, which takes a signature.
+    /// Reports whether the next step is to answer a client's first message, which takes a signature.
     pub fn is_to_sign(&self) -> bool {
         matches!(self.stage, Stage::Accepted(_))
     }
@@ -210,7 +210,7 @@ impl TlsStream {
         self.socket.shutdown(Shutdown::Write)
     }
 
-    /// What tells the end of a stream from a cut one, as far as the socket takes it at once.
+    /// Sends the alert that tells the end of a stream from a cut one, as far as the socket takes it at once.
     pub fn say_goodbye(&mut self) {
         if let Stage::Session(session) = &mut self.stage {
             session.send_close_notify();

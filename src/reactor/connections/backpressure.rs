@@ -25,14 +25,16 @@ struct Waiter {
 }
 
 impl<S: Socket> Connection<S> {
-    /// Whether the peer has lately taken some of its output, or has had none to take.
+    /// Reports whether the connection takes output and its peer is not stuck. A stuck peer has taken none of
+    /// the waiting output for [`RECEIVER_PATIENCE_US`].
     fn takes_bytes(&self, now_us: u64) -> bool {
         let is_stuck =
             |since_us: u64| self.blocked && now_us >= since_us.saturating_add(RECEIVER_PATIENCE_US);
         self.takes_output() && !self.stalled_since_us.is_some_and(is_stuck)
     }
 
-    /// Whether links wait for it: not while it, or another connection of its user, was too slow for one.
+    /// Reports whether links wait for this receiver: not while it, or another connection of its account, counts as too
+    /// slow for a link.
     fn may_slow_links(&self, now_us: u64) -> bool {
         !self.is_too_slow_for_links && self.account.may_slow_links(now_us)
     }

@@ -1,5 +1,5 @@
-//! What is said to connections, the carrier's side of the broker's seam: output appended, signals gathered into
-//! bursts, and all of it written when its turn comes.
+//! The output of connections, as the broker needs it from a [`Carrier`]: bytes are appended, signals are gathered into
+//! bursts, and all output is written when its turn comes.
 
 use super::{Account, Connections, DialRequest, Garbage, Share};
 use crate::broker::{Audience, Carrier, CloseReason, ConnectionId, Traffic};
@@ -17,7 +17,7 @@ use smallvec::SmallVec;
 use std::io::ErrorKind;
 use std::rc::Rc;
 
-/// What came of a flush.
+/// The result of writing the output of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flushed {
     All,
@@ -119,7 +119,7 @@ impl<S: Socket> Connections<S> {
     fn flush_deliveries(&mut self) {
         let has_delivered = std::mem::take(&mut self.has_delivered);
         if self.due == 0 && !self.deliveries.is_empty() {
-            // As long as signals come, and lines wait to be worked off, more may come for the same connections.
+            // As long as signals come, and lines wait to be processed, more output may come for the same connections.
             let more_come = has_delivered && !(self.ready.is_empty() && self.bulk.is_empty());
             self.work_before_due += self.work + self.writing;
             let has_much = std::mem::take(&mut self.has_much);
@@ -239,8 +239,8 @@ impl<S: Socket> Connections<S> {
         }
     }
 
-    /// The peer takes no more output. What it has sent is worked off all the same, unless that has to wait for
-    /// so long that it counts as stalled.
+    /// Handles a peer that takes no more output: queued output is discarded. Input that the peer has sent is still
+    /// processed, unless it has to wait for so long that the connection counts as stalled.
     pub fn deafen(&mut self, id: ConnectionId) {
         let now_us = self.now.monotonic_us;
         let Some(connection) = self.get_mut(id) else {

@@ -12,7 +12,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-/// What is spoken at a socket.
+/// The kind of an inherited socket: its transport, and for TCP whether TLS is spoken there.
 enum Kind {
     Unix,
     Tcp,
