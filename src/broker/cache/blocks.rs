@@ -9,8 +9,9 @@ use crate::limits::FREED_PER_TURN;
 use crate::protocol::shared::SharedBytes;
 use slab::Slab;
 
-/// What the system is asked for at once. Blocks from this size on it takes from and gives back to the
-/// operating system each by itself (see [`limits::MAPPED_BLOCK`](crate::limits::MAPPED_BLOCK)).
+/// The size of a page that several blocks share, in bytes. The allocator of the system maps memory of this size or more
+/// separately, and returns it to the operating system when it is freed (see
+/// [`limits::MAPPED_BLOCK`](crate::limits::MAPPED_BLOCK)).
 const PAGE: usize = crate::limits::MAPPED_BLOCK;
 /// The smallest block.
 const MIN_BLOCK: usize = 32;
@@ -268,13 +269,13 @@ impl Blocks {
         &mut page.bytes[range]
     }
 
-    /// Whether there is something for [`Blocks::tidy_slice`] to do.
+    /// Reports whether [`Blocks::tidy_slice`] has work to do.
     pub fn is_to_be_tidied(&self) -> bool {
         self.has_garbage() || self.emptying.is_some() || self.wastes_much()
     }
 
-    /// Whether so much is unused that pages are to be emptied: more than an eighth, beyond one page of each
-    /// size. Then there is a size whose emptiest page finds room in the others.
+    /// Reports whether pages have to be emptied: the unused bytes exceed the sum of one page for each size in use and
+    /// an eighth of the bytes in use. Then the blocks of the emptiest page of some size fit into the others.
     fn wastes_much(&self) -> bool {
         self.held - self.used > self.sizes_in_use * PAGE + self.used / 8
     }
@@ -368,7 +369,7 @@ impl Blocks {
         assert_eq!(vacant, self.vacant.len(), "numbers of no page are known");
     }
 
-    /// Whether freeing all at once takes time.
+    /// Reports whether freeing all memory at once may take long, so that it has to be freed in slices.
     pub fn is_large(&self) -> bool {
         self.held > FREED_PER_TURN || self.texts_length > 0 || self.has_garbage()
     }
@@ -493,7 +494,7 @@ mod tests {
     use super::*;
     use std::collections::HashMap;
 
-    /// What is expected in each block that is in use, by its number.
+    /// The expected bytes of each block in use, by the block's number.
     type Expected = HashMap<u32, Vec<u8>>;
 
     fn put(blocks: &mut Blocks, expected: &mut Expected, length: usize, mark: u8) -> u32 {
@@ -584,7 +585,7 @@ mod tests {
         assert!(blocks.held <= blocks.sizes.len() * PAGE, "{}", blocks.held);
     }
 
-    /// What was full of small blocks and is nearly empty gives its memory back.
+    /// Tidying gives back the memory of pages that were full of small blocks and are nearly empty.
     #[test]
     fn tidying_gives_back_what_is_unused() {
         let (mut blocks, mut expected) = (Blocks::default(), Expected::new());

@@ -12,9 +12,10 @@ use crate::protocol::peer::{Contribution, ShareId, Stamp};
 /// The result of INCREMENT or DECREMENT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Added {
-    /// Its share is the one that was counted under, if the counter was there before with the same register.
+    /// The write that was done. It names the share of the step as the only change if the entry existed before with the
+    /// same register.
     pub written: Written,
-    /// What that cost beyond the bytes of the line; see [`limits`](crate::limits).
+    /// The work of the step, in bytes, beyond the bytes of its line; see [`limits`](crate::limits).
     pub work: usize,
 }
 
@@ -164,7 +165,7 @@ impl Cache {
         self.own_share.resume(share, newest_us);
     }
 
-    /// Whether this node has given up its share id since the last call, because another one counts under it.
+    /// Reports whether this node has given up its share id since the last call because another node counts under it.
     pub fn take_share_contest(&mut self) -> bool {
         self.own_share.take_contest()
     }
@@ -190,8 +191,8 @@ impl Cache {
         }
     }
 
-    /// Whether [`Cache::age_slice`] has met a share, since the last call, that [`Cache::next_marker`] includes and
-    /// that is not folded.
+    /// Reports whether [`Cache::age_slice`] has found, since the last call, a share that is not folded and that
+    /// [`Cache::next_marker`] includes.
     pub fn take_old_shares(&mut self) -> bool {
         std::mem::take(&mut self.has_old_shares)
     }

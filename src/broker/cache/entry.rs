@@ -1,4 +1,4 @@
-//! What an entry looks like in its block: everything about a name in one piece of memory.
+//! The layout of an entry in its block: everything about a name in one piece of memory.
 //!
 //! ```text
 //! flags   name's length   value's length   stamp: time, node   accessed   name   value
@@ -25,7 +25,7 @@ use std::io::{self, Write};
 use std::ops::Range;
 use std::slice::ChunksExact;
 
-/// What was last written to a name as a whole. Never 0, which marks a free block.
+/// The kind of the register of a name. No kind is 0, which marks a free block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Absent = 1,
@@ -45,7 +45,7 @@ pub const ON_PROBATION: u8 = 1 << 5;
 pub const LISTED_AS_TOMBSTONE: u8 = 1 << 6;
 /// Its name, and its value unless it is a counter's, are a long text beside the blocks.
 const HAS_TEXT: u8 = 1 << 7;
-/// What stays when an entry is written anew.
+/// The flags that are kept when an entry is rewritten.
 const KEPT: u8 = USES | ON_PROBATION | LISTED_AS_TOMBSTONE;
 
 const NAME_LENGTH: usize = 1;
@@ -73,21 +73,22 @@ const LONG_NUMBER: usize = 32;
 /// A register with its counter, to be written.
 pub struct Content<'a> {
     pub kind: Kind,
-    /// What RETRIEVE answers.
+    /// The value that RETRIEVE returns: the printed number of a counter, an empty text for a tombstone.
     pub value: &'a [u8],
     pub stamp: Stamp,
     pub accessed_us: u64,
     pub counter: Option<&'a Counter>,
 }
 
-/// What INCREMENT and DECREMENT have made of a register.
+/// A counter: the value of a register, and the contributions that INCREMENT and DECREMENT have added to it.
 pub struct Counter {
     /// The value that is counted from, as it was written, and its number.
     base: Box<[u8]>,
     base_number: Number,
-    /// In the order of the share ids, so that floating-point sums are the same everywhere.
+    /// The contributions in the order of their share ids, so that floating-point sums are the same everywhere.
     pub contributions: Vec<Contribution>,
-    /// When this node last saw the counter change: the time that a KEYSYNC gives it, which knows no counters.
+    /// The time at which this node last saw the counter change, in microseconds. A KEYSYNC, which knows no counters,
+    /// sends it as the time of the value.
     pub changed_us: u64,
     /// The work of parsing the base, beyond its bytes; see [`limits`](crate::limits) for the unit.
     pub work: usize,
@@ -407,7 +408,7 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// What RETRIEVE answers, if it [`Entry::holds_value`].
+    /// Returns the value that RETRIEVE answers with. It is meaningful only if [`Entry::holds_value`] is true.
     #[inline]
     pub fn value(self) -> &'a [u8] {
         let name = self.name_length();

@@ -52,9 +52,9 @@ impl Eviction {
         self.max_bytes != usize::MAX
     }
 
-    /// Whether something of that size has room at all.
+    /// Reports whether an entry of that size, in bytes, fits into the memory limit of the cache if it is the only one.
     pub fn could_hold(&self, bytes: usize) -> bool {
-        // Its place on a list comes to it.
+        // The entry's place on a list is added to its size.
         bytes.saturating_add(size_of::<u64>()) <= self.max_bytes
     }
 
@@ -69,19 +69,19 @@ impl Eviction {
         assert!(tombstones <= self.tombstones.len(), "tombstones are listed");
     }
 
-    /// What the lists take.
+    /// Returns the memory of the elements of both lists, in bytes.
     pub fn bytes(&self) -> usize {
         (self.newcomers.len() + self.tombstones.len()) * size_of::<u64>()
     }
 }
 
 impl Cache {
-    /// Whether something may have to go that nobody removed.
+    /// Reports whether the memory of the cache is limited, so that entries may be evicted.
     pub fn is_limited(&self) -> bool {
         self.eviction.is_limited()
     }
 
-    /// Whether something has to go.
+    /// Reports whether the cache takes more memory than its limit, so that entries have to be evicted.
     pub fn is_over_limit(&self) -> bool {
         self.bytes() > self.eviction.max_bytes
     }

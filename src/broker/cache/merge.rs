@@ -1,4 +1,4 @@
-//! What becomes of two states of a name: of the one that is held, and of one that a peer or the journal tells.
+//! The merging of two states of a name: the state that is held here, and one that comes from a peer or the journal.
 //!
 //! States of the same name on different nodes merge to the same result in whatever order and however
 //! often they meet: the register with the newest stamp wins; of a register's counter contributions
@@ -15,13 +15,13 @@ use crate::protocol::peer::{Contribution, Register, ShareId, Stamp, State};
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-/// What a merge did.
+/// The result of [`Cache::merge`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Merged {
     pub effect: Effect,
     /// The write that was done; `None` without an effect.
     pub written: Option<Written>,
-    /// Whether the sender doesn't know what is here now.
+    /// True if the sender does not know the state that this node has of the name after the merge.
     pub differs: bool,
 }
 
@@ -58,13 +58,13 @@ pub enum Counted {
     Differs,
 }
 
-/// When the cache is looked through for cleared entries while it is restored: so rarely that all of these times together
-/// take no longer than what was put into it, however many CLEARCACHEs were recorded.
+/// The schedule of the passes that search the cache for cleared entries while it is restored. They are so rare that all
+/// passes together take no longer than restoring the entries, however many CLEARCACHEs were recorded.
 #[derive(Debug, Default)]
 pub(super) struct Restoring {
-    /// Entries put into the cache since it was last looked through.
+    /// The number of entries put into the cache since the last pass.
     entries: usize,
-    /// Whether there may be cleared entries.
+    /// True if the cache may contain cleared entries.
     has_cleared: bool,
 }
 
@@ -309,7 +309,8 @@ impl Cache {
         self.own_share.compare(theirs, held);
     }
 
-    /// Whether an entry is past its time or cleared, and counts as forgotten, swept or not.
+    /// Reports whether an entry counts as forgotten, dropped or not: it is older than the newest CLEARCACHE, or a
+    /// tombstone older than the deleted time.
     fn is_forgotten(&self, entry: Entry<'_>, now_us: u64) -> bool {
         matches!(
             self.expired(entry, now_us),
@@ -396,7 +397,7 @@ impl Cache {
         }
     }
 
-    /// The same, of when it was used.
+    /// Restores a recorded use of an entry at `accessed_us`, if the entry is held. A later time of use is kept.
     pub fn restore_use(&mut self, name: &[u8], accessed_us: u64) {
         if let Some(block) = self.block(name) {
             entry::note_use(self.blocks.get_mut(block), accessed_us);

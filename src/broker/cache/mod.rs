@@ -106,7 +106,7 @@ impl<'a> Found<'a> {
         self.entry.contributions().count()
     }
 
-    /// What was counted under that id.
+    /// Returns the contribution that was counted under that id, if there is one.
     pub fn contribution_of(&self, share: ShareId) -> Option<Contribution> {
         let (_, contribution) = self.entry.contribution_of(share)?;
         Some(contribution)
@@ -137,12 +137,12 @@ pub struct Retrieved<'a> {
     pub value: &'a [u8],
     /// The name as it is kept, and the text that it and the value are parts of, if they are long together.
     pub long_text: Option<(&'a [u8], &'a SharedBytes)>,
-    /// Whether it was last used in another of the periods that [`Cache::record_uses`] sets.
+    /// True if the previous use of the entry was in another of the periods that [`Cache::record_uses`] sets.
     pub is_first_in_period: bool,
 }
 
 impl Retrieved<'_> {
-    /// Whether an answer copies much.
+    /// Reports whether an answer copies a long value: one of `LONG_ANSWER` bytes or more that can't be shared.
     pub fn is_long_copy(&self) -> bool {
         self.value.len() >= LONG_ANSWER && self.long_text.is_none()
     }
@@ -155,34 +155,36 @@ pub struct Cache {
     hasher: RandomState,
     ageing: Ageing,
     eviction: Eviction,
-    /// Who this node is.
+    /// The id of this node.
     node: NodeId,
     own_share: OwnShare,
     /// Share ids drawn so far.
     drawn: u64,
     /// The marker: shares that began before its time are folded as soon as their counter is touched.
     folded: Stamp,
-    /// Whether a share was met that is old enough to be folded and that the marker does not include.
+    /// True if [`Cache::age_slice`] has found, since the last call of [`Cache::take_old_shares`], an unfolded share
+    /// that is old enough to be folded.
     has_old_shares: bool,
     /// Time of the newest stamp made or seen here.
     newest_us: u64,
-    /// Whether a stamp was made here.
+    /// True if this node has made a stamp.
     has_stamped: bool,
-    /// The newest CLEARCACHE. What is older counts as not there.
+    /// The stamp of the newest CLEARCACHE. Entries with an older stamp count as absent.
     cleared: Stamp,
     restoring: Restoring,
-    /// Entries that hold a value, and what the others, the tombstones, take, in bytes.
+    /// The number of entries that hold a value, and the memory of the others, the tombstones, in bytes.
     live: usize,
     tombstone_bytes: usize,
     /// The long line that writes come from: long names and values are shared with it.
     long_line: Option<SharedBytes>,
-    /// Uses are told apart by the time without so many bits.
+    /// The number of low bits of a time, in microseconds, that do not matter when two uses are compared: uses whose
+    /// times agree in the other bits are in the same period.
     period_bits: u32,
     /// Cleared tables and their blocks, freed in slices.
     garbage: Vec<(Table<Block>, Blocks)>,
 }
 
-/// What processors fetch at once, in bytes.
+/// The unit in which processors fetch memory, in bytes.
 const CACHE_LINE: usize = 64;
 /// Of an entry, in advance.
 const LINES_FETCHED: usize = 4;
@@ -190,8 +192,8 @@ const LINES_FETCHED: usize = 4;
 /// For so many new entries a segment of a cleared table is freed, which has about as many, and some pages.
 const FREED_AT_ONCE: usize = 128;
 
-/// What a block's place in the table takes, in bytes: between 7.5 and 9.5 if nothing was dropped, and its
-/// share of what leads there.
+/// The memory of a block's place in the table, in bytes: between 7.5 and 9.5 if nothing was dropped, and its share of
+/// the segment's header and the directory.
 const PLACE: usize = 12;
 
 impl Cache {
@@ -245,7 +247,8 @@ impl Cache {
         self.table.len() - self.live
     }
 
-    /// What all entries take, in bytes, tombstones included: their blocks and their places in the table.
+    /// Returns the memory of all entries, in bytes, tombstones included: their blocks, their long texts, and their
+    /// places in the table and on the lists of the eviction.
     pub fn bytes(&self) -> usize {
         self.blocks.used()
             + self.blocks.texts_length()
@@ -257,7 +260,8 @@ impl Cache {
         self.table.len() == 0
     }
 
-    /// Whether anything was written here, and not only learnt.
+    /// Reports whether this node has made a stamp: whether anything was written here, not only learnt from peers or the
+    /// journal.
     pub fn has_stamped(&self) -> bool {
         self.has_stamped
     }
@@ -272,7 +276,7 @@ impl Cache {
         self.cleared
     }
 
-    /// What there is of a name, tombstones included, unless it has expired. Doesn't count as use.
+    /// Returns the entry of a name, which may be a tombstone, unless it has expired. This does not count as a use.
     pub fn find(&self, name: &[u8], now_us: u64) -> Option<Found<'_>> {
         let entry = self.entry(name)?;
         self.expired(entry, now_us)
@@ -373,7 +377,7 @@ impl Cache {
         self.tombstone_bytes = 0;
     }
 
-    /// Whether memory is to be given back or made free.
+    /// Reports whether memory has to be given back by [`Cache::tidy_slice`] or freed by evictions.
     pub fn is_to_be_tidied(&self) -> bool {
         !self.garbage.is_empty() || self.is_over_limit() || self.blocks.is_to_be_tidied()
     }
@@ -498,7 +502,7 @@ impl Cache {
         })
     }
 
-    /// What is in a block, unless it has expired.
+    /// Returns the entry in a block, unless it has expired.
     fn found(&self, block: Block, now_us: u64) -> Option<Found<'_>> {
         let entry = Entry::new(&self.blocks, block);
         let is_there = self.expired(entry, now_us).is_none();

@@ -45,7 +45,8 @@ impl OwnShare {
         Some((self.id?, self.newest_us))
     }
 
-    /// Whether a new id is needed before the next step.
+    /// Reports whether a new id is needed before the next step: none is in use, or the one in use began before the
+    /// marker `folded` or longer ago than [`renewal_us`].
     pub fn is_due(&self, now_us: u64, folded: Stamp, ageing: &Ageing) -> bool {
         self.id.is_none_or(|id| {
             let begun_us = id.begun_us();
@@ -85,14 +86,15 @@ impl OwnShare {
         }
     }
 
-    /// Whether an id was given up since the last call.
+    /// Reports whether an id was given up since the last call because another node counts under it.
     pub fn take_contest(&mut self) -> bool {
         std::mem::take(&mut self.is_contested)
     }
 }
 
-/// What a contribution weighs when it is folded: the more, the newer its last step is. An id may begin ahead of the
-/// time, by as much as the tree's time is uncertain, and its first steps are from before its beginning.
+/// Returns the weight of a contribution when it is folded: the newer its last step, the greater the weight. A share id
+/// may begin ahead of the tree's time by as much as that time is uncertain, so its first steps may be older than its
+/// beginning.
 fn weight(contribution: &Contribution) -> u64 {
     if contribution.share == ShareId::FOLDED {
         return contribution.version;
@@ -105,7 +107,7 @@ fn weight(contribution: &Contribution) -> u64 {
         .saturating_add(1)
 }
 
-/// Whether there is anything for [`fold`] to do.
+/// Reports whether [`fold`] has work to do: a share other than the folded one began before the marker.
 pub fn is_foldable(contributions: &[Contribution], marker: Stamp) -> bool {
     let mut old = contributions.iter();
     old.find(|contribution| contribution.share != ShareId::FOLDED)

@@ -1,4 +1,4 @@
-//! What the cache promises, tried on it alone.
+//! Tests of the cache's guarantees, on the cache alone.
 
 use super::*;
 use crate::limits::{EVICTIONS_PER_SLICE, SECOND_US, WORK_PER_CONTRIBUTION};
@@ -57,7 +57,7 @@ fn age(cache: &mut Cache, now_us: u64) -> Vec<(Dropped, Vec<u8>)> {
 
 #[test]
 fn counts_entries_and_bytes() {
-    /// What an entry with so short a name and value takes.
+    /// The memory of an entry with a name and a value as short as in this test, in bytes.
     const SMALL: usize = 40 + PLACE;
     let counts = |cache: &Cache| (cache.live(), cache.tombstones(), cache.bytes());
     let mut cache = cache();

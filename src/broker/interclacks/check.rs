@@ -1,4 +1,4 @@
-//! What is true of links between any two calls; for [`Broker::check`].
+//! The invariants of links that hold between any two calls of the broker; for [`Broker::check`].
 
 use super::UplinkState;
 use super::link::{DIRTY_NAME, KNOWN_NAME, Link, Role, SyncState};

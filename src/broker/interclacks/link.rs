@@ -15,13 +15,14 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Link {
     pub(super) role: Role,
     pub(super) peer: Software,
-    /// On an uplink: whether the master has logged in here. Its lines have no effect before.
+    /// True if the link is up: a downlink from the beginning, an uplink once the master has logged in here. The
+    /// master's lines have no effect before.
     pub is_up: bool,
-    /// On an uplink: when it is given up if it isn't up by then (monotonic).
+    /// On an uplink: the time at which it is given up if it is not up by then (monotonic).
     pub deadline_us: u64,
     pub last_ping: LastPing,
     pub ping_sent_us: u64,
-    /// How far the entries are sent that were cached when the link came up.
+    /// The progress of sending the entries that were cached when the link came up.
     pub(super) sync: SyncState,
     /// The memory of the walk that was last charged to the connection, in bytes.
     pub(super) walk_memory: usize,
@@ -29,11 +30,11 @@ pub struct Link {
     pub(super) dirty: BTreeSet<KeptName>,
     /// States of dirty names whose entries were evicted meanwhile, so that they can't be looked up any more.
     pub(super) evicted: LineQueue,
-    /// Whether the peer was sent the end of the synchronisation.
+    /// True if the end of the synchronisation was sent to the peer.
     pub(super) is_synced: bool,
     /// Encoded signals that wait until the synchronisation is done.
     pub(super) queued_signals: LineQueue,
-    /// Whether a Net::Clacks peer is sending the entries that it had when the link came up.
+    /// True while a Net::Clacks peer sends the entries that it had when the link came up.
     pub(super) peer_is_syncing: bool,
     /// Counters that a Net::Clacks slave has counted before it synchronised, with the time of the last such step here.
     pub(super) early_counters: BTreeMap<KeptName, u64>,
@@ -41,13 +42,13 @@ pub struct Link {
     pub(super) known_to_peer: Table<u64>,
     /// The peer's clock minus this node's monotonic one, once the peer has sent its time.
     pub(super) anchor_us: Option<i64>,
-    /// Of a master: it knows the time of the tree's root, by the path that it has sent.
+    /// On an uplink: true if the master knows the time of the tree's root, according to the path that it has sent.
     pub(super) peer_knows_time: bool,
-    /// When the link was made, by this node's clock (monotonic) and by the tree's.
+    /// The time at which the link was made, by this node's clock (monotonic) and by the tree's.
     pub(super) began_us: u64,
     pub(super) began_tree_us: u64,
-    /// How long the peer then took to send its time. A Net::Clacks slave sends back what it gets with a time that is
-    /// newer by this much at most.
+    /// The interval between the making of the link and the first time that the peer sent, in microseconds. A
+    /// Net::Clacks slave sends the entries that it receives back, with times that are newer by at most this interval.
     pub(super) round_trip_us: u64,
 }
 

@@ -65,9 +65,9 @@ pub enum UplinkState {
 /// The tree, as this node knows it.
 pub struct Tree {
     pub node: NodeId,
-    /// Whether this node is to be a slave.
+    /// True if a master is configured, so that this node is to be a slave.
     has_master: bool,
-    /// The masters of this node, from the root, and itself.
+    /// The ids of this node's masters, from the root down, and of this node.
     path: Vec<NodeId>,
     pub links: Links,
     /// Dirty names of links that have ended; their memory is freed in slices.
@@ -75,7 +75,7 @@ pub struct Tree {
     clock: TreeClock,
     signals: Signals,
     log: LinkLog,
-    /// A link has much waiting at this end: signals, or states of evicted entries.
+    /// True if a link has much waiting at this end: signals, or states of evicted entries.
     pub has_backlog: bool,
 }
 

@@ -217,7 +217,7 @@ struct Bound {
     /// The tree's time, and how far ahead of it other times may be.
     now_us: u64,
     lead_us: u64,
-    /// Whether the link is the one to the master.
+    /// True if the link is the uplink.
     is_master: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What this node knows of the root of its tree, the path to it and its time, and sends its slaves.
+//! The path to the root of the tree and the root's time, as this node knows them and sends them to its slaves.
 
 use super::Tree;
 use super::encode::{encode_path, seconds};

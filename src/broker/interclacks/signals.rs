@@ -258,7 +258,8 @@ mod tests {
         assert_eq!(judge(honest, 2, SECOND_US), Novelty::Passed);
     }
 
-    /// What a slave may bring is always room for at the server above, which hears it from one address with all others.
+    /// The server above always has room for the new senders that a slave may introduce, although it receives them from
+    /// one address together with all others.
     #[test]
     fn a_slave_leaves_a_part_of_its_budget_and_the_master_needs_none() {
         let mut signals = Signals::new(NodeId(7));

@@ -74,16 +74,16 @@ impl Default for PrefetchBatch {
 pub struct Cursor(u64);
 
 impl Cursor {
-    /// Whether an element with that hash has been met.
+    /// Reports whether the walk has met the elements with that hash.
     pub fn is_after(self, hash: u64) -> bool {
         hash < self.0
     }
 }
 
-/// What a walk has still to meet of one segment, whatever becomes of that meanwhile. It may end anywhere in
-/// between, and keeps no element.
+/// The elements of one segment that a walk has still to meet, even if the segment changes or splits meanwhile. The walk
+/// may stop within the segment; a part contains tags, no elements.
 pub struct Part {
-    /// Of the elements that are still to be met, each once.
+    /// The tags of the elements that are still to be met, each tag once.
     tags: Vec<u16>,
     start: Cursor,
     end: Option<Cursor>,
@@ -104,7 +104,7 @@ impl Part {
         self.end
     }
 
-    /// Whether a walk that goes on from here will meet an element with that hash, if it is there.
+    /// Reports whether a walk that continues from here will meet an element with that hash, if the table contains one.
     pub fn is_before(&self, hash: u64) -> bool {
         match self.end {
             Some(end) if !end.is_after(hash) => true,
@@ -120,7 +120,7 @@ pub fn hash(hasher: &RandomState, name: &[u8]) -> u64 {
     state.finish()
 }
 
-/// What of a hash is kept within a segment. Which segment it is the other end says.
+/// Returns the tag of a hash: its low bits, which a segment keeps with each element. The top bits choose the segment.
 fn tag(hash: u64) -> u16 {
     hash as u16
 }
@@ -161,7 +161,7 @@ impl<T: Copy + Default, const LANES: usize> Table<T, LANES> {
         &mut self.segments[index as usize]
     }
 
-    /// Whether it is so large that the processor has to fetch what it looks up.
+    /// Reports whether the table is so large that look-ups have to wait for memory outside the processor's caches.
     pub fn is_beyond_caches(&self) -> bool {
         self.len >= IN_CACHES
     }
@@ -304,7 +304,7 @@ impl<T: Copy + Default, const LANES: usize> Table<T, LANES> {
         }
     }
 
-    /// Whether freeing it at once takes time.
+    /// Reports whether freeing the table at once may take long, so that it has to be freed in slices.
     pub fn is_large(&self) -> bool {
         self.segments.len() > 1
     }
@@ -319,7 +319,7 @@ impl<T: Copy + Default, const LANES: usize> Table<T, LANES> {
             .truncate(self.segments.len().saturating_sub(segments));
     }
 
-    /// Whether [`Table::free_slice`] has freed everything.
+    /// Reports whether [`Table::free_slice`] has freed all segments.
     pub fn is_freed(&self) -> bool {
         self.segments.is_empty()
     }

@@ -354,9 +354,9 @@ impl Broker {
     }
 }
 
-/// What became of a permitted command.
+/// The outcome of a permitted command.
 enum Executed {
     Done,
-    /// It is still to be answered, and shown to monitors then.
+    /// The command is answered later, and shown to monitors then.
     Later(Flow),
 }

@@ -17,12 +17,12 @@ pub struct Listing {
     /// seen it before, because it was too long to be kept.
     line: Box<[u8]>,
     stage: Stage,
-    /// What is kept for it, in bytes.
+    /// The memory of the stage, in bytes, as it was last charged to the connection.
     held: usize,
 }
 
 impl Listing {
-    /// What is kept for it, in bytes, as was last said. Panics if that is wrong; for
+    /// Returns the memory that was last charged for the listing, in bytes. Panics if that is not the memory in use; for
     /// [`Broker::check`].
     pub fn checked_held(&self) -> usize {
         if let Stage::Keys(walk) = &self.stage {
@@ -45,7 +45,7 @@ enum Stage {
 }
 
 impl Stage {
-    /// What is kept for it, in bytes.
+    /// Returns the memory of the stage's contents, in bytes.
     fn memory(&self) -> usize {
         match self {
             Stage::Keys(walk) => walk.memory(),
