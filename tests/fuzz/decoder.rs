@@ -118,7 +118,7 @@ fn check_put_back_and_skip(stream: &[u8], cuts: u8, lines: &[Vec<u8>]) {
     assert_eq!(found, expected);
 }
 
-/// What `write` writes, which is one whole line, without its end.
+/// Returns the line that `write` writes, without its end. It must write one whole line.
 fn line_of(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut line = Vec::new();
     write(&mut line);

@@ -1,6 +1,6 @@
-//! Any bytes as a journal's file, and any damage to a right one; and any bytes as the one being written anew.
+//! Any bytes as a journal's file, and any damage to a valid one; and any bytes as the new file of a rewrite.
 //!
-//! Records before the first wrong byte are loaded all; and what was loaded, written anew and loaded again, is
+//! All records before the first wrong byte are loaded; and the loaded records, rewritten and loaded again, are
 //! the same.
 //!
 //! The first byte chooses. Journals of whole records are made from the bytes: without the right checksums
@@ -244,7 +244,7 @@ fn start(disk: &SimulatedDisk) -> Result<Started, LoadError> {
 
 fn check(bytes: Vec<u8>, made: Option<(&Made, usize)>) {
     let disk = SimulatedDisk::with_journal(bytes.clone());
-    // What was being written anew when a process ended, whatever it is, changes nothing.
+    // The new file of a rewrite that a process has not finished changes nothing, whatever is in it.
     let left = disk.clone().create(FileName::New);
     let written = left.and_then(|mut new| new.write_all(&bytes[bytes.len() / 2..]));
     written.expect("the disk is right");

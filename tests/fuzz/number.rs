@@ -5,7 +5,7 @@
 use clacks::protocol::number::Number;
 use std::ffi::{CString, c_char, c_double};
 
-/// What a text is worth by the rules, found with C's functions.
+/// The number that a text stands for by the rules, found with C's functions.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Worth {
     Integer(i128),

@@ -149,7 +149,7 @@ fn all_lines(text: &str) -> Vec<u8> {
     [&b"\x05"[..], lines.collect::<String>().as_bytes()].concat()
 }
 
-/// What the clients and the other servers of the conversation do.
+/// Returns an input whose steps are those of the clients and the other servers of a conversation.
 fn conversation(text: &str) -> Vec<u8> {
     let has_master = text.contains("\nuplink ");
     let mut seed = vec![u8::from(has_master), 0, 0];

@@ -12,7 +12,7 @@ const SHORT_STALE_US: u64 = 7_200 * SECOND_US;
 const DELETED_US: u64 = 3_600 * SECOND_US;
 /// To dial again, and to tell everything.
 const JOINING_US: u64 = 100 * SECOND_US;
-/// What sweeping, drifting and the way through the tree may take.
+/// Time allowed for sweeping, for the drift of clocks and for the way through the tree.
 const SLACK_US: u64 = 300 * SECOND_US;
 
 pub struct Ages {

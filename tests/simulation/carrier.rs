@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 /// How long a connection that wants room waits for it.
 const ROOM_US: u64 = 5_000;
 
-/// What serves at a node.
+/// The server at a node.
 pub enum Server {
     Clacksd(Box<Broker>),
     NetClacks(Box<Perl>),

@@ -190,8 +190,8 @@ impl Mixed {
         }
     }
 
-    /// What clients of a locked slave say waits, and nothing of it is lost. Sometimes the slave has
-    /// just started, and knows nothing but what its master tells it.
+    /// Counts at a slave while it is locked: the lines of its clients wait, and none of them is lost. Sometimes the
+    /// slave has just started, and knows only the entries that its master sends.
     fn count_while_locked(&mut self, slave: usize) {
         let has_slaves = self
             .world
@@ -238,7 +238,8 @@ impl Mixed {
         }
     }
 
-    /// What one node writes while a Net::Clacks slave sends everything back, a little newer, stays.
+    /// Writes at the master while a Net::Clacks slave sends all entries back, with slightly newer times: the
+    /// master's values stay.
     fn write_while_it_syncs(&mut self, slave: usize, master: usize) {
         let rest_us = 200 * MILLISECOND_US;
         for _ in 0..150 {
@@ -302,7 +303,8 @@ impl Mixed {
         self.check_sides();
     }
 
-    /// What clacksd cleared while Net::Clacks was away is removed there.
+    /// Cuts the link between Net::Clacks and a clacksd node, and clears the cache there: Net::Clacks removes the
+    /// entries when the link is up again.
     fn clear_while_apart(&mut self, slave: usize, master: usize) {
         self.part(slave);
         let clearing = if slave == self.net_clacks {

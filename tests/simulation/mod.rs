@@ -28,7 +28,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use world::Random;
 
-/// What is wrong with a seed, if anything is.
+/// Runs a seed and returns the violation that it shows, if any.
 fn violation(seed: u64, saboteur: Option<Saboteur>) -> Option<String> {
     let run = catch_unwind(AssertUnwindSafe(|| match seed % 8 {
         7 if saboteur.is_none() => Ages::new(seed).check(),

@@ -7,7 +7,7 @@ use clacks::broker::{CloseReason, ConnectionId, Peer, Process};
 use clacks::protocol::Pending;
 use std::collections::VecDeque;
 
-/// What the network does to lines between servers, if the test wants to see that it notices.
+/// A fault of the network, for a test to see that it is noticed: maps a line between servers to those sent instead.
 pub type Saboteur = fn(&mut Random, Vec<u8>) -> Vec<Vec<u8>>;
 
 enum Packet {
@@ -20,12 +20,12 @@ enum Packet {
 struct Side {
     node: usize,
     connection: ConnectionId,
-    /// What is on its way here, with its times of arrival.
+    /// Packets on their way to this side, each with its time of arrival in microseconds.
     coming: VecDeque<(u64, Packet)>,
     /// Nothing comes here any more, not even the end.
     is_dead: bool,
     is_closed: bool,
-    /// What was sent from here and has not reached the saboteur yet.
+    /// The bytes sent from this side that have not reached the saboteur yet: the beginning of a line.
     unsabotaged: Pending,
 }
 
@@ -44,7 +44,7 @@ pub struct Network {
     wires: Vec<Wire>,
     /// Those that are not closed at both sides.
     open: Vec<usize>,
-    /// Whether lines take much longer now and then.
+    /// True if packets take much longer now and then.
     pub has_spikes: bool,
     saboteur: Option<Saboteur>,
     /// Packets sent so far.
@@ -69,7 +69,7 @@ impl Network {
         arrivals.min_by_key(|(at_us, _, _)| *at_us)
     }
 
-    /// Whether `slave`'s wire to its master was up all the time between.
+    /// Reports whether a wire from `slave` to `master` was up all the time from `from_us` to `to_us`.
     pub fn was_up(&self, slave: usize, master: usize, from_us: u64, to_us: u64) -> bool {
         self.wires.iter().any(|wire| {
             (wire.sides[0].node, wire.sides[1].node) == (slave, master)
@@ -97,8 +97,8 @@ impl Network {
         times.max().unwrap_or(0)
     }
 
-    /// Whether `slave` is in the middle of what a Net::Clacks master tells it: the lock has come, and
-    /// the unlock is still on its way.
+    /// Reports whether a Net::Clacks master is sending its entries to `slave`: the lock has arrived, and the unlock
+    /// is still on its way.
     pub fn is_being_told(&self, slave: usize) -> bool {
         let own = self.open.iter().map(|wire| &self.wires[*wire].sides[0]);
         own.filter(|side| side.node == slave).any(|side| {
@@ -170,7 +170,7 @@ impl World {
         coming.push_back(((now_us + latency_us).max(earliest_us), Packet::Bytes(sent)));
     }
 
-    /// What is first on its way to a side gets there; the node it is at.
+    /// Delivers the first packet on its way to a side, or a part of it. Returns the node at that side.
     pub(super) fn arrive(&mut self, number: usize, side: usize) -> usize {
         let random = &mut self.random;
         let Side {
@@ -349,8 +349,8 @@ impl World {
     }
 }
 
-/// Whether a slave says that its master has logged in, or a Net::Clacks slave that it is one: from
-/// then on it passes everything on.
+/// Reports whether a slave sends a welcome, with which it answers its master's login: from then on it passes
+/// everything on.
 fn says_welcome(bytes: &[u8]) -> bool {
     let contains = |part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
     contains(b"OVERHEAD O Welcome!\r")

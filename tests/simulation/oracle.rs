@@ -25,7 +25,7 @@ struct Write {
     after: BTreeSet<usize>,
 }
 
-/// What can happen besides what clients do.
+/// Disturbances that can happen besides the acts of clients.
 struct Weather {
     /// Cuts in a thousand acts.
     cuts: u64,

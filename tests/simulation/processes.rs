@@ -19,11 +19,11 @@ const DISKS_US: [u64; 4] = [
 /// How a process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// Asked to, which it is granted.
+    /// The process is asked to end, and saves everything first.
     Orderly,
-    /// What its journal's file has been given is there for the next one.
+    /// The process is killed: the next one finds all that was written to the journal's file.
     Kill,
-    /// What its disk has not synced may be lost.
+    /// The power is cut: bytes that the disk has not synced may be lost.
     PowerCut,
 }
 

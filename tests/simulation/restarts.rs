@@ -52,14 +52,14 @@ pub struct Restarts {
     world: World,
     ageing: Ageing,
     clean_interval_us: u64,
-    /// Whether nodes count before they know the tree's time.
+    /// True if nodes count before they know the tree's time.
     counts_in_doubt: bool,
-    /// Whether clocks may be off by nearly an hour, and two of them by more than one.
+    /// True if a clock may be off by nearly an hour, so that two of them may differ by more than one.
     has_wrong_clocks: bool,
     has_power_cuts: bool,
-    /// Whether nodes get other masters, or none.
+    /// True if nodes get other masters, or none.
     moves: bool,
-    /// Whether large values make journals be rewritten.
+    /// True if large values are stored, so that journals are rewritten.
     stores: bool,
     /// A node was cut off for longer than the deleted time: steps may have been lost.
     is_lossy: bool,
@@ -179,7 +179,8 @@ impl Restarts {
         self.starts_us.len()
     }
 
-    /// Whether it may take hours until a share is old: who counted did not know the time, or its master did not.
+    /// Reports whether it may take hours until a share is old: the node that counted, or its master, did not know the
+    /// tree's time.
     fn has_doubts(&self) -> bool {
         self.counts_in_doubt || self.has_wrong_clocks
     }
@@ -247,7 +248,7 @@ impl Restarts {
         }
     }
 
-    /// Whether a node's process knows the tree's time, as far as was observed.
+    /// Reports whether a node's process knows the tree's time, as far as was observed.
     fn knows_time(&self, node: usize) -> bool {
         let Node {
             master, started_us, ..
@@ -439,7 +440,7 @@ impl Restarts {
     }
 }
 
-/// Whether a share that is not folded began before that moment.
+/// Reports whether a share began before `than_us`, which counts from [`EPOCH_US`]; never for the folded share.
 fn is_older(share: &str, than_us: u64) -> bool {
     let (id, _) = share.split_once(':').expect("an id");
     let begun_s = u64::from_str_radix(id, 16).expect("an id") >> 32;

@@ -25,10 +25,10 @@ struct Signal {
 pub struct Witness {
     /// A node whose master refuses it.
     pub detached: Option<usize>,
-    /// Whether a write that is not found may have been cleared.
+    /// True if clients clear the cache, so that a write that is not found may have been cleared.
     pub clears: bool,
-    /// Whether a signal may come again, or back: it can't be told from a new one where it comes from
-    /// a Net::Clacks server that has dialled anew.
+    /// True if a signal may arrive again, or at its sender: one from a Net::Clacks server that has dialled again can't
+    /// be told from a new one.
     pub repeats: bool,
     signals: Vec<Signal>,
     /// Signals each client has got, by node and client.
@@ -182,7 +182,8 @@ impl Witness {
         }
     }
 
-    /// What nothing was in the way of has arrived; in `settling_us` it must have.
+    /// Checks that each signal has arrived at all nodes to which its way was clear for `settling_us` from the sending
+    /// on, the longest that it may take.
     pub fn check_arrivals(&mut self, world: &World, settling_us: u64) {
         for (number, signal) in self.signals.iter().enumerate() {
             for node in 0..world.nodes.len() {
@@ -216,7 +217,8 @@ fn number_of(line: &str) -> Option<usize> {
     number.parse().ok()
 }
 
-/// Whether all wires between were up from the sending on.
+/// Reports whether all wires between a signal's sender and the node `to` were up for `settling_us` from the sending
+/// on.
 fn is_way_clear(world: &World, signal: &Signal, to: usize, settling_us: u64) -> bool {
     let path = |mut at: usize| {
         let mut path = vec![at];

@@ -47,7 +47,7 @@ impl Random {
 pub struct Client {
     id: Option<ConnectionId>,
     received: Vec<u8>,
-    /// What has come to it and was not taken yet.
+    /// Lines that the client has received and the test has not taken yet.
     pub lines: VecDeque<String>,
 }
 
@@ -76,7 +76,7 @@ pub struct Node {
     pub started_us: u64,
 }
 
-/// What a world is made of.
+/// The parameters of a world: its nodes and their settings.
 #[derive(Default)]
 pub struct Plan<'a> {
     pub masters: &'a [Option<usize>],
@@ -89,7 +89,7 @@ pub struct Plan<'a> {
     pub ageing: Option<Ageing>,
     /// Time between two searches for what has aged; `None`: the default.
     pub clean_interval_us: Option<u64>,
-    /// What each node's cache may take, in bytes; of nodes beyond the list, anything.
+    /// The largest size of each node's cache, in bytes; `None`, and for nodes beyond the list: no limit.
     pub rooms: &'a [Option<usize>],
     /// Which nodes keep journals; those beyond the list don't.
     pub journals: &'a [bool],
@@ -178,7 +178,7 @@ impl World {
         matches!(self.nodes[node].server, Server::NetClacks(_))
     }
 
-    /// Whether a node is another one or gets from its master to that one.
+    /// Reports whether the node `at` is `node`, or is below it in the tree.
     pub fn is_below(&self, mut at: usize, node: usize) -> bool {
         while at != node {
             match self.nodes[at].master {
@@ -229,14 +229,14 @@ impl World {
         self.receive(at, id, format!("{line}\n").as_bytes());
     }
 
-    /// What a node answers to a client's question.
+    /// Sends a client's line to a node and returns the lines that answer it at once. Lines received earlier are kept.
     pub fn ask(&mut self, at: usize, client: usize, line: &str) -> Vec<String> {
         let kept = std::mem::take(&mut self.nodes[at].clients[client].lines);
         self.say(at, client, line);
         std::mem::replace(&mut self.nodes[at].clients[client].lines, kept).into()
     }
 
-    /// Whether a node has lines of that client wait.
+    /// Reports whether a node lets the lines of that client wait.
     pub fn is_waiting(&mut self, at: usize, client: usize) -> bool {
         let node = &mut self.nodes[at];
         let id = node.clients[client].id.expect("it is connected");
@@ -245,7 +245,8 @@ impl World {
             .is_some_and(|connection| connection.stopped_since_us.is_some())
     }
 
-    /// What an honest server was refused for; with `by_clock` also for its clock, which is less than an hour off.
+    /// Returns a message if an honest server was refused as implausible; with `by_clock`, also if it was refused for
+    /// its clock, which is less than an hour off.
     pub fn unjust_refusal(&self, by_clock: bool) -> Option<String> {
         let unjust: &[_] = if by_clock {
             &["clock_ahead", "implausible"]

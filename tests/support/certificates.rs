@@ -58,9 +58,9 @@ pub enum Validity {
 /// Who signs certificates.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    /// What others know it by, in PEM.
+    /// The authority's own certificate, by which others know it, in PEM.
     pub certificate: String,
-    /// What leads from it to the authority that is known, in PEM.
+    /// The certificates from this authority's up to that of the known root, which is left out, in PEM.
     chain: String,
 }
 

@@ -135,7 +135,7 @@ impl Client {
         }
     }
 
-    /// What the server has shown.
+    /// Returns the certificate that the server has shown.
     pub fn certificate(&mut self) -> CertificateDer<'static> {
         let certificates = self.session().conn.peer_certificates();
         certificates.expect("the handshake is done")[0].clone()
@@ -238,7 +238,7 @@ impl Client {
         false
     }
 
-    /// Whether the end of the stream was none as its kind has it: with TLS, one without close_notify.
+    /// Reports whether the stream ended in an error: with TLS, also if it ended without close_notify.
     pub fn was_cut(&self) -> bool {
         self.cut
     }
@@ -284,13 +284,13 @@ impl Client {
         before
     }
 
-    /// Waits until all that was sent has been worked off; what came meanwhile.
+    /// Waits until the server has handled all that was sent, and returns the lines that came meanwhile.
     pub fn flush(&mut self) -> Vec<String> {
         self.start_flush();
         self.finish_flush()
     }
 
-    /// Sends a line and returns what came until it was worked off.
+    /// Sends a line and returns the lines that came until the server had handled it.
     pub fn ask(&mut self, line: &str) -> Vec<String> {
         self.send(line);
         self.flush()
@@ -319,7 +319,7 @@ impl Client {
         lines
     }
 
-    /// What came behind the last whole line.
+    /// Returns the bytes that came after the last whole line.
     pub fn unfinished_line(&self) -> &[u8] {
         &self.received
     }

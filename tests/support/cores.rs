@@ -38,7 +38,8 @@ pub fn stay_on_our_core() -> bool {
     move_to_our_core(0)
 }
 
-/// The same for another thread, by its number.
+/// Keeps another thread, given by its number, and those that it starts from now on, on our core. Returns false if that
+/// is not possible.
 pub fn move_to_our_core(thread: u32) -> bool {
     let cores = only(OUR_CORE);
     // SAFETY: the set is valid, and of the size that is said.

@@ -15,7 +15,7 @@ impl<S: Source + Read + Write + Send> Socket for S {}
 /// One of the crowd.
 struct Member {
     socket: Box<dyn Socket>,
-    /// What came and was not forgotten.
+    /// The bytes that came and were not forgotten.
     received: Vec<u8>,
     closed: bool,
 }
@@ -70,7 +70,7 @@ impl Crowd {
         self.members.len()
     }
 
-    /// Logs all in as `user` and lets each send the lines of `more`; waits until that is worked off.
+    /// Logs all in as `user` and lets each send the lines of `more`; waits until the server has handled them.
     pub fn log_in(&mut self, user: &str, more: impl Fn(usize) -> String) {
         let token = token(user);
         self.send(|index| {
@@ -151,7 +151,7 @@ impl Crowd {
         }
     }
 
-    /// What each has received and not forgotten.
+    /// Returns the bytes that each has received and not forgotten.
     pub fn received(&self) -> impl Iterator<Item = &[u8]> {
         self.members.iter().map(|member| &member.received[..])
     }

@@ -1,4 +1,4 @@
-//! What the tests share: a server under test and clients that speak to it.
+//! Support that the tests share: a server under test and clients that speak to it.
 
 mod certificates;
 mod client;

@@ -32,7 +32,7 @@ impl Way {
     }
 }
 
-/// What becomes of a connection; by default, it passes in pieces, so that a cut falls anywhere.
+/// The treatment of a connection; by default, its bytes pass in pieces, so that a cut falls anywhere.
 #[derive(Clone, Copy, Default)]
 pub struct Trouble {
     /// Each piece waits so long at most.
@@ -101,7 +101,7 @@ impl Proxy {
         format!("tcp://127.0.0.1:{}", self.port)
     }
 
-    /// What becomes of those who dial from now on.
+    /// Sets the treatment of all connections that are dialled from now on.
     pub fn set(&self, trouble: Trouble) {
         *held(&self.shared.trouble) = trouble;
     }

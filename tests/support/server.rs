@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use tempfile::TempDir;
 
-/// What a server is started with: primary user `admin` with password `adminpw`, and the users of the
-/// transcripts.
+/// The folder, the program and the flags that a server is started with. A setup that is not
+/// [bare](Setup::bare) has the primary user `admin` with password `adminpw`, and the users of the transcripts.
 pub struct Setup {
     pub folder: TempDir,
     program: String,
@@ -100,7 +100,8 @@ impl Setup {
         self
     }
 
-    /// The same with another build of the server.
+    /// Returns the command of another build of the server, with these flags and nothing from the environment of the
+    /// tests.
     pub fn command_of(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         for name in [
@@ -419,12 +420,12 @@ impl Server {
         lengths.max().expect("a manager at least")
     }
 
-    /// Whether its link to the master is up.
+    /// Reports whether the server's link to its master is up.
     pub fn is_slave(&self) -> bool {
         self.status_line().contains(" uplink=up ")
     }
 
-    /// What it holds.
+    /// Returns the entries of the server's cache: values by name.
     pub fn entries(&self) -> BTreeMap<String, String> {
         /// So many answers wait in the socket at most.
         const AT_ONCE: usize = 100;

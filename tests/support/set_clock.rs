@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use tempfile::TempDir;
 
-/// What is preloaded, compiled once for all tests.
+/// Returns the path of the library that is preloaded into servers, which is compiled once for all tests.
 fn library() -> PathBuf {
     static COMPILED: OnceLock<TempDir> = OnceLock::new();
     let folder = COMPILED.get_or_init(|| {

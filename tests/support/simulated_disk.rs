@@ -15,7 +15,7 @@ const PAGE: usize = 4096;
 #[derive(Default, Clone)]
 struct Content {
     bytes: Vec<u8>,
-    /// What a power cut leaves.
+    /// The bytes that were synced. A power cut leaves them, and possibly some of the dirty pages.
     durable: Vec<u8>,
     dirty: BTreeSet<usize>,
 }
@@ -113,7 +113,7 @@ impl SimulatedDisk {
         self.0.borrow_mut().fault = None;
     }
 
-    /// What is left after a power cut.
+    /// Returns a disk with the files that a power cut leaves on this one.
     pub fn cut_power(&self, random: &mut Random) -> SimulatedDisk {
         let state = self.0.borrow();
         let mut left = State::default();

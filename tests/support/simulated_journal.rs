@@ -78,7 +78,7 @@ impl SimulatedJournal {
         self.writer.deadline_us()
     }
 
-    /// What waits is never written.
+    /// Drops the batches that wait: they are never written.
     pub fn lose_waiting(&mut self) {
         self.batches.clear();
     }

@@ -37,7 +37,7 @@ impl Server {
         run(&mut self.clacks_command(user, arguments))
     }
 
-    /// The same, with something on standard input.
+    /// Runs clacks as that user of this server, with `input` on standard input.
     pub fn clacks_reading(&self, user: &str, arguments: &[&str], input: &[u8]) -> Ended {
         let path = self.setup.path("input");
         fs::write(&path, input).expect("a folder of our own");
@@ -45,7 +45,7 @@ impl Server {
         run(self.clacks_command(user, arguments).stdin(input))
     }
 
-    /// What it prints, if all is well.
+    /// Runs clacks as that user of this server and returns its output. It must succeed and print no errors.
     pub fn clacks_output(&self, user: &str, arguments: &[&str]) -> String {
         let ended = self.clacks(user, arguments);
         assert_eq!(
@@ -67,7 +67,7 @@ impl Server {
             .expect("the server lives")
             .ends_with(&end)
         {}
-        // By now that line was worked off: the monitor's own next one is.
+        // The server has handled that line when it handles the monitor's own next one.
         monitor.flush();
         running
     }

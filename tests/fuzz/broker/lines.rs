@@ -58,7 +58,7 @@ const ODD_NUMBERS: [&str; 16] = [
     "0.00000000000000000000000000000000000000000000000001",
     "-",
 ];
-/// What else a value may be: so many bytes.
+/// Lengths of other values, and of long names up to 3,000, in bytes.
 const LENGTHS: [usize; 6] = [20, 60, 200, 900, 3_000, 20_000];
 /// Differences of times, in microseconds. An hour is what a peer may be ahead.
 const TIMES_US: [i64; 12] = [
@@ -75,17 +75,17 @@ const TIMES_US: [i64; 12] = [
     -90_000_000_000,
     1_000_000_000_000_000,
 ];
-/// What a damaged line has too much of.
+/// Bytes that damage inserts into a line, or puts in place of another one.
 const DAMAGE: &[u8] = b" =:,-.+019aAzZ\t\0\xff";
 /// Nodes of a tree. The second may be the broker itself, where that is known.
 const NODES: [u64; 5] = [1, 0, 7, 0xffff_ffff_ffff_ffff, 0xabcdef];
 const FLAGS: &[u8] = b"CDEFGILMNOSTUXGGNU";
 
-/// What lines are made from beside the bytes.
+/// The state from which lines are made, besides the bytes of the input.
 pub struct Known {
     /// The time by the system's clock.
     pub wall_us: u64,
-    /// What connections go by.
+    /// The ids of connections, as CLIENTDISCONNECT names them.
     pub cids: Vec<String>,
     /// The broker's own number in the tree, once it has told it.
     pub node: u64,

@@ -1,11 +1,11 @@
-//! What the broker writes to the log, in which no secret may be either.
+//! A logger that checks that the broker logs no secret.
 
 use super::oracle::holds_secret;
 use log::{LevelFilter, Log, Metadata, Record};
 use std::cell::Cell;
 
 thread_local! {
-    /// Whether what this thread logs is looked at. Other tests log at the same time.
+    /// True if the records that this thread logs are checked. Other tests log at the same time.
     static IS_WATCHED: Cell<bool> = const { Cell::new(false) };
 }
 

@@ -1,4 +1,4 @@
-//! What may be sent to a connection: in which form, when, and to whom.
+//! Rules for the output of a connection: which lines may be sent to it, in which form and when.
 
 use clacks::protocol::reply::{self, Reply};
 use clacks::protocol::{Command, Flags, decode, peer};
@@ -17,15 +17,17 @@ pub struct Rights {
 }
 
 pub struct Oracle {
-    /// Whether this node dialled it.
+    /// True if this node dialled the connection.
     pub is_uplink: bool,
     is_link: bool,
-    /// Whether something was sent in one of the two languages of links.
+    /// True if a line was sent that only clacksd peers know.
     is_clacksd: bool,
+    /// True if a line was sent that only Net::Clacks peers know.
     is_net_clacks: bool,
     lines: usize,
-    /// Who it is, and who it says that it is with the line that is worked off.
+    /// The rights of the user that is logged in.
     rights: Option<Rights>,
+    /// The rights of the user whom the line being handled names, if it is a login.
     pub logs_in_as: Option<Rights>,
     /// How many records there were when the FLUSH came that is not answered yet.
     pub flush_needs: Option<u64>,
@@ -173,7 +175,7 @@ impl Oracle {
     }
 }
 
-/// Whether a password is in it, or a token.
+/// Reports whether the bytes contain a password or a token.
 #[inline(never)]
 pub fn holds_secret(bytes: &[u8]) -> bool {
     [SECRET, SECRET_IN_BASE64]
@@ -181,7 +183,7 @@ pub fn holds_secret(bytes: &[u8]) -> bool {
         .any(|secret| memmem::find(bytes, secret).is_some())
 }
 
-/// Whether a line asks for something that is answered by FLUSHED.
+/// Reports whether a line is a FLUSH, which is answered by FLUSHED.
 pub fn is_flush(line: &[u8]) -> bool {
     matches!(decode(line), Some(Command::Flush(_)))
 }

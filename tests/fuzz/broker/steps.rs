@@ -11,7 +11,7 @@ pub const PASS: usize = 22;
 pub const STALL: usize = 25;
 pub const SELDOM: usize = 31;
 
-/// What happens seldom, as far as conversations are made of it.
+/// Rare steps, as far as conversations are made of them: the byte after [`SELDOM`] chooses one.
 pub const STORE_LONG_NAMES: usize = 6;
 pub const SIGNAL_MUCH: usize = 7;
 pub const DEAFEN: usize = 8;

@@ -17,14 +17,14 @@ pub struct Wire {
     pub input: Pending,
     /// Sent by the peer, and not come yet.
     pub on_the_way: Vec<u8>,
-    /// Whether what was sent ends within a line.
+    /// True if the bytes that the peer has sent so far end within a line.
     pub is_within_line: bool,
     /// Waits to be taken by the peer.
     pub output: Vec<u8>,
     /// The peer takes nothing.
     pub is_stalled: bool,
     pub stalled_since_us: Option<u64>,
-    /// The peer is gone: what it has sent is worked off, and nothing more is written to it.
+    /// The peer is gone: the lines that it has sent are handled, and nothing more is written to it.
     pub is_deaf: bool,
     stopped_by_broker: bool,
     stopped_by_output: bool,
@@ -67,12 +67,13 @@ impl Wire {
         self.closing.is_none() && !self.is_over_limit
     }
 
-    /// Whether the broker is to let it go on.
+    /// Reports whether the broker has stopped the connection, and is to resume it.
     pub fn waits_for_broker(&self) -> bool {
         self.stopped_by_broker
     }
 
-    /// Whether its next line may be handed over.
+    /// Reports whether the connection's next line may be handed to the broker. Stops a connection, unless it is a
+    /// link, if more than half of [`MAX_OUTPUT`] waits for it.
     pub fn may_go_on(&mut self, now_us: u64) -> bool {
         if self.output.len() > MAX_OUTPUT / 2 && !self.is_link {
             self.stop(now_us);
@@ -122,7 +123,7 @@ pub struct Disk {
     pub is_rewritten: bool,
     /// The number of the last rewrite.
     pub rewrite: u64,
-    /// What is to be told.
+    /// Results of writing that are not handed to the broker yet.
     pub news: Vec<Saved>,
     /// Bytes on their way.
     pub unsaved: usize,
@@ -132,9 +133,9 @@ pub struct Wires {
     pub all: Vec<Wire>,
     pub now_us: u64,
     generation: u32,
-    /// Whose line is worked off, or who is given room.
+    /// The connection whose line is being handled, or which is being offered room for output.
     pub serving: Option<ConnectionId>,
-    /// What that one has got for it.
+    /// Output that the connection being served has got since its line was handed over, or room offered, in bytes.
     pub answered: usize,
     /// Passed a limit.
     pub ending: Vec<(ConnectionId, CloseReason)>,
@@ -145,7 +146,7 @@ pub struct Wires {
     pub disk: Disk,
     /// The line that the broker logs in with at other servers.
     pub own_login: String,
-    /// Whether secrets are looked for: not if they are in the input.
+    /// True if output is searched for secrets; false if the input itself contains secrets.
     pub looks_for_secrets: bool,
     /// A link is told no more at once.
     most_for_link: usize,
@@ -398,7 +399,7 @@ impl Recording for Wires {
     }
 }
 
-/// Whether who waits for room has it.
+/// Reports whether a connection waits for room for output and has it.
 pub fn has_room(wire: &Wire) -> bool {
     wire.wants_writable && wire.output.len() < LOW_WATER_MARK && wire.closing.is_none()
 }

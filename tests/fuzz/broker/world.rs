@@ -224,7 +224,7 @@ impl World {
         }
     }
 
-    /// What is on the way comes.
+    /// Delivers the bytes that are on their way to one connection.
     fn send_rest(&mut self, steps: &mut Steps<'_>) {
         if let Some(id) = self.pick(steps) {
             self.send(id, b"", 0);
@@ -420,7 +420,7 @@ impl World {
         }
     }
 
-    /// What the broker dials answers, or doesn't.
+    /// Ends a dial of the broker: it fails, or the master is connected, by TCP or by a Unix socket.
     fn dialed(&mut self, steps: &mut Steps<'_>) {
         let how = steps.below(4);
         if self.wires.dialing.take().is_none() {
