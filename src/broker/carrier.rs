@@ -67,7 +67,7 @@ pub trait Carrier {
     /// however much waits to be sent to it, since that is no answer to what it says, and its memory counts for itself.
     fn set_link(&mut self, connection: ConnectionId);
 
-    /// Ends a [`Flow::Stop`].
+    /// Ends a [`Flow::Stop`](super::Flow::Stop).
     fn resume(&mut self, connection: ConnectionId);
 
     /// The broker keeps so many bytes more (or less) for the connection: they count among its
@@ -86,7 +86,7 @@ pub trait Carrier {
     /// Reports whether `sender` has to wait before its next line is processed, because `receiver`, to which the line would go,
     /// has much output waiting and takes bytes of it; `kept` bytes more wait for it at the broker. A short line may use
     /// room that long ones leave: who says little does not wait for those who send much. If so, the broker
-    /// answers [`Flow::StopBefore`], and the carrier hands the line over again when there is room, or when the receiver
+    /// answers [`Flow::StopBefore`](super::Flow::StopBefore), and the carrier hands the line over again when there is room, or when the receiver
     /// takes nothing any more.
     fn wait_for(
         &mut self,
