@@ -28,7 +28,7 @@ pub fn start(process: Ending, port: u16) -> Contender {
 /// Bytes of an answer: those of RETRIEVED with a name of 13 bytes and a value of 64.
 const ANSWER: usize = 90;
 
-/// What its server understands stands there: tests/bench_peers/bare_server.rs.
+/// The protocol of the bare server, which tests/bench_peers/bare_server.rs describes.
 struct Bare;
 
 /// So many bytes, of which the last one says what they are.

@@ -62,7 +62,7 @@ fn main() -> io::Result<()> {
 }
 
 impl Server {
-    /// Whether there was somebody.
+    /// Accepts one connection. Returns false if none was waiting.
     fn accept(&mut self, listener: &TcpListener, poll: &Poll) -> io::Result<bool> {
         let mut stream = match listener.accept() {
             Ok((stream, _)) => stream,

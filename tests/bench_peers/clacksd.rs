@@ -28,7 +28,7 @@ pub fn start(setup: Setup, process: Ending, port: u16) -> Contender {
     contender
 }
 
-/// The same one by its Unix socket.
+/// Returns a clacksd whose clients connect to its Unix socket.
 pub fn over_unix(mut contender: Contender) -> Contender {
     let setup = contender.setup.as_ref().expect("it was started here");
     contender.reached = Reached::Unix(text(&setup.path("socket")).into());

@@ -36,7 +36,8 @@ impl Kind {
         }
     }
 
-    /// What the program says of itself; `None` if it isn't there.
+    /// Returns the program's output for `--version`, or an empty text for the bare server; `None` if the program isn't
+    /// there.
     pub fn version(self) -> Option<String> {
         let program = match self {
             Kind::Bare => return bare::program().exists().then(String::new),
@@ -92,8 +93,9 @@ pub enum Reached {
 pub struct Contender {
     pub speaker: Box<dyn BenchProtocol>,
     pub reached: Reached,
-    /// What a client says first, and how the answer to that ends.
+    /// The bytes that a client sends first; none if there is no login.
     pub hello: Vec<u8>,
+    /// The end of the server's answer to `hello`.
     pub welcome: Vec<u8>,
     process: Ending,
     /// The folder of a clacksd.

@@ -1,4 +1,4 @@
-//! What is measured, and what it is hoped to come to.
+//! The measurements, each of one or more servers with their loads, and the goals for their figures.
 
 use super::contender::Kind;
 use super::sample::{Metric, Sample};

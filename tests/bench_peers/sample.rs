@@ -1,4 +1,4 @@
-//! What one measurement has come to, and medians of several.
+//! The figures of one measurement, and the medians of several.
 
 use clacks::tool::bench::figures::Figures;
 use clacks::tool::bench::idle::Memory;

@@ -241,7 +241,7 @@ fn installing_again_keeps_grants_dependents_and_schema() {
     );
 }
 
-/// What is converted by queries is not fetched faster than that is done.
+/// The bridge fetches notifications that queries have to convert no faster than these queries are done.
 #[test]
 fn a_flood_of_notifications_to_convert_waits_in_the_database() {
     const NOTIFICATIONS: usize = 8_000;

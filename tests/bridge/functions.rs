@@ -47,7 +47,7 @@ fn split<'a>(mut payload: &'a [u8], delimiter: &[u8]) -> Vec<&'a [u8]> {
     parts
 }
 
-/// What Perl makes of a text that is to be a number; a warning is an error.
+/// Returns the number that Perl reads from a text. Panics if Perl warns about the text.
 fn number_in_perl(text: &[u8]) -> String {
     let text = str::from_utf8(text).expect("a number");
     let script = "use warnings FATAL => 'all'; print 0 + $ARGV[0]";

@@ -219,7 +219,7 @@ impl Postgres {
         format!("host={folder} port={port} user=tester dbname={database}")
     }
 
-    /// The same over TCP.
+    /// Returns the address of the database `postgres` over TCP.
     pub fn tcp_address(&self) -> String {
         format!(
             "host=localhost hostaddr=127.0.0.1 port={} user=tester dbname=postgres",
@@ -227,7 +227,7 @@ impl Postgres {
         )
     }
 
-    /// The same as a URL, as a service's flags write it.
+    /// Returns the address of the database `postgres` over the Unix socket as a URL, as in the flags of a service.
     fn url(&self) -> String {
         format!(
             "postgresql://tester@/postgres?host={}",
@@ -376,7 +376,7 @@ fn triggers_send_signals_and_fill_the_cache() {
     );
 }
 
-/// What tells steps from each other in a transaction is none itself.
+/// Blanks after a number distinguish the steps of a transaction from each other, and are no number themselves.
 #[test]
 fn a_step_of_blanks_is_1_as_an_empty_one_is() {
     let mut world = World::start();
@@ -528,7 +528,7 @@ fn a_notification_that_the_server_does_not_take_is_skipped_alone() {
     world.bridge.wait_for_log("which is skipped: line_too_long");
 }
 
-/// What was notified waits with the bridge, and not with the database.
+/// Notifications wait in the bridge while the server is away, and not in the database, which may crash.
 #[test]
 fn nothing_is_lost_when_the_database_goes_while_the_server_is_away() {
     let world = World::start();

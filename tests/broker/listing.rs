@@ -69,7 +69,7 @@ fn a_long_keylist_comes_in_slices_and_names_that_stay_are_in_it_once() {
     assert_eq!(staying, 50_000);
     assert!(all.len() < 50_000 + 10_000 + slices * 200);
 
-    // Monitors see the line when it has been worked off, which is now.
+    // Monitors see a line once it has been handled, as the KEYLIST has been now.
     let seen = world.take(monitor);
     assert!(
         seen.trim_end().ends_with("=KEYLIST"),

@@ -24,7 +24,7 @@ fn us(seconds: f64) -> u64 {
     (seconds * SECOND_US as f64) as u64
 }
 
-/// What the other end of a connection sees, and what its carrier was asked for.
+/// A connection: the output that its peer has received, and the broker's requests to its carrier.
 #[derive(Default)]
 struct Wire {
     received: Vec<u8>,
@@ -32,7 +32,7 @@ struct Wire {
     /// The broker wants no line before it resumes.
     stopped_since_us: Option<u64>,
     stopped_us: u64,
-    /// What is to be handed over again then.
+    /// The line that is handed to the broker again once it has resumed the connection.
     stopped_before: Option<String>,
     wants_writable: bool,
     /// Memory that the broker keeps for it.
@@ -290,7 +290,7 @@ impl World {
         }
     }
 
-    /// What has come since the last call.
+    /// Removes and returns the output that the peer has received since the last call.
     fn take(&mut self, id: ConnectionId) -> String {
         let received = std::mem::take(
             &mut self

@@ -42,7 +42,7 @@ fn clacks() -> Program {
     }
 }
 
-/// What a value is called that the shells know how to complete.
+/// The names of those values of flags that the shells know how to complete.
 const KNOWN: [&str; 4] = ["ADDRESS", "FILE", "GROUP", "USER[:GROUP]"];
 
 impl Program {
@@ -227,7 +227,7 @@ fn the_completions_are_those_of_the_tables() {
     }
 }
 
-/// What a shell prints that runs the script.
+/// Runs a shell with these arguments, and returns its standard output. Panics if the shell fails or writes to stderr.
 fn output(shell: &'static str, arguments: &[&str]) -> String {
     needs(shell);
     let ended = run(Command::new(shell).args(arguments));
@@ -235,8 +235,8 @@ fn output(shell: &'static str, arguments: &[&str]) -> String {
     ended.stdout
 }
 
-/// What bash offers for the last of these words, of a program with that script; only bash itself may call
-/// compopt.
+/// Returns the completions that bash offers for the last of these words with the program's script, one a line. A
+/// function replaces `compopt`, which may be called only while bash itself completes.
 fn bash_offers(program: &Program, words: &[&str]) -> String {
     let [.., previous, current] = words else {
         unreachable!("there are two words at least");

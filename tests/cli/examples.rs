@@ -1,4 +1,4 @@
-//! What the README and clacks(1) show, done by a shell as it stands there; and the library's example
+//! The commands that the README and clacks(1) show, run by a shell as they are printed there; and the library's example
 //! programs.
 
 use crate::support::{Running, Server, Setup, text};
@@ -46,7 +46,7 @@ fn file(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).expect("a source file")
 }
 
-/// What stands between two lines of that kind.
+/// Returns the blocks of a text: consecutive lines for which `is_inside` returns a line, as it returns them.
 fn blocks(text: &str, mut is_inside: impl FnMut(&str) -> Option<String>) -> Vec<Vec<String>> {
     let mut blocks = vec![Vec::new()];
     for line in text.lines() {

@@ -4,7 +4,7 @@ use crate::support::{Running, Server};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
 
-/// What the server gets last before it is just listened.
+/// The last line that `clacks listen` sends to the server before it only waits for signals.
 const LISTENING: &str = "FLUSH clacks-1";
 
 fn json_line(running: &Running) -> Value {

@@ -20,7 +20,7 @@ fn cache(server: &Server, user: &str) -> Cache {
     cache_at(&format!("unix:{}", text(&server.socket)), user)
 }
 
-/// What the server holds, as it holds it.
+/// Returns the value that the server holds for a name, in its encoded form.
 fn stored(server: &Server, name: &str) -> String {
     let lines = server.client("rw").ask(&format!("RETRIEVE {name}"));
     let prefix = format!("RETRIEVED {name}=");

@@ -385,7 +385,7 @@ fn after_a_restart_every_value_is_a_change() {
     drop(server);
 }
 
-/// What a lost connection may have taken with it is told by the last call, too.
+/// `Client::close` also fails if lines may have been lost with an earlier connection.
 #[test]
 fn a_goodbye_after_lost_lines_is_none() {
     let server = Server::start();

@@ -14,7 +14,7 @@ const BRIEF: Duration = Duration::from_millis(50);
 const SLACK: Duration = Duration::from_millis(450);
 const SOON: Duration = Duration::from_secs(20);
 
-/// What a call returns, which it does in time.
+/// Returns the result of a call. Panics if the call takes longer than `timeout` and [`SLACK`].
 fn in_time<T>(timeout: Duration, call: impl FnOnce() -> T) -> T {
     let start = Instant::now();
     let result = call();
@@ -208,7 +208,7 @@ fn a_dial_that_leads_nowhere_ends_after_the_connect_timeout_and_begins_anew() {
     });
 }
 
-/// What the program wants to hear may change while a dial is on its way.
+/// The program may change its subscriptions while a dial is in progress: the new connection gets the changes, too.
 #[test]
 fn a_listen_during_a_dial_is_told_with_it() {
     let setup = Setup::bare();

@@ -35,7 +35,7 @@ fn assert_set(name: &str, value: &str) {
 
 // The system call filter.
 
-/// What a group of systemd's stands for, or the call itself.
+/// Adds a system call to `calls`, or all calls of a group of systemd's, whose name begins with `@`.
 fn calls_of(name: &str, calls: &mut BTreeSet<String>) {
     if !name.starts_with('@') {
         calls.insert(name.to_owned());
@@ -98,7 +98,7 @@ struct Filter {
 }
 
 impl Filter {
-    /// What systemd makes of the settings.
+    /// Builds a filter as systemd does from the settings of the unit.
     fn of_the_unit() -> Filter {
         let mut filter = Filter {
             program: Vec::new(),
@@ -210,7 +210,7 @@ impl Filter {
         self.push(libc::BPF_RET | libc::BPF_K, 0, 0, action);
     }
 
-    /// What to do about one call; `build` may not leave it undecided.
+    /// Appends the instructions for one system call. Those that `build` appends have to end with an action in any case.
     fn on(&mut self, name: &str, build: impl FnOnce(&mut Filter)) {
         // Some calls are there on some machines only.
         let Some(number) = self.numbers.get(name).copied() else {
@@ -485,7 +485,8 @@ impl Cage {
         command.status().err()
     }
 
-    /// What becomes of a command of the shell.
+    /// Runs a command of the shell twice, under the restrictions. Returns the signal that ended the first run, if one
+    /// did, and the result of the second run.
     fn shell(&self, code: &str) -> (Option<i32>, Ended) {
         let mut command = Command::new("sh");
         command.args(["-c", code]);
@@ -573,7 +574,7 @@ fn all_works_under_the_restrictions_of_the_unit() {
             "tcp://127.0.0.1:0",
             "--pid-file",
             &pid,
-            // The values below are so large that it is written anew as well.
+            // The values below are so large that the journal is rewritten as well.
             "--persist",
             &journal,
             // By its name, for a thread looks that up.

@@ -1,4 +1,4 @@
-//! What `make install` puts where, and that `make uninstall` takes it away again.
+//! The files that `make install` installs, with their places and modes, and their removal by `make uninstall`.
 
 use crate::runner::needs;
 use crate::support::{Process, Setup, run, text, wait_until};

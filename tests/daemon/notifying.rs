@@ -1,4 +1,4 @@
-//! What the server tells a service manager, and when.
+//! The server's messages to a service manager, and when they are sent.
 
 use crate::support::{Client, Process, Server, ServiceManager, Setup, text, wait_until};
 use std::os::linux::net::SocketAddrExt;
@@ -30,7 +30,7 @@ fn machine_time_us() -> u64 {
     time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1_000
 }
 
-/// What comes until the server has ended.
+/// Waits until the server has ended, and returns the messages that the manager had not received before.
 fn rest(manager: &ServiceManager, server: &mut Server) -> Vec<String> {
     server.process.wait();
     std::iter::from_fn(|| manager.receive(Duration::from_millis(1))).collect()
@@ -186,7 +186,7 @@ fn the_watchdog_hears_of_the_server_in_time_and_not_all_the_time() {
     assert!(!all.iter().any(|message| message == "WATCHDOG=1"));
 }
 
-/// What goes on inside while the manager takes nothing.
+/// While the manager reads nothing, clients are served, and messages to the manager are kept.
 #[test]
 fn a_manager_that_reads_nothing_delays_nobody_and_misses_nothing() {
     let setup = Setup::new();

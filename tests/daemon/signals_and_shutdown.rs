@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// What is promised, and some for a busy machine.
+/// The longest time that an end may take: the 5 seconds of clacksd(8), and half a second for a busy machine.
 const END: Duration = Duration::from_millis(5_500);
 
 #[test]
@@ -355,7 +355,7 @@ impl Daemon {
             .join(" ")
     }
 
-    /// Whether it is still there; it is, too, while nobody has asked for its exit status.
+    /// Reports whether the daemon runs. A zombie, whose exit status nobody has collected yet, does not.
     fn is_running(&self) -> bool {
         let state = self.status("State");
         self.status("Name") == "clacksd" && !state.starts_with('Z')

@@ -234,7 +234,7 @@ fn a_file_that_the_server_writes_is_named_by_one_flag() {
     assert_eq!(fs::read(&journal).expect("a file of ours"), b"");
 }
 
-/// What comes nearest to such a name may be that of another file.
+/// The valid text that is closest to an argument that is no UTF-8 may be the name of another file.
 #[test]
 fn an_argument_that_is_no_text_is_refused() {
     let setup = complete();
@@ -746,7 +746,7 @@ fn no_thread_interrupts_the_client_that_wakes_it() {
     }
 }
 
-/// What a process shows at a terminal of its own.
+/// A pseudo-terminal for a process, and the text that the process has written to it.
 struct Terminal {
     shown: Arc<Mutex<String>>,
     slave: OwnedFd,

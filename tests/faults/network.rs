@@ -328,8 +328,9 @@ fn a_slave_that_is_linked_twice_is_heard_once() {
     pair.heal_and_check(0);
 }
 
-/// What a client of the script below has got when its connection ends: answers in their order, and signals of
-/// those before it that are only now worked off. Each is whole but for the last.
+/// Waits until the connection of a client of the script below has ended, and checks the lines that it has received:
+/// answers in their order, and signals of earlier clients, whose lines the server may handle only now. Each line is
+/// whole, except for the last one.
 fn assert_whole_answers(client: &mut Client) {
     let number = "[0-9]+";
     let answers = [

@@ -76,7 +76,7 @@ fn links_come_up_again_when_there_are_descriptors_again() {
     }
 }
 
-/// Writes until the journal has to be written anew; what was stored last.
+/// Stores values until the journal has to be rewritten. Returns the last value.
 fn grow_journal(client: &mut Client) -> String {
     let mut value = String::new();
     for number in 0..60 {
@@ -147,8 +147,8 @@ fn a_journal_whose_name_can_not_be_synced_for_want_of_descriptors_is_written_onc
     assert_kept(server, value);
 }
 
-/// What clacksd(8) says that a server takes at most, with these limits: the cache and an eighth of it,
-/// 256K for each size of block, the buffers, and some megabytes of its own.
+/// The parts of the memory that a server takes at most according to clacksd(8), with these limits, in bytes: the cache
+/// and an eighth of it, 256K for each size of block, the buffers, and some megabytes of its own.
 const CACHE_MAX: u64 = 16 << 20;
 const BUFFERS_MAX: u64 = 16 << 20;
 const BLOCK_SIZES: u64 = 60;

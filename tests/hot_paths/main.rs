@@ -1,5 +1,5 @@
-//! What the hottest paths cost, in instructions: from a line, one of many that were read together, to the
-//! write of what it causes. Counted by valgrind, so the figures are the same on a busy machine.
+//! The costs of the hottest paths, in instructions: from a line, one of many that were read together, to the writes
+//! that it causes. Valgrind counts the instructions, so the figures are the same on a busy machine.
 //!
 //! `make check-hot-paths` runs it; without valgrind it says so and does nothing. A path that has become
 //! dearer fails. One that has become cheaper says so, for its bound to follow.

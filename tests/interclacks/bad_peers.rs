@@ -244,7 +244,7 @@ fn lines_that_are_out_of_form_end_the_link() {
     assert_eq!(client.ask("RETRIEVE a"), ["NOTRETRIEVED a"]);
 }
 
-/// What a Net::Clacks server says in such a way is ignored: it may not know better.
+/// Lines of a Net::Clacks server whose times are too long are ignored, and its link stays up: it may not know better.
 #[test]
 fn times_that_take_long_to_read_are_ignored() {
     let (master, server) = Master::with_slave(&[]);
@@ -293,8 +293,8 @@ fn a_slave_that_invents_senders_of_signals_is_refused_and_none_is_forgotten() {
     assert_eq!(listener.flush(), [""; 0], "it is not heard again");
 }
 
-/// What is believed at one server goes on to the next ones, whose clocks may show a little less; it has to be believed
-/// there too, or a slave could have the links of others ended.
+/// Lines that one server believes are passed on to other servers, whose clocks may show a little less. These have to
+/// believe them, too, or a slave could make the links of others end.
 #[test]
 fn a_slave_at_the_bounds_of_what_is_believed_ends_no_other_link() {
     const LITTLE_US: u64 = 5_000_000;

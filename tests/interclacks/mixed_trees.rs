@@ -4,7 +4,7 @@ use crate::interclacks::slave_of;
 use crate::support::{Client, Server, wait_until};
 use std::time::SystemTime;
 
-/// A Net::Clacks slave that has dialled, logged in, and not yet worked off what its master says.
+/// A Net::Clacks slave that has dialled and logged in, and has not yet handled its master's lines.
 struct Slave {
     link: Client,
     /// When its clients counted, by its clock.

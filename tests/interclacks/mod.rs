@@ -30,7 +30,7 @@ fn a_link_that_does_not_read_its_answers_is_closed_at_the_limit() {
     assert!(server.proc_status("VmHWM") < 40_000);
 }
 
-/// What a link is told in one go is more than may wait for a client.
+/// In a synchronisation, more output may wait for a link than for a client.
 #[test]
 fn a_slave_is_told_everything_however_little_may_wait_for_clients() {
     let limits = ["--max-line", "4K", "--max-output", "8K"];
@@ -176,7 +176,8 @@ fn servers_that_stood_still_catch_up_on_the_same_link() {
     }
 }
 
-/// What a master with little room has to forget before a slave that stood still has heard of it.
+/// A master with a small cache evicts entries before it can send them to a slave that stands still. The slave gets all
+/// of them nevertheless.
 #[test]
 fn a_slave_that_stood_still_is_told_what_is_no_longer_cached() {
     let master = Setup::new().flags(&["--cache-max", "1M"]).start();
@@ -292,7 +293,7 @@ impl Master {
         self.accept_as("a master of the test")
     }
 
-    /// The same, as that software.
+    /// Accepts the slave, up to its request for interclacks mode, as a master that runs that software.
     fn accept_as(&self, software: &str) -> Client {
         let (stream, _) = self.listener.accept().expect("the slave dials");
         let mut link = Client::accepted(stream);
@@ -310,7 +311,7 @@ impl Master {
         link
     }
 
-    /// The same, as a clacksd server.
+    /// Accepts the slave as a clacksd master, logs in, and waits until the link is up.
     pub fn accept_as_clacksd(&self, slave: &Server) -> Client {
         let mut link = self.accept_as("clacksd/9 interclacks/2");
         link.send(&format!("OVERHEAD A {}", token("admin")));
@@ -459,7 +460,7 @@ fn what_a_net_clacks_master_only_passes_on_may_have_any_time() {
     assert_eq!(client.ask("RETRIEVE far"), ["RETRIEVED far=2"]);
 }
 
-/// What was written here before the first link keeps its place in time, however wrong either clock is.
+/// Writes at a slave before its first link keep their place in time, however wrong the clock of either server is.
 #[test]
 fn older_entries_of_a_net_clacks_master_with_another_clock_do_not_win() {
     for skew in [-1800, 1800] {
@@ -945,7 +946,7 @@ fn monitors_do_not_see_what_is_not_for_them_from_other_servers_either() {
     assert_eq!(hidden.filter(|line| line.contains("hidden")).count(), 0);
 }
 
-/// What changes at a slave goes out while its master still tells what it has.
+/// A slave sends its changes to the master while the master's synchronisation still goes on.
 #[test]
 fn what_a_slave_is_behind_with_does_not_wait_for_its_turn() {
     let (master, server) = Master::with_slave(&[]);
