@@ -21,7 +21,8 @@ pub struct Test {
 
 inventory::collect!(Test);
 
-/// What a test needs and this machine lacks; it goes up the stack of the test as a panic does.
+/// A package or another condition that a test needs and this machine lacks. It unwinds the stack of the test as a panic
+/// does.
 enum Missing {
     /// By its name in Debian.
     Package(&'static str),

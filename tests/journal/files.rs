@@ -1,5 +1,5 @@
-//! What leads to a journal's files, stands in their place, or happens to them while a server uses them: links,
-//! mounts, pipes, files that are moved away.
+//! Unusual paths to a journal's files, other objects in their place, and changes to them while a server uses them:
+//! links, mounts, pipes, files that are moved away.
 
 use crate::journal::process::{Tampering, journal_thread};
 use crate::runner::needs_mounts;

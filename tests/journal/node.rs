@@ -64,14 +64,14 @@ impl Recording for Wires {
     }
 }
 
-/// What the names had, change for change.
+/// The values of all names, change by change.
 #[derive(Default, Clone)]
 pub struct History {
-    /// Of each name: from which change on it had which value.
+    /// The values of each name, `None` for no entry, each with the number of the change from which on the name had it.
     names: BTreeMap<String, Vec<(usize, Option<String>)>>,
-    /// When each change was.
+    /// The monotonic time of each change, in microseconds.
     times_us: Vec<u64>,
-    /// So many changes are safe, as a FLUSHED said.
+    /// The number of changes that are safe on the disk, according to a FLUSHED.
     pub flushed: usize,
 }
 
@@ -93,7 +93,7 @@ impl History {
         self.names.get(name)?.last()?.1.as_deref()
     }
 
-    /// A line was worked off.
+    /// Records the changes of a line that the broker has handled.
     fn apply(&mut self, line: &str, now_us: u64) {
         let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
         self.times_us.push(now_us);
@@ -154,7 +154,7 @@ impl History {
         }
     }
 
-    /// What there is now is where it begins.
+    /// Returns a history that begins with the entries found, before any change.
     pub fn starting_with(found: &BTreeMap<String, String>) -> History {
         let names = found
             .iter()
@@ -170,7 +170,7 @@ pub struct Node {
     broker: Broker,
     wires: Wires,
     pub now_us: u64,
-    /// What clients are still to be heard with.
+    /// The lines of each client, by its slot, that the broker has not handled yet.
     lines: BTreeMap<u32, VecDeque<String>>,
     stopped: BTreeMap<u32, bool>,
     /// How many changes there were when a client asked for a FLUSH.
@@ -241,17 +241,17 @@ impl Node {
             .push_back(line.to_owned());
     }
 
-    /// Whether something that a client said is still to be handled.
+    /// Reports whether lines of a client are still to be handled.
     pub fn has_lines(&self, slot: u32) -> bool {
         self.lines.get(&slot).is_some_and(|lines| !lines.is_empty())
     }
 
-    /// Whether a client waits for an answer.
+    /// Reports whether a client is stopped: its next line waits until the broker resumes it.
     pub fn is_stopped(&self, slot: u32) -> bool {
         self.stopped.get(&slot).copied().unwrap_or(false)
     }
 
-    /// One turn of the loop: what clients said is worked off, and handed over.
+    /// Runs one turn of the loop: the broker handles the clients' lines, and its records are handed to the journal.
     pub fn work_off(&mut self) {
         for slot in 0..CLIENTS {
             while !self.is_stopped(slot)
@@ -321,7 +321,7 @@ impl Node {
             .is_some_and(|at_us| at_us <= self.now_us)
     }
 
-    /// What clients find.
+    /// Returns the entries that clients find: each name with its value.
     pub fn contents(&mut self) -> BTreeMap<String, String> {
         let slot = CLIENTS;
         let now = self.now();

@@ -1,5 +1,5 @@
-//! What is kept in a journal comes back: after power cuts, after faults of the disk, and from damaged
-//! files. The real process is killed in `process`.
+//! The restoring of entries from a journal: after power cuts, after faults of the disk, and from damaged files. The
+//! real process is killed in `process`.
 
 use super::node::{CLIENTS, History, Node, START_WALL_US};
 use crate::support::{Fault, Random, SimulatedDisk};
@@ -10,7 +10,7 @@ use clacks::storage::format::{Header, Key};
 use clacks::storage::{FileName, LoadError, SyncPolicy, format};
 use std::collections::BTreeMap;
 
-/// Something a client may say. Large values let the journal grow until it is written anew.
+/// Returns a random line of a client. Large values let the journal grow until it is rewritten.
 fn any_line(random: &mut Random, serial: usize) -> String {
     let name = format!("name{}", random.below(12));
     match random.below(100) {
@@ -109,7 +109,7 @@ fn settle(node: &mut Node) {
     panic!("it doesn't come to rest: {}", node.status());
 }
 
-/// A life that has everything in it: a new journal, one that is written anew, all kinds of records.
+/// Lets a node write a new journal, rewrite it, and write all kinds of records.
 fn eventful_life(node: &mut Node) {
     let value = "v".repeat(100_000);
     for round in 0..60 {
@@ -536,8 +536,7 @@ fn a_rewrite_of_much_comes_to_its_end() {
     assert!((8_000_000..16_100_000).contains(&length), "{length}");
 }
 
-/// What is recorded while the journal is written anew makes it no longer than what there is to write, and as
-/// much again.
+/// The records of changes during a rewrite add no more to the journal than about the size of the rewritten entries.
 #[test]
 fn a_rewrite_keeps_pace_with_what_is_recorded() {
     let disk = SimulatedDisk::default();
@@ -563,8 +562,8 @@ fn a_rewrite_keeps_pace_with_what_is_recorded() {
     assert!((held..held * 5 / 2).contains(&length), "{length} of {held}");
 }
 
-/// The disk doesn't follow, while the journal is written anew and otherwise: those who write much are stopped, nothing
-/// is given up, and each FLUSHED is true.
+/// If the disk falls behind, during a rewrite of the journal or at another time, clients that write much are stopped,
+/// nothing is given up, and each FLUSHED is true.
 #[test]
 fn a_disk_that_stands_still_stops_who_writes_much_and_loses_nothing() {
     let value = "v".repeat(1_000_000);
@@ -728,7 +727,7 @@ fn a_load_that_never_lets_up_does_not_keep_the_journal_from_being_written_anew()
     assert!(length < 30_000_000, "{length} of 120 MB");
 }
 
-/// What was flushed before is not forgotten over it.
+/// Changes that were flushed before a write to the journal fails are not lost by the failure.
 #[test]
 fn a_journal_that_can_not_be_written_any_more_keeps_what_was_promised() {
     let sync = SyncPolicy::Within(SECOND_US);

@@ -22,7 +22,8 @@ fn cost_us(server: &Server, client: &mut Client, line: &str, count: usize) -> f6
     (server.process.cpu_s() - start_s) * 1e6 / count as f64
 }
 
-/// The same number in few digits and in many costs much the same.
+/// An INCREMENT with numbers that are slow to parse costs at most four times as much as one with short numbers, and
+/// 10 ns more for each byte of the step.
 #[test]
 #[ignore = "a measurement"]
 fn cost_of_steps_of_slow_numbers() {

@@ -1,6 +1,6 @@
-//! What the server is to keep up under load, with figures: latency of others, memory, turns of the
-//! loop, very many connections. They are run by `make measure` on a quiet machine, against the
-//! release build, one after the other; each prints lines that begin with "measured:".
+//! Measurements of the figures that the server is to reach under load: latency of other clients, memory, turns of the
+//! loop, very many connections. They are run by `make measure` on a quiet machine, against the release build, one after
+//! the other; each prints lines that begin with "measured:".
 
 mod costs;
 mod looking_once;
@@ -213,7 +213,7 @@ fn latency_while_a_listener_does_not_read() {
     assert_fast(&latencies, 5.0);
 }
 
-/// What goes to others may wait for more of it, but not for what somebody else is doing.
+/// A signal may wait for more signals to be sent with it, but not for the requests of other clients.
 #[test]
 #[ignore = "a measurement"]
 fn latency_of_signals_while_others_only_ask() {

@@ -25,12 +25,12 @@ const FLAGS: [&str; 8] = [
     "--cache-max",
     "32M",
 ];
-/// What these limits come to by clacksd(8), LIMITING THE CACHE: the cache and an eighth of it, 256K for each
-/// of some dozens of block sizes, the buffers, and some megabytes of its own; and a tenth of the buffers for
-/// what has been given up and is not yet freed.
+/// The memory that a server with these limits may take, in KiB. By clacksd(8), LIMITING THE CACHE: the cache and an
+/// eighth of it, 256K for each of some dozens of block sizes, the buffers, and some megabytes of its own; and a tenth
+/// of the buffers for memory that is no longer used and not yet freed.
 const BOUND_KB: u64 = (32 + 4 + 15 + 64 + 6 + 16) * 1024;
 
-/// What the threads of a load tell each other.
+/// The state that the threads of a load share.
 #[derive(Default)]
 struct Load {
     is_over: AtomicBool,
@@ -62,7 +62,8 @@ fn batch(sender: usize, first: u64) -> String {
     (first..first + BATCH).map(line).collect()
 }
 
-/// Sends batches, up to so many if that is said; how many lines that were.
+/// Sends batches until the load is over, at most `batches` of them if that is given, and waits until the server has
+/// handled them. Returns the number of lines sent.
 fn send(server: &Server, sender: usize, load: &Load, batches: Option<u64>) -> u64 {
     let mut client = server.client("rw");
     client.ask("NOPING");
@@ -77,7 +78,7 @@ fn send(server: &Server, sender: usize, load: &Load, batches: Option<u64>) -> u6
         done += 1;
         load.sent.fetch_add(BATCH, Ordering::Relaxed);
     }
-    // What was sent is worked off, however much more there was to do.
+    // The server handles all lines that were sent, however many others it had to handle.
     assert_eq!(client.flush(), [""; 0]);
     number
 }
@@ -138,7 +139,7 @@ fn listen_slowly(server: &Server, load: &Load) {
     while asleep.read(load) {}
 }
 
-/// What a manager has waited for, at most.
+/// The longest times that a manager has waited for answers, and the most memory that the server took meanwhile.
 #[derive(Default)]
 struct Waits {
     list: Duration,
@@ -190,14 +191,14 @@ fn closed_by_limits(server: &Server) -> u64 {
     server.status("output_limit") + server.status("buffers_limit")
 }
 
-/// What came of a load.
+/// The result of a load.
 struct Outcome {
     waits: Waits,
     /// How many lines each of the senders has sent.
     sent: Vec<u64>,
     /// When all were told to stop, or had sent everything.
     stopped: Instant,
-    /// How long it took from then until what was sent was worked off.
+    /// The time from `stopped` until the server had handled all lines that were sent.
     drained: Duration,
 }
 
@@ -336,7 +337,7 @@ fn overload_for_a_minute() {
     let (passed_s, waiting) = shares;
     let sent = load.sent.load(Ordering::Relaxed) as f64;
 
-    // What was still on its way is part of the load, and is worked off by now.
+    // The lines that were still on their way are part of the load, and are handled by now.
     let mut after = Vec::new();
     wait_until("it is as fast as before", || {
         after.push(Speed::measure(&server, &mut client, WINDOW));

@@ -1,5 +1,5 @@
-//! What keeping the cache costs, and what a limited cache holds: kills by the thousand, memory per entry
-//! beside memcached's and Redis's, latency while the journal is synced and written anew, and hit rates.
+//! Measurements of the journal and of a limited cache: kills by the thousand, memory per entry beside memcached's and
+//! Redis's, latency while the journal is synced and rewritten, and hit rates.
 //! Run by `make measure`.
 
 use crate::journal::process::{Tampering, journal_thread, kill};
@@ -190,8 +190,8 @@ fn loading_a_million_entries() {
     );
 }
 
-/// What somebody who asks sees of a server while somebody else stores: the 99th percentile, and the longest
-/// turn.
+/// Measures a server that one client asks while another one stores. Returns the 99th percentile of the time for an
+/// answer, and the longest turn of the server in microseconds.
 fn ask_while_storing(server: &Server) -> (Duration, u64) {
     const ENTRIES: usize = 200_000;
     let mut writer = server.client("admin");
@@ -214,7 +214,7 @@ fn ask_while_storing(server: &Server) -> (Duration, u64) {
         });
         let start = Instant::now();
         let mut round = 0;
-        // 50,000 a second: 6 MB of journal, so that it is written anew every few seconds.
+        // 50,000 entries a second: 6 MB of journal, so that it is rewritten every few seconds.
         while start.elapsed() < Duration::from_secs(5) {
             let from = round * 500 % ENTRIES;
             store(&mut writer, from, from + 500);
@@ -404,7 +404,8 @@ impl Lru {
         self.len -= 1;
     }
 
-    /// Whether it was there; it is now.
+    /// Makes a rank the most recently used one, and reports whether it was in the list before. If it was not and the
+    /// list is full, the least recently used rank is removed.
     fn use_it(&mut self, rank: usize) -> bool {
         let ends = self.next.len() - 1;
         let was_in = self.next[rank] != NOT_IN;

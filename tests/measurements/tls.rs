@@ -1,4 +1,5 @@
-//! What TLS costs: the latency of others while many shake hands, and memory. Run by `make measure`.
+//! Measurements of the costs of TLS: the latency of other clients while many shake hands, and memory. Run by
+//! `make measure`.
 
 use crate::measurements::{assert_fast, goes_on, latency_during, megabytes};
 use crate::runner::needs;

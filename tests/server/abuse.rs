@@ -195,8 +195,7 @@ fn who_does_not_read_its_own_answers_is_not_closed_and_gets_them_all_in_order() 
     });
 }
 
-/// Half of the limit may be waiting when the next line is worked off, and its answer is longer than
-/// the line.
+/// Half of the output limit may be waiting when the next line is handled, and its answer is longer than the line.
 #[test]
 fn the_longest_answers_closed_their_own_client() {
     let server = Setup::new()

@@ -23,7 +23,7 @@ fn listener(server: &Server, names: &[&str]) -> Client {
     client
 }
 
-/// What has come by the time at which all that was sent before has.
+/// Returns the lines that the listener has received when all lines that the sender sent before have reached it.
 fn heard(sender: &mut Client, listener: &mut Client) -> Vec<String> {
     sender.flush();
     listener.flush()

@@ -4,9 +4,9 @@
 use crate::support::{Crowd, Server, Setup, wait_until};
 use std::time::{Duration, Instant};
 
-/// What one round of [`come_and_go`] showed.
+/// The figures of one round of [`come_and_go`].
 pub struct Round {
-    /// From the drop to the moment when the server had forgotten them all.
+    /// The time from the drop of the crowd until the server had removed all of its connections.
     pub gone_after: Duration,
     pub descriptors: usize,
     pub memory_kb: u64,

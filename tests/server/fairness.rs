@@ -343,7 +343,7 @@ fn unfinished_lines_of_strangers_close_strangers_of_that_address() {
     drop(strangers);
 }
 
-/// What is sent to many counts once for each user, not once for each connection.
+/// A payload that is sent to many connections counts once for each user, not once for each connection.
 #[test]
 fn listeners_with_a_payload_in_common_do_not_hold_it_many_times() {
     let limits = [
@@ -371,7 +371,7 @@ fn listeners_with_a_payload_in_common_do_not_hold_it_many_times() {
     drop(nobodies);
 }
 
-/// What TLS keeps of messages and records that are not complete counts, so that the memory is limited.
+/// The bytes of incomplete messages and records that TLS keeps count among the buffers, so that the memory is limited.
 #[test]
 fn unfinished_hellos_and_records_count_among_the_buffers() {
     const CONNECTIONS: u64 = 300;

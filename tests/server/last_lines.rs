@@ -31,7 +31,7 @@ impl DropsAtEnd {
         client
     }
 
-    /// What is little, and finds room in the socket.
+    /// Sends lines that are short enough for the socket's buffer.
     fn send(&mut self, lines: &str) {
         let written = self.transport.write_all(format!("{lines}\r\n").as_bytes());
         let sent = written.and_then(|()| self.transport.flush());

@@ -14,7 +14,7 @@ struct Case {
     /// The answers when the command was permitted, and when it wasn't.
     permitted: &'static [&'static str],
     refused: &'static [&'static str],
-    /// What the client itself gets when it is permitted.
+    /// The lines that the client itself receives when the command is permitted.
     answer: &'static [&'static str],
 }
 

@@ -54,7 +54,7 @@ fn log_in(mut client: Client, token: &str) -> Client {
     client
 }
 
-/// What a monitor sees, in a thread of its own time.
+/// Returns a client that has logged in with the token and monitors the server.
 fn monitor(server: &Server, token: &str) -> Client {
     let mut monitor = log_in(server.stranger(), token);
     monitor.ask("MONITOR");

@@ -1,4 +1,4 @@
-//! What the reference server answered, replayed against this one (tests/transcripts/README.md says
+//! Transcripts of conversations with the reference server, replayed against this one (tests/transcripts/README.md says
 //! how to read them).
 
 use crate::support::{Client, Server, Setup, token};

@@ -13,7 +13,8 @@ use mio::net::UnixStream;
 use std::io::{ErrorKind, Read};
 
 const LARGE: usize = 16_000_000;
-/// What a turn may count at most: its share of work, what is written beside it, and one line more of each.
+/// A bound of the work that the server counts in one turn, in bytes: the work for which the turn has room, the output
+/// that is written in addition to it, and one more line of each.
 const MOST_WORK: u64 = 4 << 20;
 
 fn line(start: &str, length: usize) -> String {

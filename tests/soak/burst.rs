@@ -52,7 +52,8 @@ fn listen(listener: &mut Client, node: usize) {
     listener.send(&format!("LISTEN {name}"));
 }
 
-/// What comes until there are so many signals, and what there is beyond them.
+/// Returns the signals that the listener has received: `count` of them, or fewer if its connection or the time ends
+/// before, and all that the server has sent beyond them.
 fn hear(listener: &mut Client, count: usize) -> Vec<String> {
     let end = Instant::now() + DEADLINE;
     let is_signal = |line: &String| line.starts_with("SET ") || line.starts_with("NOTIFY ");

@@ -1,4 +1,4 @@
-//! What happens to the servers and to the ways between them.
+//! Faults of the servers and of the links between them.
 
 use super::tree::{LEAF, MIDDLE, ROOT, Tree};
 use crate::support::{Random, Trouble};

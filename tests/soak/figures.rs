@@ -1,4 +1,4 @@
-//! What the servers show of themselves at a check.
+//! Figures of the servers at a check, from their status lines and from the kernel.
 
 use crate::support::Server;
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! What clients have done and seen, and when they rest.
+//! A record of the clients' actions and of their observations, and the control of when they rest.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,12 +8,12 @@ use std::time::Duration;
 /// How many counters there are at a time.
 pub const COUNTERS: usize = 50;
 
-/// What was added to a counter.
+/// The sums of the steps by which clients have incremented a counter.
 #[derive(Clone, Copy, Default)]
 pub struct Counted {
-    /// With a FLUSHED behind it.
+    /// The steps for which a FLUSHED was received afterwards.
     pub surely: u64,
-    /// With the connection lost before that.
+    /// The steps whose connection was lost before the FLUSHED. The counter may have them or not.
     pub perhaps: u64,
 }
 

@@ -28,19 +28,19 @@ use worker::Worker;
 /// Traffic of one core that the three servers take together.
 const SHARE_OF_A_CORE: f64 = 0.4;
 
-/// What a run is made of.
+/// The length of a run, its load, and its checks.
 struct Plan {
     time: Duration,
     workers_per_node: usize,
-    /// Connections that each of them keeps open, beside those that come to misbehave.
+    /// Connections that each worker keeps open, beside those that come to misbehave.
     residents: usize,
     names: usize,
     /// How often the servers are checked, at equal distances; an even number.
     checks: u32,
     between_faults: Duration,
-    /// How long a server stands still at most.
+    /// The longest time for which a server is stopped.
     longest_stop: Duration,
-    /// Whether it is long enough for memory to say something.
+    /// True if the run is long enough to judge whether memory grows.
     judges_memory: bool,
 }
 
@@ -175,7 +175,7 @@ fn torment(tree: &mut Tree, plan: &Plan, ledger: &Ledger) {
     }
 }
 
-/// What the servers show when all clients have gone.
+/// Makes all clients go, and returns the figures that the servers then show.
 fn deserted(tree: &Tree, ledger: &Ledger) -> Figures {
     let mut figures = None;
     ledger.closed(|| {

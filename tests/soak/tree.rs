@@ -5,7 +5,7 @@ use super::ledger::{Ledger, counter_name};
 use crate::support::{Client, Identity, Proxy, Server, Setup, Trouble, Way, text, wait_until};
 use std::path::PathBuf;
 
-/// What all three are started with.
+/// The flags with which all three servers are started.
 const FLAGS: [&str; 16] = [
     "--max-line",
     "256K",
@@ -197,7 +197,7 @@ impl Tree {
         servers.map(Server::open_descriptors).collect()
     }
 
-    /// What waits in the servers' buffers, in bytes.
+    /// Returns the size of each server's buffers, in bytes.
     pub fn buffers(&self) -> Vec<u64> {
         let servers = self.servers.iter();
         servers.map(|server| server.status("buffers")).collect()
@@ -212,7 +212,7 @@ impl Tree {
         }
     }
 
-    /// Whether nobody but the servers, and whoever asks, is connected.
+    /// Reports whether no connections are left but the links between the servers and the manager's own.
     pub fn has_only_links(&self) -> bool {
         self.clients("admin").all(|mut manager| {
             let list = manager.ask("CLIENTLIST");

@@ -39,7 +39,7 @@ pub fn connect(entrance: &Entrance, user: &str) -> Option<Client> {
     log_in(dial(entrance)?, user)
 }
 
-/// Sends lines, and waits until they are worked off; false if the connection ended before.
+/// Sends lines, and waits until the server has handled them. Returns false if the connection ended before.
 fn do_all(client: &mut Client, lines: &str) -> bool {
     if client.try_send(lines.as_bytes()).is_err() {
         return false;
@@ -70,8 +70,8 @@ pub struct Worker<'a> {
     speaker: Option<Speaker>,
     speakers: u64,
     written: u64,
-    /// What its own names may hold, `None` for nothing: the last that was flushed, and whatever came after it on
-    /// a connection that was lost. Since the last CLEARCACHE.
+    /// The values that each of the worker's own names may hold since the last CLEARCACHE, `None` for no entry: the last
+    /// one that was flushed, and all that were written after it on connections that were lost.
     owned: HashMap<String, Vec<Option<String>>>,
 }
 

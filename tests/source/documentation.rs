@@ -1,4 +1,4 @@
-//! What the program says of itself and what its manual says are the same.
+//! The agreement of the program, its manual pages and its README.
 
 use crate::runner::{is_root, needs};
 use crate::support::{Server, Setup, run, text};

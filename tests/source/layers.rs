@@ -49,7 +49,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// What a sans-IO module may not name.
+/// A pattern for the names that a sans-IO module may not use.
 const IO: &str = r"\b(mio|socket2|libc|sys|std::(fs|env|process|thread|os)|TcpStream|UnixStream|SystemTime|Instant|stderr|eprintln)\b";
 
 #[test]

@@ -27,7 +27,7 @@ fn raw(server: &Server) -> TcpStream {
     TcpStream::connect(("127.0.0.1", server.tls_port())).expect("the server listens there")
 }
 
-/// What a client says first.
+/// Returns the first bytes that a client sends: a ClientHello.
 fn hello(version: &'static SupportedProtocolVersion) -> Vec<u8> {
     let mut hello = Vec::new();
     session(version)
@@ -36,7 +36,7 @@ fn hello(version: &'static SupportedProtocolVersion) -> Vec<u8> {
     hello
 }
 
-/// What ends it, up to what a test waits for.
+/// Reads until the server ends the connection. Panics if nothing arrives for 30 seconds.
 fn read_to_end(stream: &mut TcpStream) {
     let _ = stream.set_read_timeout(Some(Duration::from_secs(30)));
     let mut rest = Vec::new();
@@ -323,7 +323,7 @@ fn openssl_is_served() {
     }
 }
 
-/// What Net::Clacks does, by the module that it does it with.
+/// A client that does the same as Net::Clacks, with the Perl module that Net::Clacks uses for TLS.
 const PERL: &str = r#"
 use strict;
 use warnings;
@@ -387,7 +387,7 @@ fn perl_is_served() {
     }
 }
 
-/// What OpenSSL has long given up is not offered.
+/// Versions before TLS 1.2, which OpenSSL has long given up, are not accepted.
 #[test]
 fn only_tls_1_2_and_1_3_are_spoken() {
     let server = server(&[]);
@@ -663,7 +663,7 @@ fn connections_that_come_and_go_leave_nothing_behind() {
     });
 }
 
-/// What TLS has made of a listing that nobody takes is in the way of nothing.
+/// The TLS records of a listing that the client does not read do not keep its connection from being removed.
 #[test]
 fn who_goes_away_within_a_listing_frees_its_place() {
     let server = server(&[]);

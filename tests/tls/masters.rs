@@ -58,7 +58,7 @@ impl Impostor {
     }
 }
 
-/// What comes through the handshake, up to the first line break behind a login or the end.
+/// Returns the plaintext that the session receives, up to the first line break behind a login or the end.
 fn listen_to(mut session: ServerConnection, mut socket: TcpStream) -> Vec<u8> {
     let mut heard = Vec::new();
     loop {
