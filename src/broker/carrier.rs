@@ -47,16 +47,15 @@ pub trait Carrier {
     /// Appends the same bytes to many connections' output.
     fn fan_out(&mut self, to: impl IntoIterator<Item = ConnectionId>, payload: &[u8]);
 
-    /// Appends a signal to its receivers' output. How many they are.
+    /// Appends a signal to its receivers' output. Returns the number of receivers.
     fn deliver(&mut self, audience: &Audience<'_>, payload: &[u8]) -> usize {
         let mut receivers = 0;
         self.fan_out(audience.receivers().inspect(|_| receivers += 1), payload);
         receivers
     }
 
-    /// Ends a connection: no more lines come from it. If the reason [drains](CloseReason::drains),
-    /// what is queued is sent before; a second call gives that up. The broker is told when it is
-    /// done.
+    /// Ends a connection: the carrier hands over no more of its lines. If the reason [drains](CloseReason::drains), the
+    /// carrier sends the queued output first; a second call discards that output. `handle_closed` reports the end.
     fn close(&mut self, connection: ConnectionId, reason: CloseReason);
 
     /// The connection has logged in: the memory of its buffers counts for that user, with that of the user's other

@@ -1,5 +1,5 @@
-//! The values that come with events and go with actions: which connection, who is at its other end, what time it is,
-//! what is to be done with its next frame.
+//! The values that come with events and go with actions: the identity of a connection, its peer, the time, and the
+//! treatment of its next frame.
 
 use super::origin::Process;
 use std::net::SocketAddr;

@@ -28,7 +28,7 @@ fn token(id: ConnectionId) -> Token {
     Token((id.generation as usize) << 32 | id.slot as usize)
 }
 
-/// The reverse of [`token`].
+/// Returns the id of the connection whose socket has that token; the inverse of [`token`].
 pub fn id_of(token: Token) -> ConnectionId {
     ConnectionId {
         slot: token.0 as u32,

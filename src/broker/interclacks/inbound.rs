@@ -216,8 +216,8 @@ impl Broker {
         now: Now,
         out: &mut O,
     ) {
-        let is_trees = (self.tree.links.get(id)).is_some_and(|link| link.peer_knows_time);
-        if !is_trees && self.tree.clock.is_trees() {
+        let knows_time = (self.tree.links.get(id)).is_some_and(|link| link.peer_knows_time);
+        if !knows_time && self.tree.clock.is_confirmed() {
             return;
         }
         let before_us = self.tree.now_us(now);
@@ -239,7 +239,7 @@ impl Broker {
         if before_us.abs_diff(theirs_us) > CLOCK_STEP_US {
             self.tree.send_time(now, out);
         }
-        if is_trees {
+        if knows_time {
             self.tree.confirm_time(now, out);
         }
     }

@@ -27,14 +27,14 @@ impl Tree {
 
     /// Reports whether this node's time is the tree's: it has no master, or has learnt the time since it started.
     pub fn knows_time(&self) -> bool {
-        !self.has_master || self.clock.is_trees()
+        !self.has_master || self.clock.is_confirmed()
     }
 
     /// This node's time is the tree's from now on. If that is news, the slaves learn it: first by the path, which says
     /// so of the time behind it.
     pub(super) fn confirm_time<O: Carrier>(&mut self, now: Now, out: &mut O) {
-        if !self.clock.is_trees() {
-            self.clock.set_trees();
+        if !self.clock.is_confirmed() {
+            self.clock.confirm();
             self.send_path(out);
             self.send_time(now, out);
         }

@@ -16,7 +16,7 @@ pub struct TreeClock {
     /// last agreed with a master, or else the first time that was learnt. It does not follow what masters say.
     reference: Option<Anchor>,
     /// The time was learnt from a master that knew the root's.
-    is_trees: bool,
+    is_confirmed: bool,
 }
 
 /// A clock: what it showed at a moment of the monotonic clock, and goes on from there.
@@ -42,12 +42,12 @@ pub struct Differs(pub u64);
 
 impl TreeClock {
     /// Reports whether this time is known to be that of the tree's root.
-    pub fn is_trees(&self) -> bool {
-        self.is_trees
+    pub fn is_confirmed(&self) -> bool {
+        self.is_confirmed
     }
 
-    pub fn set_trees(&mut self) {
-        self.is_trees = true;
+    pub fn confirm(&mut self) {
+        self.is_confirmed = true;
     }
 
     pub fn now_us(&self, now: Now) -> u64 {
