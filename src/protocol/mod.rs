@@ -2,6 +2,7 @@
 //!
 //! clacks-protocol(7) is the specification; the comments here name its sections.
 
+pub mod attributes;
 pub mod command;
 pub mod encode;
 pub mod framing;

@@ -12,6 +12,7 @@
 //! | `SIGNAL origin:number line` | a SET, NOTIFY or OVERHEAD line on its way through the tree |
 //! | `SYNCED` | everything the sender held when the link came up has been sent |
 
+use super::attributes::Attributes;
 use super::command::Pair;
 use super::number::Number;
 use super::shared::{Lines, SharedBytes};
@@ -136,6 +137,7 @@ pub struct State<'a> {
     pub stamp: Stamp,
     pub accessed_us: u64,
     pub register: Register<'a>,
+    pub attributes: Attributes,
     /// In the order of the share ids. They belong to this stamp and end with it.
     pub contributions: Vec<Contribution>,
 }
@@ -382,6 +384,7 @@ fn state(bytes: &[u8]) -> Option<PeerLine<'_>> {
         stamp: stamp(stamp_text)?,
         accessed_us,
         register,
+        attributes: Attributes::default(),
         contributions,
     };
     Some(PeerLine::State {
@@ -459,6 +462,7 @@ mod tests {
                     stamp,
                     accessed_us: 5,
                     register,
+                    attributes: Attributes::default(),
                     contributions: contributions.clone(),
                 };
                 let mut line = Vec::new();

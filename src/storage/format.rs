@@ -26,6 +26,7 @@
 
 use crate::broker::Record;
 use crate::limits::{MAX_CONTRIBUTIONS, MAX_RECORD, MAX_RECORD_NAME};
+use crate::protocol::attributes::Attributes;
 use crate::protocol::number::{NUMBER_BYTES, Number};
 use crate::protocol::peer::{Contribution, NodeId, Register, ShareId, Stamp, State};
 use std::fmt;
@@ -437,6 +438,7 @@ fn state_record(mut rest: Fields<'_>) -> Option<Record<'_>> {
         stamp,
         accessed_us,
         register,
+        attributes: Attributes::default(),
         contributions,
     };
     (is_whole && is_in_order).then_some(Record::State {
@@ -513,6 +515,7 @@ mod tests {
                 stamp,
                 accessed_us: 5,
                 register,
+                attributes: Attributes::default(),
                 contributions,
             },
         };
@@ -613,6 +616,7 @@ mod tests {
                 stamp: Stamp::default(),
                 accessed_us: 5,
                 register,
+                attributes: Attributes::default(),
                 contributions: nodes.iter().map(|node| share(*node)).collect(),
             },
         };

@@ -355,6 +355,7 @@ mod tests {
                 stamp: Default::default(),
                 accessed_us: 0,
                 register: crate::protocol::peer::Register::Value(&inner),
+                attributes: Default::default(),
                 contributions: Vec::new(),
             },
             changed_us: 0,

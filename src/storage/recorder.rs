@@ -125,6 +125,7 @@ fn random_seed() -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::attributes::Attributes;
     use crate::protocol::number::Number;
     use crate::protocol::peer::{Contribution, NodeId, Register, ShareId, Stamp, State};
     use crate::storage::format::{FRAME, decode};
@@ -136,6 +137,7 @@ mod tests {
                 stamp: Stamp::default(),
                 accessed_us: 0,
                 register: Register::Value(value.as_bytes()),
+                attributes: Attributes::default(),
                 contributions: Vec::new(),
             },
             changed_us: 0,

@@ -9,6 +9,7 @@
 
 use crate::support::SimulatedDisk;
 use clacks::broker::{Broker, Record, Saved, Settings, Users};
+use clacks::protocol::attributes::Attributes;
 use clacks::protocol::number::{NUMBER_BYTES, Number};
 use clacks::protocol::peer::{Contribution, NodeId, Register, ShareId, Stamp, State};
 use clacks::storage::format::Key;
@@ -155,6 +156,7 @@ fn make(data: &[u8]) -> Made {
                     stamp,
                     accessed_us: fields.number(),
                     register,
+                    attributes: Attributes::default(),
                     contributions,
                 };
                 Record::State {
@@ -196,6 +198,7 @@ fn hostile_value(data: &[u8], place: usize) -> Vec<u8> {
                     stamp,
                     accessed_us: 0,
                     register: Register::Value(fields.take(usize::from(kind >> 2))),
+                    attributes: Attributes::default(),
                     contributions: Vec::new(),
                 },
                 changed_us: 0,

@@ -5,6 +5,7 @@ use super::node::{CLIENTS, History, Node, START_WALL_US};
 use crate::support::{Fault, Random, SimulatedDisk};
 use clacks::broker::{Record, Settings};
 use clacks::limits::SECOND_US;
+use clacks::protocol::attributes::Attributes;
 use clacks::protocol::peer::{NodeId, Register, Stamp, State};
 use clacks::storage::format::{Header, Key};
 use clacks::storage::{FileName, LoadError, SyncPolicy, format};
@@ -325,6 +326,7 @@ fn entry<'a>(name: &'a [u8], value: &'a [u8]) -> Record<'a> {
             stamp: Stamp::default(),
             accessed_us: 0,
             register: Register::Value(value),
+            attributes: Attributes::default(),
             contributions: Vec::new(),
         },
     }

@@ -17,6 +17,7 @@
 use super::blocks::{Block, Blocks};
 use crate::broker::table::hash;
 use crate::limits::{KIB, LONG_LINE};
+use crate::protocol::attributes::Attributes;
 use crate::protocol::number::{NUMBER_BYTES, Number, work_of};
 use crate::protocol::peer::{Contribution, NodeId, Register, ShareId, Stamp, State};
 use crate::protocol::shared::SharedBytes;
@@ -539,6 +540,7 @@ impl<'a> Entry<'a> {
             stamp: self.stamp(),
             accessed_us: self.accessed_us(),
             register,
+            attributes: Attributes::default(),
             contributions: self.contributions().collect(),
         }
     }

@@ -10,6 +10,7 @@ use crate::broker::change::{Change, Write};
 use crate::broker::events::{ConnectionId, Now};
 use crate::broker::operations::By;
 use crate::broker::output::Output;
+use crate::protocol::attributes::Attributes;
 use crate::protocol::command::KeySync;
 use crate::protocol::encode;
 use crate::protocol::peer::{NodeId, Register, Stamp, State};
@@ -68,6 +69,7 @@ impl Broker {
             stamp: Stamp { time_us, node },
             accessed_us,
             register: value.map_or(Register::Removed, Register::Value),
+            attributes: Attributes::default(),
             contributions: Vec::new(),
         };
         self.note_known_to_peer(id, name, out);
