@@ -57,6 +57,10 @@ close_reasons! {
     PlainToTls "plain_text_to_tls_port",
     /// TLS came to a port for plain text.
     TlsToPlain "tls_to_plain_text_port",
+    /// A memcached client speaks the binary protocol.
+    BinaryProtocol "binary_protocol",
+    /// A client speaks HTTP to a listener for memcached clients.
+    HttpRequest "http_request",
     /// An interclacks peer said TIMEOUT.
     PeerTimeout "peer_timeout",
     /// The servers form a ring.
@@ -75,10 +79,10 @@ impl CloseReason {
         use CloseReason::*;
         match self {
             Quit | EndOfStream | LoginFailed | PingTimeout | LineTooLong | Disconnected
-            | ClosedAll | Shutdown | UserChanged | ClientLimit | PeerTimeout | Ring
-            | ClockAhead | Implausible | PeerVersion => true,
+            | ClosedAll | Shutdown | UserChanged | ClientLimit | HttpRequest | PeerTimeout
+            | Ring | ClockAhead | Implausible | PeerVersion => true,
             ConnectionLost | AuthTimeout | StalledWrite | OutputLimit | BuffersLimit
-            | TlsFailed | PlainToTls | TlsToPlain => false,
+            | TlsFailed | PlainToTls | TlsToPlain | BinaryProtocol => false,
         }
     }
 
@@ -94,7 +98,7 @@ impl CloseReason {
         use CloseReason::*;
         matches!(
             self,
-            Quit | EndOfStream | Disconnected | ClosedAll | Shutdown
+            Quit | EndOfStream | Disconnected | ClosedAll | Shutdown | BinaryProtocol
         )
     }
 }

@@ -57,6 +57,8 @@ pub enum LongFrame {
     Allowed,
     /// Drop it, up to its end, and go on with the next one.
     Skipped,
+    /// Drop its block, and then go on with its line.
+    BlockSkipped,
     /// The connection is being closed.
     Refused,
 }

@@ -62,6 +62,7 @@ use ahash::RandomState;
 use cache::Cache;
 use dialects::Notice;
 use dialects::clacks::Listing;
+use dialects::memcached::{self, BinaryPeers};
 use dismissal::Dismissal;
 use expiry::ExpiryCycle;
 use interclacks::{Lock, Tree, Uplink};
@@ -100,6 +101,8 @@ pub struct Settings {
     pub clean_interval_us: u64,
     /// Memory that the cache may take, in bytes; `None`: no limit.
     pub cache_max: Option<usize>,
+    /// The user that memcached clients act as; `None`: they have to log in.
+    pub memcached_user: Option<String>,
     /// True if changes of the cache are recorded, and FLUSH waits until they are saved.
     pub journal: bool,
 }
@@ -130,6 +133,7 @@ impl Default for Settings {
             },
             clean_interval_us: us(limits::CLEAN_INTERVAL_S),
             cache_max: None,
+            memcached_user: None,
             journal: false,
         }
     }
@@ -167,6 +171,7 @@ pub struct Broker {
     tree: Tree,
     uplink: Option<Uplink>,
     lock: Option<Lock>,
+    binary_peers: BinaryPeers,
     discard_log: LogLimit,
     shutdown_log: LogLimit,
     /// Commands that were refused.
@@ -206,6 +211,7 @@ impl Broker {
             tree: Tree::new(node, !settings.masters.is_empty()),
             uplink: (!settings.masters.is_empty()).then(Uplink::default),
             lock: None,
+            binary_peers: BinaryPeers::default(),
             discard_log: LogLimit::default(),
             shutdown_log: LogLimit::default(),
             refusal_log: LogLimit::default(),
@@ -252,6 +258,9 @@ impl Broker {
             let greeting = Notice::Greeting(&self.settings.software);
             out.append(id, |to| greeting.encode(language, to));
             self.admit_stranger(id, now, out);
+            if language == Language::Memcached {
+                memcached::handle_connected(self, id, now, out);
+            }
         }
         self.monitors.report(format_args!("CONNECTED={cid}"), out);
         self.appoint(id, now, out);
@@ -335,6 +344,8 @@ impl Broker {
         }
         match request {
             Request::Clacks(line) => self.handle_clacks_line(id, line, now, out),
+            Request::Memcached(frame) => memcached::handle_frame(self, id, frame, now, out),
+            Request::MemcachedLogin(frame) => memcached::handle_login(self, id, frame, now, out),
             #[cfg(test)]
             Request::Toy(request) => self.handle_toy_request(id, request, now, out),
         }
@@ -346,10 +357,12 @@ impl Broker {
         session.map_or(Language::default(), |session| session.language)
     }
 
-    /// A frame of the connection has `length` bytes so far, or will have, more than [`MAX_LINE_BEFORE_LOGIN`].
+    /// A frame of the connection has `length` bytes so far, or will have, more than [`Language::max_unasked`]. If it is not
+    /// complete, `start` has come of it.
     pub fn handle_long_frame<O: Carrier>(
         &mut self,
         id: ConnectionId,
+        start: Option<&[u8]>,
         length: usize,
         now: Now,
         out: &mut O,
@@ -357,6 +370,9 @@ impl Broker {
         let Some(session) = self.sessions.get(id) else {
             return LongFrame::Refused;
         };
+        if let Language::Memcached | Language::MemcachedLogin = session.language {
+            return memcached::handle_long_frame(self, id, start, length, now, out);
+        }
         let is_link = session.is_link;
         let max = match (is_link, session.is_logged_in()) {
             (_, false) => MAX_LINE_BEFORE_LOGIN,
@@ -405,6 +421,12 @@ impl Broker {
         let is_link = self.tree.links.get(id).is_some();
         match reason {
             CloseReason::BuffersLimit if !is_link => self.refuse(id, reason, now, out),
+            CloseReason::BinaryProtocol => {
+                if let Some(session) = self.sessions.get(id) {
+                    self.binary_peers.advise(session);
+                }
+                self.close(id, reason, now, out);
+            }
             _ => self.close(id, reason, now, out),
         }
     }

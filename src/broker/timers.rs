@@ -13,6 +13,7 @@ use super::{Broker, Settings};
 use crate::limits::{
     CLOSE_DRAIN_US, COARSE_DEADLINE_US, MAX_LINK_PING_US, NOP_AFTER_US, SECOND_US, SURPLUS_LOGIN_US,
 };
+use crate::protocol::Language;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
 
@@ -190,7 +191,8 @@ pub(super) fn due(
             }
         }
         // Who takes nothing would get none of it, or one more each time.
-        if traffic.stalled_since_us.is_none()
+        if session.language == Language::Clacks
+            && traffic.stalled_since_us.is_none()
             && past(traffic.last_output_us.max(session.opened_us) + NOP_AFTER_US)
         {
             return Due::Nop;

@@ -195,9 +195,14 @@ impl Users {
             return None;
         }
         let token = Token::decode(token)?;
-        let user = self.by_name.get(&token.user);
+        self.verify(&token.user, &token.password)
+    }
+
+    /// The user of that name, if that is the password.
+    pub fn verify(&self, name: &[u8], password: &[u8]) -> Option<&Rc<User>> {
+        let user = self.by_name.get(name);
         let expected = user.map_or(&self.nobody.secret, |user| &user.secret);
-        let given: [u8; 32] = Sha256::digest(&token.password).into();
+        let given: [u8; 32] = Sha256::digest(password).into();
         let right = bool::from(given.ct_eq(expected));
         user.filter(|_| right)
     }

@@ -4,8 +4,10 @@
 //! A language is added with a variant of [`Language`] and one of [`Request`], and a dialect in the broker.
 
 use super::command::{Command, decode};
+use super::memcached;
 #[cfg(test)]
 use super::toy;
+use crate::limits::MAX_LINE_BEFORE_LOGIN;
 use memchr::{memchr, memchr2};
 
 /// A language of clients.
@@ -13,6 +15,9 @@ use memchr::{memchr, memchr2};
 pub enum Language {
     #[default]
     Clacks,
+    Memcached,
+    /// memcached's before the login: only a login has a block.
+    MemcachedLogin,
     #[cfg(test)]
     Toy,
 }
@@ -40,6 +45,9 @@ pub struct Unfinished {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request<'a> {
     Clacks(ClacksLine<'a>),
+    Memcached(memcached::Frame<'a>),
+    /// A frame before the login.
+    MemcachedLogin(&'a [u8]),
     #[cfg(test)]
     Toy(toy::Request<'a>),
 }
@@ -67,6 +75,10 @@ impl Language {
     pub fn next(self, input: &[u8], known: Unfinished) -> Next<'_> {
         match self {
             Language::Clacks => next_line(input, known.scanned),
+            Language::Memcached => next_with_block(input, known, memcached::framing::block_length),
+            Language::MemcachedLogin => {
+                next_with_block(input, known, memcached::login::block_length)
+            }
             #[cfg(test)]
             Language::Toy => next_with_block(input, known, toy::block_length),
         }
@@ -82,6 +94,7 @@ impl Language {
     pub(super) fn keep(self, input: &[u8], to: &mut Vec<u8>) {
         match self {
             Language::Clacks => append_without_cr(input, to),
+            Language::Memcached | Language::MemcachedLogin => to.extend_from_slice(input),
             #[cfg(test)]
             Language::Toy => to.extend_from_slice(input),
         }
@@ -91,8 +104,19 @@ impl Language {
     pub(super) fn end_length(self) -> usize {
         match self {
             Language::Clacks => 1,
+            Language::Memcached | Language::MemcachedLogin => 0,
             #[cfg(test)]
             Language::Toy => 0,
+        }
+    }
+
+    /// How many bytes of an unfinished frame may wait before the broker is asked.
+    pub fn max_unasked(self) -> usize {
+        match self {
+            Language::Memcached | Language::MemcachedLogin => {
+                memcached::framing::MAX_UNFINISHED_LINE
+            }
+            _ => MAX_LINE_BEFORE_LOGIN,
         }
     }
 
@@ -104,6 +128,8 @@ impl Language {
                 text: frame,
                 command: decode(frame),
             }),
+            Language::Memcached => Request::Memcached(memcached::Frame::of(frame)),
+            Language::MemcachedLogin => Request::MemcachedLogin(frame),
             #[cfg(test)]
             Language::Toy => Request::Toy(toy::decode(frame)),
         }
@@ -115,6 +141,8 @@ impl<'a> Request<'a> {
     pub fn length(&self) -> usize {
         match self {
             Request::Clacks(line) => line.text.len(),
+            Request::Memcached(frame) => frame.bytes.len(),
+            Request::MemcachedLogin(frame) => frame.len(),
             #[cfg(test)]
             Request::Toy(request) => request.length(),
         }
@@ -130,6 +158,8 @@ impl<'a> Request<'a> {
                 Command::Notify(name) => Some(Key::Listeners(name)),
                 _ => None,
             },
+            Request::Memcached(frame) => frame.request.key().map(Key::Entry),
+            Request::MemcachedLogin(_) => None,
             #[cfg(test)]
             Request::Toy(request) => request.key().map(Key::Entry),
         }
@@ -157,29 +187,29 @@ fn next_line(input: &[u8], scanned: usize) -> Next<'_> {
     }
 }
 
-/// Finds a line with the block of bytes behind it that it announces. `block_length` reads the line, without its end, and
+/// Finds a line with the block of bytes behind it that it announces. `block_length` reads the line, without its LF, and
 /// returns how many bytes follow it, their end included.
-#[cfg(test)]
 fn next_with_block(
     input: &[u8],
     known: Unfinished,
     block_length: impl Fn(&[u8]) -> usize,
 ) -> Next<'_> {
-    if known.length.is_some_and(|length| input.len() < length) {
-        return Next::Unfinished(known);
-    }
-    let Some(end) = memchr(b'\n', &input[known.scanned..]).map(|end| known.scanned + end) else {
-        return Next::Unfinished(Unfinished {
-            scanned: input.len(),
-            length: None,
-        });
+    let length = match known.length {
+        Some(length) => length,
+        None => {
+            let unsearched = input.get(known.scanned..).unwrap_or_default();
+            let Some(end) = memchr(b'\n', unsearched) else {
+                return Next::Unfinished(Unfinished {
+                    scanned: input.len(),
+                    length: None,
+                });
+            };
+            let end = known.scanned + end;
+            (end + 1).saturating_add(block_length(&input[..end]))
+        }
     };
-    let line = &input[..end];
-    let block = block_length(line.strip_suffix(b"\r").unwrap_or(line));
-    let length = (end + 1).saturating_add(block);
     match input.get(..length) {
         Some(frame) => Next::Frame(frame, length),
-        // The end of the line is found again when the block is there.
         None => Next::Unfinished(Unfinished {
             scanned: known.scanned,
             length: Some(length),

@@ -14,6 +14,8 @@ pub struct Pending {
     start: usize,
     /// The facts that are known of that frame: a long one is searched once, however many pieces it comes in.
     known: Unfinished,
+    /// The length of the first frame, if that is a line whose block was dropped.
+    line_alone: Option<usize>,
     skip: Skip,
 }
 
@@ -38,6 +40,11 @@ impl Pending {
 
     pub fn language(&self) -> Language {
         self.language
+    }
+
+    /// The bytes that wait are of that language from now on. To be called between two frames only.
+    pub fn set_language(&mut self, language: Language) {
+        self.language = language;
     }
 
     /// Adds bytes that came from the peer.
@@ -96,18 +103,27 @@ impl Pending {
 
     /// The facts that are known of the first frame.
     pub fn known(&self) -> Unfinished {
-        self.known
+        match self.line_alone {
+            Some(_) => Unfinished {
+                scanned: 0,
+                length: self.line_alone,
+            },
+            None => self.known,
+        }
     }
 
     /// So many bytes of frames were processed, and of the next one so much is known.
     pub fn advance(&mut self, length: usize, known: Unfinished) {
         self.start += length;
         self.known = known;
+        if length > 0 {
+            self.line_alone = None;
+        }
     }
 
     /// The next finished frame, without its end.
     pub fn next_frame(&mut self) -> Option<&[u8]> {
-        let (length, frame) = match self.language.next(&self.bytes[self.start..], self.known) {
+        let (length, frame) = match self.language.next(&self.bytes[self.start..], self.known()) {
             Next::Frame(frame, length) => (length, frame.len()),
             // No CR is kept.
             Next::Scattered(_) => return None,
@@ -135,6 +151,7 @@ impl Pending {
         let mut bytes = std::mem::replace(&mut self.bytes, rest);
         self.start = 0;
         self.known = Unfinished::default();
+        self.line_alone = None;
         bytes.truncate(end);
         bytes.shrink_to_fit();
         SharedBytes::new(bytes, Some(reclaim)).slice(start, end)
@@ -153,7 +170,11 @@ impl Pending {
         bytes.extend_from_slice(&self.bytes[self.start..]);
         self.bytes = bytes;
         self.start = start;
-        self.known = Unfinished::default();
+        self.known = Unfinished {
+            scanned: 0,
+            // A line whose block was dropped announces more than it has.
+            length: (self.language.end_length() == 0).then_some(length),
+        };
     }
 
     /// The buffer with all that waits, for whoever frees it.
@@ -171,6 +192,20 @@ impl Pending {
             skip,
             ..Pending::new(self.language)
         };
+    }
+
+    /// Drops the block of the unfinished frame, with what is still to come of it. Its line is a frame after that.
+    pub fn skip_block(&mut self) {
+        let line = memchr(b'\n', self.bytes()).map_or(self.waiting(), |end| end + 1);
+        let length = self.known.length.unwrap_or(line);
+        self.skip = Skip::Bytes(length - self.waiting());
+        self.bytes.truncate(self.start + line);
+        self.line_alone = Some(line);
+    }
+
+    /// Reports whether the next bytes that come are dropped.
+    pub fn is_skipping(&self) -> bool {
+        self.skip != Skip::Nothing
     }
 
     /// Reports whether nothing waits and nothing is to be dropped.

@@ -28,6 +28,7 @@ impl<'a> Request<'a> {
 
 /// The block that follows a line, with its CR LF, in bytes.
 pub fn block_length(line: &[u8]) -> usize {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
     announced(line).map_or(0, |(_, length)| length.saturating_add(2))
 }
 

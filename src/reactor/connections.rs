@@ -405,7 +405,9 @@ impl<S: Socket> Connections<S> {
         let taken = self
             .get_mut(id)
             .and_then(|connection| connection.pending.take());
-        let pending = taken.map_or_else(|| Pending::new(language), |pending| *pending);
+        let mut pending = taken.map_or_else(|| Pending::new(language), |pending| *pending);
+        // A login may have changed it.
+        pending.set_language(language);
         self.owned -= pending.capacity();
         pending
     }

@@ -12,7 +12,7 @@ use crate::limits::{
 };
 use crate::protocol::framing::{Next, Unfinished};
 use crate::protocol::shared::SharedBytes;
-use crate::protocol::{Language, Pending, Request};
+use crate::protocol::{Language, Pending, Request, memcached};
 use std::io::ErrorKind;
 
 /// How far a connection's frames were processed.
@@ -148,7 +148,8 @@ impl<S: Socket, R: Recording> Core<S, R> {
             } else {
                 share
             };
-            let Some(count) = self.read(id, &mut scratch[..room.min(SCRATCH)]) else {
+            let language = pending.language();
+            let Some(count) = self.read(id, language, &mut scratch[..room.min(SCRATCH)]) else {
                 break Progress::Done;
             };
             let progress =
@@ -208,6 +209,9 @@ impl<S: Socket, R: Recording> Core<S, R> {
         assembled: &mut Vec<u8>,
         enough: usize,
     ) -> Progress {
+        if pending.is_skipping() {
+            return Progress::Done;
+        }
         loop {
             let (language, known) = (pending.language(), pending.known());
             let processed = self.process(id, language, pending.bytes(), known, assembled, enough);
@@ -224,10 +228,11 @@ impl<S: Socket, R: Recording> Core<S, R> {
             }
         }
         let length = pending.frame_length();
-        if length > MAX_LINE_BEFORE_LOGIN {
-            match self.check_length(id, length) {
+        if length > pending.language().max_unasked() {
+            match self.check_length(id, Some(pending.bytes()), length) {
                 LongFrame::Allowed => {}
                 LongFrame::Skipped => pending.skip_frame(),
+                LongFrame::BlockSkipped => pending.skip_block(),
                 LongFrame::Refused => return Progress::Stopped,
             }
         }
@@ -356,8 +361,9 @@ impl<S: Socket, R: Recording> Core<S, R> {
         enough: usize,
     ) -> Progress {
         if request.length() > MAX_LINE_BEFORE_LOGIN {
-            match self.check_length(id, request.length()) {
-                LongFrame::Allowed => {}
+            match self.check_length(id, None, request.length()) {
+                // The block of a whole frame is there already.
+                LongFrame::Allowed | LongFrame::BlockSkipped => {}
                 LongFrame::Skipped => return Progress::Done,
                 LongFrame::Refused => return Progress::Stopped,
             }
@@ -389,14 +395,14 @@ impl<S: Socket, R: Recording> Core<S, R> {
     }
 
     #[cold]
-    fn check_length(&mut self, id: ConnectionId, length: usize) -> LongFrame {
+    fn check_length(&mut self, id: ConnectionId, start: Option<&[u8]>, length: usize) -> LongFrame {
         let now = self.out.connections.now;
         self.broker
-            .handle_long_frame(id, length, now, &mut self.out)
+            .handle_long_frame(id, start, length, now, &mut self.out)
     }
 
     /// Reads what there is; `None` when that is nothing for now, or nothing more ever.
-    fn read(&mut self, id: ConnectionId, scratch: &mut [u8]) -> Option<usize> {
+    fn read(&mut self, id: ConnectionId, language: Language, scratch: &mut [u8]) -> Option<usize> {
         let connection = self.out.connections.get_mut(id)?;
         let ended = loop {
             if !connection.readable {
@@ -404,14 +410,13 @@ impl<S: Socket, R: Recording> Core<S, R> {
             }
             match connection.socket.read(scratch) {
                 Ok(0) => break CloseReason::EndOfStream,
-                Ok(_)
-                    if !std::mem::replace(&mut connection.has_spoken, true)
-                        && !connection.socket.is_tls()
-                        && fault::is_tls(scratch[0]) =>
-                {
-                    break CloseReason::TlsToPlain;
-                }
                 Ok(count) => {
+                    if !std::mem::replace(&mut connection.has_spoken, true)
+                        && let Some(reason) =
+                            foreign_protocol(language, connection.socket.is_tls(), scratch[0])
+                    {
+                        break reason;
+                    }
                     // Only the end of the stream may have been told already.
                     connection.readable =
                         !connection.socket.is_drained(count, scratch.len()) || connection.hung_up;
@@ -449,5 +454,16 @@ impl<S: Socket, R: Recording> Core<S, R> {
                 if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             _ => drop(self.out.connections.remove(id)),
         }
+    }
+}
+
+/// The reason to end a connection whose first byte shows that its peer speaks something else.
+fn foreign_protocol(language: Language, is_tls: bool, first: u8) -> Option<CloseReason> {
+    match language {
+        _ if !is_tls && fault::is_tls(first) => Some(CloseReason::TlsToPlain),
+        Language::Memcached | Language::MemcachedLogin if memcached::framing::is_binary(first) => {
+            Some(CloseReason::BinaryProtocol)
+        }
+        _ => None,
     }
 }

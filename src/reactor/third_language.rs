@@ -50,6 +50,7 @@ impl World {
         let listeners = vec![
             listener("toy", Language::Toy),
             listener("clacks", Language::Clacks),
+            listener("memcached", Language::Memcached),
         ];
         let settings = Settings {
             max_clients: 10,
@@ -168,4 +169,102 @@ fn clients_of_two_languages_share_the_entries() {
          OVERHEAD O Welcome!\r\nRETRIEVED a=x\r\n"
     );
     world.expect(&mut clacks, greeting.as_bytes());
+}
+
+const UNAUTHENTICATED: &str = "CLIENT_ERROR unauthenticated\r\n";
+
+#[test]
+fn a_memcached_client_logs_in_however_its_bytes_are_cut() {
+    let mut world = World::new();
+    let requests = format!(
+        "version\r\nset _ _ _ 4\r\nabcd\r\nset a 0 0 8 noreply\nadmin pw\r\nmn\r\nverbosity 1 noreply\r\n\
+         set k 0 0 x\r\nms k 5000\r\n{}\r\nmn \n",
+        "x".repeat(5000)
+    );
+    let answers = format!(
+        "{UNAUTHENTICATED}CLIENT_ERROR bad authentication token format\r\nSTORED\r\nMN\r\n\
+         CLIENT_ERROR bad command line format\r\nERROR\r\nMN\r\n"
+    );
+    for cut in (0..150).chain([5000, requests.len()]) {
+        let mut client = world.connect("memcached");
+        let (first, second) = requests.as_bytes().split_at(cut);
+        client.write_all(first).expect("a connection");
+        world.turn();
+        client.write_all(second).expect("a connection");
+        world.expect(&mut client, answers.as_bytes());
+    }
+}
+
+#[test]
+fn a_memcached_client_may_try_several_logins() {
+    let mut world = World::new();
+    let mut client = world.connect("memcached");
+    client
+        .write_all(b"set a 0 0 4\r\nno x\r\nset a 0 0 8\r\nadmin pw\r\nmn\r\n")
+        .expect("a connection");
+    let answers = b"CLIENT_ERROR authentication failure\r\nSTORED\r\nMN\r\n";
+    world.expect(&mut client, answers);
+}
+
+/// Lets turns pass until the server closes the connection, after these bytes.
+fn expect_end(world: &mut World, client: &mut UnixStream, expected: &[u8]) {
+    let mut came = Vec::new();
+    for _ in 0..10_000 {
+        world.turn();
+        match client.read_to_end(&mut came) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            _ => break,
+        }
+    }
+    assert_eq!(
+        came.escape_ascii().to_string(),
+        expected.escape_ascii().to_string()
+    );
+    assert!(matches!(client.read(&mut [0]), Ok(0) | Err(_)), "closed");
+}
+
+#[test]
+fn a_memcached_connection_is_closed_without_a_word() {
+    let mut world = World::new();
+    let long = "x".repeat(2049);
+    let login = "set _ _ _ 8\r\nadmin pw\r\n";
+    for (requests, answers) in [
+        ("mn\r\nmn\r\n".to_owned(), ""),
+        ("quit\r\nmn\r\n".to_owned(), ""),
+        ("\u{80}".to_owned(), ""),
+        (long.clone(), ""),
+        (format!("get {long}"), ""),
+        (format!("{login}mn\r\nquit x\r\nmn\r\n"), "STORED\r\nMN\r\n"),
+        (format!("{login}GET / HTTP/1.1\r\nmn\r\n"), "STORED\r\n"),
+        (format!("{login}{long}"), "STORED\r\n"),
+    ] {
+        let mut client = world.connect("memcached");
+        let bytes = requests.as_bytes();
+        // The first byte of the binary protocol is no character of its own.
+        let bytes = bytes.strip_prefix(&[0xc2]).unwrap_or(bytes);
+        client.write_all(bytes).expect("a connection");
+        expect_end(&mut world, &mut client, answers.as_bytes());
+    }
+}
+
+#[test]
+fn a_block_that_nobody_may_store_is_dropped_as_it_comes() {
+    let mut world = World::new();
+    let mut client = world.connect("memcached");
+    let length = 64 << 20;
+    let login = format!("set _ _ _ 8\r\nadmin pw\r\nset k 0 0 {length}\r\n");
+    client.write_all(login.as_bytes()).expect("a connection");
+    world.expect(&mut client, b"STORED\r\n");
+    let block = [b'x'; 1 << 16];
+    let mut left = length + 2;
+    while left > 0 {
+        world.turn();
+        match client.write(&block[..left.min(block.len())]) {
+            Ok(count) => left -= count,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+        }
+        assert!(world.server.core.out.connections.buffered() < 1 << 20);
+    }
+    client.write_all(b"mn\r\n").expect("a connection");
+    world.expect(&mut client, b"ERROR\r\nMN\r\n");
 }

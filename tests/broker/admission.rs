@@ -308,7 +308,7 @@ fn a_long_line_is_judged_by_whether_its_sender_has_logged_in() {
     let mut judge = |id, length| {
         let judged = world
             .broker
-            .handle_long_frame(id, length, world.now, &mut world.wires);
+            .handle_long_frame(id, None, length, world.now, &mut world.wires);
         (judged, world.wires.by_id[&id].closing)
     };
     assert_eq!(judge(client, 100_000), (LongFrame::Allowed, None));

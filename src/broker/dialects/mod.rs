@@ -2,6 +2,7 @@
 //! the outcome to the answer. Nothing is decided here about entries, signals or sessions.
 
 pub mod clacks;
+pub mod memcached;
 mod plan;
 #[cfg(test)]
 mod toy;
@@ -31,6 +32,7 @@ impl Notice<'_> {
     pub fn encode(self, language: Language, to: &mut Vec<u8>) {
         match language {
             Language::Clacks => clacks::encode_notice(self, to),
+            Language::Memcached | Language::MemcachedLogin => memcached::encode_notice(self, to),
             #[cfg(test)]
             Language::Toy => toy::encode_notice(self, to),
         }

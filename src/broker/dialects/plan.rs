@@ -1,6 +1,6 @@
 //! The effects of a request, as far as they must be known before it is handled.
 
-use super::clacks;
+use super::{clacks, memcached};
 use crate::broker::interclacks::Link;
 use crate::broker::session::Session;
 use crate::protocol::Request;
@@ -30,6 +30,12 @@ impl<'a> Plan<'a> {
     pub fn of(session: &Session, link: Option<&Link>, request: &Request<'a>) -> Plan<'a> {
         match request {
             Request::Clacks(line) => clacks::plan(session, link, line),
+            Request::Memcached(frame) => memcached::plan(session, &frame.request),
+            Request::MemcachedLogin(_) => Plan {
+                receivers: Receivers::Nobody,
+                is_monitored: false,
+                may_write: false,
+            },
             #[cfg(test)]
             Request::Toy(request) => super::toy::plan(request),
         }

@@ -3,7 +3,7 @@
 use crate::broker::Broker;
 use crate::broker::carrier::Carrier;
 use crate::broker::events::ConnectionId;
-use crate::protocol::{ClacksLine, Command};
+use crate::protocol::{Command, Request};
 use std::collections::BTreeSet;
 
 /// The lock while a Net::Clacks master sends its entries. A master that then says nothing is closed
@@ -20,12 +20,14 @@ impl Broker {
     pub(in crate::broker) fn waits_for_lock(
         &mut self,
         id: ConnectionId,
-        line: &ClacksLine<'_>,
+        request: &Request<'_>,
     ) -> bool {
         let Some(lock) = &mut self.lock else {
             return false;
         };
-        if let Some(Command::ClientList | Command::ClientDisconnect(_)) = line.command {
+        if let Request::Clacks(line) = request
+            && let Some(Command::ClientList | Command::ClientDisconnect(_)) = line.command
+        {
             return false;
         }
         lock.waiting.insert(id);

@@ -1,12 +1,12 @@
 //! Who is let in: right and wrong logins, and those that come when there are enough clients already.
 
-use crate::broker::Broker;
 use crate::broker::admission::NoPlace;
 use crate::broker::carrier::Carrier;
 use crate::broker::close_reason::CloseReason;
 use crate::broker::events::{ConnectionId, Now};
 use crate::broker::session::{LastPing, LoginAttempt};
 use crate::broker::users::{Permissions, User, Users};
+use crate::broker::{Broker, Suppressed};
 use crate::limits::{MAX_TRIED_USER, WORK_PER_LOGIN};
 use std::rc::Rc;
 
@@ -193,6 +193,30 @@ impl Broker {
                 true
             }
             Err(NoPlace) => false,
+        }
+    }
+
+    /// Logs that a user's command was refused; so many a second.
+    pub(in crate::broker) fn log_refusal(
+        &mut self,
+        id: ConnectionId,
+        reason: &str,
+        now: Now,
+        why: impl FnOnce(&User) -> String,
+    ) {
+        let Some(suppressed) = self.refusal_log.admit(now.monotonic_us) else {
+            return;
+        };
+        if let Some(session) = self.sessions.get(id)
+            && let Some(user) = &session.user
+        {
+            log::warn!(
+                "{reason}: {} (user {}, {}){}",
+                why(user),
+                user.name.escape_debug(),
+                session.cid,
+                Suppressed(suppressed)
+            );
         }
     }
 }

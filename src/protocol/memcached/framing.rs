@@ -1,85 +1,37 @@
 //! Where frames end: a line ends in LF, and a block has the length that its line announces.
 
-use super::login;
 use super::number;
 use super::words::{Words, split, split_frame};
-use crate::protocol::framing::Unfinished;
 use memchr::memchr;
 
 /// The longest unfinished line that may wait, in bytes; lines that name many keys may be longer.
-const MAX_UNFINISHED_LINE: usize = 2048;
+pub const MAX_UNFINISHED_LINE: usize = 2048;
 
 /// CR LF behind a block.
-const BLOCK_END: usize = 2;
+pub(super) const BLOCK_END: usize = 2;
 
-/// The facts of a connection that decide where its frames end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    pub is_logged_in: bool,
-    /// The longest value that can be stored, in bytes. Longer blocks are not part of a frame.
-    pub max_value: usize,
-    /// The longest unfinished line that names many keys, in bytes.
-    pub max_line: usize,
+/// The length of the block behind a line that is given without its LF, in bytes with the block's end; 0 if there is none.
+pub fn block_length(line: &[u8]) -> usize {
+    let (line, _) = split_frame(line);
+    announced(line).map_or(0, |length| length + BLOCK_END)
 }
 
-/// The start of a stream of bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next<'a> {
-    /// A line with its end, and the block behind it with its own.
-    Frame(&'a [u8]),
-    /// A line with its end, whose block is too large to be stored. The block, of so many bytes with its end, is to be
-    /// dropped as it comes. The line is answered after that.
-    Oversized(&'a [u8], usize),
-    Unfinished(Unfinished),
+/// The length of the block that a frame of `length` bytes in all will have, in bytes without its end, if `start` has
+/// its whole line.
+pub fn value_length(start: &[u8], length: usize) -> Option<usize> {
+    let line = memchr(b'\n', start)? + 1;
+    Some(length.saturating_sub(line + BLOCK_END))
 }
 
-/// Finds the first frame of `input`, of which something may be known from before.
-pub fn next(input: &[u8], known: Unfinished, limits: Limits) -> Next<'_> {
-    if known.length.is_some_and(|length| input.len() < length) {
-        return Next::Unfinished(known);
-    }
-    let unsearched = input.get(known.scanned..).unwrap_or_default();
-    let Some(end) = memchr(b'\n', unsearched) else {
-        return Next::Unfinished(Unfinished {
-            scanned: input.len(),
-            length: None,
-        });
-    };
-    let line = &input[..known.scanned + end + 1];
-    let (text, _) = split_frame(line);
-    let block = match limits.is_logged_in {
-        true => announced(text),
-        false => login::announced(text),
-    };
-    let Some(block) = block else {
-        return Next::Frame(line);
-    };
-    if limits.is_logged_in && block > limits.max_value {
-        return Next::Oversized(line, block + BLOCK_END);
-    }
-    let length = line.len() + block + BLOCK_END;
-    match input.get(..length) {
-        Some(frame) => Next::Frame(frame),
-        // The end of the line is found again when the block is there.
-        None => Next::Unfinished(Unfinished {
-            scanned: known.scanned,
-            length: Some(length),
-        }),
-    }
-}
-
-/// How long an unfinished line that begins with `start` may be, in bytes.
-pub fn max_unfinished_line(start: &[u8], limits: Limits) -> usize {
+/// Reports whether the unfinished line that begins with `start` names many keys, and so may be long.
+pub fn names_many(start: &[u8]) -> bool {
     let names_many = [&b"get "[..], b"gets ", b"gat ", b"gats "];
-    match names_many.iter().any(|command| start.starts_with(command)) {
-        true => limits.max_line,
-        false => MAX_UNFINISHED_LINE,
-    }
+    names_many.iter().any(|command| start.starts_with(command))
 }
 
-/// Reports whether a connection that begins so speaks the binary protocol.
-pub fn is_binary(start: &[u8]) -> bool {
-    start.first() == Some(&0x80)
+/// Reports whether a connection whose first byte is this speaks the binary protocol.
+pub fn is_binary(first: u8) -> bool {
+    first == 0x80
 }
 
 /// The length of the block behind a line, in bytes without the end; `None` if there is no block.
@@ -105,78 +57,65 @@ pub fn are_flags(mut words: Words<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::framing::{Next, Unfinished};
+    use crate::protocol::{Language, Pending};
 
-    const LIMITS: Limits = Limits {
-        is_logged_in: true,
-        max_value: 9,
-        max_line: 10_000,
-    };
+    const LOGGED_IN: Language = Language::Memcached;
 
-    /// A buffer as a connection has: it keeps what is unfinished, and drops oversized blocks.
-    #[derive(Default)]
-    struct Buffer {
-        bytes: Vec<u8>,
-        known: Unfinished,
-        to_drop: usize,
-    }
+    /// The longest block that is kept here, in bytes.
+    const MAX_VALUE: usize = 9;
 
-    impl Buffer {
-        fn push(&mut self, piece: &[u8], limits: Limits, frames: &mut Vec<Vec<u8>>) {
-            self.bytes.extend_from_slice(piece);
-            loop {
-                let dropped = self.to_drop.min(self.bytes.len());
-                self.bytes.drain(..dropped);
-                self.to_drop -= dropped;
-                let (frame, to_drop) = match next(&self.bytes, self.known, limits) {
-                    Next::Frame(frame) => (frame.to_vec(), 0),
-                    Next::Oversized(line, block) => (line.to_vec(), block),
-                    Next::Unfinished(known) => {
-                        self.known = known;
-                        return;
-                    }
-                };
-                self.bytes.drain(..frame.len());
-                (self.known, self.to_drop) = (Unfinished::default(), to_drop);
-                frames.push(frame);
+    /// The frames of a stream of pieces; longer blocks are dropped as they come.
+    fn frames<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, language: Language) -> Vec<String> {
+        let (mut pending, mut found) = (Pending::new(language), Vec::new());
+        for mut piece in pieces {
+            while !piece.is_empty() {
+                let taken = pending.push_to_frame(piece);
+                piece = &piece[taken..];
+                while !pending.is_skipping()
+                    && let Some(frame) = pending.next_frame()
+                {
+                    found.push(frame.escape_ascii().to_string());
+                }
+                let value = value_length(pending.bytes(), pending.frame_length());
+                if language == LOGGED_IN && !pending.is_skipping() && value > Some(MAX_VALUE) {
+                    pending.skip_block();
+                }
             }
         }
-    }
-
-    fn frames<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limits: Limits) -> Vec<String> {
-        let (mut buffer, mut found) = (Buffer::default(), Vec::new());
-        for piece in pieces {
-            buffer.push(piece, limits, &mut found);
-        }
-        let shown = found.iter().map(|frame| frame.escape_ascii().to_string());
-        shown.collect()
+        found
     }
 
     /// The frames of a stream, whole, cut in two at every byte, and byte by byte.
     #[track_caller]
-    fn check(stream: &[u8], limits: Limits, expected: &[&str]) {
-        assert_eq!(frames([stream], limits), expected);
+    fn check(stream: &[u8], language: Language, expected: &[&str]) {
+        assert_eq!(frames([stream], language), expected);
         for cut in 0..stream.len() {
             let (first, second) = stream.split_at(cut);
-            assert_eq!(frames([first, second], limits), expected, "cut at {cut}");
+            assert_eq!(frames([first, second], language), expected, "cut at {cut}");
         }
-        assert_eq!(frames(stream.chunks(1), limits), expected);
+        assert_eq!(frames(stream.chunks(1), language), expected);
     }
 
     #[test]
     fn a_block_belongs_to_its_line() {
-        check(b"mn\r\nget k\n\n", LIMITS, &[r"mn\r\n", r"get k\n", r"\n"]);
+        check(
+            b"mn\r\nget k\n\n",
+            LOGGED_IN,
+            &[r"mn\r\n", r"get k\n", r"\n"],
+        );
         let stream = b"set k 0 0 3\r\na\nb\r\nms k 1 c\nx\r\nmn\r\n";
         let expected = [r"set k 0 0 3\r\na\nb\r\n", r"ms k 1 c\nx\r\n", r"mn\r\n"];
-        check(stream, LIMITS, &expected);
+        check(stream, LOGGED_IN, &expected);
         check(
             b"cas k 0 0 0 1\r\n\r\n",
-            LIMITS,
+            LOGGED_IN,
             &[r"cas k 0 0 0 1\r\n\r\n"],
         );
         let stream = b"set k 0 0 1 noreply \r\nx\r\nmn\r\n";
         check(
             stream,
-            LIMITS,
+            LOGGED_IN,
             &[r"set k 0 0 1 noreply \r\nx\r\n", r"mn\r\n"],
         );
     }
@@ -186,10 +125,10 @@ mod tests {
         let stream = b"set k 0 0 3\r\nabcde\r\nmn\r\n";
         check(
             stream,
-            LIMITS,
+            LOGGED_IN,
             &[r"set k 0 0 3\r\nabcde", r"\r\n", r"mn\r\n"],
         );
-        check(b"set k 0 0 1\nx\nq", LIMITS, &[r"set k 0 0 1\nx\nq"]);
+        check(b"set k 0 0 1\nx\nq", LOGGED_IN, &[r"set k 0 0 1\nx\nq"]);
     }
 
     #[test]
@@ -209,7 +148,7 @@ mod tests {
         ] {
             let stream = format!("{line}\r\nx\r\n");
             let expected = [format!(r"{line}\r\n"), r"x\r\n".to_owned()];
-            check(stream.as_bytes(), LIMITS, &[&expected[0], &expected[1]]);
+            check(stream.as_bytes(), LOGGED_IN, &[&expected[0], &expected[1]]);
         }
     }
 
@@ -228,7 +167,7 @@ mod tests {
         ] {
             let stream = format!("{line}\r\nx\r\nmn\r\n");
             let expected = [format!(r"{line}\r\nx\r\n"), r"mn\r\n".to_owned()];
-            check(stream.as_bytes(), LIMITS, &[&expected[0], &expected[1]]);
+            check(stream.as_bytes(), LOGGED_IN, &[&expected[0], &expected[1]]);
         }
     }
 
@@ -240,18 +179,14 @@ mod tests {
             r"mn\r\n",
             r"set k 0 0 9\r\n012345678\r\n",
         ];
-        check(stream, LIMITS, &expected);
+        check(stream, LOGGED_IN, &expected);
     }
 
     #[test]
     fn before_the_login_set_alone_has_a_block() {
-        let limits = Limits {
-            is_logged_in: false,
-            ..LIMITS
-        };
         check(
             b"set _ _ _ 11 x\r\nuser a pass\r\nadd k 0 0 1\r\nset a 0 0 4097\r\nx\n",
-            limits,
+            Language::MemcachedLogin,
             &[
                 r"set _ _ _ 11 x\r\nuser a pass\r\n",
                 r"add k 0 0 1\r\n",
@@ -264,11 +199,33 @@ mod tests {
     #[test]
     fn lines_of_many_keys_may_be_longer() {
         for start in ["get k", "gets k", "gat 0 k", "gats 0 k"] {
-            assert_eq!(max_unfinished_line(start.as_bytes(), LIMITS), 10_000);
+            assert!(names_many(start.as_bytes()), "{start}");
         }
         for start in ["get", "getx k", "mg k", "GET k"] {
-            assert_eq!(max_unfinished_line(start.as_bytes(), LIMITS), 2048);
+            assert!(!names_many(start.as_bytes()), "{start}");
         }
-        assert!(is_binary(b"\x80\x01") && !is_binary(b"") && !is_binary(b"get"));
+        assert!(is_binary(0x80) && !is_binary(b'g'));
+    }
+
+    #[test]
+    fn a_line_whose_block_was_dropped_may_wait() {
+        let mut pending = Pending::new(LOGGED_IN);
+        pending.push(b"set k 0 0 20\r\n01234");
+        assert_eq!(pending.next_frame(), None);
+        pending.skip_block();
+        pending.push(b"567890123456789\r\nmn\r\n");
+        let line = b"set k 0 0 20\r\n";
+        for _ in 0..2 {
+            // Nothing was done about it.
+            pending.advance(0, Unfinished::default());
+            let known = pending.known();
+            let next = LOGGED_IN.next(pending.bytes(), known);
+            assert_eq!(next, Next::Frame(line, line.len()));
+        }
+        let (reclaim, _reclaimed) = std::sync::mpsc::channel();
+        let taken = pending.take_frame(line.len(), reclaim);
+        pending.put_back_frame(taken);
+        assert_eq!(pending.next_frame(), Some(&line[..]));
+        assert_eq!(pending.next_frame(), Some(&b"mn\r\n"[..]));
     }
 }

@@ -1,5 +1,6 @@
 //! Frames before the login: a `set` whose block is the user, one blank and the password.
 
+use super::framing::BLOCK_END;
 use super::number;
 use super::words::{split, split_frame};
 use memchr::memchr;
@@ -48,9 +49,13 @@ impl Fault {
 /// The line that refuses a user or a password.
 pub const FAILURE: &str = "CLIENT_ERROR authentication failure";
 
-/// The length of the block behind a line, in bytes without the end; `None` if there is no block.
-pub fn announced(line: &[u8]) -> Option<usize> {
-    length(line).filter(|&length| length <= MAX_BLOCK)
+/// The length of the block behind a line that is given without its LF, in bytes with the block's end; 0 if there is none.
+pub fn block_length(line: &[u8]) -> usize {
+    let (line, _) = split_frame(line);
+    match length(line) {
+        Some(length) if length <= MAX_BLOCK => length + BLOCK_END,
+        _ => 0,
+    }
 }
 
 /// The length that a login line names.

@@ -17,7 +17,7 @@ pub mod words;
 
 pub use error::Error;
 pub use expiry::Expiry;
-pub use request::{Block, Request, decode};
+pub use request::{Block, Frame, Request, decode};
 
 /// The longest key, in bytes as sent.
 pub const MAX_KEY: usize = 250;

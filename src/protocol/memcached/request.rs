@@ -2,7 +2,7 @@
 
 use super::administration::{self, Crawler, Stats, Watched};
 use super::counting::Direction;
-use super::framing::are_flags;
+use super::framing::{BLOCK_END, are_flags};
 use super::meta::{Meta, Verb};
 use super::words::{Words, split, split_frame};
 use super::{Error, Expiry, MAX_KEY, number};
@@ -35,6 +35,27 @@ pub enum Request<'a> {
     /// A request of HTTP: the connection is closed.
     Http,
     Wrong(Error, Reply),
+}
+
+/// A frame and the command that it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frame<'a> {
+    pub bytes: &'a [u8],
+    pub request: Request<'a>,
+}
+
+impl<'a> Frame<'a> {
+    pub fn of(bytes: &'a [u8]) -> Frame<'a> {
+        Frame {
+            bytes,
+            request: decode(bytes),
+        }
+    }
+
+    /// The command line, without its end.
+    pub fn line(&self) -> &'a [u8] {
+        split_frame(self.bytes).0
+    }
 }
 
 /// The wish for an answer.
@@ -81,10 +102,10 @@ pub struct Store<'a> {
 pub enum Block<'a> {
     /// The value, without the end of the block.
     Value(&'a [u8]),
-    /// The block does not end in CR LF.
-    BadEnd,
-    /// The block was dropped because it is larger than any value may be.
-    Oversized,
+    /// The block does not end in CR LF. So many bytes were announced.
+    BadEnd(usize),
+    /// The block was dropped because it is larger than any value may be, or because the client may not store.
+    Dropped,
 }
 
 /// `incr` and `decr`.
@@ -118,8 +139,8 @@ impl<'a> Block<'a> {
     fn of(bytes: &'a [u8]) -> Block<'a> {
         match bytes.strip_suffix(b"\r\n") {
             Some(value) => Block::Value(value),
-            None if bytes.is_empty() => Block::Oversized,
-            None => Block::BadEnd,
+            None if bytes.is_empty() => Block::Dropped,
+            None => Block::BadEnd(bytes.len().saturating_sub(BLOCK_END)),
         }
     }
 }
@@ -133,7 +154,38 @@ impl Reply {
     }
 }
 
-impl Request<'_> {
+impl<'a> Request<'a> {
+    /// The wish for an answer that the line ends in.
+    pub fn reply(&self) -> Reply {
+        match *self {
+            Request::Store(Store { reply, .. }) | Request::Count(Count { reply, .. }) => reply,
+            Request::Delete(_, reply)
+            | Request::Touch(_, _, reply)
+            | Request::FlushAll(_, reply)
+            | Request::Crawler(_, reply)
+            | Request::Tune(reply)
+            | Request::Verbosity(reply)
+            | Request::CacheMemLimit(_, reply)
+            | Request::Shutdown(reply)
+            | Request::Wrong(_, reply) => reply,
+            _ => Reply::Wanted,
+        }
+    }
+
+    /// The key that is looked up first, as it was sent. One in base64 is none that is found.
+    pub fn key(&self) -> Option<&'a [u8]> {
+        match *self {
+            Request::Get(get) => { get.keys }.next(),
+            Request::Store(Store { key, .. })
+            | Request::Delete(key, _)
+            | Request::Touch(key, ..)
+            | Request::Count(Count { key, .. })
+            | Request::Meta(Meta { key, .. })
+            | Request::MetaStore(Meta { key, .. }, _) => Some(key),
+            _ => None,
+        }
+    }
+
     /// The permission that the command needs. `mg` with N, T or R needs to write as well.
     pub fn need(&self) -> Need {
         match self {

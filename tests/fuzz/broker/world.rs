@@ -289,7 +289,7 @@ impl World {
 
     fn check_length(&mut self, id: ConnectionId, length: usize) -> LongFrame {
         self.broker
-            .handle_long_frame(id, length, self.now, &mut self.wires)
+            .handle_long_frame(id, None, length, self.now, &mut self.wires)
     }
 
     fn hand_over(&mut self, id: ConnectionId, line: &[u8]) {

@@ -2,6 +2,7 @@
 //! no effect at all.
 
 use super::plan::needed_for;
+use crate::broker::Broker;
 use crate::broker::cache::TooLarge;
 use crate::broker::carrier::Carrier;
 use crate::broker::close_reason::CloseReason;
@@ -11,8 +12,7 @@ use crate::broker::operations::By;
 use crate::broker::output::Output;
 use crate::broker::persistence::Barrier;
 use crate::broker::session::LastPing;
-use crate::broker::users::{Permissions, User};
-use crate::broker::{Broker, Suppressed};
+use crate::broker::users::Permissions;
 use crate::limits::MAX_FORWARDED_LINE;
 use crate::protocol::command::{Counter, Pair};
 use crate::protocol::number::{Number, work_of};
@@ -131,30 +131,6 @@ impl Broker {
         });
         if says_so {
             out.append(id, |to| encode::error(to, REASON));
-        }
-    }
-
-    /// Logs that a user's command was refused; so many a second.
-    fn log_refusal(
-        &mut self,
-        id: ConnectionId,
-        reason: &str,
-        now: Now,
-        why: impl FnOnce(&User) -> String,
-    ) {
-        let Some(suppressed) = self.refusal_log.admit(now.monotonic_us) else {
-            return;
-        };
-        if let Some(session) = self.sessions.get(id)
-            && let Some(user) = &session.user
-        {
-            log::warn!(
-                "{reason}: {} (user {}, {}){}",
-                why(user),
-                user.name.escape_debug(),
-                session.cid,
-                Suppressed(suppressed)
-            );
         }
     }
 

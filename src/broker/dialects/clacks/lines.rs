@@ -35,7 +35,7 @@ impl Broker {
         if !session.is_logged_in() {
             return self.handle_before_login(id, line, now, out);
         }
-        if (self.lock.is_some() && !is_uplink && self.waits_for_lock(id, line))
+        if (self.lock.is_some() && !is_uplink && self.waits_for_lock(id, &Request::Clacks(*line)))
             || (self.persistence.is_some() && self.waits_for_disk(id, &Request::Clacks(*line), now))
         {
             return Flow::StopBefore;

@@ -1,0 +1,111 @@
+//! The beginning of a session: who logs in, and who need not (memcached's ASCII authentication).
+
+use crate::broker::Broker;
+use crate::broker::Suppressed;
+use crate::broker::carrier::Carrier;
+use crate::broker::close_reason::CloseReason;
+use crate::broker::events::{ConnectionId, Flow, Now};
+use crate::broker::operations::Login as Outcome;
+use crate::broker::users::Users;
+use crate::limits::MAX_TRIED_USER;
+use crate::protocol::memcached::login::{self, Login};
+use crate::protocol::{Language, encode};
+
+/// The text in CLIENTLIST by which people know these connections.
+const CLIENT_INFO: &[u8] = b"memcached";
+
+/// A memcached client has connected.
+pub fn handle_connected<O: Carrier>(broker: &mut Broker, id: ConnectionId, now: Now, out: &mut O) {
+    broker.sessions.identify(id, CLIENT_INFO);
+    end_ping_timeout(broker, id);
+    let Some(session) = broker.sessions.get_mut(id) else {
+        return;
+    };
+    if session.is_surplus {
+        return broker.refuse(id, CloseReason::ClientLimit, now, out);
+    }
+    let Some(name) = broker.settings.memcached_user.clone() else {
+        session.language = Language::MemcachedLogin;
+        return;
+    };
+    let user = |users: &Users| users.get(&name).cloned();
+    match broker.log_in(id, None, user, now, out) {
+        Outcome::Done => end_ping_timeout(broker, id),
+        _ => broker.refuse(id, CloseReason::ClientLimit, now, out),
+    }
+}
+
+/// These clients never send a PING.
+fn end_ping_timeout(broker: &mut Broker, id: ConnectionId) {
+    if let Some(session) = broker.sessions.get_mut(id) {
+        session.last_ping = None;
+    }
+}
+
+/// A frame before the login came.
+pub fn handle_login<O: Carrier>(
+    broker: &mut Broker,
+    id: ConnectionId,
+    frame: &[u8],
+    now: Now,
+    out: &mut O,
+) -> Flow {
+    let session = broker.sessions.get_mut(id);
+    let Some(session) = session.filter(|session| session.is_served()) else {
+        return Flow::Stop;
+    };
+    session.has_spoken = true;
+    match login::decode(frame) {
+        Login::Quit => broker.close(id, CloseReason::Quit, now, out),
+        Login::TooShort => broker.close(id, CloseReason::LoginFailed, now, out),
+        Login::Wrong(fault) => answer(id, fault.text(), out),
+        Login::Token { user, password } => return log_in(broker, id, (user, password), now, out),
+    }
+    Flow::Next
+}
+
+fn log_in<O: Carrier>(
+    broker: &mut Broker,
+    id: ConnectionId,
+    (user, password): (&[u8], &[u8]),
+    now: Now,
+    out: &mut O,
+) -> Flow {
+    let verify = |users: &Users| users.verify(user, password).cloned();
+    match broker.log_in(id, Some(user), verify, now, out) {
+        Outcome::Done => {
+            answer(id, "STORED", out);
+            end_ping_timeout(broker, id);
+            broker.appoint(id, now, out);
+            if let Some(session) = broker.sessions.get_mut(id) {
+                session.language = Language::Memcached;
+                session.resumes_with_room = true;
+            }
+            // Bytes that have come are read as commands from then on.
+            out.request_writable(id);
+            return Flow::Stop;
+        }
+        Outcome::Later => return Flow::StopBefore,
+        Outcome::Wrong => {
+            log_failure(broker, id, user, now);
+            answer(id, login::FAILURE, out);
+        }
+        Outcome::NoPlace => broker.refuse(id, CloseReason::ClientLimit, now, out),
+    }
+    Flow::Next
+}
+
+/// Logs that a login failed; so many a second.
+fn log_failure(broker: &mut Broker, id: ConnectionId, user: &[u8], now: Now) {
+    if let Some(session) = broker.sessions.get(id)
+        && let Some(suppressed) = broker.refusal_log.admit(now.monotonic_us)
+    {
+        let tried = user[..user.len().min(MAX_TRIED_USER)].escape_ascii();
+        let (cid, suppressed) = (session.cid, Suppressed(suppressed));
+        log::warn!("login_failed: tried user \"{tried}\" ({cid}){suppressed}");
+    }
+}
+
+fn answer<O: Carrier>(id: ConnectionId, line: &str, out: &mut O) {
+    out.append(id, |to| encode::line(to, &[line.as_bytes()]));
+}
