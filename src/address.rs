@@ -34,6 +34,14 @@ impl Address {
     /// # Errors
     /// A message that says what is wrong, without the text itself.
     pub fn parse(text: &str) -> Result<Address, String> {
+        Address::parse_with_port(text, DEFAULT_PORT)
+    }
+
+    /// Parses an address that has this port if it names none.
+    ///
+    /// # Errors
+    /// As those of [`Address::parse`].
+    pub fn parse_with_port(text: &str, port: u16) -> Result<Address, String> {
         if let Some(path) = text.strip_prefix("unix:") {
             if path.is_empty() {
                 return Err("unix: wants a path".to_owned());
@@ -41,10 +49,10 @@ impl Address {
             return Ok(Address::Unix(PathBuf::from(path)));
         }
         if let Some(rest) = text.strip_prefix("tcp://") {
-            return HostPort::parse(rest).map(Address::Tcp);
+            return HostPort::parse(rest, port).map(Address::Tcp);
         }
         if let Some(rest) = text.strip_prefix("tls://") {
-            return HostPort::parse(rest).map(Address::Tls);
+            return HostPort::parse(rest, port).map(Address::Tls);
         }
         Err("neither unix:PATH nor tcp://HOST:PORT nor tls://HOST:PORT".to_owned())
     }
@@ -72,7 +80,7 @@ impl fmt::Display for HostPort {
 }
 
 impl HostPort {
-    fn parse(text: &str) -> Result<HostPort, String> {
+    fn parse(text: &str, default_port: u16) -> Result<HostPort, String> {
         let (host, port) = if let Some(rest) = text.strip_prefix('[') {
             let (host, rest) = rest.split_once(']').ok_or("a bracket is not closed")?;
             match rest.strip_prefix(':') {
@@ -96,7 +104,7 @@ impl HostPort {
             Some(port) => port
                 .parse()
                 .map_err(|_| "the port is no number up to 65535".to_owned())?,
-            None => DEFAULT_PORT,
+            None => default_port,
         };
         Ok(HostPort {
             host: host.to_owned(),
@@ -166,6 +174,17 @@ mod tests {
             without_port("tcp://[::1]").as_deref(),
             Ok("tcp://[::1]:49888")
         );
+        let with_other_port = |text| {
+            let address = Address::parse_with_port(text, 11211);
+            address.map(|address| address.to_string())
+        };
+        for (text, address) in [
+            ("tls://host", "tls://host:11211"),
+            ("tcp://[::1]", "tcp://[::1]:11211"),
+            ("tcp://host:1", "tcp://host:1"),
+        ] {
+            assert_eq!(with_other_port(text).as_deref(), Ok(address));
+        }
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub const SECOND_US: u64 = 1_000_000;
 
 /// The default port, which Net::Clacks installations use.
 pub const DEFAULT_PORT: u16 = 49888;
+/// The default port of `--memcached`, which is memcached's.
+pub const MEMCACHED_PORT: u16 = 11211;
 /// The default of `--max-clients`. A few hundred clients are usual; ten thousand still need little memory.
 pub const MAX_CLIENTS: usize = 10_000;
 /// The default of `--max-line`. Values of several megabytes occur (rendered pages); larger ones are mistakes.

@@ -543,6 +543,7 @@ impl Broker {
     pub fn write_status(&self, f: &mut impl fmt::Write) -> fmt::Result {
         let status = Status {
             clients: self.sessions.len(),
+            memcached: memcached::connections(&self.sessions).count(),
             monitors: self.monitors.len(),
             links: self.tree.links.up().count(),
             uplink: self.uplink_state(),

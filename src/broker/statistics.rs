@@ -77,6 +77,8 @@ impl fmt::Display for Suppressed {
 /// The broker's part of the status line.
 pub struct Status {
     pub clients: usize,
+    /// Connections of memcached clients among them.
+    pub memcached: usize,
     pub monitors: usize,
     /// Interclacks links that are up.
     pub links: usize,
@@ -93,9 +95,10 @@ impl Status {
     pub(super) fn write(&self, statistics: &Statistics, f: &mut impl fmt::Write) -> fmt::Result {
         write!(
             f,
-            "clients={} monitors={} links={} uplink={} names_listened_to={} subscriptions={} entries={} tombstones={} cache_bytes={} journal={} connections={} \
+            "clients={} memcached={} monitors={} links={} uplink={} names_listened_to={} subscriptions={} entries={} tombstones={} cache_bytes={} journal={} connections={} \
              lines={} signals={} deliveries={} expired={} stale={} evicted={} too_large={} permission_denied={} unknown_commands={}",
             self.clients,
+            self.memcached,
             self.monitors,
             self.links,
             self.uplink,

@@ -10,6 +10,7 @@ use crate::cli::logging;
 use crate::cli::secrets::Secrets;
 use crate::limits::{self, MAX_LINE_BEFORE_LOGIN};
 use crate::program::start::StartError;
+use crate::protocol::Language;
 use crate::reactor::{self, Listener, OutputLimits, SocketAccess};
 use crate::storage::{self, SyncPolicy};
 use crate::sys::{self, Account};
@@ -17,9 +18,25 @@ use getopts::Matches;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+/// An address to listen at, and the language of the clients there.
+pub struct Endpoint {
+    pub address: Address,
+    pub language: Language,
+}
+
+impl Endpoint {
+    /// The flag that names it.
+    pub fn flag(&self) -> &'static str {
+        match self.language {
+            Language::Memcached => "memcached",
+            _ => "listen",
+        }
+    }
+}
+
 /// The configuration that the flags describe.
 pub struct Config {
-    pub listen: Vec<Address>,
+    pub listen: Vec<Endpoint>,
     /// Listening sockets inherited from the service manager.
     pub inherited: Vec<Listener>,
     pub socket: SocketAccess,
@@ -44,9 +61,11 @@ impl Config {
     /// [`StartError::Usage`] for wrong or contradicting flags.
     pub fn from_flags(matches: &Matches, inherited: Vec<Listener>) -> Result<Config, StartError> {
         let listen = listen(matches, &inherited)?;
-        let masters = addresses(matches, "master")?;
+        let masters = addresses(matches, "master", limits::DEFAULT_PORT)?;
+        let bound = listen.iter().map(|endpoint| &endpoint.address);
         let all = inherited.iter().map(|listener| &listener.address);
-        let certificates = CertificateFiles::from_flags(matches, all.chain(&listen), &masters)?;
+        let certificates = CertificateFiles::from_flags(matches, all.chain(bound), &masters)?;
+        let serves_memcached = serves_memcached(&listen, &inherited);
         let run_as = run_as(matches)?;
         let (max_line, max_output) = line_limits(matches)?;
         let max_clients = count(matches, "max-clients", limits::MAX_CLIENTS)?;
@@ -54,6 +73,7 @@ impl Config {
         let daemonize = matches.opt_present("daemonize");
         let log_file = path(matches, "log-file")?;
         let persist = persist(matches)?;
+        let stays = persist.is_some() || cache_max.is_some() || serves_memcached;
         let auth_timeout_us = seconds(matches, "auth-timeout", limits::AUTH_TIMEOUT_S)?;
         Ok(Config {
             listen,
@@ -75,8 +95,9 @@ impl Config {
                 auth_timeout_us,
                 masters: masters.iter().map(Address::to_string).collect(),
                 cache_max,
+                memcached_user: memcached_user(matches, serves_memcached)?,
                 ageing: Ageing {
-                    stale_us: stale_time(matches, persist.is_some() || cache_max.is_some())?,
+                    stale_us: stale_time(matches, stays)?,
                     deleted_us: seconds(matches, "deleted-time", limits::DELETED_TIME_S)?,
                 },
                 journal: persist.is_some(),
@@ -147,14 +168,31 @@ impl Config {
 
     /// Returns true if only this machine can reach the listeners.
     pub fn is_local(&self) -> bool {
-        let inherited = self.inherited.iter().map(|listener| &listener.address);
-        self.listen
-            .iter()
-            .chain(inherited)
-            .all(|address| match address {
-                Address::Unix(_) => true,
-                Address::Tcp(host) | Address::Tls(host) => host.is_loopback(),
-            })
+        self.addresses().all(|(address, _)| is_local(address))
+    }
+
+    /// The addresses at which other machines reach memcached clients' listeners.
+    pub fn memcached_beyond_loopback(&self) -> impl Iterator<Item = &Address> {
+        let of_memcached = self
+            .addresses()
+            .filter(|(_, language)| *language == Language::Memcached);
+        let addresses = of_memcached.map(|(address, _)| address);
+        addresses.filter(|address| !is_local(address))
+    }
+
+    /// All addresses that are served, with their languages.
+    fn addresses(&self) -> impl Iterator<Item = (&Address, Language)> {
+        let inherited = self.inherited.iter();
+        let inherited = inherited.map(|listener| (&listener.address, listener.language));
+        let bound = self.listen.iter();
+        inherited.chain(bound.map(|endpoint| (&endpoint.address, endpoint.language)))
+    }
+}
+
+fn is_local(address: &Address) -> bool {
+    match address {
+        Address::Unix(_) => true,
+        Address::Tcp(host) | Address::Tls(host) => host.is_loopback(),
     }
 }
 
@@ -204,8 +242,7 @@ fn timers(matches: &Matches) -> Result<broker::Settings, StartError> {
 }
 
 /// The addresses to listen at in addition to the inherited sockets.
-fn listen(matches: &Matches, inherited: &[Listener]) -> Result<Vec<Address>, StartError> {
-    let mut listen = addresses(matches, "listen")?;
+fn listen(matches: &Matches, inherited: &[Listener]) -> Result<Vec<Endpoint>, StartError> {
     for listener in inherited {
         check_plaintext(matches, &listener.address).map_err(|error| {
             StartError::Usage(format!(
@@ -214,20 +251,46 @@ fn listen(matches: &Matches, inherited: &[Listener]) -> Result<Vec<Address>, Sta
             ))
         })?;
     }
-    if listen.is_empty() && inherited.is_empty() {
+    let mut listen = addresses(matches, "listen", limits::DEFAULT_PORT)?;
+    let is_clacks = |listener: &Listener| listener.language == Language::Clacks;
+    if listen.is_empty() && !inherited.iter().any(is_clacks) {
         let host = "127.0.0.1".to_owned();
         listen.push(Address::Tcp(HostPort {
             host,
             port: limits::DEFAULT_PORT,
         }));
     }
+    let of_memcached = addresses(matches, "memcached", limits::MEMCACHED_PORT)?;
+    let endpoint = |language| move |address| Endpoint { address, language };
+    let of_clacks = listen.into_iter().map(endpoint(Language::Clacks));
+    let of_memcached = of_memcached.into_iter().map(endpoint(Language::Memcached));
     // An inherited address is not bound again, so that the same flags work with and without socket activation.
-    listen.retain(|address| {
-        inherited
-            .iter()
-            .all(|listener| !is_same_address(&listener.address, address))
-    });
-    Ok(listen)
+    let is_inherited = |endpoint: &Endpoint| {
+        let mut inherited = inherited.iter();
+        inherited.any(|listener| is_same_address(&listener.address, &endpoint.address))
+    };
+    Ok(of_clacks
+        .chain(of_memcached)
+        .filter(|endpoint| !is_inherited(endpoint))
+        .collect())
+}
+
+/// Returns true if there is a listener for memcached clients.
+fn serves_memcached(listen: &[Endpoint], inherited: &[Listener]) -> bool {
+    let bound = listen.iter().map(|endpoint| endpoint.language);
+    let inherited = inherited.iter().map(|listener| listener.language);
+    bound
+        .chain(inherited)
+        .any(|language| language == Language::Memcached)
+}
+
+/// The user of memcached clients. The flag is wrong without a listener for them.
+fn memcached_user(matches: &Matches, serves_memcached: bool) -> Result<Option<String>, StartError> {
+    let name = matches.opt_str("memcached-user");
+    match serves_memcached {
+        false if name.is_some() => Err(wrong("memcached-user", "goes with --memcached only")),
+        _ => Ok(name),
+    }
 }
 
 /// Returns true if two addresses are the same. A Unix socket can have several paths: relative ones, and paths through links
@@ -249,11 +312,11 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
 }
 
 /// The addresses that a flag gives. Plain text beyond loopback is an error unless it is allowed.
-fn addresses(matches: &Matches, flag: &str) -> Result<Vec<Address>, StartError> {
+fn addresses(matches: &Matches, flag: &str, default_port: u16) -> Result<Vec<Address>, StartError> {
     let mut addresses = Vec::new();
     for text in matches.opt_strs(flag) {
-        let address =
-            Address::parse(&text).map_err(|error| wrong(flag, &format!("{text}: {error}")))?;
+        let address = Address::parse_with_port(&text, default_port)
+            .map_err(|error| wrong(flag, &format!("{text}: {error}")))?;
         check_plaintext(matches, &address)
             .map_err(|error| wrong(flag, &format!("{address}: {error}")))?;
         addresses.push(address);
@@ -296,8 +359,8 @@ fn persist(matches: &Matches) -> Result<Option<(PathBuf, SyncPolicy)>, StartErro
     Ok(Some((absolute(PathBuf::from(file))?, sync)))
 }
 
-/// The time without use after which an entry is dropped, in microseconds. If `stays`, because the cache is persistent or has
-/// a limit of its own, entries never go stale by default.
+/// The time without use after which an entry is dropped, in microseconds. If `stays`, because the cache is persistent, has
+/// a limit of its own, or is memcached's clients', entries never go stale by default.
 fn stale_time(matches: &Matches, stays: bool) -> Result<u64, StartError> {
     match matches.opt_str("stale-time").as_deref() {
         None if stays => Ok(Ageing::NEVER),

@@ -9,11 +9,12 @@ use crate::cli::logging::LogFile;
 use crate::cli::pid_file::PidFile;
 use crate::cli::restore::{Restored, restore};
 use crate::cli::secrets::{Secrets, random};
-use crate::cli::served_files::ServedFiles;
+use crate::cli::served_files::{ServedFiles, check_user};
 use crate::cli::{flags, logging, service_manager};
 use crate::limits::{MAPPED_BLOCK, MAX_SURPLUS_CLIENTS, RESERVED_DESCRIPTORS};
 use crate::program::start::{StartError, print};
 use crate::program::{process_limits, signals};
+use crate::protocol::Language;
 use crate::protocol::token::Token;
 use crate::reactor::{Ended, Host, Listener, Server, Signals};
 use crate::sys::{self, Account};
@@ -68,6 +69,7 @@ pub fn run(arguments: &[OsString]) -> Result<End, StartError> {
         }
     };
     let users = secrets.read()?;
+    check_user(config.broker.memcached_user.as_deref(), &users)?;
     let (certificates, dates) = config.certificates.read()?;
     if matches.opt_present("check") {
         config.check_folders()?;
@@ -127,6 +129,7 @@ impl Start {
         // Steps that may fail come first, and steps that can't be undone come last, so that a failed start leaves
         // nothing behind.
         let seed = seed().map_err(|error| StartError::Failed(format!("/dev/urandom: {error}")))?;
+        let memcached_risks = memcached_risks(&config);
         let listeners = bind(&mut config)?;
         let changes_owner = config.run_as.is_some();
         let pid_file = config.pid_file.take();
@@ -144,6 +147,7 @@ impl Start {
             let files = (pid_file.as_ref(), log_file.as_ref());
             give_up_root(account, &config, &self.secrets, files)?;
         }
+        let memcached_user = config.broker.memcached_user.clone();
         let mut broker = Broker::new(config.broker, self.users, seed);
         let writer = match &config.persist {
             Some((path, sync)) => match restore(path, *sync, &mut broker, &signals)? {
@@ -158,10 +162,11 @@ impl Start {
         if let Some(pid_file) = &mut pid_file {
             pid_file.write()?;
         }
-        warn_of_risks(&config.certificates);
+        warn_of_risks(&config.certificates, &memcached_risks);
         self.dates.warn();
         let files = ServedFiles {
             secrets: self.secrets,
+            memcached_user,
             certificates: config.certificates,
             dates: self.dates,
             log: log_file,
@@ -202,7 +207,10 @@ fn no_signals(error: &io::Error) -> StartError {
     StartError::Failed(format!("cannot install a signal handler: {error}"))
 }
 
-fn warn_of_risks(certificates: &CertificateFiles) {
+fn warn_of_risks(certificates: &CertificateFiles, memcached_risks: &[String]) {
+    for risk in memcached_risks {
+        log::warn!("{risk}");
+    }
     if certificates.trusts_anybody() {
         log::warn!(
             "--master-insecure: whoever answers at the master's address gets this server's login"
@@ -210,13 +218,25 @@ fn warn_of_risks(certificates: &CertificateFiles) {
     }
 }
 
+/// Warnings of addresses at which whoever reaches them needs no login.
+fn memcached_risks(config: &Config) -> Vec<String> {
+    let Some(name) = &config.broker.memcached_user else {
+        return Vec::new();
+    };
+    let warning = |address| {
+        format!("--memcached-user {name}: everybody who reaches {address} acts as that user")
+    };
+    config.memcached_beyond_loopback().map(warning).collect()
+}
+
 /// The inherited listeners, and those bound for the flags.
 fn bind(config: &mut Config) -> Result<Vec<Listener>, StartError> {
     let mut listeners = std::mem::take(&mut config.inherited);
-    for address in &config.listen {
-        let bound = Listener::bind(address, config.socket);
+    for endpoint in &config.listen {
+        let (flag, address) = (endpoint.flag(), &endpoint.address);
+        let bound = Listener::bind(address, endpoint.language, config.socket);
         listeners.extend(
-            bound.map_err(|error| StartError::Failed(format!("--listen {address}: {error}")))?,
+            bound.map_err(|error| StartError::Failed(format!("--{flag} {address}: {error}")))?,
         );
     }
     Ok(listeners)
@@ -266,7 +286,9 @@ fn show_trial_login(password: &str, listeners: &[Listener]) {
         "No user was given, so this one was made up, until the server ends:\n  \
          user {TRIAL_USER}, password {password}\n"
     );
-    for listener in listeners {
+    // The line below is one of Clacks.
+    let is_clacks = |listener: &&Listener| listener.language == Language::Clacks;
+    for listener in listeners.iter().filter(is_clacks) {
         text += &format!("  at {}\n", listener.address);
     }
     text += &format!("To log in by hand, connect and paste this line:\nOVERHEAD A {token}\n");
@@ -314,11 +336,17 @@ fn seed() -> io::Result<[u64; 4]> {
 /// The output of `--check`.
 fn summary(config: &Config, secrets: &Secrets, users: usize) -> String {
     let mut text = String::new();
+    let whom = |language| match language {
+        Language::Memcached => " for memcached clients",
+        _ => "",
+    };
     for listener in &config.inherited {
-        text += &format!("would serve {}\n", listener.address);
+        let whom = whom(listener.language);
+        text += &format!("would serve {}{whom}\n", listener.address);
     }
-    for address in &config.listen {
-        text += &format!("would listen on {address}\n");
+    for endpoint in &config.listen {
+        let whom = whom(endpoint.language);
+        text += &format!("would listen on {}{whom}\n", endpoint.address);
     }
     for address in &config.masters {
         text += &format!("would be a slave of {address}\n");

@@ -18,6 +18,20 @@ pub const FLAGS: &[Flag] = &[
     )
     .default("tcp://127.0.0.1:49888")
     .repeatable(),
+    flag(
+        "",
+        "memcached",
+        "ADDRESS",
+        "listen there for memcached clients, at port 11211 if none is given; may be repeated",
+    )
+    .repeatable(),
+    flag(
+        "",
+        "memcached-user",
+        "NAME",
+        "whom memcached clients act as, without a login",
+    )
+    .default("they must log in"),
     flag("", "socket-mode", "MODE", "octal mode of Unix sockets").default("660"),
     flag("", "socket-group", "GROUP", "group of Unix sockets"),
     flag(
@@ -132,8 +146,8 @@ pub const FLAGS: &[Flag] = &[
         "",
         "stale-time",
         "S",
-        "seconds after which entries nobody uses are dropped, or never, which is the default with --persist or \
-         --cache-max",
+        "seconds after which entries nobody uses are dropped, or never, which is the default with --persist, \
+         --cache-max or a memcached listener",
     )
     .default("86400"),
     flag(

@@ -3,6 +3,7 @@
 use crate::broker::Users;
 use crate::certificates::Certificates;
 use crate::cli::certificate_files::{CertificateFiles, Dates};
+use crate::cli::flags::wrong;
 use crate::cli::logging::LogFile;
 use crate::cli::secrets::Secrets;
 use crate::program::start::StartError;
@@ -11,6 +12,8 @@ use crate::reactor::Files;
 /// The files of a running server.
 pub struct ServedFiles {
     pub secrets: Secrets,
+    /// The user of `--memcached-user`, whom the users have to include.
+    pub memcached_user: Option<String>,
     pub certificates: CertificateFiles,
     /// The validity of the certificates in use.
     pub dates: Dates,
@@ -21,6 +24,7 @@ impl ServedFiles {
     /// Reads all files. An error leaves everything as it was.
     fn read(&mut self) -> Result<(Users, Certificates), StartError> {
         let users = self.secrets.read()?;
+        check_user(self.memcached_user.as_deref(), &users)?;
         let (certificates, dates) = self.certificates.read()?;
         self.dates = dates;
         Ok((users, certificates))
@@ -36,6 +40,20 @@ impl ServedFiles {
         files
             .map(|(flag, path)| format!("; --{flag} {}", path.display()))
             .collect()
+    }
+}
+
+/// Checks that the user of `--memcached-user` is among the users.
+///
+/// # Errors
+/// [`StartError::Usage`] if there is no such user.
+pub fn check_user(name: Option<&str>, users: &Users) -> Result<(), StartError> {
+    match name {
+        Some(name) if users.get(name).is_none() => Err(wrong(
+            "memcached-user",
+            &format!("{name}: there is no such user"),
+        )),
+        _ => Ok(()),
     }
 }
 

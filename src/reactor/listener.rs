@@ -50,12 +50,20 @@ enum ListeningSocket {
 
 impl Listener {
     /// Binds and listens. A host name may stand for several addresses.
-    pub fn bind(address: &Address, access: SocketAccess) -> io::Result<Vec<Listener>> {
-        match address {
-            Address::Unix(path) => Ok(vec![Listener::bind_unix(path, access)?]),
-            Address::Tcp(host) => Listener::bind_tcp(host, Address::Tcp),
-            Address::Tls(host) => Listener::bind_tcp(host, Address::Tls),
+    pub fn bind(
+        address: &Address,
+        language: Language,
+        access: SocketAccess,
+    ) -> io::Result<Vec<Listener>> {
+        let mut listeners = match address {
+            Address::Unix(path) => vec![Listener::bind_unix(path, access)?],
+            Address::Tcp(host) => Listener::bind_tcp(host, Address::Tcp)?,
+            Address::Tls(host) => Listener::bind_tcp(host, Address::Tls)?,
+        };
+        for listener in &mut listeners {
+            listener.language = language;
         }
+        Ok(listeners)
     }
 
     fn bind_unix(path: &Path, access: SocketAccess) -> io::Result<Listener> {

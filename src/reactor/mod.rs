@@ -55,6 +55,7 @@ use crate::limits::{
     ACCEPT_PAUSE_US, ACCEPTS_PER_TURN, CERTIFICATE_CHECK_US, EVENTS_PER_TURN, HANDSHAKES_PER_TURN,
     OVERLOAD_LOG_US, SHUTDOWN_US,
 };
+use crate::protocol::Language;
 use crate::storage::{Disk, Journal, Writer};
 use connections::DialRequest;
 use dialer::{Dialed, Dialer};
@@ -213,7 +214,11 @@ impl Server {
     /// Serves until the server is to end; calls `ready` just before. An error is one of the poll itself.
     pub fn run(mut self, ready: impl FnOnce()) -> io::Result<Ended> {
         for listener in &self.listeners {
-            log::info!("listening on {}", listener.address);
+            let language = match listener.language {
+                Language::Memcached => "memcached ",
+                _ => "",
+            };
+            log::info!("{language}listening on {}", listener.address);
         }
         log::info!("ready");
         // The first turn, which waits for nothing, sends it.

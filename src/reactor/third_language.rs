@@ -41,11 +41,9 @@ impl World {
                 owner: None,
                 group: None,
             };
-            let mut listener = Listener::bind(&address, access)
+            Listener::bind(&address, language, access)
                 .expect("a socket")
-                .remove(0);
-            listener.language = language;
-            listener
+                .remove(0)
         };
         let listeners = vec![
             listener("toy", Language::Toy),

@@ -3,6 +3,7 @@
 mod activation;
 mod hardening;
 mod installing;
+mod memcached;
 mod notifying;
 mod service_log;
 mod signals_and_shutdown;

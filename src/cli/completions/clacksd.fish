@@ -2,6 +2,8 @@
 
 complete -c clacksd -f
 complete -c clacksd -s l -l listen -x -a 'unix: tcp:// tls://' -d 'listen there: unix:PATH, tcp://HOST:PORT or tls://HOST:PORT; may be repeated'
+complete -c clacksd -l memcached -x -a 'unix: tcp:// tls://' -d 'listen there for memcached clients, at port 11211 if none is given; may be repeated'
+complete -c clacksd -l memcached-user -x -d 'whom memcached clients act as, without a login'
 complete -c clacksd -l socket-mode -x -d 'octal mode of Unix sockets'
 complete -c clacksd -l socket-group -x -a '(__fish_complete_groups)' -d 'group of Unix sockets'
 complete -c clacksd -l allow-plaintext -d 'allow tcp:// on addresses that aren\'t loopback'
@@ -26,7 +28,7 @@ complete -c clacksd -l interclacks-ping-timeout -x -d 'seconds without PING on a
 complete -c clacksd -l interclacks-reconnect -x -d 'seconds between two dials of the master, and as much again at random'
 complete -c clacksd -l stalled-write-timeout -x -d 'seconds in which a client takes nothing'
 complete -c clacksd -l interclacks-stalled-write-timeout -x -d 'seconds in which another server takes nothing'
-complete -c clacksd -l stale-time -x -d 'seconds after which entries nobody uses are dropped, or never, which is the default with --persist or --cache-max'
+complete -c clacksd -l stale-time -x -d 'seconds after which entries nobody uses are dropped, or never, which is the default with --persist, --cache-max or a memcached listener'
 complete -c clacksd -l deleted-time -x -d 'seconds for which removals are remembered'
 complete -c clacksd -l clean-interval -x -d 'seconds between two searches for such entries'
 complete -c clacksd -l daemonize -d 'go into the background'

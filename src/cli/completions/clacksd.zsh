@@ -3,6 +3,8 @@
 
 _arguments -s -S \
     '*'{-l+,--listen=}'[listen there\: unix\:PATH, tcp\://HOST\:PORT or tls\://HOST\:PORT; may be repeated]:ADDRESS:(unix\: tcp\:// tls\://)' \
+    '*--memcached=[listen there for memcached clients, at port 11211 if none is given; may be repeated]:ADDRESS:(unix\: tcp\:// tls\://)' \
+    '(--memcached-user)--memcached-user=[whom memcached clients act as, without a login]:NAME: ' \
     '(--socket-mode)--socket-mode=[octal mode of Unix sockets]:MODE: ' \
     '(--socket-group)--socket-group=[group of Unix sockets]:GROUP:_groups' \
     '(--allow-plaintext)--allow-plaintext[allow tcp\:// on addresses that aren'\''t loopback]' \
@@ -27,7 +29,7 @@ _arguments -s -S \
     '(--interclacks-reconnect)--interclacks-reconnect=[seconds between two dials of the master, and as much again at random]:S: ' \
     '(--stalled-write-timeout)--stalled-write-timeout=[seconds in which a client takes nothing]:S: ' \
     '(--interclacks-stalled-write-timeout)--interclacks-stalled-write-timeout=[seconds in which another server takes nothing]:S: ' \
-    '(--stale-time)--stale-time=[seconds after which entries nobody uses are dropped, or never, which is the default with --persist or --cache-max]:S: ' \
+    '(--stale-time)--stale-time=[seconds after which entries nobody uses are dropped, or never, which is the default with --persist, --cache-max or a memcached listener]:S: ' \
     '(--deleted-time)--deleted-time=[seconds for which removals are remembered]:S: ' \
     '(--clean-interval)--clean-interval=[seconds between two searches for such entries]:S: ' \
     '(--daemonize)--daemonize[go into the background]' \

@@ -30,7 +30,16 @@ impl Listener {
             Kind::Tcp => take_tcp(socket, Address::Tcp),
             Kind::Tls => take_tcp(socket, Address::Tls),
         };
-        taken.map_err(|error| error.to_string())
+        let mut listener = taken.map_err(|error| error.to_string())?;
+        listener.language = language_of(name);
+        Ok(listener)
+    }
+}
+
+fn language_of(name: &str) -> Language {
+    match name.starts_with("memcached") {
+        true => Language::Memcached,
+        false => Language::Clacks,
     }
 }
 
@@ -47,10 +56,11 @@ fn kind_of(socket: &Socket, name: &str) -> Result<Kind, String> {
     if !is_listening {
         return Err("is no listening stream socket".to_owned());
     }
+    let is_tls = name == "tls" || name.ends_with("-tls");
     match (name, is_internet) {
         ("unix", true) => Err("is no Unix socket".to_owned()),
-        ("tcp" | "tls", false) => Err("is no TCP socket".to_owned()),
-        ("tls", true) => Ok(Kind::Tls),
+        (_, false) if is_tls || name == "tcp" => Err("is no TCP socket".to_owned()),
+        (_, true) if is_tls => Ok(Kind::Tls),
         (_, true) => Ok(Kind::Tcp),
         (_, false) => Ok(Kind::Unix),
     }

@@ -13,7 +13,7 @@ use crate::broker::Broker;
 use crate::broker::close_reason::CloseReason;
 use crate::broker::events::{ConnectionId, Flow, Now};
 use crate::broker::output::Output;
-use crate::broker::session::Session;
+use crate::broker::session::{Session, Sessions};
 use crate::protocol::memcached::request::Reply;
 use crate::protocol::memcached::{Error, Frame, Request};
 use crate::protocol::{self, Language, encode};
@@ -41,6 +41,14 @@ pub fn plan<'a>(session: &Session, request: &Request<'a>) -> Plan<'a> {
         is_monitored: true,
         may_write,
     }
+}
+
+/// The connections of memcached clients.
+pub fn connections(sessions: &Sessions) -> impl Iterator<Item = &Session> {
+    let speaks = |language| matches!(language, Language::Memcached | Language::MemcachedLogin);
+    sessions
+        .iter()
+        .filter(move |session| speaks(session.language))
 }
 
 /// A frame of a client that is logged in.

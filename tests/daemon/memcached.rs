@@ -1,0 +1,174 @@
+//! The flags and sockets of listeners for memcached clients.
+
+use crate::support::{Client, Identity, Process, Setup, hand_over, run, wait_until};
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+
+/// The answer to a request, as long as that is expected.
+fn ask(mut stream: impl Read + Write, request: &str, expected: &str) {
+    stream.write_all(request.as_bytes()).expect("a connection");
+    let mut answer = vec![0; expected.len()];
+    stream.read_exact(&mut answer).expect("an answer");
+    assert_eq!(String::from_utf8_lossy(&answer), expected);
+}
+
+fn port(process: &Process, prefix: &str) -> u16 {
+    let line = process.log_line(prefix).expect("a listener");
+    let port = line.rsplit(':').next().expect("a port");
+    port.parse().expect("a number")
+}
+
+const LOGIN: &str = "set _ _ _ 13\r\nadmin adminpw\r\n";
+
+#[test]
+fn memcached_clients_are_served_at_every_kind_of_address() {
+    let identity = Identity::self_signed(&["localhost"]);
+    let setup = Setup::new().with_tls(&identity);
+    let unix = setup.unix("memcached");
+    let setup = setup.flags(&["--memcached", &unix, "--memcached", "tcp://127.0.0.1:0"]);
+    let setup = setup.flags(&["--memcached", "tls://127.0.0.1:0"]);
+    let socket = setup.path("memcached");
+    let server = setup.start();
+    let log = server.process.log();
+    let place = |part: &str| log.iter().position(|line| line.contains(part));
+    let ready = place("ready").expect("ready");
+    for kind in [&unix, "tcp://127.0.0.1:", "tls://127.0.0.1:"] {
+        let listening = place(&format!("memcached listening on {kind}"));
+        assert!(listening.expect("a listener") < ready, "{log:?}");
+    }
+    ask(
+        UnixStream::connect(&socket).expect("it listens"),
+        LOGIN,
+        "STORED\r\n",
+    );
+    let port = port(&server.process, "memcached listening on tcp://");
+    let stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+    ask(stream, &format!("{LOGIN}mn\r\n"), "STORED\r\nMN\r\n");
+    // The status counts connections, and nobody is greeted or asked for a PING.
+    let stream = UnixStream::connect(&socket).expect("it listens");
+    ask(&stream, "version\r\n", "CLIENT_ERROR unauthenticated\r\n");
+    wait_until("the others are gone", || server.status("memcached") == 1);
+    let mut admin = Client::unix(&server.socket).logged_in("admin");
+    let clients = admin.ask("CLIENTLIST");
+    let line = clients
+        .iter()
+        .find(|line| line.contains("CLIENTINFO=memcached;"));
+    assert!(
+        line.expect("its line").contains(";LASTPING=0;"),
+        "{clients:?}"
+    );
+}
+
+#[test]
+fn who_is_named_by_the_flag_needs_no_login() {
+    let setup = Setup::new();
+    let socket = setup.path("memcached");
+    let unix = setup.unix("memcached");
+    let setup = setup.flags(&["--memcached", &unix, "--memcached-user", "rw"]);
+    let server = setup.start();
+    let ask_now = |request, expected| {
+        ask(
+            UnixStream::connect(&socket).expect("it listens"),
+            request,
+            expected,
+        );
+    };
+    ask_now("mn\r\n", "MN\r\n");
+    ask_now("verbosity 1\r\n", "CLIENT_ERROR permission denied\r\n");
+    let denied = "permission_denied: verbosity needs the permission manage (user rw";
+    server.process.wait_for_log(denied);
+    let users = server.setup.path("users");
+    server.setup.write_secret("users", "ro:read:ropw\n");
+    server.process.signal(libc::SIGHUP);
+    let refused =
+        "not read again, everything stays as it was: --memcached-user rw: there is no such user";
+    server.process.wait_for_log(refused);
+    ask_now("mn\r\n", "MN\r\n");
+    fs::write(users, "rw:read,manage:other\n").expect("a file of our own");
+    server.process.signal(libc::SIGHUP);
+    server.process.wait_for_log("read again: 2 users");
+    ask_now("verbosity 1\r\n", "OK\r\n");
+}
+
+#[test]
+fn wrong_flags_for_memcached_are_named() {
+    for (flags, why) in [
+        (&["--memcached", "x"][..], "--memcached x"),
+        (
+            &["--memcached", "tcp://0.0.0.0:0"],
+            "--memcached tcp://0.0.0.0:0: plain text beyond loopback",
+        ),
+        (
+            &["--memcached", "tls://127.0.0.1:0"],
+            "--tls-cert is missing",
+        ),
+        (
+            &["--memcached-user", "rw"],
+            "--memcached-user goes with --memcached only",
+        ),
+        (
+            &[
+                "--memcached",
+                "tcp://127.0.0.1:0",
+                "--memcached-user",
+                "nobody",
+            ],
+            "--memcached-user nobody: there is no such user",
+        ),
+    ] {
+        let ended = run(&mut Setup::new().flags(flags).command());
+        assert_eq!(ended.status, Some(2), "{ended:?}");
+        assert!(ended.stderr.contains(why), "{ended:?}");
+    }
+}
+
+#[test]
+fn an_address_without_a_port_has_memcacheds() {
+    let setup = Setup::new().flags(&["--memcached", "tcp://127.0.0.1", "--check"]);
+    let ended = run(&mut setup.command());
+    let expected = "would listen on tcp://127.0.0.1:49888\n\
+                    would listen on tcp://127.0.0.1:11211 for memcached clients\n";
+    assert!(ended.stdout.starts_with(expected), "{ended:?}");
+}
+
+#[test]
+fn everybody_beyond_loopback_is_a_risk_that_is_warned_of() {
+    let setup = Setup::new().flags(&["--memcached-user", "ro", "--allow-plaintext"]);
+    let server = setup.flags(&["--memcached", "tcp://0.0.0.0:0"]).start();
+    let warning = "--memcached-user ro: everybody who reaches tcp://0.0.0.0:0 acts as that user";
+    assert!(
+        server.process.log_line(warning).is_some(),
+        "{:?}",
+        server.process.log()
+    );
+    let setup = Setup::new().flags(&["--memcached-user", "ro"]);
+    let server = setup.flags(&["--memcached", "tcp://127.0.0.1:0"]).start();
+    assert_eq!(server.process.log_line("--memcached-user"), None);
+}
+
+#[test]
+fn sockets_named_for_memcached_are_served_so() {
+    let identity = Identity::self_signed(&["localhost"]);
+    let setup = Setup::new().with_tls(&identity);
+    let unix = UnixListener::bind(setup.path("activated")).expect("a folder of our own");
+    let tcp = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let tls = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let sockets = [unix.as_fd(), tcp.as_fd(), tls.as_fd()];
+    let names = "memcached.socket:memcached:memcached-tls";
+    let process = Process::spawn(&mut hand_over(&setup.command(), &sockets, names));
+    process.wait_for_log("ready");
+    let port = |listener: &TcpListener| listener.local_addr().expect("a socket").port();
+    for address in [
+        setup.unix("activated"),
+        format!("tcp://127.0.0.1:{}", port(&tcp)),
+        format!("tls://127.0.0.1:{}", port(&tls)),
+    ] {
+        let line = format!("memcached listening on {address}");
+        assert!(process.log_line(&line).is_some(), "{:?}", process.log());
+    }
+    let stream = UnixStream::connect(setup.path("activated")).expect("it listens");
+    ask(stream, LOGIN, "STORED\r\n");
+}
