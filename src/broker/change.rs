@@ -63,6 +63,7 @@ impl Broker {
             Dropped::Stale => b"CLEANSTALE",
             Dropped::Deleted => b"CLEANDELETED",
             Dropped::Evicted => b"CLEANEVICTED",
+            Dropped::Expired => b"CLEANEXPIRED",
             // The CLEARCACHE said it all.
             Dropped::Cleared => return,
         };

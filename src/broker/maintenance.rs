@@ -2,6 +2,7 @@
 //! back.
 
 use super::Broker;
+use super::cache::Dropped;
 use super::change::Change;
 use super::events::Now;
 use super::expiry::ExpiryCycle;
@@ -46,7 +47,13 @@ impl Broker {
         let next = self.cache.age_slice(cursor, now_us, &mut aged);
         for (kind, entry) in aged {
             self.commit(Change::Drop(kind, entry), now, out);
-            self.cache.drop_entry(entry);
+            match kind {
+                Dropped::Expired => {
+                    let leaves_tombstone = !self.tree.is_alone();
+                    self.cache.expire_entry(entry, leaves_tombstone);
+                }
+                _ => self.cache.drop_entry(entry),
+            }
         }
         if next.is_none() {
             self.log_stale_entries();

@@ -9,7 +9,7 @@
 //! start the expired ones are dropped again, and evicted ones may be back, as any entry may that nobody removed.
 
 use super::backlog::Backlog;
-use super::cache::{Found, TooLarge};
+use super::cache::{Found, TooLarge, WrittenPart};
 use super::change::Change;
 use super::events::{ConnectionId, Now};
 use super::expiry::ExpiryCycle;
@@ -21,7 +21,7 @@ use crate::limits::{
     JOURNAL_RETRY_MAX_US, JOURNAL_RETRY_US, MAX_REWRITE_SLICE, MAX_UNSAVED, MIN_REWRITE,
     OVERDUE_REWRITE_BACKLOG, REWRITE_BACKLOG, REWRITE_SLICE,
 };
-use crate::protocol::peer::{ShareId, Stamp};
+use crate::protocol::peer::Stamp;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
@@ -205,11 +205,14 @@ fn state_record<'a>(found: &Found<'a>) -> Record<'a> {
     }
 }
 
-/// Returns the record of a write: the contribution of the share `only` if there is one, else the whole state of the
+/// Returns the record of a write: of the contribution that has changed if nothing else has, or of the whole state of the
 /// name.
-fn written_record(found: Found<'_>, only: Option<ShareId>) -> Record<'_> {
-    let only = only.and_then(|only| found.contribution_of(only));
-    match only {
+fn written_record(found: Found<'_>, part: WrittenPart) -> Record<'_> {
+    let contribution = match part {
+        WrittenPart::Share(share) => found.contribution_of(share),
+        WrittenPart::All | WrittenPart::Touch => None,
+    };
+    match contribution {
         None => state_record(&found),
         Some(contribution) => Record::Count {
             name: found.name(),
@@ -309,7 +312,7 @@ impl Broker {
         } = self;
         let record = match change {
             Change::Write(write) => {
-                written_record(cache.entry_of(write.written.entry), write.written.only)
+                written_record(cache.entry_of(write.written.entry), write.written.part)
             }
             Change::Clear { .. } => Record::Clear(cache.cleared()),
             Change::Fold { .. } => Record::Fold(cache.folded()),

@@ -142,6 +142,13 @@ pub struct State<'a> {
     pub contributions: Vec<Contribution>,
 }
 
+impl State<'_> {
+    /// Reports whether there is a value: it is no tombstone.
+    pub fn holds_value(&self) -> bool {
+        self.register != Register::Removed || !self.contributions.is_empty()
+    }
+}
+
 /// Which of all signals one is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SignalId {

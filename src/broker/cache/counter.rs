@@ -1,10 +1,11 @@
 //! Counters: the steps made at this node, the share id that they are counted under, and the folding of shares that are
 //! old. How shares fold: `share`. How states of a counter meet: `merge`.
 
+use super::attributes::Kept;
 use super::blocks::Block;
 use super::entry::{self, Counter, Entry, Kind};
 use super::share::{self, age_us};
-use super::{Cache, Dropped, EntryId, TooLarge, Written};
+use super::{Cache, Dropped, EntryId, TooLarge, Written, WrittenPart};
 use crate::limits::{MANY_CONTRIBUTIONS, SECOND_US, WORK_PER_CONTRIBUTION};
 use crate::protocol::number::Number;
 use crate::protocol::peer::{Contribution, ShareId, Stamp};
@@ -17,6 +18,44 @@ pub struct Added {
     pub written: Written,
     /// The work of the step, in bytes, beyond the bytes of its line; see [`limits`](crate::limits).
     pub work: usize,
+}
+
+/// An entry that is a counter, to be put into the cache.
+pub(super) struct Counting {
+    pub kind: Kind,
+    pub stamp: Stamp,
+    pub accessed_us: u64,
+    pub counter: Counter,
+    pub kept: Option<Kept>,
+}
+
+impl Counting {
+    /// The counter that an entry is, or the one that begins from its value.
+    pub fn of(entry: Entry<'_>) -> Counting {
+        let kept = entry.kept().map(|kept| Kept {
+            // A counter knows when it changed.
+            changed_us: None,
+            ..kept
+        });
+        Counting {
+            kind: entry.kind(),
+            stamp: entry.stamp(),
+            accessed_us: entry.accessed_us(),
+            counter: entry.counter(),
+            kept: kept.filter(|kept| !kept.is_empty()),
+        }
+    }
+
+    /// A counter that begins from a value, or from nothing.
+    fn new(kind: Kind, stamp: Stamp, base: &[u8]) -> Counting {
+        Counting {
+            kind,
+            stamp,
+            accessed_us: 0,
+            counter: Counter::new(base),
+            kept: None,
+        }
+    }
 }
 
 impl Cache {
@@ -36,29 +75,14 @@ impl Cache {
         if let Some(added) = block.and_then(|block| self.add_in_place(block, step, now_us)) {
             return added;
         }
-        let (cleared, held) = (
-            self.cleared,
-            block.map(|block| Entry::new(&self.blocks, block)),
-        );
-        let anew = |base: &[u8]| Counter::new(base);
-        let (kind, stamp, mut counter) = match held {
-            None => (Kind::Absent, Some(cleared), anew(b"")),
-            Some(entry) => match self.expired(entry, now_us) {
-                // It was not folded for so long that its state has become large.
-                None if entry.has_many_contributions(MANY_CONTRIBUTIONS) => {
-                    (Kind::Value, None, anew(entry.value()))
-                }
-                None => (entry.kind(), Some(entry.stamp()), entry.counter()),
-                Some(Dropped::Cleared) => (Kind::Absent, Some(cleared), anew(b"")),
-                // Others may not have let it expire yet: it takes a newer stamp to start anew.
-                Some(_) => (Kind::Absent, None, anew(b"")),
-            },
-        };
-        let had_register = held.is_some_and(|entry| Some(entry.stamp()) == stamp);
-        let accessed_us = held.map_or(now_us, |entry| entry.accessed_us().max(now_us));
-        let stamp = stamp.unwrap_or_else(|| self.new_stamp(now_us));
+        let mut counting = self.begin_counting(block, now_us);
+        let held = block.map(|block| Entry::new(&self.blocks, block));
+        let had_register = held.is_some_and(|entry| entry.stamp() == counting.stamp);
+        let held_us = held.map_or(0, Entry::accessed_us);
+        counting.accessed_us = held_us.max(now_us);
         let version = self.new_stamp(now_us).time_us;
         let share = self.own_share.step(version).expect("an id was begun above");
+        let counter = &mut counting.counter;
         counter.changed_us = version;
         share::fold(&mut counter.contributions, self.folded);
         let contributions = &mut counter.contributions;
@@ -77,10 +101,41 @@ impl Cache {
             ),
         }
         let work = counter.work + contributions.len() * WORK_PER_CONTRIBUTION;
-        let entry = self.put_counter(name, kind, stamp, accessed_us, &counter)?;
-        let only = had_register.then_some(share);
-        let written = Written { entry, only };
+        let entry = self.put_counter(name, &counting)?;
+        let part = match had_register {
+            true => WrittenPart::Share(share),
+            false => WrittenPart::All,
+        };
+        let written = Written { entry, part };
         Ok(Added { written, work })
+    }
+
+    /// The counter that a step is added to: the one in that block, or a new one.
+    fn begin_counting(&mut self, block: Option<Block>, now_us: u64) -> Counting {
+        let held = block.map(|block| Entry::new(&self.blocks, block));
+        let (kind, base) = match held {
+            None => return Counting::new(Kind::Absent, self.cleared, b""),
+            Some(entry) => match self.expired(entry, now_us) {
+                // It was not folded for so long that its state has become large.
+                None if entry.has_many_contributions(MANY_CONTRIBUTIONS) => {
+                    (Kind::Value, entry.value().to_vec())
+                }
+                None => return Counting::of(entry),
+                Some(Dropped::Cleared) => {
+                    return Counting::new(Kind::Absent, self.cleared, b"");
+                }
+                // Others may not have let it expire yet: it takes a newer stamp to start anew.
+                Some(_) => (Kind::Absent, Vec::new()),
+            },
+        };
+        let kept = match kind {
+            Kind::Value => held.and_then(Entry::kept),
+            Kind::Absent | Kind::Removed => None,
+        };
+        Counting {
+            kept,
+            ..Counting::new(kind, self.new_stamp(now_us), &base)
+        }
     }
 
     /// Adds to the contribution that a counter has of this node, where nothing else changes; `None` if there is
@@ -133,13 +188,13 @@ impl Cache {
             EntryId(block)
         } else {
             let entry = Entry::new(&self.blocks, block);
-            let (kind, stamp, counter) = (entry.kind(), entry.stamp(), entry.counter());
-            let accessed_us = accessed_us.max(entry.accessed_us());
+            let mut counting = Counting::of(entry);
+            counting.accessed_us = accessed_us.max(entry.accessed_us());
             let name: Box<[u8]> = entry.name().into();
-            self.put_counter(&name, kind, stamp, accessed_us, &counter)?
+            self.put_counter(&name, &counting)?
         };
-        let only = Some(changed.share);
-        Ok(Written { entry, only })
+        let part = WrittenPart::Share(changed.share);
+        Ok(Written { entry, part })
     }
 
     /// Draws a share id that begins at `begun_us`, or behind the marker if that is later: what begins before the marker
@@ -202,10 +257,9 @@ impl Cache {
         let Some(entry) = self.entry(name).filter(|entry| entry.is_counter()) else {
             return;
         };
-        let (kind, stamp, accessed_us) = (entry.kind(), entry.stamp(), entry.accessed_us());
-        let mut counter = entry.counter();
-        share::fold(&mut counter.contributions, self.folded);
-        let folded = self.put_counter(name, kind, stamp, accessed_us, &counter);
+        let mut counting = Counting::of(entry);
+        share::fold(&mut counting.counter.contributions, self.folded);
+        let folded = self.put_counter(name, &counting);
         debug_assert!(folded.is_ok(), "what is folded takes less room than before");
     }
 }

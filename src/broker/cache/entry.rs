@@ -12,8 +12,10 @@
 //! changed   base's length   contributions: count   base's number   base   share, version, sum …
 //!    8            4                 4                   17          …       8      8      17
 //! ```
-//! Numbers are little-endian.
+//! Attributes, if there are any, end the block (`attributes`); a bit of the value's length says so. Numbers are
+//! little-endian.
 
+use super::attributes::{self, Kept};
 use super::blocks::{Block, Blocks};
 use crate::broker::table::hash;
 use crate::limits::{KIB, LONG_LINE};
@@ -55,6 +57,8 @@ const TIME: usize = 9;
 const NODE: usize = 17;
 const ACCESSED: usize = 25;
 const NAME: usize = 33;
+/// The bit of the value's length that says that there are attributes. Values are shorter than 2 GiB.
+const HAS_ATTRIBUTES: u32 = 1 << 31;
 /// Names from this length on have their hash before them: hundreds of them are hashed again when a segment of the table
 /// splits.
 const LONG_NAME: usize = KIB;
@@ -79,6 +83,8 @@ pub struct Content<'a> {
     pub stamp: Stamp,
     pub accessed_us: u64,
     pub counter: Option<&'a Counter>,
+    /// `None` if there are no attributes.
+    pub kept: Option<&'a Kept>,
 }
 
 /// A counter: the value of a register, and the contributions that INCREMENT and DECREMENT have added to it.
@@ -178,7 +184,8 @@ pub fn length(name: &[u8], content: &Content<'_>) -> usize {
         (true, None) => TEXT_BYTES,
         (true, Some(_)) => TEXT_BYTES + content.value.len(),
     };
-    NAME + hash + texts + content.counter.map_or(0, Counter::length)
+    let behind = content.counter.map_or(0, Counter::length) + content.kept.map_or(0, Kept::length);
+    NAME + hash + texts + behind
 }
 
 /// Writes an entry into a block, which is large enough. `former` is the flags byte of the entry that it
@@ -198,11 +205,18 @@ pub fn write(
     };
     let text_flag = if text.is_some() { HAS_TEXT } else { 0 };
     let length = |bytes: &[u8]| u32::try_from(bytes.len()).expect("a line is shorter than 4 GiB");
+    let attributes_flag = match content.kept.filter(|kept| !kept.is_empty()) {
+        Some(kept) => {
+            kept.write(block);
+            HAS_ATTRIBUTES
+        }
+        None => 0,
+    };
     let mut to = io::Cursor::new(block);
     let written = (|| {
         to.write_all(&[(former & KEPT) | content.kind as u8 | counter_flag | text_flag])?;
         to.write_all(&length(name).to_le_bytes())?;
-        to.write_all(&length(content.value).to_le_bytes())?;
+        to.write_all(&(length(content.value) | attributes_flag).to_le_bytes())?;
         to.write_all(&content.stamp.time_us.to_le_bytes())?;
         to.write_all(&content.stamp.node.0.to_le_bytes())?;
         to.write_all(&content.accessed_us.to_le_bytes())?;
@@ -361,7 +375,46 @@ impl<'a> Entry<'a> {
     }
 
     fn value_length(self) -> usize {
-        u32_at(self.bytes, VALUE_LENGTH) as usize
+        (u32_at(self.bytes, VALUE_LENGTH) & !HAS_ATTRIBUTES) as usize
+    }
+
+    pub fn has_attributes(self) -> bool {
+        u32_at(self.bytes, VALUE_LENGTH) & HAS_ATTRIBUTES != 0
+    }
+
+    /// The attributes; `None` if there are none.
+    pub fn kept(self) -> Option<Kept> {
+        self.has_attributes().then(|| Kept::read(self.bytes))
+    }
+
+    pub fn attributes(self) -> Attributes {
+        self.kept().unwrap_or_default().attributes
+    }
+
+    /// When it expires; `None`: never.
+    #[inline]
+    pub fn expires_us(self) -> Option<u64> {
+        match self.has_attributes() {
+            true => attributes::expires_us(self.bytes),
+            false => None,
+        }
+    }
+
+    /// The bytes of its attributes.
+    fn attributes_length(self) -> usize {
+        match self.has_attributes() {
+            true => attributes::length_in(self.bytes),
+            false => 0,
+        }
+    }
+
+    /// How many bytes of its block it needs with these attributes.
+    pub fn length_with(self, kept: &Kept) -> usize {
+        let end = match self.is_counter() {
+            true => self.contributions_range().end,
+            false => self.value_end(),
+        };
+        end + kept.length()
     }
 
     /// Inlined, for counting asks for it many times.
@@ -445,12 +498,22 @@ impl<'a> Entry<'a> {
 
     /// When it was last written or counted.
     pub fn changed_us(self) -> u64 {
-        let counted_us = if self.is_counter() {
-            u64_at(self.bytes, self.value_end())
-        } else {
-            0
+        let stamped_us = self.stamp().time_us;
+        if self.is_counter() {
+            return stamped_us.max(u64_at(self.bytes, self.value_end()));
+        }
+        let changed_us = self.kept().and_then(|kept| kept.changed_us);
+        changed_us.unwrap_or(stamped_us)
+    }
+
+    /// The number by which clients of this server tell one state of the entry from another: the time of its last change, or
+    /// a number that a client gave.
+    pub fn version(self) -> u64 {
+        let given = match self.is_counter() {
+            true => None,
+            false => self.attributes().version,
         };
-        self.stamp().time_us.max(counted_us)
+        given.unwrap_or_else(|| self.changed_us())
     }
 
     /// How many contributions a counter has.
@@ -540,7 +603,7 @@ impl<'a> Entry<'a> {
             stamp: self.stamp(),
             accessed_us: self.accessed_us(),
             register,
-            attributes: Attributes::default(),
+            attributes: self.attributes(),
             contributions: self.contributions().collect(),
         }
     }
@@ -555,7 +618,8 @@ pub fn overwrite(block: &mut [u8], value: &[u8], stamp: Stamp, now_us: u64) -> b
         return false;
     }
     let at = entry.name_end()..entry.value_end();
-    if entry.is_counter() || entry.kind() != Kind::Value || at.len() != value.len() {
+    let is_plain = entry.kind() == Kind::Value && !entry.is_counter() && !entry.has_attributes();
+    if !is_plain || at.len() != value.len() {
         return false;
     }
     block[at].copy_from_slice(value);
@@ -588,6 +652,7 @@ pub fn length_with_value(block: &[u8], value_length: usize) -> Option<usize> {
     let has_text = entry.name_length() + value_length >= LONG_LINE;
     (has_text == entry.has_text())
         .then(|| entry.contributions_range().end - entry.value_length() + value_length)
+        .map(|length| length + entry.attributes_length())
 }
 
 /// Replaces the value of a counter, whose block is large enough.
@@ -597,10 +662,21 @@ pub fn put_value(block: &mut [u8], value: &[u8]) {
     let rest = end..entry.contributions_range().end;
     if value.len() != end - start {
         block.copy_within(rest, start + value.len());
-        let length = value.len() as u32;
+        let flag = u32_at(block, VALUE_LENGTH) & HAS_ATTRIBUTES;
+        let length = value.len() as u32 | flag;
         block[VALUE_LENGTH..TIME].copy_from_slice(&length.to_le_bytes());
     }
     block[start..start + value.len()].copy_from_slice(value);
+}
+
+/// Replaces the attributes of an entry, whose block is large enough.
+pub fn put_attributes(block: &mut [u8], kept: &Kept) {
+    let length = u32_at(block, VALUE_LENGTH) & !HAS_ATTRIBUTES;
+    let flag = if kept.is_empty() { 0 } else { HAS_ATTRIBUTES };
+    block[VALUE_LENGTH..TIME].copy_from_slice(&(length | flag).to_le_bytes());
+    if flag != 0 {
+        kept.write(block);
+    }
 }
 
 /// It was used: then, and once more.
@@ -647,6 +723,7 @@ mod tests {
             stamp: Stamp::default(),
             accessed_us: 1,
             counter: None,
+            kept: None,
         };
         for length in [1, LONG_NAME - 1, LONG_NAME, LONG_NAME + 1, 60_000] {
             let name = vec![b'n'; length];

@@ -5,9 +5,11 @@
 //! the newest of each share counts, and old shares are folded into one; and nothing older than the newest clear
 //! is left.
 
+use super::attributes::Kept;
 use super::blocks::Block;
+use super::counter::Counting;
 use super::entry::{self, Counter, Entry, Kind};
-use super::{Cache, Dropped, EntryId, TooLarge, Written, share};
+use super::{Cache, Dropped, EntryId, TooLarge, Written, WrittenPart, share, touch};
 use crate::broker::table::Cursor;
 use crate::limits::MAX_CONTRIBUTIONS;
 use crate::protocol::number::Number;
@@ -32,6 +34,8 @@ pub enum Effect {
     Register,
     /// Contributions grew by these amounts.
     Counter(Vec<Number>),
+    /// The entry expires at another time, or a client was told to renew its value.
+    Touch,
 }
 
 impl Merged {
@@ -109,16 +113,12 @@ impl Cache {
         let order = held.map_or(Ordering::Greater, |entry| state.stamp.cmp(&entry.stamp()));
         match order {
             Ordering::Less => Ok(Merged::nothing(true)),
-            Ordering::Equal => self.merge_contributions(name, state, now_us),
+            Ordering::Equal => self.merge_same_register(name, state, now_us),
             Ordering::Greater => {
-                let is_tombstone =
-                    state.register == Register::Removed && state.contributions.is_empty();
-                let is_past_its_time =
-                    now_us.saturating_sub(state.stamp.time_us) > self.ageing.deleted_us;
-                if is_tombstone && is_past_its_time && is_unknown {
+                if is_unknown && self.is_past_its_time(state, now_us) {
                     return Ok(Merged::nothing(false));
                 }
-                let changed_us = now_us.max(self.newest_us);
+                let changed_us = self.changed_us_of(name, state, now_us);
                 let accessed_us = state.accessed_us.min(now_us);
                 let entry = self.put_state(name, state, accessed_us, changed_us)?;
                 // A counter that begins is told as its steps, for others may begin it as well.
@@ -136,7 +136,81 @@ impl Cache {
         }
     }
 
-    /// Of two states with the same register.
+    /// Reports whether a state is a tombstone that is not kept any more, or an expired value whose tombstone would not be.
+    fn is_past_its_time(&self, state: &State<'_>, now_us: u64) -> bool {
+        let ended_us = match state.attributes.expires_us {
+            Some(expires_us) => expires_us,
+            None if state.holds_value() => return false,
+            None => state.stamp.time_us,
+        };
+        now_us.saturating_sub(ended_us) > self.ageing.deleted_us
+    }
+
+    /// When a state that comes changes the name here: at the time in its stamp, unless the entry that is here has a later
+    /// version, or the state is a counter, whose changes have no stamp.
+    fn changed_us_of(&mut self, name: &[u8], state: &State<'_>, now_us: u64) -> u64 {
+        let held_version = self.entry(name).map_or(0, Entry::version);
+        match state.contributions.is_empty() && state.stamp.time_us > held_version {
+            true => state.stamp.time_us,
+            false => self.draw_time(now_us),
+        }
+    }
+
+    /// Of two states with the same register, which may have been touched and counted differently.
+    fn merge_same_register(
+        &mut self,
+        name: &[u8],
+        state: &State<'_>,
+        now_us: u64,
+    ) -> Result<Merged, TooLarge> {
+        let held = self.block(name);
+        let entry = held.map(|block| Entry::new(&self.blocks, block));
+        let Some((block, entry)) = held.zip(entry) else {
+            return Ok(Merged::nothing(false));
+        };
+        if !entry.has_attributes() && state.attributes.is_empty() {
+            return self.merge_contributions(name, state, now_us);
+        }
+        let ours = entry.attributes();
+        let has_ended_here = !entry.holds_value() && ours.expires_us.is_some();
+        let has_ended_there = !state.holds_value() && state.attributes.expires_us.is_some();
+        let both = touch::merged(ours, &state.attributes);
+        let has_expired = both.has_expired(now_us);
+        let lacks_touch = touch::says_less(&state.attributes, &both, now_us);
+        if has_ended_here && !has_ended_there && !has_expired {
+            // A touch that this node had not heard of has kept the value alive.
+            let (changed_us, mut state) = (self.draw_time(now_us), state.clone());
+            state.attributes = both;
+            let entry = self.put_state(name, &state, state.accessed_us.min(now_us), changed_us)?;
+            return Ok(Merged {
+                effect: Effect::Register,
+                written: Some(entry.into()),
+                differs: lacks_touch,
+            });
+        }
+        let touched = match both == ours {
+            true => None,
+            false => Some(self.change_attributes(block, |attributes| *attributes = both)?),
+        };
+        let mut merged = match has_ended_here == has_ended_there {
+            true => self.merge_contributions(name, state, now_us)?,
+            // One of the two has the tombstone that the other's value is to become, or is not.
+            false => Merged::nothing(has_ended_there && !has_expired),
+        };
+        merged.differs |= lacks_touch;
+        match (&merged.effect, touched) {
+            (_, None) => {}
+            (Effect::None, Some(_)) => (merged.effect, merged.written) = (Effect::Touch, touched),
+            (_, Some(_)) => {
+                if let Some(written) = &mut merged.written {
+                    written.part = WrittenPart::All;
+                }
+            }
+        }
+        Ok(merged)
+    }
+
+    /// Of two states of a counter with the same register.
     fn merge_contributions(
         &mut self,
         name: &[u8],
@@ -153,15 +227,15 @@ impl Cache {
             }
             return Ok(Merged::nothing(differs));
         }
-        let changed_us = now_us.max(self.newest_us);
         let Some(entry) = self.entry(name) else {
             return Ok(Merged::nothing(differs));
         };
-        let (kind, stamp) = (entry.kind(), entry.stamp());
+        let mut counting = Counting::of(entry);
         let accessed_us = accessed_us.max(entry.accessed_us());
-        let mut counter = entry.counter();
-        share::fold(&mut counter.contributions, self.folded);
-        let ours = std::mem::take(&mut counter.contributions);
+        counting.accessed_us = accessed_us;
+        let contributions = &mut counting.counter.contributions;
+        share::fold(contributions, self.folded);
+        let ours = std::mem::take(contributions);
         let mut merged = Vec::with_capacity(ours.len().max(state.contributions.len()));
         let mut ours = ours.into_iter().peekable();
         // Both are in the order of the share ids.
@@ -190,17 +264,17 @@ impl Cache {
             }
             return Ok(Merged::nothing(differs && grown.is_empty()));
         }
-        counter.contributions = merged;
-        counter.changed_us = changed_us;
-        let entry = self.put_counter(name, kind, stamp, accessed_us, &counter)?;
-        let only = match grown[..] {
-            [(share, _)] if !self.is_old_share(share, now_us) => Some(share),
-            _ => None,
+        counting.counter.contributions = merged;
+        counting.counter.changed_us = self.draw_time(now_us);
+        let entry = self.put_counter(name, &counting)?;
+        let part = match grown[..] {
+            [(share, _)] if !self.is_old_share(share, now_us) => WrittenPart::Share(share),
+            _ => WrittenPart::All,
         };
         let steps = grown.into_iter().map(|(_, step)| step).collect();
         Ok(Merged {
             effect: Effect::Counter(steps),
-            written: Some(Written { entry, only }),
+            written: Some(Written { entry, part }),
             differs,
         })
     }
@@ -239,10 +313,11 @@ impl Cache {
                 false => Counted::Nothing,
             });
         }
-        let (accessed_us, changed_us) = (accessed_us.min(now_us), now_us.max(self.newest_us));
         let former = held.map_or(Number::ZERO, |(_, ours)| ours.sum);
+        let is_in_place = entry.begun_before(self.folded.time_us) == 0;
+        let (accessed_us, changed_us) = (accessed_us.min(now_us), self.draw_time(now_us));
         let written = match held {
-            Some((at, _)) if entry.begun_before(self.folded.time_us) == 0 => {
+            Some((at, _)) if is_in_place => {
                 Some(self.put_contribution(block, at, theirs, changed_us, accessed_us)?)
             }
             _ => self.insert_contribution(block, name, theirs, changed_us, accessed_us)?,
@@ -268,20 +343,19 @@ impl Cache {
         accessed_us: u64,
     ) -> Result<Option<Written>, TooLarge> {
         let entry = Entry::new(&self.blocks, block);
-        let (kind, stamp) = (entry.kind(), entry.stamp());
-        let accessed_us = accessed_us.max(entry.accessed_us());
-        let mut counter = entry.counter();
-        let contributions = &mut counter.contributions;
+        let mut counting = Counting::of(entry);
+        counting.accessed_us = accessed_us.max(entry.accessed_us());
+        let contributions = &mut counting.counter.contributions;
         share::fold(contributions, self.folded);
         match contributions.binary_search_by_key(&theirs.share, |ours| ours.share) {
             Ok(at) => contributions[at] = *theirs,
             Err(_) if contributions.len() >= MAX_CONTRIBUTIONS => return Ok(None),
             Err(at) => contributions.insert(at, *theirs),
         }
-        counter.changed_us = changed_us;
-        let entry = self.put_counter(name, kind, stamp, accessed_us, &counter)?;
-        let only = Some(theirs.share);
-        Ok(Some(Written { entry, only }))
+        counting.counter.changed_us = changed_us;
+        let entry = self.put_counter(name, &counting)?;
+        let part = WrittenPart::Share(theirs.share);
+        Ok(Some(Written { entry, part }))
     }
 
     /// A state as it is once the marker known here was applied to it.
@@ -311,7 +385,7 @@ impl Cache {
 
     /// Reports whether an entry counts as forgotten, dropped or not: it is older than the newest CLEARCACHE, or a
     /// tombstone older than the deleted time.
-    fn is_forgotten(&self, entry: Entry<'_>, now_us: u64) -> bool {
+    pub(super) fn is_forgotten(&self, entry: Entry<'_>, now_us: u64) -> bool {
         matches!(
             self.expired(entry, now_us),
             Some(Dropped::Cleared | Dropped::Deleted)
@@ -424,13 +498,26 @@ impl Cache {
             Register::Removed => (Kind::Removed, &b""[..]),
             Register::Value(value) => (Kind::Value, value),
         };
-        if state.contributions.is_empty() {
-            return self.write(name, kind, value, state.stamp, accessed_us);
+        let is_counter = !state.contributions.is_empty();
+        let kept = Kept {
+            attributes: state.attributes,
+            changed_us: (!is_counter && changed_us != state.stamp.time_us).then_some(changed_us),
+        };
+        let kept = Some(kept).filter(|kept| !kept.is_empty());
+        if !is_counter {
+            return self.write(name, kind, value, state.stamp, accessed_us, kept.as_ref());
         }
         let mut counter = Counter::new(value);
         counter.contributions = state.contributions.clone();
         counter.changed_us = changed_us;
-        self.put_counter(name, kind, state.stamp, accessed_us, &counter)
+        let counting = Counting {
+            kind,
+            stamp: state.stamp,
+            accessed_us,
+            counter,
+            kept,
+        };
+        self.put_counter(name, &counting)
     }
 }
 

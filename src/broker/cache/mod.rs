@@ -5,26 +5,36 @@
 //! ageing, evicting, listing, clearing) is done in slices.
 //! All times are the tree's (see `interclacks`). How states of the same name meet: `merge`.
 
+mod attributes;
 mod blocks;
 mod counter;
 mod entry;
 mod eviction;
 mod merge;
 mod share;
+// The memcached dialect will use all of it.
+#[allow(dead_code)]
+mod touch;
 
 pub use counter::Added;
 pub use merge::{Counted, Effect, Merged};
 
+#[allow(unused_imports)]
+pub use touch::Touched;
+
+use attributes::Kept;
 use merge::Restoring;
 
 use super::table::{Cursor, Part, PrefetchBatch, Table, hash};
 use crate::limits::{FOLDS_PER_SLICE, LONG_ANSWER, SEGMENTS_PER_SLICE, TIDY_BLOCKS_PER_SLICE};
+use crate::protocol::attributes::{Attributes, Marks};
 use crate::protocol::peer::{Contribution, NodeId, ShareId, Stamp, State};
 use crate::protocol::shared::SharedBytes;
 use crate::sys::prefetch;
 use ahash::RandomState;
 use blocks::{Block, Blocks};
-use entry::{Content, Counter, Entry, Kind};
+use counter::Counting;
+use entry::{Content, Entry, Kind};
 use eviction::Eviction;
 use share::OwnShare;
 
@@ -47,6 +57,8 @@ impl Ageing {
 pub enum Dropped {
     Stale,
     Deleted,
+    /// Its expiry has come. It is a tombstone from that moment, whether or not that was noticed.
+    Expired,
     /// Written before the newest CLEARCACHE.
     Cleared,
     /// To make room.
@@ -61,14 +73,20 @@ pub struct TooLarge;
 #[derive(Clone, Copy)]
 pub struct Found<'a> {
     entry: Entry<'a>,
+    /// True if it is a tombstone that still holds its value, because nobody has noticed its expiry.
+    has_expired: bool,
 }
 
 impl<'a> From<Entry<'a>> for Found<'a> {
     fn from(entry: Entry<'a>) -> Found<'a> {
-        Found { entry }
+        Found {
+            entry,
+            has_expired: false,
+        }
     }
 }
 
+#[allow(dead_code)]
 impl<'a> Found<'a> {
     pub fn name(&self) -> &'a [u8] {
         self.entry.name()
@@ -76,7 +94,46 @@ impl<'a> Found<'a> {
 
     /// `None` for a tombstone.
     pub fn value(&self) -> Option<&'a [u8]> {
-        self.entry.holds_value().then(|| self.entry.value())
+        (self.entry.holds_value() && !self.has_expired).then(|| self.entry.value())
+    }
+
+    /// The number that the client stored with the value.
+    pub fn client_flags(&self) -> u32 {
+        self.entry.attributes().client_flags
+    }
+
+    /// When it expires, or has expired; `None`: never.
+    pub fn expires_us(&self) -> Option<u64> {
+        self.entry.expires_us()
+    }
+
+    pub fn attributes(&self) -> Attributes {
+        self.entry.attributes()
+    }
+
+    pub fn marks(&self) -> Marks {
+        self.entry.attributes().marks
+    }
+
+    /// The number by which clients of this server tell one state of the entry from another, and which grows with each
+    /// change unless a client gives one.
+    pub fn version(&self) -> u64 {
+        self.entry.version()
+    }
+
+    /// Reports whether it was used since it last changed.
+    pub fn was_used(&self) -> bool {
+        self.entry.accessed_us() > self.entry.changed_us()
+    }
+
+    /// The memory that the entry takes in the cache, in bytes.
+    pub fn size(&self) -> usize {
+        self.entry.size() + PLACE
+    }
+
+    /// Reports whether its value is a sum with contributions, and that sum.
+    pub fn is_counter(&self) -> bool {
+        self.entry.is_counter()
     }
 
     /// When it was last written or counted.
@@ -89,7 +146,11 @@ impl<'a> Found<'a> {
     }
 
     pub fn state(&self) -> State<'a> {
-        self.entry.state()
+        let state = self.entry.state();
+        match self.value() {
+            None => touch::tombstone(state),
+            Some(_) => state,
+        }
     }
 
     /// The text that name and value are parts of, if they are long together: it can be shared.
@@ -122,13 +183,25 @@ pub struct EntryId(Block);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Written {
     pub entry: EntryId,
-    /// The one contribution that the write has changed, if it has changed nothing else.
-    pub only: Option<ShareId>,
+    pub part: WrittenPart,
+}
+
+/// The part of an entry that a write has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WrittenPart {
+    All,
+    /// The one contribution of that share.
+    Share(ShareId),
+    /// The touch, or the mark that a client was told to renew the value.
+    Touch,
 }
 
 impl From<EntryId> for Written {
     fn from(entry: EntryId) -> Written {
-        Written { entry, only: None }
+        Written {
+            entry,
+            part: WrittenPart::All,
+        }
     }
 }
 
@@ -276,12 +349,9 @@ impl Cache {
         self.cleared
     }
 
-    /// Returns the entry of a name, which may be a tombstone, unless it has expired. This does not count as a use.
+    /// Returns the entry of a name, which may be a tombstone, unless it is to be forgotten. This does not count as a use.
     pub fn find(&self, name: &[u8], now_us: u64) -> Option<Found<'_>> {
-        let entry = self.entry(name)?;
-        self.expired(entry, now_us)
-            .is_none()
-            .then_some(Found { entry })
+        self.found(self.block(name)?, now_us)
     }
 
     /// Reports whether the table is so large that [`Cache::prefetch`] saves more time than it costs.
@@ -315,8 +385,8 @@ impl Cache {
         Entry::new(&self.blocks, id.0).into()
     }
 
-    /// The entry as it is now, unless it has expired.
-    pub fn unexpired(&self, id: EntryId, now_us: u64) -> Option<Found<'_>> {
+    /// The entry as it is now, unless it is to be forgotten.
+    pub fn remembered(&self, id: EntryId, now_us: u64) -> Option<Found<'_>> {
         self.found(id.0, now_us)
     }
 
@@ -328,7 +398,9 @@ impl Cache {
             return None;
         }
         let is_first_in_period = (entry.accessed_us() ^ now_us) >> self.period_bits != 0;
-        entry::note_use(self.blocks.get_mut(block), now_us);
+        // A use is later than the change before it, and the time may not have moved on since.
+        let used_us = now_us.max(entry.changed_us() + 1);
+        entry::note_use(self.blocks.get_mut(block), used_us);
         let entry = Entry::new(&self.blocks, block);
         Some(Retrieved {
             value: entry.value(),
@@ -345,14 +417,38 @@ impl Cache {
         {
             return Ok(EntryId(block).into());
         }
-        let entry = self.write(name, Kind::Value, value, stamp, now_us)?;
+        let entry = self.write(name, Kind::Value, value, stamp, now_us, None)?;
+        Ok(entry.into())
+    }
+
+    #[allow(dead_code)]
+    /// Stores a value with attributes. One that has already expired leaves a tombstone.
+    pub fn store_with(
+        &mut self,
+        name: &[u8],
+        value: &[u8],
+        attributes: Attributes,
+        now_us: u64,
+    ) -> Result<Written, TooLarge> {
+        if attributes.has_expired(now_us) {
+            return self.remove(name, now_us);
+        }
+        if attributes.is_empty() {
+            return self.store(name, value, now_us);
+        }
+        let stamp = self.new_stamp(now_us);
+        let kept = Kept {
+            attributes,
+            changed_us: None,
+        };
+        let entry = self.write(name, Kind::Value, value, stamp, now_us, Some(&kept))?;
         Ok(entry.into())
     }
 
     /// Leaves a tombstone, whether or not there was an entry.
     pub fn remove(&mut self, name: &[u8], now_us: u64) -> Result<Written, TooLarge> {
         let stamp = self.new_stamp(now_us);
-        let entry = self.write(name, Kind::Removed, b"", stamp, now_us)?;
+        let entry = self.write(name, Kind::Removed, b"", stamp, now_us, None)?;
         Ok(entry.into())
     }
 
@@ -458,7 +554,7 @@ impl Cache {
         next
     }
 
-    /// Meets what has not expired in one segment of the table, tombstones included, in the table's order; the
+    /// Meets what is not to be forgotten in one segment of the table, tombstones included, in the table's order; the
     /// cursor of the next segment, if any.
     pub fn visit_segment(
         &self,
@@ -502,11 +598,15 @@ impl Cache {
         })
     }
 
-    /// Returns the entry in a block, unless it has expired.
+    /// Returns the entry in a block, unless it is to be forgotten. An expired one is a tombstone.
     fn found(&self, block: Block, now_us: u64) -> Option<Found<'_>> {
         let entry = Entry::new(&self.blocks, block);
-        let is_there = self.expired(entry, now_us).is_none();
-        is_there.then_some(Found { entry })
+        let has_expired = match self.expired(entry, now_us) {
+            None => false,
+            Some(Dropped::Expired) => true,
+            Some(_) => return None,
+        };
+        Some(Found { entry, has_expired })
     }
 
     /// All at once, or else each visit would wait for memory.
@@ -564,6 +664,12 @@ impl Cache {
         }
     }
 
+    /// A time that is later than everything seen here, for a change that has no stamp of this node.
+    fn draw_time(&mut self, now_us: u64) -> u64 {
+        self.newest_us = now_us.max(self.newest_us + 1);
+        self.newest_us
+    }
+
     fn expired(&self, entry: Entry<'_>, now_us: u64) -> Option<Dropped> {
         expired(entry, &self.ageing, self.cleared, now_us)
     }
@@ -586,6 +692,7 @@ impl Cache {
         value: &[u8],
         stamp: Stamp,
         accessed_us: u64,
+        kept: Option<&Kept>,
     ) -> Result<EntryId, TooLarge> {
         self.put(
             name,
@@ -595,27 +702,22 @@ impl Cache {
                 stamp,
                 accessed_us,
                 counter: None,
+                kept,
             },
         )
     }
 
     /// Replaces all there is of a name by a counter, with the value that it makes.
-    fn put_counter(
-        &mut self,
-        name: &[u8],
-        kind: Kind,
-        stamp: Stamp,
-        accessed_us: u64,
-        counter: &Counter,
-    ) -> Result<EntryId, TooLarge> {
+    fn put_counter(&mut self, name: &[u8], counting: &Counting) -> Result<EntryId, TooLarge> {
         self.put(
             name,
             &Content {
-                kind,
-                value: counter.print().text(),
-                stamp,
-                accessed_us,
-                counter: Some(counter),
+                kind: counting.kind,
+                value: counting.counter.print().text(),
+                stamp: counting.stamp,
+                accessed_us: counting.accessed_us,
+                counter: Some(&counting.counter),
+                kept: counting.kept.as_ref(),
             },
         )
     }
@@ -742,10 +844,26 @@ fn expired(entry: Entry<'_>, ageing: &Ageing, cleared: Stamp, now_us: u64) -> Op
     let age = |since_us: u64| now_us.saturating_sub(since_us);
     if entry.stamp() < cleared {
         Some(Dropped::Cleared)
+    } else if entry.has_attributes() {
+        expired_by_attributes(entry, ageing, now_us)
     } else if entry.holds_value() {
         (age(entry.accessed_us()) > ageing.stale_us).then_some(Dropped::Stale)
     } else {
         (age(entry.stamp().time_us) > ageing.deleted_us).then_some(Dropped::Deleted)
+    }
+}
+
+/// What has an expiry does not go stale: it lives until then, used or not.
+#[cold]
+fn expired_by_attributes(entry: Entry<'_>, ageing: &Ageing, now_us: u64) -> Option<Dropped> {
+    let age = |since_us: u64| now_us.saturating_sub(since_us);
+    match (entry.expires_us(), entry.holds_value()) {
+        (Some(expires_us), true) => (expires_us <= now_us).then_some(Dropped::Expired),
+        (None, true) => (age(entry.accessed_us()) > ageing.stale_us).then_some(Dropped::Stale),
+        (expires_us, false) => {
+            let ended_us = expires_us.unwrap_or(entry.stamp().time_us);
+            (age(ended_us) > ageing.deleted_us).then_some(Dropped::Deleted)
+        }
     }
 }
 

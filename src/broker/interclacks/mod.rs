@@ -75,6 +75,8 @@ pub struct Tree {
     clock: TreeClock,
     signals: Signals,
     log: LinkLog,
+    /// True once there was a link: other servers may have entries of this one.
+    was_linked: bool,
     /// True if a link has much waiting at this end: signals, or states of evicted entries.
     pub has_backlog: bool,
 }
@@ -90,8 +92,19 @@ impl Tree {
             clock: TreeClock::default(),
             signals: Signals::new(node),
             log: LinkLog::default(),
+            was_linked: false,
             has_backlog: false,
         }
+    }
+
+    /// Reports whether no other server can have heard of the entries here, so that no tombstones are needed.
+    pub fn is_alone(&self) -> bool {
+        !self.has_master && !self.was_linked && self.links.is_empty()
+    }
+
+    /// There is a link, or there was one in an earlier run.
+    pub fn note_linked(&mut self) {
+        self.was_linked = true;
     }
 }
 

@@ -5,7 +5,7 @@ use super::encode::{append_as_write, append_key_sync, encode_clear, encode_marke
 use super::link::{DIRTY_NAME, KNOWN_NAME, Link, Software, SyncState};
 use super::scope::SignalScope;
 use crate::broker::Broker;
-use crate::broker::cache::{Cache, Dropped, Effect, EntryId, Found};
+use crate::broker::cache::{Cache, Dropped, Effect, EntryId, Found, WrittenPart};
 use crate::broker::carrier::Carrier;
 use crate::broker::change::{Change, Write};
 use crate::broker::close_reason::CloseReason;
@@ -13,7 +13,7 @@ use crate::broker::events::{ConnectionId, Now};
 use crate::broker::operations::By;
 use crate::limits::LINK_BACKLOG;
 use crate::protocol::encode;
-use crate::protocol::peer::{self, NodeId, ShareId, SignalId};
+use crate::protocol::peer::{self, NodeId, SignalId};
 use crate::protocol::shared::{Lines, SharedBytes};
 
 impl Broker {
@@ -29,6 +29,7 @@ impl Broker {
             Change::Clear { by } => self.replicate_clear(by, out),
             Change::Fold { from } => self.replicate_fold(from, out),
             Change::Drop(Dropped::Evicted, entry) => self.queue_evicted(entry, out),
+            Change::Drop(Dropped::Expired, entry) => self.tell_expired(entry, out),
             // The others drop it at the same time.
             Change::Drop(..) => {}
         }
@@ -50,17 +51,19 @@ impl Broker {
             ..
         } = self;
         let long_line = long_line.as_ref();
-        let found = cache.unexpired(written.entry, now_us);
+        let found = cache.remembered(written.entry, now_us);
         for (id, link) in tree.links.up_mut().filter(|(id, _)| *id != from) {
             let may_signal = link.is_up_to_date();
             let carried = signal.filter(|_| may_signal);
             if link.peer == Software::Clacksd {
                 let beside = Beside {
                     signal: carried,
-                    only: written.only,
+                    part: written.part,
                 };
                 send_or_mark_dirty(link, id, name, found, beside, out);
-            } else if is_to_hear_now(link, id, cache, name, out) {
+            } else if written.part != WrittenPart::Touch
+                && is_to_hear_now(link, id, cache, name, out)
+            {
                 match form {
                     // The line as it came may be a signal, too, which has to wait if others do.
                     LegacyForm::Line(line) if carried.is_some() || signal.is_none() => {
@@ -85,6 +88,17 @@ impl Broker {
         for (id, link) in tree.links.up_mut() {
             if let Some(more) = link.queue_evicted(found) {
                 out.charge_memory(id, more);
+            }
+        }
+    }
+
+    /// Removes an entry that has expired at the Net::Clacks peers, which know no expiry. The others see it for themselves.
+    fn tell_expired<O: Carrier>(&mut self, entry: EntryId, out: &mut O) {
+        let Broker { cache, tree, .. } = self;
+        let name = cache.entry_of(entry).name();
+        for (id, link) in tree.links.up_mut() {
+            if link.peer == Software::NetClacks && is_to_hear_now(link, id, cache, name, out) {
+                out.append(id, |to| encode::line(to, &[b"REMOVE ", name]));
             }
         }
     }
@@ -259,18 +273,21 @@ impl Broker {
         if let Some(link) = self.tree.links.get_mut(id)
             && let Some(found) = self.cache.find(name, now_us)
         {
-            send_or_mark_dirty(link, id, name, Some(found), Beside::default(), out);
+            let beside = Beside {
+                signal: None,
+                part: WrittenPart::All,
+            };
+            send_or_mark_dirty(link, id, name, Some(found), beside, out);
         }
     }
 }
 
 /// The details of a change that is sent to a clacksd server.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(super) struct Beside<'a> {
     /// The signal that a SETANDSTORE is too, with its value.
     pub signal: Option<(SignalId, &'a [u8])>,
-    /// The one share that has changed, if nothing else has.
-    pub only: Option<ShareId>,
+    pub part: WrittenPart,
 }
 
 /// Sends a clacksd server the state of a name, or the one share that has changed, and its signal; or marks the name as
@@ -280,7 +297,7 @@ pub(super) fn send_or_mark_dirty<O: Carrier>(
     id: ConnectionId,
     name: &[u8],
     found: Option<Found<'_>>,
-    Beside { signal, only }: Beside<'_>,
+    Beside { signal, part }: Beside<'_>,
     out: &mut O,
 ) {
     if link.has_dirty_names() || out.traffic(id).queued > LINK_BACKLOG {
@@ -291,9 +308,12 @@ pub(super) fn send_or_mark_dirty<O: Carrier>(
         return;
     }
     // A peer that is still being synchronised may not have the entry.
-    let only = only.filter(|_| matches!(link.sync, SyncState::Done));
-    let only = only.zip(found);
-    let contribution = only.and_then(|(only, found)| found.contribution_of(only));
+    let contribution = match (part, found) {
+        (WrittenPart::Share(share), Some(found)) if matches!(link.sync, SyncState::Done) => {
+            found.contribution_of(share)
+        }
+        _ => None,
+    };
     if let (Some(found), Some(contribution)) = (found, contribution) {
         let (stamp, accessed_us) = (found.stamp(), found.accessed_us());
         out.append(id, |to| {

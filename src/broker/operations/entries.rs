@@ -105,7 +105,7 @@ impl Broker {
     }
 
     #[inline]
-    fn commit_write<O: Output>(
+    pub(super) fn commit_write<O: Output>(
         &mut self,
         name: &[u8],
         written: Written,

@@ -4,6 +4,9 @@
 //!
 //! An operation decides, acts and returns its outcome as a type. The permission that it needs was checked before.
 
+// The memcached dialect will use all of it.
+#[allow(dead_code)]
+mod conditional;
 mod entries;
 mod login;
 mod signals;
@@ -11,6 +14,8 @@ mod signals;
 use super::interclacks::LegacyForm;
 use crate::broker::events::ConnectionId;
 
+#[allow(unused_imports)]
+pub use conditional::{Compare, Done, Put, PutMode, Removed, Spoil, Stored};
 pub use login::Login;
 
 /// The author of a change, and the form in which Net::Clacks servers are sent it.

@@ -263,7 +263,7 @@ fn a_step_counts_as_the_work_that_the_shares_of_its_counter_are() {
     }
     for _ in 0..2 {
         let added = cache.add(b"n", Number::ONE, 2, 2).unwrap();
-        assert!(added.written.only.is_some());
+        assert!(matches!(added.written.part, WrittenPart::Share(_)));
         assert_eq!(added.work, (OTHERS + 1) * WORK_PER_CONTRIBUTION);
     }
 }
@@ -293,7 +293,10 @@ fn a_merge_says_what_changed_and_whether_the_sender_knows_less() {
     let told =
         |a: &Cache, b: &mut Cache| b.merge(b"n", &a.find(b"n", 1).unwrap().state(), 1).unwrap();
     let merged = |merged: Merged| {
-        let only = merged.written.and_then(|written| written.only);
+        let only = merged.written.and_then(|written| match written.part {
+            WrittenPart::Share(share) => Some(share),
+            WrittenPart::All | WrittenPart::Touch => None,
+        });
         assert_eq!(merged.written.is_some(), merged.effect != Effect::None);
         (merged.effect, only, merged.differs)
     };
@@ -695,3 +698,5 @@ fn a_counter_with_a_name_that_is_a_long_text_is_counted_again() {
     }
     cache.check();
 }
+
+mod attributes;
