@@ -78,10 +78,9 @@ impl Kept {
             put(&attributes.client_flags.to_le_bytes());
         }
         let version = attributes.version.or(self.changed_us);
-        for time in [attributes.expires_us, attributes.touched_us, version] {
-            if let Some(time) = time {
-                put(&time.to_le_bytes());
-            }
+        let numbers = [attributes.expires_us, attributes.touched_us, version];
+        for number in numbers.into_iter().flatten() {
+            put(&number.to_le_bytes());
         }
     }
 
