@@ -2,7 +2,7 @@
 
 use super::By;
 use crate::broker::Broker;
-use crate::broker::cache::{Added, Found, TooLarge};
+use crate::broker::cache::{Found, TooLarge};
 use crate::broker::events::Now;
 use crate::broker::output::Output;
 use crate::broker::recording::Recording;
@@ -49,7 +49,7 @@ pub struct Compare {
 pub enum Stored {
     Done(Done),
     /// There is an entry where there must be none, or none where there must be one, or the joined value is too large.
-    NotStored,
+    Unmet,
     /// The entry has another version.
     Exists,
     /// There is no entry whose version could be compared.
@@ -75,6 +75,16 @@ pub struct Spoil<'a> {
     pub attributes: Attributes,
     /// The version that the entry must have, if that matters.
     pub compare: Option<u64>,
+}
+
+/// A step of an entry whose value is to become `result`: the amount is added to the tree's counter if the counter then
+/// reads `result`, and otherwise the result is stored, as it is with a given version.
+#[derive(Debug, Clone, Copy)]
+pub struct Step<'a> {
+    pub name: &'a [u8],
+    pub amount: Number,
+    pub result: &'a [u8],
+    pub version: Option<u64>,
 }
 
 /// The outcome of a removal, or of a [`Spoil`].
@@ -116,10 +126,10 @@ impl Broker {
             _ => return self.put_value(put, put.value, attributes, by, now, out),
         };
         if joined.len() > self.settings.max_line {
-            return Ok(Stored::NotStored);
+            return Ok(Stored::Unmet);
         }
         match self.put_value(put, &joined, attributes, by, now, out) {
-            Err(TooLarge) => Ok(Stored::NotStored),
+            Err(TooLarge) => Ok(Stored::Unmet),
             stored => stored,
         }
     }
@@ -260,30 +270,29 @@ impl Broker {
         let _ = self.retrieve(name, now, out);
     }
 
-    /// Counts an entry so that its value becomes `result`: adds `step` to the tree's counter if the counter then reads
-    /// `result`, and otherwise stores `result`. A version that is given is stored with it in any case. Attributes stay.
+    /// Counts an entry. Its attributes stay.
     pub(in crate::broker) fn count_to<O: Output>(
         &mut self,
-        name: &[u8],
-        step: Number,
-        result: &[u8],
-        version: Option<u64>,
+        step: &Step<'_>,
         by: By<'_>,
         now: Now,
         out: &mut O,
     ) -> Result<Done, TooLarge> {
+        let Step {
+            name,
+            amount,
+            result,
+            version,
+        } = *step;
         let now_us = self.tree.now_us(now);
         let held = self.look_up(name, now).map(|found| found.attributes());
         let begun_us = now_us + self.clock_doubt_us();
         let mut written = None;
         if version.is_none() {
-            let Added {
-                written: step,
-                work,
-            } = self.cache.add(name, step, now_us, begun_us)?;
-            out.add_work(work);
-            let reads_so = self.cache.entry_of(step.entry).value() == Some(result);
-            written = reads_so.then_some(step);
+            let added = self.cache.add(name, amount, now_us, begun_us)?;
+            out.add_work(added.work);
+            let reads_so = self.cache.entry_of(added.written.entry).value() == Some(result);
+            written = reads_so.then_some(added.written);
         }
         let written = match written {
             Some(written) => written,
@@ -314,13 +323,13 @@ fn decide(put: &Put<'_>, held: Option<Found<'_>>) -> Result<Attributes, Stored> 
                 Ok(put.attributes)
             }
             (PutMode::Set | PutMode::Replace, Some(_)) => Err(Stored::NotFound),
-            _ => Err(Stored::NotStored),
+            _ => Err(Stored::Unmet),
         };
     };
     let own = held.attributes();
     let is_same = |version| version == held.version();
     match (put.mode, put.compare) {
-        (PutMode::Add, _) => Err(Stored::NotStored),
+        (PutMode::Add, _) => Err(Stored::Unmet),
         (PutMode::Set | PutMode::Replace, Some(compare)) if !is_same(compare.version) => {
             let is_older = compare.version != 0 && compare.version < held.version();
             if !compare.allows_older || !is_older {

@@ -15,7 +15,7 @@ use super::interclacks::LegacyForm;
 use crate::broker::events::ConnectionId;
 
 #[allow(unused_imports)]
-pub use conditional::{Compare, Done, Put, PutMode, Removed, Spoil, Stored};
+pub use conditional::{Compare, Done, Put, PutMode, Removed, Spoil, Step, Stored};
 pub use login::Login;
 
 /// The author of a change, and the form in which Net::Clacks servers are sent it.
