@@ -134,7 +134,8 @@ pub const MAX_EARLY_COUNTERS: usize = 1024;
 pub const MAX_EARLY_NAME: usize = 256;
 /// The longest interval between two PINGs on a link, since the other side's timeout may be shorter than ours.
 pub const MAX_LINK_PING_US: u64 = 3 * SECOND_US;
-/// The additional length of a line between servers over a client's line, for stamps and counters.
+/// The additional length of a line between servers, for stamps and counters. Name and value may have twice the length of
+/// a client's line, since each byte may be escaped.
 pub const PEER_LINE_EXTRA: usize = 64 * KIB;
 
 // TLS.

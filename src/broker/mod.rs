@@ -377,7 +377,8 @@ impl Broker {
         let max = match (is_link, session.is_logged_in()) {
             (_, false) => MAX_LINE_BEFORE_LOGIN,
             (false, true) => self.settings.max_line,
-            (true, true) => self.settings.max_line + PEER_LINE_EXTRA,
+            // Each byte may be escaped.
+            (true, true) => 2 * self.settings.max_line + PEER_LINE_EXTRA,
         };
         if length <= max {
             return LongFrame::Allowed;

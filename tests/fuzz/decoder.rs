@@ -239,11 +239,14 @@ fn check_peer_line(line: &[u8]) {
     let same = line_of(|to| match &said {
         PeerLine::State {
             name,
-            state,
+            head,
+            value,
             signal,
         } => {
-            assert!(!name.is_empty() && !name.contains(&b'='));
-            peer::encode_state(to, name, state, *signal);
+            assert!(!name.is_empty());
+            let value = value.unescape();
+            let state = head.clone().into_state(&value);
+            peer::encode_state(to, name, &state, *signal);
         }
         PeerLine::Signal { id, line } => peer::encode_signal(to, *id, &[line]),
         PeerLine::Clear(stamp) => encode::text(to, format_args!("CLEAR {stamp}")),
@@ -253,12 +256,17 @@ fn check_peer_line(line: &[u8]) {
             accessed_us,
             contribution,
         } => {
-            assert!(!name.is_empty() && !name.contains(&b'='));
+            assert!(!name.is_empty());
             match contribution {
                 Some(share) => peer::encode_count(to, name, *stamp, *accessed_us, share),
                 None => peer::encode_unknown_count(to, name, *stamp),
             }
         }
+        PeerLine::Touch {
+            name,
+            stamp,
+            attributes,
+        } => peer::encode_touch(to, name, *stamp, attributes),
         PeerLine::Fold(marker) => peer::encode_fold(to, *marker),
         PeerLine::Synced => encode::line(to, &[b"SYNCED"]),
         PeerLine::Path(nodes) => {

@@ -80,7 +80,7 @@ fn a_number_of_a_signal_that_can_not_be_mutes_nobody() {
         for line in [
             format!("SIGNAL {origin}:{number} NOTIFY b"),
             format!("SIGNAL {origin}:{number} OVERHEAD GS 1000000"),
-            format!("STATE 1:1 1 V - {origin}:{number} b=1"),
+            format!("STATE 1:1 1 V - {origin}:{number} - b=1"),
         ] {
             assert_refused(&root, &line, "clock_ahead");
             speaker.ask("NOTIFY a");
@@ -118,8 +118,8 @@ fn nobody_makes_signals_and_stamps_for_this_server() {
     client.ask("STORE x=1");
     let later = now_us() + HOUR_US / 2;
     for line in [
-        format!("STATE {later}:{own} {later} V - - x=2"),
-        format!("STATE {later}:{own} {later} R - - x="),
+        format!("STATE {later}:{own} {later} V - - - x=2"),
+        format!("STATE {later}:{own} {later} R - - - x="),
         format!("CLEAR {later}:{own}"),
     ] {
         assert_refused(&root, &line, "implausible");
@@ -134,7 +134,7 @@ fn a_version_of_a_contribution_that_can_not_be_freezes_no_counter() {
     let [mut at_root, mut at_honest] = [&root, &honest].map(|server| server.client("rw"));
     let mut watcher = bad_slave(&root);
     at_honest.ask("INCREMENT c=5");
-    // STATE stamp accessed kind contributions signal name=value
+    // STATE stamp accessed kind contributions signal attributes name=value
     let words: Vec<String> = loop {
         let line = watcher.next_line().expect("the counter");
         if line.starts_with("STATE ") && line.contains(" c=") {
@@ -149,13 +149,13 @@ fn a_version_of_a_contribution_that_can_not_be_freezes_no_counter() {
             format!("{counted_by}:1:1,ffffffffffffffff:{version}:1000"),
         ] {
             let stamp = &words[1];
-            let line = format!("STATE {stamp} 1 A {contributions} - c=");
+            let line = format!("STATE {stamp} 1 A {contributions} - - c=");
             assert_refused(&root, &line, "clock_ahead");
         }
     }
     // What was folded has a weight, which is no time.
     for weight in [u64::MAX, (1 << 60) + 1] {
-        let line = format!("STATE {} 1 A 0:{weight}:1000 - c=", words[1]);
+        let line = format!("STATE {} 1 A 0:{weight}:1000 - - c=", words[1]);
         assert_refused(&root, &line, "implausible");
     }
     at_honest.ask("INCREMENT c=2");
@@ -197,7 +197,7 @@ fn many_small_steps_of_a_masters_clock_empty_no_cache() {
         // The right time is still taken.
         let mut link = master.accept_as_clacksd(&server);
         link.send(&format!("OVERHEAD T {}", unix_time()));
-        link.send(&format!("STATE {}:7 1 V - - new=1", now_us()));
+        link.send(&format!("STATE {}:7 1 V - - - new=1", now_us()));
         wait_until("that has come", || {
             client.ask("RETRIEVE new") == ["RETRIEVED new=1"]
         });
@@ -216,11 +216,11 @@ fn lines_that_are_out_of_form_end_the_link() {
     for line in [
         "STATE",
         "STATE x",
-        "STATE 1:1 1 V - - =1",
-        "STATE 1:1 1 A - - a=",
-        "STATE 1:1 1 V 2:1:1,1:1:1 - a=1",
-        "STATE 18446744073709551616:1 1 V - - a=1",
-        "STATE 1:1 1 V 1:1:1e5000x - a=1",
+        "STATE 1:1 1 V - - - =1",
+        "STATE 1:1 1 A - - - a=",
+        "STATE 1:1 1 V 2:1:1,1:1:1 - - a=1",
+        "STATE 18446744073709551616:1 1 V - - - a=1",
+        "STATE 1:1 1 V 1:1:1e5000x - - a=1",
         "SIGNAL 1 NOTIFY a",
         "SIGNAL 1:-1 NOTIFY a",
         "SIGNAL 1:x NOTIFY a",
@@ -233,10 +233,14 @@ fn lines_that_are_out_of_form_end_the_link() {
         "FOLD 5",
         "PATH",
         "PATH 1 x",
-        &format!("STATE 1:1 1 A {} - a=", slow.join(",")),
-        &format!("STATE 1:1 1 A {} - a=", too_many.join(",")),
-        &format!("STATE 1:1 1 A 1:1:0.{digits} - a="),
-        &format!("STATE 1:1 1 A 1:1:{digits} - a="),
+        "STATE 1:1 1 V - - a=1",
+        "STATE 1:1 1 V - - w,b a=1",
+        r"STATE 1:1 1 V - - - a=\x",
+        "TOUCH 1:1 f1 a",
+        &format!("STATE 1:1 1 A {} - - a=", slow.join(",")),
+        &format!("STATE 1:1 1 A {} - - a=", too_many.join(",")),
+        &format!("STATE 1:1 1 A 1:1:0.{digits} - - a="),
+        &format!("STATE 1:1 1 A 1:1:{digits} - - a="),
     ] {
         assert_refused(&server, line, "implausible");
     }
@@ -303,8 +307,10 @@ fn a_slave_at_the_bounds_of_what_is_believed_ends_no_other_link() {
     let less_us = || now_us() + HOUR_US - LITTLE_US;
     let lines = |time_us: u64| {
         [
-            format!("STATE {time_us}:7 1 V - - a=1"),
-            format!("STATE 1:7 1 A {:x}00000001:{time_us}:1 - c=", unix_time()),
+            format!("STATE {time_us}:7 1 V - - - a=1"),
+            format!("STATE 1:7 1 A {:x}00000001:{time_us}:1 - - c=", unix_time()),
+            format!("STATE 1:7 1 V - - t{time_us} t=1"),
+            format!("TOUCH 1:7 x{time_us},t{time_us} t"),
             format!("SIGNAL 77:{time_us} SET a=1"),
             format!("CLEAR {time_us}:7"),
             format!("FOLD {time_us}:7"),
@@ -346,7 +352,7 @@ fn a_slave_at_the_bounds_of_what_is_believed_ends_no_other_link() {
         link.send(&line.replace(":7", &format!(":{own}")));
     }
     let newer_us = now_us() + HOUR_US + LITTLE_US + 1_000;
-    link.send(&format!("STATE {newer_us}:7 1 V - - last=1"));
+    link.send(&format!("STATE {newer_us}:7 1 V - - - last=1"));
     wait_until("it has heard all of it", || {
         client.ask("RETRIEVE last") == ["RETRIEVED last=1"]
     });
@@ -393,8 +399,8 @@ fn a_clacksd_master_locks_nobody() {
 fn nobody_makes_entries_stale_by_writing_them() {
     let server = Server::start();
     let mut link = bad_slave(&server);
-    link.send(&format!("STATE {}:7 0 V - - a=1", now_us()));
-    link.send(&format!("STATE {}:7 {} V - - b=1", now_us(), u64::MAX));
+    link.send(&format!("STATE {}:7 0 V - - - a=1", now_us()));
+    link.send(&format!("STATE {}:7 {} V - - - b=1", now_us(), u64::MAX));
     link.flush();
     let mut client = server.client("ro");
     for name in ["a", "b"] {

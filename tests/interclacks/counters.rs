@@ -126,7 +126,7 @@ fn a_burst_of_steps_on_a_counter_of_many_shares_is_saved() {
     let shares: Vec<String> = shares.collect();
     let mut slave = Slave::of(&server);
     let stamp = format!("{}:5", now_s * 1_000_000);
-    let line = format!("STATE {stamp} {now_s}000000 V {} - n=1", shares.join(","));
+    let line = format!("STATE {stamp} {now_s}000000 V {} - - n=1", shares.join(","));
     slave.link.send(&line);
     wait_until("the counter is there", || count(&server, "n") == 251);
     let (in_journal, on_link) = cost_of_a_step(&server, "n");
@@ -394,7 +394,7 @@ fn a_peer_moves_the_marker_and_nothing_counts_twice() {
     let both = [share(1, 5, 10), share(2, 7, 20)].join(",");
     slave
         .link
-        .send(&format!("STATE {stamp} {now_s}000000 A {both} - n="));
+        .send(&format!("STATE {stamp} {now_s}000000 A {both} - - n="));
     assert!(other.next_of("n").starts_with("STATE 0:0 "));
     slave
         .link
@@ -410,9 +410,9 @@ fn a_peer_moves_the_marker_and_nothing_counts_twice() {
     // The same again, and with less known of it: everything is in the base already.
     slave
         .link
-        .send(&format!("STATE {stamp} {now_s}000000 A {both} - n="));
+        .send(&format!("STATE {stamp} {now_s}000000 A {both} - - n="));
     slave.link.send(&format!(
-        "STATE {stamp} {now_s}000000 A {} - n=",
+        "STATE {stamp} {now_s}000000 A {} - - n=",
         share(1, 5, 10)
     ));
     let answer = slave.next_of("n");
@@ -429,7 +429,7 @@ fn a_peer_moves_the_marker_and_nothing_counts_twice() {
     let more = [share(1, 5, 10), share(2, 9, 25)].join(",");
     slave
         .link
-        .send(&format!("STATE {stamp} {now_s}000000 A {more} - n="));
+        .send(&format!("STATE {stamp} {now_s}000000 A {more} - - n="));
     wait_until("the greater weight counts", || count(&server, "n") == 35);
     server.client("admin").ask("INCREMENT n");
     assert_eq!(count(&server, "n"), 36);
@@ -510,7 +510,7 @@ fn peers_whose_shares_are_of_a_time_to_come_are_refused() {
     ] {
         for line in [
             format!("COUNT 0:0 {now_s}000000 {share} n"),
-            format!("STATE 0:0 {now_s}000000 A {share} - n="),
+            format!("STATE 0:0 {now_s}000000 A {share} - - n="),
         ] {
             let server = Server::start();
             let mut slave = Slave::of(&server);

@@ -806,6 +806,34 @@ fn a_line_too_long_for_a_link_is_skipped_and_the_link_lives() {
     assert!(server.is_slave());
 }
 
+/// On its way between clacksd servers each of them is two bytes.
+#[test]
+fn backslashes_are_the_same_at_all_servers() {
+    let (master, server) = Master::with_slave(&["--max-line", "512K"]);
+    let mut link = master.accept_as_clacksd(&server);
+    let mut client = server.client("rw");
+    let (value, escaped) = (r"\".repeat(400_000), r"\".repeat(800_000));
+    client.ask(&format!(r"STORE a\b={value}"));
+    client.ask(r"INCREMENT c\d");
+    let mut state = || loop {
+        let line = link.next_line().expect("there is more to tell");
+        if line.starts_with("STATE ") {
+            return line;
+        }
+    };
+    assert!(state().ends_with(&format!(r" - a\\b={escaped}")));
+    assert!(state().ends_with(r" - c\\d="));
+    let stamp = format!("{}000000:5", unix_time());
+    link.send(&format!(r"STATE {stamp} 1 V - - - e\\f={escaped}"));
+    wait_until("the state has come", || {
+        client.ask(r"RETRIEVE e\f") == [format!(r"RETRIEVED e\f={value}")]
+    });
+    let plain = "x".repeat(700_000);
+    link.send(&format!("STATE {stamp} 1 V - - - long={plain}"));
+    server.process.wait_for_log("was skipped");
+    assert_eq!(client.ask("RETRIEVE long"), ["NOTRETRIEVED long"]);
+}
+
 #[test]
 fn a_net_clacks_master_hears_only_lines_of_the_reference() {
     let (master, server) = Master::with_slave(&[]);
@@ -982,7 +1010,7 @@ fn a_slave_answers_older_states_as_there_is_room() {
         client.ask(&format!("STORE name{number}={}", "v".repeat(400_000)));
     }
     let mut link = master.accept_as_clacksd(&server);
-    let older = |number| format!("STATE 1000000:9f3 1000000 V - - name{number}=older\r\n");
+    let older = |number| format!("STATE 1000000:9f3 1000000 V - - - name{number}=older\r\n");
     link.send_bytes((0..40).map(older).collect::<String>().as_bytes());
     let mut told = 0;
     while told < 40 {

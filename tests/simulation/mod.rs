@@ -109,8 +109,8 @@ fn keep(line: Vec<u8>) -> Vec<Vec<u8>> {
 
 /// The words of a STATE line, or `None`.
 fn state_words(line: &[u8]) -> Option<Vec<&[u8]>> {
-    let words: Vec<&[u8]> = line.splitn(7, |byte| *byte == b' ').collect();
-    (words[0] == b"STATE" && words.len() == 7).then_some(words)
+    let words: Vec<&[u8]> = line.splitn(8, |byte| *byte == b' ').collect();
+    (words[0] == b"STATE" && words.len() == 8).then_some(words)
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn lost_signals_are_noticed() {
 fn signals_that_overtake_writes_are_noticed() {
     // The write arrives with the next PING only.
     let delay = |random: &mut Random, line: Vec<u8>| {
-        if state_words(&line).is_some_and(|words| words[6].starts_with(b"g")) && random.one_in(10) {
+        if state_words(&line).is_some_and(|words| words[7].starts_with(b"g")) && random.one_in(10) {
             return Vec::new();
         }
         keep(line)

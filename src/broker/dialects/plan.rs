@@ -4,6 +4,7 @@ use super::{clacks, memcached};
 use crate::broker::interclacks::Link;
 use crate::broker::session::Session;
 use crate::protocol::Request;
+use std::borrow::Cow;
 
 /// The effects that a request of some session will have.
 pub struct Plan<'a> {
@@ -21,7 +22,7 @@ pub enum Receivers<'a> {
     /// Other servers, which are told the new state of a name.
     Links,
     /// Those who listen to the name, and other servers.
-    Listeners(&'a [u8]),
+    Listeners(Cow<'a, [u8]>),
     /// All clients, and other servers.
     All,
 }

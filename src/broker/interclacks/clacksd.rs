@@ -43,12 +43,15 @@ impl Broker {
         match line {
             PeerLine::State {
                 name,
-                mut state,
+                head,
+                value,
                 signal,
             } => {
+                let value = value.unescape();
+                let mut state = head.into_state(&value);
                 // It was used when it was written, or else somebody could make it stale by writing it.
                 state.accessed_us = state.accessed_us.max(state.stamp.time_us);
-                self.handle_state(id, name, &state, signal, now, out);
+                self.handle_state(id, &name, &state, signal, now, out);
             }
             PeerLine::Signal { id: signal, line } => self.handle_signal(id, signal, line, now, out),
             PeerLine::Clear(stamp) => {
@@ -69,7 +72,7 @@ impl Broker {
                 contribution: Some(contribution),
             } => {
                 let count = Count {
-                    name,
+                    name: &name,
                     stamp,
                     accessed_us,
                     contribution,
@@ -82,8 +85,9 @@ impl Broker {
                 ..
             } => {
                 self.renew_ping(id, now, out);
-                self.answer_state(id, name, now, out);
+                self.answer_state(id, &name, now, out);
             }
+            PeerLine::Touch { .. } => self.renew_ping(id, now, out),
             PeerLine::Fold(marker) => self.handle_fold(id, marker, now, out),
             PeerLine::Path(path) => self.handle_path(id, path, now, out),
             PeerLine::Synced => {

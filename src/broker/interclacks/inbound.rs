@@ -11,8 +11,9 @@ use crate::broker::carrier::Carrier;
 use crate::broker::close_reason::CloseReason;
 use crate::broker::events::{ConnectionId, Flow, Now};
 use crate::broker::output::Output;
-use crate::limits::{CLOCK_STEP_US, MAX_CLOCK_LEAD_US, SECOND_US};
-use crate::protocol::{ClacksLine, Command, Flags, Overhead, encode, peer, token};
+use crate::limits::{CLOCK_STEP_US, MAX_CLOCK_LEAD_US, PEER_LINE_EXTRA, SECOND_US};
+use crate::protocol::peer::{self, PeerLine};
+use crate::protocol::{ClacksLine, Command, Flags, Overhead, encode, token};
 use log::Level;
 
 impl Broker {
@@ -36,6 +37,12 @@ impl Broker {
         let extended = (is_clacksd && command.is_none())
             .then(|| peer::decode(line))
             .flatten();
+        let max = self.settings.max_line + PEER_LINE_EXTRA;
+        if line.len() > max && unescaped_length(line, extended.as_ref()) > max {
+            let what = format_args!("a line of more than {max} bytes was skipped");
+            self.tree.log(Level::Warn, what, now);
+            return Flow::Next;
+        }
         if let Some(extended) = extended {
             let is_hidden = self.is_hidden_signal(&extended);
             if self.is_believed(id, &extended, now, out) {
@@ -249,5 +256,14 @@ impl Broker {
     fn is_used_to_its_time(&self, now_us: u64) -> bool {
         !self.cache.is_empty()
             && (self.cache.has_stamped() || now_us + MAX_CLOCK_LEAD_US >= self.cache.newest_us())
+    }
+}
+
+/// The length of the name and the value in a line, which may be escaped there; of any other line its own.
+fn unescaped_length(line: &[u8], extended: Option<&PeerLine<'_>>) -> usize {
+    match extended {
+        Some(PeerLine::State { name, value, .. }) => name.len() + value.unescape().len(),
+        Some(PeerLine::Count { name, .. } | PeerLine::Touch { name, .. }) => name.len(),
+        _ => line.len(),
     }
 }

@@ -23,6 +23,7 @@ use crate::limits::{
     CLOCK_LEAD_PER_HOP_US, MAX_CLOCK_LEAD_US, MAX_FOLDED_WEIGHT, MAX_NEW_SENDERS,
     NEW_SENDERS_PER_HOP, SECOND_US,
 };
+use crate::protocol::attributes::Attributes;
 use crate::protocol::peer::{Contribution, PeerLine, ShareId, SignalId, Stamp};
 use log::Level;
 use std::fmt;
@@ -91,9 +92,10 @@ impl Broker {
     ) -> bool {
         let bound = self.bound_of(id, now);
         let fault = match line {
-            PeerLine::State { state, signal, .. } => self
-                .fault_of_stamp(state.stamp, bound)
-                .or_else(|| fault_of_versions(&state.contributions, bound))
+            PeerLine::State { head, signal, .. } => self
+                .fault_of_stamp(head.stamp, bound)
+                .or_else(|| fault_of_touch(&head.attributes, bound))
+                .or_else(|| fault_of_versions(&head.contributions, bound))
                 .or_else(|| signal.and_then(|signal| self.fault_of_signal(signal, bound))),
             PeerLine::Signal { id: signal, .. } => self.fault_of_signal(*signal, bound),
             PeerLine::Clear(stamp) => self.fault_of_stamp(*stamp, bound),
@@ -104,6 +106,11 @@ impl Broker {
             } => self
                 .fault_of_stamp(*stamp, bound)
                 .or_else(|| fault_of_versions(contribution.as_slice(), bound)),
+            PeerLine::Touch {
+                stamp, attributes, ..
+            } => self
+                .fault_of_stamp(*stamp, bound)
+                .or_else(|| fault_of_touch(attributes, bound)),
             PeerLine::Fold(marker) => bound.excess_us(marker.time_us).map(Fault::TimeAhead),
             PeerLine::Path(_) | PeerLine::Synced => None,
         };
@@ -227,6 +234,12 @@ impl Bound {
         let ahead_us = time_us.saturating_sub(self.now_us);
         (ahead_us > self.lead_us).then_some(ahead_us)
     }
+}
+
+/// A touch is later than all that are made until its time.
+fn fault_of_touch(attributes: &Attributes, bound: Bound) -> Option<Fault> {
+    let touched_us = attributes.touched_us?;
+    bound.excess_us(touched_us).map(Fault::TimeAhead)
 }
 
 /// A version is the time of a step, and an id says when it began: an hour later if the tree's time was not known. So

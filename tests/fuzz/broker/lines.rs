@@ -222,8 +222,68 @@ fn state(steps: &mut Steps<'_>, known: &mut Known) -> Vec<u8> {
         true => signal(steps, known),
         false => "-".to_owned(),
     };
-    let head = format!("STATE {stamp} {accessed_us} {kind} {list} {signal} ");
-    pair(&head, steps)
+    let attributes = attributes(steps, known);
+    let head = format!("STATE {stamp} {accessed_us} {kind} {list} {signal} {attributes} ");
+    [
+        head.as_bytes(),
+        &escaped_name(steps),
+        b"=",
+        &escaped_value(steps),
+    ]
+    .concat()
+}
+
+/// A word of attributes, in their order unless one comes twice.
+fn attributes(steps: &mut Steps<'_>, known: &Known) -> String {
+    let count = steps.below(4);
+    let mut parts: Vec<(usize, String)> = (0..count)
+        .map(|_| {
+            let time_us = time_us(steps, known);
+            match steps.below(7) {
+                0 => (0, format!("f{}", steps.pick(&[0, 1, u32::MAX]))),
+                1 => (1, format!("x{time_us}")),
+                2 => (2, format!("t{time_us}")),
+                3 => (3, format!("c{}", steps.pick(&[1, u64::MAX]))),
+                place => (place, ["b", "s", "w"][place - 4].to_owned()),
+            }
+        })
+        .collect();
+    if parts.is_empty() {
+        return "-".to_owned();
+    }
+    parts.sort();
+    let parts: Vec<String> = parts.into_iter().map(|(_, part)| part).collect();
+    parts.join(",")
+}
+
+/// A name as lines between servers contain it, wrong escapes included.
+fn escaped_name(steps: &mut Steps<'_>) -> Vec<u8> {
+    match steps.below(4) {
+        0 => steps
+            .pick(&[r"a\\e", r"a\eb", r"\n\r", r"a\", r"a\x"])
+            .into(),
+        _ => name(steps),
+    }
+}
+
+fn escaped_value(steps: &mut Steps<'_>) -> Vec<u8> {
+    match steps.below(4) {
+        0 => steps.pick(&[r"\\", r"two\r\nlines", r"a\e", r"\"]).into(),
+        _ => value(steps),
+    }
+}
+
+fn stamped(verb: &str, steps: &mut Steps<'_>, known: &Known) -> Vec<u8> {
+    let (time_us, node) = (time_us(steps, known), node(steps, known));
+    format!("{verb} {time_us}:{node:x}").into_bytes()
+}
+
+/// The touch of an entry, or its won mark.
+fn touch(steps: &mut Steps<'_>, known: &Known) -> Vec<u8> {
+    let stamp = format!("{}:{:x}", time_us(steps, known), node(steps, known));
+    let attributes = attributes(steps, known);
+    let head = format!("TOUCH {stamp} {attributes} ");
+    [head.as_bytes(), &escaped_name(steps)].concat()
 }
 
 /// One share of a counter, with an id of the time of a node, or the question for the whole state.
@@ -329,10 +389,7 @@ fn sound_line(what: u8, steps: &mut Steps<'_>, known: &mut Known) -> Vec<u8> {
             };
             [head.as_bytes(), &line].concat()
         }
-        36 => {
-            let (time_us, node) = (time_us(steps, known), node(steps, known));
-            format!("CLEAR {time_us}:{node:x}").into_bytes()
-        }
+        36 => stamped("CLEAR", steps, known),
         37 => {
             let count = match steps.below(6) {
                 5 => 70,
@@ -349,11 +406,9 @@ fn sound_line(what: u8, steps: &mut Steps<'_>, known: &mut Known) -> Vec<u8> {
         41 => b"OVERHEAD I 1".to_vec(),
         42 => b"TIMEOUT".to_vec(),
         _ => match steps.below(8) {
-            0 => {
-                let (time_us, node) = (time_us(steps, known), node(steps, known));
-                format!("FOLD {time_us}:{node:x}").into_bytes()
-            }
+            0 => stamped("FOLD", steps, known),
             1..5 => count(steps, known),
+            5 => touch(steps, known),
             _ => [b"NONSENSE ", &value(steps)[..]].concat(),
         },
     }

@@ -28,7 +28,12 @@ pub fn plan<'a>(session: &Session, link: Option<&Link>, line: &ClacksLine<'a>) -
             return of_peer(receivers, true);
         }
         Some(PeerLine::Signal { line, .. }) => decode(line),
-        Some(PeerLine::Clear(_) | PeerLine::Count { .. } | PeerLine::Fold(_)) => {
+        Some(
+            PeerLine::Clear(_)
+            | PeerLine::Count { .. }
+            | PeerLine::Touch { .. }
+            | PeerLine::Fold(_),
+        ) => {
             return of_peer(Receivers::Links, true);
         }
         Some(PeerLine::Path(_) | PeerLine::Synced) => return of_peer(Receivers::Nobody, false),
@@ -60,7 +65,7 @@ fn receivers_of<'a>(command: &Command<'a>) -> Receivers<'a> {
     match *command {
         Command::Set(Pair { name, .. })
         | Command::SetAndStore(Pair { name, .. })
-        | Command::Notify(name) => Receivers::Listeners(name),
+        | Command::Notify(name) => Receivers::Listeners(name.into()),
         Command::Store(_)
         | Command::Remove(_)
         | Command::Increment(_)

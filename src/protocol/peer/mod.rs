@@ -1,0 +1,149 @@
+//! The lines that clacksd servers send to each other in addition to those of the reference (clacks-interclacks(7)). A
+//! Net::Clacks peer never gets any of them.
+//!
+//! | line | meaning |
+//! |---|---|
+//! | `PATH node…` | the sender's masters, from the root, and itself |
+//! | `CLEAR stamp` | the newest CLEARCACHE the sender knows |
+//! | `STATE stamp accessed kind contributions signal attributes name=value` | all there is to know of a name |
+//! | `COUNT stamp accessed share:version:sum name` | one share of a counter |
+//! | `COUNT stamp 0 - name` | the answer of a server that does not know the counter |
+//! | `TOUCH stamp attributes name` | a touch or a won mark of an entry |
+//! | `FOLD stamp` | shares of runs that began before that are part of the folded share |
+//! | `SIGNAL origin:number line` | a SET, NOTIFY or OVERHEAD line on its way through the tree |
+//! | `SYNCED` | everything the sender held when the link came up has been sent |
+
+mod attributes_word;
+mod changes;
+mod escape;
+mod ids;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use changes::{encode_count, encode_touch, encode_unknown_count};
+pub use escape::EscapedValue;
+pub use ids::{NodeId, ShareId, SignalId, Stamp};
+pub use state::{Contribution, Register, State, StateHead, append_state, encode_state};
+
+use super::attributes::Attributes;
+use super::encode;
+use super::shared::{Lines, SharedBytes};
+use crate::limits::MAX_PATH;
+use ids::{node, signal_id, stamp, text};
+use std::borrow::Cow;
+use std::io::Write;
+
+/// The version of this extension that follows `interclacks/` in the CLACKS line. It is spoken to every server that
+/// announces this version or a greater one.
+pub const VERSION: u32 = 2;
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum PeerLine<'a> {
+    Path(Vec<NodeId>),
+    Clear(Stamp),
+    /// With the signal that a SETANDSTORE is too.
+    State {
+        name: Cow<'a, [u8]>,
+        head: StateHead,
+        value: EscapedValue<'a>,
+        signal: Option<SignalId>,
+    },
+    /// One share of the counter that has this stamp; `None`: the sender has no entry of that name.
+    Count {
+        name: Cow<'a, [u8]>,
+        stamp: Stamp,
+        accessed_us: u64,
+        contribution: Option<Contribution>,
+    },
+    /// The touch of the entry that has this stamp, its won mark, or both. The other attributes are not there.
+    Touch {
+        name: Cow<'a, [u8]>,
+        stamp: Stamp,
+        attributes: Attributes,
+    },
+    Fold(Stamp),
+    Signal {
+        id: SignalId,
+        line: &'a [u8],
+    },
+    Synced,
+}
+
+/// The greatest version of this extension that the text of a CLACKS line announces; `None` if it announces none.
+/// A word whose number is 0, or is not written in decimal digits without leading zeros, is part of the free text.
+pub fn announced_version(software: &[u8]) -> Option<u32> {
+    let words = software.split(|byte| *byte == b' ');
+    let versions = words.filter_map(|word| word.strip_prefix(b"interclacks/"));
+    versions.filter_map(version_number).max()
+}
+
+/// A number beyond 32 bits is the greatest one.
+fn version_number(digits: &[u8]) -> Option<u32> {
+    let is_number =
+        matches!(digits.first(), Some(b'1'..=b'9')) && digits.iter().all(u8::is_ascii_digit);
+    is_number
+        .then(|| text(digits).and_then(|digits| digits.parse().ok()))?
+        .or(Some(u32::MAX))
+}
+
+/// `None`: no line of this extension, or none in the right form.
+pub fn decode(line: &[u8]) -> Option<PeerLine<'_>> {
+    let (verb, rest) = split(line);
+    Some(match verb {
+        b"STATE" => state::decode(rest?)?,
+        b"SIGNAL" => {
+            let (id, line) = split(rest?);
+            PeerLine::Signal {
+                id: signal_id(id)?,
+                line: line?,
+            }
+        }
+        b"COUNT" => changes::count(rest?)?,
+        b"TOUCH" => changes::touch(rest?)?,
+        b"CLEAR" => PeerLine::Clear(stamp(rest?)?),
+        b"FOLD" => PeerLine::Fold(stamp(rest?)?),
+        b"SYNCED" => PeerLine::Synced,
+        b"PATH" => PeerLine::Path(path(rest?)?),
+        _ => return None,
+    })
+}
+
+/// Reports whether the line begins with a verb of this extension, whether or not the rest has the right form.
+pub fn has_verb(line: &[u8]) -> bool {
+    let (verb, _) = split(line);
+    matches!(
+        verb,
+        b"STATE" | b"COUNT" | b"TOUCH" | b"SIGNAL" | b"CLEAR" | b"FOLD" | b"SYNCED" | b"PATH"
+    )
+}
+
+/// Of a path that is too long its beginning.
+fn path(nodes: &[u8]) -> Option<Vec<NodeId>> {
+    let nodes = text(nodes)?.split(' ').take(MAX_PATH + 1);
+    nodes.map(node).collect()
+}
+
+/// Appends a FOLD line.
+pub fn encode_fold(to: &mut Vec<u8>, folded: Stamp) {
+    encode::text(to, format_args!("FOLD {folded}"));
+}
+
+/// Appends a SIGNAL line.
+pub fn encode_signal(to: &mut Vec<u8>, id: SignalId, line: &[&[u8]]) {
+    write!(to, "SIGNAL {id} ").expect("a Vec takes every write");
+    encode::line(to, line);
+}
+
+/// Appends a SIGNAL line. If its end lies in `source`, a long line that is shared, that is not copied.
+pub fn append_signal(to: &mut Lines, id: SignalId, line: &[&[u8]], source: Option<&SharedBytes>) {
+    write!(to.bytes(), "SIGNAL {id} ").expect("a Vec takes every write");
+    to.append(line, source);
+}
+
+fn split(bytes: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match memchr::memchr(b' ', bytes) {
+        Some(blank) => (&bytes[..blank], Some(&bytes[blank + 1..])),
+        None => (bytes, None),
+    }
+}
