@@ -63,8 +63,7 @@ impl Broker {
         if !self.is_news(id, name, value, cached_us, now, out) {
             return;
         }
-        let node = synthetic_node_id(value);
-        let time_us = cached_us;
+        let (time_us, node) = (cached_us, synthetic_node_id(value));
         let state = State {
             stamp: Stamp { time_us, node },
             accessed_us,
