@@ -128,6 +128,34 @@ pub struct Account {
     pub group: u32,
 }
 
+/// The processor time that this process has used so far, in microseconds: its own, and the system's for it.
+pub fn processor_time_us() -> (u64, u64) {
+    // SAFETY: rusage holds plain numbers, for which zeros are valid.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: the call writes one rusage, which outlives it.
+    if unsafe { libc::getrusage(libc::RUSAGE_SELF, &mut usage) } != 0 {
+        return (0, 0);
+    }
+    let us = |time: libc::timeval| {
+        let (seconds, rest) = (time.tv_sec as u64, time.tv_usec as u64);
+        seconds * 1_000_000 + rest
+    };
+    (us(usage.ru_utime), us(usage.ru_stime))
+}
+
+/// The memory of the machine in bytes; 0 if the system does not say.
+pub fn machine_memory() -> usize {
+    // SAFETY: the arguments are numbers.
+    let (pages, size) = unsafe {
+        (
+            libc::sysconf(libc::_SC_PHYS_PAGES),
+            libc::sysconf(libc::_SC_PAGESIZE),
+        )
+    };
+    let (pages, size) = (usize::try_from(pages), usize::try_from(size));
+    pages.unwrap_or(0).saturating_mul(size.unwrap_or(0))
+}
+
 /// Looks an account up by its name; `None` if there is none.
 pub fn find_user(name: &str) -> Option<Account> {
     let name = CString::new(name).ok()?;

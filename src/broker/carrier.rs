@@ -1,7 +1,7 @@
 //! The seam between the broker and whatever carries its bytes.
 
 use super::close_reason::CloseReason;
-use super::events::{Audience, ConnectionId, Traffic};
+use super::events::{Audience, ConnectionId, HostFigures, Traffic};
 use crate::protocol::encode;
 use crate::protocol::shared::{Lines, Piece, SharedBytes};
 
@@ -111,6 +111,11 @@ pub trait Carrier {
     fn cancel_dial(&mut self);
 
     fn traffic(&self, connection: ConnectionId) -> Traffic;
+
+    /// The figures of the process that everything runs in.
+    fn host_figures(&self) -> HostFigures {
+        HostFigures::default()
+    }
 
     /// The line being handled costs more than its bytes; see [`limits`](crate::limits) for the unit.
     fn add_work(&mut self, _work: usize) {}

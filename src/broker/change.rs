@@ -4,6 +4,7 @@
 use super::Broker;
 use super::cache::{Dropped, EntryId, Written};
 use super::carrier::Carrier;
+use super::dialects::memcached;
 use super::events::{ConnectionId, Now};
 use super::operations::By;
 use super::output::Output;
@@ -52,7 +53,10 @@ impl Broker {
                     .schedule(now.monotonic_us + self.settings.clean_interval_us);
                 self.evict(now, out);
             }
-            Change::Drop(kind, entry) => self.report_drop(kind, entry, out),
+            Change::Drop(kind, entry) => {
+                self.report_drop(kind, entry, out);
+                memcached::note_dropped(self, kind, entry, now, out);
+            }
             Change::Clear { .. } | Change::Fold { .. } => {}
         }
     }

@@ -2,6 +2,7 @@
 //! count. Tests check them; the daemon doesn't, since it takes time.
 
 use super::Broker;
+use super::dialects::memcached::LongAnswer;
 use super::events::ConnectionId;
 use super::expiry::ExpiryCycle;
 use super::interclacks::Link;
@@ -72,7 +73,11 @@ impl Broker {
             .listing
             .as_ref()
             .map_or(0, |listing| listing.checked_held());
+        let answer = session.memcached.as_ref();
+        let answer = answer
+            .and_then(|conversation| conversation.answer.as_ref())
+            .map_or(0, LongAnswer::memory);
         let link = self.tree.links.get(id).map_or(0, Link::counted_memory);
-        Some(subscriptions + listing as isize + link)
+        Some(subscriptions + (listing + answer) as isize + link)
     }
 }

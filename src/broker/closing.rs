@@ -33,6 +33,9 @@ impl Broker {
         if let Some(listing) = session.listing.take() {
             self.ended_listings.push(*listing);
         }
+        if let Some(conversation) = &mut session.memcached {
+            conversation.answer = None;
+        }
         session.resumes_with_room = false;
         out.close(id, reason);
         self.appoint(id, now, out);

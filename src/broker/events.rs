@@ -79,6 +79,21 @@ pub struct Traffic {
     pub stopped_us: u64,
 }
 
+/// The figures of the process that a node runs in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HostFigures {
+    pub process_id: u32,
+    /// Processor time used so far, by the program and by the system for it.
+    pub user_us: u64,
+    pub system_us: u64,
+    /// Connections are accepted at the moment.
+    pub is_accepting: bool,
+    /// How often accepting has rested because it failed.
+    pub accept_rests: u64,
+    /// Turns that ended with input left on a connection.
+    pub yields: u64,
+}
+
 /// Who gets a signal: everybody who listens to its name, but its sender.
 #[derive(Debug, Clone, Copy)]
 pub struct Audience<'a> {

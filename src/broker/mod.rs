@@ -42,7 +42,10 @@ mod walk;
 pub use cache::Ageing;
 pub use carrier::Carrier;
 pub use close_reason::CloseReason;
-pub use events::{Audience, AudienceId, ConnectionId, Flow, LongFrame, Now, Peer, Traffic};
+pub use dialects::memcached::{MemcachedAddress, MemcachedSettings};
+pub use events::{
+    Audience, AudienceId, ConnectionId, Flow, HostFigures, LongFrame, Now, Peer, Traffic,
+};
 pub use origin::{Origin, Process};
 pub use output::Output;
 pub use persistence::Unsaved;
@@ -62,7 +65,7 @@ use ahash::RandomState;
 use cache::Cache;
 use dialects::Notice;
 use dialects::clacks::Listing;
-use dialects::memcached::{self, BinaryPeers};
+use dialects::memcached::{self, Memcached};
 use dismissal::Dismissal;
 use expiry::ExpiryCycle;
 use interclacks::{Lock, Tree, Uplink};
@@ -101,8 +104,8 @@ pub struct Settings {
     pub clean_interval_us: u64,
     /// Memory that the cache may take, in bytes; `None`: no limit.
     pub cache_max: Option<usize>,
-    /// The user that memcached clients act as; `None`: they have to log in.
-    pub memcached_user: Option<String>,
+    /// The settings of listeners for memcached clients.
+    pub memcached: MemcachedSettings,
     /// True if changes of the cache are recorded, and FLUSH waits until they are saved.
     pub journal: bool,
 }
@@ -133,7 +136,7 @@ impl Default for Settings {
             },
             clean_interval_us: us(limits::CLEAN_INTERVAL_S),
             cache_max: None,
-            memcached_user: None,
+            memcached: MemcachedSettings::default(),
             journal: false,
         }
     }
@@ -171,7 +174,7 @@ pub struct Broker {
     tree: Tree,
     uplink: Option<Uplink>,
     lock: Option<Lock>,
-    binary_peers: BinaryPeers,
+    memcached: Memcached,
     discard_log: LogLimit,
     shutdown_log: LogLimit,
     /// Commands that were refused.
@@ -211,7 +214,7 @@ impl Broker {
             tree: Tree::new(node, !settings.masters.is_empty()),
             uplink: (!settings.masters.is_empty()).then(Uplink::default),
             lock: None,
-            binary_peers: BinaryPeers::default(),
+            memcached: Memcached::default(),
             discard_log: LogLimit::default(),
             shutdown_log: LogLimit::default(),
             refusal_log: LogLimit::default(),
@@ -248,7 +251,10 @@ impl Broker {
         out: &mut O,
     ) {
         self.statistics.connections += 1;
-        let session = Session::new(id, peer, language, self.statistics.connections, now);
+        // The statistics of memcached clients number listeners before all connections.
+        let listeners = self.settings.memcached.addresses.len() as u64;
+        let serial = listeners + self.statistics.connections;
+        let session = Session::new(id, peer, language, serial, now);
         log::debug!("connected {}", session.cid);
         let cid = session.cid;
         self.sessions.insert(session);
@@ -396,8 +402,9 @@ impl Broker {
     }
 
     /// There is room in the connection's output, as [`Carrier::request_writable`] asked for.
-    pub fn handle_writable<O: Carrier>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
+    pub fn handle_writable<O: Output>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
         self.continue_listing(id, now, out);
+        memcached::handle_writable(self, id, now, out);
         self.advance_sync(id, now, out);
         let session = self.sessions.get_mut(id);
         if session.is_some_and(|session| std::mem::take(&mut session.resumes_with_room)) {
@@ -424,7 +431,7 @@ impl Broker {
             CloseReason::BuffersLimit if !is_link => self.refuse(id, reason, now, out),
             CloseReason::BinaryProtocol => {
                 if let Some(session) = self.sessions.get(id) {
-                    self.binary_peers.advise(session);
+                    self.memcached.binary_peers.advise(session);
                 }
                 self.close(id, reason, now, out);
             }
@@ -445,6 +452,7 @@ impl Broker {
         let Some(session) = self.sessions.remove(id) else {
             return;
         };
+        memcached::handle_closed(self, &session, reason, now, out);
         let suppressed = self.statistics.count_closed(reason, now.monotonic_us);
         let is_probe = session.is_probe(reason);
         let ended = Ended {
@@ -479,6 +487,7 @@ impl Broker {
         self.run_maintenance(now, out);
         self.tend_journal(now, out);
         self.tend_backlog(now, out);
+        memcached::handle_deadline(self, now, out);
         if let Lifetime::Until(at_us) = self.lifetime
             && at_us <= now.monotonic_us
         {
@@ -528,6 +537,7 @@ impl Broker {
             self.next_appointment(),
             self.maintenance_deadline(),
             lifetime,
+            memcached::deadline(self),
             self.uplink_deadline(),
             self.persistence.as_ref().and_then(Persistence::deadline),
         ];

@@ -3,6 +3,7 @@
 use super::Settings;
 use super::close_reason::CloseReason;
 use super::dialects::clacks::Listing;
+use super::dialects::memcached;
 use super::events::{ConnectionId, Now, Peer};
 use super::listeners::Subscriptions;
 use super::origin::Origin;
@@ -40,6 +41,8 @@ pub struct Session {
     pub is_link: bool,
     /// The answer it is in the middle of getting.
     pub listing: Option<Box<Listing>>,
+    /// All that only sessions of memcached clients have.
+    pub memcached: Option<Box<memcached::Conversation>>,
     /// Its next line waits only for room.
     pub resumes_with_room: bool,
     /// It is on its way out and takes part in nothing any more.
@@ -140,6 +143,7 @@ impl Session {
             wake_us: u64::MAX,
             is_link: false,
             listing: None,
+            memcached: None,
             resumes_with_room: false,
             closing: None,
             is_dismissed: false,

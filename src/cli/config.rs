@@ -1,7 +1,7 @@
 //! The configuration of the daemon, built from the flags and checked as a whole.
 
 use crate::address::{Address, HostPort};
-use crate::broker::{self, Ageing};
+use crate::broker::{self, Ageing, MemcachedSettings};
 use crate::cli::certificate_files::CertificateFiles;
 use crate::cli::flags::{
     absolute, count, path, refused, seconds, size, size_or_unlimited, text_of, wrong,
@@ -95,7 +95,7 @@ impl Config {
                 auth_timeout_us,
                 masters: masters.iter().map(Address::to_string).collect(),
                 cache_max,
-                memcached_user: memcached_user(matches, serves_memcached)?,
+                memcached: memcached_settings(matches, serves_memcached)?,
                 ageing: Ageing {
                     stale_us: stale_time(matches, stays)?,
                     deleted_us: seconds(matches, "deleted-time", limits::DELETED_TIME_S)?,
@@ -284,13 +284,22 @@ fn serves_memcached(listen: &[Endpoint], inherited: &[Listener]) -> bool {
         .any(|language| language == Language::Memcached)
 }
 
-/// The user of memcached clients. The flag is wrong without a listener for them.
-fn memcached_user(matches: &Matches, serves_memcached: bool) -> Result<Option<String>, StartError> {
-    let name = matches.opt_str("memcached-user");
-    match serves_memcached {
-        false if name.is_some() => Err(wrong("memcached-user", "goes with --memcached only")),
-        _ => Ok(name),
+/// The settings of memcached's listeners, without their addresses. The flag that names their user is wrong if there are
+/// none.
+fn memcached_settings(
+    matches: &Matches,
+    serves_memcached: bool,
+) -> Result<MemcachedSettings, StartError> {
+    let user = matches.opt_str("memcached-user");
+    if user.is_some() && !serves_memcached {
+        return Err(wrong("memcached-user", "goes with --memcached only"));
     }
+    Ok(MemcachedSettings {
+        user,
+        addresses: Vec::new(),
+        socket_mode: socket_mode(matches)?,
+        machine_memory: sys::machine_memory(),
+    })
 }
 
 /// Returns true if two addresses are the same. A Unix socket can have several paths: relative ones, and paths through links

@@ -1,6 +1,7 @@
 //! The life of the daemon: from its arguments to a running server, and from its end to the exit status.
 
-use crate::broker::{Broker, Users};
+use crate::address::{Address, HostPort};
+use crate::broker::{Broker, MemcachedAddress, Users};
 use crate::certificates::Certificates;
 use crate::cli::background::{self, Process, StartReport};
 use crate::cli::certificate_files::{CertificateFiles, Dates};
@@ -69,7 +70,7 @@ pub fn run(arguments: &[OsString]) -> Result<End, StartError> {
         }
     };
     let users = secrets.read()?;
-    check_user(config.broker.memcached_user.as_deref(), &users)?;
+    check_user(config.broker.memcached.user.as_deref(), &users)?;
     let (certificates, dates) = config.certificates.read()?;
     if matches.opt_present("check") {
         config.check_folders()?;
@@ -147,7 +148,7 @@ impl Start {
             let files = (pid_file.as_ref(), log_file.as_ref());
             give_up_root(account, &config, &self.secrets, files)?;
         }
-        let memcached_user = config.broker.memcached_user.clone();
+        let memcached_user = config.broker.memcached.user.clone();
         let mut broker = Broker::new(config.broker, self.users, seed);
         let writer = match &config.persist {
             Some((path, sync)) => match restore(path, *sync, &mut broker, &signals)? {
@@ -220,7 +221,7 @@ fn warn_of_risks(certificates: &CertificateFiles, memcached_risks: &[String]) {
 
 /// Warnings of addresses at which whoever reaches them needs no login.
 fn memcached_risks(config: &Config) -> Vec<String> {
-    let Some(name) = &config.broker.memcached_user else {
+    let Some(name) = &config.broker.memcached.user else {
         return Vec::new();
     };
     let warning = |address| {
@@ -239,7 +240,22 @@ fn bind(config: &mut Config) -> Result<Vec<Listener>, StartError> {
             bound.map_err(|error| StartError::Failed(format!("--{flag} {address}: {error}")))?,
         );
     }
+    let of_memcached = listeners
+        .iter()
+        .filter(|listener| listener.language == Language::Memcached);
+    let addresses = of_memcached.map(|listener| memcached_address(&listener.address));
+    config.broker.memcached.addresses = addresses.collect();
     Ok(listeners)
+}
+
+/// The address of a listener for memcached clients, as they are shown it.
+fn memcached_address(address: &Address) -> MemcachedAddress {
+    let (HostPort { host, port }, is_tls) = match address {
+        Address::Unix(path) => return MemcachedAddress::Unix(path.display().to_string()),
+        Address::Tcp(host) => (host.clone(), false),
+        Address::Tls(host) => (host.clone(), true),
+    };
+    MemcachedAddress::Tcp { host, port, is_tls }
 }
 
 /// Changes the user of the process. The pid file and the log file are given to that user, since the process may have to

@@ -7,7 +7,7 @@ mod output;
 pub use accounts::{Account, Share};
 pub use backpressure::Waiters;
 
-use crate::broker::{CloseReason, ConnectionId, Now, Origin};
+use crate::broker::{CloseReason, ConnectionId, HostFigures, Now, Origin};
 use crate::limits::{AUTH_TIMEOUT_S, FREED_PER_TURN, LINK_BACKLOG, MAPPED_BLOCK, SECOND_US};
 use crate::protocol::{Language, Pending};
 use crate::reactor::buffer::{OutputQueue, SharedPayload};
@@ -49,6 +49,7 @@ pub struct Connections<S: Socket> {
     limits: OutputLimits,
     generation: u32,
     pub now: Now,
+    pub host: HostFigures,
     /// To be served: input may be waiting, or room was asked for.
     ready: VecDeque<ConnectionId>,
     /// To be served after those, because they send much: a short question doesn't wait behind a
@@ -152,6 +153,7 @@ impl<S: Socket> Connections<S> {
             limits,
             generation: 0,
             now,
+            host: HostFigures::default(),
             ready: VecDeque::new(),
             bulk: VecDeque::new(),
             replies: Vec::new(),

@@ -448,6 +448,7 @@ impl Server {
             return;
         }
         self.accept_pause_us = None;
+        self.core.out.connections.host.is_accepting = true;
         for index in 0..self.listeners.len() {
             for _ in 0..ACCEPTS_PER_TURN {
                 if !self.listeners[index].is_ready {
@@ -486,6 +487,9 @@ impl Server {
     fn pause_accepting(&mut self, error: &io::Error) {
         let now_us = self.core.now().monotonic_us;
         self.accept_pause_us = Some(now_us + ACCEPT_PAUSE_US);
+        let host = &mut self.core.out.connections.host;
+        host.is_accepting = false;
+        host.accept_rests += 1;
         if let Some(suppressed) = self.accept_log.admit(now_us) {
             log::warn!(
                 "cannot accept connections: {error}; trying again soon{}",

@@ -1,7 +1,7 @@
 //! The two seams of the broker in one value: connections, and whatever keeps its records.
 
 use crate::broker::{
-    Audience, Carrier, CloseReason, ConnectionId, Record, Recording, Rewrite, Traffic,
+    Audience, Carrier, CloseReason, ConnectionId, HostFigures, Record, Recording, Rewrite, Traffic,
 };
 use crate::limits::WORK_PER_BYTE_RECORDED;
 use crate::protocol::shared::{Lines, SharedBytes};
@@ -75,5 +75,9 @@ impl<C: Carrier, R> Carrier for Outputs<C, R> {
 
     fn traffic(&self, id: ConnectionId) -> Traffic {
         self.connections.traffic(id)
+    }
+
+    fn host_figures(&self) -> HostFigures {
+        self.connections.host_figures()
     }
 }

@@ -122,6 +122,7 @@ impl<S: Socket, R: Recording> Core<S, R> {
                 connection.used_up_share = progress == Progress::Yield;
             }
             if progress == Progress::Yield {
+                self.out.connections.host.yields += 1;
                 self.out.connections.make_ready(id);
             }
         }

@@ -181,7 +181,7 @@ fn a_memcached_client_logs_in_however_its_bytes_are_cut() {
     );
     let answers = format!(
         "{UNAUTHENTICATED}CLIENT_ERROR bad authentication token format\r\nSTORED\r\nMN\r\n\
-         CLIENT_ERROR bad command line format\r\nERROR\r\nMN\r\n"
+         CLIENT_ERROR bad command line format\r\nHD\r\nMN\r\n"
     );
     for cut in (0..150).chain([5000, requests.len()]) {
         let mut client = world.connect("memcached");
@@ -264,5 +264,86 @@ fn a_block_that_nobody_may_store_is_dropped_as_it_comes() {
         assert!(world.server.core.out.connections.buffered() < 1 << 20);
     }
     client.write_all(b"mn\r\n").expect("a connection");
-    world.expect(&mut client, b"ERROR\r\nMN\r\n");
+    world.expect(
+        &mut client,
+        b"SERVER_ERROR object too large for cache\r\nMN\r\n",
+    );
+}
+
+/// Shows the values of many keys, in several slices.
+#[test]
+fn a_long_answer_is_made_as_the_client_takes_it() {
+    let mut world = World::new();
+    let (mut reader, mut other) = (world.connect("memcached"), world.connect("memcached"));
+    for client in [&mut reader, &mut other] {
+        client
+            .write_all(b"set _ _ _ 8\r\nadmin pw\r\n")
+            .expect("a connection");
+        world.expect(client, b"STORED\r\n");
+    }
+    let value = "v".repeat(1000);
+    let mut expected = String::new();
+    for key in 0..600 {
+        let store = format!("set {key} 7 0 1000 noreply\r\n{value}\r\n");
+        reader.write_all(store.as_bytes()).expect("a connection");
+        world.turn();
+        expected += &format!("VALUE {key} 7 1000\r\n{value}\r\n");
+    }
+    let keys: Vec<String> = (0..600).map(|key| format!("{key} none")).collect();
+    let line = format!("get {}\r\nmn\r\n", keys.join(" "));
+    reader.write_all(line.as_bytes()).expect("a connection");
+    // A client that reads nothing is made no more of the answer than it has room for, and delays nobody.
+    for _ in 0..100 {
+        world.turn();
+    }
+    assert!(world.server.core.out.connections.buffered() < 300_000);
+    other.write_all(b"mn\r\n").expect("a connection");
+    world.expect(&mut other, b"MN\r\n");
+    world.expect(&mut reader, format!("{expected}END\r\nMN\r\n").as_bytes());
+    reader
+        .write_all(b"lru_crawler mgdump all\r\nmn\r\n")
+        .expect("a connection");
+    let mut dump = vec![0; 4 + 600 * 8 - 110 + 4 + 4];
+    for _ in 0..1000 {
+        world.turn();
+    }
+    reader.read_exact(&mut dump).expect("all of it");
+    let lines = String::from_utf8_lossy(&dump).matches("mg ").count();
+    assert_eq!(lines, 600);
+    assert!(dump.starts_with(b"OK\r\n") && dump.ends_with(b"\r\nEN\r\nMN\r\n"));
+}
+
+#[test]
+fn monitors_are_shown_command_lines_without_blocks() {
+    let mut world = World::new();
+    let mut monitor = world.connect("clacks");
+    let login = format!(
+        "OVERHEAD A {}\r\nMONITOR\r\n",
+        Token::encode(b"admin", b"pw")
+    );
+    monitor.write_all(login.as_bytes()).expect("a connection");
+    let read = |world: &mut World, monitor: &mut UnixStream, end: &str| {
+        let mut shown = Vec::new();
+        for _ in 0..10_000 {
+            world.turn();
+            // Mostly there is nothing yet.
+            let _ = monitor.read_to_end(&mut shown);
+            if shown.ends_with(end.as_bytes()) {
+                break;
+            }
+        }
+        String::from_utf8_lossy(&shown).into_owned()
+    };
+    read(&mut world, &mut monitor, "=MONITOR\r\n");
+    let mut client = world.connect("memcached");
+    client
+        .write_all(b"set _ _ _ 8\r\nadmin pw\r\nset k 0 0 6\r\nsecret\r\nget a\rb\r\nget  x\n")
+        .expect("a connection");
+    world.expect(&mut client, b"STORED\r\nSTORED\r\nEND\r\nEND\r\n");
+    let shown = read(&mut world, &mut monitor, "=get  x\r\n");
+    let lines: Vec<&str> = shown
+        .lines()
+        .filter_map(|line| line.split_once('=').map(|(_, line)| line))
+        .collect();
+    assert_eq!(lines[1..], ["set k 0 0 6", "get ab", "get  x"], "{shown}");
 }

@@ -81,6 +81,11 @@ impl Cache {
         self.eviction.is_limited()
     }
 
+    /// Limits the memory of the cache from now on, in bytes. Room is made when the cache is tidied.
+    pub fn limit(&mut self, max_bytes: usize) {
+        self.eviction.max_bytes = max_bytes;
+    }
+
     /// Reports whether the cache takes more memory than its limit, so that entries have to be evicted.
     pub fn is_over_limit(&self) -> bool {
         self.bytes() > self.eviction.max_bytes

@@ -853,7 +853,7 @@ fn expired(entry: Entry<'_>, ageing: &Ageing, cleared: Stamp, now_us: u64) -> Op
     }
 }
 
-/// An entry with an expiry does not go stale: it lives until then, used or not.
+/// What has an expiry does not go stale: it lives until then, used or not.
 #[cold]
 fn expired_by_attributes(entry: Entry<'_>, ageing: &Ageing, now_us: u64) -> Option<Dropped> {
     let age = |since_us: u64| now_us.saturating_sub(since_us);

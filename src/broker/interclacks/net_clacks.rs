@@ -63,7 +63,8 @@ impl Broker {
         if !self.is_news(id, name, value, cached_us, now, out) {
             return;
         }
-        let (time_us, node) = (cached_us, synthetic_node_id(value));
+        let node = synthetic_node_id(value);
+        let time_us = cached_us;
         let state = State {
             stamp: Stamp { time_us, node },
             accessed_us,

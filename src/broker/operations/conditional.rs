@@ -22,7 +22,7 @@ pub struct Put<'a> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PutMode {
-    /// In any case.
+    /// Whether or not there is an entry.
     Set,
     /// Only if there is none.
     Add,

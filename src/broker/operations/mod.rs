@@ -4,8 +4,6 @@
 //!
 //! An operation decides, acts and returns its outcome as a type. The permission that it needs was checked before.
 
-// The memcached dialect will use all of it.
-#[allow(dead_code)]
 mod conditional;
 mod entries;
 mod login;
@@ -14,7 +12,6 @@ mod signals;
 use super::interclacks::LegacyForm;
 use crate::broker::events::ConnectionId;
 
-#[allow(unused_imports)]
 pub use conditional::{Compare, Done, Put, PutMode, Removed, Spoil, Step, Stored};
 pub use login::Login;
 

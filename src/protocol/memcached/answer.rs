@@ -6,7 +6,7 @@ use std::fmt::Display;
 use std::io::Write;
 
 /// The facts of an entry that meta commands may return.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Facts<'a> {
     pub key: &'a [u8],
     /// The key is sent in base64.
@@ -36,6 +36,8 @@ pub enum Renewal {
     None,
     Won,
     WonStale,
+    /// The entry is stale, and this client may not renew it.
+    Stale,
     Taken,
     TakenStale,
 }
@@ -46,36 +48,35 @@ impl Renewal {
             Renewal::None => b"",
             Renewal::Won => b" W",
             Renewal::WonStale => b" X W",
+            Renewal::Stale => b" X",
             Renewal::Taken => b" Z",
             Renewal::TakenStale => b" Z X",
         }
     }
 }
 
-/// Appends `VALUE` with the value of an entry.
-pub fn value(to: &mut Vec<u8>, key: &[u8], flags: u32, value: &[u8], cas: Option<u64>) {
-    let length = value.len();
+/// Appends the line before the value of an entry.
+pub fn value_line(to: &mut Vec<u8>, key: &[u8], flags: u32, length: usize, cas: Option<u64>) {
     to.extend_from_slice(b"VALUE ");
     to.extend_from_slice(key);
     match cas {
         Some(cas) => text(to, format_args!(" {flags} {length} {cas}")),
         None => text(to, format_args!(" {flags} {length}")),
     }
-    line(to, &[value]);
 }
 
-/// Appends the answer to a meta command: `VA` if there is a value, otherwise `code`; and those flags of the request that
-/// are `returned`, in its order.
+/// Appends the first line of the answer to a meta command: `VA` if a value follows, which has that length, otherwise
+/// `code`; and those flags of the request that are `returned`, in its order.
 pub fn meta(
     to: &mut Vec<u8>,
     code: &str,
-    value: Option<&[u8]>,
+    value_length: Option<usize>,
     (flags, returned): (&MetaFlags<'_>, &[u8]),
     facts: &Facts<'_>,
     renewal: Renewal,
 ) {
-    match value {
-        Some(value) => append(to, format_args!("VA {}", value.len())),
+    match value_length {
+        Some(length) => append(to, format_args!("VA {length}")),
         None => to.extend_from_slice(code.as_bytes()),
     }
     for &letter in flags.letters() {
@@ -84,9 +85,6 @@ pub fn meta(
         }
     }
     line(to, &[renewal.text()]);
-    if let Some(value) = value {
-        line(to, &[value]);
-    }
 }
 
 fn meta_flag(to: &mut Vec<u8>, letter: u8, opaque: &[u8], facts: &Facts<'_>) {
@@ -241,11 +239,11 @@ mod tests {
     }
 
     #[test]
-    fn a_value_follows_its_line() {
-        let answer = written(|to| value(to, b"k", 16, b"ab", None));
-        assert_eq!(answer, r"VALUE k 16 2\r\nab\r\n");
-        let answer = written(|to| value(to, b"k", 0, b"", Some(7)));
-        assert_eq!(answer, r"VALUE k 0 0 7\r\n\r\n");
+    fn a_line_announces_a_value() {
+        let answer = written(|to| value_line(to, b"k", 16, 2, None));
+        assert_eq!(answer, r"VALUE k 16 2\r\n");
+        let answer = written(|to| value_line(to, b"k", 0, 0, Some(7)));
+        assert_eq!(answer, r"VALUE k 0 0 7\r\n");
     }
 
     const BASE64: Facts<'_> = Facts {
@@ -274,7 +272,7 @@ mod tests {
             BY_HIT,
             FACTS,
             Renewal::None,
-            r"VA 1 s1 t-1 f5 c92 kk O1 h0 l0\r\n5\r\n",
+            r"VA 1 s1 t-1 f5 c92 kk O1 h0 l0\r\n",
         ),
         (
             "EN",
@@ -322,6 +320,7 @@ mod tests {
             Renewal::WonStale,
             r"HD X W\r\n",
         ),
+        ("HD", None, "", BY_HIT, FACTS, Renewal::Stale, r"HD X\r\n"),
         ("HD", None, "", BY_HIT, FACTS, Renewal::Taken, r"HD Z\r\n"),
         (
             "HD",
@@ -339,7 +338,7 @@ mod tests {
             BY_COUNT,
             FACTS,
             Renewal::None,
-            r"VA 2 t-1 kk\r\n13\r\n",
+            r"VA 2 t-1 kk\r\n",
         ),
     ];
 
@@ -349,8 +348,8 @@ mod tests {
             let (key, words) = (&b"Zm9v"[..], Words::new(words.as_bytes()));
             let verb = Verb::Get;
             let flags = Meta { verb, key, words }.flags().expect("flags");
-            let value = value.map(str::as_bytes);
-            let answer = written(|to| meta(to, code, value, (&flags, letters), &facts, renewal));
+            let length = value.map(str::len);
+            let answer = written(|to| meta(to, code, length, (&flags, letters), &facts, renewal));
             assert_eq!(answer, expected);
         }
     }

@@ -109,6 +109,20 @@ impl MetaFlags<'_> {
     pub fn has(&self, letter: u8) -> bool {
         self.letters().contains(&letter)
     }
+
+    /// Reports whether one flag stands before another in the request.
+    pub fn is_before(&self, one: u8, other: u8) -> bool {
+        let mut letters = self.letters().iter();
+        letters.find(|&&letter| letter == one || letter == other) == Some(&one)
+    }
+
+    /// The expiry of a vivified entry: of N and T the last one counts.
+    pub fn last_expiry(&self) -> Option<Expiry> {
+        match self.is_before(b'N', b'T') {
+            true => self.expiry.or(self.vivify),
+            false => self.vivify.or(self.expiry),
+        }
+    }
 }
 
 impl<'a> Meta<'a> {

@@ -11,6 +11,11 @@ impl<'a> Words<'a> {
         Words(text)
     }
 
+    /// All that is left of the text.
+    pub fn rest(&self) -> &'a [u8] {
+        self.0
+    }
+
     /// Reports whether the last word is `noreply`.
     pub fn end_in_noreply(&self) -> bool {
         self.before_noreply().is_some()

@@ -2,7 +2,7 @@
 //! bursts, and all output is written when its turn comes.
 
 use super::{Account, Connections, DialRequest, Garbage, Share};
-use crate::broker::{Audience, Carrier, CloseReason, ConnectionId, Traffic};
+use crate::broker::{Audience, Carrier, CloseReason, ConnectionId, HostFigures, Traffic};
 use crate::limits::{
     ANSWER_HOLD_US, LOW_WATER_MARK, MUCH_OUTPUT, OUTPUT_CHUNK, SHARED_PAYLOAD, SPARE_BUFFERS,
     WORK_BEFORE_DELIVERIES, WORK_PER_DELIVERY, WORK_PER_DELIVERY_OF_BURST, WORK_PER_SLICE,
@@ -13,6 +13,7 @@ use crate::reactor::buffer::{Appended, OutputQueue, SharedPayload};
 use crate::reactor::burst::Burst;
 use crate::reactor::connection::Connection;
 use crate::reactor::socket::Socket;
+use crate::sys;
 use smallvec::SmallVec;
 use std::io::ErrorKind;
 use std::rc::Rc;
@@ -657,6 +658,16 @@ impl<S: Socket> Carrier for Connections<S> {
 
     fn cancel_dial(&mut self) {
         self.dial_request = Some(DialRequest::Cancel);
+    }
+
+    fn host_figures(&self) -> HostFigures {
+        let (user_us, system_us) = sys::processor_time_us();
+        HostFigures {
+            process_id: std::process::id(),
+            user_us,
+            system_us,
+            ..self.host
+        }
     }
 
     fn traffic(&self, id: ConnectionId) -> Traffic {

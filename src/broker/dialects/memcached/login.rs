@@ -1,5 +1,6 @@
 //! The beginning of a session: who logs in, and who need not (memcached's ASCII authentication).
 
+use super::watch::watch_connected;
 use crate::broker::Broker;
 use crate::broker::Suppressed;
 use crate::broker::carrier::Carrier;
@@ -18,13 +19,15 @@ const CLIENT_INFO: &[u8] = b"memcached";
 pub fn handle_connected<O: Carrier>(broker: &mut Broker, id: ConnectionId, now: Now, out: &mut O) {
     broker.sessions.identify(id, CLIENT_INFO);
     end_ping_timeout(broker, id);
+    watch_connected(broker, id, now, out);
     let Some(session) = broker.sessions.get_mut(id) else {
         return;
     };
+    session.memcached = Some(Box::default());
     if session.is_surplus {
         return broker.refuse(id, CloseReason::ClientLimit, now, out);
     }
-    let Some(name) = broker.settings.memcached_user.clone() else {
+    let Some(name) = broker.settings.memcached.user.clone() else {
         session.language = Language::MemcachedLogin;
         return;
     };
@@ -55,6 +58,7 @@ pub fn handle_login<O: Carrier>(
         return Flow::Stop;
     };
     session.has_spoken = true;
+    broker.memcached.counters.bytes_read += frame.len() as u64;
     match login::decode(frame) {
         Login::Quit => broker.close(id, CloseReason::Quit, now, out),
         Login::TooShort => broker.close(id, CloseReason::LoginFailed, now, out),
@@ -74,6 +78,7 @@ fn log_in<O: Carrier>(
     let verify = |users: &Users| users.verify(user, password).cloned();
     match broker.log_in(id, Some(user), verify, now, out) {
         Outcome::Done => {
+            broker.memcached.counters.auth_cmds += 1;
             answer(id, "STORED", out);
             end_ping_timeout(broker, id);
             broker.appoint(id, now, out);
@@ -87,6 +92,8 @@ fn log_in<O: Carrier>(
         }
         Outcome::Later => return Flow::StopBefore,
         Outcome::Wrong => {
+            broker.memcached.counters.auth_cmds += 1;
+            broker.memcached.counters.auth_errors += 1;
             log_failure(broker, id, user, now);
             answer(id, login::FAILURE, out);
         }

@@ -4,9 +4,21 @@
 
 mod administration;
 mod binary_protocol;
+mod counting;
+mod dumps;
+mod exchange;
 mod frames;
 mod login;
+mod long_answers;
+mod meta;
+mod meta_writes;
 mod permissions;
+mod retrieval;
+mod settings;
+mod state;
+mod statistics;
+mod storage;
+mod watch;
 
 use super::{Notice, Plan, Receivers};
 use crate::broker::Broker;
@@ -14,14 +26,19 @@ use crate::broker::close_reason::CloseReason;
 use crate::broker::events::{ConnectionId, Flow, Now};
 use crate::broker::output::Output;
 use crate::broker::session::{Session, Sessions};
-use crate::protocol::memcached::request::Reply;
-use crate::protocol::memcached::{Error, Frame, Request};
+use crate::protocol::memcached::administration::Crawler;
+use crate::protocol::memcached::{Frame, Request};
 use crate::protocol::{self, Language, encode};
+use exchange::Exchange;
 use permissions::{is_write, may};
 
-pub use binary_protocol::BinaryPeers;
+pub use administration::{deadline, handle_deadline};
 pub use frames::handle_long_frame;
 pub use login::{handle_connected, handle_login};
+pub use long_answers::{LongAnswer, handle_writable};
+pub use settings::{MemcachedAddress, MemcachedSettings};
+pub use state::{Conversation, Memcached};
+pub use watch::{handle_closed, note_dropped};
 
 /// Appends what a server says unasked: nothing but why a connection is refused.
 pub fn encode_notice(notice: Notice<'_>, to: &mut Vec<u8>) {
@@ -45,10 +62,15 @@ pub fn plan<'a>(session: &Session, request: &Request<'a>) -> Plan<'a> {
 
 /// The connections of memcached clients.
 pub fn connections(sessions: &Sessions) -> impl Iterator<Item = &Session> {
-    let speaks = |language| matches!(language, Language::Memcached | Language::MemcachedLogin);
-    sessions
-        .iter()
-        .filter(move |session| speaks(session.language))
+    sessions.iter().filter(|session| is_spoken(session))
+}
+
+/// Reports whether a session speaks this language.
+fn is_spoken(session: &Session) -> bool {
+    matches!(
+        session.language,
+        Language::Memcached | Language::MemcachedLogin
+    )
 }
 
 /// A frame of a client that is logged in.
@@ -60,80 +82,69 @@ pub fn handle_frame<O: Output>(
     out: &mut O,
 ) -> Flow {
     broker.statistics.lines += 1;
-    let session = broker.sessions.get(id);
+    let session = broker.sessions.get_mut(id);
     let Some(session) = session.filter(|session| session.is_served()) else {
         return Flow::Stop;
     };
     let is_permitted = may(session, &frame.request);
+    if let Some(conversation) = &mut session.memcached {
+        conversation.last_command_us = now.monotonic_us;
+        if conversation.is_watcher {
+            return Flow::Next;
+        }
+    }
     let request = protocol::Request::Memcached(*frame);
     if (broker.lock.is_some() && broker.waits_for_lock(id, &request))
         || (broker.persistence.is_some() && broker.waits_for_disk(id, &request, now))
     {
         return Flow::StopBefore;
     }
+    broker.memcached.counters.bytes_read += frame.bytes.len() as u64;
     let mut exchange = Exchange {
         broker,
         id,
         now,
         out,
     };
-    match is_permitted {
-        true => exchange.execute(&frame.request),
+    let flow = match is_permitted {
+        true => exchange.execute(frame),
         false => exchange.deny(frame),
+    };
+    if flow == Flow::Next {
+        exchange.mirror(frame.line());
     }
-    exchange.mirror(frame.line());
-    Flow::Next
-}
-
-/// A command that is being answered.
-struct Exchange<'a, O> {
-    broker: &'a mut Broker,
-    id: ConnectionId,
-    now: Now,
-    out: &'a mut O,
+    flow
 }
 
 impl<O: Output> Exchange<'_, O> {
     /// A permitted command.
-    fn execute(&mut self, request: &Request<'_>) {
-        match *request {
+    fn execute(&mut self, frame: &Frame<'_>) -> Flow {
+        match frame.request {
             Request::Wrong(error, reply) => self.reply(reply, error.text()),
+            Request::Get(get) => return self.get(frame.line(), &get),
+            Request::Store(store) => self.store(&store),
+            Request::Delete(key, reply) => self.delete(key, reply),
+            Request::Touch(key, expiry, reply) => self.touch(key, expiry, reply),
+            Request::Count(count) => self.count(&count),
+            Request::Meta(meta) => self.meta(&meta),
+            Request::MetaStore(meta, block) => self.meta_store(&meta, block),
+            Request::MetaDebug(debugged) => self.meta_debug(&debugged),
             Request::MetaNoop => self.answer("MN"),
             Request::Quit => self.close(CloseReason::Quit),
             Request::Http => self.close(CloseReason::HttpRequest),
-            Request::Version => self.answer(administration::VERSION),
-            Request::Verbosity(reply) | Request::Tune(reply) => self.reply(reply, "OK"),
-            _ => self.answer(Error::NoSuchCommand.text()),
+            Request::Stats(page) => return self.statistics(page, frame.line()),
+            Request::Crawler(Crawler::Dump { form, is_empty }, reply) => {
+                return self.dump(form, is_empty, reply, frame.line());
+            }
+            Request::Version
+            | Request::Verbosity(_)
+            | Request::Tune(_)
+            | Request::Crawler(Crawler::WithoutEffect, _)
+            | Request::FlushAll(..)
+            | Request::Watch(_)
+            | Request::CacheMemLimit(..)
+            | Request::Shutdown(_) => self.administrate(&frame.request),
         }
-    }
-
-    fn close(&mut self, reason: CloseReason) {
-        self.broker.close(self.id, reason, self.now, self.out);
-    }
-
-    /// Appends a line.
-    fn answer(&mut self, line: &str) {
-        self.append(|to| encode::line(to, &[line.as_bytes()]));
-    }
-
-    /// Appends a line, if the client wants an answer.
-    fn reply(&mut self, reply: Reply, line: &str) {
-        if reply == Reply::Wanted {
-            self.answer(line);
-        }
-    }
-
-    fn append(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
-        self.out.append(self.id, encode);
-    }
-
-    /// Shows the monitors a command line, without its CRs: it is a line of theirs.
-    fn mirror(&mut self, line: &[u8]) {
-        if self.broker.monitors.is_empty() {
-            return;
-        }
-        let mut shown = Vec::new();
-        Language::Clacks.assemble(line, &mut shown);
-        self.broker.mirror(self.id, &shown, self.out);
+        Flow::Next
     }
 }

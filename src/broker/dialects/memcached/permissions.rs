@@ -1,6 +1,7 @@
 //! The permissions that commands need, and the refusal of those that a user lacks.
 
-use super::Exchange;
+use super::exchange::Exchange;
+use crate::broker::events::Flow;
 use crate::broker::output::Output;
 use crate::broker::session::Session;
 use crate::broker::users::Permissions;
@@ -32,11 +33,12 @@ fn needed_for(request: &Request<'_>) -> Permissions {
 impl<O: Output> Exchange<'_, O> {
     /// The form of a refused command is checked even so.
     #[cold]
-    pub fn deny(&mut self, frame: &Frame<'_>) {
+    pub fn deny(&mut self, frame: &Frame<'_>) -> Flow {
         if let Request::Meta(meta) | Request::MetaStore(meta, _) = frame.request
             && let Err(error) = meta.flags()
         {
-            return self.answer(error.text());
+            self.fail(error);
+            return Flow::Next;
         }
         self.broker.statistics.permission_denied += 1;
         let needed = needed_for(&frame.request);
@@ -50,5 +52,6 @@ impl<O: Output> Exchange<'_, O> {
                 format!("{command} needs the permission {missing}")
             });
         self.reply(frame.request.reply(), Error::Permission.text());
+        Flow::Next
     }
 }

@@ -1,0 +1,134 @@
+//! `get`, `gets`, `gat` and `gats`.
+
+use super::exchange::{Exchange, append_value};
+use super::long_answers::{LongAnswer, Stage};
+use super::watch::Lookup;
+use crate::broker::events::Flow;
+use crate::broker::output::Output;
+use crate::broker::table::PrefetchBatch;
+use crate::limits::{LISTING_SLICE, REQUESTS_PREFETCHED, WORK_PER_STEP};
+use crate::protocol::encode;
+use crate::protocol::memcached::Expiry;
+use crate::protocol::memcached::answer;
+use crate::protocol::memcached::request::Get;
+use crate::protocol::memcached::words::Words;
+
+/// Keys that are looked up in one slice. A look-up takes some hundreds of nanoseconds.
+const KEYS_PER_SLICE: usize = 256;
+
+/// The form of the answer to a `get`.
+#[derive(Debug, Clone, Copy)]
+pub struct GetForm {
+    pub with_cas: bool,
+    /// The expiry that the entries get.
+    pub expiry: Option<Expiry>,
+}
+
+impl<O: Output> Exchange<'_, O> {
+    pub fn get(&mut self, line: &[u8], get: &Get<'_>) -> Flow {
+        let form = GetForm {
+            with_cas: get.with_cas,
+            expiry: get.expiry,
+        };
+        let mut keys = get.keys;
+        if self.append_values(&mut keys, form) {
+            return Flow::Next;
+        }
+        let place = line.len() - keys.rest().len();
+        self.start_long_answer(LongAnswer {
+            line: line.into(),
+            stage: Stage::Values { place, form },
+        })
+    }
+
+    /// Answers for so many of the keys as a slice holds; true if these were all.
+    pub fn append_values(&mut self, keys: &mut Words<'_>, form: GetForm) -> bool {
+        let (mut count, mut written) = (0, 0);
+        loop {
+            if count % REQUESTS_PREFETCHED == 0 {
+                self.prefetch(*keys);
+            }
+            if count == KEYS_PER_SLICE || written >= LISTING_SLICE {
+                return false;
+            }
+            let Some(key) = keys.next() else {
+                self.append(|to| encode::line(to, &[b"END"]));
+                return true;
+            };
+            if count > 0 {
+                self.out.add_work(WORK_PER_STEP);
+            }
+            count += 1;
+            written += self.append_entry(key, form);
+        }
+    }
+
+    /// Fetches the memory that the look-ups of the next keys will need, of all at once.
+    fn prefetch(&self, keys: Words<'_>) {
+        if self.broker.cache.prefetch_pays() {
+            let mut batch = PrefetchBatch::default();
+            for key in keys.take(REQUESTS_PREFETCHED) {
+                batch.push(self.broker.cache.hash(key));
+            }
+            self.broker.cache.prefetch(&batch);
+        }
+    }
+
+    /// Appends the value of a key, if there is one; returns the number of bytes.
+    fn append_entry(&mut self, key: &[u8], form: GetForm) -> usize {
+        let found = self.broker.look_up(key, self.now);
+        let mut written = 0;
+        let mut length = None;
+        if let Some(found) = found {
+            let value = found.value().unwrap_or_default();
+            let cas = form.with_cas.then(|| found.version());
+            let flags = found.client_flags();
+            let line = |to: &mut Vec<u8>| answer::value_line(to, key, flags, value.len(), cas);
+            written = append_value(self.out, self.id, line, value, found.long_text());
+            length = Some(value.len());
+        }
+        let is_hit = length.is_some();
+        let counters = &mut self.broker.memcached.counters;
+        counters.bytes_written += written as u64;
+        if form.expiry.is_some() {
+            counters.cmd_touch += 1;
+            counters.touch_hits += u64::from(is_hit);
+            counters.touch_misses += u64::from(!is_hit);
+        } else {
+            counters.cmd_get += 1;
+            counters.get_hits += u64::from(is_hit);
+        }
+        let lookup = match length {
+            Some(length) => Lookup::Found(length),
+            None => self.missed(key, form.expiry.is_none()),
+        };
+        self.watch_lookup(key, lookup);
+        match form.expiry {
+            _ if !is_hit => {}
+            None => self.broker.note_use(key, self.now, self.out),
+            Some(expiry) => {
+                let moment = self.moment(expiry);
+                let by = self.by();
+                self.broker.touch(key, moment, by, self.now, self.out);
+            }
+        }
+        written
+    }
+
+    /// Finds why there is no entry, and counts a miss of `get` or `mg`.
+    pub fn missed(&mut self, key: &[u8], counts: bool) -> Lookup {
+        let now_us = self.now_us();
+        let found = self.broker.cache.find(key, now_us);
+        let expires_us = found.and_then(|found| found.expires_us());
+        let has_expired = expires_us.is_some_and(|expires_us| expires_us <= now_us);
+        if counts {
+            let counters = &mut self.broker.memcached.counters;
+            counters.get_misses += 1;
+            counters.get_expired += u64::from(has_expired);
+        }
+        match has_expired {
+            true => Lookup::Expired,
+            false => Lookup::NotFound,
+        }
+    }
+}
