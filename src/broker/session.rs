@@ -315,11 +315,13 @@ impl Sessions {
         self.slots.iter_mut().flatten()
     }
 
-    /// Clients that have logged in, links between servers aside.
+    /// Clients of Clacks that have logged in, links between servers aside. Those of other languages are sent nothing that
+    /// they did not ask for.
     pub fn clients(&self) -> impl Iterator<Item = ConnectionId> {
         let clients = self
             .iter()
-            .filter(|session| session.is_logged_in() && !session.is_link);
+            .filter(|session| session.is_logged_in() && !session.is_link)
+            .filter(|session| session.language == Language::Clacks);
         clients.map(|session| session.id)
     }
 

@@ -13,6 +13,7 @@ use crate::broker::{
 };
 use crate::limits::{CLOSES_PER_TURN, SCRATCH, WORK_PER_SYSCALL, WORK_PER_TURN};
 use crate::protocol::Language;
+use crate::reactor::pace::Pace;
 use std::io;
 
 /// The operator's settings that concern the loop.
@@ -112,6 +113,11 @@ impl<S: Socket, R: Recording> Core<S, R> {
             return Ok(());
         }
         let id = self.out.connections.add(socket, Origin::of(peer))?;
+        if language != Language::Clacks
+            && let Some(connection) = self.out.connections.get_mut(id)
+        {
+            connection.pace = Pace::off();
+        }
         self.broker
             .handle_connected(id, peer, language, now, &mut self.out);
         Ok(())

@@ -34,9 +34,19 @@ enum Stage {
     Asked,
     /// Its answer is held.
     Held,
+    /// The client is none of Net::Clacks: no answer is held.
+    Off,
 }
 
 impl Pace {
+    /// The pace of a client that is none of Net::Clacks.
+    pub fn off() -> Pace {
+        Pace {
+            stage: Stage::Off,
+            ..Pace::default()
+        }
+    }
+
     /// Something has come from the client. Returns whether an answer is held that it does not wait for.
     pub fn handle_input(&mut self, now_us: u64) -> bool {
         if self.answered_us > 0 {
@@ -54,6 +64,7 @@ impl Pace {
     /// Records that `lines` lines of the client, one or more, were processed.
     pub fn handle_lines(&mut self, lines: usize) {
         self.stage = match lines <= MOST_LONE_LINES {
+            _ if self.stage == Stage::Off => Stage::Off,
             true => Stage::Asked,
             false => Stage::Idle,
         };
@@ -62,7 +73,7 @@ impl Pace {
     /// There is an answer. Returns whether it is to be held.
     pub fn handle_answer(&mut self, now_us: u64) -> bool {
         match self.stage {
-            Stage::Idle => self.answered_us = 0,
+            Stage::Idle | Stage::Off => self.answered_us = 0,
             Stage::Asked if self.to_hold > 0 => {
                 self.to_hold -= 1;
                 self.stage = Stage::Held;
@@ -155,6 +166,12 @@ mod tests {
             now_us += 40 + pause_us(call);
         }
         calls
+    }
+
+    #[test]
+    fn no_answer_to_other_clients_is_held() {
+        let found = calls(&mut Pace::off(), true, |_| 40_000, |_| true);
+        assert_eq!((found.held, found.waits), (0, CALLS));
     }
 
     #[test]

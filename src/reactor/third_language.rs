@@ -347,3 +347,19 @@ fn monitors_are_shown_command_lines_without_blocks() {
         .collect();
     assert_eq!(lines[1..], ["set k 0 0 6", "get ab", "get  x"], "{shown}");
 }
+
+#[test]
+fn a_memcached_client_is_sent_nothing_that_it_did_not_ask_for() {
+    let mut world = World::new();
+    let mut client = world.connect("memcached");
+    let login = b"set _ _ _ 8\r\nadmin pw\r\n";
+    client.write_all(login).expect("a connection");
+    world.expect(&mut client, b"STORED\r\n");
+    let mut manager = world.connect("clacks");
+    let lines = format!(
+        "OVERHEAD A {}\r\nOVERHEAD G GNU Terry Pratchett\r\nRETRIEVE none\r\nOVERHEAD C\r\n",
+        Token::encode(b"admin", b"pw")
+    );
+    manager.write_all(lines.as_bytes()).expect("a connection");
+    expect_end(&mut world, &mut client, b"");
+}

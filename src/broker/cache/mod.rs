@@ -207,6 +207,7 @@ impl From<EntryId> for Written {
 
 /// The answer to RETRIEVE.
 pub struct Retrieved<'a> {
+    pub found: Found<'a>,
     pub value: &'a [u8],
     /// The name as it is kept, and the text that it and the value are parts of, if they are long together.
     pub long_text: Option<(&'a [u8], &'a SharedBytes)>,
@@ -403,6 +404,7 @@ impl Cache {
         entry::note_use(self.blocks.get_mut(block), used_us);
         let entry = Entry::new(&self.blocks, block);
         Some(Retrieved {
+            found: entry.into(),
             value: entry.value(),
             long_text: entry.text().map(|text| (entry.name(), text)),
             is_first_in_period,

@@ -24,6 +24,10 @@ pub fn handle_long_frame<O: Carrier>(
     let Some(start) = start else {
         return LongFrame::Allowed;
     };
+    let conversation = session.memcached.as_ref();
+    if conversation.is_some_and(|conversation| conversation.is_watcher) {
+        return LongFrame::Skipped;
+    }
     if let Some(value) = value_length(start, length) {
         // The block of a login is short.
         let is_dropped =

@@ -76,43 +76,55 @@ impl<O: Output> Exchange<'_, O> {
 
     /// Appends the value of a key, if there is one; returns the number of bytes.
     fn append_entry(&mut self, key: &[u8], form: GetForm) -> usize {
-        let found = self.broker.look_up(key, self.now);
-        let mut written = 0;
-        let mut length = None;
-        if let Some(found) = found {
-            let value = found.value().unwrap_or_default();
-            let cas = form.with_cas.then(|| found.version());
-            let flags = found.client_flags();
-            let line = |to: &mut Vec<u8>| answer::value_line(to, key, flags, value.len(), cas);
-            written = append_value(self.out, self.id, line, value, found.long_text());
-            length = Some(value.len());
-        }
-        let is_hit = length.is_some();
+        let Exchange {
+            broker,
+            id,
+            now,
+            out,
+        } = self;
+        // A touch is a use, too.
+        let found = match form.expiry {
+            None => broker.retrieve(key, *now, *out).map(|one| one.found),
+            Some(_) => broker.look_up(key, *now),
+        };
+        let Some(found) = found else {
+            self.miss(key, form);
+            return 0;
+        };
+        let value = found.value().unwrap_or_default();
+        let cas = form.with_cas.then(|| found.version());
+        let (flags, length) = (found.client_flags(), value.len());
+        let line = |to: &mut Vec<u8>| answer::value_line(to, key, flags, length, cas);
+        let written = append_value(*out, *id, line, value, found.long_text());
         let counters = &mut self.broker.memcached.counters;
         counters.bytes_written += written as u64;
-        if form.expiry.is_some() {
-            counters.cmd_touch += 1;
-            counters.touch_hits += u64::from(is_hit);
-            counters.touch_misses += u64::from(!is_hit);
-        } else {
-            counters.cmd_get += 1;
-            counters.get_hits += u64::from(is_hit);
-        }
-        let lookup = match length {
-            Some(length) => Lookup::Found(length),
-            None => self.missed(key, form.expiry.is_none()),
-        };
-        self.watch_lookup(key, lookup);
         match form.expiry {
-            _ if !is_hit => {}
-            None => self.broker.note_use(key, self.now, self.out),
+            None => {
+                counters.cmd_get += 1;
+                counters.get_hits += 1;
+            }
             Some(expiry) => {
-                let moment = self.moment(expiry);
-                let by = self.by();
+                counters.cmd_touch += 1;
+                counters.touch_hits += 1;
+                let (moment, by) = (self.moment(expiry), self.by());
                 self.broker.touch(key, moment, by, self.now, self.out);
             }
         }
+        self.watch_lookup(key, Lookup::Found(length));
         written
+    }
+
+    fn miss(&mut self, key: &[u8], form: GetForm) {
+        let counters = &mut self.broker.memcached.counters;
+        match form.expiry {
+            None => counters.cmd_get += 1,
+            Some(_) => {
+                counters.cmd_touch += 1;
+                counters.touch_misses += 1;
+            }
+        }
+        let lookup = self.missed(key, form.expiry.is_none());
+        self.watch_lookup(key, lookup);
     }
 
     /// Finds why there is no entry, and counts a miss of `get` or `mg`.
