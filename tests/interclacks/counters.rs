@@ -4,6 +4,8 @@
 use crate::interclacks::{Master, slave_of, unix_time};
 use crate::support::{Client, Server, Setup, text, wait_until};
 use std::fs;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
 
 fn with_journal(flags: &[&str]) -> Setup {
     let setup = Setup::new();
@@ -519,5 +521,30 @@ fn peers_whose_shares_are_of_a_time_to_come_are_refused() {
             server.client("admin").ask("INCREMENT n");
             assert_eq!(count(&server, "n"), 1, "{line}");
         }
+    }
+}
+
+#[test]
+fn a_net_clacks_slave_adds_what_memcached_clients_add() {
+    let setup = Setup::new();
+    let (address, socket) = (setup.unix("memcached"), setup.path("memcached"));
+    let setup = setup.flags(&["--memcached", &address, "--memcached-user", "admin"]);
+    let server = setup.start();
+    let mut slave = server.client("admin");
+    slave.send("CLACKS Net::Clacks 36");
+    slave.send("OVERHEAD I 1");
+    wait_until("it is a link", || server.status("links") == 1);
+    let mut client = UnixStream::connect(socket).expect("it listens");
+    client
+        .write_all(b"set k 0 0 2\r\n10\r\nincr k 5\r\ndecr k 3\r\ndecr k 50\r\ntouch k 100\r\ndelete k\r\n")
+        .expect("a connection");
+    for line in [
+        "STORE k=10",
+        "INCREMENT k=5",
+        "INCREMENT k=-3",
+        "STORE k=0",
+        "REMOVE k",
+    ] {
+        slave.expect_after_others(line);
     }
 }

@@ -2,8 +2,9 @@
 
 use super::By;
 use crate::broker::Broker;
-use crate::broker::cache::{Found, TooLarge};
+use crate::broker::cache::{Effect, Found, TooLarge};
 use crate::broker::events::Now;
+use crate::broker::interclacks::LegacyForm;
 use crate::broker::output::Output;
 use crate::broker::recording::Recording;
 use crate::protocol::attributes::{Attributes, Marks};
@@ -294,6 +295,11 @@ impl Broker {
             let reads_so = self.cache.entry_of(added.written.entry).value() == Some(result);
             written = reads_so.then_some(added.written);
         }
+        // Net::Clacks servers add a step as well, if it is one.
+        let effect = match written {
+            Some(_) => Effect::Counter(vec![amount]),
+            None => Effect::Register,
+        };
         let written = match written {
             Some(written) => written,
             // Nobody has seen the step, and what is stored now ends it.
@@ -307,7 +313,8 @@ impl Broker {
             }
         };
         let version = self.cache.entry_of(written.entry).version();
-        self.commit_write(name, written, by, now, out);
+        let form = LegacyForm::Effect(&effect);
+        self.commit_write(name, written, By { form, ..by }, now, out);
         let length = result.len();
         Ok(Done { version, length })
     }
