@@ -20,7 +20,7 @@ enum Kind {
 }
 
 impl Listener {
-    /// Takes the socket over. Its name says what is spoken there (clacksd(8), SOCKET ACTIVATION). The
+    /// Takes the socket over. Its name says what is spoken there (clacksd(8), SERVICE MANAGER). The
     /// error says what is wrong with it.
     pub fn inherit(descriptor: OwnedFd, name: &str) -> Result<Listener, String> {
         let socket = Socket::from(descriptor);
