@@ -193,6 +193,7 @@ fn length(record: &Record<'_>) -> usize {
         }
         Record::Used { name, .. } => name.len(),
         Record::Count { name, .. } => name.len() + 33,
+        Record::Touch { name, .. } => name.len(),
         Record::Clear(_) | Record::Fold(_) | Record::Run { .. } => 0,
     }
 }
@@ -205,21 +206,26 @@ fn state_record<'a>(found: &Found<'a>) -> Record<'a> {
     }
 }
 
-/// Returns the record of a write: of the contribution that has changed if nothing else has, or of the whole state of the
-/// name.
+/// Returns the record of a write: of the part that has changed if nothing else has, or of the whole state of the name.
 fn written_record(found: Found<'_>, part: WrittenPart) -> Record<'_> {
-    let contribution = match part {
-        WrittenPart::Share(share) => found.contribution_of(share),
-        WrittenPart::All | WrittenPart::Touch => None,
-    };
-    match contribution {
-        None => state_record(&found),
-        Some(contribution) => Record::Count {
-            name: found.name(),
-            stamp: found.stamp(),
-            accessed_us: found.accessed_us(),
-            changed_us: found.changed_us(),
-            contribution,
+    let (name, stamp, accessed_us) = (found.name(), found.stamp(), found.accessed_us());
+    match part {
+        WrittenPart::All => state_record(&found),
+        WrittenPart::Share(share) => match found.contribution_of(share) {
+            None => state_record(&found),
+            Some(contribution) => Record::Count {
+                name,
+                stamp,
+                accessed_us,
+                changed_us: found.changed_us(),
+                contribution,
+            },
+        },
+        WrittenPart::Touch => Record::Touch {
+            name,
+            stamp,
+            accessed_us,
+            attributes: found.attributes().touch(),
         },
     }
 }
@@ -255,6 +261,19 @@ impl Broker {
                     *changed_us,
                     contribution,
                 );
+                if let Err(TooLarge) = restored {
+                    self.cache.forget(name);
+                }
+            }
+            Record::Touch {
+                name,
+                stamp,
+                accessed_us,
+                attributes,
+            } => {
+                let restored = self
+                    .cache
+                    .restore_touch(name, *stamp, *accessed_us, attributes);
                 if let Err(TooLarge) = restored {
                     self.cache.forget(name);
                 }

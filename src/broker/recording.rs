@@ -1,5 +1,6 @@
 //! The seam between the broker and its journal.
 
+use crate::protocol::attributes::Attributes;
 use crate::protocol::peer::{Contribution, ShareId, Stamp, State};
 
 /// A fact that is to outlive the process.
@@ -20,6 +21,13 @@ pub enum Record<'a> {
         accessed_us: u64,
         changed_us: u64,
         contribution: Contribution,
+    },
+    /// The touch and the won mark of the entry that has that stamp, as they are now.
+    Touch {
+        name: &'a [u8],
+        stamp: Stamp,
+        accessed_us: u64,
+        attributes: Attributes,
     },
     /// A CLEARCACHE: what is older is not there any more.
     Clear(Stamp),

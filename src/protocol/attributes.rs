@@ -33,6 +33,19 @@ impl Attributes {
             .is_some_and(|expires_us| expires_us <= now_us)
     }
 
+    /// The touch and the won mark, which change without a new stamp, without the other attributes.
+    pub fn touch(&self) -> Attributes {
+        Attributes {
+            expires_us: self.expires_us.filter(|_| self.touched_us.is_some()),
+            touched_us: self.touched_us,
+            marks: Marks {
+                won: self.marks.won,
+                ..Marks::default()
+            },
+            ..Attributes::default()
+        }
+    }
+
     /// Reports whether there are none: the entry is as a Clacks client stores it.
     pub fn is_empty(&self) -> bool {
         *self == Attributes::default()

@@ -7,13 +7,17 @@
 //! frame:  length u32   checksum of the length u32   checksum of the record u64   record
 //! record: kind u8, and then
 //!   state  register u8   time u64   node u64   accessed u64   changed u64   name's length u32
-//!          contributions u32   name   (node u64   version u64   sum 17) …   value
+//!          contributions u32   name   attributes   (node u64   version u64   sum 17) …   value
 //!   used   accessed u64   name
 //!   clear  time u64   node u64
 //!   count  time u64   node u64   accessed u64   changed u64   share u64   version u64   sum 17   name
 //!   fold   time u64   node u64
 //!   run    has ended u8   share u64   newest version u64
+//!   touch  time u64   node u64   accessed u64   attributes   name
+//! attributes: a bit for each that is there u8   client flags u32   expiry u64   touch u64   version u64
 //! ```
+//! Of the attributes only those are there whose bits are set.
+//!
 //! In every version a part begins with the same 32 bytes, so that each version recognises all others. The header has two
 //! copies of the part, in two sectors of a disk, because nothing can be read without the key.
 //!
@@ -26,7 +30,7 @@
 
 use crate::broker::Record;
 use crate::limits::{MAX_CONTRIBUTIONS, MAX_RECORD, MAX_RECORD_NAME};
-use crate::protocol::attributes::Attributes;
+use crate::protocol::attributes::{Attributes, Marks};
 use crate::protocol::number::{NUMBER_BYTES, Number};
 use crate::protocol::peer::{Contribution, NodeId, Register, ShareId, Stamp, State};
 use std::fmt;
@@ -57,6 +61,17 @@ const CLEAR: u8 = 3;
 const COUNT: u8 = 4;
 const FOLD: u8 = 5;
 const RUN: u8 = 6;
+const TOUCH: u8 = 7;
+
+/// The bits of attributes.
+const CLIENT_FLAGS: u8 = 1;
+const EXPIRES: u8 = 1 << 1;
+const TOUCHED: u8 = 1 << 2;
+const VERSIONED: u8 = 1 << 3;
+const BASE64: u8 = 1 << 4;
+const STALE: u8 = 1 << 5;
+const WON: u8 = 1 << 6;
+const ALL_ATTRIBUTES: u8 = WON | (WON - 1);
 
 const ABSENT: u8 = 0;
 const REMOVED: u8 = 1;
@@ -182,24 +197,7 @@ pub fn encode(to: &mut Vec<u8>, record: &Record<'_>) {
             name,
             state,
             changed_us,
-        } => {
-            let (register, value): (u8, &[u8]) = match state.register {
-                Register::Absent => (ABSENT, b""),
-                Register::Removed => (REMOVED, b""),
-                Register::Value(value) => (VALUE, value),
-            };
-            to.extend_from_slice(&[STATE, register]);
-            put_stamp(to, state.stamp);
-            to.extend_from_slice(&state.accessed_us.to_le_bytes());
-            to.extend_from_slice(&changed_us.to_le_bytes());
-            to.extend_from_slice(&length(name.len()).to_le_bytes());
-            to.extend_from_slice(&length(state.contributions.len()).to_le_bytes());
-            to.extend_from_slice(name);
-            for contribution in &state.contributions {
-                put_contribution(to, contribution);
-            }
-            to.extend_from_slice(value);
-        }
+        } => put_state(to, name, state, *changed_us),
         Record::Used { name, accessed_us } => {
             to.push(USED);
             to.extend_from_slice(&accessed_us.to_le_bytes());
@@ -223,6 +221,18 @@ pub fn encode(to: &mut Vec<u8>, record: &Record<'_>) {
             put_contribution(to, contribution);
             to.extend_from_slice(name);
         }
+        Record::Touch {
+            name,
+            stamp,
+            accessed_us,
+            attributes,
+        } => {
+            to.push(TOUCH);
+            put_stamp(to, *stamp);
+            to.extend_from_slice(&accessed_us.to_le_bytes());
+            put_attributes(to, attributes);
+            to.extend_from_slice(name);
+        }
         Record::Fold(marker) => {
             to.push(FOLD);
             put_stamp(to, *marker);
@@ -243,6 +253,54 @@ pub fn encode(to: &mut Vec<u8>, record: &Record<'_>) {
 
 fn length(bytes: usize) -> u32 {
     u32::try_from(bytes).expect("a line is shorter than 4 GiB")
+}
+
+/// Appends the record of a state.
+fn put_state(to: &mut Vec<u8>, name: &[u8], state: &State<'_>, changed_us: u64) {
+    let (register, value): (u8, &[u8]) = match state.register {
+        Register::Absent => (ABSENT, b""),
+        Register::Removed => (REMOVED, b""),
+        Register::Value(value) => (VALUE, value),
+    };
+    to.extend_from_slice(&[STATE, register]);
+    put_stamp(to, state.stamp);
+    to.extend_from_slice(&state.accessed_us.to_le_bytes());
+    to.extend_from_slice(&changed_us.to_le_bytes());
+    to.extend_from_slice(&length(name.len()).to_le_bytes());
+    to.extend_from_slice(&length(state.contributions.len()).to_le_bytes());
+    to.extend_from_slice(name);
+    put_attributes(to, &state.attributes);
+    for contribution in &state.contributions {
+        put_contribution(to, contribution);
+    }
+    to.extend_from_slice(value);
+}
+
+fn put_attributes(to: &mut Vec<u8>, attributes: &Attributes) {
+    let Attributes {
+        client_flags,
+        expires_us,
+        touched_us,
+        version,
+        marks: Marks { base64, stale, won },
+    } = *attributes;
+    let parts = [
+        (CLIENT_FLAGS, client_flags != 0),
+        (EXPIRES, expires_us.is_some()),
+        (TOUCHED, touched_us.is_some()),
+        (VERSIONED, version.is_some()),
+        (BASE64, base64),
+        (STALE, stale),
+        (WON, won),
+    ];
+    let there = parts.iter().filter(|(_, is_there)| *is_there);
+    to.push(there.fold(0, |bits, (bit, _)| bits | bit));
+    if client_flags != 0 {
+        to.extend_from_slice(&client_flags.to_le_bytes());
+    }
+    for number in [expires_us, touched_us, version].into_iter().flatten() {
+        to.extend_from_slice(&number.to_le_bytes());
+    }
 }
 
 fn put_contribution(to: &mut Vec<u8>, contribution: &Contribution) {
@@ -317,6 +375,8 @@ pub enum Subject {
     All,
     /// One share of the counter with that stamp.
     Share(Stamp, ShareId),
+    /// The touch and the won mark of the entry with that stamp.
+    Touch(Stamp),
     /// The time of the last use.
     Use,
 }
@@ -342,6 +402,12 @@ pub fn subject(frame: &[u8]) -> Option<(&[u8], Subject)> {
             rest.take(16)?;
             let share = rest.contribution()?.share;
             Some((rest.0, Subject::Share(stamp, share)))
+        }
+        TOUCH => {
+            let stamp = rest.stamp()?;
+            rest.u64()?;
+            rest.attributes()?;
+            Some((rest.0, Subject::Touch(stamp)))
         }
         _ => None,
     }
@@ -385,6 +451,17 @@ pub fn decode(bytes: &[u8]) -> Option<Record<'_>> {
                 contribution,
             })
         }
+        TOUCH => {
+            let (stamp, accessed_us) = (rest.stamp()?, rest.u64()?);
+            let attributes = rest.attributes()?;
+            let is_touch = attributes == attributes.touch() && !attributes.is_empty();
+            is_touch.then_some(Record::Touch {
+                name: possible_name(rest.0)?,
+                stamp,
+                accessed_us,
+                attributes,
+            })
+        }
         FOLD => {
             let marker = rest.stamp()?;
             rest.0.is_empty().then_some(Record::Fold(marker))
@@ -418,6 +495,7 @@ fn state_record(mut rest: Fields<'_>) -> Option<Record<'_>> {
         return None;
     }
     let name = possible_name(rest.take(name_length)?)?;
+    let attributes = rest.attributes()?;
     let each = 16 + NUMBER_BYTES;
     let contributions = rest.take(count.checked_mul(each)?)?.chunks_exact(each);
     let contributions = contributions.map(|bytes| Fields(bytes).contribution());
@@ -438,7 +516,7 @@ fn state_record(mut rest: Fields<'_>) -> Option<Record<'_>> {
         stamp,
         accessed_us,
         register,
-        attributes: Attributes::default(),
+        attributes,
         contributions,
     };
     (is_whole && is_in_order).then_some(Record::State {
@@ -471,6 +549,31 @@ impl<'a> Fields<'a> {
         Some(u64::from_le_bytes(*self.take(8)?.first_chunk()?))
     }
 
+    fn attributes(&mut self) -> Option<Attributes> {
+        let bits = self.take(1)?[0];
+        let has = |bit| bits & bit != 0;
+        let client_flags = match has(CLIENT_FLAGS) {
+            true => self.u32().filter(|flags| *flags != 0)?,
+            false => 0,
+        };
+        let mut number = |bit| match has(bit) {
+            true => self.u64().map(Some),
+            false => Some(None),
+        };
+        let attributes = Attributes {
+            client_flags,
+            expires_us: number(EXPIRES)?,
+            touched_us: number(TOUCHED)?,
+            version: number(VERSIONED)?,
+            marks: Marks {
+                base64: has(BASE64),
+                stale: has(STALE),
+                won: has(WON),
+            },
+        };
+        (bits & !ALL_ATTRIBUTES == 0).then_some(attributes)
+    }
+
     fn contribution(&mut self) -> Option<Contribution> {
         Some(Contribution {
             share: ShareId(self.u64()?),
@@ -490,6 +593,127 @@ impl<'a> Fields<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn every_attribute() -> Attributes {
+        Attributes {
+            client_flags: 1 << 31,
+            expires_us: Some(0),
+            touched_us: Some(u64::MAX),
+            version: Some(5),
+            marks: Marks {
+                base64: true,
+                stale: true,
+                won: true,
+            },
+        }
+    }
+
+    /// A state with each set of attributes.
+    fn states_with_attributes() -> Vec<Record<'static>> {
+        let all = every_attribute();
+        let state = |set: u32| {
+            let has = |place: u32| set & 1 << place != 0;
+            let attributes = Attributes {
+                client_flags: if has(0) { all.client_flags } else { 0 },
+                expires_us: all.expires_us.filter(|_| has(1)),
+                touched_us: all.touched_us.filter(|_| has(2)),
+                version: all.version.filter(|_| has(3)),
+                marks: Marks {
+                    base64: has(4),
+                    stale: has(5),
+                    won: has(6),
+                },
+            };
+            Record::State {
+                name: b"n",
+                changed_us: 7,
+                state: State {
+                    stamp: Stamp::default(),
+                    accessed_us: 5,
+                    register: Register::Value(b"v"),
+                    attributes,
+                    contributions: Vec::new(),
+                },
+            }
+        };
+        (0..1 << 7).map(state).collect()
+    }
+
+    fn touch(attributes: Attributes) -> Record<'static> {
+        Record::Touch {
+            name: b"n=\n",
+            stamp: Stamp {
+                time_us: 7,
+                node: NodeId(9),
+            },
+            accessed_us: 5,
+            attributes,
+        }
+    }
+
+    #[test]
+    fn every_set_of_attributes_goes_there_and_back() {
+        for record in states_with_attributes() {
+            let mut frame = Vec::new();
+            encode(&mut frame, &record);
+            assert_eq!(decode(&frame[FRAME..]), Some(record));
+        }
+    }
+
+    #[test]
+    fn each_record_has_its_subject() {
+        let subjects = records().into_iter().map(|record| {
+            let mut frame = Vec::new();
+            encode(&mut frame, &record);
+            subject(&frame).map(|(name, subject)| (name.to_vec(), subject))
+        });
+        let stamp = Stamp {
+            time_us: 1_700_000_000_000_000,
+            node: NodeId(u64::MAX),
+        };
+        let touched = Subject::Touch(Stamp {
+            time_us: 7,
+            node: NodeId(9),
+        });
+        let of = |name: &[u8], subject| Some((name.to_vec(), subject));
+        let expected = [
+            of(b"na me", Subject::All),
+            of(b"na me", Subject::All),
+            of(b"na me", Subject::All),
+            of(b"na me", Subject::All),
+            of(b"n", Subject::Use),
+            None,
+            of(b"n=\n", Subject::Share(stamp, ShareId(3))),
+            of(b"n=\n", touched),
+            of(b"n=\n", touched),
+            None,
+            None,
+            None,
+        ];
+        assert_eq!(subjects.collect::<Vec<_>>(), expected);
+    }
+
+    /// Touches are of no other attributes, and of one at least; and no bits have no meaning.
+    #[test]
+    fn attributes_that_no_server_writes_are_none() {
+        let all = every_attribute();
+        for attributes in [
+            Attributes::default(),
+            all,
+            Attributes {
+                touched_us: None,
+                ..all.touch()
+            },
+        ] {
+            let mut frame = Vec::new();
+            encode(&mut frame, &touch(attributes));
+            assert_eq!(decode(&frame[FRAME..]), None);
+        }
+        let mut frame = Vec::new();
+        encode(&mut frame, &touch(all.touch()));
+        frame[FRAME + 25] |= 1 << 7;
+        assert_eq!(decode(&frame[FRAME..]), None);
+    }
 
     fn records() -> Vec<Record<'static>> {
         let stamp = Stamp {
@@ -540,6 +764,11 @@ mod tests {
                     sum: Number::from_value(b"0.1"),
                 },
             },
+            touch(Attributes {
+                touched_us: Some(3),
+                ..Attributes::default()
+            }),
+            touch(every_attribute().touch()),
             Record::Fold(stamp),
             Record::Run {
                 share: ShareId(3),
@@ -659,7 +888,8 @@ mod tests {
                 let name = match record {
                     Record::State { name, .. }
                     | Record::Used { name, .. }
-                    | Record::Count { name, .. } => name.len(),
+                    | Record::Count { name, .. }
+                    | Record::Touch { name, .. } => name.len(),
                     Record::Clear(_) | Record::Fold(_) | Record::Run { .. } => 0,
                 };
                 assert_eq!(decode(&frame[FRAME..]).is_some(), is_possible, "{name}");

@@ -348,7 +348,7 @@ mod tests {
         let key = Key::from_bytes([1; 16]);
         let mut bytes = format::header(key).to_vec();
         // The name is empty; a value would be a frame.
-        let inner = frame(&used(b"inner"), key, bytes.len() + FRAME + 42);
+        let inner = frame(&used(b"inner"), key, bytes.len() + FRAME + 43);
         let impossible = Record::State {
             name: b"",
             state: crate::protocol::peer::State {
@@ -361,7 +361,7 @@ mod tests {
             changed_us: 0,
         };
         let outer = frame(&impossible, key, bytes.len());
-        assert!(outer.ends_with(&inner) && outer.len() - inner.len() == FRAME + 42);
+        assert!(outer.ends_with(&inner) && outer.len() - inner.len() == FRAME + 43);
         bytes.extend_from_slice(&outer);
         let last = frame(&used(b"last"), key, bytes.len());
         bytes.extend_from_slice(&last);

@@ -9,7 +9,7 @@
 
 use crate::support::SimulatedDisk;
 use clacks::broker::{Broker, Record, Saved, Settings, Users};
-use clacks::protocol::attributes::Attributes;
+use clacks::protocol::attributes::{Attributes, Marks};
 use clacks::protocol::number::{NUMBER_BYTES, Number};
 use clacks::protocol::peer::{Contribution, NodeId, Register, ShareId, Stamp, State};
 use clacks::storage::format::Key;
@@ -118,6 +118,16 @@ fn make(data: &[u8]) -> Made {
                     sum: Number::ONE,
                 },
             },
+            6 if kind & 24 == 24 => Record::Touch {
+                name,
+                stamp,
+                accessed_us: fields.number(),
+                attributes: Attributes {
+                    touched_us: Some(fields.number()),
+                    ..attributes(&mut fields)
+                }
+                .touch(),
+            },
             6 if kind & 24 == 16 => Record::Run {
                 share: ShareId(fields.number()),
                 newest_us: stamp.time_us,
@@ -141,7 +151,7 @@ fn make(data: &[u8]) -> Made {
                     });
                 }
                 let length = usize::from(fields.byte());
-                let before_value = format::FRAME + 42 + name.len() + count * (16 + NUMBER_BYTES);
+                let before_value = format::FRAME + 43 + name.len() + count * (16 + NUMBER_BYTES);
                 let register = match kind & 7 {
                     0 if count > 0 => Register::Absent,
                     1 => Register::Removed,
@@ -152,11 +162,16 @@ fn make(data: &[u8]) -> Made {
                     }
                     _ => Register::Value(fields.take(length)),
                 };
+                // The place of a hostile value is that of a value without attributes.
+                let attributes = match kind & 7 {
+                    2 => Attributes::default(),
+                    _ => attributes(&mut fields),
+                };
                 let state = State {
                     stamp,
                     accessed_us: fields.number(),
                     register,
-                    attributes: Attributes::default(),
+                    attributes,
                     contributions,
                 };
                 Record::State {
@@ -174,6 +189,24 @@ fn make(data: &[u8]) -> Made {
         made.ends.push(made.bytes.len());
     }
     made
+}
+
+/// Those attributes whose bits a byte has.
+fn attributes(fields: &mut Fields<'_>) -> Attributes {
+    let bits = fields.byte();
+    let has = |place: u8| bits & 1 << place != 0;
+    let mut number = |place| has(place).then(|| fields.number());
+    Attributes {
+        client_flags: number(0).unwrap_or(0) as u32,
+        expires_us: number(1),
+        touched_us: number(2),
+        version: number(3),
+        marks: Marks {
+            base64: has(4),
+            stale: has(5),
+            won: has(6),
+        },
+    }
 }
 
 /// Frames for the place where the value will stand, as many as there are bytes for.

@@ -7,7 +7,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 
-fn with_journal(flags: &[&str]) -> Setup {
+pub fn with_journal(flags: &[&str]) -> Setup {
     let setup = Setup::new();
     let journal = text(&setup.path("journal"));
     setup.flags(&["--persist", &journal]).flags(flags)
@@ -17,14 +17,14 @@ fn with_journal(flags: &[&str]) -> Setup {
 const SHORT_TIMES: [&str; 4] = ["--deleted-time", "1", "--clean-interval", "0.2"];
 
 /// A slave of the test, told everything that the server has.
-struct Slave {
-    link: Client,
+pub struct Slave {
+    pub link: Client,
     /// The lines it has been told.
-    told: Vec<String>,
+    pub told: Vec<String>,
 }
 
 impl Slave {
-    fn of(server: &Server) -> Slave {
+    pub fn of(server: &Server) -> Slave {
         let mut link = server.client("admin");
         link.send("CLACKS clacksd/9.9 interclacks/2");
         link.send("OVERHEAD I 1");
@@ -39,6 +39,19 @@ impl Slave {
         link.send("OVERHEAD O Welcome!");
         link.send("SYNCED");
         Slave { link, told }
+    }
+
+    /// The next line about an entry.
+    pub fn next(&mut self) -> String {
+        loop {
+            let line = self.link.next_line().expect("the master goes on");
+            if ["STATE ", "TOUCH ", "COUNT "]
+                .iter()
+                .any(|verb| line.starts_with(verb))
+            {
+                return line;
+            }
+        }
     }
 
     /// The next line about a counter.

@@ -1,5 +1,6 @@
 //! Masters and slaves as real processes: what the simulation can't show, sockets and all.
 
+mod attributes;
 mod bad_peers;
 mod counters;
 mod mixed_trees;

@@ -360,7 +360,7 @@ fn what_only_looks_like_a_record_is_none() {
 #[test]
 fn a_value_that_holds_frames_right_for_their_places_plants_nothing() {
     let (key, guessed) = (Key::from_bytes([1; 16]), Key::from_bytes([0; 16]));
-    let before_value = format::FRAME + 42 + "planted".len();
+    let before_value = format::FRAME + 43 + "planted".len();
     let clear = Record::Clear(Stamp {
         time_us: START_WALL_US,
         node: NodeId(1),

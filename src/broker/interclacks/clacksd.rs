@@ -5,7 +5,7 @@ use super::counting::Count;
 use super::link::Role;
 use super::scope::{SignalScope, is_not_monitored, is_too_long_to_forward};
 use crate::broker::Broker;
-use crate::broker::cache::{Effect, Merged, TooLarge};
+use crate::broker::cache::{Effect, Merged, TooLarge, Touched};
 use crate::broker::carrier::Carrier;
 use crate::broker::change::{Change, Write};
 use crate::broker::close_reason::CloseReason;
@@ -13,9 +13,10 @@ use crate::broker::events::{ConnectionId, Now};
 use crate::broker::operations::By;
 use crate::broker::output::Output;
 use crate::limits::{MAX_FORWARDED_LINE, MAX_PATH, WORK_PER_CONTRIBUTION};
+use crate::protocol::attributes::Attributes;
 use crate::protocol::command::Pair;
 use crate::protocol::number::work_of;
-use crate::protocol::peer::{NodeId, PeerLine, SignalId, State};
+use crate::protocol::peer::{NodeId, PeerLine, SignalId, Stamp, State};
 use crate::protocol::{Command, decode, encode};
 use log::Level;
 
@@ -69,8 +70,12 @@ impl Broker {
                 name,
                 stamp,
                 accessed_us,
-                contribution: Some(contribution),
+                contribution,
             } => {
+                let Some(contribution) = contribution else {
+                    self.renew_ping(id, now, out);
+                    return self.answer_state(id, &name, now, out);
+                };
                 let count = Count {
                     name: &name,
                     stamp,
@@ -79,15 +84,11 @@ impl Broker {
                 };
                 self.handle_count(id, &count, now, out);
             }
-            PeerLine::Count {
+            PeerLine::Touch {
                 name,
-                contribution: None,
-                ..
-            } => {
-                self.renew_ping(id, now, out);
-                self.answer_state(id, &name, now, out);
-            }
-            PeerLine::Touch { .. } => self.renew_ping(id, now, out),
+                stamp,
+                attributes,
+            } => self.handle_touch(id, &name, stamp, &attributes, now, out),
             PeerLine::Fold(marker) => self.handle_fold(id, marker, now, out),
             PeerLine::Path(path) => self.handle_path(id, path, now, out),
             PeerLine::Synced => {
@@ -151,6 +152,40 @@ impl Broker {
         }
         if signal.is_some() {
             self.deliver_set(None, name, value, out);
+        }
+    }
+
+    /// A touch or a won mark of an entry. A peer that knows less of it gets the whole state.
+    fn handle_touch<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        name: &[u8],
+        stamp: Stamp,
+        attributes: &Attributes,
+        now: Now,
+        out: &mut O,
+    ) {
+        self.renew_ping(id, now, out);
+        let now_us = self.tree.now_us(now);
+        match self.cache.merge_touch(name, stamp, attributes, now_us) {
+            Ok(Touched::Nothing) => {}
+            Ok(Touched::Differs) => self.answer_older_state(id, name, now, out),
+            Ok(Touched::Done(written)) => {
+                let write = Write {
+                    by: By {
+                        connection: id,
+                        form: LegacyForm::Effect(&Effect::Touch),
+                    },
+                    name,
+                    written,
+                    signal: None,
+                };
+                self.commit(Change::Write(write), now, out);
+            }
+            Err(TooLarge) => {
+                self.log_too_large(name, now);
+                self.cache.forget(name);
+            }
         }
     }
 

@@ -308,17 +308,9 @@ pub(super) fn send_or_mark_dirty<O: Carrier>(
         return;
     }
     // A peer that is still being synchronised may not have the entry.
-    let contribution = match (part, found) {
-        (WrittenPart::Share(share), Some(found)) if matches!(link.sync, SyncState::Done) => {
-            found.contribution_of(share)
-        }
-        _ => None,
-    };
-    if let (Some(found), Some(contribution)) = (found, contribution) {
-        let (stamp, accessed_us) = (found.stamp(), found.accessed_us());
-        out.append(id, |to| {
-            peer::encode_count(to, name, stamp, accessed_us, &contribution)
-        });
+    if let Some(found) = found.filter(|_| matches!(link.sync, SyncState::Done))
+        && send_part(id, name, found, part, out)
+    {
         return;
     }
     match (found, signal) {
@@ -329,6 +321,36 @@ pub(super) fn send_or_mark_dirty<O: Carrier>(
             out.append(id, |to| peer::encode_signal(to, signal, &line));
         }
         (None, None) => {}
+    }
+}
+
+/// Sends the line about a part of an entry; false if there is none, since more has changed.
+fn send_part<O: Carrier>(
+    id: ConnectionId,
+    name: &[u8],
+    found: Found<'_>,
+    part: WrittenPart,
+    out: &mut O,
+) -> bool {
+    let stamp = found.stamp();
+    match part {
+        WrittenPart::All => false,
+        WrittenPart::Share(share) => match found.contribution_of(share) {
+            None => false,
+            Some(contribution) => {
+                let accessed_us = found.accessed_us();
+                out.append(id, |to| {
+                    peer::encode_count(to, name, stamp, accessed_us, &contribution)
+                });
+                true
+            }
+        },
+        WrittenPart::Touch => {
+            out.append(id, |to| {
+                peer::encode_touch(to, name, stamp, &found.attributes())
+            });
+            true
+        }
     }
 }
 

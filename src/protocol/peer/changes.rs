@@ -3,7 +3,7 @@
 use super::ids::{Stamp, stamp, text};
 use super::state::{Contribution, contribution};
 use super::{PeerLine, attributes_word, escape};
-use crate::protocol::attributes::{Attributes, Marks};
+use crate::protocol::attributes::Attributes;
 use crate::protocol::encode;
 use std::io::Write;
 
@@ -28,27 +28,12 @@ pub(super) fn touch(bytes: &[u8]) -> Option<PeerLine<'_>> {
     let mut word = || parts.next();
     let (stamp_text, word, name) = (word()?, word()?, word()?);
     let attributes = attributes_word::decode(word)?;
-    let has_no_others = attributes == touch_of(&attributes) && !attributes.is_empty();
+    let has_no_others = attributes == attributes.touch() && !attributes.is_empty();
     has_no_others.then_some(PeerLine::Touch {
         name: escape::name(name)?,
         stamp: stamp(stamp_text)?,
         attributes,
     })
-}
-
-/// The touch and the won mark, without the other attributes.
-fn touch_of(attributes: &Attributes) -> Attributes {
-    Attributes {
-        expires_us: attributes
-            .expires_us
-            .filter(|_| attributes.touched_us.is_some()),
-        touched_us: attributes.touched_us,
-        marks: Marks {
-            won: attributes.marks.won,
-            ..Marks::default()
-        },
-        ..Attributes::default()
-    }
 }
 
 /// Appends a COUNT line about one share of a counter.
@@ -72,7 +57,7 @@ pub fn encode_unknown_count(to: &mut Vec<u8>, name: &[u8], stamp: Stamp) {
 /// Appends a TOUCH line, with the touch and the won mark among these attributes. One of them is there.
 pub fn encode_touch(to: &mut Vec<u8>, name: &[u8], stamp: Stamp, attributes: &Attributes) {
     write!(to, "TOUCH {stamp} ").expect("a Vec takes every write");
-    attributes_word::append(to, &touch_of(attributes));
+    attributes_word::append(to, &attributes.touch());
     to.push(b' ');
     append_named(to, name);
 }

@@ -371,9 +371,10 @@ impl Recording for Wires {
         assert!(self.disk.has_journal, "there is a journal");
         self.disk.recorded += 1;
         self.disk.unsaved += match record {
-            Record::State { name, .. } | Record::Used { name, .. } | Record::Count { name, .. } => {
-                48 + name.len()
-            }
+            Record::State { name, .. }
+            | Record::Used { name, .. }
+            | Record::Count { name, .. }
+            | Record::Touch { name, .. } => 48 + name.len(),
             Record::Clear(_) | Record::Fold(_) | Record::Run { .. } => 48,
         };
     }
