@@ -7,7 +7,10 @@ pub mod command;
 pub mod encode;
 pub mod framing;
 pub mod memcached;
+#[cfg(feature = "server")]
+pub mod nats;
 pub mod number;
+pub mod pattern;
 pub mod peer;
 pub mod pending;
 pub mod reply;

@@ -26,6 +26,8 @@ enum Skip {
     Nothing,
     /// All up to the next LF.
     Line,
+    /// All before the next LF.
+    Tail,
     /// So many bytes.
     Bytes(usize),
 }
@@ -65,7 +67,7 @@ impl Pending {
         let missing = match (self.skip, self.known.length) {
             (Skip::Bytes(length), _) => length,
             (Skip::Nothing, Some(length)) => length - self.waiting(),
-            (Skip::Nothing, None) | (Skip::Line, _) => {
+            (Skip::Nothing, None) | (Skip::Line | Skip::Tail, _) => {
                 memchr(b'\n', bytes).map_or(bytes.len(), |newline| newline + 1)
             }
         };
@@ -78,10 +80,11 @@ impl Pending {
     fn skip_of(&mut self, bytes: &[u8]) -> usize {
         match self.skip {
             Skip::Nothing => 0,
-            Skip::Line => match memchr(b'\n', bytes) {
+            Skip::Line | Skip::Tail => match memchr(b'\n', bytes) {
                 Some(newline) => {
+                    let end = usize::from(self.skip == Skip::Line);
                     self.skip = Skip::Nothing;
-                    newline + 1
+                    newline + end
                 }
                 None => bytes.len(),
             },
@@ -201,6 +204,13 @@ impl Pending {
         self.skip = Skip::Bytes(length - self.waiting());
         self.bytes.truncate(self.start + line);
         self.line_alone = Some(line);
+    }
+
+    /// Drops all but the first `kept` bytes of the unfinished line, and what is still to come of it before its LF.
+    pub fn skip_tail(&mut self, kept: usize) {
+        self.bytes.truncate(self.start + kept);
+        self.known.scanned = self.known.scanned.min(kept);
+        self.skip = Skip::Tail;
     }
 
     /// Reports whether the next bytes that come are dropped.
@@ -333,6 +343,24 @@ mod tests {
         pending.push(b"kept\nnext\n");
         assert_eq!(pending.next_frame(), Some(&b"next"[..]));
         assert!(pending.is_idle());
+    }
+
+    #[test]
+    fn a_skipped_tail_leaves_the_start_of_its_line() {
+        let mut pending = Pending::default();
+        pending.push(b"one\nPING and mu");
+        assert_eq!(pending.next_frame(), Some(&b"one"[..]));
+        assert_eq!(pending.next_frame(), None);
+        pending.skip_tail(4);
+        for _ in 0..1000 {
+            assert_eq!(pending.push_to_frame(&[b'x'; 1000]), 1000);
+            assert!(pending.is_skipping() && pending.capacity() < 100);
+        }
+        assert_eq!(pending.push_to_frame(b"xx\ntwo\n"), 3);
+        assert!(!pending.is_skipping());
+        assert_eq!(pending.next_frame(), Some(&b"PING"[..]));
+        pending.push(b"two\n");
+        assert_eq!(pending.next_frame(), Some(&b"two"[..]));
     }
 
     #[test]

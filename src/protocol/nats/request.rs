@@ -1,0 +1,199 @@
+//! Commands, decoded from frames. A request borrows from its frame.
+
+use super::error::Error;
+use super::framing::{Line, Verb, begins_login, is_blank, kept_of_tail};
+
+/// A frame, decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Request<'a> {
+    Publish(Publish<'a>),
+    Subscribe(Subscribe<'a>),
+    Unsubscribe(Unsubscribe<'a>),
+    Ping,
+    Pong,
+    /// The text of CONNECT; see [`Options`](super::connect::Options).
+    Connect(&'a [u8]),
+    /// INFO or +OK: ignored.
+    Ignored,
+    /// The text of the client's `-ERR`: the connection is closed.
+    PeerError(&'a [u8]),
+    Wrong(Error),
+}
+
+/// PUB or HPUB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Publish<'a> {
+    pub subject: &'a [u8],
+    pub reply: Option<&'a [u8]>,
+    /// The header block of HPUB.
+    pub header: Option<&'a [u8]>,
+    pub payload: &'a [u8],
+}
+
+/// SUB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subscribe<'a> {
+    pub pattern: &'a [u8],
+    pub group: Option<&'a [u8]>,
+    pub sid: &'a [u8],
+}
+
+/// UNSUB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unsubscribe<'a> {
+    pub sid: &'a [u8],
+    /// The subscription ends after so many messages; `None`: at once.
+    pub max: Option<u32>,
+}
+
+/// The command that a frame is.
+pub fn decode(frame: &[u8]) -> Request<'_> {
+    if kept_of_tail(frame).is_some() {
+        return match frame.get(1).map(u8::to_ascii_uppercase) {
+            Some(b'I') => Request::Ping,
+            // Of PONG.
+            Some(b'O') if frame[0] != b'+' => Request::Pong,
+            _ => Request::Ignored,
+        };
+    }
+    match Line::of(frame, 0) {
+        Line::Whole {
+            verb,
+            arguments,
+            length,
+        } => of_line(verb, arguments, &frame[length..]).unwrap_or_else(Request::Wrong),
+        Line::Wrong(error, _) => Request::Wrong(error),
+        // No frame is.
+        Line::Unfinished => Request::Wrong(Error::Form),
+    }
+}
+
+/// The command that a frame is where a login is needed and did not happen yet.
+pub fn decode_before_login(frame: &[u8]) -> Request<'_> {
+    match frame.first() {
+        Some(&first) if begins_login(first) => decode(frame),
+        _ => Request::Wrong(Error::Authorization),
+    }
+}
+
+fn of_line<'a>(verb: Verb, arguments: &'a [u8], block: &'a [u8]) -> Result<Request<'a>, Error> {
+    Ok(match verb {
+        Verb::Pub | Verb::HPub => {
+            let head = Head::of(verb, arguments).ok_or(Error::Form)?;
+            let block = block.strip_suffix(b"\r\n");
+            let block = block.filter(|block| block.len() == head.size);
+            let (header, payload) = block
+                .and_then(|block| block.split_at_checked(head.header_size))
+                .ok_or(Error::UnknownOperation)?;
+            Request::Publish(Publish {
+                subject: head.subject,
+                reply: head.reply,
+                header: (!header.is_empty()).then_some(header),
+                payload,
+            })
+        }
+        Verb::Sub => Request::Subscribe(subscribe(arguments).ok_or(Error::Form)?),
+        Verb::Unsub => Request::Unsubscribe(unsubscribe(arguments).ok_or(Error::Form)?),
+        Verb::Connect => Request::Connect(arguments),
+        Verb::Err => Request::PeerError(arguments),
+        Verb::Ping => Request::Ping,
+        Verb::Pong => Request::Pong,
+        Verb::Info | Verb::Ok => Request::Ignored,
+    })
+}
+
+fn subscribe(arguments: &[u8]) -> Option<Subscribe<'_>> {
+    let (words, count) = split(arguments)?;
+    let (group, sid) = match count {
+        2 => (None, words[1]),
+        3 => (Some(words[1]), words[2]),
+        _ => return None,
+    };
+    Some(Subscribe {
+        pattern: words[0],
+        group,
+        sid,
+    })
+}
+
+fn unsubscribe(arguments: &[u8]) -> Option<Unsubscribe<'_>> {
+    let (words, count) = split(arguments)?;
+    let max = match count {
+        1 => None,
+        2 => size(words[1]).filter(|max| *max > 0),
+        _ => return None,
+    };
+    Some(Unsubscribe { sid: words[0], max })
+}
+
+/// The line of PUB or HPUB.
+struct Head<'a> {
+    subject: &'a [u8],
+    reply: Option<&'a [u8]>,
+    header_size: usize,
+    /// Bytes of header and payload.
+    size: usize,
+}
+
+impl Head<'_> {
+    fn of(verb: Verb, arguments: &[u8]) -> Option<Head<'_>> {
+        let (words, count) = split(arguments)?;
+        let sizes = match verb {
+            Verb::HPub => 2,
+            _ => 1,
+        };
+        let reply = match count.checked_sub(sizes)? {
+            1 => None,
+            2 => Some(words[1]),
+            _ => return None,
+        };
+        let total = size(words[count - 1])?;
+        let header_size = match verb {
+            Verb::HPub => size(words[count - 2])?,
+            _ => 0,
+        };
+        (header_size <= total).then_some(Head {
+            subject: words[0],
+            reply,
+            header_size: header_size as usize,
+            size: total as usize,
+        })
+    }
+}
+
+/// How many bytes of header and payload follow a line, if it is one of PUB or HPUB in the right form.
+pub(super) fn announced(verb: Verb, arguments: &[u8]) -> Option<usize> {
+    match verb {
+        Verb::Pub | Verb::HPub => Head::of(verb, arguments).map(|head| head.size),
+        _ => None,
+    }
+}
+
+/// HPUB has so many arguments at most.
+const MOST_WORDS: usize = 4;
+
+/// The arguments of a line and how many there are; `None` if there are too many for every command.
+fn split(arguments: &[u8]) -> Option<([&[u8]; MOST_WORDS], usize)> {
+    let words = arguments.split(|byte| is_blank(*byte));
+    let (mut found, mut count) = ([&b""[..]; MOST_WORDS], 0);
+    for word in words.filter(|word| !word.is_empty()) {
+        *found.get_mut(count)? = word;
+        count += 1;
+    }
+    Some((found, count))
+}
+
+/// A number of one to nine digits.
+fn size(word: &[u8]) -> Option<u32> {
+    const MOST_DIGITS: usize = 9;
+    if word.is_empty() || word.len() > MOST_DIGITS {
+        return None;
+    }
+    word.iter().try_fold(0, |number, byte| {
+        byte.is_ascii_digit()
+            .then(|| number * 10 + u32::from(byte - b'0'))
+    })
+}
+
+#[cfg(test)]
+mod tests;
