@@ -9,6 +9,7 @@ use super::listeners::Subscriptions;
 use super::origin::Origin;
 use super::users::User;
 use crate::limits::{MAX_CLIENT_INFO, MAX_LINE_BEFORE_LOGIN, SECOND_US};
+use crate::protocol::memcached::framing::MAX_UNFINISHED_LINE;
 use crate::protocol::{Language, token};
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
@@ -368,6 +369,11 @@ impl Ended<'_> {
         let mut time =
             |flag: &str, us: u64| write!(f, "; --{flag} is {}", us as f64 / SECOND_US as f64);
         match self.reason {
+            CloseReason::LineTooLong if memcached::is_spoken(self.session) => write!(
+                f,
+                "; a line that is not complete has at most {MAX_UNFINISHED_LINE} bytes; one that names many keys, \
+                 --max-line, which is {max_line}"
+            ),
             CloseReason::LineTooLong if self.session.user.is_none() => {
                 write!(
                     f,

@@ -172,3 +172,16 @@ fn sockets_named_for_memcached_are_served_so() {
     let stream = UnixStream::connect(setup.path("activated")).expect("it listens");
     ask(stream, LOGIN, "STORED\r\n");
 }
+
+#[test]
+fn the_log_names_the_limit_of_a_line_that_does_not_end() {
+    let setup = Setup::new();
+    let socket = setup.path("memcached");
+    let unix = setup.unix("memcached");
+    let setup = setup.flags(&["--memcached", &unix, "--memcached-user", "rw"]);
+    let server = setup.start();
+    let mut stream = UnixStream::connect(&socket).expect("it listens");
+    stream.write_all(&[b'x'; 2049]).expect("a connection");
+    let limit = "line_too_long (client \"memcached\", user rw; a line that is not complete has at most 2048 bytes";
+    server.process.wait_for_log(limit);
+}

@@ -66,7 +66,7 @@ pub fn connections(sessions: &Sessions) -> impl Iterator<Item = &Session> {
 }
 
 /// Reports whether a session speaks this language.
-fn is_spoken(session: &Session) -> bool {
+pub fn is_spoken(session: &Session) -> bool {
     matches!(
         session.language,
         Language::Memcached | Language::MemcachedLogin
