@@ -363,3 +363,16 @@ fn a_memcached_client_is_sent_nothing_that_it_did_not_ask_for() {
     manager.write_all(lines.as_bytes()).expect("a connection");
     expect_end(&mut world, &mut client, b"");
 }
+
+#[test]
+fn marking_an_entry_stale_keeps_its_expiry_unless_one_is_given() {
+    let mut world = World::new();
+    let mut client = world.connect("memcached");
+    client
+        .write_all(
+            b"set _ _ _ 8\r\nadmin pw\r\nset k 0 100 1\r\nx\r\nmd k I q\r\nmg k t\r\nmd k I T0 q\r\nmg k t\r\n",
+        )
+        .expect("a connection");
+    let answers = b"STORED\r\nSTORED\r\nHD t100 X W\r\nHD t-1 X W\r\n";
+    world.expect(&mut client, answers);
+}

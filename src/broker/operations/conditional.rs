@@ -69,9 +69,11 @@ pub struct Done {
 #[derive(Debug, Clone, Copy)]
 pub struct Spoil<'a> {
     pub name: &'a [u8],
-    /// True if the value is emptied. The client flags become those of `attributes`, and there is no expiry but theirs.
+    /// True if the value is emptied. The client flags become those of `attributes`.
     pub empties: bool,
     pub is_stale: bool,
+    /// True if the entry keeps its expiry instead of getting that of `attributes`.
+    pub keeps_expiry: bool,
     /// The new client flags, expiry and version.
     pub attributes: Attributes,
     /// The version that the entry must have, if that matters.
@@ -207,9 +209,9 @@ impl Broker {
                 true => new.client_flags,
                 false => held.client_flags,
             },
-            expires_us: match spoil.empties {
-                true => new.expires_us,
-                false => new.expires_us.or(held.expires_us),
+            expires_us: match spoil.keeps_expiry {
+                true => held.expires_us,
+                false => new.expires_us,
             },
             touched_us: None,
             version: new.version,

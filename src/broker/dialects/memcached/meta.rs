@@ -44,16 +44,8 @@ impl<O: Output> Exchange<'_, O> {
             Some(moment) if flags.is_before(b'T', letter) => moment,
             _ => found.expires_us(),
         };
-        let renewal = renewal(
-            &found,
-            may_write,
-            |shown| {
-                flags
-                    .recache
-                    .is_some_and(|recache| is_due(at_flag(b'R'), recache, shown))
-            },
-            now_us,
-        );
+        let wins = |recache| is_due(at_flag(b'R'), recache, now_us);
+        let renewal = renewal(&found, may_write, flags.recache.is_some_and(wins));
         let value = found.value().unwrap_or_default();
         let facts = facts(key, &found, at_flag(b't'), now_us);
         let length = (flags.has(b'v') && flags.cas != Some(facts.cas)).then_some(value.len());
@@ -187,6 +179,7 @@ impl<O: Output> Exchange<'_, O> {
             name: key,
             empties,
             is_stale,
+            keeps_expiry: !empties && flags.expiry.is_none(),
             attributes: Attributes {
                 client_flags: flags.client_flags,
                 expires_us: flags.expiry.and_then(|expiry| self.moment(expiry)),
@@ -254,19 +247,14 @@ fn facts<'k>(key: &'k [u8], found: &Found<'_>, expires_us: Option<u64>, now_us: 
 }
 
 /// The client's part in renewing an entry. Who may not write never wins.
-fn renewal(
-    found: &Found<'_>,
-    may_write: bool,
-    is_due: impl FnOnce(u64) -> bool,
-    now_us: u64,
-) -> Renewal {
+fn renewal(found: &Found<'_>, may_write: bool, is_due: bool) -> Renewal {
     let Marks { stale, won, .. } = found.marks();
     match (stale, won) {
         (false, true) => Renewal::Taken,
         (true, true) => Renewal::TakenStale,
         (true, false) if may_write => Renewal::WonStale,
         (true, false) => Renewal::Stale,
-        (false, false) if may_write && is_due(now_us) => Renewal::Won,
+        (false, false) if may_write && is_due => Renewal::Won,
         (false, false) => Renewal::None,
     }
 }
