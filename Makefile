@@ -6,6 +6,11 @@
 #   make sim          simulate trees of servers, 10,000 seeds (minutes);
 #                     CLACKSD_SEEDS=n for another number, CLACKSD_SEED_FROM=n
 #                     without the first n, CLACKSD_SEED=n to replay one
+#   make memcached-diff  send a million commands to the server and to memcached, and
+#                     compare the answers (minutes); CLACKSD_SEEDS=n for n thousand,
+#                     CLACKSD_SEED=n to replay one thousand
+#   make memcached-clients  install the memcached clients of the tests from PyPI and
+#                     npm in MEMCACHED_CLIENTS=folder; needs python3-venv and npm
 #   make measure      measure latency, memory and turns under load, on a quiet
 #                     machine (minutes)
 #   make soak         an hour of traffic, misbehaviour and faults at a tree of three
@@ -61,6 +66,8 @@ TESTED     := $(TARGET)/tested
 SOURCES    := $(shell find . -name .git -prune -o -name target -prune -o -type f -print)
 # What systemd-analyze may rate the unit with at most, in tenths.
 EXPOSURE   := 12
+# Where the tests look for memcached clients that Debian doesn't have.
+MEMCACHED_CLIENTS ?= $(HOME)/.cache/clacksd/memcached-clients
 # The fuzzers, which of them run, and for how long.
 FUZZ       := tests/fuzz
 FUZZERS    := broker decoder journal number users
@@ -71,7 +78,7 @@ FUZZ_SECONDS ?= 60
 # the compiler that are not stable yet.
 FUZZ_RUN   := RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --fuzz-dir $(FUZZ) --sanitizer none --no-trace-compares
 
-.PHONY: all run test sim measure soak bench-peers fuzz fuzz-corpus check check-format check-clippy \
+.PHONY: all run test sim memcached-diff memcached-clients measure soak bench-peers fuzz fuzz-corpus check check-format check-clippy \
         check-numbers check-doc check-man check-unit check-hot-paths completions deb test-deb test-readme install uninstall clean help
 
 all:
@@ -95,6 +102,25 @@ $(TESTED): $(SOURCES)
 sim:
 	$(CARGO) test --release --test tests -- --ignored --nocapture \
 	    simulation::trees_keep_their_guarantees_for_long
+
+memcached-diff:
+	CLACKSD_SEEDS=$${CLACKSD_SEEDS:-1000} $(CARGO) test --release --test tests -- --nocapture \
+	    memcached::differential::
+
+# What is there already is made anew if a list has changed.
+memcached-clients: $(MEMCACHED_CLIENTS)/python/installed $(MEMCACHED_CLIENTS)/node_modules/.package-lock.json
+
+$(MEMCACHED_CLIENTS)/python/installed: tests/memcached/clients/requirements.txt
+	rm -rf $(dir $@)
+	python3 -m venv $(dir $@)
+	$(dir $@)bin/pip install -q --disable-pip-version-check -r $<
+	touch $@
+
+$(MEMCACHED_CLIENTS)/node_modules/.package-lock.json: tests/memcached/clients/package.json
+	mkdir -p $(MEMCACHED_CLIENTS)
+	cp $< $(MEMCACHED_CLIENTS)/
+	cd $(MEMCACHED_CLIENTS) && npm install --silent --no-audit --no-fund
+	touch $@
 
 # Each prints its figures, and fails if they miss what is promised.
 measure:

@@ -26,6 +26,8 @@ inventory::collect!(Test);
 enum Missing {
     /// By its name in Debian.
     Package(&'static str),
+    /// By the name of the target of the Makefile that installs it.
+    Made(&'static str),
     Other(&'static str),
 }
 
@@ -33,11 +35,13 @@ enum Missing {
 #[derive(Default)]
 struct NotTried {
     packages: BTreeMap<&'static str, BTreeSet<&'static str>>,
+    made: BTreeMap<&'static str, BTreeSet<&'static str>>,
     others: BTreeMap<&'static str, BTreeSet<&'static str>>,
 }
 
 static NOT_TRIED: Mutex<NotTried> = Mutex::new(NotTried {
     packages: BTreeMap::new(),
+    made: BTreeMap::new(),
     others: BTreeMap::new(),
 });
 
@@ -45,6 +49,14 @@ static NOT_TRIED: Mutex<NotTried> = Mutex::new(NotTried {
 pub fn needs(package: &'static str) {
     if !is_installed(package) {
         resume_unwind(Box::new(Missing::Package(package)));
+    }
+}
+
+/// Ends the test as ignored where what that target of the Makefile installs is not there; where the variable `CI` is set,
+/// as failed.
+pub fn needs_made(is_there: bool, target: &'static str) {
+    if !is_there {
+        resume_unwind(Box::new(Missing::Made(target)));
     }
 }
 
@@ -87,6 +99,10 @@ pub fn is_root() -> bool {
 
 fn is_installed(package: &str) -> bool {
     let probe = match package {
+        "libcache-memcached-fast-perl" => "perl -MCache::Memcached::Fast -e 1",
+        "libcache-memcached-perl" => "perl -MCache::Memcached -e 1",
+        "libmemcached-tools" => "command -v memccapable && command -v memcaslap",
+        "php-memcached" => "php -r 'exit(extension_loaded(\"memcached\") ? 0 : 1);'",
         "iproute2" => "command -v ip",
         "libio-socket-ssl-perl" => "perl -MIO::Socket::SSL -e 1",
         "libyaml-syck-perl" => "perl -MYAML::Syck -e 1",
@@ -186,11 +202,15 @@ fn not_tried(name: &'static str, missing: &Missing) -> Result<Completion, Failed
             not_tried.packages.entry(package),
             format!("needs the package {package}"),
         ),
+        Missing::Made(target) => (
+            not_tried.made.entry(target),
+            format!("needs what \"make {target}\" installs"),
+        ),
         Missing::Other(what) => (not_tried.others.entry(what), format!("needs {what}")),
     };
     tests.or_default().insert(name);
     let is_ci = env::var_os("CI").is_some_and(|value| !value.is_empty());
-    if is_ci && matches!(missing, Missing::Package(_)) {
+    if is_ci && !matches!(missing, Missing::Other(_)) {
         return Err(reason.into());
     }
     Ok(Completion::ignored_with(reason))
@@ -204,11 +224,15 @@ fn message(panic: &(dyn Any + Send)) -> &str {
 
 impl NotTried {
     fn print(&self) {
-        for (what, tests) in self.others.iter().chain(&self.packages) {
+        let all = self.others.iter().chain(&self.made).chain(&self.packages);
+        for (what, tests) in all {
             println!("Not tried here, for want of {what}:");
             for test in tests {
                 println!("    {test}");
             }
+        }
+        for target in self.made.keys() {
+            println!("To try those that want {target}: make {target}");
         }
         if !self.packages.is_empty() {
             let packages: Vec<&str> = self.packages.keys().copied().collect();

@@ -15,6 +15,7 @@ mod fuzz;
 mod interclacks;
 mod journal;
 mod measurements;
+mod memcached;
 mod runner;
 mod server;
 mod simulation;

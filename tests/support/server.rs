@@ -253,11 +253,21 @@ impl Process {
         self.log().into_iter().find(|line| line.contains(part))
     }
 
-    /// The port of its listener of that kind.
+    /// The port of its listener of that kind for Clacks clients.
     fn port(&self, kind: &str) -> u16 {
-        let line = self
-            .log_line(&format!("listening on {kind}://127.0.0.1:"))
-            .expect("the port is logged before \"ready\"");
+        let start = format!("listening on {kind}://127.0.0.1:");
+        self.port_in(|line| line.contains(&start) && !line.contains("memcached listening"))
+    }
+
+    /// The port of its TCP listener for memcached clients.
+    pub fn memcached_port(&self) -> u16 {
+        self.port_in(|line| line.contains("memcached listening on tcp://127.0.0.1:"))
+    }
+
+    /// The port at the end of the first such line of the log.
+    fn port_in(&self, is_meant: impl Fn(&str) -> bool) -> u16 {
+        let line = self.log().into_iter().find(|line| is_meant(line));
+        let line = line.expect("the port is logged before \"ready\"");
         let port = line.rsplit(':').next();
         port.and_then(|port| port.parse().ok()).expect("a port")
     }

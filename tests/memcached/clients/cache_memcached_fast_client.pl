@@ -1,0 +1,27 @@
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::Bin;
+use Cache::Memcached::Fast;
+use Outcomes;
+
+my $client = Cache::Memcached::Fast->new({ servers => [$server], io_timeout => 20 });
+everything($client);
+my ($cas, $value) = @{ $client->gets('k') };
+outcome('gets', sub { $value });
+ask($client, 'cas', 'cas', 'k', $cas, 'new');
+ask($client, 'old cas', 'cas', 'k', $cas, 'newer');
+ask($client, 'touch', 'touch', 'k', 100);
+ask($client, 'touch nothing', 'touch', 'none', 100);
+ask($client, 'gat', 'gat', 100, 'k');
+outcome('set multi', sub { $client->set_multi(['a', 1], ['b', 2, 100]) });
+outcome('gat multi', sub { $client->gat_multi(100, 'a', 'b', 'none') });
+outcome('incr multi', sub { $client->incr_multi(['a', 5], 'b', 'none') });
+outcome('delete multi', sub { $client->delete_multi('a', 'b') });
+ask($client, 'flush', 'flush_all');
+ask($client, 'get flushed', 'get', 'k');
+outcome('versions', sub { scalar keys %{ $client->server_versions } });
+my $silent = Cache::Memcached::Fast->new({ servers => [$server], nowait => 1 });
+$silent->set("k$_", $_) for 1 .. 100;
+ask($silent, 'after silent writes', 'nowait_push');
+outcome('silent writes', sub { scalar keys %{ $silent->get_multi(map { "k$_" } 1 .. 100) } });

@@ -1,0 +1,107 @@
+//! A connection that a test drives byte by byte.
+
+use crate::support::DEADLINE;
+use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Instant;
+
+pub struct Conversation {
+    stream: UnixStream,
+    /// Bytes that have come and were not asked for yet.
+    pub came: Vec<u8>,
+    pub is_closed: bool,
+}
+
+impl Conversation {
+    pub fn begin(socket: &Path) -> Conversation {
+        let stream = UnixStream::connect(socket).expect("the server listens there");
+        let limited = stream.set_read_timeout(Some(DEADLINE));
+        limited.expect("a fresh socket");
+        Conversation {
+            stream,
+            came: Vec::new(),
+            is_closed: false,
+        }
+    }
+
+    /// Sends bytes. A server that has closed the connection does not read them.
+    pub fn say(&mut self, bytes: &[u8]) {
+        match self.stream.write_all(bytes) {
+            Err(error) if is_of_a_closed_connection(error.kind()) => {}
+            sent => sent.expect("a socket"),
+        }
+    }
+
+    /// Sends bytes, and waits until the server has read them, so that it does not get them together with others.
+    pub fn say_alone(&mut self, bytes: &[u8]) {
+        self.say(bytes);
+        let end = Instant::now() + DEADLINE;
+        while self.unread() > 0 {
+            assert!(Instant::now() < end, "the server does not read");
+            std::thread::yield_now();
+        }
+    }
+
+    fn unread(&self) -> libc::c_int {
+        let mut bytes = 0;
+        // SAFETY: the call writes one int, which outlives it.
+        let done = unsafe { libc::ioctl(self.stream.as_raw_fd(), libc::TIOCOUTQ, &mut bytes) };
+        assert_eq!(done, 0);
+        bytes
+    }
+
+    /// Waits for more bytes, or for the end of the connection; false if neither comes.
+    #[must_use]
+    pub fn wait(&mut self) -> bool {
+        let mut buffer = [0; 65536];
+        match self.stream.read(&mut buffer) {
+            Ok(0) => self.is_closed = true,
+            Ok(count) => self.came.extend_from_slice(&buffer[..count]),
+            Err(error) if is_of_a_closed_connection(error.kind()) => self.is_closed = true,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
+            Err(error) => panic!("the connection is lost: {error}"),
+        }
+        true
+    }
+
+    /// Sends no more, and returns what the server still answers before it closes.
+    pub fn end(self) -> Vec<u8> {
+        let _ = self.stream.shutdown(Shutdown::Write);
+        self.until_closed()
+    }
+
+    /// Returns what the server says before it closes.
+    pub fn until_closed(mut self) -> Vec<u8> {
+        while !self.is_closed {
+            assert!(self.wait(), "the server does not close the connection");
+        }
+        self.came
+    }
+
+    /// Returns what comes before an end that does not come within it.
+    pub fn until(&mut self, end: &[u8]) -> Vec<u8> {
+        while !self.came.ends_with(end) {
+            assert!(
+                !self.is_closed && self.wait(),
+                "nothing more than \"{}\" came",
+                self.came.escape_ascii()
+            );
+        }
+        let mut came = std::mem::take(&mut self.came);
+        came.truncate(came.len() - end.len());
+        came
+    }
+
+    /// Sends a request, and returns its answer, which ends as said.
+    pub fn ask(&mut self, request: &[u8], end: &[u8]) -> Vec<u8> {
+        self.say(request);
+        self.until(end)
+    }
+}
+
+fn is_of_a_closed_connection(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
+}

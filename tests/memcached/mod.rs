@@ -1,0 +1,14 @@
+//! The listener for memcached clients: its answers byte by byte, compared with memcached's, and real clients.
+
+mod clients;
+mod closing;
+mod compare;
+mod conversation;
+mod differential;
+mod faults;
+mod generator;
+mod servers;
+mod statistics;
+mod table;
+mod tables;
+mod tools;
