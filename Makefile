@@ -70,7 +70,7 @@ EXPOSURE   := 12
 MEMCACHED_CLIENTS ?= $(HOME)/.cache/clacksd/memcached-clients
 # The fuzzers, which of them run, and for how long.
 FUZZ       := tests/fuzz
-FUZZERS    := broker decoder journal number users
+FUZZERS    := broker decoder journal memcached number users
 FUZZED     := $(if $(filter command,$(origin TARGET)),$(TARGET),$(FUZZERS))
 FUZZ_SECONDS ?= 60
 # The daemon's code is safe, so that a sanitizer would find nothing and take half of the time; and two thirds

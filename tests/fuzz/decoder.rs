@@ -52,7 +52,7 @@ fn all_at_once(stream: &[u8]) -> Vec<Vec<u8>> {
 }
 
 /// Lengths of pieces, without end: a generator that begins with what chooses.
-fn pieces(mut stream: &[u8], cuts: u8) -> impl Iterator<Item = &[u8]> {
+pub fn pieces(mut stream: &[u8], cuts: u8) -> impl Iterator<Item = &[u8]> {
     let mut state = u32::from(cuts);
     std::iter::from_fn(move || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

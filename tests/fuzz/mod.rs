@@ -6,6 +6,7 @@
 mod broker;
 mod decoder;
 mod journal;
+mod memcached;
 mod number;
 mod seeds;
 mod users;
@@ -94,6 +95,11 @@ fn the_broker_keeps_its_order_whatever_happens() {
 #[test]
 fn the_journal_is_read_whatever_is_in_it() {
     replay("journal", 5, journal::run);
+}
+
+#[test]
+fn memcached_clients_are_read_whatever_they_say() {
+    replay("memcached", 60, memcached::run);
 }
 
 #[test]
