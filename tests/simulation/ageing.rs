@@ -4,6 +4,7 @@
 use super::witness::WRITER;
 use super::world::{Plan, Random, SECOND_US, World};
 use clacks::broker::Ageing;
+use clacks::protocol::Language;
 use std::collections::{BTreeMap, BTreeSet};
 
 const STALE_US: u64 = 86_400 * SECOND_US;
@@ -53,7 +54,7 @@ impl Ages {
         };
         let mut world = World::new(seed, &plan, None);
         for node in 0..nodes {
-            world.add_client(node);
+            world.add_client(node, Language::Clacks);
             // Some masters find their own master only after they have been found.
             world.unreachable[node] = random.one_in(3);
         }

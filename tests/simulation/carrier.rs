@@ -28,21 +28,29 @@ macro_rules! either {
 }
 
 impl Server {
-    pub fn handle_connected(&mut self, id: ConnectionId, peer: Peer, now: Now, out: &mut Carrier) {
+    pub fn handle_connected(
+        &mut self,
+        id: ConnectionId,
+        (peer, language): (Peer, Language),
+        now: Now,
+        out: &mut Carrier,
+    ) {
         match self {
-            Server::Clacksd(broker) => {
-                broker.handle_connected(id, peer, Language::Clacks, now, out);
-            }
+            Server::Clacksd(broker) => broker.handle_connected(id, peer, language, now, out),
             Server::NetClacks(server) => server.handle_connected(id, peer, now, out),
         }
     }
 
-    fn handle_line(&mut self, id: ConnectionId, line: &[u8], now: Now, out: &mut Carrier) -> Flow {
+    fn handle_frame(
+        &mut self,
+        id: ConnectionId,
+        (frame, language): (&[u8], Language),
+        now: Now,
+        out: &mut Carrier,
+    ) -> Flow {
         match self {
-            Server::Clacksd(broker) => {
-                broker.handle_request(id, &Language::Clacks.decode(line), now, out)
-            }
-            Server::NetClacks(server) => server.handle_line(id, line, now, out),
+            Server::Clacksd(broker) => broker.handle_request(id, &language.decode(frame), now, out),
+            Server::NetClacks(server) => server.handle_line(id, frame, now, out),
         }
     }
 
@@ -163,7 +171,7 @@ impl Carrier {
             .filter(|connection| connection.id == id)
     }
 
-    pub fn add(&mut self, end: End) -> ConnectionId {
+    pub fn add(&mut self, end: End, language: Language) -> ConnectionId {
         let slot = (0..)
             .find(|slot| !self.connections.contains_key(slot))
             .expect("a free slot");
@@ -175,7 +183,7 @@ impl Carrier {
         let connection = Connection {
             id,
             end,
-            input: Pending::default(),
+            input: Pending::new(language),
             output: Vec::new(),
             stopped_since_us: None,
             stopped_us: 0,
@@ -293,7 +301,7 @@ impl Recording for Carrier {
     }
 }
 
-/// Hands a connection's finished lines to the server, up to one that has to wait.
+/// Hands a connection's finished frames to the server, up to one that has to wait.
 pub fn work_off(server: &mut Server, carrier: &mut Carrier, id: ConnectionId, now: Now) {
     loop {
         let Some(connection) = carrier
@@ -302,17 +310,18 @@ pub fn work_off(server: &mut Server, carrier: &mut Carrier, id: ConnectionId, no
         else {
             return;
         };
-        let Some(line) = connection.input.next_frame().map(<[u8]>::to_vec) else {
+        let language = connection.input.language();
+        let Some(frame) = connection.input.next_frame().map(<[u8]>::to_vec) else {
             return;
         };
-        let flow = server.handle_line(id, &line, now, carrier);
+        let flow = server.handle_frame(id, (&frame, language), now, carrier);
         let now_us = carrier.now_us;
         if let Some(connection) = carrier.get(id)
             && flow != Flow::Next
         {
             connection.stopped_since_us = Some(now_us);
             if flow == Flow::StopBefore {
-                connection.input.put_back(line.len());
+                connection.input.put_back(frame.len());
             }
         }
     }

@@ -1,13 +1,15 @@
 //! Whole trees of brokers in one thread, on a bad network: what interclacks guarantees
 //! (clacks-interclacks(7), GUARANTEES), checked against an oracle that knows who had seen what.
 //!
-//! Most seeds are trees of clacksd servers that forget nothing (`oracle`); some are such trees over
+//! Most seeds are trees of clacksd servers that forget nothing (`oracle`), half of them with memcached clients
+//! (`memcached`); some are such trees over
 //! hours and days (`ageing`), some have little room (`room`), some have a Net::Clacks server in them (`mixed`), and in
 //! some the processes of servers end and start again, with journals and without (`restarts`).
 //! A failing seed replays exactly: `CLACKSD_SEED=n make sim`.
 
 mod ageing;
 mod carrier;
+mod memcached;
 mod mixed;
 mod network;
 mod oracle;

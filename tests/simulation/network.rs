@@ -4,7 +4,7 @@
 use super::carrier::End;
 use super::world::{MILLISECOND_US, Random, World};
 use clacks::broker::{CloseReason, ConnectionId, Peer, Process};
-use clacks::protocol::Pending;
+use clacks::protocol::{Language, Pending};
 use std::collections::VecDeque;
 
 /// A fault of the network, for a test to see that it is noticed: maps a line between servers to those sent instead.
@@ -239,7 +239,9 @@ impl World {
             self.nodes[node].carrier.now_us = self.now_us;
             Side {
                 node,
-                connection: self.nodes[node].carrier.add(End::Wire(number, side)),
+                connection: self.nodes[node]
+                    .carrier
+                    .add(End::Wire(number, side), Language::Clacks),
                 coming: VecDeque::new(),
                 is_dead: false,
                 is_closed: false,
@@ -259,7 +261,7 @@ impl World {
             (master, ids[1], Peer::Unix(Process::default())),
         ] {
             self.serve(node, |server, carrier, now| {
-                server.handle_connected(id, peer, now, carrier);
+                server.handle_connected(id, (peer, Language::Clacks), now, carrier);
             });
         }
     }

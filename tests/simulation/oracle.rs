@@ -1,8 +1,10 @@
 //! Trees of clacksd nodes: what clients do there, and what has to come of it.
 
+use super::memcached::{MEMCACHED, is_spoken};
 use super::network::Saboteur;
 use super::witness::{VERBS, WRITER, Witness};
 use super::world::{MILLISECOND_US, Plan, Random, SECOND_US, World, any_tree};
+use clacks::protocol::Language;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Names that are written as a whole; counters.
@@ -40,6 +42,8 @@ pub struct Run {
     world: World,
     witness: Witness,
     weather: Weather,
+    /// Some of what clients do is done by memcached clients.
+    has_memcached: bool,
     /// Two clocks may differ by nearly an hour, or more.
     has_wrong_clocks: bool,
     /// Longer than anything takes on its way through the tree.
@@ -93,6 +97,7 @@ impl Run {
             world,
             witness,
             weather,
+            has_memcached: is_spoken(seed),
             has_wrong_clocks: error_us > second,
             settling_us,
             writes: Vec::new(),
@@ -103,6 +108,10 @@ impl Run {
         };
         for node in 0..nodes {
             run.witness.settle_in(&mut run.world, node);
+            if run.has_memcached {
+                let number = run.world.add_client(node, Language::Memcached);
+                assert_eq!(number, MEMCACHED);
+            }
         }
         if random.one_in(4) {
             // A cache that takes several slices to tell.
@@ -290,6 +299,14 @@ impl Run {
     /// Notes what a node shows of a name; what it has seen, a write there supersedes.
     fn look(&mut self, node: usize, name: &str) -> Option<String> {
         let value = self.world.retrieve(node, WRITER, name);
+        if self.is_by_memcached() {
+            let shown = self.world.gets(node, name).map(|shown| shown.value);
+            if shown != value {
+                self.fault(format!(
+                    "node {node} shows {shown:?} and {value:?} of {name}"
+                ));
+            }
+        }
         if let Some(write) = value
             .as_ref()
             .and_then(|value| self.by_value.get(&(name.to_owned(), value.clone())))
@@ -332,19 +349,74 @@ impl Run {
         seen.insert(number);
     }
 
+    /// Chooses who does the next thing: a memcached client or one of Clacks.
+    fn is_by_memcached(&mut self) -> bool {
+        self.has_memcached && self.world.random.one_in(2)
+    }
+
     fn store(&mut self, node: usize, verb: &str) {
         let name = format!("r{}", self.world.random.below(REGISTERS));
-        self.look(node, &name);
+        let held = self.look(node, &name);
+        if self.is_by_memcached() {
+            return self.put(node, &name, held);
+        }
         let value = format!("v{}", self.writes.len());
         self.world
             .say(node, WRITER, &format!("{verb} {name}={value}"));
         self.write(node, &name, Some(value));
     }
 
+    /// A memcached client stores a value, if what is there allows it.
+    fn put(&mut self, node: usize, name: &str, held: Option<String>) {
+        let new = format!("v{}", self.writes.len());
+        let is_there = held.is_some();
+        let held = held.unwrap_or_default();
+        let commands = ["set", "add", "replace", "append", "prepend", "cas"];
+        let command = self.world.random.pick(&commands);
+        let value = match command {
+            "append" => format!("{held}{new}"),
+            "prepend" => format!("{new}{held}"),
+            _ => new.clone(),
+        };
+        let (cas, is_right) = match command {
+            "cas" => {
+                let cas = self.world.gets(node, name).map_or(1, |shown| shown.cas);
+                let error = u64::from(self.world.random.one_in(4));
+                ((cas + error).to_string(), error == 0)
+            }
+            _ => (String::new(), true),
+        };
+        let answer = self.world.put(node, command, name, &new, &cas);
+        let expected = match (command, is_there) {
+            ("set", _) | ("add", false) | ("replace" | "append" | "prepend", true) => "STORED",
+            ("cas", true) if is_right => "STORED",
+            ("cas", true) => "EXISTS",
+            ("cas", false) => "NOT_FOUND",
+            _ => "NOT_STORED",
+        };
+        if answer != expected {
+            self.fault(format!(
+                "node {node} answers {answer} to {command} {name}, not {expected}"
+            ));
+        }
+        if answer == "STORED" {
+            self.write(node, name, Some(value));
+        }
+    }
+
     fn remove(&mut self, node: usize) {
         let name = format!("r{}", self.world.random.below(REGISTERS));
-        self.look(node, &name);
-        self.world.say(node, WRITER, &format!("REMOVE {name}"));
+        let held = self.look(node, &name);
+        if self.is_by_memcached() {
+            let answer = self.world.answer(node, &format!("delete {name}"));
+            if (answer == "DELETED") != held.is_some() {
+                self.fault(format!(
+                    "node {node} answers {answer} to delete {name}: {held:?}"
+                ));
+            }
+        } else {
+            self.world.say(node, WRITER, &format!("REMOVE {name}"));
+        }
         self.write(node, &name, None);
     }
 
@@ -356,7 +428,11 @@ impl Run {
         for name in &names {
             self.look_at_counter_or_register(node, name);
         }
-        self.world.say(node, WRITER, "CLEARCACHE");
+        if self.is_by_memcached() {
+            self.world.answer(node, "flush_all");
+        } else {
+            self.world.say(node, WRITER, "CLEARCACHE");
+        }
         for name in &names {
             self.write(node, name, None);
         }
@@ -388,8 +464,22 @@ impl Run {
         let name = format!("c{}", self.world.random.below(COUNTERS));
         let base = self.look_at_counter(node, &name);
         let step = 1 + self.world.random.below(9);
-        self.world
-            .say(node, WRITER, &format!("INCREMENT {name}={step}"));
+        if self.is_by_memcached() {
+            let held = self.world.retrieve(node, WRITER, &name);
+            let answer = self.world.answer(node, &format!("incr {name} {step}"));
+            let Some(held) = held else {
+                return assert_eq!(answer, "NOT_FOUND");
+            };
+            let held: u64 = held.parse().expect("a counter");
+            if answer != (held + step).to_string() {
+                self.fault(format!(
+                    "node {node} answers {answer} to incr {name} {step} of {held}"
+                ));
+            }
+        } else {
+            self.world
+                .say(node, WRITER, &format!("INCREMENT {name}={step}"));
+        }
         *self.increments.entry((name, base)).or_default() += step;
     }
 

@@ -5,7 +5,8 @@ use super::perl::Perl;
 use super::world::{MILLISECOND_US, SECOND_US, World};
 use crate::support;
 use crate::support::{SimulatedDisk, SimulatedJournal};
-use clacks::broker::{Broker, CloseReason, Settings, Users};
+use clacks::broker::{Broker, CloseReason, MemcachedSettings, Settings, Users};
+use clacks::protocol::Language;
 use clacks::storage::SyncPolicy;
 
 /// The longest that a node's disk takes to begin with what is to be written: as a rule, and when it is slow.
@@ -55,6 +56,10 @@ impl World {
             clean_interval_us: self.clean_interval_us,
             cache_max: self.rooms.get(at).copied().flatten(),
             journal: disk.is_some(),
+            memcached: MemcachedSettings {
+                user: Some("admin".to_owned()),
+                ..MemcachedSettings::default()
+            },
             ..Settings::default()
         };
         let seed = [0; 4].map(|_: u64| self.random.next());
@@ -99,8 +104,8 @@ impl World {
         }
     }
 
-    /// Starts a node's process, with what its journal has in its cache, and connects so many clients.
-    pub fn start_process(&mut self, at: usize, clients: usize) {
+    /// Starts a node's process, with what its journal has in its cache, and connects clients of these languages.
+    pub fn start_process(&mut self, at: usize, clients: &[Language]) {
         let (master, disk) = (self.nodes[at].master, self.nodes[at].disk.clone());
         let (server, journal) = self.new_server(at, master, disk.as_ref());
         let node = &mut self.nodes[at];
@@ -108,16 +113,17 @@ impl World {
         node.is_down = false;
         node.run += 1;
         node.started_us = self.now_us;
-        for _ in 0..clients {
-            self.add_client(at);
+        for language in clients {
+            self.add_client(at, *language);
         }
     }
 
     /// A node's process ends and starts anew.
     pub fn restart(&mut self, at: usize) {
-        let clients = self.nodes[at].clients.len();
+        let clients = self.nodes[at].clients.iter();
+        let clients: Vec<Language> = clients.map(|client| client.language).collect();
         self.end_process(at, Ending::Kill);
-        self.start_process(at, clients);
+        self.start_process(at, &clients);
     }
 
     /// A turn of the loop is over: what was recorded is written soon.
@@ -147,7 +153,7 @@ impl World {
 
     /// The lines that a node tells a new slave, which leaves after that.
     pub fn told_to_slave(&mut self, at: usize) -> Vec<String> {
-        let slave = self.add_client(at);
+        let slave = self.add_client(at, Language::Clacks);
         self.say(at, slave, "CLACKS clacksd/9.9 interclacks/2");
         self.say(at, slave, "OVERHEAD I 1");
         let is_over = |lines: &[String]| lines.iter().any(|line| line == "SYNCED");

@@ -4,6 +4,7 @@
 //!
 //! Each node adds a power of ten of its own, so that a counter's value shows how many steps of each node are in it.
 
+use super::memcached::{CLIENTS, is_spoken};
 use super::network::Saboteur;
 use super::processes::Ending;
 use super::witness::WRITER;
@@ -16,8 +17,7 @@ const COUNTERS: usize = 3;
 const STORED: usize = COUNTERS - 1;
 /// Quotient of the steps of two nodes: no node makes as many steps on one counter.
 const RADIX: u64 = 10_000;
-/// Clients of each node: the writer, and one that waits for the disk.
-const CLIENTS: usize = 2;
+/// The client of each node that waits for the disk.
 const FLUSHER: usize = 1;
 /// Time to dial, through all of the tree, and to send everything.
 const JOINING_US: u64 = 10 * SECOND_US;
@@ -61,6 +61,7 @@ pub struct Restarts {
     moves: bool,
     /// True if large values are stored, so that journals are rewritten.
     stores: bool,
+    has_memcached: bool,
     /// A node was cut off for longer than the deleted time: steps may have been lost.
     is_lossy: bool,
     made: Counts,
@@ -112,8 +113,8 @@ impl Restarts {
         let mut world = World::new(seed, &plan, lines);
         world.keeps_shares = matches!(sabotage, Some(Sabotage::KeptShares));
         for node in 0..nodes {
-            for _ in 0..CLIENTS {
-                world.add_client(node);
+            for language in CLIENTS {
+                world.add_client(node, language);
             }
         }
         Restarts {
@@ -125,6 +126,7 @@ impl Restarts {
             has_power_cuts,
             moves,
             stores,
+            has_memcached: is_spoken(seed),
             is_lossy: false,
             made: Counts::default(),
             seen: Default::default(),
@@ -268,11 +270,34 @@ impl Restarts {
         }
         let step = RADIX.pow(node as u32);
         for _ in 0..1 + self.world.random.below(3) {
-            self.world
-                .say(node, WRITER, &format!("INCREMENT {name}={step}"));
+            if self.has_memcached && self.world.random.one_in(2) {
+                self.count_by_memcached(node, &name, step);
+            } else {
+                self.world
+                    .say(node, WRITER, &format!("INCREMENT {name}={step}"));
+            }
             self.made[counter][node] += 1;
         }
         self.observe(node);
+    }
+
+    /// A memcached client counts. If nobody has counted yet, it is told so, and a Clacks client begins.
+    fn count_by_memcached(&mut self, node: usize, name: &str, step: u64) {
+        let held = self.world.retrieve(node, WRITER, name);
+        let answer = self.world.answer(node, &format!("incr {name} {step}"));
+        let expected = match held {
+            None => "NOT_FOUND".to_owned(),
+            Some(held) => (held.parse::<u64>().expect("a whole number") + step).to_string(),
+        };
+        if answer != expected {
+            self.blame(format!(
+                "node {node} answers {answer} to incr {name} {step}, not {expected}"
+            ));
+        }
+        if answer == "NOT_FOUND" {
+            self.world
+                .say(node, WRITER, &format!("INCREMENT {name}={step}"));
+        }
     }
 
     /// Looks at what a node shows: nothing that was never made, and all that it has shown before.
@@ -345,7 +370,7 @@ impl Restarts {
                 self.world.nodes[node].master = Some(new);
             }
         }
-        self.world.start_process(node, CLIENTS);
+        self.world.start_process(node, &CLIENTS);
         self.starts_us.push(self.world.now_us);
         self.observe(node);
     }
@@ -368,7 +393,7 @@ impl Restarts {
                 self.world.nodes[node].master = Some(roots[0]);
             }
             if self.world.nodes[node].is_down {
-                self.world.start_process(node, CLIENTS);
+                self.world.start_process(node, &CLIENTS);
                 self.starts_us.push(self.world.now_us);
             }
         }

@@ -3,6 +3,7 @@
 
 use super::witness::WRITER;
 use super::world::{Plan, Random, SECOND_US, World, any_tree};
+use clacks::protocol::Language;
 
 /// Longer than anything takes on its way through the tree.
 const SETTLING_US: u64 = 3 * SECOND_US;
@@ -29,7 +30,7 @@ impl Room {
         };
         let mut world = World::new(seed, &plan, None);
         for node in 0..nodes {
-            world.add_client(node);
+            world.add_client(node, Language::Clacks);
         }
         Room { world }
     }

@@ -2,6 +2,7 @@
 //! overtook a write.
 
 use super::world::World;
+use clacks::protocol::Language;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Clients at every node: one that writes and sends, and two that listen.
@@ -49,7 +50,7 @@ impl Witness {
     /// Gives a node its clients.
     pub fn settle_in(&mut self, world: &mut World, node: usize) {
         for _ in 0..3 {
-            world.add_client(node);
+            world.add_client(node, Language::Clacks);
         }
         self.listen(world, node);
     }

@@ -5,6 +5,7 @@ use super::carrier::{Carrier, End, Server, work_off};
 use super::network::{Network, Saboteur};
 use crate::support::SimulatedDisk;
 use clacks::broker::{Ageing, CloseReason, ConnectionId, Now, Peer, Process, Settings};
+use clacks::protocol::Language;
 use clacks::protocol::token::Token;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -46,6 +47,7 @@ impl Random {
 #[derive(Default)]
 pub struct Client {
     id: Option<ConnectionId>,
+    pub language: Language,
     received: Vec<u8>,
     /// Lines that the client has received and the test has not taken yet.
     pub lines: VecDeque<String>,
@@ -207,23 +209,29 @@ impl World {
         self.nodes[node].clock.error_us = self.random.error(bound_us);
     }
 
-    /// Connects a client; its number at that node.
-    pub fn add_client(&mut self, at: usize) -> usize {
+    /// Connects a client; its number at that node. One of memcached needs no login.
+    pub fn add_client(&mut self, at: usize, language: Language) -> usize {
         let number = self.nodes[at].clients.len();
-        self.nodes[at].clients.push(Client::default());
+        self.nodes[at].clients.push(Client {
+            language,
+            ..Client::default()
+        });
         self.nodes[at].carrier.now_us = self.now_us;
-        let id = self.nodes[at].carrier.add(End::Client(number));
+        let id = self.nodes[at].carrier.add(End::Client(number), language);
         self.nodes[at].clients[number].id = Some(id);
         self.serve(at, |server, carrier, now| {
-            server.handle_connected(id, Peer::Unix(Process::default()), now, carrier);
+            let peer = Peer::Unix(Process::default());
+            server.handle_connected(id, (peer, language), now, carrier);
         });
-        let login = format!("OVERHEAD A {}", Token::encode(b"admin", b"secret"));
-        self.say(at, number, &login);
-        self.nodes[at].clients[number].lines.clear();
+        if language == Language::Clacks {
+            let login = format!("OVERHEAD A {}", Token::encode(b"admin", b"secret"));
+            self.say(at, number, &login);
+            self.nodes[at].clients[number].lines.clear();
+        }
         number
     }
 
-    /// A client sends a line, and gets what comes of it at once.
+    /// A client sends a line, and gets what comes of it at once. One of memcached may have a block behind it.
     pub fn say(&mut self, at: usize, client: usize, line: &str) {
         let id = self.nodes[at].clients[client].id.expect("it is connected");
         self.receive(at, id, format!("{line}\n").as_bytes());
