@@ -3,6 +3,7 @@
 //! the other; each prints lines that begin with "measured:".
 
 mod costs;
+mod expiry;
 mod looking_once;
 mod overload;
 mod persist;

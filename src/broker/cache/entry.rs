@@ -497,13 +497,29 @@ impl<'a> Entry<'a> {
     }
 
     /// When it was last written or counted.
+    #[inline]
     pub fn changed_us(self) -> u64 {
-        let stamped_us = self.stamp().time_us;
+        match self.is_counter() || self.has_attributes() {
+            true => self.changed_beside_stamp_us(),
+            false => u64_at(self.bytes, TIME),
+        }
+    }
+
+    #[cold]
+    fn changed_beside_stamp_us(self) -> u64 {
+        let stamped_us = u64_at(self.bytes, TIME);
         if self.is_counter() {
             return stamped_us.max(u64_at(self.bytes, self.value_end()));
         }
         let changed_us = self.kept().and_then(|kept| kept.changed_us);
         changed_us.unwrap_or(stamped_us)
+    }
+
+    /// The time of a use that is made now. It is later than the change before it, from which the time may not have moved
+    /// on.
+    #[inline]
+    pub fn used_us(self, now_us: u64) -> u64 {
+        now_us.max(self.changed_us() + 1)
     }
 
     /// The number by which clients of this server tell one state of the entry from another: the time of its last change, or

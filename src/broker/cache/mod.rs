@@ -399,8 +399,7 @@ impl Cache {
             return None;
         }
         let is_first_in_period = (entry.accessed_us() ^ now_us) >> self.period_bits != 0;
-        // A use is later than the change before it, and the time may not have moved on since.
-        let used_us = now_us.max(entry.changed_us() + 1);
+        let used_us = entry.used_us(now_us);
         entry::note_use(self.blocks.get_mut(block), used_us);
         let entry = Entry::new(&self.blocks, block);
         Some(Retrieved {
