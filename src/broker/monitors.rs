@@ -5,6 +5,7 @@ use super::events::ConnectionId;
 use super::session::{Cid, Session, Sessions};
 use super::{Broker, empty};
 use crate::protocol::shared::{Lines, SharedBytes};
+use crate::protocol::shown::fits_in_line;
 use crate::protocol::{encode, token};
 use std::fmt;
 
@@ -89,7 +90,7 @@ impl Monitors {
 
     /// Shows something that has happened to an entry.
     pub fn report_entry<O: Carrier>(&mut self, event: &[u8], name: &[u8], out: &mut O) {
-        if !self.is_empty() {
+        if !self.is_empty() && fits_in_line(name) {
             self.append(out, |to| {
                 encode::line(to, &[b"DEBUG SERVERCACHE=", event, b"=", name])
             });

@@ -8,6 +8,8 @@ use super::options::Options;
 #[cfg(feature = "yaml")]
 use super::structure;
 use super::text::Text;
+use super::ttl::Ttl;
+use std::time::Duration;
 
 /// A client of the cache that all clients of a server share; the counterpart of Net::Clacks::ClacksCache.
 ///
@@ -91,6 +93,36 @@ impl Cache {
             client.store(&name, &stored)?;
             client.sync()
         })
+    }
+
+    /// Stores a value of any bytes that expires after that time, as [`Client::store_for`] does.
+    pub fn set_for(
+        &mut self,
+        name: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+        time: Duration,
+    ) -> Result<(), Error> {
+        let name = encoding::sanitise(name.as_ref());
+        let stored = encoding::encode(value.as_ref());
+        self.call_again(|client| {
+            client.store_for(&name, &stored, time)?;
+            client.sync()
+        })
+    }
+
+    /// Lets an entry expire after that time from now, or never. Nothing happens if there is no such entry.
+    pub fn expire(&mut self, name: impl AsRef<[u8]>, time: Option<Duration>) -> Result<(), Error> {
+        let name = encoding::sanitise(name.as_ref());
+        self.call_again(|client| {
+            client.expire(&name, time)?;
+            client.sync()
+        })
+    }
+
+    /// Returns the time until an entry expires; `None` if there is no such entry.
+    pub fn ttl(&mut self, name: impl AsRef<[u8]>) -> Result<Option<Ttl>, Error> {
+        let name = encoding::sanitise(name.as_ref());
+        self.call(|client| client.ttl(&name))
     }
 
     /// Removes a name, if it is there.

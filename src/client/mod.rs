@@ -21,15 +21,17 @@ mod structure;
 mod subscriptions;
 mod text;
 mod transport;
+mod ttl;
 
 pub use cache::Cache;
 pub use error::Error;
 pub use message::Message;
 pub use options::{Options, local_server};
 pub use text::Text;
+pub use ttl::Ttl;
 
 use crate::certificates::ServerTrust;
-use crate::protocol::reply::Reply;
+use crate::protocol::reply::{Reply, said_of};
 #[cfg(not(feature = "tool"))]
 use connection::Connection;
 use deadline::deadline_after;
@@ -229,11 +231,51 @@ impl Client {
         self.send_pair(b"STORE ", name.as_ref(), value.as_ref())
     }
 
+    /// Stores a value in the cache that expires after that time. A connection that is lost between the two lines of
+    /// which this consists can leave a value that does not expire.
+    pub fn store_for(
+        &mut self,
+        name: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+        time: Duration,
+    ) -> Result<(), Error> {
+        let name = entry_name(name.as_ref())?;
+        let value = without_line_breaks(value.as_ref())?;
+        let seconds = ttl::encode(time);
+        self.send(&[
+            b"STORE ",
+            name,
+            b"=",
+            value,
+            b"\r\nEXPIRE ",
+            name,
+            b"=",
+            seconds.as_bytes(),
+        ])
+    }
+
+    /// Lets an entry expire after that time from now, or never. Nothing happens if there is no such entry.
+    pub fn expire(&mut self, name: impl AsRef<[u8]>, time: Option<Duration>) -> Result<(), Error> {
+        let name = non_empty(without_line_breaks(name.as_ref())?, NO_NAME)?;
+        let seconds = time.map_or("0".to_owned(), ttl::encode);
+        self.send(&[b"EXPIRE ", name, b"=", seconds.as_bytes()])
+    }
+
+    /// Returns the time until an entry expires; `None` if there is no such entry. Asks again if the connection is lost.
+    pub fn ttl(&mut self, name: impl AsRef<[u8]>) -> Result<Option<Ttl>, Error> {
+        let name = non_empty(without_line_breaks(name.as_ref())?, NO_NAME)?;
+        self.ask(&[b"TTL ", name], |reply| match reply {
+            Reply::Ttl(answer) => said_of(answer, name).and_then(Ttl::decode).map(Some),
+            Reply::NotRetrieved(missing) if *missing == name => Some(None),
+            _ => None,
+        })
+    }
+
     /// Returns the cached value of a name; `None` if there is none. Asks again if the connection is lost.
     pub fn retrieve(&mut self, name: impl AsRef<[u8]>) -> Result<Option<Text>, Error> {
         let name = non_empty(without_line_breaks(name.as_ref())?, NO_NAME)?;
         self.ask(&[b"RETRIEVE ", name], |reply| match reply {
-            Reply::Retrieved(pair) if pair.name == name => Some(Some(pair.value.into())),
+            Reply::Retrieved(answer) => said_of(answer, name).map(|value| Some(value.into())),
             Reply::NotRetrieved(missing) if *missing == name => Some(None),
             _ => None,
         })

@@ -1,6 +1,6 @@
 //! From a line to a command. Permissions and effects belong to the broker.
 
-use crate::limits::KIB;
+use crate::limits::{CENTURY_S, KIB, MAX_SECONDS_LENGTH, SECOND_US};
 use std::fmt;
 
 /// A line in the right form, borrowed from it.
@@ -12,6 +12,7 @@ pub enum Command<'a> {
     ClientDisconnect(&'a [u8]),
     ClientList,
     Decrement(Counter<'a>),
+    Expire(Expire<'a>),
     Flush(&'a [u8]),
     Increment(Counter<'a>),
     KeyList,
@@ -30,6 +31,7 @@ pub enum Command<'a> {
     Set(Pair<'a>),
     SetAndStore(Pair<'a>),
     Store(Pair<'a>),
+    Ttl(&'a [u8]),
     Unlisten(&'a [u8]),
     Unmonitor,
 }
@@ -47,6 +49,14 @@ pub struct Counter<'a> {
     pub name: &'a [u8],
     /// As written; `None` means 1.
     pub step: Option<&'a [u8]>,
+}
+
+/// `name=seconds`, split at the last `=`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expire<'a> {
+    pub name: &'a [u8],
+    /// The time from now to the expiry; `None`: the entry never expires.
+    pub after_us: Option<u64>,
 }
 
 /// `KEYSYNC cachetime accesstime mode name=value`. The times are checked by whoever uses them: a wrong one is logged,
@@ -209,6 +219,8 @@ pub fn decode(line: &[u8]) -> Option<Command<'_>> {
         b"INCREMENT" => Command::Increment(counter(rest?)?),
         b"DECREMENT" => Command::Decrement(counter(rest?)?),
         b"SETANDSTORE" => Command::SetAndStore(pair(rest?)?),
+        b"EXPIRE" => Command::Expire(expire(rest?)?),
+        b"TTL" => Command::Ttl(not_empty(rest?)?),
         b"REMOVE" => Command::Remove(not_empty(rest?)?),
         b"LISTEN" => Command::Listen(rest?),
         b"UNLISTEN" => Command::Unlisten(rest?),
@@ -256,6 +268,28 @@ fn counter(bytes: &[u8]) -> Option<Counter<'_>> {
         name,
         step: Some(step),
     })
+}
+
+fn expire(bytes: &[u8]) -> Option<Expire<'_>> {
+    let equals = memchr::memrchr(b'=', bytes)?;
+    let name = not_empty(&bytes[..equals])?;
+    let after_us = microseconds(&bytes[equals + 1..])?;
+    Some(Expire {
+        name,
+        after_us: (after_us > 0).then_some(after_us),
+    })
+}
+
+/// Seconds in decimal digits, with a point or without. More than a century is a century; less than a microsecond, but
+/// not 0, is one.
+fn microseconds(seconds: &[u8]) -> Option<u64> {
+    let is_decimal = |byte: &u8| byte.is_ascii_digit() || *byte == b'.';
+    if seconds.len() > MAX_SECONDS_LENGTH || !seconds.iter().all(is_decimal) {
+        return None;
+    }
+    let seconds: f64 = std::str::from_utf8(seconds).ok()?.parse().ok()?;
+    let microseconds = seconds.min(CENTURY_S as f64) * SECOND_US as f64;
+    Some(microseconds.ceil() as u64)
 }
 
 /// Longest word of flags that is read. There are 26 letters, and repeating one means nothing.
@@ -317,6 +351,49 @@ mod tests {
         assert_eq!(decode(b"NOTIFY "), Some(Command::Notify(b"")));
         assert_eq!(decode(b"RETRIEVE "), None);
         assert_eq!(decode(b"REMOVE "), None);
+    }
+
+    #[test]
+    fn the_seconds_of_an_expiry_stand_behind_the_last_equals_sign() {
+        let expire = |name: &'static str, after_us| {
+            Some(Command::Expire(Expire {
+                name: name.as_bytes(),
+                after_us,
+            }))
+        };
+        let century_us = CENTURY_S * SECOND_US;
+        for (line, expected) in [
+            ("EXPIRE a=60", expire("a", Some(60_000_000))),
+            ("EXPIRE a=b=0.25", expire("a=b", Some(250_000))),
+            ("EXPIRE ===1.", expire("==", Some(1_000_000))),
+            ("EXPIRE a=0", expire("a", None)),
+            ("EXPIRE a=0.000", expire("a", None)),
+            ("EXPIRE a=.0000001", expire("a", Some(1))),
+            ("EXPIRE a=99999999999", expire("a", Some(century_us))),
+            ("TTL a=b c", Some(Command::Ttl(b"a=b c"))),
+        ] {
+            assert_eq!(decode(line.as_bytes()), expected, "{line}");
+        }
+        let long = format!("EXPIRE a={}", "1".repeat(MAX_SECONDS_LENGTH + 1));
+        for line in [
+            "EXPIRE",
+            "EXPIRE a",
+            "EXPIRE =5",
+            "EXPIRE a=",
+            "EXPIRE a=.",
+            "EXPIRE a=-1",
+            "EXPIRE a=+1",
+            "EXPIRE a=1e5",
+            "EXPIRE a=inf",
+            "EXPIRE a=nan",
+            "EXPIRE a= 1",
+            "EXPIRE a=1.2.3",
+            "TTL",
+            "TTL ",
+            &long,
+        ] {
+            assert_eq!(decode(line.as_bytes()), None, "{line}");
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod peer;
 pub mod pending;
 pub mod reply;
 pub mod shared;
+pub mod shown;
 pub mod token;
 #[cfg(test)]
 pub mod toy;

@@ -23,9 +23,17 @@ pub enum Reply<'a> {
     Notify(&'a [u8]),
     Overhead(Overhead<'a>),
     Quit,
-    Retrieved(Pair<'a>),
+    /// `RETRIEVED name=value`: what follows the verb. A name may contain `=`, so only who has asked knows where it ends.
+    Retrieved(&'a [u8]),
     Set(Pair<'a>),
     Timeout,
+    /// `TTL name=seconds`: what follows the verb.
+    Ttl(&'a [u8]),
+}
+
+/// What an answer says of the name that was asked for; `None`: it is about another one.
+pub fn said_of<'a>(answer: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    answer.strip_prefix(name)?.strip_prefix(b"=")
 }
 
 /// Decodes `line`, which comes without its end and without CR. Returns `None` if servers send no such line.
@@ -37,7 +45,7 @@ pub fn decode(line: &[u8]) -> Option<Reply<'_>> {
     Some(match word {
         b"SET" => Reply::Set(pair(rest?)?),
         b"NOTIFY" => Reply::Notify(rest?),
-        b"RETRIEVED" => Reply::Retrieved(pair(rest?)?),
+        b"RETRIEVED" => Reply::Retrieved(rest?),
         b"NOTRETRIEVED" => Reply::NotRetrieved(rest?),
         b"FLUSHED" => Reply::Flushed(rest?),
         b"KEYLISTSTART" => Reply::KeyListStart,
@@ -52,6 +60,7 @@ pub fn decode(line: &[u8]) -> Option<Reply<'_>> {
         b"NOP" => Reply::Nop,
         b"QUIT" => Reply::Quit,
         b"TIMEOUT" => Reply::Timeout,
+        b"TTL" => Reply::Ttl(rest?),
         _ => return None,
     })
 }
@@ -70,7 +79,7 @@ mod tests {
         for (line, reply) in [
             ("SET a=b=c", Reply::Set(pair("a", "b=c"))),
             ("NOTIFY a b", Reply::Notify(b"a b")),
-            ("RETRIEVED a=", Reply::Retrieved(pair("a", ""))),
+            ("RETRIEVED a=", Reply::Retrieved(b"a=")),
             ("NOTRETRIEVED a=b", Reply::NotRetrieved(b"a=b")),
             ("FLUSHED 1", Reply::Flushed(b"1")),
             ("KEYLISTSTART", Reply::KeyListStart),
@@ -94,9 +103,19 @@ mod tests {
             ("NOP", Reply::Nop),
             ("QUIT", Reply::Quit),
             ("TIMEOUT", Reply::Timeout),
+            ("TTL a=b=-1", Reply::Ttl(b"a=b=-1")),
         ] {
             assert_eq!(decode(line.as_bytes()), Some(reply), "{line}");
         }
+    }
+
+    #[test]
+    fn an_answer_is_of_the_name_that_was_asked_for() {
+        assert_eq!(said_of(b"a=b=c", b"a=b"), Some(&b"c"[..]));
+        assert_eq!(said_of(b"a=b=c", b"a"), Some(&b"b=c"[..]));
+        assert_eq!(said_of(b"a=", b"a"), Some(&b""[..]));
+        assert_eq!(said_of(b"ab=c", b"a"), None);
+        assert_eq!(said_of(b"a", b"a"), None);
     }
 
     #[test]

@@ -5,9 +5,11 @@ use super::failure::Failure;
 use super::login;
 use super::printer::{Object, Printer, printable};
 use crate::client::encoding::{self, Decoded};
-use crate::client::{Client, Error, Text};
+use crate::client::{Client, Error, Text, Ttl};
+use crate::limits::CENTURY_S;
 use std::collections::{BTreeSet, HashMap};
 use std::io::Read;
+use std::time::Duration;
 
 /// Sends a writing command and waits until the server has processed it.
 fn write(
@@ -65,18 +67,58 @@ pub fn set_and_store(invocation: &Invocation) -> Result<(), Failure> {
 }
 
 pub fn store(invocation: &Invocation) -> Result<(), Failure> {
+    let time = ttl_flag(invocation)?;
     let value = value(invocation)?;
-    write(invocation, |client| {
-        client.store(invocation.argument(0), encoding::encode(&value))
+    let (name, stored) = (invocation.argument(0), encoding::encode(&value));
+    write(invocation, |client| match time {
+        Some(time) => client.store_for(name, stored, time),
+        None => client.store(name, stored),
     })
+}
+
+/// The time of the flag --ttl.
+fn ttl_flag(invocation: &Invocation) -> Result<Option<Duration>, Failure> {
+    let Some(text) = invocation.value("ttl") else {
+        return Ok(None);
+    };
+    let seconds = text.to_str().and_then(|text| text.parse::<f64>().ok());
+    let positive = seconds.filter(|seconds| *seconds > 0.0);
+    let time = positive.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    match time {
+        Some(time) if time <= Duration::from_secs(CENTURY_S) => Ok(Some(time)),
+        _ => Err(Failure::Usage(format!(
+            "--ttl \"{}\" wants seconds above 0, a century at most",
+            printable(text.as_encoded_bytes())
+        ))),
+    }
+}
+
+pub fn ttl(invocation: &Invocation) -> Result<(), Failure> {
+    let name = invocation.argument(0);
+    let seconds = match login::client(invocation)?.ttl(name)? {
+        Some(Ttl::Seconds(seconds)) => seconds.to_string(),
+        Some(Ttl::Never) => "-1".to_owned(),
+        None => return Err(no_entry(name)),
+    };
+    let mut output = Printer::new(invocation.is_set("json"));
+    if output.is_json {
+        let number: serde_json::Number = seconds.parse().expect("it is an integer");
+        output.json(Object::new().text("name", name).field("ttl", number))?;
+    } else {
+        output.line(seconds.as_bytes())?;
+    }
+    output.flush()
+}
+
+fn no_entry(name: &[u8]) -> Failure {
+    Failure::NoEntry(format!("there is no entry \"{}\"", printable(name)))
 }
 
 pub fn retrieve(invocation: &Invocation) -> Result<(), Failure> {
     let name = invocation.argument(0);
     let mut client = login::client(invocation)?;
     let Some(stored) = client.retrieve(name)? else {
-        let name = printable(name);
-        return Err(Failure::NoEntry(format!("there is no entry \"{name}\"")));
+        return Err(no_entry(name));
     };
     let decoded = encoding::decode(&stored);
     let mut output = Printer::new(invocation.is_set("json"));

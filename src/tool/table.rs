@@ -74,7 +74,7 @@ pub const COMMANDS: &[Command] = &[
         "put a value into the cache",
         commands::store,
     )
-    .sends("STORE", "write"),
+    .sends("STORE and EXPIRE", "write"),
     command(
         "retrieve",
         &[NAME],
@@ -89,6 +89,13 @@ pub const COMMANDS: &[Command] = &[
         commands::remove,
     )
     .sends("REMOVE", "write"),
+    command(
+        "ttl",
+        &[NAME],
+        "print in how many seconds a name expires",
+        commands::ttl,
+    )
+    .sends("TTL", "read"),
     command(
         "increment",
         &[NAME, STEP],
@@ -235,6 +242,10 @@ mod tests {
             (&["keys", "--nope=3"], "\"--nope=3\"; try clacks --help"),
             (&["keys", "--jsno"], "\"--jsno\"; did you mean \"--json\"?"),
             (&["keys", "--raw"], "--raw means nothing to keys"),
+            (
+                &["set", "a", "1", "--ttl", "5"],
+                "--ttl means nothing to set",
+            ),
             (&["retrieve", "a", "--raw", "--json"], "contradict"),
             (&["keys", "--json=yes"], "--json takes no value"),
             (&["keys", "-s"], "--server wants ADDRESS"),

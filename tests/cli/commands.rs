@@ -8,6 +8,27 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixListener;
 use std::process::{Command, Stdio};
 
+#[test]
+fn an_entry_is_stored_with_an_expiry() {
+    let server = Server::start();
+    let does = |arguments: &[&str]| server.clacks_output("admin", arguments);
+    assert_eq!(does(&["store", "a", "1"]), "");
+    assert_eq!(does(&["ttl", "a"]), "-1\n");
+    assert_eq!(
+        does(&["--json", "ttl", "a"]),
+        "{\"name\":\"a\",\"ttl\":-1}\n"
+    );
+    assert_eq!(does(&["store", "--ttl", "1000.5", "a", "two\nlines"]), "");
+    let left: u64 = does(&["ttl", "a"]).trim_end().parse().expect("seconds");
+    assert!((1..=1001).contains(&left), "{left}");
+    assert_eq!(does(&["retrieve", "a"]), "two\nlines");
+    assert_fails(server.clacks("admin", &["ttl", "b"]), 1, "\"b\"");
+    for wrong in ["0", "-1", "x", "nan", "inf", "3153600001"] {
+        let arguments = ["store", "a", "1", "--ttl", wrong];
+        assert_fails(server.clacks("admin", &arguments), 2, "--ttl");
+    }
+}
+
 /// Exits with that status, prints nothing, and says one line with that part in it.
 fn assert_fails(ended: crate::support::Ended, status: i32, part: &str) {
     assert_eq!(

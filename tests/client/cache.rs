@@ -2,7 +2,7 @@
 
 use crate::runner::needs;
 use crate::support::{Server, Setup, run, text};
-use clacks::{Cache, Error, Message, Options};
+use clacks::{Cache, Error, Message, Options, Ttl};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -383,4 +383,18 @@ fn structures_made_at_random_mean_the_same_to_perl_and_rust() {
         assert_eq!(&read, meant);
     }
     assert_eq!(read.lines().count(), meant.len());
+}
+
+#[test]
+fn values_expire_as_they_are_told() {
+    let server = Server::start();
+    let mut cache = cache(&server, "rw");
+    let time = Duration::from_secs(1000);
+    cache.set_for("a=b", "two\nlines", time).unwrap();
+    assert!(matches!(cache.ttl("a=b").unwrap(), Some(Ttl::Seconds(_))));
+    assert_eq!(cache.get("a=b").unwrap(), Some("two\nlines".into()));
+    cache.expire("a=b", None).unwrap();
+    assert_eq!(cache.ttl("a=b").unwrap(), Some(Ttl::Never));
+    cache.expire("a=b", Some(Duration::ZERO)).unwrap();
+    assert_eq!(cache.ttl("a=b").unwrap(), None);
 }

@@ -1,7 +1,7 @@
 //! The client library against the real server.
 
 use crate::support::{Identity, Server, Setup, text, wait_until};
-use clacks::{Client, Error, Message, Options};
+use clacks::{Client, Error, Message, Options, Ttl};
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixListener;
@@ -670,4 +670,46 @@ fn fifty_restarts_under_traffic_lose_no_listen() {
     assert_eq!(reconnected.load(Ordering::Relaxed), 50);
     // Beyond the timeout of the call.
     assert!(longest_us.load(Ordering::Relaxed) < 500_000);
+}
+
+#[test]
+fn entries_expire_as_they_are_told() {
+    let server = Server::start();
+    let mut client = client(&server, "rw");
+    assert_eq!(client.ttl("a").unwrap(), None);
+    client.store("a", "1").unwrap();
+    assert_eq!(client.ttl("a").unwrap(), Some(Ttl::Never));
+    client
+        .store_for("a", "x=y", Duration::from_secs(1000))
+        .unwrap();
+    let has_expiry = |ttl| matches!(ttl, Some(Ttl::Seconds(1..=1000)));
+    assert!(has_expiry(client.ttl("a").unwrap()));
+    assert_eq!(client.retrieve("a").unwrap(), Some("x=y".into()));
+    client.expire("a", None).unwrap();
+    assert_eq!(client.ttl("a").unwrap(), Some(Ttl::Never));
+    client.expire("a", Some(Duration::ZERO)).unwrap();
+    assert_eq!(client.retrieve("a").unwrap(), None);
+    assert!(matches!(client.ttl("a\n"), Err(Error::Invalid(_))));
+    assert!(matches!(
+        client.store_for("a=b", "1", SOON),
+        Err(Error::Invalid(_))
+    ));
+}
+
+/// Only who has asked knows which equals sign ends a name.
+#[test]
+fn a_value_is_what_stands_behind_the_name_that_was_asked_for() {
+    let server = Server::start();
+    let mut link = server.client("admin");
+    link.send("CLACKS clacksd/9.9 interclacks/2");
+    link.send("OVERHEAD I 1");
+    link.expect_after_others("SYNCED");
+    link.send(r"STATE 1:7 1 V - - x99999999999999999 a\eb=c=d");
+    link.flush();
+    let mut client = client(&server, "rw");
+    wait_until("the entry is there", || {
+        client.retrieve("a=b").unwrap() == Some("c=d".into())
+    });
+    assert_eq!(client.retrieve("a").unwrap(), None);
+    assert!(matches!(client.ttl("a=b").unwrap(), Some(Ttl::Seconds(_))));
 }

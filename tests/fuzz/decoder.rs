@@ -6,7 +6,7 @@
 //!
 //! The first byte chooses where the rest is cut.
 
-use clacks::protocol::command::{Counter, Pair, decode};
+use clacks::protocol::command::{Counter, Expire, Pair, decode};
 use clacks::protocol::framing::{Next, Unfinished};
 use clacks::protocol::peer::{self, PeerLine};
 use clacks::protocol::reply::{self, Reply};
@@ -135,6 +135,12 @@ fn overhead_line(overhead: Overhead<'_>) -> Vec<u8> {
     line_of(|to| encode::overhead(to, overhead.flags, overhead.value))
 }
 
+fn expire_line(Expire { name, after_us }: &Expire<'_>) -> Vec<u8> {
+    let after_us = after_us.unwrap_or(0);
+    let seconds = format!("{}.{:06}", after_us / 1_000_000, after_us % 1_000_000);
+    joined(&[b"EXPIRE ", name, b"=", seconds.as_bytes()])
+}
+
 fn check_command(line: &[u8]) {
     let command = decode(line);
     match Language::Clacks.decode(line).key() {
@@ -158,6 +164,8 @@ fn check_command(line: &[u8]) {
         Command::ClientDisconnect(cid) => joined(&[b"CLIENTDISCONNECT ", cid]),
         Command::ClientList => joined(&[b"CLIENTLIST"]),
         Command::Decrement(parts) => counter(b"DECREMENT ", parts),
+        Command::Expire(expire) => expire_line(&expire),
+        Command::Ttl(name) => joined(&[b"TTL ", name]),
         Command::Flush(text) => joined(&[b"FLUSH ", text]),
         Command::Increment(parts) => counter(b"INCREMENT ", parts),
         Command::KeyList => joined(&[b"KEYLIST"]),
@@ -225,7 +233,8 @@ fn check_reply(line: &[u8]) {
         Reply::Notify(name) => joined(&[b"NOTIFY ", name]),
         Reply::Overhead(overhead) => overhead_line(overhead),
         Reply::Quit => joined(&[b"QUIT"]),
-        Reply::Retrieved(parts) => pair(b"RETRIEVED ", parts),
+        Reply::Retrieved(answer) => joined(&[b"RETRIEVED ", answer]),
+        Reply::Ttl(answer) => joined(&[b"TTL ", answer]),
         Reply::Set(parts) => pair(b"SET ", parts),
         Reply::Timeout => joined(&[b"TIMEOUT"]),
     };

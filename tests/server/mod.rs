@@ -4,6 +4,7 @@ mod abuse;
 mod ageing;
 mod bursts;
 pub mod connections;
+mod expiry;
 mod fairness;
 mod full_server;
 mod half_close;

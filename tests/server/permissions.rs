@@ -49,6 +49,12 @@ fn cases() -> Vec<Case> {
             answer: &["KEYLISTSTART", "KEY v", "KEYLISTEND"],
             ..case("KEYLIST", "read")
         },
+        Case {
+            before: &["STORE v=5"],
+            answer: &["TTL v=-1"],
+            ..case("TTL v", "read")
+        },
+        stored("EXPIRE v=0.000001", &["NOTRETRIEVED v"]),
         stored("STORE v=6", &["RETRIEVED v=6"]),
         stored("REMOVE v", &["NOTRETRIEVED v"]),
         stored("INCREMENT v=2", &["RETRIEVED v=7"]),

@@ -17,8 +17,10 @@ use crate::protocol::attributes::Attributes;
 use crate::protocol::command::Pair;
 use crate::protocol::number::work_of;
 use crate::protocol::peer::{NodeId, PeerLine, SignalId, Stamp, State};
+use crate::protocol::shown::shown;
 use crate::protocol::{Command, decode, encode};
 use log::Level;
+use std::borrow::Cow;
 
 impl Broker {
     /// Reports whether monitors do not get a line because of the OVERHEAD line in it, which comes as a signal.
@@ -131,7 +133,10 @@ impl Broker {
         }
         let signal =
             signal.filter(|signal| self.is_new_signal(id, *signal, SignalScope::All, now, out));
-        let value = state.register.value();
+        let value = match signal {
+            Some(_) => shown(state.register.value()),
+            None => Cow::Borrowed(&b""[..]),
+        };
         if merged.differs {
             self.answer_older_state(id, name, now, out);
         }
@@ -143,15 +148,15 @@ impl Broker {
                 },
                 name,
                 written,
-                signal: signal.map(|id| (id, value)),
+                signal: signal.map(|id| (id, &*value)),
             };
             self.commit(Change::Write(write), now, out);
         } else if let Some(signal) = signal {
-            let line = encode::set(name, value);
+            let line = encode::set(name, &value);
             self.forward_signal(Some(id), signal, &line, SignalScope::All, now, out);
         }
         if signal.is_some() {
-            self.deliver_set(None, name, value, out);
+            self.deliver_set(None, name, &value, out);
         }
     }
 

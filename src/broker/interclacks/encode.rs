@@ -5,6 +5,7 @@ use crate::limits::{MAX_SECONDS_LENGTH, SECOND_US};
 use crate::protocol::encode;
 use crate::protocol::peer::{self, NodeId, Stamp};
 use crate::protocol::shared::Lines;
+use crate::protocol::shown::shown;
 
 /// Appends the path to this node. It begins with an unknown node if this node does not know the tree's time.
 pub(super) fn encode_path(to: &mut Vec<u8>, path: &[NodeId], knows_time: bool) {
@@ -38,7 +39,16 @@ pub(super) fn append_key_sync(to: &mut Lines, found: Found<'_>) {
     let (verb, name) = (b"KEYSYNC ", found.name());
     match found.value() {
         Some(value) => to.append(
-            &[verb, cached, b" ", accessed, b" U ", name, b"=", value],
+            &[
+                verb,
+                cached,
+                b" ",
+                accessed,
+                b" U ",
+                name,
+                b"=",
+                &shown(value),
+            ],
             found.long_text(),
         ),
         None => to.append(&[verb, cached, b" 0 D ", name, b"=REMOVED"], None),
@@ -48,7 +58,10 @@ pub(super) fn append_key_sync(to: &mut Lines, found: Found<'_>) {
 /// Appends the STORE or REMOVE line that gives the receiver the same entry. A long value is shared with the cache.
 pub(super) fn append_as_write(to: &mut Lines, found: Found<'_>) {
     match found.value() {
-        Some(value) => to.append(&[b"STORE ", found.name(), b"=", value], found.long_text()),
+        Some(value) => {
+            let parts = [b"STORE ", found.name(), b"=", &shown(value)];
+            to.append(&parts, found.long_text());
+        }
         None => to.append(&[b"REMOVE ", found.name()], found.long_text()),
     }
 }

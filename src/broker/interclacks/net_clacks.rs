@@ -4,7 +4,6 @@ use super::LegacyForm;
 use super::encode::{append_as_write, microseconds};
 use super::link::{Link, Role};
 use crate::broker::Broker;
-use crate::broker::cache::TooLarge;
 use crate::broker::carrier::Carrier;
 use crate::broker::change::{Change, Write};
 use crate::broker::events::{ConnectionId, Now};
@@ -15,6 +14,7 @@ use crate::protocol::command::KeySync;
 use crate::protocol::encode;
 use crate::protocol::peer::{NodeId, Register, Stamp, State};
 use crate::protocol::shared::Lines;
+use crate::protocol::shown::taken;
 use log::Level;
 use sha2::{Digest, Sha256};
 
@@ -41,7 +41,8 @@ impl Broker {
         };
         let peer_is_syncing = link.peer_is_syncing;
         let name = line.entry().name;
-        let value = (line.mode() != b"D").then_some(line.entry().value);
+        let value = (line.mode() != b"D").then(|| taken(line.entry().value));
+        let value = value.as_deref();
         if value.is_none() && line.entry().value.contains(&b'=') {
             // Net::Clacks removes what can't be stored: the name has a sign in it, and is not that before the first.
             return;
@@ -73,22 +74,20 @@ impl Broker {
             contributions: Vec::new(),
         };
         self.note_known_to_peer(id, name, out);
-        match self.cache.merge(name, &state, now_us) {
-            Err(TooLarge) => self.log_too_large(name, now),
-            Ok(merged) => {
-                if let Some(written) = merged.written {
-                    let write = Write {
-                        by: By {
-                            connection: id,
-                            form: LegacyForm::KeySync,
-                        },
-                        name,
-                        written,
-                        signal: None,
-                    };
-                    self.commit(Change::Write(write), now, out);
-                }
-            }
+        let Ok(merged) = self.cache.merge(name, &state, now_us) else {
+            return self.log_too_large(name, now);
+        };
+        if let Some(written) = merged.written {
+            let write = Write {
+                by: By {
+                    connection: id,
+                    form: LegacyForm::KeySync,
+                },
+                name,
+                written,
+                signal: None,
+            };
+            self.commit(Change::Write(write), now, out);
         }
     }
 

@@ -15,6 +15,7 @@ use crate::limits::LINK_BACKLOG;
 use crate::protocol::encode;
 use crate::protocol::peer::{self, NodeId, SignalId};
 use crate::protocol::shared::{Lines, SharedBytes};
+use crate::protocol::shown::is_nameable;
 
 impl Broker {
     /// Sends a change to all peers but the one it came from.
@@ -62,6 +63,7 @@ impl Broker {
                 };
                 send_or_mark_dirty(link, id, name, found, beside, out);
             } else if written.part != WrittenPart::Touch
+                && is_nameable(name)
                 && is_to_hear_now(link, id, cache, name, out)
             {
                 match form {
@@ -97,7 +99,10 @@ impl Broker {
         let Broker { cache, tree, .. } = self;
         let name = cache.entry_of(entry).name();
         for (id, link) in tree.links.up_mut() {
-            if link.peer == Software::NetClacks && is_to_hear_now(link, id, cache, name, out) {
+            if link.peer == Software::NetClacks
+                && is_nameable(name)
+                && is_to_hear_now(link, id, cache, name, out)
+            {
                 out.append(id, |to| encode::line(to, &[b"REMOVE ", name]));
             }
         }

@@ -8,6 +8,7 @@ use crate::broker::carrier::Carrier;
 use crate::broker::events::{ConnectionId, Now};
 use crate::limits::{LISTING_SLICE, NAMES_PER_SLICE};
 use crate::protocol::shared::Lines;
+use crate::protocol::shown::is_nameable;
 use crate::protocol::{Flags, encode, peer};
 
 impl Broker {
@@ -56,6 +57,7 @@ impl Broker {
                 if known.find(hash, |known| *known == hash).is_none() {
                     match peer {
                         Software::Clacksd => append_state(&mut slice, found),
+                        Software::NetClacks if !is_nameable(found.name()) => {}
                         Software::NetClacks => append_key_sync(&mut slice, found),
                     }
                 }

@@ -9,6 +9,7 @@ use crate::broker::output::Output;
 use crate::broker::recording::Recording;
 use crate::limits::WORK_PER_CLEAR;
 use crate::protocol::number::Number;
+use crate::protocol::shown::taken;
 
 impl Broker {
     /// The value of a name, which counts as a use of it. `None` if there is none.
@@ -45,8 +46,8 @@ impl Broker {
         Ok(())
     }
 
-    /// Stores a value, and sends the signal of that name with it to everybody else who listens. Other servers are told
-    /// of both at once.
+    /// Stores the value that a text stands for, and sends the signal of that name with the text to everybody else who
+    /// listens. Other servers are told of both at once.
     pub(in crate::broker) fn store_and_publish<O: Output>(
         &mut self,
         name: &[u8],
@@ -55,7 +56,9 @@ impl Broker {
         now: Now,
         out: &mut O,
     ) -> Result<(), TooLarge> {
-        let written = self.cache.store(name, value, self.tree.now_us(now))?;
+        let written = self
+            .cache
+            .store(name, &taken(value), self.tree.now_us(now))?;
         self.deliver_set(Some(by.connection), name, value, out);
         let write = Write {
             by,

@@ -11,13 +11,13 @@ _clacks() {
         :|--password-file|--ca)
             compopt -o filenames
             COMPREPLY=($(compgen -f -- "$current")) ;;
-        -u|--user|-n|--count|--seconds|--connections|--listeners|--pipeline|--value-size|--names|--reads|--pid) ;;
+        -u|--user|--ttl|-n|--count|--seconds|--connections|--listeners|--pipeline|--value-size|--names|--reads|--pid) ;;
         *)
-            local word words='set notify set-and-store listen store retrieve remove increment decrement keys clear clients disconnect monitor shutdown send chat bench'
+            local word words='set notify set-and-store listen store retrieve remove ttl increment decrement keys clear clients disconnect monitor shutdown send chat bench'
             for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
-                case $word in set|notify|set-and-store|listen|store|retrieve|remove|increment|decrement|keys|clear|clients|disconnect|monitor|shutdown|send|chat|bench) words= ;; esac
+                case $word in set|notify|set-and-store|listen|store|retrieve|remove|ttl|increment|decrement|keys|clear|clients|disconnect|monitor|shutdown|send|chat|bench) words= ;; esac
             done
-            case $current in -*) words='-s --server -u --user --password-file --ca --insecure --allow-plaintext --json --raw -n --count --seconds --connections --listeners --pipeline --value-size --names --reads --own-names --pid -h --help -V --version' ;; esac
+            case $current in -*) words='-s --server -u --user --password-file --ca --insecure --allow-plaintext --json --raw --ttl -n --count --seconds --connections --listeners --pipeline --value-size --names --reads --own-names --pid -h --help -V --version' ;; esac
             COMPREPLY=($(compgen -W "$words" -- "$current")) ;;
     esac
 }

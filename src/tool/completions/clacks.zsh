@@ -9,6 +9,7 @@ local -a commands=(
     'store:put a value into the cache'
     'retrieve:print a value of the cache'
     'remove:take a name out of the cache'
+    'ttl:print in how many seconds a name expires'
     'increment:add 1 or STEP to a number'
     'decrement:subtract 1 or STEP from a number'
     'keys:print the names in the cache'
@@ -30,6 +31,7 @@ _arguments -s -S \
     '(--allow-plaintext)--allow-plaintext[allow tcp\:// to addresses that aren'\''t loopback]' \
     '(--json)--json[print a JSON object per line]' \
     '(--raw)--raw[print the value'\''s bytes and nothing else, without a line feed]' \
+    '(--ttl)--ttl=[let the value expire after that time]:SECONDS: ' \
     '(-n --count)'{-n+,--count=}'[end after so many lines; bench\: operations]:N: ' \
     '(--seconds)--seconds=[end after that time]:S: ' \
     '(--connections)--connections=[how many there are]:N: ' \

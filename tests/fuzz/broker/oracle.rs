@@ -123,6 +123,7 @@ impl Oracle {
         let may = match said {
             Reply::Retrieved(_)
             | Reply::NotRetrieved(_)
+            | Reply::Ttl(_)
             | Reply::Key(_)
             | Reply::KeyListStart
             | Reply::KeyListEnd

@@ -13,9 +13,10 @@ use crate::broker::output::Output;
 use crate::broker::persistence::Barrier;
 use crate::broker::session::LastPing;
 use crate::broker::users::Permissions;
-use crate::limits::MAX_FORWARDED_LINE;
-use crate::protocol::command::{Counter, Pair};
+use crate::limits::{MAX_FORWARDED_LINE, SECOND_US};
+use crate::protocol::command::{Counter, Expire, Pair};
 use crate::protocol::number::{Number, work_of};
+use crate::protocol::shown::{shown, taken};
 use crate::protocol::{ClacksLine, Command, Flags, encode};
 
 impl Broker {
@@ -169,12 +170,13 @@ impl Broker {
                     return Executed::Later(self.start_long_answer(id, name, line, now, out));
                 }
                 Some(found) => {
+                    let value = shown(found.value);
                     if let Some((name, text)) = found.long_text {
-                        let parts = [b"RETRIEVED ", name, b"=", found.value];
+                        let parts = [b"RETRIEVED ", name, b"=", &value];
                         out.append_line(id, &parts, Some(text));
                     } else {
                         out.append(id, |to| {
-                            encode::line(to, &[b"RETRIEVED ", name, b"=", found.value])
+                            encode::line(to, &[b"RETRIEVED ", name, b"=", &value])
                         });
                     }
                 }
@@ -184,18 +186,20 @@ impl Broker {
                 }
             },
             Command::Store(Pair { name, value }) => {
-                let stored = self.store(name, value, by, now, out);
+                let stored = self.store(name, &taken(value), by, now, out);
                 self.answer_written(stored, id, name, now, out);
             }
-            // No entry has such a name, and a Net::Clacks server would tell the removal later as that of what stands
-            // before the sign.
-            Command::Remove(name) if name.contains(&b'=') => {}
             Command::Remove(name) => {
                 let removed = self.remove(name, by, now, out);
                 self.answer_written(removed, id, name, now, out);
             }
             Command::Increment(counter) => self.count_by(&counter, false, by, now, out),
             Command::Decrement(counter) => self.count_by(&counter, true, by, now, out),
+            Command::Expire(Expire { name, after_us }) => {
+                let expires_us = after_us.map(|after_us| self.tree.now_us(now) + after_us);
+                self.touch(name, expires_us, by, now, out);
+            }
+            Command::Ttl(name) => self.answer_ttl(id, name, now, out),
             Command::ClearCache => self.clear(by, now, out),
             // A signal is the line that brought it.
             Command::Set(Pair { name, .. }) | Command::Notify(name) => {
@@ -277,6 +281,23 @@ impl Broker {
             _ => {}
         }
         Executed::Done
+    }
+
+    /// Answers with the time to the expiry of an entry, in whole seconds, so that 0 never stands for a living entry.
+    fn answer_ttl<O: Carrier>(&mut self, id: ConnectionId, name: &[u8], now: Now, out: &mut O) {
+        let seconds = self.look_up(name, now).map(|found| {
+            found.expires_us().map_or("-1".to_owned(), |expires_us| {
+                let left_us = expires_us.saturating_sub(self.tree.now_us(now));
+                left_us.div_ceil(SECOND_US).to_string()
+            })
+        });
+        match seconds {
+            Some(seconds) => out.append_line(id, &[b"TTL ", name, b"=", seconds.as_bytes()], None),
+            None => {
+                let parts = [b"NOTRETRIEVED ", name];
+                out.append_line(id, &parts, self.long_line.as_ref());
+            }
+        }
     }
 
     /// INCREMENT and DECREMENT.

@@ -9,6 +9,7 @@ use crate::broker::key_list::KeyList;
 use crate::broker::session::Session;
 use crate::limits::{LISTING_SLICE, SECOND_US};
 use crate::protocol::encode;
+use crate::protocol::shown::{fits_in_line, shown};
 use std::ops::ControlFlow;
 
 /// An answer in the making.
@@ -190,6 +191,9 @@ impl Broker {
         match stage {
             Stage::Keys(mut walk) => {
                 walk.advance(cache, now_us, LISTING_SLICE, |found| {
+                    if !fits_in_line(found.name()) {
+                        return found.name().len();
+                    }
                     out.append_line(id, &[b"KEY ", found.name()], found.long_text());
                     found.name().len()
                 });
@@ -218,7 +222,7 @@ impl Broker {
                 let found = cache.find(&name, now_us);
                 match found.and_then(|found| Some((found, found.value()?))) {
                     Some((found, value)) => {
-                        let parts = [b"RETRIEVED ", &name[..], b"=", value];
+                        let parts = [b"RETRIEVED ", &name[..], b"=", &shown(value)];
                         out.append_line(id, &parts, found.long_text());
                     }
                     None => out.append_line(id, &[b"NOTRETRIEVED ", &name], None),

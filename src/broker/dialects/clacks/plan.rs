@@ -70,6 +70,7 @@ fn receivers_of<'a>(command: &Command<'a>) -> Receivers<'a> {
         | Command::Remove(_)
         | Command::Increment(_)
         | Command::Decrement(_)
+        | Command::Expire(_)
         | Command::ClearCache
         | Command::KeySync(_) => Receivers::Links,
         Command::Overhead(Some(overhead))
@@ -101,6 +102,7 @@ fn may_write(command: &Command<'_>) -> bool {
             | Command::Increment(_)
             | Command::Decrement(_)
             | Command::SetAndStore(_)
+            | Command::Expire(_)
             | Command::ClearCache
             | Command::KeySync(_)
     )
@@ -109,16 +111,19 @@ fn may_write(command: &Command<'_>) -> bool {
 /// The permissions that a command needs (clacks-protocol(7), PERMISSIONS).
 pub fn needed_for(command: &Command<'_>) -> Permissions {
     match command {
-        Command::Retrieve(_) | Command::KeyList | Command::Listen(_) | Command::Unlisten(_) => {
-            Permissions::READ
-        }
+        Command::Retrieve(_)
+        | Command::Ttl(_)
+        | Command::KeyList
+        | Command::Listen(_)
+        | Command::Unlisten(_) => Permissions::READ,
         Command::Store(_)
         | Command::Remove(_)
         | Command::Increment(_)
         | Command::Decrement(_)
         | Command::Set(_)
         | Command::Notify(_)
-        | Command::SetAndStore(_) => Permissions::WRITE,
+        | Command::SetAndStore(_)
+        | Command::Expire(_) => Permissions::WRITE,
         Command::Monitor
         | Command::Unmonitor
         | Command::ClientList
@@ -187,6 +192,7 @@ mod tests {
             "REMOVE a",
             "INCREMENT a",
             "SETANDSTORE a=1",
+            "EXPIRE a=1",
             "CLEARCACHE",
             "CLEARCACHE now",
             "KEYSYNC 1 1 U a=b",
@@ -195,6 +201,7 @@ mod tests {
         }
         for line in [
             "RETRIEVE a",
+            "TTL a",
             "FLUSH",
             "PING",
             "SET a=b",
