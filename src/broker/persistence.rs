@@ -45,6 +45,8 @@ pub struct Persistence {
     retry_us: u64,
     /// True once the server is to end: after a failure no further rewrite is tried.
     is_last_try: bool,
+    /// A link has come up, the first of all, and that is not recorded yet.
+    has_link_to_record: bool,
     /// The last record of the run was made.
     has_recorded_end: bool,
     /// Connections whose FLUSH waits, in the order of the numbers of saved records that they wait for.
@@ -110,6 +112,7 @@ impl Default for Persistence {
             rewritten_length: 0,
             retry_us: JOURNAL_RETRY_US,
             is_last_try: false,
+            has_link_to_record: false,
             has_recorded_end: false,
             waiting: BTreeSet::new(),
             barriers: HashMap::new(),
@@ -137,7 +140,8 @@ impl Persistence {
             Rewriting::Walk(..) if self.has_room => Some(0),
             _ => None,
         };
-        [rewriting, self.backlog.deadline()]
+        let link = self.has_link_to_record.then_some(0);
+        [rewriting, link, self.backlog.deadline()]
             .into_iter()
             .flatten()
             .min()
@@ -194,7 +198,7 @@ fn length(record: &Record<'_>) -> usize {
         Record::Used { name, .. } => name.len(),
         Record::Count { name, .. } => name.len() + 33,
         Record::Touch { name, .. } => name.len(),
-        Record::Clear(_) | Record::Fold(_) | Record::Run { .. } => 0,
+        Record::Clear(_) | Record::Fold(_) | Record::Linked | Record::Run { .. } => 0,
     }
 }
 
@@ -282,6 +286,7 @@ impl Broker {
             Record::Fold(marker) => {
                 self.cache.merge_fold(*marker);
             }
+            Record::Linked => self.tree.note_linked(),
             Record::Run {
                 share,
                 newest_us,
@@ -340,6 +345,16 @@ impl Broker {
         if let Some(persistence) = persistence {
             persistence.record(&record, now, out);
         }
+    }
+
+    /// A link has come up: other servers know entries of this one from now on, also after a restart.
+    pub(super) fn note_linked(&mut self) {
+        if !self.tree.was_linked()
+            && let Some(persistence) = &mut self.persistence
+        {
+            persistence.has_link_to_record = true;
+        }
+        self.tree.note_linked();
     }
 
     /// Records that the run has ended in order, once, if everything before is being saved.
@@ -499,11 +514,17 @@ impl Broker {
     pub(super) fn tend_journal<O: Recording>(&mut self, now: Now, out: &mut O) {
         let now_us = self.tree.now_us(now);
         let Broker {
-            persistence, cache, ..
+            persistence,
+            cache,
+            tree,
+            ..
         } = self;
         let Some(persistence) = persistence else {
             return;
         };
+        if std::mem::take(&mut persistence.has_link_to_record) {
+            persistence.record(&Record::Linked, now, out);
+        }
         let (mut walk, grown_before) =
             match std::mem::replace(&mut persistence.rewriting, Rewriting::No) {
                 Rewriting::At(at_us) if at_us <= now.monotonic_us && persistence.has_room => {
@@ -514,6 +535,9 @@ impl Broker {
                     }
                     if cache.folded() != Stamp::default() {
                         out.rewrite(&Rewrite::Held(Record::Fold(cache.folded())));
+                    }
+                    if tree.was_linked() {
+                        out.rewrite(&Rewrite::Held(Record::Linked));
                     }
                     (Walk::unsorted(Meets::All), persistence.grown)
                 }

@@ -33,6 +33,8 @@ pub enum Record<'a> {
     Clear(Stamp),
     /// The marker: shares of counters that began before it are folded.
     Fold(Stamp),
+    /// There is, or was, a link to another server: tombstones of what has expired are kept.
+    Linked,
     /// The share id that a run counts under and the version of its last step. If the run has ended in order, this is
     /// its last record, and the next run may take the id over.
     Run {

@@ -62,6 +62,7 @@ const COUNT: u8 = 4;
 const FOLD: u8 = 5;
 const RUN: u8 = 6;
 const TOUCH: u8 = 7;
+const LINKED: u8 = 8;
 
 /// The bits of attributes.
 const CLIENT_FLAGS: u8 = 1;
@@ -237,6 +238,7 @@ pub fn encode(to: &mut Vec<u8>, record: &Record<'_>) {
             to.push(FOLD);
             put_stamp(to, *marker);
         }
+        Record::Linked => to.push(LINKED),
         Record::Run {
             share,
             newest_us,
@@ -466,6 +468,7 @@ pub fn decode(bytes: &[u8]) -> Option<Record<'_>> {
             let marker = rest.stamp()?;
             rest.0.is_empty().then_some(Record::Fold(marker))
         }
+        LINKED => rest.0.is_empty().then_some(Record::Linked),
         RUN => {
             let has_ended = match rest.take(1)? {
                 [0] => false,
@@ -770,6 +773,7 @@ mod tests {
             }),
             touch(every_attribute().touch()),
             Record::Fold(stamp),
+            Record::Linked,
             Record::Run {
                 share: ShareId(3),
                 newest_us: 8,
@@ -890,7 +894,7 @@ mod tests {
                     | Record::Used { name, .. }
                     | Record::Count { name, .. }
                     | Record::Touch { name, .. } => name.len(),
-                    Record::Clear(_) | Record::Fold(_) | Record::Run { .. } => 0,
+                    Record::Clear(_) | Record::Fold(_) | Record::Linked | Record::Run { .. } => 0,
                 };
                 assert_eq!(decode(&frame[FRAME..]).is_some(), is_possible, "{name}");
             }

@@ -106,6 +106,7 @@ fn make(data: &[u8]) -> Made {
         let hostile;
         let record = match kind & 7 {
             7 if kind & 8 != 0 => Record::Fold(stamp),
+            7 if kind & 16 != 0 => Record::Linked,
             7 => Record::Clear(stamp),
             6 if kind & 24 == 8 => Record::Count {
                 name,

@@ -15,5 +15,6 @@ mod permissions;
 mod secrets;
 mod strangers;
 mod timeouts;
+mod tombstones;
 mod transcripts;
 mod turns;

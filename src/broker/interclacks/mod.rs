@@ -102,6 +102,11 @@ impl Tree {
         !self.has_master && !self.was_linked && self.links.is_empty()
     }
 
+    /// Reports whether there is a link, or was one since the journal was begun.
+    pub fn was_linked(&self) -> bool {
+        self.was_linked
+    }
+
     /// There is a link, or there was one in an earlier run.
     pub fn note_linked(&mut self) {
         self.was_linked = true;

@@ -91,7 +91,7 @@ impl Broker {
         if let Some(session) = self.sessions.get_mut(id) {
             session.is_link = true;
             self.tree.links.insert(id, link);
-            self.tree.note_linked();
+            self.note_linked();
         }
         out.set_link(id);
         let (software, token) = (&self.settings.software, self.users.primary_token());
@@ -184,7 +184,7 @@ impl Broker {
             link.sync = SyncState::Running(walk);
             session.is_link = true;
             self.tree.links.insert(id, link);
-            self.tree.note_linked();
+            self.note_linked();
         }
         let name = self.name_of_peer(id, Role::Downlink);
         self.tree.log(

@@ -375,7 +375,7 @@ impl Recording for Wires {
             | Record::Used { name, .. }
             | Record::Count { name, .. }
             | Record::Touch { name, .. } => 48 + name.len(),
-            Record::Clear(_) | Record::Fold(_) | Record::Run { .. } => 48,
+            Record::Clear(_) | Record::Fold(_) | Record::Linked | Record::Run { .. } => 48,
         };
     }
 
