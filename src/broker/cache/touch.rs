@@ -30,7 +30,10 @@ impl Cache {
         now_us: u64,
     ) -> Option<Result<Written, TooLarge>> {
         let block = self.live_block(name, now_us)?;
-        entry::note_use(self.blocks.get_mut(block), now_us);
+        // A use is later than the change before it, and the time may not have moved on since.
+        let changed_us = Entry::header(self.blocks.get(block)).changed_us();
+        let used_us = now_us.max(changed_us + 1);
+        entry::note_use(self.blocks.get_mut(block), used_us);
         Some(self.change_attributes(block, |attributes| {
             // Of two touches the later one counts, at other servers too.
             let after = attributes.touched_us.map_or(0, |touched_us| touched_us + 1);

@@ -118,10 +118,22 @@ impl MetaFlags<'_> {
 
     /// The expiry of a vivified entry: of N and T the last one counts.
     pub fn last_expiry(&self) -> Option<Expiry> {
-        match self.is_before(b'N', b'T') {
-            true => self.expiry.or(self.vivify),
-            false => self.vivify.or(self.expiry),
-        }
+        self.last_expiry_of(self.letters())
+    }
+
+    /// The expiry that a vivified entry has got where t stands.
+    pub fn expiry_at_t(&self) -> Option<Expiry> {
+        let before = self.letters().split(|&letter| letter == b't').next();
+        self.last_expiry_of(before?)
+    }
+
+    fn last_expiry_of(&self, letters: &[u8]) -> Option<Expiry> {
+        let mut letters = letters.iter().rev();
+        letters.find_map(|letter| match letter {
+            b'N' => self.vivify,
+            b'T' => self.expiry,
+            _ => None,
+        })
     }
 }
 

@@ -137,7 +137,10 @@ impl<O: Output> Exchange<'_, O> {
             key,
             in_base64: flags.has(b'b') || needs_base64(key),
             cas: done.version,
-            ttl_s: expires_us.map(|at_us| seconds_until(at_us, now_us)),
+            ttl_s: flags
+                .expiry_at_t()
+                .and_then(|expiry| self.moment(expiry))
+                .map(|at_us| seconds_until(at_us, now_us)),
             ..Facts::default()
         };
         let length = flags.has(b'v').then_some(0);

@@ -140,7 +140,9 @@ impl<O: Output> Exchange<'_, O> {
                         expires_us = moment;
                     }
                 }
-                self.answer_counted(key, flags, number, done.version, expires_us);
+                if !flags.has(b'q') {
+                    self.answer_counted(key, flags, number, done.version, expires_us);
+                }
             }
             Counted::NotFound => self.answer_without_entry("NF", key, flags),
             Counted::Exists => self.answer_without_entry("EX", key, flags),
@@ -153,7 +155,7 @@ impl<O: Output> Exchange<'_, O> {
         found.and_then(|found| found.expires_us())
     }
 
-    /// Makes a counter with the value of J.
+    /// Makes a counter with the value of J. As with `mg`, q does not hide that.
     fn vivify_counter(&mut self, key: &[u8], flags: &MetaFlags<'_>) {
         let expires_us = flags.last_expiry().and_then(|expiry| self.moment(expiry));
         let value = flags.initial.to_string();
@@ -177,6 +179,8 @@ impl<O: Output> Exchange<'_, O> {
             return self.fail(Error::TooLarge);
         };
         self.broker.memcached.counters.total_items += 1;
+        let expiry = flags.expiry_at_t();
+        let expires_us = expiry.and_then(|expiry| self.moment(expiry));
         self.answer_counted(key, flags, flags.initial, done.version, expires_us);
     }
 
@@ -188,9 +192,6 @@ impl<O: Output> Exchange<'_, O> {
         cas: u64,
         expires_us: Option<u64>,
     ) {
-        if flags.has(b'q') {
-            return;
-        }
         let (now_us, text) = (self.now_us(), number.to_string());
         let facts = Facts {
             key,
