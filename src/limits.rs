@@ -233,6 +233,8 @@ pub const WORK_PER_STEP: usize = 128;
 pub const WORK_PER_DELIVERY: usize = 32;
 /// The work of a delivery in a burst, without the write to the receiver, which is counted when it happens.
 pub const WORK_PER_DELIVERY_OF_BURST: usize = 8;
+/// The work at one node in the tree of patterns, mostly a look-up.
+pub const WORK_PER_NODE: usize = 64;
 /// The work of one system call.
 pub const WORK_PER_SYSCALL: usize = 2 * KIB;
 /// The work of one slice of a long answer, mostly look-ups.

@@ -43,7 +43,7 @@ impl Broker {
     }
 
     fn wait_for_clients<O: Carrier>(
-        &self,
+        &mut self,
         id: ConnectionId,
         receivers: &Receivers<'_>,
         is_short: bool,
@@ -51,10 +51,15 @@ impl Broker {
     ) -> bool {
         match receivers {
             Receivers::Nobody | Receivers::Links => false,
-            Receivers::Listeners(name) => self.listeners.of(name).is_some_and(|(_, listeners)| {
-                let mut listeners = listeners.iter();
-                listeners.any(|&to| out.wait_for(id, to, 0, is_short))
-            }),
+            Receivers::Listeners(name) => {
+                let by_name = self.listeners.of(name);
+                let (_, by_pattern) = self.subjects.of(name, &self.listeners);
+                let mut listeners = [by_name, by_pattern].into_iter().flatten();
+                listeners.any(|(_, listeners)| {
+                    let mut listeners = listeners.iter();
+                    listeners.any(|&to| out.wait_for(id, to, 0, is_short))
+                })
+            }
             Receivers::All => {
                 let mut clients = self.sessions.clients();
                 clients.any(|to| out.wait_for(id, to, 0, is_short))

@@ -18,6 +18,9 @@ impl Broker {
         let own = self.sessions.iter();
         self.listeners
             .check(own.map(|session| (session.id, &session.subscriptions)));
+        let own = self.sessions.iter();
+        self.subjects
+            .check(own.map(|session| (session.id, &session.patterns)));
         self.check_links();
         self.check_appointments();
         self.check_barriers();
@@ -69,6 +72,7 @@ impl Broker {
             .filter(|session| session.closing.is_none())?;
         let names = self.listeners.names_of(&session.subscriptions);
         let subscriptions: isize = names.map(subscription_memory).sum();
+        let patterns = self.subjects.memory_of(&session.patterns);
         let listing = session
             .listing
             .as_ref()
@@ -78,6 +82,6 @@ impl Broker {
             .and_then(|conversation| conversation.answer.as_ref())
             .map_or(0, LongAnswer::memory);
         let link = self.tree.links.get(id).map_or(0, Link::counted_memory);
-        Some(subscriptions + (listing + answer) as isize + link)
+        Some(subscriptions + patterns + (listing + answer) as isize + link)
     }
 }

@@ -163,6 +163,20 @@ impl Listeners {
         Some((id, &self.names[name.0].listeners))
     }
 
+    /// Reports whether a connection listens to `name`.
+    pub fn has(&self, name: &[u8], connection: ConnectionId) -> bool {
+        self.find(name).is_some_and(|id| {
+            let hash = pair_hash(&self.hasher, id, connection);
+            let is_it = is_pair(&self.names, id, connection);
+            self.by_pair.find(hash, is_it).is_some()
+        })
+    }
+
+    /// How often anybody has begun or ended to listen to a name.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
     /// Adds a subscription of the connection to `name`. Returns false, and changes no subscription, if there was one
     /// already. `long_line` is the line that contains the name, if it can be kept without copying it.
     pub fn listen(

@@ -18,6 +18,7 @@ impl Broker {
             self.cache.tidy_slice();
         }
         self.listeners.forget_slice();
+        self.subjects.forget_slice();
         self.compact_listeners();
         self.tree.free_garbage_slice();
         self.ended_listings.pop();
@@ -27,6 +28,7 @@ impl Broker {
     pub(super) fn maintenance_deadline(&self) -> Option<u64> {
         let is_due = self.cache.is_to_be_tidied()
             || self.listeners.has_work()
+            || self.subjects.has_work()
             || self.tree.has_garbage()
             || !self.ended_listings.is_empty();
         match is_due {

@@ -33,6 +33,7 @@ mod random;
 mod recording;
 mod session;
 mod statistics;
+mod subjects;
 mod table;
 mod timeouts;
 mod timers;
@@ -51,6 +52,7 @@ pub use output::Output;
 pub use persistence::Unsaved;
 pub use recording::{Record, Recording, Rewrite, Rewritten, Saved};
 pub use statistics::{LogLimit, Suppressed};
+use subjects::Subjects;
 pub use users::{Permissions, User, Users};
 
 use crate::limits::{
@@ -160,6 +162,7 @@ pub struct Broker {
     admission: Admission,
     dismissal: Dismissal,
     listeners: Listeners,
+    subjects: Subjects,
     cache: Cache,
     persistence: Option<Persistence>,
     /// The share id and its last version, if the last record read says that the run before has ended in order.
@@ -226,6 +229,7 @@ impl Broker {
                 hasher.clone(),
             ),
             dismissal: Dismissal::default(),
+            subjects: Subjects::new(hasher.clone()),
             listeners: Listeners::new(hasher),
             settings,
             users,
@@ -547,7 +551,7 @@ impl Broker {
     /// Memory that connections which are gone have left behind, and that is not given back yet, in bytes: it counts
     /// among the buffers of all.
     pub fn retained_memory(&self) -> usize {
-        self.listeners.surplus()
+        self.listeners.surplus() + self.subjects.surplus()
     }
 
     /// The broker's part of a status line.
@@ -559,7 +563,7 @@ impl Broker {
             links: self.tree.links.up().count(),
             uplink: self.uplink_state(),
             names_listened_to: self.listeners.names(),
-            subscriptions: self.listeners.subscriptions(),
+            subscriptions: self.listeners.subscriptions() + self.subjects.subscriptions(),
             entries: self.cache.live(),
             tombstones: self.cache.tombstones(),
             cache_bytes: self.cache.bytes(),

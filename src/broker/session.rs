@@ -7,6 +7,7 @@ use super::dialects::memcached;
 use super::events::{ConnectionId, Now, Peer};
 use super::listeners::Subscriptions;
 use super::origin::Origin;
+use super::subjects::PatternSubscriptions;
 use super::users::User;
 use crate::limits::{MAX_CLIENT_INFO, MAX_LINE_BEFORE_LOGIN, SECOND_US};
 use crate::protocol::memcached::framing::MAX_UNFINISHED_LINE;
@@ -25,6 +26,7 @@ pub struct Session {
     /// The session's user; `None` before the login.
     pub user: Option<Rc<User>>,
     pub subscriptions: Subscriptions,
+    pub patterns: PatternSubscriptions,
     /// The session's place in the list of monitors, if it is one.
     pub monitor: Option<u32>,
     pub opened_us: u64,
@@ -132,6 +134,7 @@ impl Session {
             client_info: Rc::default(),
             user: None,
             subscriptions: Subscriptions::default(),
+            patterns: PatternSubscriptions::default(),
             monitor: None,
             opened_us: now.monotonic_us,
             is_surplus: false,

@@ -31,6 +31,7 @@ pub use text::Text;
 pub use ttl::Ttl;
 
 use crate::certificates::ServerTrust;
+use crate::protocol::pattern;
 use crate::protocol::reply::{Reply, said_of};
 #[cfg(not(feature = "tool"))]
 use connection::Connection;
@@ -178,6 +179,28 @@ impl Client {
         let name = without_line_breaks(name.as_ref())?;
         self.subscriptions.names.remove(name);
         self.send(&[b"UNLISTEN ", name])
+    }
+
+    /// Subscribes to signals of all names that match the pattern: in it a part `*` stands for one part of a name, and a last
+    /// part `>` for one or more, as in `weather::*::>`. Each signal arrives once, however many names and patterns match. The
+    /// subscription survives reconnections. A server of Net::Clacks refuses it.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] also if the pattern has an empty part, a `*` or `>` at another place, or more than 4096 bytes.
+    pub fn listen_to_pattern(&mut self, pattern: impl AsRef<[u8]>) -> Result<(), Error> {
+        let pattern = valid_pattern(pattern.as_ref())?;
+        self.subscriptions.patterns.insert(pattern.to_vec());
+        self.send(&[b"PLISTEN ", pattern])
+    }
+
+    /// Ends the subscription to a pattern. A signal that the server has already sent may still arrive.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] as from [`Client::listen_to_pattern`].
+    pub fn unlisten_to_pattern(&mut self, pattern: impl AsRef<[u8]>) -> Result<(), Error> {
+        let pattern = valid_pattern(pattern.as_ref())?;
+        self.subscriptions.patterns.remove(pattern);
+        self.send(&[b"PUNLISTEN ", pattern])
     }
 
     /// Sends a signal with a value to all other clients that listen to the name.
@@ -537,6 +560,15 @@ fn without_line_breaks(bytes: &[u8]) -> Result<&[u8], Error> {
         return Err(Error::Invalid("names and values can't hold line breaks"));
     }
     Ok(bytes)
+}
+
+fn valid_pattern(bytes: &[u8]) -> Result<&[u8], Error> {
+    match pattern::is_valid(bytes) {
+        true => without_line_breaks(bytes),
+        false => Err(Error::Invalid(
+            "a pattern has no empty part, and * and > only as whole parts, > only as the last",
+        )),
+    }
 }
 
 const NO_NAME: &str = "a name can't be empty";

@@ -1,5 +1,6 @@
 //! From a line to a command. Permissions and effects belong to the broker.
 
+use super::pattern;
 use crate::limits::{CENTURY_S, KIB, MAX_SECONDS_LENGTH, SECOND_US};
 use std::fmt;
 
@@ -25,6 +26,10 @@ pub enum Command<'a> {
     /// `None`: a part is missing, or no known flag is in it; such a line is ignored.
     Overhead(Option<Overhead<'a>>),
     Ping,
+    /// `PLISTEN pattern`.
+    ListenToPattern(&'a [u8]),
+    /// `PUNLISTEN pattern`.
+    UnlistenToPattern(&'a [u8]),
     Quit,
     Remove(&'a [u8]),
     Retrieve(&'a [u8]),
@@ -224,6 +229,8 @@ pub fn decode(line: &[u8]) -> Option<Command<'_>> {
         b"REMOVE" => Command::Remove(not_empty(rest?)?),
         b"LISTEN" => Command::Listen(rest?),
         b"UNLISTEN" => Command::Unlisten(rest?),
+        b"PLISTEN" => Command::ListenToPattern(valid_pattern(rest?)?),
+        b"PUNLISTEN" => Command::UnlistenToPattern(valid_pattern(rest?)?),
         b"FLUSH" => Command::Flush(rest?),
         b"KEYSYNC" => Command::KeySync(KeySync::parse(rest?)?),
         b"PING" => Command::Ping,
@@ -244,6 +251,10 @@ pub fn decode(line: &[u8]) -> Option<Command<'_>> {
 
 fn not_empty(bytes: &[u8]) -> Option<&[u8]> {
     (!bytes.is_empty()).then_some(bytes)
+}
+
+fn valid_pattern(bytes: &[u8]) -> Option<&[u8]> {
+    pattern::is_valid(bytes).then_some(bytes)
 }
 
 pub(super) fn pair(bytes: &[u8]) -> Option<Pair<'_>> {
@@ -393,6 +404,24 @@ mod tests {
             &long,
         ] {
             assert_eq!(decode(line.as_bytes()), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn patterns_are_checked() {
+        let pattern: &[u8] = b"a::*::>";
+        let line = b"PLISTEN a::*::>";
+        assert_eq!(decode(line), Some(Command::ListenToPattern(pattern)));
+        let line = b"PUNLISTEN a::*::>";
+        assert_eq!(decode(line), Some(Command::UnlistenToPattern(pattern)));
+        for line in [
+            "PLISTEN",
+            "PLISTEN ",
+            "PLISTEN a*",
+            "PLISTEN >::a",
+            "PUNLISTEN a::",
+        ] {
+            assert_eq!(decode(line.as_bytes()), None, "{line:?}");
         }
     }
 

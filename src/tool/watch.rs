@@ -17,8 +17,12 @@ const DIAL_SLICE: Duration = Duration::from_secs(1);
 pub fn listen(invocation: &Invocation) -> Result<(), Failure> {
     let left = count(invocation)?;
     let mut client = login::client(invocation)?;
+    let takes_patterns = invocation.is_set("patterns");
     for name in &invocation.arguments {
-        client.listen(name)?;
+        match takes_patterns {
+            true => client.listen_to_pattern(name)?,
+            false => client.listen(name)?,
+        }
     }
     client.sync()?;
     watch(invocation, &mut client, left, |message| match message {

@@ -5,6 +5,7 @@ mod admission;
 mod ageing;
 mod listing;
 mod management;
+mod patterns;
 mod subscriptions;
 mod timeouts;
 

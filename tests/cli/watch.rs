@@ -33,6 +33,29 @@ fn each_signal_is_printed_when_it_comes() {
 }
 
 #[test]
+fn patterns_are_listened_to() {
+    let server = Server::start();
+    let mut sender = server.client("rw");
+    let listen = server.clacks_until(
+        "ro",
+        &["listen", "--patterns", "lamp::*", "door::>"],
+        "PLISTEN door::>",
+    );
+    sender.send("SET lamp::kitchen::x=1");
+    sender.send("SET lamp::kitchen=on");
+    assert_eq!(listen.next_line().as_deref(), Some("lamp::kitchen=on"));
+    sender.send("NOTIFY door::bell::front");
+    assert_eq!(listen.next_line().as_deref(), Some("door::bell::front"));
+    let wrong = server.clacks("ro", &["listen", "--patterns", "a*"]);
+    assert_ne!(wrong.status, Some(0));
+    assert!(
+        wrong.stderr.contains("a pattern has no empty part"),
+        "{}",
+        wrong.stderr
+    );
+}
+
+#[test]
 fn a_count_ends_it() {
     let server = Server::start();
     let mut sender = server.client("rw");

@@ -202,6 +202,8 @@ fn check_command(line: &[u8]) {
         Command::SetAndStore(parts) => pair(b"SETANDSTORE ", parts),
         Command::Store(parts) => pair(b"STORE ", parts),
         Command::Unlisten(name) => joined(&[b"UNLISTEN ", name]),
+        Command::ListenToPattern(pattern) => joined(&[b"PLISTEN ", pattern]),
+        Command::UnlistenToPattern(pattern) => joined(&[b"PUNLISTEN ", pattern]),
         Command::Unmonitor => joined(&[b"UNMONITOR"]),
     };
     assert_eq!(decode(&same), Some(command));

@@ -70,6 +70,8 @@ fn cases() -> Vec<Case> {
             permitted: &["NOTIFY s"],
             ..case("NOTIFY s", "write")
         },
+        case("PLISTEN a::*", "read"),
+        case("PUNLISTEN a::*", "read"),
         Case {
             permitted: &["OVERHEAD GN name"],
             ..case("OVERHEAD GN name", "write")

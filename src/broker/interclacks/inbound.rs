@@ -84,7 +84,12 @@ impl Broker {
                 self.renew_ping(id, now, out);
                 self.handle_key_sync(id, key_sync, now, out);
             }
-            Command::Listen(_) | Command::Unlisten(_) | Command::NoPing | Command::Nop => {}
+            Command::Listen(_)
+            | Command::Unlisten(_)
+            | Command::ListenToPattern(_)
+            | Command::UnlistenToPattern(_)
+            | Command::NoPing
+            | Command::Nop => {}
             Command::Overhead(None) if token::may_be_login(line) => monitored = false,
             Command::Overhead(Some(overhead)) => {
                 monitored = !is_not_monitored(&overhead) && self.monitors.may_see(line);

@@ -5,6 +5,7 @@ use crate::broker::events::{Audience, ConnectionId, Now};
 use crate::broker::interclacks::SignalScope;
 use crate::broker::listeners::subscription_memory;
 use crate::broker::{Broker, empty};
+use crate::limits::WORK_PER_NODE;
 use crate::protocol::encode;
 use crate::protocol::shared::{Lines, SharedBytes};
 
@@ -35,6 +36,33 @@ impl Broker {
     ) {
         self.statistics.signals += 1;
         if let Some((id, listeners)) = self.listeners.of(name) {
+            let audience = Audience {
+                id,
+                listeners,
+                sender,
+            };
+            let long_line = self.long_line.as_ref();
+            let deliveries = deliver_to(&audience, line, long_line, &mut self.payload, out);
+            self.statistics.deliveries += deliveries as u64;
+        }
+        if !self.subjects.is_empty() {
+            self.deliver_to_patterns(sender, name, line, out);
+        }
+    }
+
+    /// Delivers a signal to everybody at this server who listens to a pattern of its name and not to the name itself, but
+    /// its sender.
+    #[cold]
+    fn deliver_to_patterns<O: Carrier>(
+        &mut self,
+        sender: Option<ConnectionId>,
+        name: &[u8],
+        line: &[&[u8]],
+        out: &mut O,
+    ) {
+        let (visited, found) = self.subjects.of(name, &self.listeners);
+        out.add_work(visited * WORK_PER_NODE);
+        if let Some((id, listeners)) = found {
             let audience = Audience {
                 id,
                 listeners,
@@ -90,6 +118,34 @@ impl Broker {
         }
     }
 
+    /// From now on the session gets the signals of all names that match the pattern.
+    pub(in crate::broker) fn subscribe_to_pattern<O: Carrier>(
+        &mut self,
+        id: ConnectionId,
+        pattern: &[u8],
+        out: &mut O,
+    ) {
+        if let Some(session) = self.sessions.get_mut(id)
+            && let Some(memory) = self.subjects.listen(pattern, id, &mut session.patterns)
+        {
+            out.charge_memory(id, memory);
+        }
+    }
+
+    /// The session no longer gets signals because of the pattern.
+    pub(in crate::broker) fn unsubscribe_from_pattern<O: Carrier>(
+        &mut self,
+        id: ConnectionId,
+        pattern: &[u8],
+        out: &mut O,
+    ) {
+        if let Some(session) = self.sessions.get_mut(id)
+            && let Some(memory) = self.subjects.unlisten(pattern, id, &mut session.patterns)
+        {
+            out.charge_memory(id, -memory);
+        }
+    }
+
     /// Ends all subscriptions of a session, one slice; returns true if that was all. If not, the request that wants it
     /// is to be handed over again.
     pub(in crate::broker) fn end_subscriptions<O: Carrier>(
@@ -100,15 +156,21 @@ impl Broker {
         let Broker {
             sessions,
             listeners,
+            subjects,
             ..
         } = self;
         let Some(session) = sessions.get_mut(id) else {
             return true;
         };
         let mut freed = 0;
-        let is_done = listeners.unlisten_slice(id, &mut session.subscriptions, |name| {
+        let mut is_done = listeners.unlisten_slice(id, &mut session.subscriptions, |name| {
             freed += subscription_memory(name)
         });
+        if is_done {
+            let (of_patterns, are_done) = subjects.unlisten_slice(id, &mut session.patterns);
+            freed += of_patterns;
+            is_done = are_done;
+        }
         out.charge_memory(id, -freed);
         session.resumes_with_room = !is_done;
         if !is_done {

@@ -17,7 +17,7 @@ _clacks() {
             for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
                 case $word in set|notify|set-and-store|listen|store|retrieve|remove|ttl|increment|decrement|keys|clear|clients|disconnect|monitor|shutdown|send|chat|bench) words= ;; esac
             done
-            case $current in -*) words='-s --server -u --user --password-file --ca --insecure --allow-plaintext --json --raw --ttl -n --count --seconds --connections --listeners --pipeline --value-size --names --reads --own-names --pid -h --help -V --version' ;; esac
+            case $current in -*) words='-s --server -u --user --password-file --ca --insecure --allow-plaintext --json --raw --ttl --patterns -n --count --seconds --connections --listeners --pipeline --value-size --names --reads --own-names --pid -h --help -V --version' ;; esac
             COMPREPLY=($(compgen -W "$words" -- "$current")) ;;
     esac
 }

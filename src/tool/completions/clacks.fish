@@ -29,6 +29,7 @@ complete -c clacks -l allow-plaintext -d 'allow tcp:// to addresses that aren\'t
 complete -c clacks -l json -d 'print a JSON object per line'
 complete -c clacks -n '__fish_seen_subcommand_from retrieve' -l raw -d 'print the value\'s bytes and nothing else, without a line feed'
 complete -c clacks -n '__fish_seen_subcommand_from store' -l ttl -x -d 'let the value expire after that time'
+complete -c clacks -n '__fish_seen_subcommand_from listen' -l patterns -d 'names are patterns, with * for a part and > for the rest'
 complete -c clacks -n '__fish_seen_subcommand_from listen monitor bench' -s n -l count -x -d 'end after so many lines; bench: operations'
 complete -c clacks -n '__fish_seen_subcommand_from bench' -l seconds -x -d 'end after that time'
 complete -c clacks -n '__fish_seen_subcommand_from bench' -l connections -x -d 'how many there are'

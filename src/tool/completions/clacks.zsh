@@ -32,6 +32,7 @@ _arguments -s -S \
     '(--json)--json[print a JSON object per line]' \
     '(--raw)--raw[print the value'\''s bytes and nothing else, without a line feed]' \
     '(--ttl)--ttl=[let the value expire after that time]:SECONDS: ' \
+    '(--patterns)--patterns[names are patterns, with * for a part and > for the rest]' \
     '(-n --count)'{-n+,--count=}'[end after so many lines; bench\: operations]:N: ' \
     '(--seconds)--seconds=[end after that time]:S: ' \
     '(--connections)--connections=[how many there are]:N: ' \

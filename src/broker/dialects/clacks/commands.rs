@@ -211,6 +211,8 @@ impl Broker {
             }
             Command::Listen(name) => self.subscribe(id, name, out),
             Command::Unlisten(name) => self.unsubscribe(id, name, out),
+            Command::ListenToPattern(pattern) => self.subscribe_to_pattern(id, pattern, out),
+            Command::UnlistenToPattern(pattern) => self.unsubscribe_from_pattern(id, pattern, out),
             _ => return self.execute_on_session(id, command, line, now, out),
         }
         Executed::Done

@@ -115,7 +115,9 @@ pub fn needed_for(command: &Command<'_>) -> Permissions {
         | Command::Ttl(_)
         | Command::KeyList
         | Command::Listen(_)
-        | Command::Unlisten(_) => Permissions::READ,
+        | Command::Unlisten(_)
+        | Command::ListenToPattern(_)
+        | Command::UnlistenToPattern(_) => Permissions::READ,
         Command::Store(_)
         | Command::Remove(_)
         | Command::Increment(_)
