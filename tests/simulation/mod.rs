@@ -2,13 +2,14 @@
 //! (clacks-interclacks(7), GUARANTEES), checked against an oracle that knows who had seen what.
 //!
 //! Most seeds are trees of clacksd servers that forget nothing (`oracle`), half of them with memcached clients
-//! (`memcached`); some are such trees over
-//! hours and days (`ageing`), some have little room (`room`), some have a Net::Clacks server in them (`mixed`), and in
-//! some the processes of servers end and start again, with journals and without (`restarts`).
+//! (`memcached`); some are such trees over hours and days (`ageing`), some have entries that expire (`expiring`), some
+//! have little room (`room`), some have a Net::Clacks server in them (`mixed`), and in some the processes of servers
+//! end and start again, with journals and without (`restarts`).
 //! A failing seed replays exactly: `CLACKSD_SEED=n make sim`.
 
 mod ageing;
 mod carrier;
+mod expiring;
 mod memcached;
 mod mixed;
 mod network;
@@ -21,6 +22,7 @@ mod witness;
 mod world;
 
 use ageing::Ages;
+use expiring::Expiring;
 use mixed::Mixed;
 use network::Saboteur;
 use oracle::Run;
@@ -35,6 +37,7 @@ fn violation(seed: u64, saboteur: Option<Saboteur>) -> Option<String> {
     let run = catch_unwind(AssertUnwindSafe(|| match seed % 8 {
         7 if saboteur.is_none() => Ages::new(seed).check(),
         3 if saboteur.is_none() => Restarts::new(seed, None).check(),
+        4 if seed % 16 == 12 => Expiring::new(seed, saboteur).check(),
         4 if saboteur.is_none() => Room::new(seed).check(),
         5 | 6 if saboteur.is_none() => Mixed::new(seed).check(),
         _ => Run::new(seed, saboteur).check(),
@@ -328,4 +331,54 @@ fn counters_outlive_restarts_by_hundreds() {
         starts += restarts.starts();
     }
     assert!(starts > 20 * 100, "{starts}");
+}
+
+/// Within thirty seeds, what goes wrong with entries that expire is noticed.
+fn noticed_in_expiring(saboteur: Saboteur, what: &str) {
+    let is_noticed = (0..30)
+        .filter_map(|seed| {
+            let check = || Expiring::new(seed, Some(saboteur)).check();
+            match catch_unwind(AssertUnwindSafe(check)) {
+                Ok(checked) => checked.err(),
+                Err(_) => Some("a panic".to_owned()),
+            }
+        })
+        .any(|found| found.contains(what));
+    assert!(is_noticed, "no violation within 30 seeds");
+}
+
+#[test]
+fn lost_touches_are_noticed() {
+    let lose = |random: &mut Random, line: Vec<u8>| {
+        if line.starts_with(b"TOUCH ") && random.one_in(2) {
+            Vec::new()
+        } else {
+            keep(line)
+        }
+    };
+    noticed_in_expiring(lose, "disagree");
+}
+
+/// A word of attributes has the expiry behind an x.
+#[test]
+fn lost_expiries_are_noticed() {
+    let lose = |random: &mut Random, line: Vec<u8>| {
+        let Some(words) = state_words(&line).filter(|_| random.one_in(2)) else {
+            return keep(line);
+        };
+        let text = String::from_utf8_lossy(words[6]).into_owned();
+        let others: Vec<&str> = text
+            .split(',')
+            .filter(|part| !part.starts_with('x'))
+            .collect();
+        let others = if others.is_empty() {
+            "-".to_owned()
+        } else {
+            others.join(",")
+        };
+        let mut words: Vec<Vec<u8>> = words.into_iter().map(<[u8]>::to_vec).collect();
+        words[6] = others.into_bytes();
+        keep(words.join(&b' '))
+    };
+    noticed_in_expiring(lose, "nobody has said");
 }
