@@ -1,5 +1,6 @@
 //! The cache in a file: the real process, and the journal alone on a simulated disk.
 
+mod expiring;
 mod files;
 mod node;
 pub mod process;

@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-fn with_journal(flags: &[&str]) -> Setup {
+pub fn with_journal(flags: &[&str]) -> Setup {
     let setup = Setup::new();
     let journal = text(&setup.path("journal"));
     setup.flags(&["--persist", &journal]).flags(flags)
