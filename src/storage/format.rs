@@ -692,6 +692,7 @@ mod tests {
             None,
             None,
             None,
+            None,
         ];
         assert_eq!(subjects.collect::<Vec<_>>(), expected);
     }

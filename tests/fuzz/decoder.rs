@@ -6,7 +6,7 @@
 //!
 //! The first byte chooses where the rest is cut.
 
-use clacks::protocol::command::{Counter, Expire, Pair, decode};
+use clacks::protocol::command::{Counter, Expire, KeySync, Pair, decode};
 use clacks::protocol::framing::{Next, Unfinished};
 use clacks::protocol::peer::{self, PeerLine};
 use clacks::protocol::reply::{self, Reply};
@@ -141,6 +141,22 @@ fn expire_line(Expire { name, after_us }: &Expire<'_>) -> Vec<u8> {
     joined(&[b"EXPIRE ", name, b"=", seconds.as_bytes()])
 }
 
+fn key_sync_line(key_sync: KeySync<'_>) -> Vec<u8> {
+    let Pair { name, value } = key_sync.entry();
+    joined(&[
+        b"KEYSYNC ",
+        key_sync.cache_time(),
+        b" ",
+        key_sync.access_time(),
+        b" ",
+        key_sync.mode(),
+        b" ",
+        name,
+        b"=",
+        value,
+    ])
+}
+
 fn check_command(line: &[u8]) {
     let command = decode(line);
     match Language::Clacks.decode(line).key() {
@@ -169,21 +185,7 @@ fn check_command(line: &[u8]) {
         Command::Flush(text) => joined(&[b"FLUSH ", text]),
         Command::Increment(parts) => counter(b"INCREMENT ", parts),
         Command::KeyList => joined(&[b"KEYLIST"]),
-        Command::KeySync(key_sync) => {
-            let Pair { name, value } = key_sync.entry();
-            joined(&[
-                b"KEYSYNC ",
-                key_sync.cache_time(),
-                b" ",
-                key_sync.access_time(),
-                b" ",
-                key_sync.mode(),
-                b" ",
-                name,
-                b"=",
-                value,
-            ])
-        }
+        Command::KeySync(key_sync) => key_sync_line(key_sync),
         Command::Listen(name) => joined(&[b"LISTEN ", name]),
         Command::Monitor => joined(&[b"MONITOR"]),
         Command::NoPing => joined(&[b"NOPING"]),
