@@ -1,5 +1,6 @@
 //! The times to the expiry of entries.
 
+use crate::limits::CENTURY_S;
 use std::time::Duration;
 
 /// The time until an entry of the cache expires.
@@ -12,6 +13,9 @@ pub enum Ttl {
 }
 
 impl Ttl {
+    /// The longest time to an expiry. Servers take a longer one for this.
+    pub const LONGEST: Duration = Duration::from_secs(CENTURY_S);
+
     /// Reads the seconds in an answer of a server; `None` if they are none.
     pub(super) fn decode(seconds: &[u8]) -> Option<Ttl> {
         match seconds {

@@ -31,7 +31,7 @@ pub enum Reply<'a> {
     Ttl(&'a [u8]),
 }
 
-/// What an answer says of the name that was asked for; `None`: it is about another one.
+/// The part of an answer behind the name that was asked for; `None`: it is about another one.
 pub fn said_of<'a>(answer: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     answer.strip_prefix(name)?.strip_prefix(b"=")
 }

@@ -6,7 +6,6 @@ use super::login;
 use super::printer::{Object, Printer, printable};
 use crate::client::encoding::{self, Decoded};
 use crate::client::{Client, Error, Text, Ttl};
-use crate::limits::CENTURY_S;
 use std::collections::{BTreeSet, HashMap};
 use std::io::Read;
 use std::time::Duration;
@@ -85,7 +84,7 @@ fn ttl_flag(invocation: &Invocation) -> Result<Option<Duration>, Failure> {
     let positive = seconds.filter(|seconds| *seconds > 0.0);
     let time = positive.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     match time {
-        Some(time) if time <= Duration::from_secs(CENTURY_S) => Ok(Some(time)),
+        Some(time) if time <= Ttl::LONGEST => Ok(Some(time)),
         _ => Err(Failure::Usage(format!(
             "--ttl \"{}\" wants seconds above 0, a century at most",
             printable(text.as_encoded_bytes())

@@ -26,7 +26,7 @@ pub const FLAGS: &[Flag] = &[
     ALLOW_PLAINTEXT,
     flag("", "json", "", "print a JSON object per line"),
     flag("", "raw", "", "print the value's bytes and nothing else, without a line feed").only(&["retrieve"]),
-    flag("", "ttl", "SECONDS", "let the value expire after that time").only(&["store"]),
+    flag("", "ttl", "S", "let the value expire after that time").only(&["store"]),
     flag("", "patterns", "", "names are patterns, with * for a part and > for the rest").only(&["listen"]),
     flag("n", "count", "N", "end after so many lines; bench: operations").only(&["listen", "monitor", "bench"]),
     flag("", "seconds", "S", "end after that time").default("3, or none with --count").only(BENCH),

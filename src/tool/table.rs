@@ -74,7 +74,7 @@ pub const COMMANDS: &[Command] = &[
         "put a value into the cache",
         commands::store,
     )
-    .sends("STORE and EXPIRE", "write"),
+    .sends("STORE", "write"),
     command(
         "retrieve",
         &[NAME],

@@ -176,7 +176,7 @@ fn every_command_with_every_combination_of_permissions() {
             checked += 1;
         }
     }
-    assert_eq!(checked, 9 * 23);
+    assert_eq!(checked, 9 * 27);
 }
 
 /// The commands whose effect is on the connection itself, or on others'.

@@ -1,4 +1,4 @@
-//! What memcached clients of a world say, and what they are answered.
+//! The memcached clients of a world, and the answers that they get.
 
 use super::world::{Random, World};
 use clacks::protocol::Language;

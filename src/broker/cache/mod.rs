@@ -12,14 +12,11 @@ mod entry;
 mod eviction;
 mod merge;
 mod share;
-// The memcached dialect will use all of it.
-#[allow(dead_code)]
 mod touch;
 
 pub use counter::Added;
 pub use merge::{Counted, Effect, Merged};
 
-#[allow(unused_imports)]
 pub use touch::Touched;
 
 use attributes::Kept;
@@ -86,7 +83,6 @@ impl<'a> From<Entry<'a>> for Found<'a> {
     }
 }
 
-#[allow(dead_code)]
 impl<'a> Found<'a> {
     pub fn name(&self) -> &'a [u8] {
         self.entry.name()
@@ -422,7 +418,6 @@ impl Cache {
         Ok(entry.into())
     }
 
-    #[allow(dead_code)]
     /// Stores a value with attributes. One that has already expired leaves a tombstone.
     pub fn store_with(
         &mut self,
@@ -854,7 +849,7 @@ fn expired(entry: Entry<'_>, ageing: &Ageing, cleared: Stamp, now_us: u64) -> Op
     }
 }
 
-/// What has an expiry does not go stale: it lives until then, used or not.
+/// An entry with an expiry does not go stale: it lives until then, used or not.
 #[cold]
 fn expired_by_attributes(entry: Entry<'_>, ageing: &Ageing, now_us: u64) -> Option<Dropped> {
     let age = |since_us: u64| now_us.saturating_sub(since_us);

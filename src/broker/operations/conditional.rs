@@ -23,7 +23,7 @@ pub struct Put<'a> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PutMode {
-    /// Whether or not there is an entry.
+    /// In any case.
     Set,
     /// Only if there is none.
     Add,

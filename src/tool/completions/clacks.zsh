@@ -31,7 +31,7 @@ _arguments -s -S \
     '(--allow-plaintext)--allow-plaintext[allow tcp\:// to addresses that aren'\''t loopback]' \
     '(--json)--json[print a JSON object per line]' \
     '(--raw)--raw[print the value'\''s bytes and nothing else, without a line feed]' \
-    '(--ttl)--ttl=[let the value expire after that time]:SECONDS: ' \
+    '(--ttl)--ttl=[let the value expire after that time]:S: ' \
     '(--patterns)--patterns[names are patterns, with * for a part and > for the rest]' \
     '(-n --count)'{-n+,--count=}'[end after so many lines; bench\: operations]:N: ' \
     '(--seconds)--seconds=[end after that time]:S: ' \
