@@ -45,7 +45,7 @@ fn taken_decoded(text: &[u8]) -> Cow<'_, [u8]> {
 }
 
 /// Reports whether no line can contain the value, or it looks like the text of such a value.
-fn needs_encoding(value: &[u8]) -> bool {
+pub fn needs_encoding(value: &[u8]) -> bool {
     let mut inner = Cow::Borrowed(value);
     while fits_in_line(&inner) {
         match decoded(&inner) {

@@ -57,8 +57,12 @@ const TIME: usize = 9;
 const NODE: usize = 17;
 const ACCESSED: usize = 25;
 const NAME: usize = 33;
-/// The bit of the value's length that says that there are attributes. Values are shorter than 2 GiB.
+/// The bits of the value's length that say that there are attributes, and that no line can show the value as it is.
 const HAS_ATTRIBUTES: u32 = 1 << 31;
+const NEEDS_ENCODING: u32 = 1 << 30;
+const FLAGS_OF_LENGTH: u32 = HAS_ATTRIBUTES | NEEDS_ENCODING;
+/// The longest value, in bytes: its length leaves the bits above free.
+pub const MAX_VALUE: usize = (NEEDS_ENCODING - 1) as usize;
 /// Names from this length on have their hash before them: hundreds of them are hashed again when a segment of the table
 /// splits.
 const LONG_NAME: usize = KIB;
@@ -85,6 +89,8 @@ pub struct Content<'a> {
     pub counter: Option<&'a Counter>,
     /// `None` if there are no attributes.
     pub kept: Option<&'a Kept>,
+    /// True if clients of Clacks are shown another text than the value.
+    pub needs_encoding: bool,
 }
 
 /// A counter: the value of a register, and the contributions that INCREMENT and DECREMENT have added to it.
@@ -212,11 +218,16 @@ pub fn write(
         }
         None => 0,
     };
+    let encoding_flag = match content.needs_encoding {
+        true => NEEDS_ENCODING,
+        false => 0,
+    };
     let mut to = io::Cursor::new(block);
     let written = (|| {
         to.write_all(&[(former & KEPT) | content.kind as u8 | counter_flag | text_flag])?;
         to.write_all(&length(name).to_le_bytes())?;
-        to.write_all(&(length(content.value) | attributes_flag).to_le_bytes())?;
+        let flags = attributes_flag | encoding_flag;
+        to.write_all(&(length(content.value) | flags).to_le_bytes())?;
         to.write_all(&content.stamp.time_us.to_le_bytes())?;
         to.write_all(&content.stamp.node.0.to_le_bytes())?;
         to.write_all(&content.accessed_us.to_le_bytes())?;
@@ -375,11 +386,16 @@ impl<'a> Entry<'a> {
     }
 
     fn value_length(self) -> usize {
-        (u32_at(self.bytes, VALUE_LENGTH) & !HAS_ATTRIBUTES) as usize
+        (u32_at(self.bytes, VALUE_LENGTH) & !FLAGS_OF_LENGTH) as usize
     }
 
     pub fn has_attributes(self) -> bool {
         u32_at(self.bytes, VALUE_LENGTH) & HAS_ATTRIBUTES != 0
+    }
+
+    /// Reports whether clients of Clacks are shown another text than the value.
+    pub fn needs_encoding(self) -> bool {
+        u32_at(self.bytes, VALUE_LENGTH) & NEEDS_ENCODING != 0
     }
 
     /// The attributes; `None` if there are none.
@@ -634,7 +650,8 @@ pub fn overwrite(block: &mut [u8], value: &[u8], stamp: Stamp, now_us: u64) -> b
         return false;
     }
     let at = entry.name_end()..entry.value_end();
-    let is_plain = entry.kind() == Kind::Value && !entry.is_counter() && !entry.has_attributes();
+    let has_flags = u32_at(block, VALUE_LENGTH) & FLAGS_OF_LENGTH != 0;
+    let is_plain = entry.kind() == Kind::Value && !entry.is_counter() && !has_flags;
     if !is_plain || at.len() != value.len() {
         return false;
     }
@@ -740,6 +757,7 @@ mod tests {
             accessed_us: 1,
             counter: None,
             kept: None,
+            needs_encoding: false,
         };
         for length in [1, LONG_NAME - 1, LONG_NAME, LONG_NAME + 1, 60_000] {
             let name = vec![b'n'; length];

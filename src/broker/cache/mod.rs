@@ -27,6 +27,7 @@ use crate::limits::{FOLDS_PER_SLICE, LONG_ANSWER, SEGMENTS_PER_SLICE, TIDY_BLOCK
 use crate::protocol::attributes::{Attributes, Marks};
 use crate::protocol::peer::{Contribution, NodeId, ShareId, Stamp, State};
 use crate::protocol::shared::SharedBytes;
+use crate::protocol::shown;
 use crate::sys::prefetch;
 use ahash::RandomState;
 use blocks::{Block, Blocks};
@@ -34,6 +35,7 @@ use counter::Counting;
 use entry::{Content, Entry, Kind};
 use eviction::Eviction;
 use share::OwnShare;
+use std::borrow::Cow;
 
 /// After which time what is forgotten, in microseconds.
 #[derive(Debug, Clone, Copy)]
@@ -209,6 +211,8 @@ pub struct Retrieved<'a> {
     pub long_text: Option<(&'a [u8], &'a SharedBytes)>,
     /// True if the previous use of the entry was in another of the periods that [`Cache::record_uses`] sets.
     pub is_first_in_period: bool,
+    /// True if clients of Clacks are shown another text than the value.
+    pub needs_encoding: bool,
 }
 
 impl Retrieved<'_> {
@@ -403,9 +407,24 @@ impl Cache {
             value: entry.value(),
             long_text: entry.text().map(|text| (entry.name(), text)),
             is_first_in_period,
+            needs_encoding: entry.needs_encoding(),
         })
     }
 
+    /// Stores the value that a text of a Clacks client stands for.
+    pub fn store_text(
+        &mut self,
+        name: &[u8],
+        text: &[u8],
+        now_us: u64,
+    ) -> Result<Written, TooLarge> {
+        match shown::taken(text) {
+            Cow::Borrowed(value) => self.store(name, value, now_us),
+            Cow::Owned(value) => self.store_with(name, &value, Attributes::default(), now_us),
+        }
+    }
+
+    /// Stores a value that clients are shown as it is.
     pub fn store(&mut self, name: &[u8], value: &[u8], now_us: u64) -> Result<Written, TooLarge> {
         let stamp = self.new_stamp(now_us);
         // A value of the same length goes where the old one was.
@@ -414,7 +433,16 @@ impl Cache {
         {
             return Ok(EntryId(block).into());
         }
-        let entry = self.write(name, Kind::Value, value, stamp, now_us, None)?;
+        let content = Content {
+            kind: Kind::Value,
+            value,
+            stamp,
+            accessed_us: now_us,
+            counter: None,
+            kept: None,
+            needs_encoding: false,
+        };
+        let entry = self.put(name, &content)?;
         Ok(entry.into())
     }
 
@@ -429,7 +457,7 @@ impl Cache {
         if attributes.has_expired(now_us) {
             return self.remove(name, now_us);
         }
-        if attributes.is_empty() {
+        if attributes.is_empty() && !shown::needs_encoding(value) {
             return self.store(name, value, now_us);
         }
         let stamp = self.new_stamp(now_us);
@@ -437,7 +465,8 @@ impl Cache {
             attributes,
             changed_us: None,
         };
-        let entry = self.write(name, Kind::Value, value, stamp, now_us, Some(&kept))?;
+        let kept = Some(&kept).filter(|kept| !kept.is_empty());
+        let entry = self.write(name, Kind::Value, value, stamp, now_us, kept)?;
         Ok(entry.into())
     }
 
@@ -699,6 +728,7 @@ impl Cache {
                 accessed_us,
                 counter: None,
                 kept,
+                needs_encoding: kind == Kind::Value && shown::needs_encoding(value),
             },
         )
     }
@@ -714,6 +744,7 @@ impl Cache {
                 accessed_us: counting.accessed_us,
                 counter: Some(&counting.counter),
                 kept: counting.kept.as_ref(),
+                needs_encoding: false,
             },
         )
     }
@@ -726,7 +757,9 @@ impl Cache {
         let text_length = text.as_ref().map_or(0, |text| text.len());
         let length = entry::length(name, content);
         let size = self.blocks.size_for(length);
-        if !self.eviction.could_hold(size + text_length + PLACE) {
+        if content.value.len() > entry::MAX_VALUE
+            || !self.eviction.could_hold(size + text_length + PLACE)
+        {
             return Err(TooLarge);
         }
         let is_it = |block: &Block| Entry::is_named(&self.blocks, *block, name);

@@ -9,7 +9,6 @@ use crate::broker::output::Output;
 use crate::broker::recording::Recording;
 use crate::limits::WORK_PER_CLEAR;
 use crate::protocol::number::Number;
-use crate::protocol::shown::taken;
 
 impl Broker {
     /// The value of a name, which counts as a use of it. `None` if there is none.
@@ -30,18 +29,18 @@ impl Broker {
         Some(retrieved)
     }
 
-    /// Stores a value, in place of whatever there was. Fails if the entry has no room in the cache; the old value is
+    /// Stores the value that a text stands for, in place of whatever there was. Fails if the entry has no room in the cache; the old value is
     /// gone then, too.
     #[inline]
     pub(in crate::broker) fn store<O: Output>(
         &mut self,
         name: &[u8],
-        value: &[u8],
+        text: &[u8],
         by: By<'_>,
         now: Now,
         out: &mut O,
     ) -> Result<(), TooLarge> {
-        let written = self.cache.store(name, value, self.tree.now_us(now))?;
+        let written = self.cache.store_text(name, text, self.tree.now_us(now))?;
         self.commit_write(name, written, by, now, out);
         Ok(())
     }
@@ -56,9 +55,7 @@ impl Broker {
         now: Now,
         out: &mut O,
     ) -> Result<(), TooLarge> {
-        let written = self
-            .cache
-            .store(name, &taken(value), self.tree.now_us(now))?;
+        let written = self.cache.store_text(name, value, self.tree.now_us(now))?;
         self.deliver_set(Some(by.connection), name, value, out);
         let write = Write {
             by,

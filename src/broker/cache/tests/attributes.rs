@@ -308,3 +308,40 @@ fn touches_and_expiries_merge_in_any_order() {
         assert_eq!(b, c, "seed {seed}");
     }
 }
+
+#[test]
+fn an_entry_knows_whether_its_value_is_shown_as_it_is() {
+    let mut cache = keeper(1);
+    let is_shown_otherwise =
+        |cache: &mut Cache| cache.retrieve(b"a", 1).expect("an entry").needs_encoding;
+    cache.store(b"a", b"plain", 1).unwrap();
+    assert!(!is_shown_otherwise(&mut cache));
+    let lines = b"a\nb";
+    let plain = Attributes::default();
+    cache.store_with(b"a", lines, plain, 1).unwrap();
+    assert!(is_shown_otherwise(&mut cache));
+    assert!(cache.find(b"a", 1).unwrap().attributes().is_empty());
+    // A touch moves the entry, and another server is told the state.
+    cache.touch(b"a", Some(50), 1).unwrap().unwrap();
+    assert!(is_shown_otherwise(&mut cache));
+    let mut other = keeper(2);
+    other
+        .merge(b"a", &cache.find(b"a", 1).unwrap().state(), 1)
+        .unwrap();
+    assert!(is_shown_otherwise(&mut other));
+    cache.store(b"a", b"a b", 1).unwrap();
+    assert!(!is_shown_otherwise(&mut cache));
+    // The text of a value with line ends is that value, and any other text stays.
+    cache
+        .store_text(b"a", b"PAGECAMELCLACKSB64:YQpi", 1)
+        .unwrap();
+    let found = cache.retrieve(b"a", 1).unwrap();
+    assert_eq!((found.value, found.needs_encoding), (&lines[..], true));
+    cache
+        .store_text(b"a", b"PAGECAMELCLACKSB64:eA==", 1)
+        .unwrap();
+    assert!(!is_shown_otherwise(&mut cache));
+    cache.step(b"a", Number::ONE, 1);
+    assert!(!is_shown_otherwise(&mut cache));
+    cache.check();
+}

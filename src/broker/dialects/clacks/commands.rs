@@ -16,8 +16,9 @@ use crate::broker::users::Permissions;
 use crate::limits::{MAX_FORWARDED_LINE, SECOND_US};
 use crate::protocol::command::{Counter, Expire, Pair};
 use crate::protocol::number::{Number, work_of};
-use crate::protocol::shown::{shown, taken};
+use crate::protocol::shown::shown;
 use crate::protocol::{ClacksLine, Command, Flags, encode};
+use std::borrow::Cow;
 
 impl Broker {
     /// A line of a logged-in client.
@@ -170,7 +171,10 @@ impl Broker {
                     return Executed::Later(self.start_long_answer(id, name, line, now, out));
                 }
                 Some(found) => {
-                    let value = shown(found.value);
+                    let value = match found.needs_encoding {
+                        false => Cow::Borrowed(found.value),
+                        true => shown(found.value),
+                    };
                     if let Some((name, text)) = found.long_text {
                         let parts = [b"RETRIEVED ", name, b"=", &value];
                         out.append_line(id, &parts, Some(text));
@@ -186,7 +190,7 @@ impl Broker {
                 }
             },
             Command::Store(Pair { name, value }) => {
-                let stored = self.store(name, &taken(value), by, now, out);
+                let stored = self.store(name, value, by, now, out);
                 self.answer_written(stored, id, name, now, out);
             }
             Command::Remove(name) => {
