@@ -253,6 +253,9 @@ fn not_empty(bytes: &[u8]) -> Option<&[u8]> {
     (!bytes.is_empty()).then_some(bytes)
 }
 
+// The usual commands are decoded faster without the code of the rarer ones among theirs.
+#[cold]
+#[inline(never)]
 fn valid_pattern(bytes: &[u8]) -> Option<&[u8]> {
     pattern::is_valid(bytes).then_some(bytes)
 }
@@ -281,6 +284,8 @@ fn counter(bytes: &[u8]) -> Option<Counter<'_>> {
     })
 }
 
+#[cold]
+#[inline(never)]
 fn expire(bytes: &[u8]) -> Option<Expire<'_>> {
     let equals = memchr::memrchr(b'=', bytes)?;
     let name = not_empty(&bytes[..equals])?;

@@ -30,10 +30,16 @@ fn shown_encoded(value: &[u8]) -> Cow<'_, [u8]> {
 /// The value that a text of a client stands for.
 #[inline]
 pub fn taken(text: &[u8]) -> Cow<'_, [u8]> {
-    match text.starts_with(PREFIX) {
+    match may_be_encoded(text) {
         false => Cow::Borrowed(text),
         true => taken_decoded(text),
     }
+}
+
+/// Reports whether a text begins as that of an encoded value does. Of most texts the first byte says that it does not.
+#[inline]
+pub fn may_be_encoded(text: &[u8]) -> bool {
+    text.first() == PREFIX.first() && text.starts_with(PREFIX)
 }
 
 #[cold]

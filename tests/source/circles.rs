@@ -5,7 +5,7 @@ use regex::Regex;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Methods of `Broker`, in all of its `impl` blocks.
-const MOST_METHODS_OF_BROKER: usize = 196;
+const MOST_METHODS_OF_BROKER: usize = 197;
 
 /// Layers with files or folders that use each other in a circle, and how many of them do. Other layers have none.
 const MOST_MODULES_IN_CIRCLES: &[(&str, usize)] = &[("broker", 9), ("reactor", 3)];

@@ -35,7 +35,6 @@ use counter::Counting;
 use entry::{Content, Entry, Kind};
 use eviction::Eviction;
 use share::OwnShare;
-use std::borrow::Cow;
 
 /// After which time what is forgotten, in microseconds.
 #[derive(Debug, Clone, Copy)]
@@ -216,9 +215,10 @@ pub struct Retrieved<'a> {
 }
 
 impl Retrieved<'_> {
-    /// Reports whether an answer copies a long value: one of `LONG_ANSWER` bytes or more that can't be shared.
-    pub fn is_long_copy(&self) -> bool {
-        self.value.len() >= LONG_ANSWER && self.long_text.is_none()
+    /// Reports whether an answer takes long to make: it copies a long value, of `LONG_ANSWER` bytes or more, that can't be
+    /// shared, or it encodes the value.
+    pub fn is_answered_in_slices(&self) -> bool {
+        self.value.len() >= LONG_ANSWER && self.long_text.is_none() || self.needs_encoding
     }
 }
 
@@ -412,16 +412,28 @@ impl Cache {
     }
 
     /// Stores the value that a text of a Clacks client stands for.
+    #[inline]
     pub fn store_text(
         &mut self,
         name: &[u8],
         text: &[u8],
         now_us: u64,
     ) -> Result<Written, TooLarge> {
-        match shown::taken(text) {
-            Cow::Borrowed(value) => self.store(name, value, now_us),
-            Cow::Owned(value) => self.store_with(name, &value, Attributes::default(), now_us),
+        match shown::may_be_encoded(text) {
+            true => self.store_decoded(name, text, now_us),
+            false => self.store(name, text, now_us),
         }
+    }
+
+    #[cold]
+    fn store_decoded(
+        &mut self,
+        name: &[u8],
+        text: &[u8],
+        now_us: u64,
+    ) -> Result<Written, TooLarge> {
+        let value = shown::taken(text);
+        self.store_with(name, &value, Attributes::default(), now_us)
     }
 
     /// Stores a value that clients are shown as it is.

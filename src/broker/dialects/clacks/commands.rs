@@ -16,9 +16,7 @@ use crate::broker::users::Permissions;
 use crate::limits::{MAX_FORWARDED_LINE, SECOND_US};
 use crate::protocol::command::{Counter, Expire, Pair};
 use crate::protocol::number::{Number, work_of};
-use crate::protocol::shown::shown;
 use crate::protocol::{ClacksLine, Command, Flags, encode};
-use std::borrow::Cow;
 
 impl Broker {
     /// A line of a logged-in client.
@@ -167,20 +165,16 @@ impl Broker {
         };
         match command {
             Command::Retrieve(name) => match self.retrieve(name, now, out) {
-                Some(found) if found.is_long_copy() => {
+                Some(found) if found.is_answered_in_slices() => {
                     return Executed::Later(self.start_long_answer(id, name, line, now, out));
                 }
                 Some(found) => {
-                    let value = match found.needs_encoding {
-                        false => Cow::Borrowed(found.value),
-                        true => shown(found.value),
-                    };
                     if let Some((name, text)) = found.long_text {
-                        let parts = [b"RETRIEVED ", name, b"=", &value];
+                        let parts = [b"RETRIEVED ", name, b"=", found.value];
                         out.append_line(id, &parts, Some(text));
                     } else {
                         out.append(id, |to| {
-                            encode::line(to, &[b"RETRIEVED ", name, b"=", &value])
+                            encode::line(to, &[b"RETRIEVED ", name, b"=", found.value])
                         });
                     }
                 }
@@ -199,11 +193,6 @@ impl Broker {
             }
             Command::Increment(counter) => self.count_by(&counter, false, by, now, out),
             Command::Decrement(counter) => self.count_by(&counter, true, by, now, out),
-            Command::Expire(Expire { name, after_us }) => {
-                let expires_us = after_us.map(|after_us| self.tree.now_us(now) + after_us);
-                self.touch(name, expires_us, by, now, out);
-            }
-            Command::Ttl(name) => self.answer_ttl(id, name, now, out),
             Command::ClearCache => self.clear(by, now, out),
             // A signal is the line that brought it.
             Command::Set(Pair { name, .. }) | Command::Notify(name) => {
@@ -215,6 +204,31 @@ impl Broker {
             }
             Command::Listen(name) => self.subscribe(id, name, out),
             Command::Unlisten(name) => self.unsubscribe(id, name, out),
+            _ => return self.execute_rare(id, command, line, now, out),
+        }
+        Executed::Done
+    }
+
+    /// The rarer commands on entries and signals, apart from the usual ones, which are faster so.
+    #[cold]
+    fn execute_rare<O: Output>(
+        &mut self,
+        id: ConnectionId,
+        command: Command<'_>,
+        line: &[u8],
+        now: Now,
+        out: &mut O,
+    ) -> Executed {
+        let by = By {
+            connection: id,
+            form: LegacyForm::Line(line),
+        };
+        match command {
+            Command::Expire(Expire { name, after_us }) => {
+                let expires_us = after_us.map(|after_us| self.tree.now_us(now) + after_us);
+                self.touch(name, expires_us, by, now, out);
+            }
+            Command::Ttl(name) => self.answer_ttl(id, name, now, out),
             Command::ListenToPattern(pattern) => self.subscribe_to_pattern(id, pattern, out),
             Command::UnlistenToPattern(pattern) => self.unsubscribe_from_pattern(id, pattern, out),
             _ => return self.execute_on_session(id, command, line, now, out),
