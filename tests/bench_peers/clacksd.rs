@@ -1,6 +1,7 @@
 //! The server that all this is about.
 
 use super::contender::{Contender, Reached};
+use super::memcached::Memcached;
 use crate::support::{Ending, Setup, text, token};
 use clacks::tool::bench::protocol::Clacks;
 use std::env;
@@ -24,6 +25,22 @@ pub fn start(setup: Setup, process: Ending, port: u16) -> Contender {
     let token = token("rw");
     contender.hello = format!("CLACKS bench\r\nOVERHEAD A {token}\r\nNOPING\r\n").into_bytes();
     contender.welcome = b"OVERHEAD O Welcome!\r\n".to_vec();
+    contender.setup = Some(setup);
+    contender
+}
+
+/// A clacksd that memcached clients connect to.
+pub fn command_for_memcached(setup: &Setup, port: u16) -> Command {
+    let mut command = setup.command_of(&program());
+    command.args(["--max-clients", "11000"]);
+    command.args(["--listen", &setup.unix("socket")]);
+    command.args(["--memcached", &format!("tcp://127.0.0.1:{port}")]);
+    command.args(["--memcached-user", "rw"]);
+    command
+}
+
+pub fn start_for_memcached(setup: Setup, process: Ending, port: u16) -> Contender {
+    let mut contender = Contender::new(process, port, Box::new(Memcached::Text));
     contender.setup = Some(setup);
     contender
 }

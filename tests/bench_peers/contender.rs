@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 pub enum Kind {
     Clacksd,
     ClacksdOverUnix,
+    /// Spoken to as memcached is.
+    ClacksdForMemcached,
     Redis,
     Memcached,
     Nats,
@@ -29,6 +31,7 @@ impl Kind {
         match self {
             Kind::Clacksd => "clacksd",
             Kind::ClacksdOverUnix => "clacksd, Unix socket",
+            Kind::ClacksdForMemcached => "clacksd",
             Kind::Redis => "redis",
             Kind::Memcached => "memcached",
             Kind::Nats => "nats",
@@ -41,7 +44,7 @@ impl Kind {
     pub fn version(self) -> Option<String> {
         let program = match self {
             Kind::Bare => return bare::program().exists().then(String::new),
-            Kind::Clacksd | Kind::ClacksdOverUnix => clacksd::program(),
+            Kind::Clacksd | Kind::ClacksdOverUnix | Kind::ClacksdForMemcached => clacksd::program(),
             Kind::Redis => "redis-server".to_owned(),
             Kind::Memcached => "memcached".to_owned(),
             Kind::Nats => "nats-server".to_owned(),
@@ -67,6 +70,11 @@ impl Kind {
                 let setup = Setup::new();
                 let process = spawn(clacksd::command(&setup, port));
                 clacksd::start(setup, process, port)
+            }
+            Kind::ClacksdForMemcached => {
+                let setup = Setup::new();
+                let process = spawn(clacksd::command_for_memcached(&setup, port));
+                clacksd::start_for_memcached(setup, process, port)
             }
             Kind::Redis => redis::start(spawn(redis::command(port)), port),
             Kind::Memcached => memcached::start(spawn(memcached::command(port)), port),

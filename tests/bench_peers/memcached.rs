@@ -1,4 +1,4 @@
-//! How memcached is spoken to: its text protocol.
+//! How memcached is spoken to: its text protocol, and its meta protocol.
 
 use super::contender::Contender;
 use crate::support::Ending;
@@ -17,13 +17,49 @@ pub fn command(port: u16) -> Command {
 }
 
 pub fn start(process: Ending, port: u16) -> Contender {
-    Contender::new(process, port, Box::new(Memcached))
+    Contender::new(process, port, Box::new(Memcached::Text))
 }
 
-struct Memcached;
+/// The ways in which its commands are put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Memcached {
+    Text,
+    /// All gets of a batch are one, of many names.
+    ManyNames,
+    /// Values are stored with client flags and an expiry.
+    WithExpiry,
+    Meta,
+}
+
+const END: &[u8] = b"END\r\n";
+
+impl Memcached {
+    fn get_among_many(name: &[u8], value: &[u8], to: &mut Exchange) {
+        if to.answer.ends_with(END) {
+            to.request.truncate(to.request.len() - b"\r\n".len());
+            to.answer.truncate(to.answer.len() - END.len());
+        } else {
+            to.ask(&[b"get"]);
+        }
+        to.ask(&[b" ", name, b"\r\n"]);
+        let length = value.len().to_string();
+        to.expect(&[b"VALUE ", name, b" 0 ", length.as_bytes(), b"\r\n"]);
+        to.expect(&[value, b"\r\n", END]);
+    }
+}
 
 impl BenchProtocol for Memcached {
     fn get(&self, name: &[u8], value: &[u8], to: &mut Exchange) {
+        match self {
+            Memcached::Text | Memcached::WithExpiry => {}
+            Memcached::ManyNames => return Memcached::get_among_many(name, value, to),
+            Memcached::Meta => {
+                to.ask(&[b"mg ", name, b" v\r\n"]);
+                let length = value.len().to_string();
+                to.expect(&[b"VA ", length.as_bytes(), b"\r\n", value, b"\r\n"]);
+                return;
+            }
+        }
         to.ask(&[b"get ", name, b"\r\n"]);
         let length = value.len().to_string();
         to.expect(&[b"VALUE ", name, b" 0 ", length.as_bytes(), b"\r\n"]);
@@ -32,9 +68,23 @@ impl BenchProtocol for Memcached {
 
     fn set(&self, name: &[u8], value: &[u8], to: &mut Exchange) {
         let length = value.len().to_string();
-        to.ask(&[b"set ", name, b" 0 0 ", length.as_bytes(), b"\r\n"]);
+        let length = length.as_bytes();
+        let stored: &[u8] = match self {
+            Memcached::Meta => {
+                to.ask(&[b"ms ", name, b" ", length, b"\r\n"]);
+                b"HD\r\n"
+            }
+            Memcached::WithExpiry => {
+                to.ask(&[b"set ", name, b" 7 86400 ", length, b"\r\n"]);
+                b"STORED\r\n"
+            }
+            Memcached::Text | Memcached::ManyNames => {
+                to.ask(&[b"set ", name, b" 0 0 ", length, b"\r\n"]);
+                b"STORED\r\n"
+            }
+        };
         to.ask(&[value, b"\r\n"]);
-        to.expect(&[b"STORED\r\n"]);
+        to.expect(&[stored]);
     }
 
     fn remove(&self, name: &[u8], to: &mut Exchange) {

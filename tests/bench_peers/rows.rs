@@ -1,11 +1,13 @@
 //! The measurements, each of one or more servers with their loads, and the goals for their figures.
 
 use super::contender::Kind;
+use super::memcached::Memcached;
 use super::sample::{Metric, Sample};
 use clacks::tool::bench::connection::Socket;
 use clacks::tool::bench::connections::LoadConnections;
 use clacks::tool::bench::error::BenchError;
 use clacks::tool::bench::figures::End;
+use clacks::tool::bench::protocol::BenchProtocol;
 use clacks::tool::bench::{cache, fan_out, idle};
 use std::time::Duration;
 
@@ -19,6 +21,8 @@ pub struct Row {
 pub struct Variant {
     pub label: String,
     pub kind: Kind,
+    /// The way in which it is spoken to, if that is not the usual one.
+    speaker: Option<Memcached>,
     work: Workload,
 }
 
@@ -35,6 +39,8 @@ enum Workload {
         listeners: usize,
     },
     Idle(idle::Plan),
+    /// The memory of entries.
+    Entries(cache::Plan),
 }
 
 #[derive(Clone, Copy)]
@@ -100,6 +106,7 @@ fn variant(label: &str, kind: Kind, work: Workload) -> Variant {
     Variant {
         label: label.to_owned(),
         kind,
+        speaker: None,
         work,
     }
 }
@@ -126,6 +133,7 @@ fn busy(plan: cache::Plan) -> Workload {
 /// All rows.
 pub fn all() -> Vec<Row> {
     let mut rows = caches();
+    rows.extend(as_memcached());
     rows.extend(fan_outs());
     rows.push(ping_pong());
     rows.push(idle_memory());
@@ -167,6 +175,62 @@ fn caches() -> Vec<Row> {
             &CACHES,
             busy(million),
             vec![goal("CPU", CPU, &["redis"], Bound::AtMost(0.3))],
+        ),
+    ]
+}
+
+/// clacksd and memcached, both spoken to as memcached is, with a million names.
+fn as_memcached() -> Vec<Row> {
+    let plan = |pipeline, reads| {
+        busy(cache::Plan {
+            pipeline,
+            reads,
+            names: 1_000_000,
+            ..CACHE
+        })
+    };
+    let entries = Workload::Entries(cache::Plan {
+        names: 1_000_000,
+        ..CACHE
+    });
+    use Memcached::{ManyNames, Meta, Text, WithExpiry};
+    let row = |name: &str, speaker, work, what, metric, bound| Row {
+        name: format!("memcached protocol, {name}"),
+        variants: [Kind::ClacksdForMemcached, Kind::Memcached]
+            .map(|kind| Variant {
+                speaker: Some(speaker),
+                ..variant(kind.name(), kind, work)
+            })
+            .into(),
+        goals: vec![goal(what, metric, &["memcached"], Bound::AtMost(bound))],
+    };
+    vec![
+        row("pipeline 1", Text, plan(1, 90), "CPU", CPU, 0.9),
+        row("16 gets at once", Text, plan(16, 100), "CPU", CPU, 0.2),
+        row(
+            "a get of 100 names",
+            ManyNames,
+            plan(100, 100),
+            "CPU",
+            CPU,
+            0.5,
+        ),
+        row(
+            "16 meta commands at once",
+            Meta,
+            plan(16, 90),
+            "CPU",
+            CPU,
+            0.25,
+        ),
+        row("memory of an entry", Text, entries, "memory", MEMORY, 0.78),
+        row(
+            "memory of an entry with flags and expiry",
+            WithExpiry,
+            entries,
+            "memory",
+            MEMORY,
+            0.86,
         ),
     ]
 }
@@ -304,7 +368,11 @@ impl Variant {
 
     fn try_to_measure(&self) -> Result<Sample, BenchError> {
         let contender = self.kind.start();
-        let (speaker, server) = (&*contender.speaker, Some(contender.process()));
+        let speaker: &dyn BenchProtocol = match &self.speaker {
+            Some(speaker) => speaker,
+            None => &*contender.speaker,
+        };
+        let server = Some(contender.process());
         let mut dial = || contender.connect();
         match self.work {
             Workload::Cache {
@@ -327,6 +395,20 @@ impl Variant {
                 let mut crowd = crowd_of(listeners + 1, &mut dial)?;
                 fan_out::listen(&mut crowd, speaker, &plan)?;
                 Ok(fan_out::run(&mut crowd, speaker, &plan, server)?.into())
+            }
+            Workload::Entries(plan) => {
+                let mut crowd = crowd_of(1, &mut dial)?;
+                let memory = || contender.process().memory();
+                let before = memory();
+                cache::fill(&mut crowd, speaker, &plan)?;
+                let after = memory();
+                let grown = before
+                    .zip(after)
+                    .map(|(before, after)| after.saturating_sub(before));
+                Ok(Sample {
+                    bytes_each: grown.map(|grown| grown as f64 / plan.names as f64),
+                    ..Sample::default()
+                })
             }
             Workload::Idle(plan) => {
                 let first = dial()?;

@@ -11,7 +11,7 @@ pub struct Sample {
     pub per_second: Option<f64>,
     pub latency_50_us: Option<f64>,
     pub latency_99_us: Option<f64>,
-    /// Its memory per connection.
+    /// Its memory per connection or entry.
     pub bytes_each: Option<f64>,
 }
 
