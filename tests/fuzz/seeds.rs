@@ -16,6 +16,11 @@ use std::path::Path;
 /// So many inputs are lines that are made.
 const LINES_SEEDS: u64 = 40;
 
+/// Lines of a link about queue groups, and signals with options. The first byte chooses how the lines are cut.
+const GROUPS: &[u8] = b"\x07JOIN jobs.* workers\r\nJOIN jobs.>\r\nLEAVE jobs.* workers\r\n\
+    SIGNAL 9f3:12 s=a=b r=_INBOX.x.1 h=TkFUUy8xLjANCkE6IDENCg0K q=workers q=audit SET a%3Db=42\r\n\
+    SIGNAL 9f3:13 q=workers z=1 r=a NOTIFY s=a\r\nSIGNAL 9f3:14 q=workers OVERHEAD G 1\r\n";
+
 /// Inputs of that target, each with a name.
 pub fn of(target: &str) -> Vec<(String, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts");
@@ -47,6 +52,7 @@ pub fn of(target: &str) -> Vec<(String, Vec<u8>)> {
         seeds.push(("gone-before-an-answer".to_owned(), gone_before_an_answer()));
     }
     if target == "decoder" {
+        seeds.push(("groups".to_owned(), GROUPS.to_vec()));
         seeds
             .extend((0..LINES_SEEDS).map(|number| (format!("lines-{number}"), made_lines(number))));
     }

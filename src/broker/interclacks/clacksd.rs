@@ -56,18 +56,10 @@ impl Broker {
                 state.accessed_us = state.accessed_us.max(state.stamp.time_us);
                 self.handle_state(id, &name, &state, signal, now, out);
             }
-            PeerLine::Signal { id: signal, line } => self.handle_signal(id, signal, line, now, out),
-            PeerLine::Clear(stamp) => {
-                if self.cache.merge_clear(stamp) {
-                    // Cleared entries are dropped at once.
-                    self.expiry.run_now();
-                    let by = By {
-                        connection: id,
-                        form: LegacyForm::Effect(&Effect::Register),
-                    };
-                    self.commit(Change::Clear { by }, now, out);
-                }
-            }
+            PeerLine::Signal {
+                id: signal, line, ..
+            } => self.handle_signal(id, signal, line, now, out),
+            PeerLine::Clear(stamp) => self.handle_clear(id, stamp, now, out),
             PeerLine::Count {
                 name,
                 stamp,
@@ -93,6 +85,8 @@ impl Broker {
             } => self.handle_touch(id, &name, stamp, &attributes, now, out),
             PeerLine::Fold(marker) => self.handle_fold(id, marker, now, out),
             PeerLine::Path(path) => self.handle_path(id, path, now, out),
+            // This server has no queue groups.
+            PeerLine::Join(_) | PeerLine::Leave(_) | PeerLine::Reserved => {}
             PeerLine::Synced => {
                 if self
                     .tree
@@ -103,6 +97,18 @@ impl Broker {
                     self.start_sync(id, now, out);
                 }
             }
+        }
+    }
+
+    fn handle_clear<O: Output>(&mut self, id: ConnectionId, stamp: Stamp, now: Now, out: &mut O) {
+        if self.cache.merge_clear(stamp) {
+            // Cleared entries are dropped at once.
+            self.expiry.run_now();
+            let by = By {
+                connection: id,
+                form: LegacyForm::Effect(&Effect::Register),
+            };
+            self.commit(Change::Clear { by }, now, out);
         }
     }
 

@@ -112,7 +112,11 @@ impl Broker {
                 .fault_of_stamp(*stamp, bound)
                 .or_else(|| fault_of_touch(attributes, bound)),
             PeerLine::Fold(marker) => bound.excess_us(marker.time_us).map(Fault::TimeAhead),
-            PeerLine::Path(_) | PeerLine::Synced => None,
+            PeerLine::Path(_)
+            | PeerLine::Join(_)
+            | PeerLine::Leave(_)
+            | PeerLine::Reserved
+            | PeerLine::Synced => None,
         };
         if let Some(fault) = &fault {
             self.refuse_link(id, fault, now, out);

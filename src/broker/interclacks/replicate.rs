@@ -323,7 +323,9 @@ pub(super) fn send_or_mark_dirty<O: Carrier>(
         // It has aged on its way here. Its signal has not.
         (None, Some((signal, value))) => {
             let line = encode::set(name, value);
-            out.append(id, |to| peer::encode_signal(to, signal, &line));
+            out.append(id, |to| {
+                peer::encode_signal(to, signal, b"", [], &line);
+            });
         }
         (None, None) => {}
     }
@@ -387,11 +389,13 @@ fn send_signal<O: Carrier>(
     out: &mut O,
 ) {
     if long_line.is_none() {
-        out.append(id, |to| peer::encode_signal(to, signal, line));
+        out.append(id, |to| {
+            peer::encode_signal(to, signal, b"", [], line);
+        });
         return;
     }
     let mut lines = Lines::default();
-    peer::append_signal(&mut lines, signal, line, long_line);
+    peer::append_signal(&mut lines, signal, b"", [], line, long_line);
     out.append_lines(id, &lines);
 }
 
@@ -462,7 +466,9 @@ fn queue_signal(
 ) -> isize {
     let peer = link.peer;
     link.queued_signals.append(|to| match peer {
-        Software::Clacksd => peer::append_signal(to, signal, parts, source),
+        Software::Clacksd => {
+            peer::append_signal(to, signal, b"", [], parts, source);
+        }
         Software::NetClacks => to.append(parts, source),
     })
 }

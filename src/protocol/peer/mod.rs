@@ -10,13 +10,17 @@
 //! | `COUNT stamp 0 - name` | the answer of a server that does not know the counter |
 //! | `TOUCH stamp attributes name` | a touch or a won mark of an entry |
 //! | `FOLD stamp` | shares of runs that began before that are part of the folded share |
-//! | `SIGNAL origin:number line` | a SET, NOTIFY or OVERHEAD line on its way through the tree |
+//! | `SIGNAL origin:number option… line` | a SET, NOTIFY or OVERHEAD line on its way through the tree |
+//! | `JOIN pattern group` | the group has members on the sender's side that subscribe to the pattern |
+//! | `LEAVE pattern group` | it has no such members there any more |
 //! | `SYNCED` | everything the sender held when the link came up has been sent |
 
 mod attributes_word;
 mod changes;
 mod escape;
 mod ids;
+mod membership;
+mod signal;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -24,15 +28,15 @@ mod tests;
 pub use changes::{encode_count, encode_touch, encode_unknown_count};
 pub use escape::EscapedValue;
 pub use ids::{NodeId, ShareId, SignalId, Stamp};
+pub use membership::{Membership, encode_join, encode_leave};
+pub use signal::{MAX_GROUPS_LENGTH, Options, append_signal, encode_options, encode_signal};
 pub use state::{Contribution, Register, State, StateHead, append_state, encode_state};
 
 use super::attributes::Attributes;
 use super::encode;
-use super::shared::{Lines, SharedBytes};
 use crate::limits::MAX_PATH;
-use ids::{node, signal_id, stamp, text};
+use ids::{node, stamp, text};
 use std::borrow::Cow;
-use std::io::Write;
 
 /// The version of this extension that follows `interclacks/` in the CLACKS line. It is spoken to every server that
 /// announces this version or a greater one.
@@ -65,8 +69,13 @@ pub enum PeerLine<'a> {
     Fold(Stamp),
     Signal {
         id: SignalId,
+        options: Options<'a>,
         line: &'a [u8],
     },
+    Join(Membership<'a>),
+    Leave(Membership<'a>),
+    /// JOIN or LEAVE with a pattern alone, which has no meaning yet. It is ignored.
+    Reserved,
     Synced,
 }
 
@@ -92,17 +101,13 @@ pub fn decode(line: &[u8]) -> Option<PeerLine<'_>> {
     let (verb, rest) = split(line);
     Some(match verb {
         b"STATE" => state::decode(rest?)?,
-        b"SIGNAL" => {
-            let (id, line) = split(rest?);
-            PeerLine::Signal {
-                id: signal_id(id)?,
-                line: line?,
-            }
-        }
+        b"SIGNAL" => signal::decode(rest?)?,
         b"COUNT" => changes::count(rest?)?,
         b"TOUCH" => changes::touch(rest?)?,
         b"CLEAR" => PeerLine::Clear(stamp(rest?)?),
         b"FOLD" => PeerLine::Fold(stamp(rest?)?),
+        b"JOIN" => membership::decode(rest?, PeerLine::Join)?,
+        b"LEAVE" => membership::decode(rest?, PeerLine::Leave)?,
         b"SYNCED" => PeerLine::Synced,
         b"PATH" => PeerLine::Path(path(rest?)?),
         _ => return None,
@@ -114,7 +119,16 @@ pub fn has_verb(line: &[u8]) -> bool {
     let (verb, _) = split(line);
     matches!(
         verb,
-        b"STATE" | b"COUNT" | b"TOUCH" | b"SIGNAL" | b"CLEAR" | b"FOLD" | b"SYNCED" | b"PATH"
+        b"STATE"
+            | b"COUNT"
+            | b"TOUCH"
+            | b"SIGNAL"
+            | b"CLEAR"
+            | b"FOLD"
+            | b"JOIN"
+            | b"LEAVE"
+            | b"SYNCED"
+            | b"PATH"
     )
 }
 
@@ -129,21 +143,14 @@ pub fn encode_fold(to: &mut Vec<u8>, folded: Stamp) {
     encode::text(to, format_args!("FOLD {folded}"));
 }
 
-/// Appends a SIGNAL line.
-pub fn encode_signal(to: &mut Vec<u8>, id: SignalId, line: &[&[u8]]) {
-    write!(to, "SIGNAL {id} ").expect("a Vec takes every write");
-    encode::line(to, line);
-}
-
-/// Appends a SIGNAL line. If its end lies in `source`, a long line that is shared, that is not copied.
-pub fn append_signal(to: &mut Lines, id: SignalId, line: &[&[u8]], source: Option<&SharedBytes>) {
-    write!(to.bytes(), "SIGNAL {id} ").expect("a Vec takes every write");
-    to.append(line, source);
-}
-
 fn split(bytes: &[u8]) -> (&[u8], Option<&[u8]>) {
     match memchr::memchr(b' ', bytes) {
         Some(blank) => (&bytes[..blank], Some(&bytes[blank + 1..])),
         None => (bytes, None),
     }
+}
+
+/// Reports whether a text is a word of a line as it is: it is not empty, and has no blanks or line ends in it.
+fn is_word(text: &[u8]) -> bool {
+    !text.is_empty() && !text.iter().any(|byte| b" \t\r\n".contains(byte))
 }

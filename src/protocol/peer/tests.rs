@@ -4,10 +4,10 @@ use super::*;
 use crate::limits::LONG_LINE;
 use crate::protocol::attributes::Marks;
 use crate::protocol::number::Number;
-use crate::protocol::shared::Piece;
+use crate::protocol::shared::{Lines, Piece, SharedBytes};
 
 /// The line that is appended, without its end; it contains no other line end.
-fn line_of(append: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+pub(super) fn line_of(append: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut line = Vec::new();
     append(&mut line);
     assert!(line.ends_with(b"\r\n"));
@@ -348,6 +348,31 @@ fn what_is_out_of_form_is_none() {
         r"STATE 1:2 3 V - - - n\x=x",
         "SIGNAL 1 SET a=1",
         "SIGNAL 1:x SET a=1",
+        "SIGNAL 1:2",
+        "SIGNAL 1:2 s=a",
+        "SIGNAL 1:2 x=a q=b",
+        "SIGNAL 1:2 s= SET a=1",
+        "SIGNAL 1:2 r= SET a=1",
+        "SIGNAL 1:2 h= SET a=1",
+        "SIGNAL 1:2 q= SET a=1",
+        "SIGNAL 1:2 s=a s=a SET a=1",
+        "SIGNAL 1:2 r=a q=b r=c SET a=1",
+        "SIGNAL 1:2 h=QQ== h=QQ== SET a=1",
+        "SIGNAL 1:2 h=QQ SET a=1",
+        "SIGNAL 1:2 h=QR== SET a=1",
+        "SIGNAL 1:2 h=QQ==QQ== SET a=1",
+        "SIGNAL 1:2 h=Q-_Q SET a=1",
+        "JOIN",
+        "JOIN ",
+        "JOIN  ",
+        "JOIN a ",
+        "JOIN  a",
+        "JOIN a b ",
+        "JOIN a b c",
+        "JOIN a\tb c",
+        "JOIN a b\t",
+        "LEAVE",
+        "LEAVE a b c",
         "CLEAR",
         "CLEAR 5",
         "PATH",
@@ -355,6 +380,36 @@ fn what_is_out_of_form_is_none() {
         "PING",
     ] {
         assert_eq!(decode(line.as_bytes()), None, "{line}");
+        assert_eq!(has_verb(line.as_bytes()), line != "PING", "{line}");
+    }
+}
+
+#[test]
+fn members_of_groups_go_there_and_back() {
+    for (pattern, group) in [
+        ("jobs.*", "workers"),
+        (">", ">"),
+        ("a..b", "a=b"),
+        ("\0", "\u{e9}"),
+    ] {
+        let membership = Membership {
+            pattern: pattern.as_bytes(),
+            group: group.as_bytes(),
+        };
+        let join = line_of(|to| encode_join(to, membership));
+        assert_eq!(join, format!("JOIN {pattern} {group}").as_bytes());
+        assert_eq!(decode(&join), Some(PeerLine::Join(membership)));
+        let leave = line_of(|to| encode_leave(to, membership));
+        assert_eq!(leave, format!("LEAVE {pattern} {group}").as_bytes());
+        assert_eq!(decode(&leave), Some(PeerLine::Leave(membership)));
+    }
+}
+
+#[test]
+fn a_pattern_without_a_group_is_kept_free() {
+    for line in ["JOIN jobs.*", "LEAVE jobs.*", "JOIN >"] {
+        assert_eq!(decode(line.as_bytes()), Some(PeerLine::Reserved), "{line}");
+        assert!(has_verb(line.as_bytes()));
     }
 }
 

@@ -156,6 +156,46 @@ fn signal(steps: &mut Steps<'_>, known: &mut Known) -> String {
     format!("{:x}:{number}", node(steps, known))
 }
 
+fn signal_line(steps: &mut Steps<'_>, known: &mut Known) -> Vec<u8> {
+    let head = format!("SIGNAL {} ", signal(steps, known));
+    let (kind, options) = match steps.below(8) {
+        kind @ 0..4 => (kind, String::new()),
+        kind => (kind - 4, options(steps)),
+    };
+    let line = match kind {
+        0 => overhead(steps),
+        1 => pair("SET ", steps),
+        2 => named("NOTIFY ", steps),
+        _ => pair("UNHEARD-OF ", steps),
+    };
+    [head.as_bytes(), options.as_bytes(), &line].concat()
+}
+
+/// Options of a signal, each with the blank after it. Some are wrong, or are there twice.
+fn options(steps: &mut Steps<'_>) -> String {
+    let count = steps.below(4);
+    let option = |_| {
+        steps.pick(&[
+            "s=a.b ",
+            "r=_INBOX.1 ",
+            "h=TkFUUy8xLjANCg0K ",
+            "q=workers ",
+            "q=w=x ",
+            "z= ",
+            "h=A ",
+            "s= ",
+        ])
+    };
+    (0..count).map(option).collect()
+}
+
+/// The first or the last member of a queue group, or a form of these lines that is kept free, or is wrong.
+fn membership(steps: &mut Steps<'_>) -> Vec<u8> {
+    let verb = steps.pick(&["JOIN ", "LEAVE "]);
+    let words = steps.pick(&["n.* workers", "> workers", "a b", "a..b w", "n.*", "a b c"]);
+    [verb, words].concat().into_bytes()
+}
+
 fn pair(verb: &str, steps: &mut Steps<'_>) -> Vec<u8> {
     [verb.as_bytes(), &name(steps), b"=", &value(steps)].concat()
 }
@@ -379,16 +419,7 @@ fn sound_line(what: u8, steps: &mut Steps<'_>, known: &mut Known) -> Vec<u8> {
         }
         30 | 31 => key_sync(steps, known),
         32..35 => state(steps, known),
-        35 => {
-            let head = format!("SIGNAL {} ", signal(steps, known));
-            let line = match steps.below(4) {
-                0 => overhead(steps),
-                1 => pair("SET ", steps),
-                2 => named("NOTIFY ", steps),
-                _ => pair("UNHEARD-OF ", steps),
-            };
-            [head.as_bytes(), &line].concat()
-        }
+        35 => signal_line(steps, known),
         36 => stamped("CLEAR", steps, known),
         37 => {
             let count = match steps.below(6) {
@@ -409,6 +440,7 @@ fn sound_line(what: u8, steps: &mut Steps<'_>, known: &mut Known) -> Vec<u8> {
             0 => stamped("FOLD", steps, known),
             1..5 => count(steps, known),
             5 => touch(steps, known),
+            6 => membership(steps),
             _ => [b"NONSENSE ", &value(steps)[..]].concat(),
         },
     }

@@ -36,7 +36,13 @@ pub fn plan<'a>(session: &Session, link: Option<&Link>, line: &ClacksLine<'a>) -
         ) => {
             return of_peer(Receivers::Links, true);
         }
-        Some(PeerLine::Path(_) | PeerLine::Synced) => return of_peer(Receivers::Nobody, false),
+        Some(
+            PeerLine::Path(_)
+            | PeerLine::Join(_)
+            | PeerLine::Leave(_)
+            | PeerLine::Reserved
+            | PeerLine::Synced,
+        ) => return of_peer(Receivers::Nobody, false),
     };
     let Some(command) = command else {
         return Plan {
