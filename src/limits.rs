@@ -20,6 +20,12 @@ pub const SECOND_US: u64 = 1_000_000;
 pub const DEFAULT_PORT: u16 = 49888;
 /// The default port of `--memcached`, which is memcached's.
 pub const MEMCACHED_PORT: u16 = 11211;
+/// The most bytes of header and payload of a NATS message, with `--max-line` as large. It is that of NATS servers.
+pub const MAX_PAYLOAD: usize = 1024 * KIB;
+/// The most pairs of a pattern and a group that a link is told of.
+pub const MAX_PAIRS_TOLD: usize = 100_000;
+/// The default port of `--nats`, which is that of NATS servers.
+pub const NATS_PORT: u16 = 4222;
 /// The default of `--max-clients`. A few hundred clients are usual; ten thousand still need little memory.
 pub const MAX_CLIENTS: usize = 10_000;
 /// The default of `--max-line`. Values of several megabytes occur (rendered pages); larger ones are mistakes.

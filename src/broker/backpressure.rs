@@ -7,8 +7,10 @@ use super::Broker;
 use super::carrier::Carrier;
 use super::dialects::{Plan, Receivers};
 use super::events::ConnectionId;
+use super::subjects::Topic;
 use crate::limits::SHORT_LINE;
 use crate::protocol::Request;
+use crate::protocol::nats::names::{Named, name_of};
 
 impl Broker {
     /// Returns true if the line has to wait before it is processed. To be asked when [`Carrier::has_full_receivers`] says that
@@ -52,19 +54,39 @@ impl Broker {
         match receivers {
             Receivers::Nobody | Receivers::Links => false,
             Receivers::Listeners(name) => {
-                let by_name = self.listeners.of(name);
-                let (_, by_pattern) = self.subjects.of(name, &self.listeners);
-                let mut listeners = [by_name, by_pattern].into_iter().flatten();
-                listeners.any(|(_, listeners)| {
-                    let mut listeners = listeners.iter();
-                    listeners.any(|&to| out.wait_for(id, to, 0, is_short))
-                })
+                self.wait_for_listeners(id, name, Topic::Name(name), is_short, out)
+            }
+            Receivers::Subscribers(subject) => {
+                let Named { name, .. } = name_of(subject);
+                self.wait_for_listeners(id, &name, Topic::Subject(subject), is_short, out)
             }
             Receivers::All => {
                 let mut clients = self.sessions.clients();
                 clients.any(|to| out.wait_for(id, to, 0, is_short))
             }
         }
+    }
+
+    fn wait_for_listeners<O: Carrier>(
+        &mut self,
+        id: ConnectionId,
+        name: &[u8],
+        topic: Topic<'_>,
+        is_short: bool,
+        out: &mut O,
+    ) -> bool {
+        self.subjects.find(topic, Some(name), &self.listeners);
+        let by_name = self.listeners.of(name);
+        let by_name = by_name.into_iter().flat_map(|(_, listeners)| listeners);
+        let found = self.subjects.found();
+        let plain = found.plain.iter();
+        let plain = plain.filter_map(|&plain| Some(self.subjects.nats(plain)?.0));
+        let members = found.members.iter();
+        let members = members.filter(|member| !member.is_link);
+        let members = members.map(|member| member.connection);
+        let clacks = by_name.chain(&found.clacks).copied();
+        let mut receivers = clacks.chain(plain).chain(members);
+        receivers.any(|to| out.wait_for(id, to, 0, is_short))
     }
 
     fn wait_for_links<O: Carrier>(

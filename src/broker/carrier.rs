@@ -40,6 +40,12 @@ pub trait Carrier {
         self.append(to, encode);
     }
 
+    /// Sends bytes that come before the TLS handshake, where there is one. They are few, and the first that the
+    /// connection is sent.
+    fn send_in_plain(&mut self, to: ConnectionId, bytes: &[u8]) {
+        self.append(to, |output| output.extend_from_slice(bytes));
+    }
+
     /// Tries once more to send what waits, for a socket whose peer takes little at a time: the kernel tells of room
     /// only when there is much.
     fn retry_write(&mut self, _connection: ConnectionId) {}

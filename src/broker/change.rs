@@ -6,6 +6,7 @@ use super::cache::{Dropped, EntryId, Written};
 use super::carrier::Carrier;
 use super::dialects::memcached;
 use super::events::{ConnectionId, Now};
+use super::interclacks::HandedOn;
 use super::operations::By;
 use super::output::Output;
 use crate::limits::EVICTIONS_PER_SLICE;
@@ -32,8 +33,17 @@ pub(super) struct Write<'a> {
     pub by: By<'a>,
     pub name: &'a [u8],
     pub written: Written,
-    /// The signal that a SETANDSTORE is too, with its value.
-    pub signal: Option<(SignalId, &'a [u8])>,
+    /// The signal that a SETANDSTORE is too.
+    pub signal: Option<WrittenSignal<'a>>,
+}
+
+/// The signal that a SETANDSTORE is, beside a write.
+#[derive(Clone, Copy)]
+pub(super) struct WrittenSignal<'a> {
+    pub id: SignalId,
+    pub value: &'a [u8],
+    /// The groups that are to be served behind links.
+    pub handed_on: &'a [HandedOn],
 }
 
 impl Broker {

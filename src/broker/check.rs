@@ -20,7 +20,7 @@ impl Broker {
             .check(own.map(|session| (session.id, &session.subscriptions)));
         let own = self.sessions.iter();
         self.subjects
-            .check(own.map(|session| (session.id, &session.patterns)));
+            .check(own.map(|session| (session.id, &session.subjects)));
         self.check_links();
         self.check_appointments();
         self.check_barriers();
@@ -72,7 +72,7 @@ impl Broker {
             .filter(|session| session.closing.is_none())?;
         let names = self.listeners.names_of(&session.subscriptions);
         let subscriptions: isize = names.map(subscription_memory).sum();
-        let patterns = self.subjects.memory_of(&session.patterns);
+        let patterns = self.subjects.memory_of(&session.subjects);
         let listing = session
             .listing
             .as_ref()

@@ -61,6 +61,14 @@ close_reasons! {
     BinaryProtocol "binary_protocol",
     /// A client speaks HTTP to a listener for memcached clients.
     HttpRequest "http_request",
+    /// A client says what its protocol does not allow.
+    ProtocolError "protocol_error",
+    /// A message longer than allowed.
+    PayloadTooLarge "payload_too_large",
+    /// The client reports an error of its own.
+    PeerError "peer_error",
+    /// The other end of an interclacks link has connected again.
+    Replaced "replaced",
     /// An interclacks peer said TIMEOUT.
     PeerTimeout "peer_timeout",
     /// The servers form a ring.
@@ -78,11 +86,12 @@ impl CloseReason {
     pub fn drains(self) -> bool {
         use CloseReason::*;
         match self {
-            Quit | EndOfStream | LoginFailed | PingTimeout | LineTooLong | Disconnected
-            | ClosedAll | Shutdown | UserChanged | ClientLimit | HttpRequest | PeerTimeout
-            | Ring | ClockAhead | Implausible | PeerVersion => true,
-            ConnectionLost | AuthTimeout | StalledWrite | OutputLimit | BuffersLimit
-            | TlsFailed | PlainToTls | TlsToPlain | BinaryProtocol => false,
+            Quit | EndOfStream | LoginFailed | AuthTimeout | PingTimeout | LineTooLong
+            | Disconnected | ClosedAll | Shutdown | UserChanged | ClientLimit | TlsToPlain
+            | HttpRequest | ProtocolError | PayloadTooLarge | PeerError | PeerTimeout | Ring
+            | ClockAhead | Implausible | PeerVersion => true,
+            ConnectionLost | StalledWrite | OutputLimit | BuffersLimit | TlsFailed | PlainToTls
+            | BinaryProtocol | Replaced => false,
         }
     }
 

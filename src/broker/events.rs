@@ -59,6 +59,8 @@ pub enum LongFrame {
     Skipped,
     /// Drop its block, and then go on with its line.
     BlockSkipped,
+    /// Keep so many bytes of the line that is not complete, and drop the rest of it.
+    TailSkipped(usize),
     /// The connection is being closed.
     Refused,
 }
@@ -74,6 +76,8 @@ pub struct Traffic {
     pub stalled_since_us: Option<u64>,
     /// When something was last sent to it (monotonic).
     pub last_output_us: u64,
+    /// When something was last received from it (monotonic).
+    pub last_input_us: u64,
     /// How long, in all, the connection was not read because the server didn't want to: such time
     /// counts for no timeout.
     pub stopped_us: u64,

@@ -18,7 +18,10 @@ impl Broker {
             self.cache.tidy_slice();
         }
         self.listeners.forget_slice();
-        self.subjects.forget_slice();
+        if self.subjects.has_work() {
+            self.subjects.forget_slice();
+            self.announce_groups(out);
+        }
         self.compact_listeners();
         self.tree.free_garbage_slice();
         self.ended_listings.pop();

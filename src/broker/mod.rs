@@ -17,6 +17,7 @@ mod closing;
 mod counting;
 mod dialects;
 mod dismissal;
+mod entrance;
 mod events;
 mod expiry;
 mod interclacks;
@@ -43,7 +44,9 @@ mod walk;
 pub use cache::Ageing;
 pub use carrier::Carrier;
 pub use close_reason::CloseReason;
-pub use dialects::memcached::{MemcachedAddress, MemcachedSettings};
+pub use dialects::memcached::MemcachedSettings;
+pub use dialects::nats::NatsSettings;
+pub use entrance::{Entrance, EntranceAddress};
 pub use events::{
     Audience, AudienceId, ConnectionId, Flow, HostFigures, LongFrame, Now, Peer, Traffic,
 };
@@ -68,6 +71,7 @@ use cache::Cache;
 use dialects::Notice;
 use dialects::clacks::Listing;
 use dialects::memcached::{self, Memcached};
+use dialects::nats;
 use dismissal::Dismissal;
 use expiry::ExpiryCycle;
 use interclacks::{Lock, Tree, Uplink};
@@ -108,6 +112,8 @@ pub struct Settings {
     pub cache_max: Option<usize>,
     /// The settings of listeners for memcached clients.
     pub memcached: MemcachedSettings,
+    /// The settings of listeners for NATS clients.
+    pub nats: NatsSettings,
     /// True if changes of the cache are recorded, and FLUSH waits until they are saved.
     pub journal: bool,
 }
@@ -139,6 +145,7 @@ impl Default for Settings {
             clean_interval_us: us(limits::CLEAN_INTERVAL_S),
             cache_max: None,
             memcached: MemcachedSettings::default(),
+            nats: NatsSettings::default(),
             journal: false,
         }
     }
@@ -250,15 +257,16 @@ impl Broker {
         &mut self,
         id: ConnectionId,
         peer: Peer,
-        language: Language,
+        entrance: impl Into<Entrance>,
         now: Now,
         out: &mut O,
     ) {
+        let entrance = entrance.into();
         self.statistics.connections += 1;
         // The statistics of memcached clients number listeners before all connections.
         let listeners = self.settings.memcached.addresses.len() as u64;
         let serial = listeners + self.statistics.connections;
-        let session = Session::new(id, peer, language, serial, now);
+        let session = Session::new(id, peer, entrance, serial, now);
         log::debug!("connected {}", session.cid);
         let cid = session.cid;
         self.sessions.insert(session);
@@ -266,10 +274,12 @@ impl Broker {
             self.start_uplink(id, now, out);
         } else {
             let greeting = Notice::Greeting(&self.settings.software);
-            out.append(id, |to| greeting.encode(language, to));
+            out.append(id, |to| greeting.encode(entrance.language, to));
             self.admit_stranger(id, now, out);
-            if language == Language::Memcached {
-                memcached::handle_connected(self, id, now, out);
+            match entrance.language {
+                Language::Memcached => memcached::handle_connected(self, id, now, out),
+                Language::Nats => nats::handle_connected(self, id, now, out),
+                _ => {}
             }
         }
         self.monitors.report(format_args!("CONNECTED={cid}"), out);
@@ -281,7 +291,13 @@ impl Broker {
 
     /// Returns the output for a connection that can't be accepted, to be sent before it is closed: the greeting and the
     /// reason. Counts the refusal, and logs it unless too many like it were logged in this second.
-    pub fn refusal(&mut self, reason: CloseReason, language: Language, now: Now) -> Vec<u8> {
+    pub fn refusal(
+        &mut self,
+        reason: CloseReason,
+        peer: Peer,
+        entrance: Entrance,
+        now: Now,
+    ) -> Vec<u8> {
         if let Some(suppressed) = self.statistics.count_closed(reason, now.monotonic_us) {
             let max_clients = self.settings.max_clients;
             log::warn!(
@@ -290,7 +306,11 @@ impl Broker {
             );
         }
         let mut lines = Vec::new();
-        Notice::Greeting(&self.settings.software).encode(language, &mut lines);
+        let language = entrance.language;
+        match language {
+            Language::Nats => nats::encode_info(self, peer, entrance, &mut lines),
+            _ => Notice::Greeting(&self.settings.software).encode(language, &mut lines),
+        }
         Notice::Refused(reason).encode(language, &mut lines);
         lines
     }
@@ -356,6 +376,7 @@ impl Broker {
             Request::Clacks(line) => self.handle_clacks_line(id, line, now, out),
             Request::Memcached(frame) => memcached::handle_frame(self, id, frame, now, out),
             Request::MemcachedLogin(frame) => memcached::handle_login(self, id, frame, now, out),
+            Request::Nats(frame) => nats::handle_frame(self, id, frame, now, out),
             #[cfg(test)]
             Request::Toy(request) => self.handle_toy_request(id, request, now, out),
         }
@@ -380,8 +401,14 @@ impl Broker {
         let Some(session) = self.sessions.get(id) else {
             return LongFrame::Refused;
         };
-        if let Language::Memcached | Language::MemcachedLogin = session.language {
-            return memcached::handle_long_frame(self, id, start, length, now, out);
+        match session.language {
+            Language::Memcached | Language::MemcachedLogin => {
+                return memcached::handle_long_frame(self, id, start, length, now, out);
+            }
+            Language::Nats | Language::NatsLogin => {
+                return nats::handle_long_frame(self, id, start, length, now, out);
+            }
+            _ => {}
         }
         let is_link = session.is_link;
         let max = match (is_link, session.is_logged_in()) {
@@ -410,6 +437,7 @@ impl Broker {
         self.continue_listing(id, now, out);
         memcached::handle_writable(self, id, now, out);
         self.advance_sync(id, now, out);
+        self.tell_groups(id, now, out);
         let session = self.sessions.get_mut(id);
         if session.is_some_and(|session| std::mem::take(&mut session.resumes_with_room)) {
             out.resume(id);
@@ -432,7 +460,9 @@ impl Broker {
     ) {
         let is_link = self.tree.links.get(id).is_some();
         match reason {
-            CloseReason::BuffersLimit if !is_link => self.refuse(id, reason, now, out),
+            CloseReason::BuffersLimit | CloseReason::TlsToPlain if !is_link => {
+                self.refuse(id, reason, now, out)
+            }
             CloseReason::BinaryProtocol => {
                 if let Some(session) = self.sessions.get(id) {
                     self.memcached.binary_peers.advise(session);
@@ -559,6 +589,7 @@ impl Broker {
         let status = Status {
             clients: self.sessions.len(),
             memcached: memcached::connections(&self.sessions).count(),
+            nats: nats::connections(&self.sessions).count(),
             monitors: self.monitors.len(),
             links: self.tree.links.up().count(),
             uplink: self.uplink_state(),

@@ -3,11 +3,12 @@
 use super::Settings;
 use super::close_reason::CloseReason;
 use super::dialects::clacks::Listing;
-use super::dialects::memcached;
+use super::dialects::{memcached, nats};
+use super::entrance::Entrance;
 use super::events::{ConnectionId, Now, Peer};
 use super::listeners::Subscriptions;
 use super::origin::Origin;
-use super::subjects::PatternSubscriptions;
+use super::subjects::OwnSubscriptions;
 use super::users::User;
 use crate::limits::{MAX_CLIENT_INFO, MAX_LINE_BEFORE_LOGIN, SECOND_US};
 use crate::protocol::memcached::framing::MAX_UNFINISHED_LINE;
@@ -21,12 +22,15 @@ pub struct Session {
     pub id: ConnectionId,
     pub cid: Cid,
     pub language: Language,
+    /// The number of the listening socket that it came in at; see [`Entrance`].
+    pub entrance: u16,
     /// The client's description of itself; empty until it has sent one. Sessions with equal ones may share it.
     client_info: Rc<[u8]>,
     /// The session's user; `None` before the login.
     pub user: Option<Rc<User>>,
     pub subscriptions: Subscriptions,
-    pub patterns: PatternSubscriptions,
+    /// Subscriptions to patterns and subjects; of a link, for the groups behind it.
+    pub subjects: OwnSubscriptions,
     /// The session's place in the list of monitors, if it is one.
     pub monitor: Option<u32>,
     pub opened_us: u64,
@@ -46,6 +50,8 @@ pub struct Session {
     pub listing: Option<Box<Listing>>,
     /// All that only sessions of memcached clients have.
     pub memcached: Option<Box<memcached::Conversation>>,
+    /// All that only sessions of NATS clients have.
+    pub nats: Option<Box<nats::Conversation>>,
     /// Its next line waits only for room.
     pub resumes_with_room: bool,
     /// It is on its way out and takes part in nothing any more.
@@ -122,7 +128,7 @@ impl fmt::Display for Cid {
 }
 
 impl Session {
-    pub fn new(id: ConnectionId, peer: Peer, language: Language, serial: u64, now: Now) -> Session {
+    pub fn new(id: ConnectionId, peer: Peer, entrance: Entrance, serial: u64, now: Now) -> Session {
         Session {
             id,
             cid: Cid {
@@ -130,11 +136,12 @@ impl Session {
                 serial,
                 opened_s: (now.wall_us / SECOND_US) as u32,
             },
-            language,
+            language: entrance.language,
+            entrance: entrance.number,
             client_info: Rc::default(),
             user: None,
             subscriptions: Subscriptions::default(),
-            patterns: PatternSubscriptions::default(),
+            subjects: OwnSubscriptions::default(),
             monitor: None,
             opened_us: now.monotonic_us,
             is_surplus: false,
@@ -148,6 +155,7 @@ impl Session {
             is_link: false,
             listing: None,
             memcached: None,
+            nats: None,
             resumes_with_room: false,
             closing: None,
             is_dismissed: false,
@@ -167,6 +175,12 @@ impl Session {
     /// Its requests are handled.
     pub fn is_served(&self) -> bool {
         self.closing.is_none() && !self.is_dismissed
+    }
+
+    /// Messages are sent to it with their header blocks.
+    pub fn takes_headers_of_messages(&self) -> bool {
+        let conversation = self.nats.as_ref();
+        conversation.is_some_and(|conversation| conversation.takes_headers())
     }
 
     pub fn is_logged_in(&self) -> bool {
@@ -455,7 +469,13 @@ mod tests {
         let peer = Peer::Unix(crate::broker::Process::default());
         let mut sessions = Sessions::with_capacity(1000);
         for (serial, id) in ids.clone().enumerate() {
-            sessions.insert(Session::new(id, peer, Language::Clacks, serial as u64, NOW));
+            sessions.insert(Session::new(
+                id,
+                peer,
+                Language::Clacks.into(),
+                serial as u64,
+                NOW,
+            ));
         }
         for id in ids.clone().filter(|id| id.slot != 700) {
             assert!(sessions.remove(id).is_some());
@@ -484,7 +504,7 @@ mod tests {
                 sessions.insert(Session::new(
                     id,
                     Peer::Master(None),
-                    Language::Clacks,
+                    Language::Clacks.into(),
                     serial as u64,
                     NOW,
                 ));

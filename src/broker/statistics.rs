@@ -79,6 +79,8 @@ pub struct Status {
     pub clients: usize,
     /// Connections of memcached clients among them.
     pub memcached: usize,
+    /// Connections of NATS clients among them.
+    pub nats: usize,
     pub monitors: usize,
     /// Interclacks links that are up.
     pub links: usize,
@@ -95,10 +97,11 @@ impl Status {
     pub(super) fn write(&self, statistics: &Statistics, f: &mut impl fmt::Write) -> fmt::Result {
         write!(
             f,
-            "clients={} memcached={} monitors={} links={} uplink={} names_listened_to={} subscriptions={} entries={} tombstones={} cache_bytes={} journal={} connections={} \
+            "clients={} memcached={} nats={} monitors={} links={} uplink={} names_listened_to={} subscriptions={} entries={} tombstones={} cache_bytes={} journal={} connections={} \
              lines={} signals={} deliveries={} expired={} stale={} evicted={} too_large={} permission_denied={} unknown_commands={}",
             self.clients,
             self.memcached,
+            self.nats,
             self.monitors,
             self.links,
             self.uplink,

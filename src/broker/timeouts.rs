@@ -3,7 +3,7 @@
 use super::Broker;
 use super::carrier::Carrier;
 use super::close_reason::CloseReason;
-use super::dialects::Notice;
+use super::dialects::{Notice, nats};
 use super::events::{ConnectionId, Now};
 use super::timers::{Due, due};
 use crate::protocol::encode;
@@ -56,6 +56,7 @@ impl Broker {
                         let language = session.language;
                         out.append_if_drained(id, |to| Notice::KeepAlive.encode(language, to));
                     }
+                    Due::Silence => nats::handle_silence(self, id, now, out),
                     Due::Login => self.resume_login(id, out),
                     Due::Ping => {
                         if let Some(link) = self.tree.links.get_mut(id) {
@@ -75,16 +76,14 @@ impl Broker {
         }
     }
 
-    fn time_out<O: Carrier>(
+    pub(super) fn time_out<O: Carrier>(
         &mut self,
         id: ConnectionId,
         reason: CloseReason,
         now: Now,
         out: &mut O,
     ) {
-        if matches!(reason, CloseReason::PingTimeout | CloseReason::StalledWrite) {
-            self.send_notice(id, Notice::TimedOut, out);
-        }
+        self.send_notice(id, Notice::TimedOut(reason), out);
         self.close(id, reason, now, out);
     }
 }

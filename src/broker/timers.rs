@@ -6,6 +6,7 @@
 
 use super::carrier::Carrier;
 use super::close_reason::CloseReason;
+use super::dialects::nats;
 use super::events::{ConnectionId, Now, Traffic};
 use super::interclacks::Link;
 use super::session::{LastPing, LoginAttempt, Session};
@@ -27,6 +28,8 @@ pub(super) enum Due {
     /// No action before this moment (monotonic).
     Later(u64),
     Nop,
+    /// A NATS client was silent.
+    Silence,
     /// A login that had to wait.
     Login,
     /// An interclacks link's PING.
@@ -53,9 +56,12 @@ impl Broker {
             now.monotonic_us,
         ) {
             Due::Later(at_us) => at_us,
-            Due::Nop | Due::Login | Due::Ping | Due::Close(_) | Due::CloseStalled(_) => {
-                now.monotonic_us
-            }
+            Due::Nop
+            | Due::Silence
+            | Due::Login
+            | Due::Ping
+            | Due::Close(_)
+            | Due::CloseStalled(_) => now.monotonic_us,
         };
         if at_us < session.wake_us {
             session.wake_us = at_us;
@@ -184,7 +190,16 @@ pub(super) fn due(
         {
             return Due::CloseStalled(CloseReason::StalledWrite);
         }
-        if let Some(LastPing { at_us, stopped_us }) = session.last_ping {
+        if nats::is_spoken(session) {
+            if past(nats::due(
+                session,
+                traffic,
+                settings.ping_timeout_us,
+                now_us,
+            )) {
+                return Due::Silence;
+            }
+        } else if let Some(LastPing { at_us, stopped_us }) = session.last_ping {
             let stood_still_us = traffic.stopped_us - stopped_us;
             if past(at_us + settings.ping_timeout_us + stood_still_us) {
                 return Due::Close(CloseReason::PingTimeout);

@@ -1,13 +1,14 @@
 //! The configuration of the daemon, built from the flags and checked as a whole.
 
 use crate::address::{Address, HostPort};
-use crate::broker::{self, Ageing, MemcachedSettings};
+use crate::broker::{self, Ageing, MemcachedSettings, NatsSettings};
 use crate::cli::certificate_files::CertificateFiles;
 use crate::cli::flags::{
     absolute, count, path, refused, seconds, size, size_or_unlimited, text_of, wrong,
 };
 use crate::cli::logging;
 use crate::cli::secrets::Secrets;
+use crate::cli::served_files::AssumedUser;
 use crate::limits::{self, MAX_LINE_BEFORE_LOGIN};
 use crate::program::start::StartError;
 use crate::protocol::Language;
@@ -28,8 +29,8 @@ impl Endpoint {
     /// The flag that names it.
     pub fn flag(&self) -> &'static str {
         match self.language {
-            Language::Memcached => "memcached",
-            _ => "listen",
+            Language::Clacks => "listen",
+            other => other.word(),
         }
     }
 }
@@ -42,6 +43,8 @@ pub struct Config {
     pub socket: SocketAccess,
     /// Users and passwords; `None` if no user is given, so that a password has to be generated.
     pub secrets: Option<Secrets>,
+    /// Users that clients act as without a login.
+    pub assumed_users: Vec<AssumedUser>,
     pub broker: broker::Settings,
     pub reactor: reactor::Settings,
     pub masters: Vec<Address>,
@@ -65,7 +68,12 @@ impl Config {
         let bound = listen.iter().map(|endpoint| &endpoint.address);
         let all = inherited.iter().map(|listener| &listener.address);
         let certificates = CertificateFiles::from_flags(matches, all.chain(bound), &masters)?;
-        let serves_memcached = serves_memcached(&listen, &inherited);
+        let serves = |language| serves(language, &listen, &inherited);
+        let (memcached_user, nats_user) = (
+            assumed_user(matches, Language::Memcached, serves)?,
+            assumed_user(matches, Language::Nats, serves)?,
+        );
+        let serves_memcached = serves(Language::Memcached);
         let run_as = run_as(matches)?;
         let (max_line, max_output) = line_limits(matches)?;
         let max_clients = count(matches, "max-clients", limits::MAX_CLIENTS)?;
@@ -88,6 +96,7 @@ impl Config {
                 path(matches, "password-file")?,
                 path(matches, "users")?,
             )?,
+            assumed_users: memcached_user.iter().chain(&nats_user).cloned().collect(),
             broker: broker::Settings {
                 max_clients,
                 max_line,
@@ -95,7 +104,16 @@ impl Config {
                 auth_timeout_us,
                 masters: masters.iter().map(Address::to_string).collect(),
                 cache_max,
-                memcached: memcached_settings(matches, serves_memcached)?,
+                memcached: MemcachedSettings {
+                    user: memcached_user.as_ref().map(|user| user.name.clone()),
+                    addresses: Vec::new(),
+                    socket_mode: socket_mode(matches)?,
+                    machine_memory: sys::machine_memory(),
+                },
+                nats: NatsSettings {
+                    user: nats_user.as_ref().map(|user| user.name.clone()),
+                    addresses: Vec::new(),
+                },
                 ageing: Ageing {
                     stale_us: stale_time(matches, stays)?,
                     deleted_us: seconds(matches, "deleted-time", limits::DELETED_TIME_S)?,
@@ -171,19 +189,26 @@ impl Config {
         self.addresses().all(|(address, _)| is_local(address))
     }
 
-    /// The addresses at which other machines reach memcached clients' listeners.
-    pub fn memcached_beyond_loopback(&self) -> impl Iterator<Item = &Address> {
-        let of_memcached = self
-            .addresses()
-            .filter(|(_, language)| *language == Language::Memcached);
-        let addresses = of_memcached.map(|(address, _)| address);
-        addresses.filter(|address| !is_local(address))
+    /// Warnings of addresses at which whoever reaches them needs no login.
+    pub fn risks(&self) -> Vec<String> {
+        let mut risks = Vec::new();
+        for AssumedUser { flag, name } in &self.assumed_users {
+            let is_meant = |language: Language| *flag == user_flag(language);
+            for (address, language) in self.addresses() {
+                if is_meant(language) && !is_local(address) {
+                    risks.push(format!(
+                        "--{flag} {name}: everybody who reaches {address} acts as that user"
+                    ));
+                }
+            }
+        }
+        risks
     }
 
     /// All addresses that are served, with their languages.
     fn addresses(&self) -> impl Iterator<Item = (&Address, Language)> {
         let inherited = self.inherited.iter();
-        let inherited = inherited.map(|listener| (&listener.address, listener.language));
+        let inherited = inherited.map(|listener| (&listener.address, listener.entrance.language));
         let bound = self.listen.iter();
         inherited.chain(bound.map(|endpoint| (&endpoint.address, endpoint.language)))
     }
@@ -252,7 +277,7 @@ fn listen(matches: &Matches, inherited: &[Listener]) -> Result<Vec<Endpoint>, St
         })?;
     }
     let mut listen = addresses(matches, "listen", limits::DEFAULT_PORT)?;
-    let is_clacks = |listener: &Listener| listener.language == Language::Clacks;
+    let is_clacks = |listener: &Listener| listener.entrance.language == Language::Clacks;
     if listen.is_empty() && !inherited.iter().any(is_clacks) {
         let host = "127.0.0.1".to_owned();
         listen.push(Address::Tcp(HostPort {
@@ -261,9 +286,11 @@ fn listen(matches: &Matches, inherited: &[Listener]) -> Result<Vec<Endpoint>, St
         }));
     }
     let of_memcached = addresses(matches, "memcached", limits::MEMCACHED_PORT)?;
+    let of_nats = addresses(matches, "nats", limits::NATS_PORT)?;
     let endpoint = |language| move |address| Endpoint { address, language };
     let of_clacks = listen.into_iter().map(endpoint(Language::Clacks));
     let of_memcached = of_memcached.into_iter().map(endpoint(Language::Memcached));
+    let of_nats = of_nats.into_iter().map(endpoint(Language::Nats));
     // An inherited address is not bound again, so that the same flags work with and without socket activation.
     let is_inherited = |endpoint: &Endpoint| {
         let mut inherited = inherited.iter();
@@ -271,35 +298,40 @@ fn listen(matches: &Matches, inherited: &[Listener]) -> Result<Vec<Endpoint>, St
     };
     Ok(of_clacks
         .chain(of_memcached)
+        .chain(of_nats)
         .filter(|endpoint| !is_inherited(endpoint))
         .collect())
 }
 
-/// Returns true if there is a listener for memcached clients.
-fn serves_memcached(listen: &[Endpoint], inherited: &[Listener]) -> bool {
+/// Returns true if there is a listener for clients of that language.
+fn serves(language: Language, listen: &[Endpoint], inherited: &[Listener]) -> bool {
     let bound = listen.iter().map(|endpoint| endpoint.language);
-    let inherited = inherited.iter().map(|listener| listener.language);
-    bound
-        .chain(inherited)
-        .any(|language| language == Language::Memcached)
+    let inherited = inherited.iter().map(|listener| listener.entrance.language);
+    bound.chain(inherited).any(|served| served == language)
 }
 
-/// The settings of memcached's listeners, without their addresses. The flag that names their user is wrong if there are
-/// none.
-fn memcached_settings(
+/// The flag that names the user whom clients of a language act as without a login.
+fn user_flag(language: Language) -> String {
+    format!("{}-user", language.word())
+}
+
+/// The user whom clients of a language act as without a login. The flag is wrong if there is no listener for them.
+fn assumed_user(
     matches: &Matches,
-    serves_memcached: bool,
-) -> Result<MemcachedSettings, StartError> {
-    let user = matches.opt_str("memcached-user");
-    if user.is_some() && !serves_memcached {
-        return Err(wrong("memcached-user", "goes with --memcached only"));
+    language: Language,
+    serves: impl Fn(Language) -> bool,
+) -> Result<Option<AssumedUser>, StartError> {
+    let flag = user_flag(language);
+    let Some(name) = matches.opt_str(&flag) else {
+        return Ok(None);
+    };
+    match serves(language) {
+        true => Ok(Some(AssumedUser { flag, name })),
+        false => Err(wrong(
+            &flag,
+            &format!("goes with --{} only", language.word()),
+        )),
     }
-    Ok(MemcachedSettings {
-        user,
-        addresses: Vec::new(),
-        socket_mode: socket_mode(matches)?,
-        machine_memory: sys::machine_memory(),
-    })
 }
 
 /// Returns true if two addresses are the same. A Unix socket can have several paths: relative ones, and paths through links

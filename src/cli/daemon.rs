@@ -1,7 +1,7 @@
 //! The life of the daemon: from its arguments to a running server, and from its end to the exit status.
 
 use crate::address::{Address, HostPort};
-use crate::broker::{Broker, MemcachedAddress, Users};
+use crate::broker::{Broker, EntranceAddress, Users};
 use crate::certificates::Certificates;
 use crate::cli::background::{self, Process, StartReport};
 use crate::cli::certificate_files::{CertificateFiles, Dates};
@@ -10,7 +10,7 @@ use crate::cli::logging::LogFile;
 use crate::cli::pid_file::PidFile;
 use crate::cli::restore::{Restored, restore};
 use crate::cli::secrets::{Secrets, random};
-use crate::cli::served_files::{ServedFiles, check_user};
+use crate::cli::served_files::{ServedFiles, check_users};
 use crate::cli::{flags, logging, service_manager};
 use crate::limits::{MAPPED_BLOCK, MAX_SURPLUS_CLIENTS, RESERVED_DESCRIPTORS};
 use crate::program::start::{StartError, print};
@@ -70,7 +70,7 @@ pub fn run(arguments: &[OsString]) -> Result<End, StartError> {
         }
     };
     let users = secrets.read()?;
-    check_user(config.broker.memcached.user.as_deref(), &users)?;
+    check_users(&config.assumed_users, &users)?;
     let (certificates, dates) = config.certificates.read()?;
     if matches.opt_present("check") {
         config.check_folders()?;
@@ -130,7 +130,7 @@ impl Start {
         // Steps that may fail come first, and steps that can't be undone come last, so that a failed start leaves
         // nothing behind.
         let seed = seed().map_err(|error| StartError::Failed(format!("/dev/urandom: {error}")))?;
-        let memcached_risks = memcached_risks(&config);
+        let risks = config.risks();
         let listeners = bind(&mut config)?;
         let changes_owner = config.run_as.is_some();
         let pid_file = config.pid_file.take();
@@ -148,7 +148,6 @@ impl Start {
             let files = (pid_file.as_ref(), log_file.as_ref());
             give_up_root(account, &config, &self.secrets, files)?;
         }
-        let memcached_user = config.broker.memcached.user.clone();
         let mut broker = Broker::new(config.broker, self.users, seed);
         let writer = match &config.persist {
             Some((path, sync)) => match restore(path, *sync, &mut broker, &signals)? {
@@ -163,11 +162,11 @@ impl Start {
         if let Some(pid_file) = &mut pid_file {
             pid_file.write()?;
         }
-        warn_of_risks(&config.certificates, &memcached_risks);
+        warn_of_risks(&config.certificates, &risks);
         self.dates.warn();
         let files = ServedFiles {
             secrets: self.secrets,
-            memcached_user,
+            assumed_users: config.assumed_users,
             certificates: config.certificates,
             dates: self.dates,
             log: log_file,
@@ -208,8 +207,8 @@ fn no_signals(error: &io::Error) -> StartError {
     StartError::Failed(format!("cannot install a signal handler: {error}"))
 }
 
-fn warn_of_risks(certificates: &CertificateFiles, memcached_risks: &[String]) {
-    for risk in memcached_risks {
+fn warn_of_risks(certificates: &CertificateFiles, risks: &[String]) {
+    for risk in risks {
         log::warn!("{risk}");
     }
     if certificates.trusts_anybody() {
@@ -217,17 +216,6 @@ fn warn_of_risks(certificates: &CertificateFiles, memcached_risks: &[String]) {
             "--master-insecure: whoever answers at the master's address gets this server's login"
         );
     }
-}
-
-/// Warnings of addresses at which whoever reaches them needs no login.
-fn memcached_risks(config: &Config) -> Vec<String> {
-    let Some(name) = &config.broker.memcached.user else {
-        return Vec::new();
-    };
-    let warning = |address| {
-        format!("--memcached-user {name}: everybody who reaches {address} acts as that user")
-    };
-    config.memcached_beyond_loopback().map(warning).collect()
 }
 
 /// The inherited listeners, and those bound for the flags.
@@ -240,22 +228,28 @@ fn bind(config: &mut Config) -> Result<Vec<Listener>, StartError> {
             bound.map_err(|error| StartError::Failed(format!("--{flag} {address}: {error}")))?,
         );
     }
-    let of_memcached = listeners
-        .iter()
-        .filter(|listener| listener.language == Language::Memcached);
-    let addresses = of_memcached.map(|listener| memcached_address(&listener.address));
-    config.broker.memcached.addresses = addresses.collect();
+    for (language, addresses) in [
+        (Language::Memcached, &mut config.broker.memcached.addresses),
+        (Language::Nats, &mut config.broker.nats.addresses),
+    ] {
+        let of_it = listeners.iter_mut();
+        let of_it = of_it.filter(|listener| listener.entrance.language == language);
+        for (listener, number) in of_it.zip(0..) {
+            listener.entrance.number = number;
+            addresses.push(entrance_address(&listener.address));
+        }
+    }
     Ok(listeners)
 }
 
-/// The address of a listener for memcached clients, as they are shown it.
-fn memcached_address(address: &Address) -> MemcachedAddress {
+/// The address of a listener, as a language may show it to its clients.
+fn entrance_address(address: &Address) -> EntranceAddress {
     let (HostPort { host, port }, is_tls) = match address {
-        Address::Unix(path) => return MemcachedAddress::Unix(path.display().to_string()),
+        Address::Unix(path) => return EntranceAddress::Unix(path.display().to_string()),
         Address::Tcp(host) => (host.clone(), false),
         Address::Tls(host) => (host.clone(), true),
     };
-    MemcachedAddress::Tcp { host, port, is_tls }
+    EntranceAddress::Tcp { host, port, is_tls }
 }
 
 /// Changes the user of the process. The pid file and the log file are given to that user, since the process may have to
@@ -303,7 +297,7 @@ fn show_trial_login(password: &str, listeners: &[Listener]) {
          user {TRIAL_USER}, password {password}\n"
     );
     // The line below is one of Clacks.
-    let is_clacks = |listener: &&Listener| listener.language == Language::Clacks;
+    let is_clacks = |listener: &&Listener| listener.entrance.language == Language::Clacks;
     for listener in listeners.iter().filter(is_clacks) {
         text += &format!("  at {}\n", listener.address);
     }
@@ -354,10 +348,11 @@ fn summary(config: &Config, secrets: &Secrets, users: usize) -> String {
     let mut text = String::new();
     let whom = |language| match language {
         Language::Memcached => " for memcached clients",
+        Language::Nats => " for NATS clients",
         _ => "",
     };
     for listener in &config.inherited {
-        let whom = whom(listener.language);
+        let whom = whom(listener.entrance.language);
         text += &format!("would serve {}{whom}\n", listener.address);
     }
     for endpoint in &config.listen {

@@ -32,6 +32,20 @@ pub const FLAGS: &[Flag] = &[
         "whom memcached clients act as, without a login",
     )
     .default("they must log in"),
+    flag(
+        "",
+        "nats",
+        "ADDRESS",
+        "listen there for NATS clients, at port 4222 if none is given; may be repeated",
+    )
+    .repeatable(),
+    flag(
+        "",
+        "nats-user",
+        "NAME",
+        "whom NATS clients act as that give no login",
+    )
+    .default("they must log in"),
     flag("", "socket-mode", "MODE", "octal mode of Unix sockets").default("660"),
     flag("", "socket-group", "GROUP", "group of Unix sockets"),
     flag(

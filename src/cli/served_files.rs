@@ -12,8 +12,8 @@ use crate::reactor::Files;
 /// The files of a running server.
 pub struct ServedFiles {
     pub secrets: Secrets,
-    /// The user of `--memcached-user`, whom the users have to include.
-    pub memcached_user: Option<String>,
+    /// Users that clients act as without a login, whom the users have to include.
+    pub assumed_users: Vec<AssumedUser>,
     pub certificates: CertificateFiles,
     /// The validity of the certificates in use.
     pub dates: Dates,
@@ -24,7 +24,7 @@ impl ServedFiles {
     /// Reads all files. An error leaves everything as it was.
     fn read(&mut self) -> Result<(Users, Certificates), StartError> {
         let users = self.secrets.read()?;
-        check_user(self.memcached_user.as_deref(), &users)?;
+        check_users(&self.assumed_users, &users)?;
         let (certificates, dates) = self.certificates.read()?;
         self.dates = dates;
         Ok((users, certificates))
@@ -43,18 +43,25 @@ impl ServedFiles {
     }
 }
 
-/// Checks that the user of `--memcached-user` is among the users.
+/// A user that clients act as without a login.
+#[derive(Debug, Clone)]
+pub struct AssumedUser {
+    /// The flag that names it.
+    pub flag: String,
+    pub name: String,
+}
+
+/// Checks that the users that clients act as without a login are among the users.
 ///
 /// # Errors
 /// [`StartError::Usage`] if there is no such user.
-pub fn check_user(name: Option<&str>, users: &Users) -> Result<(), StartError> {
-    match name {
-        Some(name) if users.get(name).is_none() => Err(wrong(
-            "memcached-user",
-            &format!("{name}: there is no such user"),
-        )),
-        _ => Ok(()),
+pub fn check_users(assumed: &[AssumedUser], users: &Users) -> Result<(), StartError> {
+    for AssumedUser { flag, name } in assumed {
+        if users.get(name).is_none() {
+            return Err(wrong(flag, &format!("{name}: there is no such user")));
+        }
     }
+    Ok(())
 }
 
 impl Files for ServedFiles {

@@ -5,6 +5,8 @@
 
 use super::command::{Command, decode};
 use super::memcached;
+#[cfg(feature = "server")]
+use super::nats;
 #[cfg(test)]
 use super::toy;
 use crate::limits::MAX_LINE_BEFORE_LOGIN;
@@ -18,6 +20,11 @@ pub enum Language {
     Memcached,
     /// memcached's before the login: only a login has a block.
     MemcachedLogin,
+    #[cfg(feature = "server")]
+    Nats,
+    /// NATS's before the login, where one is needed.
+    #[cfg(feature = "server")]
+    NatsLogin,
     #[cfg(test)]
     Toy,
 }
@@ -48,6 +55,8 @@ pub enum Request<'a> {
     Memcached(memcached::Frame<'a>),
     /// A frame before the login.
     MemcachedLogin(&'a [u8]),
+    #[cfg(feature = "server")]
+    Nats(nats::Frame<'a>),
     #[cfg(test)]
     Toy(toy::Request<'a>),
 }
@@ -68,6 +77,31 @@ pub enum Key<'a> {
 }
 
 impl Language {
+    /// The languages that have listeners of their own beside those of Clacks.
+    #[cfg(feature = "server")]
+    pub const OTHERS: [Language; 2] = [Language::Memcached, Language::Nats];
+
+    /// The word for it in flags, in names of inherited sockets and in the log.
+    pub fn word(self) -> &'static str {
+        match self {
+            Language::Clacks => "clacks",
+            Language::Memcached | Language::MemcachedLogin => "memcached",
+            #[cfg(feature = "server")]
+            Language::Nats | Language::NatsLogin => "nats",
+            #[cfg(test)]
+            Language::Toy => "toy",
+        }
+    }
+
+    /// Reports whether the greeting comes before the TLS handshake, where there is one.
+    pub fn greets_in_plain(self) -> bool {
+        #[cfg(feature = "server")]
+        if let Language::Nats | Language::NatsLogin = self {
+            return true;
+        }
+        false
+    }
+
     /// Finds the first frame of `input`, of which something may be known from before.
     ///
     /// A line of Clacks ends in LF, and every CR is dropped wherever it stands (clacks-protocol(7), CONNECTION).
@@ -79,6 +113,10 @@ impl Language {
             Language::MemcachedLogin => {
                 next_with_block(input, known, memcached::login::block_length)
             }
+            #[cfg(feature = "server")]
+            Language::Nats => nats::framing::next(input, known),
+            #[cfg(feature = "server")]
+            Language::NatsLogin => nats::framing::next_before_login(input, known),
             #[cfg(test)]
             Language::Toy => next_with_block(input, known, toy::block_length),
         }
@@ -94,9 +132,7 @@ impl Language {
     pub(super) fn keep(self, input: &[u8], to: &mut Vec<u8>) {
         match self {
             Language::Clacks => append_without_cr(input, to),
-            Language::Memcached | Language::MemcachedLogin => to.extend_from_slice(input),
-            #[cfg(test)]
-            Language::Toy => to.extend_from_slice(input),
+            _ => to.extend_from_slice(input),
         }
     }
 
@@ -104,9 +140,7 @@ impl Language {
     pub(super) fn end_length(self) -> usize {
         match self {
             Language::Clacks => 1,
-            Language::Memcached | Language::MemcachedLogin => 0,
-            #[cfg(test)]
-            Language::Toy => 0,
+            _ => 0,
         }
     }
 
@@ -130,6 +164,10 @@ impl Language {
             }),
             Language::Memcached => Request::Memcached(memcached::Frame::of(frame)),
             Language::MemcachedLogin => Request::MemcachedLogin(frame),
+            #[cfg(feature = "server")]
+            Language::Nats => Request::Nats(nats::Frame::of(frame)),
+            #[cfg(feature = "server")]
+            Language::NatsLogin => Request::Nats(nats::Frame::before_login(frame)),
             #[cfg(test)]
             Language::Toy => Request::Toy(toy::decode(frame)),
         }
@@ -143,6 +181,8 @@ impl<'a> Request<'a> {
             Request::Clacks(line) => line.text.len(),
             Request::Memcached(frame) => frame.bytes.len(),
             Request::MemcachedLogin(frame) => frame.len(),
+            #[cfg(feature = "server")]
+            Request::Nats(frame) => frame.bytes.len(),
             #[cfg(test)]
             Request::Toy(request) => request.length(),
         }
@@ -160,6 +200,8 @@ impl<'a> Request<'a> {
             },
             Request::Memcached(frame) => frame.request.key().map(Key::Entry),
             Request::MemcachedLogin(_) => None,
+            #[cfg(feature = "server")]
+            Request::Nats(_) => None,
             #[cfg(test)]
             Request::Toy(request) => request.key().map(Key::Entry),
         }

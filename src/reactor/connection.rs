@@ -60,6 +60,8 @@ pub struct Connection<S> {
     pub is_departing: bool,
     pub stalled_since_us: Option<u64>,
     pub last_output_us: u64,
+    /// When something was last read from it; at first, when it was made.
+    pub last_input_us: u64,
     /// True if so much of its output waits that senders who would add to it have to wait; see
     /// [`backpressure`](super::connections).
     pub is_full: bool,
@@ -190,6 +192,7 @@ impl<S: Socket> Connection<S> {
             is_departing: false,
             stalled_since_us: None,
             last_output_us: now_us,
+            last_input_us: now_us,
             is_full: false,
             is_too_slow_for_links: false,
             in_checks: false,
@@ -284,6 +287,7 @@ impl<S: Socket> Connection<S> {
             unread: self.pending.as_ref().map_or(0, |pending| pending.waiting()),
             stalled_since_us: self.stalled_since_us,
             last_output_us: self.last_output_us,
+            last_input_us: self.last_input_us,
             stopped_us: self.stops.total_us(now_us),
         }
     }

@@ -9,7 +9,8 @@ use super::handshakes::Handshakes;
 use super::outputs::Outputs;
 use super::socket::Socket;
 use crate::broker::{
-    Broker, CloseReason, ConnectionId, LogLimit, Now, Origin, Peer, Recording, Saved, Suppressed,
+    Broker, CloseReason, ConnectionId, Entrance, LogLimit, Now, Origin, Peer, Recording, Saved,
+    Suppressed,
 };
 use crate::limits::{CLOSES_PER_TURN, SCRATCH, WORK_PER_SYSCALL, WORK_PER_TURN};
 use crate::protocol::Language;
@@ -98,8 +99,13 @@ impl<S: Socket, R: Recording> Core<S, R> {
     }
 
     /// Takes in a connection that a peer has made. An error is one of the registration of the socket, which is closed.
-    pub fn add(&mut self, mut socket: S, peer: Peer, language: Language) -> io::Result<()> {
-        let now = self.now();
+    pub fn add(
+        &mut self,
+        mut socket: S,
+        peer: Peer,
+        entrance: impl Into<Entrance>,
+    ) -> io::Result<()> {
+        let (entrance, now) = (entrance.into(), self.now());
         self.out.connections.work += 2 * WORK_PER_SYSCALL;
         // Who is only to see why it was closed keeps nobody out.
         while self.out.connections.count() >= self.settings.max_connections
@@ -109,17 +115,23 @@ impl<S: Socket, R: Recording> Core<S, R> {
         }
         if self.out.connections.count() >= self.settings.max_connections {
             // The socket's buffer is empty, so that this small write never blocks.
-            let _ = socket.write(&self.broker.refusal(CloseReason::ClientLimit, language, now));
+            let refusal = self
+                .broker
+                .refusal(CloseReason::ClientLimit, peer, entrance, now);
+            let _ = match entrance.language.greets_in_plain() {
+                true => socket.write_in_plain(&refusal),
+                false => socket.write(&refusal),
+            };
             return Ok(());
         }
         let id = self.out.connections.add(socket, Origin::of(peer))?;
-        if language != Language::Clacks
+        if entrance.language != Language::Clacks
             && let Some(connection) = self.out.connections.get_mut(id)
         {
             connection.pace = Pace::off();
         }
         self.broker
-            .handle_connected(id, peer, language, now, &mut self.out);
+            .handle_connected(id, peer, entrance, now, &mut self.out);
         Ok(())
     }
 

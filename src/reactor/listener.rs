@@ -3,7 +3,7 @@
 mod inherited;
 
 use crate::address::{Address, HostPort};
-use crate::broker::{Peer, Process};
+use crate::broker::{Entrance, Peer, Process};
 use crate::limits::BACKLOG;
 use crate::protocol::Language;
 use crate::reactor::own_file::OwnFile;
@@ -33,8 +33,8 @@ pub struct SocketAccess {
 pub struct Listener {
     /// With the port that was really bound.
     pub address: Address,
-    /// The language of its clients.
-    pub language: Language,
+    /// The language of its clients, and its place among those of that language.
+    pub entrance: Entrance,
     /// True if connections may be waiting to be accepted.
     pub is_ready: bool,
     /// Kept for its end; it stands before the socket, which keeps the file's inode number from being
@@ -61,7 +61,7 @@ impl Listener {
             Address::Tls(host) => Listener::bind_tcp(host, Address::Tls)?,
         };
         for listener in &mut listeners {
-            listener.language = language;
+            listener.entrance = language.into();
         }
         Ok(listeners)
     }
@@ -82,7 +82,7 @@ impl Listener {
         let socket = ListeningSocket::Unix(UnixListener::from_std(socket.into()));
         Ok(Listener {
             address: Address::Unix(path.to_owned()),
-            language: Language::Clacks,
+            entrance: Language::Clacks.into(),
             is_ready: true,
             socket,
             _file: Some(file),
@@ -131,7 +131,7 @@ impl Listener {
         });
         Ok(Listener {
             address,
-            language: Language::Clacks,
+            entrance: Language::Clacks.into(),
             is_ready: true,
             socket: ListeningSocket::Tcp(listener),
             _file: None,

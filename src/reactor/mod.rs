@@ -214,11 +214,11 @@ impl Server {
     /// Serves until the server is to end; calls `ready` just before. An error is one of the poll itself.
     pub fn run(mut self, ready: impl FnOnce()) -> io::Result<Ended> {
         for listener in &self.listeners {
-            let language = match listener.language {
-                Language::Memcached => "memcached ",
-                _ => "",
-            };
-            log::info!("{language}listening on {}", listener.address);
+            let address = &listener.address;
+            match listener.entrance.language {
+                Language::Clacks => log::info!("listening on {address}"),
+                other => log::info!("{} listening on {address}", other.word()),
+            }
         }
         log::info!("ready");
         // The first turn, which waits for nothing, sends it.
@@ -456,8 +456,8 @@ impl Server {
                 }
                 match self.listeners[index].accept() {
                     Ok((stream, peer)) => {
-                        let language = self.listeners[index].language;
-                        if let Err(error) = self.core.add(stream, peer, language) {
+                        let entrance = self.listeners[index].entrance;
+                        if let Err(error) = self.core.add(stream, peer, entrance) {
                             self.pause_accepting(&error);
                         }
                     }

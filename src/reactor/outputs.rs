@@ -47,6 +47,7 @@ impl<C: Carrier, R> Carrier for Outputs<C, R> {
         fn append_lines(&mut self, to: ConnectionId, lines: &Lines);
         fn append_line(&mut self, to: ConnectionId, parts: &[&[u8]], source: Option<&SharedBytes>);
         fn append_if_drained(&mut self, to: ConnectionId, encode: impl FnOnce(&mut Vec<u8>));
+        fn send_in_plain(&mut self, to: ConnectionId, bytes: &[u8]);
         fn retry_write(&mut self, id: ConnectionId);
         fn fan_out(&mut self, to: impl IntoIterator<Item = ConnectionId>, payload: &[u8]);
         fn deliver(&mut self, audience: &Audience<'_>, payload: &[u8]) -> usize;

@@ -234,6 +234,7 @@ impl<S: Socket, R: Recording> Core<S, R> {
                 LongFrame::Allowed => {}
                 LongFrame::Skipped => pending.skip_frame(),
                 LongFrame::BlockSkipped => pending.skip_block(),
+                LongFrame::TailSkipped(kept) => pending.skip_tail(kept),
                 LongFrame::Refused => return Progress::Stopped,
             }
         }
@@ -364,7 +365,7 @@ impl<S: Socket, R: Recording> Core<S, R> {
         if request.length() > MAX_LINE_BEFORE_LOGIN {
             match self.check_length(id, None, request.length()) {
                 // The block of a whole frame is there already.
-                LongFrame::Allowed | LongFrame::BlockSkipped => {}
+                LongFrame::Allowed | LongFrame::BlockSkipped | LongFrame::TailSkipped(_) => {}
                 LongFrame::Skipped => return Progress::Done,
                 LongFrame::Refused => return Progress::Stopped,
             }

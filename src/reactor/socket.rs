@@ -45,6 +45,11 @@ pub trait Socket: Read + Write {
         false
     }
 
+    /// Writes bytes that come before the TLS handshake, as it takes them at once.
+    fn write_in_plain(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write(bytes)
+    }
+
     /// Returns true if it takes lines. A TLS handshake comes first, as far as the peer lets it.
     fn is_open(&self) -> bool {
         true

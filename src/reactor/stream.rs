@@ -64,6 +64,13 @@ impl Socket for Stream {
         matches!(self, Stream::Tls(_))
     }
 
+    fn write_in_plain(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Unix(_) | Stream::Tcp(_) => self.write(bytes),
+            Stream::Tls(stream) => stream.socket().write(bytes),
+        }
+    }
+
     fn next_step(&self) -> Option<Step> {
         let Stream::Tls(stream) = self else {
             return None;

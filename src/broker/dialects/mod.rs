@@ -3,6 +3,7 @@
 
 pub mod clacks;
 pub mod memcached;
+pub mod nats;
 mod plan;
 #[cfg(test)]
 mod toy;
@@ -19,8 +20,8 @@ pub enum Notice<'a> {
     Greeting(&'a str),
     /// Nothing was said for long.
     KeepAlive,
-    /// The connection ends because the client said nothing for too long.
-    TimedOut,
+    /// The connection ends because the client let a time pass that the reason names.
+    TimedOut(CloseReason),
     /// The connection ends for that reason, which is the client's fault or a limit of the server.
     Refused(CloseReason),
     /// The connection ends at the wish of the server or of somebody who manages it.
@@ -33,6 +34,7 @@ impl Notice<'_> {
         match language {
             Language::Clacks => clacks::encode_notice(self, to),
             Language::Memcached | Language::MemcachedLogin => memcached::encode_notice(self, to),
+            Language::Nats | Language::NatsLogin => nats::encode_notice(self, to),
             #[cfg(test)]
             Language::Toy => toy::encode_notice(self, to),
         }

@@ -1,6 +1,6 @@
 //! The effects of a request, as far as they must be known before it is handled.
 
-use super::{clacks, memcached};
+use super::{clacks, memcached, nats};
 use crate::broker::interclacks::Link;
 use crate::broker::session::Session;
 use crate::protocol::Request;
@@ -23,6 +23,8 @@ pub enum Receivers<'a> {
     Links,
     /// Those who listen to the name, and other servers.
     Listeners(Cow<'a, [u8]>),
+    /// Those who listen to the name of the subject or subscribe to it, and other servers.
+    Subscribers(&'a [u8]),
     /// All clients, and other servers.
     All,
 }
@@ -37,6 +39,7 @@ impl<'a> Plan<'a> {
                 is_monitored: false,
                 may_write: false,
             },
+            Request::Nats(frame) => nats::plan(session, &frame.request),
             #[cfg(test)]
             Request::Toy(request) => super::toy::plan(request),
         }

@@ -2,21 +2,24 @@
 
 use super::LegacyForm;
 use super::counting::Count;
+use super::groups::{Carried, HandedOnGroups};
 use super::link::Role;
 use super::scope::{SignalScope, is_not_monitored, is_too_long_to_forward};
 use crate::broker::Broker;
 use crate::broker::cache::{Effect, Merged, TooLarge, Touched};
 use crate::broker::carrier::Carrier;
-use crate::broker::change::{Change, Write};
+use crate::broker::change::{Change, Write, WrittenSignal};
 use crate::broker::close_reason::CloseReason;
 use crate::broker::events::{ConnectionId, Now};
-use crate::broker::operations::By;
+use crate::broker::operations::{By, Extras, Groups, Signal};
 use crate::broker::output::Output;
+use crate::broker::subjects::News;
 use crate::limits::{MAX_FORWARDED_LINE, MAX_PATH, WORK_PER_CONTRIBUTION};
 use crate::protocol::attributes::Attributes;
 use crate::protocol::command::Pair;
+use crate::protocol::nats::subject;
 use crate::protocol::number::work_of;
-use crate::protocol::peer::{NodeId, PeerLine, SignalId, Stamp, State};
+use crate::protocol::peer::{NodeId, Options, PeerLine, SignalId, Stamp, State};
 use crate::protocol::shown::shown;
 use crate::protocol::{Command, decode, encode};
 use log::Level;
@@ -57,8 +60,10 @@ impl Broker {
                 self.handle_state(id, &name, &state, signal, now, out);
             }
             PeerLine::Signal {
-                id: signal, line, ..
-            } => self.handle_signal(id, signal, line, now, out),
+                id: signal,
+                options,
+                line,
+            } => self.handle_signal(id, signal, options, line, now, out),
             PeerLine::Clear(stamp) => self.handle_clear(id, stamp, now, out),
             PeerLine::Count {
                 name,
@@ -85,8 +90,9 @@ impl Broker {
             } => self.handle_touch(id, &name, stamp, &attributes, now, out),
             PeerLine::Fold(marker) => self.handle_fold(id, marker, now, out),
             PeerLine::Path(path) => self.handle_path(id, path, now, out),
-            // This server has no queue groups.
-            PeerLine::Join(_) | PeerLine::Leave(_) | PeerLine::Reserved => {}
+            PeerLine::Join(joined) => self.handle_membership(id, News::Join, joined, now, out),
+            PeerLine::Leave(left) => self.handle_membership(id, News::Leave, left, now, out),
+            PeerLine::Reserved => {}
             PeerLine::Synced => {
                 if self
                     .tree
@@ -146,6 +152,10 @@ impl Broker {
         if merged.differs {
             self.answer_older_state(id, name, now, out);
         }
+        // A STATE line names no groups: those that are to be served here come in a line of their own.
+        if signal.is_some() {
+            self.deliver_set(id, name, &value, Groups::Named(&[]), out);
+        }
         if let Some(written) = merged.written {
             let write = Write {
                 by: By {
@@ -154,15 +164,17 @@ impl Broker {
                 },
                 name,
                 written,
-                signal: signal.map(|id| (id, &*value)),
+                signal: signal.map(|id| WrittenSignal {
+                    id,
+                    value: &value,
+                    handed_on: &[],
+                }),
             };
             self.commit(Change::Write(write), now, out);
         } else if let Some(signal) = signal {
             let line = encode::set(name, &value);
-            self.forward_signal(Some(id), signal, &line, SignalScope::All, now, out);
-        }
-        if signal.is_some() {
-            self.deliver_set(None, name, &value, out);
+            let carried = Carried::default();
+            self.forward_signal(id, signal, &line, carried, SignalScope::All, now, out);
         }
     }
 
@@ -204,6 +216,7 @@ impl Broker {
         &mut self,
         id: ConnectionId,
         signal: SignalId,
+        options: Options<'_>,
         line: &[u8],
         now: Now,
         out: &mut O,
@@ -219,11 +232,26 @@ impl Broker {
         if !self.is_new_signal(id, signal, scope, now, out) {
             return;
         }
-        self.forward_signal(Some(id), signal, &[line], scope, now, out);
-        match command {
-            Some(Command::Set(Pair { name, .. }) | Command::Notify(name)) => {
-                self.deliver(None, name, &[line], out);
+        let handed_on = match command {
+            Some(Command::Set(Pair { name, value })) => {
+                let line = &[line];
+                let signal = Signal { name, line, value };
+                self.deliver_of_peer(id, &signal, options, out)
             }
+            Some(Command::Notify(name)) => {
+                let (line, value) = (&[line], &b""[..]);
+                let signal = Signal { name, line, value };
+                self.deliver_of_peer(id, &signal, options, out)
+            }
+            _ => HandedOnGroups::new(),
+        };
+        let carried = Carried {
+            options: &options.common(),
+            handed_on: &handed_on,
+        };
+        self.forward_signal(id, signal, &[line], carried, scope, now, out);
+        match command {
+            Some(Command::Set(_) | Command::Notify(_)) => {}
             Some(Command::Overhead(Some(overhead))) => {
                 self.handle_forwarded_overhead(overhead, now, out)
             }
@@ -233,6 +261,26 @@ impl Broker {
                 now,
             ),
         }
+    }
+
+    /// Delivers a signal of a peer at this server. Returns the groups that are to be served behind other links.
+    fn deliver_of_peer<O: Carrier>(
+        &mut self,
+        id: ConnectionId,
+        signal: &Signal<'_>,
+        options: Options<'_>,
+        out: &mut O,
+    ) -> HandedOnGroups {
+        let header = options.header();
+        let extras = Extras {
+            subject: options
+                .subject()
+                .filter(|subject| subject::is_valid(subject)),
+            reply: options.reply(),
+            header: header.as_deref(),
+        };
+        let groups = self.groups_named(options.groups());
+        self.deliver(id, signal, &extras, Groups::Named(&groups), out)
     }
 
     /// A peer asks to forward a line that is too long for that. A Net::Clacks server passes on any length.
@@ -256,7 +304,10 @@ impl Broker {
     ) {
         let link = self.tree.links.get_mut(id);
         let Some(link) = link.filter(|link| link.role == Role::Uplink) else {
-            // A slave's masters are this node and its masters; what it says is of its time before.
+            // A slave's masters are this node and its masters: only its own node is news.
+            if let [node] = path[..] {
+                self.note_node_of_slave(id, node, now, out);
+            }
             return;
         };
         link.peer_knows_time = path.first() != Some(&NodeId::UNKNOWN);

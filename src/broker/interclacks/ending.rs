@@ -23,6 +23,7 @@ impl Broker {
         if let Some(session) = self.sessions.get_mut(id) {
             session.is_link = false;
         }
+        self.subjects.pairs().remove_link(id);
         self.tree.free_later(std::mem::take(&mut link.dirty));
         self.tree.free_walk_later(link.sync);
         let name = self.name_of_peer(id, link.role);

@@ -8,7 +8,7 @@ use crate::broker::events::{ConnectionId, Now};
 use crate::broker::session::LastPing;
 use crate::broker::table::Table;
 use crate::broker::walk::{KeptName, Meets, Walk};
-use crate::protocol::peer;
+use crate::protocol::peer::{self, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The connection to a master or to a slave.
@@ -44,6 +44,8 @@ pub struct Link {
     pub(super) anchor_us: Option<i64>,
     /// On an uplink: true if the master knows the time of the tree's root, according to the path that it has sent.
     pub(super) peer_knows_time: bool,
+    /// Of a slave: the node that it says it is.
+    pub(super) node: Option<NodeId>,
     /// The time at which the link was made, by this node's clock (monotonic) and by the tree's.
     pub(super) began_us: u64,
     pub(super) began_tree_us: u64,
@@ -159,6 +161,11 @@ impl Link {
     /// Reports whether the synchronisation is done and no change waits.
     pub(super) fn has_sent_all(&self) -> bool {
         matches!(self.sync, SyncState::Done) && !self.has_dirty_names()
+    }
+
+    /// Reports whether a signal for a group is best sent there: it is sent at once.
+    pub fn is_prompt(&self) -> bool {
+        self.is_up_to_date()
     }
 
     /// Reports whether a signal may be sent at once: it overtakes no write and no other signal.

@@ -15,6 +15,7 @@ mod early_steps;
 mod encode;
 mod ending;
 mod garbage;
+mod groups;
 mod inbound;
 mod link;
 mod link_log;
@@ -41,6 +42,7 @@ use signals::Signals;
 use std::collections::BTreeSet;
 use tree_clock::TreeClock;
 
+pub use groups::{Carried, HandedOn, HandedOnGroups};
 pub use link::Link;
 pub use lock::Lock;
 pub use scope::{NEVER_FORWARDED, SignalScope, is_too_long_to_forward};

@@ -2,20 +2,23 @@
 
 use super::LegacyForm;
 use super::encode::{append_as_write, append_key_sync, encode_clear, encode_marker};
+use super::groups::{Carried, HandedOn};
 use super::link::{DIRTY_NAME, KNOWN_NAME, Link, Software, SyncState};
 use super::scope::SignalScope;
 use crate::broker::Broker;
 use crate::broker::cache::{Cache, Dropped, Effect, EntryId, Found, WrittenPart};
 use crate::broker::carrier::Carrier;
-use crate::broker::change::{Change, Write};
+use crate::broker::change::{Change, Write, WrittenSignal};
 use crate::broker::close_reason::CloseReason;
 use crate::broker::events::{ConnectionId, Now};
 use crate::broker::operations::By;
+use crate::broker::subjects::Subjects;
 use crate::limits::LINK_BACKLOG;
 use crate::protocol::encode;
 use crate::protocol::peer::{self, NodeId, SignalId};
 use crate::protocol::shared::{Lines, SharedBytes};
 use crate::protocol::shown::is_nameable;
+use smallvec::SmallVec;
 
 impl Broker {
     /// Sends a change to all peers but the one it came from.
@@ -49,13 +52,20 @@ impl Broker {
             cache,
             tree,
             long_line,
+            subjects,
             ..
         } = self;
         let long_line = long_line.as_ref();
         let found = cache.remembered(written.entry, now_us);
         for (id, link) in tree.links.up_mut().filter(|(id, _)| *id != from) {
             let may_signal = link.is_up_to_date();
-            let carried = signal.filter(|_| may_signal);
+            // A STATE line has no room for groups: the signal comes behind it then.
+            let is_for_groups = signal.is_some_and(|signal| {
+                let handed_on = signal.handed_on.iter();
+                handed_on.into_iter().any(|one| one.link == id)
+            });
+            let carried = signal.filter(|_| may_signal && !is_for_groups);
+            let carried = carried.map(|signal| (signal.id, signal.value));
             if link.peer == Software::Clacksd {
                 let beside = Beside {
                     signal: carried,
@@ -75,9 +85,24 @@ impl Broker {
                 }
             }
             let is_held = !may_signal || !link.is_up_to_date();
-            if is_held && let Some((signal, value)) = signal {
-                let more = queue_signal(link, signal, &encode::set(name, value), long_line);
-                out.charge_memory(id, more);
+            if let Some(WrittenSignal {
+                id: signal,
+                value,
+                handed_on,
+            }) = signal
+                && (is_held || is_for_groups)
+            {
+                let line = SignalLine {
+                    id: signal,
+                    options: b"",
+                    groups: groups_for(subjects, handed_on, id),
+                    line: &encode::set(name, value),
+                    source: long_line,
+                };
+                match is_held {
+                    true => out.charge_memory(id, line.queue(link)),
+                    false => line.send(id, out),
+                }
             }
         }
         self.close_links_that_hold_too_much(now, out);
@@ -111,26 +136,38 @@ impl Broker {
     /// Sends a signal to all peers but the one it came from.
     pub(in crate::broker) fn forward_signal<O: Carrier>(
         &mut self,
-        from: Option<ConnectionId>,
+        from: ConnectionId,
         signal: SignalId,
         line: &[&[u8]],
+        carried: Carried<'_>,
         scope: SignalScope,
         now: Now,
         out: &mut O,
     ) {
         let Broker {
-            tree, long_line, ..
+            tree,
+            long_line,
+            subjects,
+            ..
         } = self;
         let long_line = long_line.as_ref();
-        for (id, link) in tree.links.up_mut().filter(|(id, _)| Some(*id) != from) {
+        for (id, link) in tree.links.up_mut().filter(|(id, _)| *id != from) {
             if link.peer == Software::NetClacks && scope == SignalScope::Clacksd {
                 continue;
             }
-            if !link.is_up_to_date() && scope != SignalScope::AtOnce {
-                let more = queue_signal(link, signal, line, long_line);
-                out.charge_memory(id, more);
-            } else if link.peer == Software::Clacksd {
-                send_signal(id, signal, line, long_line, out);
+            let is_to_wait = !link.is_up_to_date() && scope != SignalScope::AtOnce;
+            if is_to_wait || link.peer == Software::Clacksd {
+                let line = SignalLine {
+                    id: signal,
+                    options: carried.options,
+                    groups: groups_for(subjects, carried.handed_on, id),
+                    line,
+                    source: long_line,
+                };
+                match is_to_wait {
+                    true => out.charge_memory(id, line.queue(link)),
+                    false => line.send(id, out),
+                }
             } else {
                 out.append_line(id, line, long_line);
             }
@@ -180,12 +217,13 @@ impl Broker {
         &mut self,
         from: ConnectionId,
         line: &[&[u8]],
+        carried: Carried<'_>,
         scope: SignalScope,
         now: Now,
         out: &mut O,
     ) {
         if let Some(signal) = self.new_signal(now) {
-            self.forward_signal(Some(from), signal, line, scope, now, out);
+            self.forward_signal(from, signal, line, carried, scope, now, out);
         }
     }
 
@@ -380,23 +418,73 @@ fn send_state<O: Carrier>(
     out.append_lines(id, &lines);
 }
 
-/// Sends a SIGNAL line. The end of a long one is shared.
-fn send_signal<O: Carrier>(
-    id: ConnectionId,
-    signal: SignalId,
-    line: &[&[u8]],
-    long_line: Option<&SharedBytes>,
-    out: &mut O,
-) {
-    if long_line.is_none() {
-        out.append(id, |to| {
-            peer::encode_signal(to, signal, b"", [], line);
-        });
-        return;
+/// A signal on its way to one link.
+struct SignalLine<'a> {
+    id: SignalId,
+    /// The options that all links are sent.
+    options: &'a [u8],
+    /// The names of the groups that are to be served behind the link.
+    groups: SmallVec<[&'a [u8]; 2]>,
+    line: &'a [&'a [u8]],
+    /// The long line that it comes from, if it comes from one.
+    source: Option<&'a SharedBytes>,
+}
+
+impl SignalLine<'_> {
+    /// Sends it to a clacksd server. The end of a long one is shared.
+    fn send<O: Carrier>(self, to: ConnectionId, out: &mut O) {
+        if self.source.is_none() {
+            out.append(to, |to| {
+                let left_out =
+                    peer::encode_signal(to, self.id, self.options, self.groups, self.line);
+                warn_of_groups(left_out);
+            });
+            return;
+        }
+        let mut lines = Lines::default();
+        self.append(&mut lines);
+        out.append_lines(to, &lines);
     }
-    let mut lines = Lines::default();
-    peer::append_signal(&mut lines, signal, b"", [], line, long_line);
-    out.append_lines(id, &lines);
+
+    /// Queues it until the synchronisation is done; returns its bytes.
+    fn queue(self, link: &mut Link) -> isize {
+        let peer = link.peer;
+        link.queued_signals.append(|to| match peer {
+            Software::Clacksd => self.append(to),
+            Software::NetClacks => to.append(self.line, self.source),
+        })
+    }
+
+    fn append(self, to: &mut Lines) {
+        let SignalLine {
+            id,
+            options,
+            groups,
+            line,
+            source,
+        } = self;
+        let left_out = peer::append_signal(to, id, options, groups, line, source);
+        warn_of_groups(left_out);
+    }
+}
+
+/// Logs that groups are not served behind a link, because their names are too long together.
+fn warn_of_groups(left_out: usize) {
+    if left_out > 0 {
+        log::warn!(
+            "{left_out} groups of a signal are not served at other servers: the names are too long"
+        );
+    }
+}
+
+/// The names of the groups of a signal that are to be served behind a link.
+fn groups_for<'a>(
+    subjects: &'a Subjects,
+    handed_on: &[HandedOn],
+    link: ConnectionId,
+) -> SmallVec<[&'a [u8]; 2]> {
+    let here = handed_on.iter().filter(|one| one.link == link);
+    here.map(|one| subjects.group_name(one.group)).collect()
 }
 
 /// Reports whether a Net::Clacks server is to be sent a change of that name at once: the synchronisation does not
@@ -454,21 +542,4 @@ fn send_change<O: Carrier>(
         (_, _, None) => {}
     }
     out.append_lines(id, &lines);
-}
-
-/// Queues a signal until the synchronisation is done; returns its bytes. `source` is the long line that it comes from, if
-/// it comes from one.
-fn queue_signal(
-    link: &mut Link,
-    signal: SignalId,
-    parts: &[&[u8]],
-    source: Option<&SharedBytes>,
-) -> isize {
-    let peer = link.peer;
-    link.queued_signals.append(|to| match peer {
-        Software::Clacksd => {
-            peer::append_signal(to, signal, b"", [], parts, source);
-        }
-        Software::NetClacks => to.append(parts, source),
-    })
 }

@@ -131,6 +131,7 @@ impl Broker {
             known_to_peer: Table::default(),
             anchor_us: None,
             peer_knows_time: false,
+            node: None,
             began_us: now.monotonic_us,
             round_trip_us: 0,
         }
@@ -186,6 +187,7 @@ impl Broker {
             self.tree.links.insert(id, link);
             self.note_linked();
         }
+        self.start_telling_groups(id, out);
         let name = self.name_of_peer(id, Role::Downlink);
         self.tree.log(
             Level::Info,
@@ -290,13 +292,16 @@ impl Broker {
         link.peer = peer;
         link.last_ping.at_us = now.monotonic_us;
         let (cleared, folded) = (self.cache.cleared(), self.cache.folded());
+        let own = [self.tree.node];
         out.append(id, |to| {
             encode::overhead(to, Flags::LOGIN_RIGHT, b"Welcome!");
             if peer == Software::Clacksd {
+                encode_path(to, &own, true);
                 encode_clear(to, cleared);
                 encode_marker(to, folded);
             }
         });
+        self.start_telling_groups(id, out);
         let name = self.name_of_peer(id, Role::Uplink);
         self.tree.log(
             Level::Info,

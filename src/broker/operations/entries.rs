@@ -1,9 +1,9 @@
 //! Operations on entries of the cache.
 
-use super::By;
+use super::{By, Groups};
 use crate::broker::Broker;
 use crate::broker::cache::{Added, Retrieved, TooLarge, Written};
-use crate::broker::change::{Change, Write};
+use crate::broker::change::{Change, Write, WrittenSignal};
 use crate::broker::events::Now;
 use crate::broker::output::Output;
 use crate::broker::recording::Recording;
@@ -56,12 +56,16 @@ impl Broker {
         out: &mut O,
     ) -> Result<(), TooLarge> {
         let written = self.cache.store_text(name, value, self.tree.now_us(now))?;
-        self.deliver_set(Some(by.connection), name, value, out);
+        let handed_on = self.deliver_set(by.connection, name, value, Groups::All, out);
         let write = Write {
             by,
             name,
             written,
-            signal: self.new_signal(now).map(|signal| (signal, value)),
+            signal: self.new_signal(now).map(|id| WrittenSignal {
+                id,
+                value,
+                handed_on: &handed_on,
+            }),
         };
         self.commit(Change::Write(write), now, out);
         Ok(())

@@ -7,6 +7,7 @@
 mod conditional;
 mod entries;
 mod login;
+mod messages;
 mod signals;
 
 use super::interclacks::LegacyForm;
@@ -14,6 +15,8 @@ use crate::broker::events::ConnectionId;
 
 pub use conditional::{Compare, Done, Put, PutMode, Removed, Spoil, Step, Stored};
 pub use login::Login;
+pub use messages::{Extras, Groups};
+pub use signals::Signal;
 
 /// The author of a change, and the form in which Net::Clacks servers are sent it.
 #[derive(Clone, Copy)]

@@ -1,88 +1,99 @@
 //! Operations on signals: to send one, and to listen.
 
+use super::messages::{Extras, Groups};
 use crate::broker::carrier::Carrier;
 use crate::broker::events::{Audience, ConnectionId, Now};
-use crate::broker::interclacks::SignalScope;
+use crate::broker::interclacks::{Carried, HandedOnGroups, SignalScope};
 use crate::broker::listeners::subscription_memory;
 use crate::broker::{Broker, empty};
-use crate::limits::WORK_PER_NODE;
 use crate::protocol::encode;
 use crate::protocol::shared::{Lines, SharedBytes};
 
+/// A signal in the form that Clacks clients know.
+#[derive(Clone, Copy)]
+pub struct Signal<'a> {
+    pub name: &'a [u8],
+    /// The line for Clacks clients and other servers, in parts.
+    pub line: &'a [&'a [u8]],
+    /// The text of the value; empty of a NOTIFY.
+    pub value: &'a [u8],
+}
+
 impl Broker {
-    /// Sends a signal to everybody else who listens to its name, at whatever server. `line` is its form for Clacks
-    /// clients and other servers, in parts.
+    /// Sends a signal to everybody else who listens to its name, at whatever server.
     #[inline(always)]
     pub(in crate::broker) fn publish<O: Carrier>(
         &mut self,
         sender: ConnectionId,
-        name: &[u8],
-        line: &[&[u8]],
+        signal: &Signal<'_>,
         now: Now,
         out: &mut O,
     ) {
-        self.deliver(Some(sender), name, line, out);
-        self.forward_new_signal(sender, line, SignalScope::All, now, out);
+        let handed_on = self.deliver(sender, signal, &Extras::default(), Groups::All, out);
+        let carried = Carried {
+            options: b"",
+            handed_on: &handed_on,
+        };
+        self.forward_new_signal(sender, signal.line, carried, SignalScope::All, now, out);
     }
 
-    /// Delivers a signal to everybody at this server who listens to `name`, but its sender.
+    /// Delivers a signal to everybody at this server who listens to its name, but its sender. Returns the groups that are
+    /// to be served behind links.
     #[inline(always)]
     pub(in crate::broker) fn deliver<O: Carrier>(
         &mut self,
-        sender: Option<ConnectionId>,
-        name: &[u8],
-        line: &[&[u8]],
+        sender: ConnectionId,
+        signal: &Signal<'_>,
+        extras: &Extras<'_>,
+        groups: Groups<'_>,
         out: &mut O,
-    ) {
+    ) -> HandedOnGroups {
         self.statistics.signals += 1;
-        if let Some((id, listeners)) = self.listeners.of(name) {
-            let audience = Audience {
-                id,
-                listeners,
-                sender,
-            };
-            let long_line = self.long_line.as_ref();
-            let deliveries = deliver_to(&audience, line, long_line, &mut self.payload, out);
-            self.statistics.deliveries += deliveries as u64;
-        }
-        if !self.subjects.is_empty() {
-            self.deliver_to_patterns(sender, name, line, out);
+        self.deliver_to_listeners(Some(sender), signal, out);
+        match self.subjects.is_empty() {
+            true => HandedOnGroups::new(),
+            false => self.deliver_to_subscriptions(Some(sender), signal, extras, groups, out),
         }
     }
 
-    /// Delivers a signal to everybody at this server who listens to a pattern of its name and not to the name itself, but
-    /// its sender.
-    #[cold]
-    fn deliver_to_patterns<O: Carrier>(
+    /// Delivers a signal to everybody at this server who listens to its name itself, but its sender. Returns to how many.
+    #[inline(always)]
+    pub(super) fn deliver_to_listeners<O: Carrier>(
         &mut self,
         sender: Option<ConnectionId>,
-        name: &[u8],
-        line: &[&[u8]],
+        signal: &Signal<'_>,
         out: &mut O,
-    ) {
-        let (visited, found) = self.subjects.of(name, &self.listeners);
-        out.add_work(visited * WORK_PER_NODE);
-        if let Some((id, listeners)) = found {
-            let audience = Audience {
-                id,
-                listeners,
-                sender,
-            };
-            let long_line = self.long_line.as_ref();
-            let deliveries = deliver_to(&audience, line, long_line, &mut self.payload, out);
-            self.statistics.deliveries += deliveries as u64;
-        }
+    ) -> usize {
+        let Some((id, listeners)) = self.listeners.of(signal.name) else {
+            return 0;
+        };
+        let audience = Audience {
+            id,
+            listeners,
+            sender,
+        };
+        let long_line = self.long_line.as_ref();
+        let deliveries = deliver_to(&audience, signal.line, long_line, &mut self.payload, out);
+        self.statistics.deliveries += deliveries as u64;
+        deliveries
     }
 
-    /// Delivers the signal of a SET to everybody at this server who listens to `name`, but its sender.
+    /// Delivers the signal of a SETANDSTORE to everybody at this server who listens to `name`, but its sender. Returns the
+    /// groups that are to be served behind links.
     pub(in crate::broker) fn deliver_set<O: Carrier>(
         &mut self,
-        sender: Option<ConnectionId>,
+        sender: ConnectionId,
         name: &[u8],
         value: &[u8],
+        groups: Groups<'_>,
         out: &mut O,
-    ) {
-        self.deliver(sender, name, &encode::set(name, value), out);
+    ) -> HandedOnGroups {
+        let signal = Signal {
+            name,
+            line: &encode::set(name, value),
+            value,
+        };
+        self.deliver(sender, &signal, &Extras::default(), groups, out)
     }
 
     /// From now on the session gets the signals of that name.
@@ -126,7 +137,7 @@ impl Broker {
         out: &mut O,
     ) {
         if let Some(session) = self.sessions.get_mut(id)
-            && let Some(memory) = self.subjects.listen(pattern, id, &mut session.patterns)
+            && let Some(memory) = self.subjects.listen(pattern, id, &mut session.subjects)
         {
             out.charge_memory(id, memory);
         }
@@ -140,7 +151,7 @@ impl Broker {
         out: &mut O,
     ) {
         if let Some(session) = self.sessions.get_mut(id)
-            && let Some(memory) = self.subjects.unlisten(pattern, id, &mut session.patterns)
+            && let Some(memory) = self.subjects.unlisten(pattern, id, &mut session.subjects)
         {
             out.charge_memory(id, -memory);
         }
@@ -167,7 +178,7 @@ impl Broker {
             freed += subscription_memory(name)
         });
         if is_done {
-            let (of_patterns, are_done) = subjects.unlisten_slice(id, &mut session.patterns);
+            let (of_patterns, are_done) = subjects.end_slice(&mut session.subjects);
             freed += of_patterns;
             is_done = are_done;
         }
@@ -176,12 +187,13 @@ impl Broker {
         if !is_done {
             out.request_writable(id);
         }
+        self.announce_groups(out);
         is_done
     }
 }
 
 /// Delivers a line; returns to how many. `payload` is kept for its memory.
-fn deliver_to<O: Carrier>(
+pub(super) fn deliver_to<O: Carrier>(
     audience: &Audience<'_>,
     line: &[&[u8]],
     long_line: Option<&SharedBytes>,

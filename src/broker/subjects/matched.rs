@@ -1,58 +1,147 @@
-//! The listeners of the name that was looked up last. Signals often come many at once, of one name.
+//! The subscriptions that match the name or subject that was looked up last. Messages often come many at once, of one
+//! subject.
 
+use super::groups::GroupId;
+use super::subscription::{Kind, Subscription, SubscriptionId};
 use super::trie::Walk;
 use crate::broker::events::{AudienceId, ConnectionId};
+use crate::broker::pages::Pages;
 use crate::protocol::pattern::MAX_PATTERN;
+
+/// The text by which subscriptions are looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Topic<'a> {
+    /// The name of a signal.
+    Name(&'a [u8]),
+    /// The subject of a message.
+    Subject(&'a [u8]),
+}
+
+impl<'a> Topic<'a> {
+    fn text(self) -> &'a [u8] {
+        match self {
+            Topic::Name(text) | Topic::Subject(text) => text,
+        }
+    }
+}
+
+/// A member of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Member {
+    pub group: GroupId,
+    /// It stands for all members behind a link.
+    pub is_link: bool,
+    pub connection: ConnectionId,
+    pub subscription: SubscriptionId,
+}
+
+/// The subscriptions that match.
+#[derive(Default)]
+pub struct Found {
+    /// Clacks clients that listen to a pattern, each once.
+    pub clacks: Vec<ConnectionId>,
+    /// Those of NATS clients without a group.
+    pub plain: Vec<SubscriptionId>,
+    /// In the order of their groups, those of this server first.
+    pub members: Vec<Member>,
+}
+
+impl Found {
+    fn clear(&mut self) {
+        self.clacks.clear();
+        self.plain.clear();
+        self.members.clear();
+    }
+
+    /// Adds the subscriptions to one pattern.
+    pub(super) fn add(&mut self, ids: &[SubscriptionId], subscriptions: &Pages<Subscription>) {
+        for &id in ids {
+            let subscription = &subscriptions[id.0];
+            let connection = subscription.connection;
+            let (group, is_link) = match &subscription.kind {
+                Kind::Pattern => {
+                    self.clacks.push(connection);
+                    continue;
+                }
+                Kind::Sid(own) => match own.group {
+                    None => {
+                        self.plain.push(id);
+                        continue;
+                    }
+                    Some(group) => (group, false),
+                },
+                Kind::Link(group) => (*group, true),
+            };
+            self.members.push(Member {
+                group,
+                is_link,
+                connection,
+                subscription: id,
+            });
+        }
+    }
+
+    fn memory(&self) -> usize {
+        self.clacks.capacity() * size_of::<ConnectionId>()
+            + self.plain.capacity() * size_of::<SubscriptionId>()
+            + self.members.capacity() * size_of::<Member>()
+    }
+}
 
 #[derive(Default)]
 pub struct Matched {
-    /// The name; `None` if it is too long to be kept.
-    name: Option<Vec<u8>>,
+    is_name: bool,
+    /// The name or subject; `None` if it is too long to be kept.
+    text: Option<Vec<u8>>,
     /// How often subscriptions to patterns and to names had changed.
     changes: (u64, u64),
-    found: Vec<ConnectionId>,
+    pub found: Found,
     /// How many lists there were so far.
     lists: u64,
     walk: Walk,
 }
 
 impl Matched {
-    /// Makes the list that of `name` with `find`, which appends connections to an empty list and returns the number of nodes
-    /// that it visited. Returns that number; 0 if the list is that of the name already.
+    /// Makes the lists those of `topic` with `find`, which adds to empty lists and returns the number of nodes that it
+    /// visited. Returns that number; 0 if the lists are those of the topic already.
     pub fn update(
         &mut self,
-        name: &[u8],
+        topic: Topic<'_>,
         changes: (u64, u64),
-        find: impl FnOnce(&mut Walk, &mut Vec<ConnectionId>) -> usize,
+        find: impl FnOnce(&mut Walk, &mut Found) -> usize,
     ) -> usize {
-        if self.changes == changes && self.name.as_deref() == Some(name) {
+        let (is_name, text) = (matches!(topic, Topic::Name(_)), topic.text());
+        let is_same = self.changes == changes && self.is_name == is_name;
+        if is_same && self.text.as_deref() == Some(text) {
             return 0;
         }
         self.found.clear();
         let visited = find(&mut self.walk, &mut self.found);
+        self.found.members.sort_unstable();
         self.lists += 1;
-        self.changes = changes;
-        if name.len() > MAX_PATTERN {
-            self.name = None;
+        (self.changes, self.is_name) = (changes, is_name);
+        if text.len() > MAX_PATTERN {
+            self.text = None;
         } else {
-            let kept = self.name.get_or_insert_default();
+            let kept = self.text.get_or_insert_default();
             kept.clear();
-            kept.extend_from_slice(name);
+            kept.extend_from_slice(text);
         }
         visited
     }
 
+    /// The Clacks clients that were found.
     pub fn audience(&self) -> Option<(AudienceId, &[ConnectionId])> {
         let id = AudienceId {
             // No name that is listened to has this number.
             name: u32::MAX,
             changes: self.lists,
         };
-        (!self.found.is_empty()).then_some((id, &self.found))
+        (!self.found.clacks.is_empty()).then_some((id, &self.found.clacks))
     }
 
     /// Memory in bytes.
     pub fn memory(&self) -> usize {
-        self.walk.memory() + self.found.capacity() * size_of::<ConnectionId>()
+        self.walk.memory() + self.found.memory()
     }
 }

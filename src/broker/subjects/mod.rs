@@ -1,41 +1,51 @@
-//! Who listens to which patterns. The patterns are a tree of tokens (`trie`): a signal costs its length, the beginnings of
-//! patterns that match so far, and the matches, however many other patterns there are.
+//! Who listens to which patterns: Clacks clients to patterns of names, NATS clients to subjects, and links for the groups
+//! behind them. All patterns are a tree of tokens (`trie`): a signal costs its length, the beginnings of patterns that match
+//! so far, and the matches, however many other patterns there are.
 
+mod groups;
 mod matched;
+mod pairs;
+mod subscription;
 mod trie;
 
 use super::events::{AudienceId, ConnectionId};
 use super::listeners::Listeners;
+use super::pages::Pages;
 use super::table::Table;
 use crate::protocol::nats::names::token_of;
+use crate::protocol::nats::subject;
 use crate::protocol::pattern::parts;
 use ahash::RandomState;
+use groups::Groups;
 use matched::Matched;
+use pairs::{Change, Pair, Pairs};
+use smallvec::SmallVec;
 use std::borrow::Cow;
+use subscription::{Key, Kind, Subscription};
 use trie::{End, Trie};
 
-/// A connection's listening to a pattern: its places in the two lists that say so.
-#[derive(Debug, Clone, Copy, Default)]
-struct Subscription {
-    end: End,
-    /// In the list of the end.
-    in_end: u32,
-    /// In [`PatternSubscriptions`].
-    in_session: u32,
-}
+pub use groups::GroupId;
+pub use matched::{Found, Member, Topic};
+pub use pairs::News;
+pub use subscription::{NatsSubscription, SubscriptionId};
 
-/// The patterns that a connection listens to. It is kept with the session and changed only here.
+/// The subscriptions of a connection. They are kept with the session or the link, and changed only here.
 #[derive(Default)]
-pub struct PatternSubscriptions(Vec<End>);
+pub struct OwnSubscriptions(Vec<SubscriptionId>);
 
 pub struct Subjects {
     hasher: RandomState,
     trie: Trie,
-    by_pair: Table<Subscription, 13>,
+    subscriptions: Pages<Subscription>,
+    by_key: Table<SubscriptionId>,
+    /// Subscriptions of Clacks clients among them.
+    of_clacks: usize,
+    groups: Groups,
+    pairs: Pairs,
     changes: u64,
     matched: Matched,
     /// Subscriptions of ended connections, to be removed in slices. A delivery to one of them reaches nobody.
-    left: Vec<(ConnectionId, PatternSubscriptions)>,
+    left: Vec<OwnSubscriptions>,
 }
 
 /// Tokens of patterns that are removed per slice, about.
@@ -45,127 +55,257 @@ impl Subjects {
     pub fn new(hasher: RandomState) -> Subjects {
         Subjects {
             trie: Trie::new(hasher.clone()),
+            groups: Groups::new(hasher.clone()),
             hasher,
-            by_pair: Table::default(),
+            subscriptions: Pages::default(),
+            by_key: Table::default(),
+            of_clacks: 0,
+            pairs: Pairs::default(),
             changes: 0,
             matched: Matched::default(),
             left: Vec::new(),
         }
     }
 
-    /// Pairs of a connection and a pattern it listens to.
+    /// Subscriptions of all kinds.
     pub fn subscriptions(&self) -> usize {
-        self.by_pair.len()
+        self.subscriptions.len()
     }
 
     /// Reports whether nobody listens to any pattern.
     #[inline(always)]
     pub fn is_empty(&self) -> bool {
-        self.by_pair.len() == 0
+        self.subscriptions.is_empty()
     }
 
-    /// The connections that listen to a pattern that matches `name`, each once, without those that listen to the name
-    /// itself; `None` if there are none. The number is that of the nodes that were visited.
-    pub fn of(
-        &mut self,
-        name: &[u8],
-        listeners: &Listeners,
-    ) -> (usize, Option<(AudienceId, &[ConnectionId])>) {
-        if self.is_empty() {
-            return (0, None);
-        }
+    /// Reports whether a Clacks client listens to a pattern.
+    pub fn has_patterns_of_clacks(&self) -> bool {
+        self.of_clacks > 0
+    }
+
+    /// Looks the subscriptions up that match; see [`Subjects::found`]. Clacks clients that listen to `name` itself are left
+    /// out. Returns the number of nodes that were visited.
+    pub fn find(&mut self, topic: Topic<'_>, name: Option<&[u8]>, listeners: &Listeners) -> usize {
         let Subjects {
             trie,
-            changes,
+            subscriptions,
             matched,
             ..
         } = self;
-        let visited = matched.update(name, (*changes, listeners.changes()), |walk, found| {
+        let changes = (self.changes, listeners.changes());
+        matched.update(topic, changes, |walk, found| {
             let mut ends = 0;
-            let visited = trie.visit(parts(name).map(token_of), walk, |listeners| {
-                ends += usize::from(!listeners.is_empty());
-                found.extend_from_slice(listeners);
-            });
+            let add = |ids: &trie::EndSubscriptions| {
+                ends += usize::from(!ids.is_empty());
+                found.add(ids, subscriptions);
+            };
+            let visited = match topic {
+                Topic::Name(name) => trie.visit(parts(name).map(token_of), walk, add),
+                Topic::Subject(subject) => trie.visit(subject_tokens(subject), walk, add),
+            };
+            let clacks = &mut found.clacks;
             if ends > 1 {
-                found.sort_unstable();
-                found.dedup();
+                clacks.sort_unstable();
+                clacks.dedup();
             }
-            if listeners.of(name).is_some() {
-                found.retain(|connection| !listeners.has(name, *connection));
+            if let Some(name) = name
+                && !clacks.is_empty()
+                && listeners.of(name).is_some()
+            {
+                clacks.retain(|connection| !listeners.has(name, *connection));
             }
             visited
-        });
-        (visited, matched.audience())
+        })
     }
 
-    /// Adds a subscription of the connection to a valid pattern. Returns the memory that it takes, in bytes; `None` if
+    /// The subscriptions that match the topic that was looked up last.
+    pub fn found(&self) -> &Found {
+        &self.matched.found
+    }
+
+    /// The Clacks clients among them.
+    pub fn audience(&self) -> Option<(AudienceId, &[ConnectionId])> {
+        self.matched.audience()
+    }
+
+    /// The subscription of a NATS client, with its connection.
+    pub fn nats(&self, id: SubscriptionId) -> Option<(ConnectionId, &NatsSubscription)> {
+        let subscription = self.subscriptions.get(id.0)?;
+        match &subscription.kind {
+            Kind::Sid(own) => Some((subscription.connection, own)),
+            _ => None,
+        }
+    }
+
+    /// Calls `deliver` with each connection that was found to have a plain subscription, and its sid; if that returns true,
+    /// the message counts. Returns the number of messages that count, and the subscriptions that end with this one.
+    pub fn deliver_plain(
+        &mut self,
+        mut deliver: impl FnMut(ConnectionId, &[u8]) -> bool,
+    ) -> (usize, SmallVec<[SubscriptionId; 2]>) {
+        let (mut count, mut spent) = (0, SmallVec::new());
+        for &id in &self.matched.found.plain {
+            let subscription = &mut self.subscriptions[id.0];
+            if let Kind::Sid(own) = &mut subscription.kind
+                && deliver(subscription.connection, &own.sid)
+            {
+                count += 1;
+                if own.count_message() {
+                    spent.push(id);
+                }
+            }
+        }
+        (count, spent)
+    }
+
+    /// A message goes to a subscription: it counts. Returns the sid, and whether the subscription ends with this message.
+    pub fn count_message(&mut self, id: SubscriptionId) -> Option<(&[u8], bool)> {
+        match &mut self.subscriptions.get_mut(id.0)?.kind {
+            Kind::Sid(own) => {
+                let is_spent = own.count_message();
+                Some((&own.sid, is_spent))
+            }
+            _ => None,
+        }
+    }
+
+    /// Adds a subscription of a Clacks client to a valid pattern. Returns the memory that it takes, in bytes; `None` if
     /// there was one already.
     pub fn listen(
         &mut self,
         pattern: &[u8],
         connection: ConnectionId,
-        own: &mut PatternSubscriptions,
+        own: &mut OwnSubscriptions,
     ) -> Option<isize> {
-        // Whoever comes and goes all the time leaves no more behind than there was at once.
-        self.forget(2);
-        let end = self.trie.end_of(tokens(pattern));
-        let hasher = &self.hasher;
-        let hash = pair_hash(hasher, end, connection);
-        let is_it = is_pair(&self.trie, end, connection);
-        if self.by_pair.find(hash, is_it).is_some() {
+        let end = self.end_of(pattern_tokens(pattern));
+        if self.lookup(connection, Key::Pattern(end)).is_some() {
             return None;
         }
-        let listeners = self.trie.listeners_mut(end);
-        let subscription = Subscription {
-            end,
-            in_end: index(listeners.len()),
-            in_session: index(own.0.len()),
-        };
-        listeners.push(connection);
-        own.0.push(end);
-        self.changes += 1;
-        let trie = &self.trie;
-        self.by_pair.insert(hash, subscription, |s| {
-            pair_hash(hasher, s.end, s.connection(trie))
-        });
-        Some(self.memory(end))
+        self.of_clacks += 1;
+        Some(self.add(end, connection, Kind::Pattern, own))
     }
 
-    /// Removes the subscription of the connection to a pattern. Returns the memory that it took, in bytes; `None` if
+    /// Removes the subscription of a Clacks client to a pattern. Returns the memory that it took, in bytes; `None` if
     /// there was none.
     pub fn unlisten(
         &mut self,
         pattern: &[u8],
         connection: ConnectionId,
-        own: &mut PatternSubscriptions,
+        own: &mut OwnSubscriptions,
     ) -> Option<isize> {
-        let end = self.trie.find(tokens(pattern))?;
-        let memory = self.memory(end);
-        self.remove(end, connection, own).map(|_| memory)
+        let end = self.trie.find(pattern_tokens(pattern))?;
+        let id = self.lookup(connection, Key::Pattern(end))?;
+        Some(self.end(id, own))
     }
 
-    /// Removes a slice of the connection's subscriptions. Returns the memory that they took, in bytes, and whether there
-    /// are none left.
-    pub fn unlisten_slice(
+    /// Adds a subscription of a NATS client to a valid pattern of subjects. Returns the memory that it takes, in bytes;
+    /// `None` if the client has one with that sid.
+    pub fn subscribe(
         &mut self,
+        pattern: &[u8],
+        group: Option<&[u8]>,
+        sid: &[u8],
         connection: ConnectionId,
-        own: &mut PatternSubscriptions,
-    ) -> (isize, bool) {
+        own: &mut OwnSubscriptions,
+    ) -> Option<isize> {
+        if self.lookup(connection, Key::Sid(sid)).is_some() {
+            return None;
+        }
+        let end = self.end_of(subject_tokens(pattern));
+        if let Some(group) = group {
+            self.pairs.change(pair(pattern, group), Change::LocalJoins);
+        }
+        let group = group.map(|group| self.groups.enter(group));
+        let kind = Kind::Sid(NatsSubscription::new(sid, group));
+        Some(self.add(end, connection, kind, own))
+    }
+
+    /// The subscription of a NATS client with that sid.
+    pub fn with_sid(&self, connection: ConnectionId, sid: &[u8]) -> Option<SubscriptionId> {
+        self.lookup(connection, Key::Sid(sid))
+    }
+
+    /// The subscription ends after so many messages, counted from its beginning. Returns true if so many have come.
+    pub fn limit(&mut self, id: SubscriptionId, max: u32) -> bool {
+        match &mut self.subscriptions[id.0].kind {
+            Kind::Sid(own) => own.limit(max),
+            _ => false,
+        }
+    }
+
+    /// A group has members behind a link, because of a pattern. Returns the memory that this takes, in bytes; `None` if
+    /// it was known.
+    pub fn join(
+        &mut self,
+        pattern: &[u8],
+        group: &[u8],
+        link: ConnectionId,
+        own: &mut OwnSubscriptions,
+    ) -> Option<isize> {
+        let end = self.end_of(subject_tokens(pattern));
+        let group_id = self.groups.enter(group);
+        if self.lookup(link, Key::Link(end, group_id)).is_some() {
+            self.groups.leave(group_id);
+            return None;
+        }
+        self.pairs
+            .change(pair(pattern, group), Change::LinkJoins(link));
+        Some(self.add(end, link, Kind::Link(group_id), own))
+    }
+
+    /// A group has no member behind a link any more because of a pattern. Returns the memory that this took, in bytes;
+    /// `None` if it was known.
+    pub fn part(
+        &mut self,
+        pattern: &[u8],
+        group: &[u8],
+        link: ConnectionId,
+        own: &mut OwnSubscriptions,
+    ) -> Option<isize> {
+        let end = self.trie.find(subject_tokens(pattern))?;
+        let group = self.groups.find(group)?;
+        let id = self.lookup(link, Key::Link(end, group))?;
+        Some(self.end(id, own))
+    }
+
+    /// The groups that are named, and what links are told of them.
+    pub fn group_name(&self, id: GroupId) -> &[u8] {
+        self.groups.name(id)
+    }
+
+    pub fn find_group(&self, name: &[u8]) -> Option<GroupId> {
+        self.groups.find(name)
+    }
+
+    /// The pairs of patterns and groups that links are told of.
+    pub fn pairs(&mut self) -> &mut Pairs {
+        &mut self.pairs
+    }
+
+    /// Ends a subscription of the connection with that list. Returns the memory that it took, in bytes.
+    pub fn end(&mut self, id: SubscriptionId, own: &mut OwnSubscriptions) -> isize {
+        let memory = self.memory(id);
+        self.remove(id, own);
+        memory
+    }
+
+    /// Removes a slice of a connection's subscriptions. Returns the memory that they took, in bytes, and whether there
+    /// are none left.
+    pub fn end_slice(&mut self, own: &mut OwnSubscriptions) -> (isize, bool) {
         let (mut memory, mut removed) = (0, 0);
-        while let Some(&end) = own.0.last() {
-            if removed >= REMOVED_PER_SLICE {
-                break;
-            }
-            memory += self.memory(end);
-            removed += self.remove(end, connection, own).unwrap_or(1);
+        while let Some(&id) = own.0.last()
+            && removed < REMOVED_PER_SLICE
+        {
+            memory += self.memory(id);
+            removed += self.remove(id, own);
         }
         (memory, own.0.is_empty())
     }
 
-    /// The connection is gone: its subscriptions are removed by [`Subjects::forget_slice`].
-    pub fn leave(&mut self, connection: ConnectionId, own: &mut PatternSubscriptions) {
+    /// A connection is gone: its subscriptions are removed by [`Subjects::forget_slice`].
+    pub fn leave(&mut self, own: &mut OwnSubscriptions) {
         if !own.0.is_empty() {
-            self.left.push((connection, std::mem::take(own)));
+            self.left.push(std::mem::take(own));
         }
     }
 
@@ -182,13 +322,13 @@ impl Subjects {
     fn forget(&mut self, enough: usize) {
         let mut removed = 0;
         while removed < enough
-            && let Some((connection, mut own)) = self.left.pop()
+            && let Some(mut own) = self.left.pop()
         {
-            if let Some(&end) = own.0.last() {
-                removed += self.remove(end, connection, &mut own).unwrap_or(1);
+            if let Some(&id) = own.0.last() {
+                removed += self.remove(id, &mut own);
             }
             if !own.0.is_empty() {
-                self.left.push((connection, own));
+                self.left.push(own);
             }
         }
     }
@@ -196,117 +336,182 @@ impl Subjects {
     /// Memory of the tables beyond what the subscriptions are charged, in bytes.
     pub fn surplus(&self) -> usize {
         /// Of tables with few elements.
-        const BASE: usize = 576 * crate::limits::KIB;
-        let tables = self.trie.memory() + self.by_pair.memory() + self.matched.memory();
+        const BASE: usize = 1152 * crate::limits::KIB;
+        let tables = self.trie.memory()
+            + self.subscriptions.memory()
+            + self.by_key.memory()
+            + self.matched.memory();
         let counted = self.subscriptions() * SUBSCRIPTION;
         tables.saturating_sub(BASE + counted)
     }
 
     /// The memory of all subscriptions of a connection, in bytes.
-    pub fn memory_of(&self, own: &PatternSubscriptions) -> isize {
-        own.0.iter().map(|end| self.memory(*end)).sum()
+    pub fn memory_of(&self, own: &OwnSubscriptions) -> isize {
+        own.0.iter().map(|id| self.memory(*id)).sum()
     }
 
     /// The memory of a subscription, about, in bytes: its tokens, and the entries in the tables.
-    fn memory(&self, end: End) -> isize {
-        let tokens = self.trie.tokens_of(end);
-        let memory = tokens.fold(SUBSCRIPTION, |sum, token| sum + token.len() + TOKEN);
+    fn memory(&self, id: SubscriptionId) -> isize {
+        let subscription = &self.subscriptions[id.0];
+        let (sid, group) = match &subscription.kind {
+            Kind::Pattern => (0, None),
+            Kind::Sid(own) => (own.sid.len(), own.group),
+            Kind::Link(group) => (0, Some(*group)),
+        };
+        let group = group.map_or(0, |group| self.groups.name(group).len());
+        let tokens = self.trie.tokens_of(subscription.end);
+        let texts = SUBSCRIPTION + sid + group;
+        let memory = tokens.fold(texts, |sum, token| sum + token.len() + TOKEN);
         memory as isize
     }
 
     /// Panics if the tree, the lists of the connections (`own`), and the lists that are to be removed don't agree; for
     /// [`Broker::check`](super::Broker::check).
-    pub fn check<'a>(
-        &'a self,
-        own: impl Iterator<Item = (ConnectionId, &'a PatternSubscriptions)>,
-    ) {
+    pub fn check<'a>(&'a self, own: impl Iterator<Item = (ConnectionId, &'a OwnSubscriptions)>) {
         self.trie.check();
-        let hash_of = |s: &Subscription| pair_hash(&self.hasher, s.end, s.connection(&self.trie));
-        self.by_pair.check(hash_of, |_| {});
-        assert_eq!(self.trie.listeners(), self.by_pair.len());
-        let left = self.left.iter().map(|(connection, own)| (*connection, own));
-        let mut of_connections = 0;
-        for (connection, own) in own.chain(left) {
-            for (place, &end) in own.0.iter().enumerate() {
-                let hash = pair_hash(&self.hasher, end, connection);
-                let found = self
-                    .by_pair
-                    .find(hash, is_pair(&self.trie, end, connection));
-                assert_eq!(found.map(|s| s.in_session as usize), Some(place));
-                of_connections += 1;
+        self.by_key.check(|id| self.hash_of(*id), |_| {});
+        assert_eq!(self.trie.subscriptions(), self.subscriptions.len());
+        assert_eq!(self.by_key.len(), self.subscriptions.len());
+        let mut listed = 0;
+        for (connection, own) in own {
+            for (place, &id) in own.0.iter().enumerate() {
+                let subscription = &self.subscriptions[id.0];
+                assert_eq!(subscription.connection, connection);
+                assert_eq!(subscription.in_own as usize, place);
+                let of_end = self.trie.subscriptions_of(subscription.end);
+                assert_eq!(of_end[subscription.in_end as usize], id);
+                listed += 1;
             }
         }
-        assert_eq!(
-            of_connections,
-            self.by_pair.len(),
-            "every listener has a session"
-        );
+        let left: usize = self.left.iter().map(|own| own.0.len()).sum();
+        let all = self.subscriptions.len();
+        assert_eq!(listed + left, all, "every subscription has a session");
+        let kinds = || {
+            self.subscriptions
+                .iter()
+                .map(|subscription| &subscription.kind)
+        };
+        let of_clacks = kinds().filter(|kind| matches!(kind, Kind::Pattern));
+        assert_eq!(of_clacks.count(), self.of_clacks);
+        let members = kinds().filter(|kind| kind.group().is_some()).count();
+        assert_eq!(self.groups.uses(), members);
+        self.pairs.check(members);
     }
 
-    /// Removes a subscription; returns how many tokens were removed with it, and one; `None` if there was none.
-    fn remove(
+    /// The end of a pattern, which somebody has to subscribe to if nobody does yet.
+    fn end_of<'a>(&mut self, tokens: impl Iterator<Item = Cow<'a, [u8]>>) -> End {
+        // Whoever comes and goes all the time leaves no more behind than there was at once.
+        self.forget(2);
+        self.trie.end_of(tokens)
+    }
+
+    fn add(
         &mut self,
         end: End,
         connection: ConnectionId,
-        own: &mut PatternSubscriptions,
-    ) -> Option<usize> {
-        let hash = pair_hash(&self.hasher, end, connection);
-        let is_it = is_pair(&self.trie, end, connection);
-        let removed = self.by_pair.remove(hash, is_it)?;
-        self.by_pair.join(hash);
+        kind: Kind,
+        own: &mut OwnSubscriptions,
+    ) -> isize {
+        let of_end = self.trie.subscriptions_mut(end);
+        let subscription = Subscription {
+            connection,
+            end,
+            in_end: index(of_end.len()),
+            in_own: index(own.0.len()),
+            kind,
+        };
+        let id = SubscriptionId(self.subscriptions.insert(subscription));
+        of_end.push(id);
+        own.0.push(id);
+        self.changes += 1;
+        let Subjects {
+            hasher,
+            subscriptions,
+            by_key,
+            ..
+        } = self;
+        let hash_of = |id: &SubscriptionId| subscriptions[id.0].hash(hasher);
+        by_key.insert(hash_of(&id), id, hash_of);
+        self.memory(id)
+    }
+
+    /// Removes a subscription; returns how many tokens were removed with it, and one.
+    fn remove(&mut self, id: SubscriptionId, own: &mut OwnSubscriptions) -> usize {
+        let hash = self.hash_of(id);
+        self.by_key.remove(hash, |other| *other == id);
+        self.by_key.join(hash);
+        let removed = self.subscriptions.remove(id.0);
+        let removed = removed.expect("a subscription is removed once");
         self.changes += 1;
 
-        own.0.swap_remove(removed.in_session as usize);
+        own.0.swap_remove(removed.in_own as usize);
         if own.0.len() * 4 < own.0.capacity() {
             own.0.shrink_to_fit();
         }
-        if let Some(&moved) = own.0.get(removed.in_session as usize) {
-            self.subscription_mut(moved, connection).in_session = removed.in_session;
+        if let Some(&moved) = own.0.get(removed.in_own as usize) {
+            self.subscriptions[moved.0].in_own = removed.in_own;
         }
-        // The last listener takes the place; until it has, it is found at its old one.
-        let listeners = self.trie.listeners_of(end);
-        if removed.in_end as usize + 1 < listeners.len() {
-            let moved = listeners[listeners.len() - 1];
-            self.subscription_mut(end, moved).in_end = removed.in_end;
+        let of_end = self.trie.subscriptions_mut(removed.end);
+        of_end.swap_remove(removed.in_end as usize);
+        if of_end.len() * 4 < of_end.capacity() {
+            of_end.shrink_to_fit();
         }
-        let listeners = self.trie.listeners_mut(end);
-        listeners.swap_remove(removed.in_end as usize);
-        if listeners.len() * 4 < listeners.capacity() {
-            listeners.shrink_to_fit();
+        if let Some(&moved) = of_end.get(removed.in_end as usize) {
+            self.subscriptions[moved.0].in_end = removed.in_end;
         }
-        let pruned = self.trie.prune(end);
+        self.leave_group(&removed);
+        let pruned = self.trie.prune(removed.end);
         if self.is_empty() {
             self.matched = Matched::default();
         }
-        Some(1 + pruned)
+        1 + pruned
     }
 
-    fn subscription_mut(&mut self, end: End, connection: ConnectionId) -> &mut Subscription {
-        let hash = pair_hash(&self.hasher, end, connection);
-        let is_it = is_pair(&self.trie, end, connection);
-        let found = self.by_pair.find_mut(hash, is_it);
-        found.expect("every listener of a pattern has its subscription")
+    /// A subscription is no member of its group any more.
+    fn leave_group(&mut self, removed: &Subscription) {
+        let Some(group) = removed.kind.group() else {
+            self.of_clacks -= usize::from(matches!(removed.kind, Kind::Pattern));
+            return;
+        };
+        let pattern = self.trie.pattern_of(removed.end);
+        let pair = pair(&pattern, self.groups.name(group));
+        let change = match removed.kind {
+            Kind::Link(_) => Change::LinkLeaves(removed.connection),
+            _ => Change::LocalLeaves,
+        };
+        self.pairs.change(pair, change);
+        self.groups.leave(group);
     }
-}
 
-impl Subscription {
-    fn connection(&self, trie: &Trie) -> ConnectionId {
-        trie.listeners_of(self.end)[self.in_end as usize]
+    fn lookup(&self, connection: ConnectionId, key: Key<'_>) -> Option<SubscriptionId> {
+        let hash = key.hash(connection, &self.hasher);
+        let is_it = |id: &SubscriptionId| {
+            let subscription = &self.subscriptions[id.0];
+            subscription.connection == connection && subscription.key() == key
+        };
+        self.by_key.find(hash, is_it).copied()
+    }
+
+    fn hash_of(&self, id: SubscriptionId) -> u64 {
+        self.subscriptions[id.0].hash(&self.hasher)
     }
 }
 
 /// The tokens of a pattern of names.
-fn tokens(pattern: &[u8]) -> impl Iterator<Item = Cow<'_, [u8]>> {
+fn pattern_tokens(pattern: &[u8]) -> impl Iterator<Item = Cow<'_, [u8]>> {
     parts(pattern).map(token_of)
 }
 
-/// Returns a predicate that is true for the subscription of `connection` to the pattern that ends there.
-fn is_pair(trie: &Trie, end: End, connection: ConnectionId) -> impl Fn(&Subscription) -> bool {
-    move |s| s.end == end && s.connection(trie) == connection
+/// The tokens of a subject or a pattern of subjects.
+fn subject_tokens(subject: &[u8]) -> impl Iterator<Item = Cow<'_, [u8]>> {
+    subject::tokens(subject).map(Cow::Borrowed)
 }
 
-fn pair_hash(hasher: &RandomState, end: End, connection: ConnectionId) -> u64 {
-    hasher.hash_one((end, connection))
+fn pair(pattern: &[u8], group: &[u8]) -> Pair {
+    Pair {
+        pattern: pattern.to_vec(),
+        group: group.to_vec(),
+    }
 }
 
 fn index(index: usize) -> u32 {
@@ -314,7 +519,7 @@ fn index(index: usize) -> u32 {
 }
 
 /// The memory of a subscription in the tables, about, in bytes.
-const SUBSCRIPTION: usize = 96;
+const SUBSCRIPTION: usize = 112;
 
 /// The memory of a token in the tree, about, in bytes, beside its text.
 const TOKEN: usize = 192;

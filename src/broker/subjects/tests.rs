@@ -17,8 +17,8 @@ fn connection(slot: u32) -> ConnectionId {
 }
 
 fn found(subjects: &mut Subjects, name: &[u8], listeners: &Listeners) -> Vec<u32> {
-    let (_, found) = subjects.of(name, listeners);
-    let found = found.map_or(&[][..], |(_, found)| found);
+    subjects.find(Topic::Name(name), Some(name), listeners);
+    let found = &subjects.found().clacks;
     let mut slots: Vec<u32> = found.iter().map(|connection| connection.slot).collect();
     slots.sort_unstable();
     slots
@@ -47,7 +47,7 @@ impl Random {
 fn agrees_with_the_rule_whatever_comes_and_goes() {
     let mut random = Random(1);
     let (mut subjects, mut listeners) = (Subjects::new(hasher()), Listeners::new(hasher()));
-    let mut own: BTreeMap<u32, PatternSubscriptions> = BTreeMap::new();
+    let mut own: BTreeMap<u32, OwnSubscriptions> = BTreeMap::new();
     let mut model: BTreeSet<(u32, Vec<u8>)> = BTreeSet::new();
     let mut by_name = crate::broker::listeners::Subscriptions::default();
     listeners.listen(b"a::b", None, connection(0), &mut by_name);
@@ -61,7 +61,7 @@ fn agrees_with_the_rule_whatever_comes_and_goes() {
         match random.below(16) {
             0 => {
                 let is_done = loop {
-                    let (_, is_done) = subjects.unlisten_slice(connection(slot), own);
+                    let (_, is_done) = subjects.end_slice(own);
                     if is_done {
                         break is_done;
                     }
@@ -97,8 +97,8 @@ fn agrees_with_the_rule_whatever_comes_and_goes() {
         assert_eq!(subjects.subscriptions(), model.len());
     }
     subjects.check(own.iter().map(|(slot, own)| (connection(*slot), own)));
-    for (slot, own) in &mut own {
-        subjects.leave(connection(*slot), own);
+    for own in own.values_mut() {
+        subjects.leave(own);
     }
     while subjects.has_work() {
         subjects.forget_slice();
@@ -114,7 +114,7 @@ fn other_patterns_cost_a_signal_nothing() {
     let mut visited = Vec::new();
     for others in [1, 1_000, 100_000] {
         let mut subjects = Subjects::new(hasher());
-        let mut own = PatternSubscriptions::default();
+        let mut own = OwnSubscriptions::default();
         let matching = ["a::b::c", "a::*::c", "*::>", "a::b::>"];
         for pattern in matching {
             subjects.listen(pattern.as_bytes(), connection(1), &mut own);
@@ -128,10 +128,10 @@ fn other_patterns_cost_a_signal_nothing() {
             };
             subjects.listen(pattern.as_bytes(), connection(2), &mut own);
         }
-        let (nodes, found) = subjects.of(b"a::b::c", &listeners);
-        assert_eq!(found.map(|(_, found)| found), Some(&[connection(1)][..]));
-        visited.push(nodes);
-        let (again, _) = subjects.of(b"a::b::c", &listeners);
+        let mut find = || subjects.find(Topic::Name(b"a::b::c"), None, &listeners);
+        visited.push(find());
+        let again = find();
+        assert_eq!(subjects.found().clacks, [connection(1)]);
         assert_eq!(again, 0, "the last name is not looked up again");
     }
     // The first one; a and *; a::b and a::*; a::b::c and a::*::c.
@@ -141,11 +141,12 @@ fn other_patterns_cost_a_signal_nothing() {
 #[test]
 fn equal_identities_have_equal_lists() {
     let (mut subjects, mut listeners) = (Subjects::new(hasher()), Listeners::new(hasher()));
-    let mut own = PatternSubscriptions::default();
+    let mut own = OwnSubscriptions::default();
     let mut by_name = crate::broker::listeners::Subscriptions::default();
     let mut seen = BTreeMap::new();
     let mut look = |subjects: &mut Subjects, listeners: &Listeners, name: &[u8]| {
-        if let Some((id, found)) = subjects.of(name, listeners).1 {
+        subjects.find(Topic::Name(name), Some(name), listeners);
+        if let Some((id, found)) = subjects.audience() {
             let known = seen
                 .entry((id.name, id.changes))
                 .or_insert_with(|| found.to_vec());
@@ -169,12 +170,12 @@ fn equal_identities_have_equal_lists() {
 #[test]
 fn patterns_of_who_is_gone_are_removed_some_at_a_time() {
     let mut subjects = Subjects::new(hasher());
-    let mut own = PatternSubscriptions::default();
+    let mut own = OwnSubscriptions::default();
     for number in 0..10_000 {
         let pattern = format!("{number}::*::c::d");
         subjects.listen(pattern.as_bytes(), connection(1), &mut own);
     }
-    subjects.leave(connection(1), &mut own);
+    subjects.leave(&mut own);
     let mut slices = 0;
     while subjects.has_work() {
         let before = subjects.subscriptions();
@@ -184,4 +185,169 @@ fn patterns_of_who_is_gone_are_removed_some_at_a_time() {
     }
     assert!(slices >= 50 && subjects.is_empty());
     assert_eq!(subjects.surplus(), 0);
+}
+
+/// A subscription of the model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Modelled {
+    slot: u32,
+    sid: String,
+    pattern: Vec<u8>,
+    group: Option<String>,
+}
+
+/// The sids of those that a message reaches without a group, and those of each group's members.
+fn reached(
+    subjects: &mut Subjects,
+    subject: &[u8],
+    listeners: &Listeners,
+) -> (Vec<String>, Vec<(String, Vec<String>)>) {
+    subjects.find(Topic::Subject(subject), None, listeners);
+    let sid_of = |id: SubscriptionId| {
+        let (connection, own) = subjects.nats(id).expect("it is one of NATS");
+        format!("{}/{}", connection.slot, String::from_utf8_lossy(&own.sid))
+    };
+    let found = subjects.found();
+    let mut plain: Vec<String> = found.plain.iter().map(|id| sid_of(*id)).collect();
+    plain.sort_unstable();
+    let members = found
+        .members
+        .chunk_by(|one, other| one.group == other.group);
+    let mut groups: Vec<(String, Vec<String>)> = members
+        .map(|members| {
+            let group = subjects.group_name(members[0].group);
+            let mut sids: Vec<String> = members
+                .iter()
+                .map(|member| match member.is_link {
+                    true => format!("{}", member.connection.slot),
+                    false => sid_of(member.subscription),
+                })
+                .collect();
+            sids.sort_unstable();
+            (String::from_utf8_lossy(group).into_owned(), sids)
+        })
+        .collect();
+    groups.sort_unstable();
+    (plain, groups)
+}
+
+#[test]
+fn subjects_reach_subscriptions_and_groups_by_the_rule_whatever_comes_and_goes() {
+    const TOKENS: [&str; 6] = ["a", "b", "*", "a*", "*>", "%"];
+    const LINK: u32 = 99;
+    let mut random = Random(7);
+    let (mut subjects, listeners) = (Subjects::new(hasher()), Listeners::new(hasher()));
+    let mut own: BTreeMap<u32, OwnSubscriptions> = BTreeMap::new();
+    let mut model: Vec<Modelled> = Vec::new();
+    for _ in 0..20_000 {
+        let mut text = |extra: &[&str]| {
+            let tokens = [&TOKENS[..], extra].concat();
+            random
+                .text(&tokens)
+                .escape_ascii()
+                .to_string()
+                .replace("::", ".")
+        };
+        let (mut pattern, subject) = (text(&[]), text(&[">"]));
+        if random.below(4) == 0 {
+            pattern += ".>";
+        }
+        let slot = [1, 2, 3, LINK][random.below(4)];
+        let group = [None, Some("q"), Some("r")][random.below(3)].map(str::to_owned);
+        let sid = random.below(12).to_string();
+        let own = own.entry(slot).or_default();
+        let is_it = |one: &Modelled| match slot {
+            LINK => one.slot == LINK && one.group == group && one.pattern == pattern.as_bytes(),
+            _ => one.slot == slot && one.sid == sid,
+        };
+        let place = model.iter().position(is_it);
+        let before = subjects.memory_of(own);
+        let growth = match (slot, random.below(3), &group) {
+            (LINK, _, None) => Some(0),
+            (LINK, 0, Some(group)) => {
+                let parted =
+                    subjects.part(pattern.as_bytes(), group.as_bytes(), connection(LINK), own);
+                assert_eq!(parted.is_some(), place.is_some());
+                place.map(|place| model.remove(place));
+                parted.map(|memory| -memory)
+            }
+            (_, 0, _) => {
+                let id = subjects.with_sid(connection(slot), sid.as_bytes());
+                assert_eq!(id.is_some(), place.is_some());
+                place.map(|place| model.remove(place));
+                id.map(|id| -subjects.end(id, own))
+            }
+            (_, _, group) => {
+                let (pattern, sid) = (pattern.as_bytes(), sid.as_bytes());
+                let taken = match (slot, group) {
+                    (LINK, Some(group)) => {
+                        subjects.join(pattern, group.as_bytes(), connection(LINK), own)
+                    }
+                    (_, group) => {
+                        let group = group.as_deref().map(str::as_bytes);
+                        subjects.subscribe(pattern, group, sid, connection(slot), own)
+                    }
+                };
+                assert_eq!(taken.is_none(), place.is_some());
+                if taken.is_some() {
+                    model.push(Modelled {
+                        slot,
+                        sid: String::from_utf8_lossy(sid).into_owned(),
+                        pattern: pattern.to_vec(),
+                        group: group.clone(),
+                    });
+                }
+                taken
+            }
+        };
+        assert_eq!(before + growth.unwrap_or(0), subjects.memory_of(own));
+        let matching = model
+            .iter()
+            .filter(|one| matches(&one.pattern, subject.as_bytes()));
+        let mut plain = Vec::new();
+        let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for one in matching {
+            let shown = match one.slot {
+                LINK => LINK.to_string(),
+                slot => format!("{slot}/{}", one.sid),
+            };
+            match &one.group {
+                None => plain.push(shown),
+                Some(group) => groups.entry(group.clone()).or_default().push(shown),
+            }
+        }
+        plain.sort_unstable();
+        for sids in groups.values_mut() {
+            sids.sort_unstable();
+        }
+        let expected = (plain, groups.into_iter().collect::<Vec<_>>());
+        assert_eq!(
+            reached(&mut subjects, subject.as_bytes(), &listeners),
+            expected,
+            "{subject}"
+        );
+    }
+    subjects.check(own.iter().map(|(slot, own)| (connection(*slot), own)));
+    for own in own.values_mut() {
+        while !subjects.end_slice(own).1 {}
+    }
+    assert!(subjects.is_empty() && subjects.pairs().is_empty());
+}
+
+#[test]
+fn a_subscription_ends_with_the_message_that_reaches_its_max() {
+    let (mut subjects, listeners) = (Subjects::new(hasher()), Listeners::new(hasher()));
+    let mut own = OwnSubscriptions::default();
+    subjects.subscribe(b"a", None, b"1", connection(1), &mut own);
+    let deliver = |subjects: &mut Subjects| {
+        subjects.find(Topic::Subject(b"a"), None, &listeners);
+        let (count, spent) = subjects.deliver_plain(|_, _| true);
+        (count, spent.len())
+    };
+    assert_eq!(deliver(&mut subjects), (1, 0));
+    let id = subjects.with_sid(connection(1), b"1").expect("it is there");
+    assert!(!subjects.limit(id, 3));
+    assert_eq!(deliver(&mut subjects), (1, 0));
+    assert_eq!(deliver(&mut subjects), (1, 1));
+    assert!(subjects.limit(id, 2) && !subjects.limit(id, 4));
 }

@@ -1,6 +1,6 @@
 //! The tree of the patterns' tokens: nodes, the way from one to the next, and the walk of a subject.
 
-use crate::broker::events::ConnectionId;
+use super::SubscriptionId;
 use crate::broker::pages::Pages;
 use crate::broker::table::Table;
 use crate::protocol::pattern::{ONE, REST};
@@ -19,8 +19,8 @@ pub struct End {
     is_rest: bool,
 }
 
-/// Connections that listen to one pattern.
-pub type EndListeners = SmallVec<[ConnectionId; 2]>;
+/// The subscriptions to one pattern.
+pub type EndSubscriptions = SmallVec<[SubscriptionId; 4]>;
 
 struct Node {
     /// The node's own number for the first node.
@@ -32,9 +32,9 @@ struct Node {
     children: u32,
     /// The node behind this one for the token `*` of patterns.
     one: Option<NodeId>,
-    listeners: EndListeners,
+    subscriptions: EndSubscriptions,
     /// Of the pattern that ends in `>` behind this node.
-    rest_listeners: EndListeners,
+    rest_subscriptions: EndSubscriptions,
 }
 
 impl Node {
@@ -45,13 +45,13 @@ impl Node {
             hash,
             children: 0,
             one: None,
-            listeners: EndListeners::new(),
-            rest_listeners: EndListeners::new(),
+            subscriptions: EndSubscriptions::new(),
+            rest_subscriptions: EndSubscriptions::new(),
         }
     }
 
     fn is_needed(&self) -> bool {
-        self.children > 0 || !self.listeners.is_empty() || !self.rest_listeners.is_empty()
+        self.children > 0 || !self.subscriptions.is_empty() || !self.rest_subscriptions.is_empty()
     }
 }
 
@@ -87,13 +87,13 @@ impl Trie {
         }
     }
 
-    /// Calls `visit` with the listeners of each pattern that matches the subject with these tokens, none of which is empty.
+    /// Calls `visit` with the subscriptions to each pattern that matches the subject with these tokens, none of which is empty.
     /// Returns the number of nodes that were visited.
     pub fn visit<'a>(
         &self,
         tokens: impl Iterator<Item = Cow<'a, [u8]>>,
         walk: &mut Walk,
-        mut visit: impl FnMut(&EndListeners),
+        mut visit: impl FnMut(&EndSubscriptions),
     ) -> usize {
         let Walk { here, next } = walk;
         here.clear();
@@ -104,7 +104,7 @@ impl Trie {
             next.clear();
             for &id in here.iter() {
                 let node = &self.nodes[id.0];
-                visit(&node.rest_listeners);
+                visit(&node.rest_subscriptions);
                 next.extend(self.literal(id, &token));
                 next.extend(node.one);
             }
@@ -114,7 +114,7 @@ impl Trie {
             }
         }
         for id in here.iter() {
-            visit(&self.nodes[id.0].listeners);
+            visit(&self.nodes[id.0].subscriptions);
         }
         visited + here.len()
     }
@@ -157,19 +157,19 @@ impl Trie {
         })
     }
 
-    pub fn listeners_of(&self, end: End) -> &EndListeners {
+    pub fn subscriptions_of(&self, end: End) -> &EndSubscriptions {
         let node = &self.nodes[end.node.0];
         match end.is_rest {
-            true => &node.rest_listeners,
-            false => &node.listeners,
+            true => &node.rest_subscriptions,
+            false => &node.subscriptions,
         }
     }
 
-    pub fn listeners_mut(&mut self, end: End) -> &mut EndListeners {
+    pub fn subscriptions_mut(&mut self, end: End) -> &mut EndSubscriptions {
         let node = &mut self.nodes[end.node.0];
         match end.is_rest {
-            true => &mut node.rest_listeners,
-            false => &mut node.listeners,
+            true => &mut node.rest_subscriptions,
+            false => &mut node.subscriptions,
         }
     }
 
@@ -182,6 +182,16 @@ impl Trie {
             id = node.parent;
             (!is_first).then_some(&node.token[..])
         })
+    }
+
+    /// The text of a pattern of subjects.
+    pub fn pattern_of(&self, end: End) -> Vec<u8> {
+        let mut tokens: SmallVec<[&[u8]; 16]> = self.tokens_of(end).collect();
+        tokens.reverse();
+        if end.is_rest {
+            tokens.push(REST);
+        }
+        tokens.join(&b'.')
     }
 
     /// Removes the nodes of a pattern that no other one needs, if nobody listens to it; returns how many.
@@ -213,11 +223,11 @@ impl Trie {
         self.nodes.memory() + self.by_token.memory()
     }
 
-    /// Listeners of all patterns; for tests.
-    pub fn listeners(&self) -> usize {
+    /// Subscriptions to all patterns; for tests.
+    pub fn subscriptions(&self) -> usize {
         let nodes = self.nodes.iter();
         nodes
-            .map(|node| node.listeners.len() + node.rest_listeners.len())
+            .map(|node| node.subscriptions.len() + node.rest_subscriptions.len())
             .sum()
     }
 

@@ -3,6 +3,7 @@
 use super::error::Error;
 use crate::protocol::encode::{line, text};
 use serde_json::Value;
+use smallvec::SmallVec;
 use std::fmt::Write;
 
 /// The facts of the INFO line.
@@ -65,32 +66,64 @@ pub struct Message<'a> {
     pub payload: &'a [u8],
 }
 
-/// Appends a message for a subscription.
-pub fn message(to: &mut Vec<u8>, message: &Message<'_>, sid: &[u8], takes_headers: bool) {
-    let header = message.header.filter(|_| takes_headers);
-    let verb: &[u8] = match header {
-        Some(_) => b"HMSG ",
-        None => b"MSG ",
-    };
-    for part in [verb, message.subject, b" ", sid, b" "] {
-        to.extend_from_slice(part);
-    }
-    if let Some(reply) = message.reply {
-        to.extend_from_slice(reply);
-        to.push(b' ');
-    }
-    let header = match header {
-        Some(header) => {
-            let total = header.len() + message.payload.len();
-            text(to, format_args!("{} {total}", header.len()));
-            header
+/// The line before a message, but for the sid, in which those for different subscriptions differ.
+pub struct MessageLine {
+    before_sid: SmallVec<[u8; 64]>,
+    behind_sid: SmallVec<[u8; 64]>,
+}
+
+impl MessageLine {
+    pub fn of(message: &Message<'_>) -> MessageLine {
+        let verb: &[u8] = match message.header {
+            Some(_) => b"HMSG ",
+            None => b"MSG ",
+        };
+        let (mut before_sid, mut behind_sid) = (SmallVec::new(), SmallVec::new());
+        for part in [verb, message.subject, b" "] {
+            before_sid.extend_from_slice(part);
         }
-        None => {
-            text(to, format_args!("{}", message.payload.len()));
-            b""
+        behind_sid.push(b' ');
+        if let Some(reply) = message.reply {
+            behind_sid.extend_from_slice(reply);
+            behind_sid.push(b' ');
         }
-    };
-    line(to, &[header, message.payload]);
+        if let Some(header) = message.header {
+            append_number(&mut behind_sid, header.len());
+            behind_sid.push(b' ');
+        }
+        let header = message.header.map_or(0, <[u8]>::len);
+        append_number(&mut behind_sid, header + message.payload.len());
+        behind_sid.extend_from_slice(b"\r\n");
+        MessageLine {
+            before_sid,
+            behind_sid,
+        }
+    }
+
+    /// The parts of the message for a subscription, without its last CR LF. `header` is empty where the message was given
+    /// none.
+    pub fn parts<'a>(
+        &'a self,
+        sid: &'a [u8],
+        header: &'a [u8],
+        payload: &'a [u8],
+    ) -> [&'a [u8]; 5] {
+        [&self.before_sid, sid, &self.behind_sid, header, payload]
+    }
+}
+
+fn append_number(to: &mut SmallVec<[u8; 64]>, number: usize) {
+    let mut digits = [0; 20];
+    let (mut start, mut rest) = (digits.len(), number);
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    to.extend_from_slice(&digits[start..]);
 }
 
 /// Appends the answer to a request that reaches nobody.
@@ -101,7 +134,8 @@ pub fn no_responders(to: &mut Vec<u8>, reply: &[u8], sid: &[u8]) {
         header: Some(b"NATS/1.0 503\r\n\r\n"),
         payload: b"",
     };
-    message(to, &answer, sid, true);
+    let header = answer.header.unwrap_or_default();
+    line(to, &MessageLine::of(&answer).parts(sid, header, b""));
 }
 
 pub fn ok(to: &mut Vec<u8>) {
@@ -242,7 +276,14 @@ mod tests {
                 "HMSG a.b 1 12 12\r\nNATS/1.0\r\n\r\n\r\n",
             ),
         ] {
-            let sent = written(|to| message(to, &published, b"1", takes_headers));
+            let header = published.header.filter(|_| takes_headers);
+            let message = Message {
+                header,
+                ..published
+            };
+            let message_line = MessageLine::of(&message);
+            let parts = message_line.parts(b"1", header.unwrap_or_default(), message.payload);
+            let sent = written(|to| line(to, &parts));
             assert_eq!(sent, expected);
         }
         assert_eq!(

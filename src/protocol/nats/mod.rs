@@ -13,4 +13,4 @@ pub mod request;
 pub mod subject;
 
 pub use error::Error;
-pub use request::{Request, decode, decode_before_login};
+pub use request::{Frame, Request};

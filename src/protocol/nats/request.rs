@@ -3,6 +3,37 @@
 use super::error::Error;
 use super::framing::{Line, Verb, begins_login, is_blank, kept_of_tail};
 
+/// A frame with the command that it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frame<'a> {
+    pub bytes: &'a [u8],
+    pub request: Request<'a>,
+}
+
+impl<'a> Frame<'a> {
+    pub fn of(bytes: &'a [u8]) -> Frame<'a> {
+        Frame {
+            bytes,
+            request: decode(bytes),
+        }
+    }
+
+    /// A frame where a login is needed and did not happen yet.
+    pub fn before_login(bytes: &'a [u8]) -> Frame<'a> {
+        Frame {
+            bytes,
+            request: decode_before_login(bytes),
+        }
+    }
+
+    /// The control line, without its end.
+    pub fn line(&self) -> &'a [u8] {
+        let end = memchr::memchr(b'\n', self.bytes).unwrap_or(self.bytes.len());
+        let line = &self.bytes[..end];
+        line.strip_suffix(b"\r").unwrap_or(line)
+    }
+}
+
 /// A frame, decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request<'a> {
@@ -25,7 +56,9 @@ pub enum Request<'a> {
 pub struct Publish<'a> {
     pub subject: &'a [u8],
     pub reply: Option<&'a [u8]>,
-    /// The header block of HPUB.
+    /// It was HPUB, which says how long the header block is.
+    pub has_header_size: bool,
+    /// The header block, unless it is empty.
     pub header: Option<&'a [u8]>,
     pub payload: &'a [u8],
 }
@@ -88,6 +121,7 @@ fn of_line<'a>(verb: Verb, arguments: &'a [u8], block: &'a [u8]) -> Result<Reque
             Request::Publish(Publish {
                 subject: head.subject,
                 reply: head.reply,
+                has_header_size: verb == Verb::HPub,
                 header: (!header.is_empty()).then_some(header),
                 payload,
             })

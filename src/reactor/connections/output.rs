@@ -102,10 +102,11 @@ impl<S: Socket> Connections<S> {
     /// Something has come from a connection.
     pub fn note_input(&mut self, id: ConnectionId) {
         let now_us = self.now.monotonic_us;
-        if let Some(connection) = self.get_mut(id)
-            && connection.pace.handle_input(now_us)
-        {
-            self.replies.push(id);
+        if let Some(connection) = self.get_mut(id) {
+            connection.last_input_us = now_us;
+            if connection.pace.handle_input(now_us) {
+                self.replies.push(id);
+            }
         }
     }
 
@@ -500,6 +501,13 @@ impl<S: Socket> Carrier for Connections<S> {
         connection.last_output_us = now_us;
         if connection.queued() == 0 && !connection.socket.has_untaken() {
             self.append(to, encode);
+        }
+    }
+
+    fn send_in_plain(&mut self, to: ConnectionId, bytes: &[u8]) {
+        if let Some(connection) = self.get_mut(to) {
+            // A peer that is gone already is noticed when it is read.
+            let _ = connection.socket.write_in_plain(bytes);
         }
     }
 

@@ -31,16 +31,17 @@ impl Listener {
             Kind::Tls => take_tcp(socket, Address::Tls),
         };
         let mut listener = taken.map_err(|error| error.to_string())?;
-        listener.language = language_of(name);
+        listener.entrance = language_of(name).into();
         Ok(listener)
     }
 }
 
 fn language_of(name: &str) -> Language {
-    match name.starts_with("memcached") {
-        true => Language::Memcached,
-        false => Language::Clacks,
-    }
+    let of_others = Language::OTHERS.iter();
+    let found = of_others
+        .copied()
+        .find(|language| name.starts_with(language.word()));
+    found.unwrap_or_default()
 }
 
 fn kind_of(socket: &Socket, name: &str) -> Result<Kind, String> {
@@ -86,7 +87,7 @@ fn take_unix(socket: Socket) -> io::Result<Listener> {
     };
     Ok(Listener {
         address: Address::Unix(path),
-        language: Language::Clacks,
+        entrance: Language::Clacks.into(),
         is_ready: true,
         socket: ListeningSocket::Unix(UnixListener::from_std(socket.into())),
         _file: None,
@@ -103,7 +104,7 @@ fn take_tcp(socket: Socket, kind: fn(HostPort) -> Address) -> io::Result<Listene
             host: bound.ip().to_string(),
             port: bound.port(),
         }),
-        language: Language::Clacks,
+        entrance: Language::Clacks.into(),
         is_ready: true,
         socket: ListeningSocket::Tcp(listener),
         _file: None,

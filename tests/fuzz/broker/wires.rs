@@ -360,6 +360,7 @@ impl Carrier for Wires {
             unread: wire.input.waiting(),
             stalled_since_us: wire.stalled_since_us,
             last_output_us: wire.last_output_us,
+            last_input_us: 0,
             stopped_us: wire.stopped_us + now_stopped_us,
         }
     }

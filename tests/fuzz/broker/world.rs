@@ -350,9 +350,12 @@ impl World {
         if self.wires.all.len() < MAX_WIRES {
             self.welcome(peer);
         } else {
-            let refusal = self
-                .broker
-                .refusal(CloseReason::ClientLimit, Language::Clacks, self.now);
+            let refusal = self.broker.refusal(
+                CloseReason::ClientLimit,
+                peer,
+                Language::Clacks.into(),
+                self.now,
+            );
             assert!(refusal.starts_with(b"CLACKS ") && refusal.ends_with(b"\r\n"));
         }
     }

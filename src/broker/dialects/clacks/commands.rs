@@ -8,7 +8,7 @@ use crate::broker::carrier::Carrier;
 use crate::broker::close_reason::CloseReason;
 use crate::broker::events::{ConnectionId, Flow, Now};
 use crate::broker::interclacks::{LegacyForm, is_too_long_to_forward};
-use crate::broker::operations::By;
+use crate::broker::operations::{By, Signal};
 use crate::broker::output::Output;
 use crate::broker::persistence::Barrier;
 use crate::broker::session::LastPing;
@@ -195,8 +195,13 @@ impl Broker {
             Command::Decrement(counter) => self.count_by(&counter, true, by, now, out),
             Command::ClearCache => self.clear(by, now, out),
             // A signal is the line that brought it.
-            Command::Set(Pair { name, .. }) | Command::Notify(name) => {
-                self.publish(id, name, &[line], now, out);
+            Command::Set(Pair { name, value }) => {
+                let line = &[line];
+                self.publish(id, &Signal { name, line, value }, now, out);
+            }
+            Command::Notify(name) => {
+                let (line, value) = (&[line], &b""[..]);
+                self.publish(id, &Signal { name, line, value }, now, out);
             }
             Command::SetAndStore(Pair { name, value }) => {
                 let stored = self.store_and_publish(name, value, by, now, out);

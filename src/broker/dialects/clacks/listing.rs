@@ -3,6 +3,7 @@
 
 use crate::broker::Broker;
 use crate::broker::carrier::Carrier;
+use crate::broker::dialects::nats;
 use crate::broker::events::{ConnectionId, Flow, Now};
 use crate::broker::interclacks::Link;
 use crate::broker::key_list::KeyList;
@@ -237,6 +238,10 @@ impl Broker {
 fn client_line<O: Carrier>(session: &Session, link: Option<&Link>, now: Now, out: &O) -> Vec<u8> {
     let traffic = out.traffic(session.id);
     let unix_time = |at_us: Option<u64>| at_us.map_or(0, |at_us| now.wall_at(at_us) / SECOND_US);
+    let last_ping = match nats::is_spoken(session) {
+        true => Some(nats::heard_us(session, traffic)),
+        false => session.last_ping.map(|ping| ping.at_us),
+    };
     let (host, port) = session.cid.host_and_port();
     let mut line = format!(
         "CLIENT CID={};HOST={host};PORT={port};CLIENTINFO=",
@@ -252,7 +257,7 @@ fn client_line<O: Carrier>(session: &Session, link: Option<&Link>, now: Now, out
             traffic.unread,
             u8::from(session.is_link),
             u8::from(session.monitor.is_some()),
-            unix_time(session.last_ping.map(|ping| ping.at_us)),
+            unix_time(last_ping),
             unix_time(link.map(|link| link.last_ping.at_us)),
             unix_time(traffic.stalled_since_us),
         )

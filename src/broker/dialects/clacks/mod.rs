@@ -19,10 +19,12 @@ pub fn encode_notice(notice: Notice<'_>, to: &mut Vec<u8>) {
     match notice {
         Notice::Greeting(software) => encode::greeting(to, software),
         Notice::KeepAlive => encode::line(to, &[b"NOP"]),
-        Notice::TimedOut => encode::line(to, &[b"TIMEOUT"]),
+        Notice::TimedOut(CloseReason::AuthTimeout) => {}
+        Notice::TimedOut(_) => encode::line(to, &[b"TIMEOUT"]),
         Notice::Refused(CloseReason::LoginFailed) => {
             encode::overhead(to, Flags::LOGIN_WRONG, b"Login failed!");
         }
+        Notice::Refused(CloseReason::TlsToPlain) => {}
         Notice::Refused(reason) => encode::error(to, reason.word()),
         Notice::Farewell => encode::line(to, &[b"QUIT"]),
     }

@@ -3,7 +3,7 @@
 use crate::broker::carrier::Carrier;
 use crate::broker::close_reason::CloseReason;
 use crate::broker::events::{ConnectionId, Now};
-use crate::broker::interclacks::{NEVER_FORWARDED, SignalScope};
+use crate::broker::interclacks::{Carried, NEVER_FORWARDED, SignalScope};
 use crate::broker::{Broker, Lifetime, Suppressed, empty};
 use crate::limits::{CENTURY_S, MAX_SECONDS_LENGTH, SECOND_US};
 use crate::protocol::{Flags, Overhead, encode};
@@ -42,7 +42,8 @@ impl Broker {
             let mut line = Vec::new();
             encode::overhead(&mut line, passed_on, value);
             let line = line.strip_suffix(b"\r\n").unwrap_or(&line);
-            self.forward_new_signal(id, &[line], SignalScope::of_overhead(flags), now, out);
+            let (carried, scope) = (Carried::default(), SignalScope::of_overhead(flags));
+            self.forward_new_signal(id, &[line], carried, scope, now, out);
         }
         self.obey(flags, value, now);
     }

@@ -180,7 +180,13 @@ mod tests {
             wall_us: 1,
         };
         let peer = Peer::Unix(Process::default());
-        let session = Session::new(ConnectionId::default(), peer, Language::Clacks, 1, now);
+        let session = Session::new(
+            ConnectionId::default(),
+            peer,
+            Language::Clacks.into(),
+            1,
+            now,
+        );
         let is_monitored = |text: &str| {
             let Request::Clacks(line) = Language::Clacks.decode(text.as_bytes()) else {
                 panic!("it is of that language");

@@ -36,7 +36,7 @@ pub use administration::{deadline, handle_deadline};
 pub use frames::handle_long_frame;
 pub use login::{handle_connected, handle_login};
 pub use long_answers::{LongAnswer, handle_writable};
-pub use settings::{MemcachedAddress, MemcachedSettings};
+pub use settings::MemcachedSettings;
 pub use state::{Conversation, Memcached};
 pub use watch::{handle_closed, note_dropped};
 

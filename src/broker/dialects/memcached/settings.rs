@@ -4,6 +4,7 @@ use super::exchange::{Exchange, seconds_since};
 use super::frames::max_value;
 use super::is_spoken;
 use super::long_answers::{LongAnswer, Stage};
+use crate::broker::EntranceAddress;
 use crate::broker::events::{Flow, Peer};
 use crate::broker::output::Output;
 use crate::broker::session::Session;
@@ -17,33 +18,21 @@ use std::fmt::Display;
 pub struct MemcachedSettings {
     /// The user that the clients act as; `None`: they have to log in.
     pub user: Option<String>,
-    pub addresses: Vec<MemcachedAddress>,
+    pub addresses: Vec<EntranceAddress>,
     /// The mode of Unix sockets.
     pub socket_mode: u32,
     /// The memory of the machine, in bytes.
     pub machine_memory: usize,
 }
 
-/// The address of a listener, for the statistics.
-#[derive(Debug, Clone)]
-pub enum MemcachedAddress {
-    Unix(String),
-    Tcp {
-        host: String,
-        port: u16,
-        is_tls: bool,
-    },
-}
-
-impl MemcachedAddress {
-    fn shown(&self) -> String {
-        match self {
-            MemcachedAddress::Unix(path) => format!("unix:{path}"),
-            MemcachedAddress::Tcp { host, port, .. } if host.contains(':') => {
-                format!("tcp6:[{host}]:{port}")
-            }
-            MemcachedAddress::Tcp { host, port, .. } => format!("tcp:{host}:{port}"),
+/// The address of a listener, as the statistics show it.
+fn shown(address: &EntranceAddress) -> String {
+    match address {
+        EntranceAddress::Unix(path) => format!("unix:{path}"),
+        EntranceAddress::Tcp { host, port, .. } if host.contains(':') => {
+            format!("tcp6:[{host}]:{port}")
         }
+        EntranceAddress::Tcp { host, port, .. } => format!("tcp:{host}:{port}"),
     }
 }
 
@@ -52,30 +41,21 @@ impl MemcachedSettings {
     fn first_tcp(&self) -> Option<(&str, u16)> {
         let mut addresses = self.addresses.iter();
         addresses.find_map(|address| match address {
-            MemcachedAddress::Tcp { host, port, .. } => Some((&host[..], *port)),
-            MemcachedAddress::Unix(_) => None,
+            EntranceAddress::Tcp { host, port, .. } => Some((&host[..], *port)),
+            EntranceAddress::Unix(_) => None,
         })
     }
 
     fn first_path(&self) -> Option<&str> {
         let mut addresses = self.addresses.iter();
         addresses.find_map(|address| match address {
-            MemcachedAddress::Unix(path) => Some(&path[..]),
-            MemcachedAddress::Tcp { .. } => None,
+            EntranceAddress::Unix(path) => Some(&path[..]),
+            EntranceAddress::Tcp { .. } => None,
         })
     }
 
-    /// The first listener of that kind.
-    fn first_of(&self, is_unix: bool) -> Option<&MemcachedAddress> {
-        let mut addresses = self.addresses.iter();
-        addresses.find(|address| matches!(address, MemcachedAddress::Unix(_)) == is_unix)
-    }
-
     fn has_tls(&self) -> bool {
-        let is_tls = |address: &MemcachedAddress| {
-            matches!(address, MemcachedAddress::Tcp { is_tls: true, .. })
-        };
-        self.addresses.iter().any(is_tls)
+        self.addresses.iter().any(EntranceAddress::is_tls)
     }
 }
 
@@ -136,7 +116,7 @@ impl<O: Output> Exchange<'_, O> {
     pub fn connections_page(&mut self, line: &[u8]) -> Flow {
         let mut to = Vec::new();
         for (n, address) in self.broker.settings.memcached.addresses.iter().enumerate() {
-            stat(&mut to, format_args!("{n}:addr"), address.shown());
+            stat(&mut to, format_args!("{n}:addr"), shown(address));
             stat(&mut to, format_args!("{n}:state"), "conn_listening");
             stat(&mut to, format_args!("{n}:secs_since_last_cmd"), 0);
         }
@@ -175,10 +155,10 @@ impl<O: Output> Exchange<'_, O> {
 
     fn append_connection(&self, session: &Session, to: &mut Vec<u8>) {
         let n = session.cid.serial;
-        let (address, is_unix) = match session.cid.peer {
-            Peer::Tcp(address) if address.is_ipv6() => (format!("tcp6:{address}"), false),
-            Peer::Tcp(address) => (format!("tcp:{address}"), false),
-            _ => ("unix:".to_owned(), true),
+        let address = match session.cid.peer {
+            Peer::Tcp(address) if address.is_ipv6() => format!("tcp6:{address}"),
+            Peer::Tcp(address) => format!("tcp:{address}"),
+            _ => "unix:".to_owned(),
         };
         let conversation = session.memcached.as_ref();
         let is_watcher = conversation.is_some_and(|conversation| conversation.is_watcher);
@@ -192,9 +172,9 @@ impl<O: Output> Exchange<'_, O> {
         let last_us = last_us.max(session.opened_us);
         let idle_s = seconds_since(last_us, self.now.monotonic_us);
         stat(to, format_args!("{n}:addr"), address);
-        let listeners = &self.broker.settings.memcached;
-        if let Some(listener) = listeners.first_of(is_unix) {
-            stat(to, format_args!("{n}:listen_addr"), listener.shown());
+        let listeners = &self.broker.settings.memcached.addresses;
+        if let Some(listener) = listeners.get(usize::from(session.entrance)) {
+            stat(to, format_args!("{n}:listen_addr"), shown(listener));
         }
         stat(to, format_args!("{n}:state"), state);
         stat(to, format_args!("{n}:secs_since_last_cmd"), idle_s);

@@ -1,7 +1,7 @@
 //! Tests of the frames of streams.
 
 use super::*;
-use crate::protocol::nats::{Request, decode};
+use crate::protocol::nats::request::{Request, decode};
 
 /// The frames of a stream of pieces, up to a wrong one, each with the number of bytes that it took.
 fn frames<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<(String, usize)> {

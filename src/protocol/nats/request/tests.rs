@@ -16,6 +16,7 @@ fn a_publish_has_a_subject_and_perhaps_reply_and_header() {
             subject,
             reply,
             header,
+            has_header_size: _,
             payload,
         } = publish(frame);
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");

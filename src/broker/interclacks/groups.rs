@@ -1,0 +1,149 @@
+//! Groups of NATS clients that have members at several servers: what links are told of them, and who serves them.
+//!
+//! A server that hands a group on to a link says so with the signal (`q=`), so that no two members get it.
+
+use super::link::Software;
+use crate::broker::Broker;
+use crate::broker::carrier::Carrier;
+use crate::broker::close_reason::CloseReason;
+use crate::broker::events::{ConnectionId, Now};
+use crate::broker::subjects::{GroupId, News};
+use crate::limits::LISTING_SLICE;
+use crate::protocol::nats::subject;
+use crate::protocol::peer::{self, Membership, NodeId};
+use log::Level;
+use smallvec::SmallVec;
+
+/// A group that is to be served behind a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HandedOn {
+    pub link: ConnectionId,
+    pub group: GroupId,
+}
+
+/// The groups of one signal that are to be served behind links.
+pub type HandedOnGroups = SmallVec<[HandedOn; 1]>;
+
+/// The parts of a signal that only clacksd servers are sent.
+#[derive(Clone, Copy, Default)]
+pub struct Carried<'a> {
+    /// The options that all links are sent, each with a blank behind it.
+    pub options: &'a [u8],
+    pub handed_on: &'a [HandedOn],
+}
+
+impl Broker {
+    /// A link is up: from now on it is told of groups.
+    pub(super) fn start_telling_groups<O: Carrier>(&mut self, id: ConnectionId, out: &mut O) {
+        let link = self.tree.links.get(id);
+        if link.is_some_and(|link| link.peer == Software::Clacksd) {
+            self.subjects.pairs().add_link(id);
+            out.request_writable(id);
+        }
+    }
+
+    /// Groups have got their first members at this server, or lost the last ones: links are told when they have room.
+    pub(in crate::broker) fn announce_groups<O: Carrier>(&mut self, out: &mut O) {
+        if !self.tree.links.is_empty() {
+            for link in self.subjects.pairs().links_with_news() {
+                out.request_writable(link);
+            }
+        }
+    }
+
+    /// Tells a link some of the news of groups.
+    pub(in crate::broker) fn tell_groups<O: Carrier>(
+        &mut self,
+        id: ConnectionId,
+        now: Now,
+        out: &mut O,
+    ) {
+        let mut lines = Vec::new();
+        let pairs = self.subjects.pairs();
+        let is_more = pairs.tell(id, |news, pair| {
+            let membership = Membership {
+                pattern: &pair.pattern,
+                group: &pair.group,
+            };
+            match news {
+                News::Join => peer::encode_join(&mut lines, membership),
+                News::Leave => peer::encode_leave(&mut lines, membership),
+            }
+            lines.len() < LISTING_SLICE
+        });
+        let untold = pairs.untold(id);
+        if untold > 0 {
+            let what = format_args!(
+                "{untold} pairs of a pattern and a group are not told to a server: it was told as many as it may be"
+            );
+            self.tree.log(Level::Warn, what, now);
+        }
+        if !lines.is_empty() {
+            out.append(id, |to| to.extend_from_slice(&lines));
+        }
+        if is_more {
+            out.request_writable(id);
+        }
+    }
+
+    /// JOIN or LEAVE: whether there are members of a group behind a link.
+    pub(super) fn handle_membership<O: Carrier>(
+        &mut self,
+        id: ConnectionId,
+        news: News,
+        Membership { pattern, group }: Membership<'_>,
+        now: Now,
+        out: &mut O,
+    ) {
+        if !subject::is_pattern(pattern) {
+            let what = format_args!("a JOIN or LEAVE of no valid pattern was ignored");
+            self.tree.log(Level::Warn, what, now);
+            return;
+        }
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        let own = &mut session.subjects;
+        let growth = match news {
+            News::Join => self.subjects.join(pattern, group, id, own),
+            News::Leave => self
+                .subjects
+                .part(pattern, group, id, own)
+                .map(|memory| -memory),
+        };
+        if let Some(growth) = growth {
+            out.charge_memory(id, growth);
+            self.announce_groups(out);
+        }
+    }
+
+    /// The groups that a peer wants to be served here or behind other links.
+    pub(super) fn groups_named<'a>(
+        &self,
+        names: impl Iterator<Item = &'a [u8]>,
+    ) -> SmallVec<[GroupId; 4]> {
+        names
+            .filter_map(|name| self.subjects.find_group(name))
+            .collect()
+    }
+
+    /// A slave says which node it is. It may have connected again before the end of its former connection was noticed.
+    pub(super) fn note_node_of_slave<O: Carrier>(
+        &mut self,
+        id: ConnectionId,
+        node: NodeId,
+        now: Now,
+        out: &mut O,
+    ) {
+        if let Some(link) = self.tree.links.get_mut(id) {
+            link.node = Some(node);
+        }
+        let former = {
+            let mut others = self.tree.links.slaves();
+            others.find(|(other, link)| *other != id && link.node == Some(node))
+        };
+        if let Some(former) = former.map(|(former, _)| former) {
+            self.close(former, CloseReason::Replaced, now, out);
+        }
+    }
+}
