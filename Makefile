@@ -254,7 +254,7 @@ install:
 	$(INSTALL) -m 0755 $(TARGET)/release/clacksd $(TARGET)/release/clacks-pg $(DESTDIR)$(SBINDIR)/
 	$(INSTALL) -m 0644 man/clacks.1 $(DESTDIR)$(MANDIR)/man1/
 	$(INSTALL) -m 0644 man/clacks-interclacks.7 man/clacks-migration.7 man/clacks-protocol.7 \
-	    man/clacksd-memcached.7 \
+	    man/clacksd-memcached.7 man/clacksd-nats.7 \
 	    $(DESTDIR)$(MANDIR)/man7/
 	$(INSTALL) -m 0644 man/clacksd.8 man/clacks-pg.8 $(DESTDIR)$(MANDIR)/man8/
 	$(INSTALL) -m 0644 README.md CHANGELOG.md LICENSE $(DESTDIR)$(DOCDIR)/
@@ -290,6 +290,7 @@ uninstall:
 	    $(DESTDIR)$(MANDIR)/man7/clacks-migration.7 \
 	    $(DESTDIR)$(MANDIR)/man7/clacks-protocol.7 \
 	    $(DESTDIR)$(MANDIR)/man7/clacksd-memcached.7 \
+	    $(DESTDIR)$(MANDIR)/man7/clacksd-nats.7 \
 	    $(DESTDIR)$(MANDIR)/man8/clacksd.8 \
 	    $(DESTDIR)$(MANDIR)/man8/clacks-pg.8 \
 	    $(DESTDIR)$(UNITDIR)/clacksd.service \

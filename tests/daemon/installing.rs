@@ -71,6 +71,7 @@ fn everything_is_installed_where_it_belongs_and_taken_away_again() {
             "644 usr/share/man/man7/clacks-migration.7",
             "644 usr/share/man/man7/clacks-protocol.7",
             "644 usr/share/man/man7/clacksd-memcached.7",
+            "644 usr/share/man/man7/clacksd-nats.7",
             "644 usr/share/man/man8/clacks-pg.8",
             "644 usr/share/man/man8/clacksd.8",
             "644 usr/share/zsh/site-functions/_clacks",
