@@ -16,6 +16,7 @@ mod interclacks;
 mod journal;
 mod measurements;
 mod memcached;
+mod nats;
 mod runner;
 mod server;
 mod simulation;
