@@ -12,6 +12,7 @@ use super::subjects::OwnSubscriptions;
 use super::users::User;
 use crate::limits::{MAX_CLIENT_INFO, MAX_LINE_BEFORE_LOGIN, SECOND_US};
 use crate::protocol::memcached::framing::MAX_UNFINISHED_LINE;
+use crate::protocol::nats::framing::MAX_ARGUMENTS;
 use crate::protocol::{Language, token};
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
@@ -390,6 +391,15 @@ impl Ended<'_> {
                 f,
                 "; a line that is not complete has at most {MAX_UNFINISHED_LINE} bytes; one that names many keys, \
                  --max-line, which is {max_line}"
+            ),
+            CloseReason::LineTooLong if nats::is_spoken(self.session) => write!(
+                f,
+                "; a control line has at most {MAX_ARGUMENTS} bytes of arguments"
+            ),
+            CloseReason::PayloadTooLarge => write!(
+                f,
+                "; a message has at most {} bytes",
+                nats::max_payload(self.settings)
             ),
             CloseReason::LineTooLong if self.session.user.is_none() => {
                 write!(

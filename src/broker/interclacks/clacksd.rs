@@ -271,7 +271,9 @@ impl Broker {
         options: Options<'_>,
         out: &mut O,
     ) -> HandedOnGroups {
-        let header = options.header();
+        // To decode it for nobody would be in vain.
+        let is_for_subscriptions = !self.subjects.is_empty();
+        let header = is_for_subscriptions.then(|| options.header()).flatten();
         let extras = Extras {
             subject: options
                 .subject()

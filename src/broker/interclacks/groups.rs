@@ -34,11 +34,16 @@ pub struct Carried<'a> {
 
 impl Broker {
     /// A link is up: from now on it is told of groups.
-    pub(super) fn start_telling_groups<O: Carrier>(&mut self, id: ConnectionId, out: &mut O) {
+    pub(super) fn start_telling_groups<O: Carrier>(
+        &mut self,
+        id: ConnectionId,
+        now: Now,
+        out: &mut O,
+    ) {
         let link = self.tree.links.get(id);
         if link.is_some_and(|link| link.peer == Software::Clacksd) {
             self.subjects.pairs().add_link(id);
-            out.request_writable(id);
+            self.tell_groups(id, now, out);
         }
     }
 

@@ -187,7 +187,7 @@ impl Broker {
             self.tree.links.insert(id, link);
             self.note_linked();
         }
-        self.start_telling_groups(id, out);
+        self.start_telling_groups(id, now, out);
         let name = self.name_of_peer(id, Role::Downlink);
         self.tree.log(
             Level::Info,
@@ -301,7 +301,7 @@ impl Broker {
                 encode_marker(to, folded);
             }
         });
-        self.start_telling_groups(id, out);
+        self.start_telling_groups(id, now, out);
         let name = self.name_of_peer(id, Role::Uplink);
         self.tree.log(
             Level::Info,

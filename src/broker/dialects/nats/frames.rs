@@ -1,9 +1,9 @@
 //! The limits of frames that are not complete.
 
-use crate::broker::Broker;
 use crate::broker::carrier::Carrier;
 use crate::broker::close_reason::CloseReason;
 use crate::broker::events::{ConnectionId, LongFrame, Now};
+use crate::broker::{Broker, Settings};
 use crate::limits::MAX_PAYLOAD;
 use crate::protocol::nats::framing::{kept_of_tail, payload_length};
 use crate::protocol::nats::{Error, answer};
@@ -22,7 +22,7 @@ pub fn handle_long_frame<O: Carrier>(
         return LongFrame::Allowed;
     };
     match payload_length(start, length) {
-        Some(payload) if payload > max_payload(broker) => {
+        Some(payload) if payload > max_payload(&broker.settings) => {
             out.append(id, |to| answer::error(to, Error::PayloadTooLarge));
             broker.close(id, CloseReason::PayloadTooLarge, now, out);
             LongFrame::Refused
@@ -34,6 +34,6 @@ pub fn handle_long_frame<O: Carrier>(
 }
 
 /// The most bytes of header and payload together.
-pub fn max_payload(broker: &Broker) -> usize {
-    broker.settings.max_line.min(MAX_PAYLOAD)
+pub fn max_payload(settings: &Settings) -> usize {
+    settings.max_line.min(MAX_PAYLOAD)
 }

@@ -15,7 +15,7 @@ const NEVER_SERVED: [&[u8]; 2] = [b"$JS", b"$SYS"];
 impl<O: Output> Exchange<'_, O> {
     pub(super) fn publish(&mut self, publish: &Publish<'_>) {
         let header = publish.header.map_or(0, <[u8]>::len);
-        if header + publish.payload.len() > max_payload(self.broker) {
+        if header + publish.payload.len() > max_payload(&self.broker.settings) {
             return self.fail(Error::PayloadTooLarge);
         }
         let takes_headers = self.conversation().is_some_and(Conversation::takes_headers);
