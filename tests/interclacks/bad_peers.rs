@@ -224,6 +224,11 @@ fn lines_that_are_out_of_form_end_the_link() {
         "SIGNAL 1 NOTIFY a",
         "SIGNAL 1:-1 NOTIFY a",
         "SIGNAL 1:x NOTIFY a",
+        "SIGNAL 1:1 s=a",
+        "SIGNAL 1:1 h=QQ NOTIFY a",
+        "JOIN",
+        "JOIN a b c",
+        "LEAVE a ",
         "CLEAR",
         "CLEAR 5",
         "COUNT 1:1 1 1:1 a",
@@ -246,6 +251,30 @@ fn lines_that_are_out_of_form_end_the_link() {
     }
     let mut client = server.client("ro");
     assert_eq!(client.ask("RETRIEVE a"), ["NOTRETRIEVED a"]);
+}
+
+/// Members of groups with a pattern that is none, a form that is kept free, and options that nobody knows.
+#[test]
+fn lines_without_a_meaning_here_do_not_end_the_link() {
+    let server = Server::start();
+    let mut listener = server.client("ro");
+    listener.send("LISTEN a");
+    listener.flush();
+    let mut link = bad_slave(&server);
+    for line in [
+        "JOIN a..b w",
+        "LEAVE >.a w",
+        "JOIN a.*",
+        "LEAVE a.*",
+        "LEAVE x y",
+    ] {
+        link.send(line);
+    }
+    let number = now_us();
+    link.send(&format!("SIGNAL 5:{number} z=1 s=a r=b q=w h=QQ== SET a=1"));
+    listener.expect("SET a=1");
+    link.send(&format!("SIGNAL 5:{} NOTIFY a", number + 1));
+    listener.expect("NOTIFY a");
 }
 
 /// Lines of a Net::Clacks server whose times are too long are ignored, and its link stays up: it may not know better.

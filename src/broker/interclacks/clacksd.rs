@@ -64,7 +64,17 @@ impl Broker {
                 options,
                 line,
             } => self.handle_signal(id, signal, options, line, now, out),
-            PeerLine::Clear(stamp) => self.handle_clear(id, stamp, now, out),
+            PeerLine::Clear(stamp) => {
+                if self.cache.merge_clear(stamp) {
+                    // Cleared entries are dropped at once.
+                    self.expiry.run_now();
+                    let by = By {
+                        connection: id,
+                        form: LegacyForm::Effect(&Effect::Register),
+                    };
+                    self.commit(Change::Clear { by }, now, out);
+                }
+            }
             PeerLine::Count {
                 name,
                 stamp,
@@ -94,27 +104,11 @@ impl Broker {
             PeerLine::Leave(left) => self.handle_membership(id, News::Leave, left, now, out),
             PeerLine::Reserved => {}
             PeerLine::Synced => {
-                if self
-                    .tree
-                    .links
-                    .get_mut(id)
-                    .is_some_and(|link| link.role == Role::Uplink)
-                {
+                let link = self.tree.links.get(id);
+                if link.is_some_and(|link| link.role == Role::Uplink) {
                     self.start_sync(id, now, out);
                 }
             }
-        }
-    }
-
-    fn handle_clear<O: Output>(&mut self, id: ConnectionId, stamp: Stamp, now: Now, out: &mut O) {
-        if self.cache.merge_clear(stamp) {
-            // Cleared entries are dropped at once.
-            self.expiry.run_now();
-            let by = By {
-                connection: id,
-                form: LegacyForm::Effect(&Effect::Register),
-            };
-            self.commit(Change::Clear { by }, now, out);
         }
     }
 

@@ -175,25 +175,26 @@ fn the_form_of_a_header_is_that_of_the_decoder() {
 
 #[test]
 fn groups_fill_no_more_than_their_part_of_a_line() {
-    // Each takes 1024 bytes, with the letter, `=` and the blank.
-    let group = vec![b'g'; 1021];
-    let most = MAX_GROUPS_LENGTH / 1024;
-    for (count, left_out) in [
-        (0, 0),
-        (most - 1, 0),
-        (most, 0),
-        (most + 1, 1),
-        (99, 99 - most),
-    ] {
-        let mut groups = vec![&group[..]; count];
+    // Each of these takes 1 KiB, with the letter, `=` and the blank; together they leave 1 KiB.
+    let long = vec![b'g'; KIB];
+    let before = MAX_GROUPS_LENGTH / KIB - 1;
+    for (last, left_out) in [
+        (&[][..], 0),
+        (&[KIB - 3], 0),
+        (&[KIB - 2], 1),
+        (&[KIB - 7, 1], 0),
+        (&[KIB - 6, 1], 1),
         // None that comes after one that was left out is there, however short it is.
-        groups.push(b"x");
+        (&[KIB - 2, 1, 1], 3),
+    ] {
+        let mut groups = vec![&long[..KIB - 3]; before];
+        groups.extend(last.iter().map(|length| &long[..*length]));
         let mut line = Vec::new();
-        let found = encode_signal(&mut line, ID, b"s=a ", groups.iter().copied(), &[b"SET a="]);
-        let is_left_out = usize::from(count >= most);
-        assert_eq!(found, left_out + is_left_out, "{count}");
+        let each = groups.iter().copied();
+        let found = encode_signal(&mut line, ID, b"s=a ", each, &[b"SET a="]);
+        assert_eq!(found, left_out, "{last:?}");
         let (options, _) = options_of(&line[..line.len() - 2]);
-        let there = groups.len() - found;
+        let there = groups.len() - left_out;
         assert!(options.groups().eq(groups[..there].iter().copied()));
         assert_eq!(options.common(), &b"s=a "[..]);
     }
