@@ -7,10 +7,14 @@ use super::Broker;
 use super::carrier::Carrier;
 use super::dialects::{Plan, Receivers};
 use super::events::ConnectionId;
-use super::subjects::Topic;
+use super::interclacks::Tree;
+use super::listeners::Listeners;
+use super::session::Sessions;
+use super::subjects::{Subjects, Topic};
 use crate::limits::SHORT_LINE;
 use crate::protocol::Request;
 use crate::protocol::nats::names::{Named, name_of};
+use std::borrow::Cow;
 
 impl Broker {
     /// Returns true if the line has to wait before it is processed. To be asked when [`Carrier::has_full_receivers`] says that
@@ -33,82 +37,89 @@ impl Broker {
             is_monitored,
             ..
         } = Plan::of(session, self.tree.links.get(id), request);
-        let is_short = request.length() <= SHORT_LINE;
-        is_monitored
-            && self
-                .monitors
-                .ids()
-                .iter()
-                .any(|&to| out.wait_for(id, to, 0, is_short))
-            || self.wait_for_links(id, &receivers, is_short, out)
-            || self.wait_for_clients(id, &receivers, is_short, out)
+        let sender = Sender {
+            id,
+            is_short: request.length() <= SHORT_LINE,
+        };
+        let monitors = self.monitors.ids();
+        let mut waits_for_monitor = || {
+            let mut monitors = monitors.iter();
+            monitors.any(|&to| out.wait_for(id, to, 0, sender.is_short))
+        };
+        if is_monitored && waits_for_monitor() {
+            return true;
+        }
+        self.tree.update_backlog(self.settings.max_held);
+        let Broker {
+            tree,
+            sessions,
+            listeners,
+            subjects,
+            ..
+        } = self;
+        sender.waits_for_links(&receivers, tree, out)
+            || sender.waits_for_clients(&receivers, sessions, listeners, subjects, out)
     }
+}
 
-    fn wait_for_clients<O: Carrier>(
-        &mut self,
-        id: ConnectionId,
+/// Somebody whose line may have to wait.
+#[derive(Clone, Copy)]
+struct Sender {
+    id: ConnectionId,
+    /// It sends a short line.
+    is_short: bool,
+}
+
+impl Sender {
+    fn waits_for_clients<O: Carrier>(
+        self,
         receivers: &Receivers<'_>,
-        is_short: bool,
+        sessions: &Sessions,
+        listeners: &Listeners,
+        subjects: &mut Subjects,
         out: &mut O,
     ) -> bool {
-        match receivers {
-            Receivers::Nobody | Receivers::Links => false,
-            Receivers::Listeners(name) => {
-                self.wait_for_listeners(id, name, Topic::Name(name), is_short, out)
+        let (topic, name) = match receivers {
+            Receivers::Nobody | Receivers::Links => return false,
+            Receivers::All => {
+                let mut clients = sessions.clients();
+                return clients.any(|to| out.wait_for(self.id, to, 0, self.is_short));
             }
+            Receivers::Listeners(name) => (Topic::Name(name), Cow::Borrowed(&**name)),
             Receivers::Subscribers(subject) => {
                 let Named { name, .. } = name_of(subject);
-                self.wait_for_listeners(id, &name, Topic::Subject(subject), is_short, out)
+                (Topic::Subject(subject), Cow::Owned(name))
             }
-            Receivers::All => {
-                let mut clients = self.sessions.clients();
-                clients.any(|to| out.wait_for(id, to, 0, is_short))
-            }
-        }
-    }
-
-    fn wait_for_listeners<O: Carrier>(
-        &mut self,
-        id: ConnectionId,
-        name: &[u8],
-        topic: Topic<'_>,
-        is_short: bool,
-        out: &mut O,
-    ) -> bool {
-        self.subjects.find(topic, Some(name), &self.listeners);
-        let by_name = self.listeners.of(name);
+        };
+        subjects.find(topic, Some(&name), listeners);
+        let by_name = listeners.of(&name);
         let by_name = by_name.into_iter().flat_map(|(_, listeners)| listeners);
-        let found = self.subjects.found();
+        let found = subjects.found();
         let plain = found.plain.iter();
-        let plain = plain.filter_map(|&plain| Some(self.subjects.nats(plain)?.0));
+        let plain = plain.filter_map(|&plain| Some(subjects.nats(plain)?.0));
         let members = found.members.iter();
         let members = members.filter(|member| !member.is_link);
         let members = members.map(|member| member.connection);
         let clacks = by_name.chain(&found.clacks).copied();
         let mut receivers = clacks.chain(plain).chain(members);
-        receivers.any(|to| out.wait_for(id, to, 0, is_short))
+        receivers.any(|to| out.wait_for(self.id, to, 0, self.is_short))
     }
 
-    fn wait_for_links<O: Carrier>(
-        &mut self,
-        id: ConnectionId,
+    fn waits_for_links<O: Carrier>(
+        self,
         receivers: &Receivers<'_>,
-        is_short: bool,
+        tree: &Tree,
         out: &mut O,
     ) -> bool {
         if let Receivers::Nobody = receivers {
             return false;
         }
-        self.update_backlog();
-        let others = self.tree.links.up().filter(|(other, _)| *other != id);
-        for (to, link) in others {
+        let mut others = tree.links.up().filter(|(other, _)| *other != self.id);
+        others.any(|(to, link)| {
             // Of a new state a clacksd server is sent no more than it has room for.
             let has_room =
                 matches!(receivers, Receivers::Links) && link.is_clacksd() && link.backlog() == 0;
-            if !has_room && out.wait_for(id, to, link.backlog(), is_short) {
-                return true;
-            }
-        }
-        false
+            !has_room && out.wait_for(self.id, to, link.backlog(), self.is_short)
+        })
     }
 }

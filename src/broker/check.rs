@@ -22,7 +22,7 @@ impl Broker {
         self.subjects
             .check(own.map(|session| (session.id, &session.subjects)));
         self.check_links();
-        self.check_appointments();
+        self.appointments.check(&self.sessions);
         self.check_barriers();
         let is_looked_through = !matches!(self.expiry, ExpiryCycle::Idle);
         assert!(

@@ -568,7 +568,7 @@ impl Broker {
         };
         let deadlines = [
             (!self.dismissal.is_empty()).then_some(0),
-            self.next_appointment(),
+            self.appointments.next(&self.sessions),
             self.maintenance_deadline(),
             lifetime,
             memcached::deadline(self),

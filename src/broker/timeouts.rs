@@ -21,7 +21,8 @@ impl Broker {
         while looks > 0 {
             looks -= 1;
             if self
-                .next_appointment()
+                .appointments
+                .next(&self.sessions)
                 .is_none_or(|at_us| at_us > now.monotonic_us)
             {
                 return;

@@ -9,7 +9,7 @@ use super::close_reason::CloseReason;
 use super::dialects::nats;
 use super::events::{ConnectionId, Now, Traffic};
 use super::interclacks::Link;
-use super::session::{LastPing, LoginAttempt, Session};
+use super::session::{LastPing, LoginAttempt, Session, Sessions};
 use super::{Broker, Settings};
 use crate::limits::{
     CLOSE_DRAIN_US, COARSE_DEADLINE_US, MAX_LINK_PING_US, NOP_AFTER_US, SECOND_US, SURPLUS_LOGIN_US,
@@ -68,38 +68,31 @@ impl Broker {
             self.appointments.0.push(Reverse((at_us, id)));
         }
     }
+}
 
+impl Appointments {
     /// The time of the next appointment that still holds.
-    pub(super) fn next_appointment(&mut self) -> Option<u64> {
-        let Broker {
-            appointments,
-            sessions,
-            ..
-        } = self;
+    pub(super) fn next(&mut self, sessions: &Sessions) -> Option<u64> {
         let holds = |&Reverse((at_us, id)): &Reverse<(u64, ConnectionId)>| {
             sessions
                 .get(id)
                 .is_some_and(|session| session.wake_us == at_us)
         };
         // Connections that come and go leave theirs behind: swept before they outnumber the others.
-        if appointments.0.len() > sessions.len() + sessions.len() / 4 + 1024 {
-            appointments.0.retain(holds);
+        if self.0.len() > sessions.len() + sessions.len() / 4 + 1024 {
+            self.0.retain(holds);
         }
-        while appointments.0.peek().is_some_and(|next| !holds(next)) {
-            appointments.0.pop();
+        while self.0.peek().is_some_and(|next| !holds(next)) {
+            self.0.pop();
         }
-        appointments.0.peek().map(|&Reverse((at_us, _))| at_us)
+        self.0.peek().map(|&Reverse((at_us, _))| at_us)
     }
 
     /// Panics if a session would never be looked at; for [`Broker::check`].
-    pub(super) fn check_appointments(&self) {
-        let appointments: HashSet<(u64, ConnectionId)> = self
-            .appointments
-            .0
-            .iter()
-            .map(|Reverse(next)| *next)
-            .collect();
-        for session in self.sessions.iter() {
+    pub(super) fn check(&self, sessions: &Sessions) {
+        let appointments: HashSet<(u64, ConnectionId)> =
+            self.0.iter().map(|Reverse(next)| *next).collect();
+        for session in sessions.iter() {
             let is_given_up = session
                 .closing
                 .as_ref()

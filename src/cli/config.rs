@@ -69,19 +69,14 @@ impl Config {
         let all = inherited.iter().map(|listener| &listener.address);
         let certificates = CertificateFiles::from_flags(matches, all.chain(bound), &masters)?;
         let serves = |language| serves(language, &listen, &inherited);
-        let (memcached_user, nats_user) = (
-            assumed_user(matches, Language::Memcached, serves)?,
-            assumed_user(matches, Language::Nats, serves)?,
-        );
-        let serves_memcached = serves(Language::Memcached);
+        let assumed_users = assumed_users(matches, serves)?;
         let run_as = run_as(matches)?;
         let (max_line, max_output) = line_limits(matches)?;
         let max_clients = count(matches, "max-clients", limits::MAX_CLIENTS)?;
         let cache_max = size_or_unlimited(matches, "cache-max")?;
         let daemonize = matches.opt_present("daemonize");
-        let log_file = path(matches, "log-file")?;
         let persist = persist(matches)?;
-        let stays = persist.is_some() || cache_max.is_some() || serves_memcached;
+        let stays = persist.is_some() || cache_max.is_some() || serves(Language::Memcached);
         let auth_timeout_us = seconds(matches, "auth-timeout", limits::AUTH_TIMEOUT_S)?;
         Ok(Config {
             listen,
@@ -96,7 +91,6 @@ impl Config {
                 path(matches, "password-file")?,
                 path(matches, "users")?,
             )?,
-            assumed_users: memcached_user.iter().chain(&nats_user).cloned().collect(),
             broker: broker::Settings {
                 max_clients,
                 max_line,
@@ -104,14 +98,9 @@ impl Config {
                 auth_timeout_us,
                 masters: masters.iter().map(Address::to_string).collect(),
                 cache_max,
-                memcached: MemcachedSettings {
-                    user: memcached_user.as_ref().map(|user| user.name.clone()),
-                    addresses: Vec::new(),
-                    socket_mode: socket_mode(matches)?,
-                    machine_memory: sys::machine_memory(),
-                },
+                memcached: memcached_settings(matches, &assumed_users)?,
                 nats: NatsSettings {
-                    user: nats_user.as_ref().map(|user| user.name.clone()),
+                    user: AssumedUser::of(&assumed_users, Language::Nats),
                     addresses: Vec::new(),
                 },
                 ageing: Ageing {
@@ -130,6 +119,7 @@ impl Config {
                     max_buffers: size(matches, "max-buffers", limits::MAX_BUFFERS)?,
                 },
             },
+            assumed_users,
             masters,
             certificates,
             persist,
@@ -137,7 +127,7 @@ impl Config {
             pid_file: path(matches, "pid-file")?,
             run_as,
             log: logging::Settings {
-                file: log_file,
+                file: path(matches, "log-file")?,
                 changes_owner: run_as.is_some(),
                 verbosity: verbosity(matches)?,
                 discard_stderr: daemonize,
@@ -192,10 +182,10 @@ impl Config {
     /// Warnings of addresses at which whoever reaches them needs no login.
     pub fn risks(&self) -> Vec<String> {
         let mut risks = Vec::new();
-        for AssumedUser { flag, name } in &self.assumed_users {
-            let is_meant = |language: Language| *flag == user_flag(language);
+        for user in &self.assumed_users {
             for (address, language) in self.addresses() {
-                if is_meant(language) && !is_local(address) {
+                if language == user.language && !is_local(address) {
+                    let (flag, name) = (user.flag(), &user.name);
                     risks.push(format!(
                         "--{flag} {name}: everybody who reaches {address} acts as that user"
                     ));
@@ -310,28 +300,37 @@ fn serves(language: Language, listen: &[Endpoint], inherited: &[Listener]) -> bo
     bound.chain(inherited).any(|served| served == language)
 }
 
-/// The flag that names the user whom clients of a language act as without a login.
-fn user_flag(language: Language) -> String {
-    format!("{}-user", language.word())
+/// The settings of memcached's listeners, without their addresses.
+fn memcached_settings(
+    matches: &Matches,
+    assumed_users: &[AssumedUser],
+) -> Result<MemcachedSettings, StartError> {
+    Ok(MemcachedSettings {
+        user: AssumedUser::of(assumed_users, Language::Memcached),
+        addresses: Vec::new(),
+        socket_mode: socket_mode(matches)?,
+        machine_memory: sys::machine_memory(),
+    })
 }
 
-/// The user whom clients of a language act as without a login. The flag is wrong if there is no listener for them.
-fn assumed_user(
+/// The users whom clients act as without a login. A flag that names one is wrong if there is no listener for them.
+fn assumed_users(
     matches: &Matches,
-    language: Language,
     serves: impl Fn(Language) -> bool,
-) -> Result<Option<AssumedUser>, StartError> {
-    let flag = user_flag(language);
-    let Some(name) = matches.opt_str(&flag) else {
-        return Ok(None);
-    };
-    match serves(language) {
-        true => Ok(Some(AssumedUser { flag, name })),
-        false => Err(wrong(
-            &flag,
-            &format!("goes with --{} only", language.word()),
-        )),
+) -> Result<Vec<AssumedUser>, StartError> {
+    let mut users = Vec::new();
+    for language in Language::OTHERS {
+        let flag = AssumedUser::flag_of(language);
+        let Some(name) = matches.opt_str(&flag) else {
+            continue;
+        };
+        if !serves(language) {
+            let why = format!("goes with --{} only", language.word());
+            return Err(wrong(&flag, &why));
+        }
+        users.push(AssumedUser { language, name });
     }
+    Ok(users)
 }
 
 /// Returns true if two addresses are the same. A Unix socket can have several paths: relative ones, and paths through links

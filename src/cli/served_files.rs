@@ -7,6 +7,7 @@ use crate::cli::flags::wrong;
 use crate::cli::logging::LogFile;
 use crate::cli::secrets::Secrets;
 use crate::program::start::StartError;
+use crate::protocol::Language;
 use crate::reactor::Files;
 
 /// The files of a running server.
@@ -46,9 +47,27 @@ impl ServedFiles {
 /// A user that clients act as without a login.
 #[derive(Debug, Clone)]
 pub struct AssumedUser {
-    /// The flag that names it.
-    pub flag: String,
+    /// The language of these clients.
+    pub language: Language,
     pub name: String,
+}
+
+impl AssumedUser {
+    /// The flag that names the user of clients of a language.
+    pub fn flag_of(language: Language) -> String {
+        format!("{}-user", language.word())
+    }
+
+    /// The flag that names it.
+    pub fn flag(&self) -> String {
+        AssumedUser::flag_of(self.language)
+    }
+
+    /// The name of that of a language among some.
+    pub fn of(users: &[AssumedUser], language: Language) -> Option<String> {
+        let found = users.iter().find(|user| user.language == language);
+        found.map(|user| user.name.clone())
+    }
 }
 
 /// Checks that the users that clients act as without a login are among the users.
@@ -56,9 +75,10 @@ pub struct AssumedUser {
 /// # Errors
 /// [`StartError::Usage`] if there is no such user.
 pub fn check_users(assumed: &[AssumedUser], users: &Users) -> Result<(), StartError> {
-    for AssumedUser { flag, name } in assumed {
-        if users.get(name).is_none() {
-            return Err(wrong(flag, &format!("{name}: there is no such user")));
+    for user in assumed {
+        if users.get(&user.name).is_none() {
+            let why = format!("{}: there is no such user", user.name);
+            return Err(wrong(&user.flag(), &why));
         }
     }
     Ok(())

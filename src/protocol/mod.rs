@@ -5,6 +5,7 @@
 pub mod attributes;
 pub mod command;
 pub mod encode;
+pub mod frame;
 pub mod framing;
 pub mod memcached;
 #[cfg(feature = "server")]

@@ -1,10 +1,10 @@
 //! Lines of clacksd peers: states that merge, and signals with ids.
 
-use super::LegacyForm;
 use super::counting::Count;
 use super::groups::{Carried, HandedOnGroups};
 use super::link::Role;
 use super::scope::{SignalScope, is_not_monitored, is_too_long_to_forward};
+use super::{LegacyForm, Tree};
 use crate::broker::Broker;
 use crate::broker::cache::{Effect, Merged, TooLarge, Touched};
 use crate::broker::carrier::Carrier;
@@ -13,7 +13,7 @@ use crate::broker::close_reason::CloseReason;
 use crate::broker::events::{ConnectionId, Now};
 use crate::broker::operations::{By, Extras, Groups, Signal};
 use crate::broker::output::Output;
-use crate::broker::subjects::News;
+use crate::broker::subjects::{GroupId, News};
 use crate::limits::{MAX_FORWARDED_LINE, MAX_PATH, WORK_PER_CONTRIBUTION};
 use crate::protocol::attributes::Attributes;
 use crate::protocol::command::Pair;
@@ -23,6 +23,7 @@ use crate::protocol::peer::{NodeId, Options, PeerLine, SignalId, Stamp, State};
 use crate::protocol::shown::shown;
 use crate::protocol::{Command, decode, encode};
 use log::Level;
+use smallvec::SmallVec;
 use std::borrow::Cow;
 
 impl Broker {
@@ -64,17 +65,16 @@ impl Broker {
                 options,
                 line,
             } => self.handle_signal(id, signal, options, line, now, out),
-            PeerLine::Clear(stamp) => {
-                if self.cache.merge_clear(stamp) {
-                    // Cleared entries are dropped at once.
-                    self.expiry.run_now();
-                    let by = By {
-                        connection: id,
-                        form: LegacyForm::Effect(&Effect::Register),
-                    };
-                    self.commit(Change::Clear { by }, now, out);
-                }
+            PeerLine::Clear(stamp) if self.cache.merge_clear(stamp) => {
+                // Cleared entries are dropped at once.
+                self.expiry.run_now();
+                let by = By {
+                    connection: id,
+                    form: LegacyForm::Effect(&Effect::Register),
+                };
+                self.commit(Change::Clear { by }, now, out);
             }
+            PeerLine::Clear(_) | PeerLine::Reserved => {}
             PeerLine::Count {
                 name,
                 stamp,
@@ -102,7 +102,6 @@ impl Broker {
             PeerLine::Path(path) => self.handle_path(id, path, now, out),
             PeerLine::Join(joined) => self.handle_membership(id, News::Join, joined, now, out),
             PeerLine::Leave(left) => self.handle_membership(id, News::Leave, left, now, out),
-            PeerLine::Reserved => {}
             PeerLine::Synced => {
                 let link = self.tree.links.get(id);
                 if link.is_some_and(|link| link.role == Role::Uplink) {
@@ -219,7 +218,7 @@ impl Broker {
         if let Some(Command::Overhead(Some(overhead))) = command
             && is_too_long_to_forward(&overhead, line)
         {
-            self.skip_forwarded_line(line, now);
+            self.tree.skip_forwarded_line(line, now);
             return;
         }
         let scope = SignalScope::of(command.as_ref());
@@ -275,20 +274,11 @@ impl Broker {
             reply: options.reply(),
             header: header.as_deref(),
         };
-        let groups = self.groups_named(options.groups());
+        let named = options.groups();
+        let groups: SmallVec<[GroupId; 4]> = named
+            .filter_map(|name| self.subjects.find_group(name))
+            .collect();
         self.deliver(id, signal, &extras, Groups::Named(&groups), out)
-    }
-
-    /// A peer asks to forward a line that is too long for that. A Net::Clacks server passes on any length.
-    pub(super) fn skip_forwarded_line(&mut self, line: &[u8], now: Now) {
-        let length = line.len();
-        self.tree.log(
-            Level::Warn,
-            format_args!(
-                "a line of {length} bytes that was to be forwarded to everybody was skipped: it has more than {MAX_FORWARDED_LINE}"
-            ),
-            now,
-        );
     }
 
     fn handle_path<O: Carrier>(
@@ -330,5 +320,19 @@ impl Broker {
         } else if self.tree.masters() != path {
             self.tree.set_path(path, out);
         }
+    }
+}
+
+impl Tree {
+    /// A peer asks to forward a line that is too long for that. A Net::Clacks server passes on any length.
+    pub(super) fn skip_forwarded_line(&mut self, line: &[u8], now: Now) {
+        let length = line.len();
+        self.log(
+            Level::Warn,
+            format_args!(
+                "a line of {length} bytes that was to be forwarded to everybody was skipped: it has more than {MAX_FORWARDED_LINE}"
+            ),
+            now,
+        );
     }
 }

@@ -2,7 +2,6 @@
 //!
 //! A server that hands a group on to a link says so with the signal (`q=`), so that no two members get it.
 
-use super::link::Software;
 use crate::broker::Broker;
 use crate::broker::carrier::Carrier;
 use crate::broker::close_reason::CloseReason;
@@ -33,20 +32,6 @@ pub struct Carried<'a> {
 }
 
 impl Broker {
-    /// A link is up: from now on it is told of groups.
-    pub(super) fn start_telling_groups<O: Carrier>(
-        &mut self,
-        id: ConnectionId,
-        now: Now,
-        out: &mut O,
-    ) {
-        let link = self.tree.links.get(id);
-        if link.is_some_and(|link| link.peer == Software::Clacksd) {
-            self.subjects.pairs().add_link(id);
-            self.tell_groups(id, now, out);
-        }
-    }
-
     /// Groups have got their first members at this server, or lost the last ones: links are told when they have room.
     pub(in crate::broker) fn announce_groups<O: Carrier>(&mut self, out: &mut O) {
         if !self.tree.links.is_empty() {
@@ -56,7 +41,7 @@ impl Broker {
         }
     }
 
-    /// Tells a link some of the news of groups.
+    /// Tells a link some of the news of groups. It has to be one of those that are told.
     pub(in crate::broker) fn tell_groups<O: Carrier>(
         &mut self,
         id: ConnectionId,
@@ -120,16 +105,6 @@ impl Broker {
             out.charge_memory(id, growth);
             self.announce_groups(out);
         }
-    }
-
-    /// The groups that a peer wants to be served here or behind other links.
-    pub(super) fn groups_named<'a>(
-        &self,
-        names: impl Iterator<Item = &'a [u8]>,
-    ) -> SmallVec<[GroupId; 4]> {
-        names
-            .filter_map(|name| self.subjects.find_group(name))
-            .collect()
     }
 
     /// A slave says which node it is. It may have connected again before the end of its former connection was noticed.

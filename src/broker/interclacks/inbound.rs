@@ -94,7 +94,7 @@ impl Broker {
             Command::Overhead(Some(overhead)) => {
                 monitored = !is_not_monitored(&overhead) && self.monitors.may_see(line);
                 if is_too_long_to_forward(&overhead, line) {
-                    self.skip_forwarded_line(line, now);
+                    self.tree.skip_forwarded_line(line, now);
                 } else {
                     self.handle_link_overhead(id, is_uplink, overhead, now, out);
                 }

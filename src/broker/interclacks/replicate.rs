@@ -1,10 +1,10 @@
 //! Changes and signals on their way to the peers.
 
-use super::LegacyForm;
 use super::encode::{append_as_write, append_key_sync, encode_clear, encode_marker};
 use super::groups::{Carried, HandedOn};
 use super::link::{DIRTY_NAME, KNOWN_NAME, Link, Software, SyncState};
 use super::scope::SignalScope;
+use super::{LegacyForm, Tree};
 use crate::broker::Broker;
 use crate::broker::cache::{Cache, Dropped, Effect, EntryId, Found, WrittenPart};
 use crate::broker::carrier::Carrier;
@@ -12,6 +12,7 @@ use crate::broker::change::{Change, Write, WrittenSignal};
 use crate::broker::close_reason::CloseReason;
 use crate::broker::events::{ConnectionId, Now};
 use crate::broker::operations::By;
+use crate::broker::random::Random;
 use crate::broker::subjects::Subjects;
 use crate::limits::LINK_BACKLOG;
 use crate::protocol::encode;
@@ -32,8 +33,12 @@ impl Broker {
             Change::Write(write) => self.replicate_write(&write, now, out),
             Change::Clear { by } => self.replicate_clear(by, out),
             Change::Fold { from } => self.replicate_fold(from, out),
-            Change::Drop(Dropped::Evicted, entry) => self.queue_evicted(entry, out),
-            Change::Drop(Dropped::Expired, entry) => self.tell_expired(entry, out),
+            Change::Drop(Dropped::Evicted, entry) => {
+                self.tree.queue_evicted(&self.cache, entry, out)
+            }
+            Change::Drop(Dropped::Expired, entry) => {
+                self.tree.tell_expired(&self.cache, entry, out)
+            }
             // The others drop it at the same time.
             Change::Drop(..) => {}
         }
@@ -108,31 +113,6 @@ impl Broker {
         self.close_links_that_hold_too_much(now, out);
     }
 
-    /// Queues the state of an entry that is being evicted for each peer to which its name is dirty.
-    fn queue_evicted<O: Carrier>(&mut self, entry: EntryId, out: &mut O) {
-        let Broker { cache, tree, .. } = self;
-        let found = cache.entry_of(entry);
-        for (id, link) in tree.links.up_mut() {
-            if let Some(more) = link.queue_evicted(found) {
-                out.charge_memory(id, more);
-            }
-        }
-    }
-
-    /// Removes an entry that has expired at the Net::Clacks peers, which know no expiry. The others see it for themselves.
-    fn tell_expired<O: Carrier>(&mut self, entry: EntryId, out: &mut O) {
-        let Broker { cache, tree, .. } = self;
-        let name = cache.entry_of(entry).name();
-        for (id, link) in tree.links.up_mut() {
-            if link.peer == Software::NetClacks
-                && is_nameable(name)
-                && is_to_hear_now(link, id, cache, name, out)
-            {
-                out.append(id, |to| encode::line(to, &[b"REMOVE ", name]));
-            }
-        }
-    }
-
     /// Sends a signal to all peers but the one it came from.
     pub(in crate::broker) fn forward_signal<O: Carrier>(
         &mut self,
@@ -182,7 +162,7 @@ impl Broker {
         out: &mut O,
     ) {
         let max = self.settings.max_held;
-        self.update_backlog();
+        self.tree.update_backlog(max);
         if !self.tree.has_backlog {
             return;
         }
@@ -195,23 +175,6 @@ impl Broker {
         }
     }
 
-    /// Looks again whether any link has so much waiting at this end that senders may have to wait.
-    pub(in crate::broker) fn update_backlog(&mut self) {
-        let much = self.settings.max_held / 8;
-        let mut links = self.tree.links.up();
-        self.tree.has_backlog = links.any(|(_, link)| link.backlog() > much);
-    }
-
-    /// The id of a signal that enters the tree here; `None` if there are no links that it could go to.
-    pub(in crate::broker) fn new_signal(&mut self, now: Now) -> Option<SignalId> {
-        if self.tree.links.is_empty() {
-            return None;
-        }
-        let now_us = self.tree.now_us(now);
-        let Broker { tree, random, .. } = self;
-        Some(tree.signals.next(now_us, || NodeId(random.next())))
-    }
-
     /// A signal of a client here, or of a Net::Clacks peer: it gets its number.
     pub(in crate::broker) fn forward_new_signal<O: Carrier>(
         &mut self,
@@ -222,7 +185,7 @@ impl Broker {
         now: Now,
         out: &mut O,
     ) {
-        if let Some(signal) = self.new_signal(now) {
+        if let Some(signal) = self.tree.new_signal(&mut self.random, now) {
             self.forward_signal(from, signal, line, carried, scope, now, out);
         }
     }
@@ -321,6 +284,48 @@ impl Broker {
                 part: WrittenPart::All,
             };
             send_or_mark_dirty(link, id, name, Some(found), beside, out);
+        }
+    }
+}
+
+impl Tree {
+    /// Looks again whether any link has so much waiting at this end that senders may have to wait. Of each there may wait
+    /// `max_held` bytes.
+    pub fn update_backlog(&mut self, max_held: usize) {
+        let much = max_held / 8;
+        let mut links = self.links.up();
+        self.has_backlog = links.any(|(_, link)| link.backlog() > much);
+    }
+
+    /// The id of a signal that enters the tree here; `None` if there are no links that it could go to.
+    pub fn new_signal(&mut self, random: &mut Random, now: Now) -> Option<SignalId> {
+        if self.links.is_empty() {
+            return None;
+        }
+        let now_us = self.now_us(now);
+        Some(self.signals.next(now_us, || NodeId(random.next())))
+    }
+
+    /// Queues the state of an entry that is being evicted for each peer to which its name is dirty.
+    fn queue_evicted<O: Carrier>(&mut self, cache: &Cache, entry: EntryId, out: &mut O) {
+        let found = cache.entry_of(entry);
+        for (id, link) in self.links.up_mut() {
+            if let Some(more) = link.queue_evicted(found) {
+                out.charge_memory(id, more);
+            }
+        }
+    }
+
+    /// Removes an entry that has expired at the Net::Clacks peers, which know no expiry. The others see it for themselves.
+    fn tell_expired<O: Carrier>(&mut self, cache: &Cache, entry: EntryId, out: &mut O) {
+        let name = cache.entry_of(entry).name();
+        for (id, link) in self.links.up_mut() {
+            if link.peer == Software::NetClacks
+                && is_nameable(name)
+                && is_to_hear_now(link, id, cache, name, out)
+            {
+                out.append(id, |to| encode::line(to, &[b"REMOVE ", name]));
+            }
         }
     }
 }

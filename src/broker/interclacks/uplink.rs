@@ -187,7 +187,10 @@ impl Broker {
             self.tree.links.insert(id, link);
             self.note_linked();
         }
-        self.start_telling_groups(id, now, out);
+        if peer == Software::Clacksd {
+            self.subjects.pairs().add_link(id);
+            self.tell_groups(id, now, out);
+        }
         let name = self.name_of_peer(id, Role::Downlink);
         self.tree.log(
             Level::Info,
@@ -301,7 +304,10 @@ impl Broker {
                 encode_marker(to, folded);
             }
         });
-        self.start_telling_groups(id, now, out);
+        if peer == Software::Clacksd {
+            self.subjects.pairs().add_link(id);
+            self.tell_groups(id, now, out);
+        }
         let name = self.name_of_peer(id, Role::Uplink);
         self.tree.log(
             Level::Info,

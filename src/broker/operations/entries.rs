@@ -61,11 +61,14 @@ impl Broker {
             by,
             name,
             written,
-            signal: self.new_signal(now).map(|id| WrittenSignal {
-                id,
-                value,
-                handed_on: &handed_on,
-            }),
+            signal: self
+                .tree
+                .new_signal(&mut self.random, now)
+                .map(|id| WrittenSignal {
+                    id,
+                    value,
+                    handed_on: &handed_on,
+                }),
         };
         self.commit(Change::Write(write), now, out);
         Ok(())

@@ -5,6 +5,7 @@
 //! An operation decides, acts and returns its outcome as a type. The permission that it needs was checked before.
 
 mod conditional;
+mod delivery;
 mod entries;
 mod login;
 mod messages;
@@ -14,8 +15,9 @@ use super::interclacks::LegacyForm;
 use crate::broker::events::ConnectionId;
 
 pub use conditional::{Compare, Done, Put, PutMode, Removed, Spoil, Step, Stored};
+pub use delivery::Groups;
 pub use login::Login;
-pub use messages::{Extras, Groups};
+pub use messages::Extras;
 pub use signals::Signal;
 
 /// The author of a change, and the form in which Net::Clacks servers are sent it.

@@ -1,6 +1,7 @@
 //! Operations on signals: to send one, and to listen.
 
-use super::messages::{Extras, Groups};
+use super::delivery::Groups;
+use super::messages::Extras;
 use crate::broker::carrier::Carrier;
 use crate::broker::events::{Audience, ConnectionId, Now};
 use crate::broker::interclacks::{Carried, HandedOnGroups, SignalScope};
@@ -49,18 +50,18 @@ impl Broker {
         out: &mut O,
     ) -> HandedOnGroups {
         self.statistics.signals += 1;
-        self.deliver_to_listeners(Some(sender), signal, out);
+        self.deliver_to_listeners(sender, signal, out);
         match self.subjects.is_empty() {
             true => HandedOnGroups::new(),
-            false => self.deliver_to_subscriptions(Some(sender), signal, extras, groups, out),
+            false => self.deliver_to_subscriptions(sender, signal, extras, groups, out),
         }
     }
 
     /// Delivers a signal to everybody at this server who listens to its name itself, but its sender. Returns to how many.
     #[inline(always)]
-    pub(super) fn deliver_to_listeners<O: Carrier>(
+    pub(in crate::broker) fn deliver_to_listeners<O: Carrier>(
         &mut self,
-        sender: Option<ConnectionId>,
+        sender: ConnectionId,
         signal: &Signal<'_>,
         out: &mut O,
     ) -> usize {
@@ -70,7 +71,7 @@ impl Broker {
         let audience = Audience {
             id,
             listeners,
-            sender,
+            sender: Some(sender),
         };
         let long_line = self.long_line.as_ref();
         let deliveries = deliver_to(&audience, signal.line, long_line, &mut self.payload, out);
@@ -129,32 +130,23 @@ impl Broker {
         }
     }
 
-    /// From now on the session gets the signals of all names that match the pattern.
-    pub(in crate::broker) fn subscribe_to_pattern<O: Carrier>(
+    /// From now on the session gets the signals of all names that match the pattern, or no longer gets them because of it.
+    pub(in crate::broker) fn listen_to_pattern<O: Carrier>(
         &mut self,
         id: ConnectionId,
         pattern: &[u8],
+        is_wanted: bool,
         out: &mut O,
     ) {
-        if let Some(session) = self.sessions.get_mut(id)
-            && let Some(memory) = self.subjects.listen(pattern, id, &mut session.subjects)
-        {
-            out.charge_memory(id, memory);
-        }
-    }
-
-    /// The session no longer gets signals because of the pattern.
-    pub(in crate::broker) fn unsubscribe_from_pattern<O: Carrier>(
-        &mut self,
-        id: ConnectionId,
-        pattern: &[u8],
-        out: &mut O,
-    ) {
-        if let Some(session) = self.sessions.get_mut(id)
-            && let Some(memory) = self.subjects.unlisten(pattern, id, &mut session.subjects)
-        {
-            out.charge_memory(id, -memory);
-        }
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        let (subjects, own) = (&mut self.subjects, &mut session.subjects);
+        let growth = match is_wanted {
+            true => subjects.listen(pattern, id, own),
+            false => subjects.unlisten(pattern, id, own).map(|memory| -memory),
+        };
+        out.charge_memory(id, growth.unwrap_or(0));
     }
 
     /// Ends all subscriptions of a session, one slice; returns true if that was all. If not, the request that wants it

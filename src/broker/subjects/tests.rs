@@ -231,79 +231,67 @@ fn reached(
     (plain, groups)
 }
 
-#[test]
-fn subjects_reach_subscriptions_and_groups_by_the_rule_whatever_comes_and_goes() {
-    const TOKENS: [&str; 6] = ["a", "b", "*", "a*", "*>", "%"];
-    const LINK: u32 = 99;
-    let mut random = Random(7);
-    let (mut subjects, listeners) = (Subjects::new(hasher()), Listeners::new(hasher()));
-    let mut own: BTreeMap<u32, OwnSubscriptions> = BTreeMap::new();
-    let mut model: Vec<Modelled> = Vec::new();
-    for _ in 0..20_000 {
-        let mut text = |extra: &[&str]| {
-            let tokens = [&TOKENS[..], extra].concat();
-            random
-                .text(&tokens)
-                .escape_ascii()
-                .to_string()
-                .replace("::", ".")
+const LINK: u32 = 99;
+
+/// Subjects beside what is true of them.
+struct Checked {
+    subjects: Subjects,
+    listeners: Listeners,
+    own: BTreeMap<u32, OwnSubscriptions>,
+    model: Vec<Modelled>,
+}
+
+impl Checked {
+    /// Ends a subscription, or what is known of a group behind the link. Returns the memory that it took.
+    fn end(&mut self, wanted: &Modelled) -> Option<isize> {
+        let own = self.own.entry(wanted.slot).or_default();
+        let id = connection(wanted.slot);
+        let place = self.model.iter().position(|one| one.is_known_as(wanted));
+        let ended = match (wanted.slot, &wanted.group) {
+            (LINK, None) => None,
+            (LINK, Some(group)) => self
+                .subjects
+                .part(&wanted.pattern, group.as_bytes(), id, own),
+            _ => {
+                let found = self.subjects.with_sid(id, wanted.sid.as_bytes());
+                found.map(|found| self.subjects.end(found, own))
+            }
         };
-        let (mut pattern, subject) = (text(&[]), text(&[">"]));
-        if random.below(4) == 0 {
-            pattern += ".>";
+        assert_eq!(ended.is_some(), place.is_some());
+        place.map(|place| self.model.remove(place));
+        ended
+    }
+
+    /// Adds a subscription, or that the group has members behind the link. Returns the memory that it takes.
+    fn add(&mut self, new: &Modelled) -> Option<isize> {
+        let own = self.own.entry(new.slot).or_default();
+        let id = connection(new.slot);
+        let group = new.group.as_deref().map(str::as_bytes);
+        let is_known = self.model.iter().any(|one| one.is_known_as(new));
+        let added = match (new.slot, group) {
+            (LINK, None) => return None,
+            (LINK, Some(group)) => self.subjects.join(&new.pattern, group, id, own),
+            _ => {
+                let sid = new.sid.as_bytes();
+                self.subjects.subscribe(&new.pattern, group, sid, id, own)
+            }
+        };
+        assert_eq!(added.is_none(), is_known);
+        if added.is_some() {
+            self.model.push(new.clone());
         }
-        let slot = [1, 2, 3, LINK][random.below(4)];
-        let group = [None, Some("q"), Some("r")][random.below(3)].map(str::to_owned);
-        let sid = random.below(12).to_string();
-        let own = own.entry(slot).or_default();
-        let is_it = |one: &Modelled| match slot {
-            LINK => one.slot == LINK && one.group == group && one.pattern == pattern.as_bytes(),
-            _ => one.slot == slot && one.sid == sid,
-        };
-        let place = model.iter().position(is_it);
-        let before = subjects.memory_of(own);
-        let growth = match (slot, random.below(3), &group) {
-            (LINK, _, None) => Some(0),
-            (LINK, 0, Some(group)) => {
-                let parted =
-                    subjects.part(pattern.as_bytes(), group.as_bytes(), connection(LINK), own);
-                assert_eq!(parted.is_some(), place.is_some());
-                place.map(|place| model.remove(place));
-                parted.map(|memory| -memory)
-            }
-            (_, 0, _) => {
-                let id = subjects.with_sid(connection(slot), sid.as_bytes());
-                assert_eq!(id.is_some(), place.is_some());
-                place.map(|place| model.remove(place));
-                id.map(|id| -subjects.end(id, own))
-            }
-            (_, _, group) => {
-                let (pattern, sid) = (pattern.as_bytes(), sid.as_bytes());
-                let taken = match (slot, group) {
-                    (LINK, Some(group)) => {
-                        subjects.join(pattern, group.as_bytes(), connection(LINK), own)
-                    }
-                    (_, group) => {
-                        let group = group.as_deref().map(str::as_bytes);
-                        subjects.subscribe(pattern, group, sid, connection(slot), own)
-                    }
-                };
-                assert_eq!(taken.is_none(), place.is_some());
-                if taken.is_some() {
-                    model.push(Modelled {
-                        slot,
-                        sid: String::from_utf8_lossy(sid).into_owned(),
-                        pattern: pattern.to_vec(),
-                        group: group.clone(),
-                    });
-                }
-                taken
-            }
-        };
-        assert_eq!(before + growth.unwrap_or(0), subjects.memory_of(own));
-        let matching = model
-            .iter()
-            .filter(|one| matches(&one.pattern, subject.as_bytes()));
+        added
+    }
+
+    fn memory_of(&self, slot: u32) -> isize {
+        let own = self.own.get(&slot);
+        own.map_or(0, |own| self.subjects.memory_of(own))
+    }
+
+    /// Compares what a subject reaches with the rule.
+    fn compare(&mut self, subject: &[u8]) {
+        let matching = self.model.iter();
+        let matching = matching.filter(|one| matches(&one.pattern, subject));
         let mut plain = Vec::new();
         let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for one in matching {
@@ -317,16 +305,63 @@ fn subjects_reach_subscriptions_and_groups_by_the_rule_whatever_comes_and_goes()
             }
         }
         plain.sort_unstable();
-        for sids in groups.values_mut() {
-            sids.sort_unstable();
-        }
+        groups.values_mut().for_each(|sids| sids.sort_unstable());
+        let found = reached(&mut self.subjects, subject, &self.listeners);
         let expected = (plain, groups.into_iter().collect::<Vec<_>>());
-        assert_eq!(
-            reached(&mut subjects, subject.as_bytes(), &listeners),
-            expected,
-            "{subject}"
-        );
+        assert_eq!(found, expected, "{}", subject.escape_ascii());
     }
+}
+
+impl Modelled {
+    /// Both go by the same sid, or by the same pattern and group.
+    fn is_known_as(&self, other: &Modelled) -> bool {
+        self.slot == other.slot
+            && match self.slot {
+                LINK => self.group == other.group && self.pattern == other.pattern,
+                _ => self.sid == other.sid,
+            }
+    }
+}
+
+#[test]
+fn subjects_reach_subscriptions_and_groups_by_the_rule_whatever_comes_and_goes() {
+    const TOKENS: [&str; 6] = ["a", "b", "*", "a*", "*>", "%"];
+    let mut random = Random(7);
+    let mut checked = Checked {
+        subjects: Subjects::new(hasher()),
+        listeners: Listeners::new(hasher()),
+        own: BTreeMap::new(),
+        model: Vec::new(),
+    };
+    for _ in 0..20_000 {
+        let mut text = |extra: &[&str]| {
+            let name = random.text(&[&TOKENS[..], extra].concat());
+            name.escape_ascii().to_string().replace("::", ".")
+        };
+        let (mut pattern, subject) = (text(&[]), text(&[">"]));
+        if random.below(4) == 0 {
+            pattern += ".>";
+        }
+        let slot = [1, 2, 3, LINK][random.below(4)];
+        let wanted = Modelled {
+            slot,
+            sid: random.below(12).to_string(),
+            pattern: pattern.into_bytes(),
+            group: [None, Some("q"), Some("r")][random.below(3)].map(str::to_owned),
+        };
+        let before = checked.memory_of(slot);
+        let growth = match random.below(3) {
+            0 => checked.end(&wanted).map(|memory| -memory),
+            _ => checked.add(&wanted),
+        };
+        assert_eq!(before + growth.unwrap_or(0), checked.memory_of(slot));
+        checked.compare(subject.as_bytes());
+    }
+    let Checked {
+        mut subjects,
+        mut own,
+        ..
+    } = checked;
     subjects.check(own.iter().map(|(slot, own)| (connection(*slot), own)));
     for own in own.values_mut() {
         while !subjects.end_slice(own).1 {}

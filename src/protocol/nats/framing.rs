@@ -3,7 +3,7 @@
 
 use super::error::Error;
 use super::request;
-use crate::protocol::framing::{Next, Unfinished};
+use crate::protocol::frame::{Next, Unfinished};
 use memchr::{memchr, memchr2};
 
 /// The most bytes from the first argument of a line to its end, the line's end not counted.

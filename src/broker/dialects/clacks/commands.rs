@@ -234,8 +234,8 @@ impl Broker {
                 self.touch(name, expires_us, by, now, out);
             }
             Command::Ttl(name) => self.answer_ttl(id, name, now, out),
-            Command::ListenToPattern(pattern) => self.subscribe_to_pattern(id, pattern, out),
-            Command::UnlistenToPattern(pattern) => self.unsubscribe_from_pattern(id, pattern, out),
+            Command::ListenToPattern(pattern) => self.listen_to_pattern(id, pattern, true, out),
+            Command::UnlistenToPattern(pattern) => self.listen_to_pattern(id, pattern, false, out),
             _ => return self.execute_on_session(id, command, line, now, out),
         }
         Executed::Done

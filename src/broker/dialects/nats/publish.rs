@@ -3,11 +3,17 @@
 use super::Exchange;
 use super::conversation::Conversation;
 use super::frames::max_payload;
+use crate::broker::interclacks::{Carried, HandedOn, HandedOnGroups, SignalScope};
+use crate::broker::operations::{Groups, Signal};
 use crate::broker::output::Output;
+use crate::broker::subjects::Topic;
 use crate::broker::users::Permissions;
 use crate::protocol::nats::answer::{self, Message};
+use crate::protocol::nats::names::{Named, name_of};
 use crate::protocol::nats::request::Publish;
 use crate::protocol::nats::{Error, subject};
+use crate::protocol::shown::shown;
+use crate::protocol::{encode, peer};
 
 /// Subjects for features of NATS that are not spoken anywhere in the tree begin so.
 const NEVER_SERVED: [&[u8]; 2] = [b"$JS", b"$SYS"];
@@ -26,23 +32,20 @@ impl<O: Output> Exchange<'_, O> {
             self.append(|to| answer::may_not_publish(to, publish.subject));
             return self.count_refusal("PUB", Permissions::WRITE);
         }
-        let is_pedantic = self
-            .conversation()
-            .is_some_and(|conversation| conversation.options.is_pedantic);
+        let conversation = self.conversation();
+        let is_pedantic = conversation.is_some_and(|conversation| conversation.options.is_pedantic);
         if is_pedantic && !subject::is_literal(publish.subject) {
             self.fail(Error::InvalidPublishSubject);
         }
         self.accept();
         let mut is_heard = false;
         if subject::is_valid(publish.subject) {
-            let message = Message {
+            let count = self.send(&Message {
                 subject: publish.subject,
                 reply: publish.reply,
                 header: publish.header,
                 payload: publish.payload,
-            };
-            let (id, now) = (self.id, self.now);
-            let count = self.broker.publish_message(id, &message, now, self.out);
+            });
             let is_sent_on = self.broker.tree.links.up().next().is_some();
             is_heard = count > 0 || is_sent_on && !is_never_served(publish.subject);
         }
@@ -51,13 +54,101 @@ impl<O: Output> Exchange<'_, O> {
         }
     }
 
+    /// Sends a message to everybody who listens, at whatever server. Returns the number of deliveries to clients of this
+    /// server.
+    fn send(&mut self, message: &Message<'_>) -> usize {
+        let broker = &mut *self.broker;
+        broker.statistics.signals += 1;
+        // The name is made only if there is somebody to get it.
+        let is_for_clacks = broker.listeners.names() > 0
+            || broker.subjects.has_patterns_of_clacks()
+            || !broker.tree.links.is_empty()
+            || !broker.monitors.is_empty();
+        if !is_for_clacks {
+            return self.deliver(message, None).0;
+        }
+        let (named, value) = (name_of(message.subject), shown(message.payload));
+        let signal = Signal {
+            name: &named.name,
+            line: &encode::set(&named.name, &value),
+            value: &value,
+        };
+        let by_name = broker.deliver_to_listeners(self.id, &signal, self.out);
+        let (count, handed_on) = self.deliver(message, Some((&named, &signal)));
+        self.forward(message, &named, &signal, &handed_on);
+        if !self.broker.monitors.is_empty() {
+            self.broker.mirror(self.id, &signal.line.concat(), self.out);
+        }
+        by_name + count
+    }
+
+    /// Delivers a message to those at this server who subscribe to a pattern of its name or of its subject. Returns their
+    /// number, and the groups that are to be served behind links.
+    fn deliver(
+        &mut self,
+        message: &Message<'_>,
+        as_signal: Option<(&Named, &Signal<'_>)>,
+    ) -> (usize, HandedOnGroups) {
+        let mut count = 0;
+        let mut delivery = self.broker.delivery(self.id);
+        let topic = Topic::Subject(message.subject);
+        match as_signal {
+            Some((named, signal)) if named.is_exact => {
+                delivery.look_up(topic, Some(signal.name), self.out);
+                count += delivery.deliver_line(signal.line, self.out);
+            }
+            Some((_, signal)) => {
+                delivery.look_up(Topic::Name(signal.name), Some(signal.name), self.out);
+                count += delivery.deliver_line(signal.line, self.out);
+                delivery.look_up(topic, None, self.out);
+            }
+            None => delivery.look_up(topic, None, self.out),
+        }
+        let delivered = delivery.deliver_message(message, Groups::All, self.out);
+        self.broker.end_spent(&delivered, self.out);
+        (count + delivered.count, delivered.handed_on)
+    }
+
+    /// Sends a message to the other servers.
+    fn forward(
+        &mut self,
+        message: &Message<'_>,
+        named: &Named,
+        signal: &Signal<'_>,
+        handed_on: &[HandedOn],
+    ) {
+        if self.broker.tree.links.is_empty() {
+            return;
+        }
+        let subject = (!named.is_exact).then_some(message.subject);
+        let mut options = Vec::new();
+        peer::encode_options(&mut options, subject, message.reply, message.header);
+        let carried = Carried {
+            options: &options,
+            handed_on,
+        };
+        let (id, now) = (self.id, self.now);
+        let scope = SignalScope::All;
+        self.broker
+            .forward_new_signal(id, signal.line, carried, scope, now, self.out);
+    }
+
     /// Tells the client that its request has reached nobody, if it wants to know and waits for an answer.
     fn tell_of_no_responders(&mut self, reply: &[u8]) {
         let conversation = self.conversation();
         let wants_it =
             conversation.is_some_and(|conversation| conversation.options.wants_no_responders);
-        if wants_it && let Some(sid) = self.broker.plain_sid(self.id, reply, self.out) {
-            self.append(|to| answer::no_responders(to, reply, &sid));
+        if !wants_it || !subject::is_valid(reply) {
+            return;
+        }
+        let mut delivery = self.broker.delivery(self.id);
+        delivery.look_up(Topic::Subject(reply), None, self.out);
+        let subjects = &self.broker.subjects;
+        let plain = subjects.found().plain.iter();
+        let mut plain = plain.filter_map(|&subscription| subjects.nats(subscription));
+        if let Some((_, own)) = plain.find(|(connection, _)| *connection == self.id) {
+            self.out
+                .append(self.id, |to| answer::no_responders(to, reply, &own.sid));
         }
     }
 }

@@ -20,16 +20,29 @@ impl<O: Output> Exchange<'_, O> {
         if !subject::is_pattern(pattern) {
             return self.fail(Error::InvalidSubject);
         }
-        self.broker
-            .subscribe_to_subject(self.id, pattern, group, sid, self.out);
+        let subjects = &mut self.broker.subjects;
+        if let Some(session) = self.broker.sessions.get_mut(self.id)
+            && let Some(memory) =
+                subjects.subscribe(pattern, group, sid, self.id, &mut session.subjects)
+        {
+            self.out.charge_memory(self.id, memory);
+            self.broker.announce_groups(self.out);
+        }
         self.accept();
         self.mirror(line);
     }
 
+    /// The subscription with the sid ends: now, or after so many messages, counted from its beginning.
     pub(super) fn unsubscribe(&mut self, unsubscribe: &Unsubscribe<'_>, line: &[u8]) {
         let Unsubscribe { sid, max } = *unsubscribe;
-        self.broker
-            .unsubscribe_from_subject(self.id, sid, max, self.out);
+        let subjects = &mut self.broker.subjects;
+        let subscription = subjects.with_sid(self.id, sid);
+        if let Some(subscription) = subscription
+            && max.is_none_or(|max| subjects.limit(subscription, max))
+        {
+            self.broker
+                .end_subscription(self.id, subscription, self.out);
+        }
         self.accept();
         self.mirror(line);
     }

@@ -1,0 +1,251 @@
+//! The delivery of a signal to those at this server who subscribe to patterns and subjects, and the choice of the members
+//! that serve groups.
+
+use super::signals::deliver_to;
+use crate::broker::carrier::Carrier;
+use crate::broker::events::{Audience, ConnectionId};
+use crate::broker::interclacks::{HandedOn, HandedOnGroups, Tree};
+use crate::broker::listeners::Listeners;
+use crate::broker::random::Random;
+use crate::broker::session::{Session, Sessions};
+use crate::broker::statistics::Statistics;
+use crate::broker::subjects::{GroupId, Member, Subjects, SubscriptionId, Topic};
+use crate::limits::WORK_PER_NODE;
+use crate::protocol::nats::answer::{Message, MessageLine};
+use crate::protocol::shared::SharedBytes;
+use smallvec::SmallVec;
+
+/// The groups of which one member each is to get a signal.
+#[derive(Clone, Copy)]
+pub enum Groups<'a> {
+    /// All that have members anywhere: the signal enters this part of the tree here.
+    All,
+    /// Those of which another server says so.
+    Named(&'a [GroupId]),
+}
+
+impl Groups<'_> {
+    fn include(self, group: GroupId) -> bool {
+        match self {
+            Groups::All => true,
+            Groups::Named(groups) => groups.contains(&group),
+        }
+    }
+}
+
+/// The outcome of a delivery to subscriptions.
+#[derive(Default)]
+pub struct Delivered {
+    /// Messages to clients of this server.
+    pub count: usize,
+    /// The groups that are to be served behind links.
+    pub handed_on: HandedOnGroups,
+    /// The subscriptions that end with this message.
+    pub spent: SmallVec<[SubscriptionId; 2]>,
+}
+
+/// The parts of a node that a delivery needs.
+pub struct Delivery<'a> {
+    pub listeners: &'a Listeners,
+    pub subjects: &'a mut Subjects,
+    pub sessions: &'a Sessions,
+    pub tree: &'a Tree,
+    pub random: &'a mut Random,
+    pub statistics: &'a mut Statistics,
+    /// The buffer in which lines for many are encoded.
+    pub payload: &'a mut Vec<u8>,
+    /// The long line or frame that the signal came in.
+    pub source: Option<&'a SharedBytes>,
+    /// The connection that the signal came from.
+    pub sender: ConnectionId,
+}
+
+/// The member that serves a group.
+enum Choice {
+    Local(SubscriptionId, ConnectionId),
+    Link(HandedOn),
+}
+
+impl Delivery<'_> {
+    /// Looks up who is to get a signal with that topic, and with that name for Clacks clients.
+    pub fn look_up<O: Carrier>(&mut self, topic: Topic<'_>, name: Option<&[u8]>, out: &mut O) {
+        let visited = self.subjects.find(topic, name, self.listeners);
+        out.add_work(visited * WORK_PER_NODE);
+    }
+
+    /// Delivers a line to the Clacks clients that were looked up last. Returns to how many.
+    pub fn deliver_line<O: Carrier>(&mut self, line: &[&[u8]], out: &mut O) -> usize {
+        let Some((id, listeners)) = self.subjects.audience() else {
+            return 0;
+        };
+        let audience = Audience {
+            id,
+            listeners,
+            sender: Some(self.sender),
+        };
+        let deliveries = deliver_to(&audience, line, self.source, self.payload, out);
+        self.statistics.deliveries += deliveries as u64;
+        deliveries
+    }
+
+    /// Reports whether a NATS client or a group was looked up last.
+    pub fn reaches_subscriptions(&self) -> bool {
+        let found = self.subjects.found();
+        !found.plain.is_empty() || !found.members.is_empty()
+    }
+
+    /// Delivers a message to the NATS subscriptions that were looked up last: to each without a group, and to one member
+    /// of each group.
+    pub fn deliver_message<O: Carrier>(
+        &mut self,
+        message: &Message<'_>,
+        groups: Groups<'_>,
+        out: &mut O,
+    ) -> Delivered {
+        if !self.reaches_subscriptions() {
+            return Delivered::default();
+        }
+        let (silent, choices) = (self.silent(), self.choose(groups));
+        let lines = Lines::of(message);
+        let (sessions, source) = (self.sessions, self.source);
+        let mut send = |to: ConnectionId, sid: &[u8]| {
+            let takes_headers = message.header.is_none()
+                || (sessions.get(to)).is_some_and(Session::takes_headers_of_messages);
+            let parts = lines.parts(sid, message, takes_headers);
+            out.append_line(to, &parts, source);
+        };
+        let (mut count, mut spent) = self.subjects.deliver_plain(|to, sid| {
+            let is_meant = Some(to) != silent;
+            if is_meant {
+                send(to, sid);
+            }
+            is_meant
+        });
+        let mut handed_on = HandedOnGroups::new();
+        for choice in choices {
+            match choice {
+                Choice::Link(link) => handed_on.push(link),
+                Choice::Local(id, to) => {
+                    if let Some((sid, is_spent)) = self.subjects.count_message(id) {
+                        send(to, sid);
+                        count += 1;
+                        spent.extend(is_spent.then_some(id));
+                    }
+                }
+            }
+        }
+        self.statistics.deliveries += count as u64;
+        Delivered {
+            count,
+            handed_on,
+            spent,
+        }
+    }
+
+    /// The sender, if it does not get its own messages.
+    fn silent(&self) -> Option<ConnectionId> {
+        let session = self.sessions.get(self.sender)?;
+        let conversation = session.nats.as_ref()?;
+        (!conversation.wants_echo()).then_some(session.id)
+    }
+
+    /// Chooses who serves each group: a member of this server, else a link behind which there are some.
+    fn choose(&mut self, groups: Groups<'_>) -> SmallVec<[Choice; 2]> {
+        let silent = self.silent();
+        let Delivery {
+            subjects,
+            sessions,
+            tree,
+            random,
+            sender,
+            ..
+        } = self;
+        let mut choices = SmallVec::new();
+        let members = &subjects.found().members;
+        let of_groups = members.chunk_by(|one, other| one.group == other.group);
+        for members in of_groups.filter(|members| groups.include(members[0].group)) {
+            let locals = members.partition_point(|member| !member.is_link);
+            let (locals, links) = members.split_at(locals);
+            let takes_it = |member: &Member| {
+                let session = sessions.get(member.connection);
+                Some(member.connection) != silent && session.is_some_and(Session::is_served)
+            };
+            if let Some(member) = pick(locals, takes_it, random) {
+                choices.push(Choice::Local(member.subscription, member.connection));
+                continue;
+            }
+            let link_of = |member: &Member| {
+                let link = tree.links.get(member.connection);
+                link.filter(|link| link.is_up && member.connection != *sender)
+            };
+            let is_prompt = |member: &Member| link_of(member).is_some_and(|link| link.is_prompt());
+            let is_up = |member: &Member| link_of(member).is_some();
+            // A link stands for all that is behind it, however many patterns of the group match.
+            let mut links: SmallVec<[Member; 4]> = SmallVec::from_slice(links);
+            links.dedup_by_key(|member| member.connection);
+            let picked = pick(&links, is_prompt, random).or_else(|| pick(&links, is_up, random));
+            choices.extend(picked.map(|member| {
+                Choice::Link(HandedOn {
+                    link: member.connection,
+                    group: member.group,
+                })
+            }));
+        }
+        choices
+    }
+}
+
+/// Picks one of those that `may` be picked, each with the same probability.
+fn pick<'a>(
+    members: &'a [Member],
+    may: impl Fn(&Member) -> bool,
+    random: &mut Random,
+) -> Option<&'a Member> {
+    if members.is_empty() {
+        return None;
+    }
+    let first = &members[random.below(members.len())];
+    if may(first) {
+        return Some(first);
+    }
+    // Seldom: somebody leaves, or does not get its own messages.
+    let able = || members.iter().filter(|member| may(member));
+    match able().count() {
+        0 => None,
+        count => able().nth(random.below(count)),
+    }
+}
+
+/// A message's line for those who take headers, and for those who don't.
+struct Lines {
+    with_header: MessageLine,
+    without: Option<MessageLine>,
+}
+
+impl Lines {
+    fn of(message: &Message<'_>) -> Lines {
+        let without = Message {
+            header: None,
+            ..*message
+        };
+        Lines {
+            with_header: MessageLine::of(message),
+            without: message.header.map(|_| MessageLine::of(&without)),
+        }
+    }
+
+    fn parts<'a>(
+        &'a self,
+        sid: &'a [u8],
+        message: &Message<'a>,
+        takes_headers: bool,
+    ) -> [&'a [u8]; 5] {
+        match &self.without {
+            Some(without) if !takes_headers => without.parts(sid, b"", message.payload),
+            _ => {
+                let header = message.header.unwrap_or_default();
+                self.with_header.parts(sid, header, message.payload)
+            }
+        }
+    }
+}
