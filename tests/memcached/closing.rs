@@ -1,8 +1,7 @@
 //! Ends of connections that memcached clients have, and what the server counts them as.
 
-use super::conversation::Conversation;
 use super::servers::Target;
-use crate::support::wait_until;
+use crate::support::{Conversation, wait_until};
 
 /// Says something on a new connection, which the server then closes for that reason. Returns its answers.
 fn closes(target: &Target, said: &[u8], reason: &str) -> String {

@@ -4,9 +4,9 @@
 //! `CLACKSD_SEEDS=n` takes n streams instead of a few, `CLACKSD_SEED=n` the one of that seed.
 
 use super::compare::{Versions, compare, key_name};
-use super::conversation::Conversation;
 use super::generator::{CONNECTIONS, Command, Generator, Part};
 use super::servers::Target;
+use crate::support::Conversation;
 use std::env;
 use std::ops::Range;
 

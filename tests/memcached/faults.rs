@@ -1,6 +1,6 @@
 //! Faults of clients that memcached 1.6.18 answers in another way than newer versions and clacksd, with both answers.
 
-use super::table::{Piece, parse};
+use crate::support::table::{Piece, parse};
 use std::sync::LazyLock;
 
 /// A request with the answers of the two servers. It changes nothing at either.

@@ -3,12 +3,10 @@
 mod clients;
 mod closing;
 mod compare;
-mod conversation;
 mod differential;
 mod faults;
 mod generator;
 mod servers;
 mod statistics;
-mod table;
 mod tables;
 mod tools;

@@ -1,8 +1,9 @@
 //! The servers that the tests of this folder speak to: clacksd with a listener for memcached clients, and memcached.
 
-use super::conversation::Conversation;
 use crate::runner::needs_that;
-use crate::support::{Ending, Server, Setup, USERS, token, wait_until};
+use crate::support::table::Case;
+use crate::support::table_run::Answering;
+use crate::support::{Conversation, Ending, Server, Setup, USERS, token, wait_until};
 use std::cell::RefCell;
 use std::fs;
 use std::io::{Read, Write};
@@ -148,6 +149,20 @@ impl Target {
         let mut manager = self.manager.borrow_mut();
         let manager = manager.get_or_insert_with(|| self.connect(None, "admin"));
         manager.ask(b"flush_all\r\n", b"OK\r\n");
+    }
+}
+
+impl Answering for Target {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn clear(&self) {
+        Target::clear(self);
+    }
+
+    fn connect(&self, case: &Case, name: &str) -> Conversation {
+        Target::connect(self, case.user(), name)
     }
 }
 

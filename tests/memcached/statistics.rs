@@ -1,7 +1,7 @@
 //! Figures that `stats` shows to memcached clients.
 
-use super::conversation::Conversation;
 use super::servers::Target;
+use crate::support::Conversation;
 use std::collections::BTreeMap;
 
 /// Counters of commands. Each test begins with all of them at 0.

@@ -2,6 +2,7 @@
 
 mod certificates;
 mod client;
+mod conversation;
 mod cores;
 mod crowd;
 mod handshakes;
@@ -13,12 +14,15 @@ mod service_manager;
 mod set_clock;
 mod simulated_disk;
 mod simulated_journal;
+pub mod table;
+pub mod table_run;
 pub mod tls;
 mod tool;
 mod transport;
 
 pub use certificates::{Authority, Identity, Validity};
 pub use client::{Client, connect_from, token};
+pub use conversation::Conversation;
 pub use cores::{Awake, move_to_our_core, run_on_servers_core, stay_on_our_core};
 pub use crowd::Crowd;
 pub use handshakes::Handshakes;

@@ -1,15 +1,17 @@
 //! A connection that a test drives byte by byte.
 
-use crate::support::DEADLINE;
+use super::DEADLINE;
+use socket2::Socket;
 use std::io::{ErrorKind, Read, Write};
-use std::net::Shutdown;
+use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 pub struct Conversation {
-    stream: UnixStream,
+    stream: Socket,
     /// Bytes that have come and were not asked for yet.
     pub came: Vec<u8>,
     pub is_closed: bool,
@@ -18,6 +20,18 @@ pub struct Conversation {
 impl Conversation {
     pub fn begin(socket: &Path) -> Conversation {
         let stream = UnixStream::connect(socket).expect("the server listens there");
+        Conversation::over(stream.into())
+    }
+
+    /// Begins a conversation at a TCP port of this machine.
+    pub fn begin_at(port: u16) -> Conversation {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port));
+        let stream = stream.expect("the server listens there");
+        stream.set_nodelay(true).expect("a fresh socket");
+        Conversation::over(stream.into())
+    }
+
+    fn over(stream: Socket) -> Conversation {
         let limited = stream.set_read_timeout(Some(DEADLINE));
         limited.expect("a fresh socket");
         Conversation {
@@ -35,7 +49,14 @@ impl Conversation {
         }
     }
 
-    /// Sends bytes, and waits until the server has read them, so that it does not get them together with others.
+    /// Sends bytes in a thread beside this one, which may read meanwhile.
+    pub fn say_beside(&self, bytes: Vec<u8>) -> JoinHandle<()> {
+        let mut stream = self.stream.try_clone().expect("an open socket");
+        std::thread::spawn(move || stream.write_all(&bytes).expect("the server reads"))
+    }
+
+    /// Sends bytes, and waits until the server has read them, so that it does not get them together with others. Over
+    /// TCP, they are only sure to have arrived.
     pub fn say_alone(&mut self, bytes: &[u8]) {
         self.say(bytes);
         let end = Instant::now() + DEADLINE;
@@ -93,6 +114,22 @@ impl Conversation {
         let mut came = std::mem::take(&mut self.came);
         came.truncate(came.len() - end.len());
         came
+    }
+
+    /// Returns the next line without its end.
+    pub fn line(&mut self) -> Vec<u8> {
+        loop {
+            if let Some(length) = memchr::memmem::find(&self.came, b"\r\n") {
+                let mut line: Vec<u8> = self.came.drain(..length + 2).collect();
+                line.truncate(length);
+                return line;
+            }
+            assert!(
+                !self.is_closed && self.wait(),
+                "no line, but \"{}\" came",
+                self.came.escape_ascii()
+            );
+        }
     }
 
     /// Sends a request, and returns its answer, which ends as said.
