@@ -9,6 +9,9 @@
 #   make memcached-diff  send a million commands to the server and to memcached, and
 #                     compare the answers (minutes); CLACKSD_SEEDS=n for n thousand,
 #                     CLACKSD_SEED=n to replay one thousand
+#   make nats-diff    send a million commands to the server and to nats-server, Debian's
+#                     and that of NATS_CLIENTS, and compare the answers (minutes);
+#                     CLACKSD_SEEDS=n for n thousand, CLACKSD_SEED=n to replay one thousand
 #   make memcached-clients  install the memcached clients of the tests from PyPI and
 #                     npm in MEMCACHED_CLIENTS=folder; needs python3-venv and npm
 #   make measure      measure latency, memory and turns under load, on a quiet
@@ -78,7 +81,7 @@ FUZZ_SECONDS ?= 60
 # the compiler that are not stable yet.
 FUZZ_RUN   := RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --fuzz-dir $(FUZZ) --sanitizer none --no-trace-compares
 
-.PHONY: all run test sim memcached-diff memcached-clients measure soak bench-peers fuzz fuzz-corpus check check-format check-clippy \
+.PHONY: all run test sim memcached-diff nats-diff memcached-clients measure soak bench-peers fuzz fuzz-corpus check check-format check-clippy \
         check-numbers check-doc check-man check-unit check-hot-paths completions deb test-deb test-readme install uninstall clean help
 
 all:
@@ -106,6 +109,10 @@ sim:
 memcached-diff:
 	CLACKSD_SEEDS=$${CLACKSD_SEEDS:-1000} $(CARGO) test --release --test tests -- --nocapture \
 	    memcached::differential::
+
+nats-diff:
+	CLACKSD_SEEDS=$${CLACKSD_SEEDS:-1000} $(CARGO) test --release --test tests -- --nocapture \
+	    nats::differential::
 
 # What is there already is made anew if a list has changed.
 memcached-clients: $(MEMCACHED_CLIENTS)/python/installed $(MEMCACHED_CLIENTS)/node_modules/.package-lock.json
