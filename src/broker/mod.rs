@@ -390,7 +390,7 @@ impl Broker {
 
     /// A frame of the connection has `length` bytes so far, or will have, more than [`Language::max_unasked`]. If it is not
     /// complete, `start` has come of it.
-    pub fn handle_long_frame<O: Carrier>(
+    pub fn handle_long_frame<O: Output>(
         &mut self,
         id: ConnectionId,
         start: Option<&[u8]>,

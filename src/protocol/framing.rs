@@ -133,6 +133,9 @@ impl Language {
             Language::Memcached | Language::MemcachedLogin => {
                 memcached::framing::MAX_UNFINISHED_LINE
             }
+            // Faults of a control line are told before its payload comes.
+            #[cfg(feature = "server")]
+            Language::Nats => 0,
             _ => MAX_LINE_BEFORE_LOGIN,
         }
     }

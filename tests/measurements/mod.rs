@@ -4,6 +4,7 @@
 
 mod costs;
 mod expiry;
+mod groups;
 mod looking_once;
 mod overload;
 mod persist;

@@ -15,3 +15,4 @@ mod tables;
 mod target;
 mod tree;
 mod users;
+pub mod workers;

@@ -4,14 +4,14 @@ use super::frames::{Frame, Message, take_all};
 use crate::support::{Conversation, Proxy, Server, Setup, Trouble, Way, wait_until};
 
 /// Three servers, each the master of the next.
-struct Tree {
+pub struct Tree {
     servers: Vec<Server>,
     /// Stands before the first server, and before the second.
     proxies: Vec<Proxy>,
 }
 
 impl Tree {
-    fn new() -> Tree {
+    pub fn new() -> Tree {
         let mut tree = Tree {
             servers: vec![start(&[])],
             proxies: Vec::new(),
@@ -27,18 +27,23 @@ impl Tree {
         tree
     }
 
-    fn wait_for_links(&self) {
+    pub fn wait_for_links(&self) {
         for server in &self.servers[1..] {
             wait_until("the link is up", || server.is_slave());
         }
     }
 
-    fn client(&self, server: usize) -> Client {
+    pub fn client(&self, server: usize) -> Client {
         Client::of(&self.servers[server])
     }
 
+    /// Cuts a link in the middle of whatever it carries.
+    pub fn cut(&self, link: usize) {
+        self.proxies[link].cut();
+    }
+
     /// Waits until each server has as many subscriptions as said, those that links stand for among them.
-    fn wait_for_subscriptions(&self, counts: [u64; 3]) {
+    pub fn wait_for_subscriptions(&self, counts: [u64; 3]) {
         for (server, count) in self.servers.iter().zip(counts) {
             wait_until("the servers know of each other's groups", || {
                 server.status("subscriptions") == count
@@ -56,7 +61,7 @@ fn start(flags: &[&str]) -> Server {
 }
 
 /// A NATS client.
-struct Client {
+pub struct Client {
     conversation: Conversation,
 }
 
@@ -71,12 +76,12 @@ impl Client {
         client
     }
 
-    fn say(&mut self, text: &str) {
+    pub fn say(&mut self, text: &str) {
         self.conversation.say(text.as_bytes());
     }
 
     /// Waits until all that was said is handled. Returns the messages that came.
-    fn sync(&mut self) -> Vec<Message> {
+    pub fn sync(&mut self) -> Vec<Message> {
         self.say("PING\r\n");
         let mut messages = Vec::new();
         loop {
@@ -92,25 +97,32 @@ impl Client {
     }
 
     /// Says something, and waits until it is handled.
-    fn does(&mut self, text: &str) {
+    pub fn does(&mut self, text: &str) {
         self.say(text);
         assert_eq!(self.sync(), []);
     }
 
-    /// Waits for the next message.
-    fn next(&mut self) -> Message {
+    /// Waits for messages, and returns those that have come.
+    pub fn wait_for_some(&mut self) -> Vec<Message> {
         loop {
             let frames = take_all(&mut self.conversation.came);
-            let mut frames = frames.into_iter();
-            if let Some(frame) = frames.next() {
-                assert_eq!(frames.next(), None);
-                match frame {
-                    Frame::Message(message) => return message,
+            if !frames.is_empty() {
+                let messages = frames.into_iter().map(|frame| match frame {
+                    Frame::Message(message) => message,
                     Frame::Line(line) => panic!("{}", line.escape_ascii()),
-                }
+                });
+                return messages.collect();
             }
             assert!(self.conversation.wait(), "no message came");
         }
+    }
+
+    /// Waits for the next message, which comes alone.
+    fn next(&mut self) -> Message {
+        let mut messages = self.wait_for_some();
+        let message = messages.pop().expect("one has come");
+        assert_eq!(messages, []);
+        message
     }
 }
 

@@ -1,7 +1,7 @@
 //! Lines of clacksd peers: states that merge, and signals with ids.
 
 use super::counting::Count;
-use super::groups::{Carried, HandedOnGroups};
+use super::groups::{Forwarded, HandedOnGroups};
 use super::link::Role;
 use super::scope::{SignalScope, is_not_monitored, is_too_long_to_forward};
 use super::{LegacyForm, Tree};
@@ -166,8 +166,7 @@ impl Broker {
             self.commit(Change::Write(write), now, out);
         } else if let Some(signal) = signal {
             let line = encode::set(name, &value);
-            let carried = Carried::default();
-            self.forward_signal(id, signal, &line, carried, SignalScope::All, now, out);
+            self.forward_signal(id, signal, &Forwarded::plain(&line), now, out);
         }
     }
 
@@ -238,11 +237,13 @@ impl Broker {
             }
             _ => HandedOnGroups::new(),
         };
-        let carried = Carried {
+        let forwarded = Forwarded {
+            line: &[line],
+            scope,
             options: &options.common(),
             handed_on: &handed_on,
         };
-        self.forward_signal(id, signal, &[line], carried, scope, now, out);
+        self.forward_signal(id, signal, &forwarded, now, out);
         match command {
             Some(Command::Set(_) | Command::Notify(_)) => {}
             Some(Command::Overhead(Some(overhead))) => {

@@ -2,6 +2,7 @@
 //!
 //! A server that hands a group on to a link says so with the signal (`q=`), so that no two members get it.
 
+use super::scope::SignalScope;
 use crate::broker::Broker;
 use crate::broker::carrier::Carrier;
 use crate::broker::close_reason::CloseReason;
@@ -23,12 +24,27 @@ pub struct HandedOn {
 /// The groups of one signal that are to be served behind links.
 pub type HandedOnGroups = SmallVec<[HandedOn; 1]>;
 
-/// The parts of a signal that only clacksd servers are sent.
-#[derive(Clone, Copy, Default)]
-pub struct Carried<'a> {
-    /// The options that all links are sent, each with a blank behind it.
+/// A signal on its way to other servers.
+#[derive(Clone, Copy)]
+pub struct Forwarded<'a> {
+    /// The line that all servers know, in parts.
+    pub line: &'a [&'a [u8]],
+    pub scope: SignalScope,
+    /// The options that all clacksd servers are sent, each with a blank behind it.
     pub options: &'a [u8],
     pub handed_on: &'a [HandedOn],
+}
+
+impl<'a> Forwarded<'a> {
+    /// A signal for everybody that has nothing but its line.
+    pub fn plain(line: &'a [&'a [u8]]) -> Forwarded<'a> {
+        Forwarded {
+            line,
+            scope: SignalScope::All,
+            options: b"",
+            handed_on: &[],
+        }
+    }
 }
 
 impl Broker {

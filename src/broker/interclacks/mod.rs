@@ -42,7 +42,7 @@ use signals::Signals;
 use std::collections::BTreeSet;
 use tree_clock::TreeClock;
 
-pub use groups::{Carried, HandedOn, HandedOnGroups};
+pub use groups::{Forwarded, HandedOn, HandedOnGroups};
 pub use link::Link;
 pub use lock::Lock;
 pub use scope::{NEVER_FORWARDED, SignalScope, is_too_long_to_forward};

@@ -1,7 +1,7 @@
 //! Changes and signals on their way to the peers.
 
 use super::encode::{append_as_write, append_key_sync, encode_clear, encode_marker};
-use super::groups::{Carried, HandedOn};
+use super::groups::{Forwarded, HandedOn};
 use super::link::{DIRTY_NAME, KNOWN_NAME, Link, Software, SyncState};
 use super::scope::SignalScope;
 use super::{LegacyForm, Tree};
@@ -118,12 +118,16 @@ impl Broker {
         &mut self,
         from: ConnectionId,
         signal: SignalId,
-        line: &[&[u8]],
-        carried: Carried<'_>,
-        scope: SignalScope,
+        forwarded: &Forwarded<'_>,
         now: Now,
         out: &mut O,
     ) {
+        let Forwarded {
+            line,
+            scope,
+            options,
+            handed_on,
+        } = *forwarded;
         let Broker {
             tree,
             long_line,
@@ -139,8 +143,8 @@ impl Broker {
             if is_to_wait || link.peer == Software::Clacksd {
                 let line = SignalLine {
                     id: signal,
-                    options: carried.options,
-                    groups: groups_for(subjects, carried.handed_on, id),
+                    options,
+                    groups: groups_for(subjects, handed_on, id),
                     line,
                     source: long_line,
                 };
@@ -179,14 +183,12 @@ impl Broker {
     pub(in crate::broker) fn forward_new_signal<O: Carrier>(
         &mut self,
         from: ConnectionId,
-        line: &[&[u8]],
-        carried: Carried<'_>,
-        scope: SignalScope,
+        forwarded: &Forwarded<'_>,
         now: Now,
         out: &mut O,
     ) {
         if let Some(signal) = self.tree.new_signal(&mut self.random, now) {
-            self.forward_signal(from, signal, line, carried, scope, now, out);
+            self.forward_signal(from, signal, forwarded, now, out);
         }
     }
 

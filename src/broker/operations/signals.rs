@@ -4,7 +4,7 @@ use super::delivery::Groups;
 use super::messages::Extras;
 use crate::broker::carrier::Carrier;
 use crate::broker::events::{Audience, ConnectionId, Now};
-use crate::broker::interclacks::{Carried, HandedOnGroups, SignalScope};
+use crate::broker::interclacks::{Forwarded, HandedOnGroups};
 use crate::broker::listeners::subscription_memory;
 use crate::broker::{Broker, empty};
 use crate::protocol::encode;
@@ -31,11 +31,11 @@ impl Broker {
         out: &mut O,
     ) {
         let handed_on = self.deliver(sender, signal, &Extras::default(), Groups::All, out);
-        let carried = Carried {
-            options: b"",
+        let forwarded = Forwarded {
             handed_on: &handed_on,
+            ..Forwarded::plain(signal.line)
         };
-        self.forward_new_signal(sender, signal.line, carried, SignalScope::All, now, out);
+        self.forward_new_signal(sender, &forwarded, now, out);
     }
 
     /// Delivers a signal to everybody at this server who listens to its name, but its sender. Returns the groups that are

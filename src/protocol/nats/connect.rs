@@ -1,8 +1,11 @@
 //! The options of CONNECT: a JSON object.
 
-use serde_json::{Map, Value};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
+use std::fmt;
 
-/// The options of a connection: those that its CONNECTs had. Not `Debug`, so that no password is printed by mistake.
+/// The options of a connection: those that its CONNECTs had. Not `Debug`, so that no password is printed by mistake. A
+/// session keeps them, so that they are small.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Options {
     /// The client wants `+OK`.
@@ -15,17 +18,19 @@ pub struct Options {
     /// The client wants to be told that a request reached nobody.
     pub wants_no_responders: bool,
     pub protocol: i64,
-    pub name: String,
-    pub language: String,
-    pub version: String,
-    user: String,
-    password: String,
-    auth_token: String,
-    nkey: String,
-    jwt: String,
-    account: String,
+    name: Box<str>,
+    language: Box<str>,
+    version: Box<str>,
+    user: Box<str>,
+    password: Box<str>,
+    /// Which of [`OTHER_LOGINS`] are not empty.
+    other_logins: [bool; 3],
+    has_account: bool,
     asks_for_new_account: bool,
 }
+
+/// Options for logins that are not known here.
+const OTHER_LOGINS: [&str; 3] = ["auth_token", "nkey", "jwt"];
 
 /// The text behind CONNECT is no JSON object, or a known option in it has a wrong type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,76 +58,89 @@ impl Default for Options {
             takes_headers: false,
             wants_no_responders: false,
             protocol: 0,
-            name: String::new(),
-            language: String::new(),
-            version: String::new(),
-            user: String::new(),
-            password: String::new(),
-            auth_token: String::new(),
-            nkey: String::new(),
-            jwt: String::new(),
-            account: String::new(),
+            name: Box::default(),
+            language: Box::default(),
+            version: Box::default(),
+            user: Box::default(),
+            password: Box::default(),
+            other_logins: [false; 3],
+            has_account: false,
             asks_for_new_account: false,
         }
+    }
+}
+
+/// The members of a JSON object, in their order. A key may come twice.
+struct Members(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Members, D::Error> {
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+struct MembersVisitor;
+
+impl<'de> Visitor<'de> for MembersVisitor {
+    type Value = Members;
+
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+        let mut members = Vec::new();
+        while let Some(member) = map.next_entry()? {
+            members.push(member);
+        }
+        Ok(Members(members))
     }
 }
 
 impl Options {
     /// The options after a CONNECT with this text. It changes only those that it has; null is none.
     pub fn with(&self, text: &[u8]) -> Result<Options, Malformed> {
-        let mut fields: Map<String, Value> = serde_json::from_slice(text).map_err(|_| Malformed)?;
+        let Members(members) = serde_json::from_slice(text).map_err(|_| Malformed)?;
         let mut changed = self.clone();
-        for (key, option) in [
-            ("verbose", &mut changed.is_verbose),
-            ("pedantic", &mut changed.is_pedantic),
-            ("echo", &mut changed.wants_echo),
-            ("headers", &mut changed.takes_headers),
-            ("no_responders", &mut changed.wants_no_responders),
-            ("new_account", &mut changed.asks_for_new_account),
-        ] {
-            match fields.get(key) {
-                None | Some(Value::Null) => {}
-                Some(Value::Bool(value)) => *option = *value,
-                Some(_) => return Err(Malformed),
+        for (key, value) in members {
+            if !value.is_null() {
+                changed.set(&key, value)?;
             }
-        }
-        // Nothing is signed here.
-        let mut signature = String::new();
-        for (key, option) in [
-            ("user", &mut changed.user),
-            ("pass", &mut changed.password),
-            ("auth_token", &mut changed.auth_token),
-            ("nkey", &mut changed.nkey),
-            ("jwt", &mut changed.jwt),
-            ("sig", &mut signature),
-            ("account", &mut changed.account),
-            ("name", &mut changed.name),
-            ("lang", &mut changed.language),
-            ("version", &mut changed.version),
-        ] {
-            match fields.get_mut(key) {
-                None | Some(Value::Null) => {}
-                Some(Value::String(value)) => *option = std::mem::take(value),
-                Some(_) => return Err(Malformed),
-            }
-        }
-        match fields.get("protocol") {
-            None | Some(Value::Null) => {}
-            Some(value) => changed.protocol = value.as_i64().ok_or(Malformed)?,
         }
         Ok(changed)
     }
 
+    fn set(&mut self, key: &str, value: Value) -> Result<(), Malformed> {
+        match key {
+            "verbose" => self.is_verbose = boolean(&value)?,
+            "pedantic" => self.is_pedantic = boolean(&value)?,
+            "echo" => self.wants_echo = boolean(&value)?,
+            "headers" => self.takes_headers = boolean(&value)?,
+            "no_responders" => self.wants_no_responders = boolean(&value)?,
+            "new_account" => self.asks_for_new_account = boolean(&value)?,
+            "protocol" => self.protocol = value.as_i64().ok_or(Malformed)?,
+            "user" => self.user = text(value)?,
+            "pass" => self.password = text(value)?,
+            "name" => self.name = text(value)?,
+            "lang" => self.language = text(value)?,
+            "version" => self.version = text(value)?,
+            "account" => self.has_account = !text(value)?.is_empty(),
+            // Nothing is signed here.
+            "sig" => drop(text(value)?),
+            _ => {
+                if let Some(place) = OTHER_LOGINS.iter().position(|other| *other == key) {
+                    self.other_logins[place] = !text(value)?.is_empty();
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The login. Other ways to log in are ignored beside a user.
     pub fn login(&self) -> Login<'_> {
-        let is_used = |field: &&(&'static str, &String)| !field.1.is_empty();
-        let unknown = [
-            ("pass", &self.password),
-            ("auth_token", &self.auth_token),
-            ("nkey", &self.nkey),
-            ("jwt", &self.jwt),
-        ];
-        if !self.account.is_empty() {
+        let other = OTHER_LOGINS.iter().zip(self.other_logins);
+        let other = other.filter_map(|(name, is_used)| is_used.then_some(*name));
+        if self.has_account {
             Login::Unknown("account")
         } else if self.asks_for_new_account {
             Login::Unknown("new_account")
@@ -131,9 +149,10 @@ impl Options {
                 user: &self.user,
                 password: &self.password,
             }
+        } else if !self.password.is_empty() {
+            Login::Unknown("pass")
         } else {
-            let field = unknown.iter().find(is_used);
-            field.map_or(Login::None, |(name, _)| Login::Unknown(name))
+            other.into_iter().next().map_or(Login::None, Login::Unknown)
         }
     }
 
@@ -142,6 +161,17 @@ impl Options {
         let words = ["nats", &self.language, &self.version, &self.name];
         let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
         words.join(" ")
+    }
+}
+
+fn boolean(value: &Value) -> Result<bool, Malformed> {
+    value.as_bool().ok_or(Malformed)
+}
+
+fn text(value: Value) -> Result<Box<str>, Malformed> {
+    match value {
+        Value::String(text) => Ok(text.into()),
+        _ => Err(Malformed),
     }
 }
 
@@ -264,6 +294,7 @@ mod tests {
         for (text, protocol) in [
             (r#"{"protocol":-1}"#, -1),
             (r#"{"protocol":2}"#, 2),
+            (r#"{"protocol":1,"protocol":null}"#, 1),
             (r#"{"protocol":null,"verbose":null,"user":null,"x":1.5}"#, 0),
         ] {
             assert_eq!(after(&[text]).protocol, protocol, "{text}");

@@ -203,6 +203,21 @@ pub(super) fn announced(verb: Verb, arguments: &[u8]) -> Option<usize> {
     }
 }
 
+/// The line of a PUB or HPUB whose payload has not come yet: its subject, and whether it is HPUB. `None`: it is no such
+/// line, or not complete.
+pub fn begun_publish(start: &[u8]) -> Option<(&[u8], bool)> {
+    let Line::Whole {
+        verb: verb @ (Verb::Pub | Verb::HPub),
+        arguments,
+        ..
+    } = Line::of(start, 0)
+    else {
+        return None;
+    };
+    let head = Head::of(verb, arguments)?;
+    Some((head.subject, verb == Verb::HPub))
+}
+
 /// HPUB has so many arguments at most.
 const MOST_WORDS: usize = 4;
 

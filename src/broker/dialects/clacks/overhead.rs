@@ -3,7 +3,7 @@
 use crate::broker::carrier::Carrier;
 use crate::broker::close_reason::CloseReason;
 use crate::broker::events::{ConnectionId, Now};
-use crate::broker::interclacks::{Carried, NEVER_FORWARDED, SignalScope};
+use crate::broker::interclacks::{Forwarded, NEVER_FORWARDED, SignalScope};
 use crate::broker::{Broker, Lifetime, Suppressed, empty};
 use crate::limits::{CENTURY_S, MAX_SECONDS_LENGTH, SECOND_US};
 use crate::protocol::{Flags, Overhead, encode};
@@ -42,8 +42,12 @@ impl Broker {
             let mut line = Vec::new();
             encode::overhead(&mut line, passed_on, value);
             let line = line.strip_suffix(b"\r\n").unwrap_or(&line);
-            let (carried, scope) = (Carried::default(), SignalScope::of_overhead(flags));
-            self.forward_new_signal(id, &[line], carried, scope, now, out);
+            let parts = [line];
+            let forwarded = Forwarded {
+                scope: SignalScope::of_overhead(flags),
+                ..Forwarded::plain(&parts)
+            };
+            self.forward_new_signal(id, &forwarded, now, out);
         }
         self.obey(flags, value, now);
     }

@@ -6,6 +6,8 @@ use crate::protocol::nats::connect::Options;
 pub struct Conversation {
     /// The options of the client's CONNECTs.
     pub options: Options,
+    /// The client was told that the message has an invalid subject whose payload is coming.
+    pub is_told: bool,
     /// When the last command came (monotonic).
     pub heard_us: u64,
     /// PINGs that were sent since something came from the client.

@@ -3,7 +3,7 @@
 use super::Exchange;
 use super::conversation::Conversation;
 use super::frames::max_payload;
-use crate::broker::interclacks::{Carried, HandedOn, HandedOnGroups, SignalScope};
+use crate::broker::interclacks::{Forwarded, HandedOn, HandedOnGroups};
 use crate::broker::operations::{Groups, Signal};
 use crate::broker::output::Output;
 use crate::broker::subjects::Topic;
@@ -32,9 +32,7 @@ impl<O: Output> Exchange<'_, O> {
             self.append(|to| answer::may_not_publish(to, publish.subject));
             return self.count_refusal("PUB", Permissions::WRITE);
         }
-        let conversation = self.conversation();
-        let is_pedantic = conversation.is_some_and(|conversation| conversation.options.is_pedantic);
-        if is_pedantic && !subject::is_literal(publish.subject) {
+        if self.is_to_tell_of_subject() && !subject::is_literal(publish.subject) {
             self.fail(Error::InvalidPublishSubject);
         }
         self.accept();
@@ -52,6 +50,16 @@ impl<O: Output> Exchange<'_, O> {
         if let Some(reply) = publish.reply.filter(|_| !is_heard) {
             self.tell_of_no_responders(reply);
         }
+    }
+
+    /// Reports whether an invalid subject is to be told, which was not done when the line came.
+    fn is_to_tell_of_subject(&mut self) -> bool {
+        let session = self.broker.sessions.get_mut(self.id);
+        let conversation = session.and_then(|session| session.nats.as_mut());
+        conversation.is_some_and(|conversation| {
+            let is_told = std::mem::take(&mut conversation.is_told);
+            conversation.options.is_pedantic && !is_told
+        })
     }
 
     /// Sends a message to everybody who listens, at whatever server. Returns the number of deliveries to clients of this
@@ -123,14 +131,14 @@ impl<O: Output> Exchange<'_, O> {
         let subject = (!named.is_exact).then_some(message.subject);
         let mut options = Vec::new();
         peer::encode_options(&mut options, subject, message.reply, message.header);
-        let carried = Carried {
+        let forwarded = Forwarded {
             options: &options,
             handed_on,
+            ..Forwarded::plain(signal.line)
         };
         let (id, now) = (self.id, self.now);
-        let scope = SignalScope::All;
         self.broker
-            .forward_new_signal(id, signal.line, carried, scope, now, self.out);
+            .forward_new_signal(id, &forwarded, now, self.out);
     }
 
     /// Tells the client that its request has reached nobody, if it wants to know and waits for an answer.

@@ -17,10 +17,11 @@ impl<O: Output> Exchange<'_, O> {
             self.append(|to| answer::may_not_subscribe(to, pattern, group));
             return self.count_refusal("SUB", Permissions::READ);
         }
-        if !subject::is_pattern(pattern) {
+        let subjects = &mut self.broker.subjects;
+        // A second SUB with a sid is ignored, whatever its subject.
+        if subjects.with_sid(self.id, sid).is_none() && !subject::is_pattern(pattern) {
             return self.fail(Error::InvalidSubject);
         }
-        let subjects = &mut self.broker.subjects;
         if let Some(session) = self.broker.sessions.get_mut(self.id)
             && let Some(memory) =
                 subjects.subscribe(pattern, group, sid, self.id, &mut session.subjects)
