@@ -81,11 +81,7 @@ impl Config {
         Ok(Config {
             listen,
             inherited,
-            socket: SocketAccess {
-                mode: socket_mode(matches)?,
-                owner: run_as.map(|account| account.user),
-                group: socket_group(matches)?.or(run_as.map(|account| account.group)),
-            },
+            socket: socket_access(matches, run_as)?,
             secrets: Secrets::find(
                 matches.opt_str("user"),
                 path(matches, "password-file")?,
@@ -114,10 +110,7 @@ impl Config {
                 max_clients,
                 auth_timeout_us,
                 max_connections: max_clients + 2 * limits::MAX_SURPLUS_CLIENTS,
-                output: OutputLimits {
-                    max_output,
-                    max_buffers: size(matches, "max-buffers", limits::MAX_BUFFERS)?,
-                },
+                output: output_limits(matches, max_output)?,
             },
             assumed_users,
             masters,
@@ -298,6 +291,21 @@ fn serves(language: Language, listen: &[Endpoint], inherited: &[Listener]) -> bo
     let bound = listen.iter().map(|endpoint| endpoint.language);
     let inherited = inherited.iter().map(|listener| listener.entrance.language);
     bound.chain(inherited).any(|served| served == language)
+}
+
+fn output_limits(matches: &Matches, max_output: usize) -> Result<OutputLimits, StartError> {
+    Ok(OutputLimits {
+        max_output,
+        max_buffers: size(matches, "max-buffers", limits::MAX_BUFFERS)?,
+    })
+}
+
+fn socket_access(matches: &Matches, run_as: Option<Account>) -> Result<SocketAccess, StartError> {
+    Ok(SocketAccess {
+        mode: socket_mode(matches)?,
+        owner: run_as.map(|account| account.user),
+        group: socket_group(matches)?.or(run_as.map(|account| account.group)),
+    })
 }
 
 /// The settings of memcached's listeners, without their addresses.

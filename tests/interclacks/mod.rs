@@ -3,6 +3,7 @@
 mod attributes;
 mod bad_peers;
 mod counters;
+mod groups;
 mod mixed_trees;
 
 use crate::support::{Client, Proxy, Server, Setup, Way, token, wait_until};

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-/// What clients do with one server that takes them without a login.
+/// The steps of clients with one server that takes them without a login.
 const STEPS: [&str; 17] = [
     "connect",
     "login",
