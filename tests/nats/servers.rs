@@ -83,6 +83,9 @@ impl ActivatedClacksd {
     pub fn start() -> ActivatedClacksd {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let setup = clacksd_setup().flags(&["--nats-user", "admin"]);
+        // Not at the default port, which only one server can have.
+        let address = setup.unix("socket");
+        let setup = setup.flags(&["--listen", &address]);
         ActivatedClacksd {
             port: listener.local_addr().expect("it is bound").port(),
             process: ActivatedClacksd::spawn(&setup, &listener),
@@ -97,7 +100,7 @@ impl ActivatedClacksd {
             &[listener.as_fd()],
             "nats",
         ));
-        process.wait_for_log("ready");
+        process.wait_for_log(" ready");
         process
     }
 

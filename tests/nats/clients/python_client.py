@@ -413,7 +413,12 @@ async def do_tls():
 
 async def do_tls_first():
     context = ssl.create_default_context(cafile=os.environ["NATS_CA"])
-    await fails("handshake first", connect(tls=context, tls_handshake_first=True))
+    try:
+        await asyncio.wait_for(connect(tls=context, tls_handshake_first=True), WAIT_S)
+        say("handshake first: no error")
+    except (ssl.SSLError, TimeoutError):
+        # The line INFO is no record of TLS; now and then the library does not see that in time.
+        say("handshake first: failed")
 
 
 async def do_reconnect():
