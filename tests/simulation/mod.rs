@@ -3,15 +3,17 @@
 //!
 //! Most seeds are trees of clacksd servers that forget nothing (`oracle`), half of them with memcached clients
 //! (`memcached`); some are such trees over hours and days (`ageing`), some have entries that expire (`expiring`), some
-//! have little room (`room`), some have a Net::Clacks server in them (`mixed`), and in some the processes of servers
-//! end and start again, with journals and without (`restarts`).
+//! have little room (`room`), some have a Net::Clacks server in them (`mixed`), some have NATS clients (`messages`), and
+//! in some the processes of servers end and start again, with journals and without (`restarts`).
 //! A failing seed replays exactly: `CLACKSD_SEED=n make sim`.
 
 mod ageing;
 mod carrier;
 mod expiring;
 mod memcached;
+mod messages;
 mod mixed;
+mod nats;
 mod network;
 mod oracle;
 mod perl;
@@ -23,6 +25,7 @@ mod world;
 
 use ageing::Ages;
 use expiring::Expiring;
+use messages::Messages;
 use mixed::Mixed;
 use network::Saboteur;
 use oracle::Run;
@@ -38,6 +41,7 @@ fn violation(seed: u64, saboteur: Option<Saboteur>) -> Option<String> {
         7 if saboteur.is_none() => Ages::new(seed).check(),
         3 if saboteur.is_none() => Restarts::new(seed, None).check(),
         4 if seed % 16 == 12 => Expiring::new(seed, saboteur).check(),
+        1 if saboteur.is_none() && seed % 16 == 1 => Messages::new(seed, None).check().map(drop),
         4 if saboteur.is_none() => Room::new(seed).check(),
         5 | 6 if saboteur.is_none() => Mixed::new(seed).check(),
         _ => Run::new(seed, saboteur).check(),
@@ -381,4 +385,17 @@ fn lost_expiries_are_noticed() {
         keep(words.join(&b' '))
     };
     noticed_in_expiring(lose, "nobody has said");
+}
+
+#[test]
+fn messages_arrive_once_and_at_one_of_a_group() {
+    let mut sure = 0;
+    for seed in 0..40 {
+        match Messages::new(seed, None).check() {
+            Ok(of_groups) => sure += of_groups,
+            Err(what) => panic!("seed {seed}: {what}"),
+        }
+    }
+    println!("{sure} sure");
+    assert!(sure > 40, "{sure}");
 }

@@ -325,6 +325,26 @@ impl World {
         }
     }
 
+    /// A node's link to its master ends, and the master does not notice: it takes the link for alive when the node dials
+    /// again.
+    pub fn end_uplink_unnoticed(&mut self, slave: usize) {
+        let is_uplink = |number: &usize| self.network.wires[*number].sides[0].node == slave;
+        let Some(number) = self
+            .network
+            .whole(Some(slave))
+            .into_iter()
+            .find(is_uplink)
+        else {
+            return;
+        };
+        self.network.wires[number].cut_us = Some(self.now_us);
+        let last = self.silence(number, 1);
+        let [own, masters] = &self.network.wires[number].sides;
+        let (own, master, of_master) = (own.connection, masters.node, masters.connection);
+        self.receive(master, of_master, &last);
+        self.end(slave, own);
+    }
+
     pub fn cut_uplink(&mut self, slave: usize) {
         for number in self.network.whole(Some(slave)) {
             if self.network.wires[number].sides[0].node == slave {

@@ -5,7 +5,7 @@ use super::perl::Perl;
 use super::world::{MILLISECOND_US, SECOND_US, World};
 use crate::support;
 use crate::support::{SimulatedDisk, SimulatedJournal};
-use clacks::broker::{Broker, CloseReason, MemcachedSettings, Settings, Users};
+use clacks::broker::{Broker, CloseReason, MemcachedSettings, NatsSettings, Settings, Users};
 use clacks::protocol::Language;
 use clacks::storage::SyncPolicy;
 
@@ -59,6 +59,10 @@ impl World {
             memcached: MemcachedSettings {
                 user: Some("admin".to_owned()),
                 ..MemcachedSettings::default()
+            },
+            nats: NatsSettings {
+                user: Some("admin".to_owned()),
+                ..NatsSettings::default()
             },
             ..Settings::default()
         };

@@ -14,11 +14,17 @@ const NAMES: u64 = 3;
 /// How a signal is sent.
 pub const VERBS: [&str; 4] = ["SET", "SETANDSTORE", "NOTIFY", "OVERHEAD"];
 
+/// Where and when a signal enters a tree.
+pub struct Departure {
+    pub node: usize,
+    pub at_us: u64,
+    /// Each node's master at that moment.
+    pub masters: Vec<Option<usize>>,
+}
+
 struct Signal {
-    sender: usize,
-    at_us: u64,
-    /// Each node's master at that moment, and each node's run.
-    masters: Vec<Option<usize>>,
+    from: Departure,
+    /// Each node's run at that moment.
     runs: Vec<u32>,
 }
 
@@ -96,14 +102,12 @@ impl Witness {
                 }
             }
         }
-        let mut masters: Vec<Option<usize>> = world.nodes.iter().map(|node| node.master).collect();
+        let mut from = Departure::now(world, node);
         if let Some(detached) = self.detached {
-            masters[detached] = None;
+            from.masters[detached] = None;
         }
         self.signals.push(Signal {
-            sender: node,
-            at_us: world.now_us,
-            masters,
+            from,
             runs: world.nodes.iter().map(|node| node.run).collect(),
         });
         world.say(node, WRITER, &line);
@@ -140,10 +144,10 @@ impl Witness {
     fn check_signal(&mut self, world: &World, node: usize, client: usize, number: usize) {
         let got = self.got.entry((node, client)).or_default();
         let signal = &self.signals[number];
-        let sender = signal.sender;
+        let sender = signal.from.node;
         let is_of_same_run = |later: &&usize| {
             let later = &self.signals[**later];
-            (later.sender, later.runs[sender]) == (sender, signal.runs[sender])
+            (later.from.node, later.runs[sender]) == (sender, signal.runs[sender])
         };
         let fault = if got.contains(&number) {
             "came twice"
@@ -189,13 +193,13 @@ impl Witness {
         for (number, signal) in self.signals.iter().enumerate() {
             for node in 0..world.nodes.len() {
                 let is_same_run = signal.runs[node] == world.nodes[node].run;
-                if !is_same_run || !is_way_clear(world, signal, node, settling_us) {
+                if !is_same_run || !signal.from.has_clear_way(world, node, settling_us) {
                     continue;
                 }
                 for client in LISTENERS {
                     let got = self.got.get(&(node, client));
                     if got.is_none_or(|got| !got.contains(&number)) {
-                        let (sender, at_us) = (signal.sender, signal.at_us);
+                        let (sender, at_us) = (signal.from.node, signal.from.at_us);
                         self.faults.push(format!(
                             "signal {number} of node {sender} at {at_us} us was lost on its way to {node}"
                         ));
@@ -218,44 +222,68 @@ fn number_of(line: &str) -> Option<usize> {
     number.parse().ok()
 }
 
-/// Reports whether all wires between a signal's sender and the node `to` were up for `settling_us` from the sending
-/// on.
-fn is_way_clear(world: &World, signal: &Signal, to: usize, settling_us: u64) -> bool {
-    let path = |mut at: usize| {
+impl Departure {
+    pub fn now(world: &World, node: usize) -> Departure {
+        Departure {
+            node,
+            at_us: world.now_us,
+            masters: world.nodes.iter().map(|node| node.master).collect(),
+        }
+    }
+
+    /// The nodes from one up to the root.
+    fn path(&self, mut at: usize) -> Vec<usize> {
         let mut path = vec![at];
-        while let Some(master) = signal.masters[at] {
+        while let Some(master) = self.masters[at] {
             path.push(master);
             at = master;
         }
         path
-    };
-    let (from, to) = (path(signal.sender), path(to));
-    if from.last() != to.last() {
-        return false;
     }
-    // Up to their first common master, which both paths end with.
-    let steps = |path: &[usize], other: &[usize]| -> Vec<(usize, usize)> {
-        let climb = path.windows(2).map(|pair| (pair[0], pair[1]));
-        climb
-            .take_while(|(slave, _)| !other.contains(slave))
-            .collect()
-    };
-    let mut wires = steps(&from, &to);
-    wires.extend(steps(&to, &from));
-    // Whom a master has locked passes nothing on, and a master that falls silent then keeps it so for a minute.
-    let stops = wires.iter().flat_map(|(slave, master)| [*slave, *master]);
-    let is_locking = |slave: usize, master: usize| {
-        [slave, master]
-            .into_iter()
-            .any(|node| world.is_net_clacks(node))
-    };
-    let locks: Vec<(usize, usize)> = stops
-        .filter_map(|node| Some((node, signal.masters[node]?)))
-        .filter(|(slave, master)| is_locking(*slave, *master))
-        .collect();
-    wires.extend(locks);
-    let end_us = signal.at_us + settling_us;
-    wires
-        .iter()
-        .all(|(slave, master)| world.network.was_up(*slave, *master, signal.at_us, end_us))
+
+    /// The links between the sender and the node `to`, each as slave and master; `None` if there is no way.
+    fn way(&self, to: usize) -> Option<Vec<(usize, usize)>> {
+        let (from, to) = (self.path(self.node), self.path(to));
+        if from.last() != to.last() {
+            return None;
+        }
+        // Up to their first common master, which both paths end with.
+        let steps = |path: &[usize], other: &[usize]| -> Vec<(usize, usize)> {
+            let climb = path.windows(2).map(|pair| (pair[0], pair[1]));
+            climb
+                .take_while(|(slave, _)| !other.contains(slave))
+                .collect()
+        };
+        let mut links = steps(&from, &to);
+        links.extend(steps(&to, &from));
+        Some(links)
+    }
+
+    /// The number of links between the sender and the node `to`.
+    pub fn distance(&self, to: usize) -> usize {
+        self.way(to).map_or(usize::MAX, |links| links.len())
+    }
+
+    /// Reports whether all links between the sender and the node `to` were up for `settling_us` from the sending on.
+    pub fn has_clear_way(&self, world: &World, to: usize, settling_us: u64) -> bool {
+        let Some(mut links) = self.way(to) else {
+            return false;
+        };
+        // Whom a master has locked passes nothing on, and a master that falls silent then keeps it so for a minute.
+        let stops = links.iter().flat_map(|(slave, master)| [*slave, *master]);
+        let is_locking = |slave: usize, master: usize| {
+            [slave, master]
+                .into_iter()
+                .any(|node| world.is_net_clacks(node))
+        };
+        let locks: Vec<(usize, usize)> = stops
+            .filter_map(|node| Some((node, self.masters[node]?)))
+            .filter(|(slave, master)| is_locking(*slave, *master))
+            .collect();
+        links.extend(locks);
+        let end_us = self.at_us + settling_us;
+        links
+            .iter()
+            .all(|(slave, master)| world.network.was_up(*slave, *master, self.at_us, end_us))
+    }
 }

@@ -3,6 +3,7 @@
 
 use super::carrier::{Carrier, End, Server, work_off};
 use super::network::{Network, Saboteur};
+use super::nats::{self, Heard, Message};
 use crate::support::SimulatedDisk;
 use clacks::broker::{Ageing, CloseReason, ConnectionId, Now, Peer, Process, Settings};
 use clacks::protocol::Language;
@@ -51,6 +52,28 @@ pub struct Client {
     received: Vec<u8>,
     /// Lines that the client has received and the test has not taken yet.
     pub lines: VecDeque<String>,
+    /// Messages that a NATS client has received and the test has not taken yet.
+    pub messages: VecDeque<Message>,
+}
+
+impl Client {
+    /// Takes the lines and messages that have come whole.
+    fn hear(&mut self) {
+        if self.language == Language::Nats {
+            while let Some(heard) = nats::take(&mut self.received) {
+                match heard {
+                    Heard::Message(message) => self.messages.push_back(message),
+                    Heard::Line(line) => self.lines.push_back(line),
+                }
+            }
+            return;
+        }
+        while let Some(end) = self.received.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.received.drain(..=end).collect();
+            self.lines
+                .push_back(String::from_utf8_lossy(line.trim_ascii_end()).into_owned());
+        }
+    }
 }
 
 /// A clock against the true time, and how much that grows in a million seconds.
@@ -180,6 +203,17 @@ impl World {
         matches!(self.nodes[node].server, Server::NetClacks(_))
     }
 
+    pub fn any_node(&mut self) -> usize {
+        self.random.below(self.nodes.len() as u64) as usize
+    }
+
+    /// Panics if a node is not as it has to be.
+    pub fn check(&self, node: usize) {
+        if let Server::Clacksd(broker) = &self.nodes[node].server {
+            broker.check();
+        }
+    }
+
     /// Reports whether the node `at` is `node`, or is below it in the tree.
     pub fn is_below(&self, mut at: usize, node: usize) -> bool {
         while at != node {
@@ -209,13 +243,33 @@ impl World {
         self.nodes[node].clock.error_us = self.random.error(bound_us);
     }
 
-    /// Connects a client; its number at that node. One of memcached needs no login.
+    /// Connects a client; its number at that node. One of memcached or NATS needs no login.
     pub fn add_client(&mut self, at: usize, language: Language) -> usize {
         let number = self.nodes[at].clients.len();
         self.nodes[at].clients.push(Client {
             language,
             ..Client::default()
         });
+        self.connect_client(at, number);
+        number
+    }
+
+    /// A client ends its connection, and makes a new one.
+    pub fn reconnect_client(&mut self, at: usize, number: usize) {
+        let id = self.nodes[at].clients[number].id.take();
+        let id = id.expect("it is connected");
+        self.serve(at, |server, carrier, now| {
+            server.handle_closing(id, CloseReason::EndOfStream, now, carrier);
+        });
+        let client = &mut self.nodes[at].clients[number];
+        client.received.clear();
+        client.lines.clear();
+        client.messages.clear();
+        self.connect_client(at, number);
+    }
+
+    fn connect_client(&mut self, at: usize, number: usize) {
+        let language = self.nodes[at].clients[number].language;
         self.nodes[at].carrier.now_us = self.now_us;
         let id = self.nodes[at].carrier.add(End::Client(number), language);
         self.nodes[at].clients[number].id = Some(id);
@@ -228,13 +282,17 @@ impl World {
             self.say(at, number, &login);
             self.nodes[at].clients[number].lines.clear();
         }
-        number
     }
 
     /// A client sends a line, and gets what comes of it at once. One of memcached may have a block behind it.
     pub fn say(&mut self, at: usize, client: usize, line: &str) {
+        self.send_bytes(at, client, format!("{line}\n").as_bytes());
+    }
+
+    /// A client sends bytes, and gets what comes of them at once.
+    pub fn send_bytes(&mut self, at: usize, client: usize, bytes: &[u8]) {
         let id = self.nodes[at].clients[client].id.expect("it is connected");
-        self.receive(at, id, format!("{line}\n").as_bytes());
+        self.receive(at, id, bytes);
     }
 
     /// Sends a client's line to a node and returns the lines that answer it at once. Lines received earlier are kept.
@@ -381,12 +439,7 @@ impl World {
             End::Client(number) => {
                 let client = &mut self.nodes[at].clients[number];
                 client.received.extend_from_slice(&bytes);
-                while let Some(end) = client.received.iter().position(|byte| *byte == b'\n') {
-                    let line: Vec<u8> = client.received.drain(..=end).collect();
-                    client
-                        .lines
-                        .push_back(String::from_utf8_lossy(line.trim_ascii_end()).into_owned());
-                }
+                client.hear();
             }
             End::Wire(wire, side) => self.send(wire, side, bytes),
         }
