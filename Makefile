@@ -5,7 +5,8 @@
 #   make test         run the tests (about ten minutes on two cores)
 #   make sim          simulate trees of servers, 10,000 seeds (minutes);
 #                     CLACKSD_SEEDS=n for another number, CLACKSD_SEED_FROM=n
-#                     without the first n, CLACKSD_SEED=n to replay one
+#                     without the first n, CLACKSD_SEED_STEP=n for each nth only,
+#                     CLACKSD_SEED=n to replay one
 #   make memcached-diff  send a million commands to the server and to memcached, and
 #                     compare the answers (minutes); CLACKSD_SEEDS=n for n thousand,
 #                     CLACKSD_SEED=n to replay one thousand

@@ -84,10 +84,11 @@ fn trees_keep_their_guarantees_for_long() {
         return check_seeds(seed..=seed);
     }
     let from = number("CLACKSD_SEED_FROM").unwrap_or(0);
+    let step = number("CLACKSD_SEED_STEP").unwrap_or(1);
     let seeds = from..number("CLACKSD_SEEDS").unwrap_or(10_000);
     let (next, violations) = (AtomicU64::new(from), AtomicU64::new(0));
     let check_others = || {
-        let take = || Some(next.fetch_add(1, Relaxed)).filter(|seed| seeds.contains(seed));
+        let take = || Some(next.fetch_add(step, Relaxed)).filter(|seed| seeds.contains(seed));
         for seed in std::iter::from_fn(take) {
             if let Some(what) = violation(seed, None) {
                 println!("seed {seed}: {what}");
@@ -396,6 +397,80 @@ fn messages_arrive_once_and_at_one_of_a_group() {
             Err(what) => panic!("seed {seed}: {what}"),
         }
     }
-    println!("{sure} sure");
-    assert!(sure > 40, "{sure}");
+    assert!(sure > 40 * 50, "{sure} deliveries to groups were looked at");
+}
+
+/// Within ten seeds, faults of messages are noticed.
+fn noticed_in_messages(saboteur: Saboteur, what: &str) {
+    let is_noticed = (0..10)
+        .filter_map(|seed| Messages::new(seed, Some(saboteur)).check().err())
+        .any(|found| found.contains(what));
+    assert!(is_noticed, "no violation within 10 seeds");
+}
+
+/// The words of a SIGNAL line of a SET or NOTIFY: the verb and the id, the options, and the line in it.
+fn signal_words(line: &[u8]) -> Option<(Vec<&[u8]>, Vec<&[u8]>, Vec<&[u8]>)> {
+    let mut words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
+    if words[0] != b"SIGNAL" {
+        return None;
+    }
+    let of_line = words
+        .iter()
+        .position(|word| [&b"SET"[..], b"NOTIFY"].contains(word))?;
+    let line = words.split_off(of_line);
+    let options = words.split_off(words.len().min(2));
+    Some((words, options, line))
+}
+
+#[test]
+fn a_group_that_is_handed_on_too_often_is_noticed() {
+    let add = |_: &mut Random, line: Vec<u8>| {
+        let Some((mut words, options, of_line)) = signal_words(&line) else {
+            return keep(line);
+        };
+        let more: &[u8] = b"q=workers";
+        if !options.contains(&more) {
+            words.push(more);
+        }
+        keep([words, options, of_line].concat().join(&b' '))
+    };
+    noticed_in_messages(add, "twice");
+}
+
+#[test]
+fn lost_joins_are_noticed() {
+    let lose = |random: &mut Random, line: Vec<u8>| {
+        if line.starts_with(b"JOIN ") && random.one_in(5) {
+            Vec::new()
+        } else {
+            keep(line)
+        }
+    };
+    noticed_in_messages(lose, "was lost");
+}
+
+#[test]
+fn lost_replies_are_noticed() {
+    let lose = |random: &mut Random, line: Vec<u8>| {
+        let Some((words, mut options, of_line)) = signal_words(&line) else {
+            return keep(line);
+        };
+        if random.one_in(5) {
+            options.retain(|option| !option.starts_with(b"r="));
+        }
+        keep([words, options, of_line].concat().join(&b' '))
+    };
+    noticed_in_messages(lose, "reply: None");
+}
+
+#[test]
+fn groups_that_are_not_handed_on_are_noticed() {
+    let lose = |_: &mut Random, line: Vec<u8>| {
+        let Some((words, mut options, of_line)) = signal_words(&line) else {
+            return keep(line);
+        };
+        options.retain(|option| !option.starts_with(b"q="));
+        keep([words, options, of_line].concat().join(&b' '))
+    };
+    noticed_in_messages(lose, "was lost");
 }

@@ -329,12 +329,7 @@ impl World {
     /// again.
     pub fn end_uplink_unnoticed(&mut self, slave: usize) {
         let is_uplink = |number: &usize| self.network.wires[*number].sides[0].node == slave;
-        let Some(number) = self
-            .network
-            .whole(Some(slave))
-            .into_iter()
-            .find(is_uplink)
-        else {
+        let Some(number) = self.network.whole(Some(slave)).into_iter().find(is_uplink) else {
             return;
         };
         self.network.wires[number].cut_us = Some(self.now_us);

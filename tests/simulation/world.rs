@@ -2,8 +2,8 @@
 //! happens at a virtual time and by one seed.
 
 use super::carrier::{Carrier, End, Server, work_off};
-use super::network::{Network, Saboteur};
 use super::nats::{self, Heard, Message};
+use super::network::{Network, Saboteur};
 use crate::support::SimulatedDisk;
 use clacks::broker::{Ageing, CloseReason, ConnectionId, Now, Peer, Process, Settings};
 use clacks::protocol::Language;

@@ -97,7 +97,7 @@ impl Content {
             8 => as_it_is(format!("PAGECAMELCLACKSB64:!{text}")),
             9 => as_it_is(format!("{text}={}", "l".repeat(5_000))),
             10 => to_encode(format!("{text}{}", "\r\n".repeat(2_000)).into_bytes()),
-            _ => as_it_is(format!(" {text}:: \t")),
+            _ => as_it_is(format!(" {text}::\t;")),
         }
     }
 

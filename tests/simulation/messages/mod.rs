@@ -141,6 +141,7 @@ impl Messages {
         if self.world.random.below(1000) < self.weather.cuts {
             self.disturb();
         }
+        self.hear_all();
         let Messages { world, talk, .. } = self;
         let (node, client) = talk.any_client(world);
         match world.random.below(100) {
@@ -158,6 +159,14 @@ impl Messages {
             89..91 if self.weather.moves => self.change_master(node),
             91..93 => world.set_clock(node),
             _ => {}
+        }
+        self.hear_all();
+    }
+
+    /// Whatever has come to clients meanwhile is heard before they do anything else.
+    fn hear_all(&mut self) {
+        for node in 0..self.world.nodes.len() {
+            self.talk.attend(&mut self.world, node);
         }
     }
 
@@ -190,10 +199,17 @@ impl Messages {
         }
     }
 
-    /// Everything comes up.
+    /// Everything comes up. A slave that has dialled again replaces its old link, if it is still the same process and has
+    /// the same master; else the old one is given up when it has been silent for long.
     fn settle(&mut self) {
         self.world.unreachable.fill(false);
-        let is_silent = self.weather.silences;
+        let Weather {
+            silences,
+            restarts,
+            moves,
+            ..
+        } = self.weather;
+        let is_silent = silences || restarts || moves;
         self.go_on(if is_silent { SILENCE_US } else { JOINING_US } + self.settling_us);
     }
 

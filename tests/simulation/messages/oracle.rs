@@ -212,6 +212,50 @@ impl Oracle {
         self.sent.push(sent);
     }
 
+    /// The groups that have a member at a message's own server that takes it.
+    pub fn groups_at_sender(&self, message: usize) -> BTreeSet<String> {
+        let sent = &self.sent[message];
+        let subscriptions = self.subscriptions.iter();
+        let takes_it = |other: &&Subscription| {
+            other.of.node == sent.sender.node && self.is_member_for(other, message)
+        };
+        let members = subscriptions.filter(takes_it);
+        members
+            .filter_map(|member| Some(member.group()?.to_owned()))
+            .collect()
+    }
+
+    /// Checks that a message that was just handled by its server went to members there of these groups.
+    pub fn check_served_at_sender(
+        &mut self,
+        message: usize,
+        groups: BTreeSet<String>,
+        now_us: u64,
+    ) {
+        let (node, part) = {
+            let node = self.sent[message].sender.node;
+            (node, self.parts[node])
+        };
+        for group in groups {
+            let served = self.sent[message].served.get(&(part, group.clone()));
+            if served.is_none_or(|served| served.node != node) {
+                let what = format!(
+                    "message {message} of node {node} went to {served:?} of group {group}, not to a member there"
+                );
+                self.blame(now_us, what);
+            }
+        }
+    }
+
+    /// Reports whether a subscription is a member of a group that may get a message.
+    fn is_member_for(&self, subscription: &Subscription, message: usize) -> bool {
+        let (of, sent) = (subscription.of, &self.sent[message]);
+        subscription.group().is_some()
+            && !subscription.has_ended()
+            && (of != sent.sender || sent.wants_echo)
+            && subscription.wants(&sent.topic.name, self.subject_at(message, of.node))
+    }
+
     /// The subject that NATS clients of a node get a message with.
     fn subject_at(&self, message: usize, node: usize) -> &str {
         let sent = &self.sent[message];
@@ -307,9 +351,9 @@ impl Oracle {
         };
         if !fault.is_empty() {
             let interest = &subscription.interest;
+            let (from, topic) = (sent.sender, &sent.topic);
             let what = format!(
-                "{of:?} with {interest:?} got message {message} of {:?} {fault}",
-                sent.sender
+                "{of:?} with {interest:?} got message {message} of {from:?} to {topic:?} {fault}"
             );
             return self.blame(now_us, what);
         }
@@ -336,14 +380,12 @@ impl Oracle {
         let mut fault = None;
         for (message, sent) in self.sent.iter().enumerate() {
             let nodes = 0..self.parts.len();
-            let is_clear =
-                nodes.map(|node| sent.from.has_clear_way(world, node, settling_us));
+            let is_clear = nodes.map(|node| sent.from.has_clear_way(world, node, settling_us));
             let is_clear: Vec<bool> = is_clear.collect();
             let end_us = sent.from.at_us + settling_us;
             let is_owed = |other: &&Subscription| {
                 let of = other.of;
-                let is_silent =
-                    of == sent.sender && (other.sid().is_none() || !sent.wants_echo);
+                let is_silent = of == sent.sender && (other.sid().is_none() || !sent.wants_echo);
                 is_clear[of.node]
                     && !is_silent
                     && other.since <= message
@@ -372,15 +414,11 @@ impl Oracle {
             if !self.was_quiet(world, message, settling_us) {
                 continue;
             }
-            let sent = &self.sent[message];
             let mut members: BTreeMap<(usize, String), Vec<Connection>> = BTreeMap::new();
             for subscription in &self.subscriptions {
                 let of = subscription.of;
-                let is_able = !subscription.has_ended()
-                    && (of != sent.sender || sent.wants_echo)
-                    && subscription.wants(&sent.topic.name, self.subject_at(message, of.node));
                 if let Some(group) = subscription.group()
-                    && is_able
+                    && self.is_member_for(subscription, message)
                 {
                     let key = (self.parts[of.node], group.to_owned());
                     members.entry(key).or_default().push(of);
@@ -398,9 +436,9 @@ impl Oracle {
                     }
                     _ => continue,
                 };
-                let from = self.sent[message].sender;
+                let Sent { sender, topic, .. } = &self.sent[message];
                 let what = format!(
-                    "message {message} of {from:?} for group {group} of {members:?} {fault}"
+                    "message {message} of {sender:?} to {topic:?} for group {group} of {members:?} {fault}"
                 );
                 self.blame(world.now_us, what);
             }
@@ -458,12 +496,7 @@ impl Oracle {
 }
 
 impl Sent {
-    pub fn new(
-        world: &World,
-        sender: Connection,
-        topic: Topic,
-        content: Content,
-    ) -> Sent {
+    pub fn new(world: &World, sender: Connection, topic: Topic, content: Content) -> Sent {
         Sent {
             from: Departure::now(world, sender.node),
             sender,

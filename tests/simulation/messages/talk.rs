@@ -281,8 +281,14 @@ impl Talk {
             is_notify: verb == "NOTIFY",
             ..Sent::new(world, sender, topic, content)
         });
+        let at_sender = self.oracle.groups_at_sender(number);
         world.say(node, WRITER, &line);
         self.hear(world, node);
+        // A Net::Clacks master makes clients of its slaves wait while it synchronises.
+        if !world.is_waiting(node, WRITER) {
+            self.oracle
+                .check_served_at_sender(number, at_sender, world.now_us);
+        }
     }
 
     /// A NATS client publishes.
@@ -318,8 +324,11 @@ impl Talk {
             wants_echo,
             ..Sent::new(world, sender, topic, content)
         });
+        let at_sender = self.oracle.groups_at_sender(number);
         world.send_bytes(node, client, &bytes);
         self.hear(world, node);
+        self.oracle
+            .check_served_at_sender(number, at_sender, world.now_us);
     }
 
     /// A NATS client asks whoever answers. Returns the subject that the answer is to have.
