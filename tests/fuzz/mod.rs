@@ -7,6 +7,7 @@ mod broker;
 mod decoder;
 mod journal;
 mod memcached;
+mod nats;
 mod number;
 mod seeds;
 mod users;
@@ -100,6 +101,11 @@ fn the_journal_is_read_whatever_is_in_it() {
 #[test]
 fn memcached_clients_are_read_whatever_they_say() {
     replay("memcached", 60, memcached::run);
+}
+
+#[test]
+fn nats_clients_are_read_whatever_they_say() {
+    replay("nats", 60, nats::run);
 }
 
 #[test]
