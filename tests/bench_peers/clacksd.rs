@@ -2,6 +2,7 @@
 
 use super::contender::{Contender, Reached};
 use super::memcached::Memcached;
+use super::nats::{self, Nats};
 use crate::support::{Ending, Setup, text, token};
 use clacks::tool::bench::protocol::Clacks;
 use std::env;
@@ -41,6 +42,23 @@ pub fn command_for_memcached(setup: &Setup, port: u16) -> Command {
 
 pub fn start_for_memcached(setup: Setup, process: Ending, port: u16) -> Contender {
     let mut contender = Contender::new(process, port, Box::new(Memcached::Text));
+    contender.setup = Some(setup);
+    contender
+}
+
+/// A clacksd that NATS clients connect to.
+pub fn command_for_nats(setup: &Setup, port: u16) -> Command {
+    let mut command = setup.command_of(&program());
+    command.args(["--max-clients", "11000"]);
+    command.args(["--listen", &setup.unix("socket")]);
+    command.args(["--nats", &format!("tcp://127.0.0.1:{port}")]);
+    command.args(["--nats-user", "rw"]);
+    command
+}
+
+pub fn start_for_nats(setup: Setup, process: Ending, port: u16) -> Contender {
+    let mut contender = Contender::new(process, port, Box::new(Nats));
+    nats::speak(&mut contender);
     contender.setup = Some(setup);
     contender
 }

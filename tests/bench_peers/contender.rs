@@ -19,9 +19,13 @@ pub enum Kind {
     ClacksdOverUnix,
     /// Spoken to as memcached is.
     ClacksdForMemcached,
+    /// Spoken to as NATS is.
+    ClacksdForNats,
     Redis,
     Memcached,
     Nats,
+    /// A newer version than that of the distribution.
+    NewerNats,
     /// Reading and writing, and nothing else.
     Bare,
 }
@@ -31,10 +35,11 @@ impl Kind {
         match self {
             Kind::Clacksd => "clacksd",
             Kind::ClacksdOverUnix => "clacksd, Unix socket",
-            Kind::ClacksdForMemcached => "clacksd",
+            Kind::ClacksdForMemcached | Kind::ClacksdForNats => "clacksd",
             Kind::Redis => "redis",
             Kind::Memcached => "memcached",
             Kind::Nats => "nats",
+            Kind::NewerNats => "newer nats",
             Kind::Bare => "system calls alone",
         }
     }
@@ -42,12 +47,16 @@ impl Kind {
     /// Returns the program's output for `--version`, or an empty text for the bare server; `None` if the program isn't
     /// there.
     pub fn version(self) -> Option<String> {
-        let program = match self {
+        let program: PathBuf = match self {
             Kind::Bare => return bare::program().exists().then(String::new),
-            Kind::Clacksd | Kind::ClacksdOverUnix | Kind::ClacksdForMemcached => clacksd::program(),
-            Kind::Redis => "redis-server".to_owned(),
-            Kind::Memcached => "memcached".to_owned(),
-            Kind::Nats => "nats-server".to_owned(),
+            Kind::Clacksd
+            | Kind::ClacksdOverUnix
+            | Kind::ClacksdForMemcached
+            | Kind::ClacksdForNats => clacksd::program().into(),
+            Kind::Redis => "redis-server".into(),
+            Kind::Memcached => "memcached".into(),
+            Kind::Nats => nats::program(),
+            Kind::NewerNats => nats::newer_program(),
         };
         let output = Command::new(program).arg("--version").output().ok()?;
         let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
@@ -76,9 +85,18 @@ impl Kind {
                 let process = spawn(clacksd::command_for_memcached(&setup, port));
                 clacksd::start_for_memcached(setup, process, port)
             }
+            Kind::ClacksdForNats => {
+                let setup = Setup::new();
+                let process = spawn(clacksd::command_for_nats(&setup, port));
+                clacksd::start_for_nats(setup, process, port)
+            }
             Kind::Redis => redis::start(spawn(redis::command(port)), port),
             Kind::Memcached => memcached::start(spawn(memcached::command(port)), port),
-            Kind::Nats => nats::start(spawn(nats::command(port)), port),
+            Kind::Nats => nats::start(spawn(nats::command(nats::program(), port)), port),
+            Kind::NewerNats => {
+                let command = nats::command(nats::newer_program(), port);
+                nats::start(spawn(command), port)
+            }
             Kind::Bare => bare::start(spawn(bare::command(port)), port),
         };
         let end = Instant::now() + DEADLINE;

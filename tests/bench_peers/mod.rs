@@ -14,7 +14,10 @@ mod clacksd;
 mod contender;
 mod memcached;
 mod nats;
+mod nats_rows;
+mod patterns;
 mod redis;
+mod requests;
 mod rows;
 mod sample;
 mod table;
@@ -41,7 +44,13 @@ fn beside_others() {
     assert!(!rows.is_empty(), "no row has \"{wanted}\" in its name");
     // Behind what the test runner has left unfinished.
     println!();
-    for kind in [Kind::Clacksd, Kind::Redis, Kind::Memcached, Kind::Nats] {
+    for kind in [
+        Kind::Clacksd,
+        Kind::Redis,
+        Kind::Memcached,
+        Kind::Nats,
+        Kind::NewerNats,
+    ] {
         match kind.version() {
             Some(version) => println!("{}: {version}", kind.name()),
             None => println!("{}: not installed", kind.name()),

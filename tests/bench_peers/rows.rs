@@ -3,6 +3,7 @@
 use super::contender::Kind;
 use super::memcached::Memcached;
 use super::sample::{Metric, Sample};
+use super::{nats_rows, patterns, requests};
 use clacks::tool::bench::connection::Socket;
 use clacks::tool::bench::connections::LoadConnections;
 use clacks::tool::bench::error::BenchError;
@@ -27,7 +28,7 @@ pub struct Variant {
 }
 
 #[derive(Clone, Copy)]
-enum Workload {
+pub enum Workload {
     Cache {
         plan: cache::Plan,
         connections: usize,
@@ -41,6 +42,10 @@ enum Workload {
     Idle(idle::Plan),
     /// The memory of entries.
     Entries(cache::Plan),
+    /// In the protocol of NATS.
+    Requests(requests::Plan),
+    /// In the protocol of NATS.
+    Patterns(patterns::Plan),
 }
 
 #[derive(Clone, Copy)]
@@ -64,7 +69,7 @@ impl Goal {
     }
 }
 
-const TIME: Duration = Duration::from_secs(2);
+pub const TIME: Duration = Duration::from_secs(2);
 const CONNECTIONS: usize = 50;
 const END: End = End {
     time: TIME,
@@ -77,7 +82,7 @@ const CACHE: cache::Plan = cache::Plan {
     reads: 90,
     end: END,
 };
-const SIGNALS: fan_out::Plan = fan_out::Plan {
+pub const SIGNALS: fan_out::Plan = fan_out::Plan {
     pipeline: 64,
     value_size: 64,
     names: 1,
@@ -87,11 +92,11 @@ const SIGNALS: fan_out::Plan = fan_out::Plan {
 const CACHES: [Kind; 4] = [Kind::Clacksd, Kind::Redis, Kind::Memcached, Kind::Bare];
 const BROKERS: [Kind; 4] = [Kind::Clacksd, Kind::Redis, Kind::Nats, Kind::Bare];
 
-const CPU: Metric = |sample| sample.cpu_ns;
+pub const CPU: Metric = |sample| sample.cpu_ns;
 const PER_SECOND: Metric = |sample| sample.per_second;
-const MEDIAN: Metric = |sample| sample.latency_50_us;
-const LATE: Metric = |sample| sample.latency_99_us;
-const MEMORY: Metric = |sample| sample.bytes_each;
+pub const MEDIAN: Metric = |sample| sample.latency_50_us;
+pub const LATE: Metric = |sample| sample.latency_99_us;
+pub const MEMORY: Metric = |sample| sample.bytes_each;
 
 fn row(name: impl Into<String>, kinds: &[Kind], work: Workload, goals: Vec<Goal>) -> Row {
     let variants = kinds.iter().map(|&kind| variant(kind.name(), kind, work));
@@ -102,7 +107,7 @@ fn row(name: impl Into<String>, kinds: &[Kind], work: Workload, goals: Vec<Goal>
     }
 }
 
-fn variant(label: &str, kind: Kind, work: Workload) -> Variant {
+pub fn variant(label: &str, kind: Kind, work: Workload) -> Variant {
     Variant {
         label: label.to_owned(),
         kind,
@@ -134,6 +139,7 @@ fn busy(plan: cache::Plan) -> Workload {
 pub fn all() -> Vec<Row> {
     let mut rows = caches();
     rows.extend(as_memcached());
+    rows.extend(nats_rows::all());
     rows.extend(fan_outs());
     rows.push(ping_pong());
     rows.push(idle_memory());
@@ -416,14 +422,20 @@ impl Variant {
                 drop((first, crowd));
                 Ok(memory.into())
             }
+            Workload::Requests(plan) => {
+                let mut crowd = crowd_of(requests::CONNECTIONS, &mut dial)?;
+                requests::subscribe_both(&mut crowd)?;
+                Ok(requests::run(&mut crowd, &plan, server)?.into())
+            }
+            Workload::Patterns(plan) => Ok(patterns::run(&mut dial, &plan, server)?.into()),
         }
     }
 }
 
-fn crowd_of(
-    size: usize,
-    dial: &mut dyn FnMut() -> Result<Box<dyn Socket>, BenchError>,
-) -> Result<LoadConnections, BenchError> {
+/// Opens a connection that is logged in.
+pub type Dial<'a> = &'a mut dyn FnMut() -> Result<Box<dyn Socket>, BenchError>;
+
+pub fn crowd_of(size: usize, dial: Dial<'_>) -> Result<LoadConnections, BenchError> {
     let sockets: Result<Vec<_>, BenchError> = (0..size).map(|_| dial()).collect();
     LoadConnections::new(sockets?)
 }
