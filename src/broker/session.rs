@@ -447,6 +447,7 @@ impl fmt::Display for Ended<'_> {
         };
         match refused {
             Some(Some(user)) => write!(f, ", tried user \"{user}\"")?,
+            Some(None) if nats::is_spoken(session) => f.write_str(", gave no user and password")?,
             Some(None) => f.write_str(", tried a malformed token")?,
             None => {}
         }
