@@ -232,13 +232,15 @@ impl Sessions {
         }
     }
 
-    /// The client says what it is. The `;` ends a field of CLIENTLIST, so it can't stand in one.
+    /// The client says what it is. The `;` ends a field of CLIENTLIST, and CR or LF the line, so they can't stand in one:
+    /// the strings of a NATS client may contain them.
     pub fn identify(&mut self, id: ConnectionId, text: &[u8]) {
         let text = token::without_login(text);
         let kept = &text[..text.len().min(MAX_CLIENT_INFO)];
-        let bytes = kept
-            .iter()
-            .map(|&byte| if byte == b';' { b'_' } else { byte });
+        let bytes = kept.iter().map(|&byte| match byte {
+            b';' | b'\r' | b'\n' => b'_',
+            _ => byte,
+        });
         let known = self
             .infos
             .iter()

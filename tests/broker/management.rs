@@ -1,8 +1,11 @@
 //! Commands of managers that concern the server as a whole, and a new list of users.
 
 use super::{World, users};
-use clacks::broker::{CloseReason, ConnectionId, Flow, Users};
+use clacks::broker::{
+    CloseReason, ConnectionId, Flow, NatsSettings, Peer, Process, Settings, Users,
+};
 use clacks::limits::CLOSES_PER_TURN;
+use clacks::protocol::Language;
 
 #[test]
 fn overhead_s_ends_the_server_at_its_moment() {
@@ -159,4 +162,32 @@ fn many_are_closed_in_slices_at_the_end_of_the_server() {
     });
     assert_eq!(world.closed(late), Some(CloseReason::Shutdown));
     assert!(world.broker.has_recorded_all());
+}
+
+/// The strings of CONNECT may contain any character.
+#[test]
+fn a_nats_client_adds_no_line_to_a_list_by_its_name() {
+    let nats = NatsSettings {
+        user: Some("rw".to_owned()),
+        ..NatsSettings::default()
+    };
+    let mut world = World::with(Settings {
+        nats,
+        ..super::settings()
+    });
+    let manager = world.client("admin");
+    let id = world.connect_as(Peer::Unix(Process::default()), Language::Nats);
+    let connect = br#"CONNECT {"verbose":false,"lang":"c","version":"1;","name":"a\r\nQUIT"}"#;
+    let frame = [&connect[..], b"\r\n"].concat();
+    let request = Language::Nats.decode(&frame);
+    let now = world.now;
+    let flow = world
+        .broker
+        .handle_request(id, &request, now, &mut world.wires);
+    assert_eq!(flow, Flow::Next);
+    let list = world.answers(manager, "CLIENTLIST");
+    let shown = ";CLIENTINFO=nats c 1_ a__QUIT;";
+    let lines: Vec<&str> = list.lines().collect();
+    assert_eq!(lines.len(), 4, "{list}");
+    assert!(lines[2].contains(shown), "{list}");
 }

@@ -216,6 +216,10 @@ impl World {
     }
 
     fn connect_from(&mut self, peer: Peer) -> ConnectionId {
+        self.connect_as(peer, Language::Clacks)
+    }
+
+    fn connect_as(&mut self, peer: Peer, language: Language) -> ConnectionId {
         self.connections += 1;
         let id = ConnectionId {
             slot: self.connections - 1,
@@ -227,7 +231,7 @@ impl World {
         };
         self.wires.by_id.insert(id, wire);
         self.broker
-            .handle_connected(id, peer, Language::Clacks, self.now, &mut self.wires);
+            .handle_connected(id, peer, language, self.now, &mut self.wires);
         self.close_finished();
         id
     }
