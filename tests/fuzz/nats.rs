@@ -223,6 +223,5 @@ fn check_options(text: &[u8]) {
         return;
     };
     let again = options.with(text).expect("it was right");
-    assert!(again == options && again.login() == options.login());
-    assert!(!options.identification().contains(['\r', '\n']));
+    assert!(again == options);
 }

@@ -3,8 +3,8 @@
 
 use super::broker::lines::{Known, line};
 use super::broker::steps::{
-    BECOME_SLAVE, CONNECT, DEAFEN, DIALED, LOG_IN, PASS, SELDOM, SEND_RAW, SIGNAL_MUCH, STALL,
-    STORE_LONG_NAMES, Steps,
+    BECOME_SLAVE, CONNECT, DEAFEN, DIALED, LOG_IN, LONG_FRAME, MEMCACHED, NATS, PASS, SELDOM,
+    SEND_RAW, SIGNAL_MUCH, STALL, STORE_LONG_NAMES, Steps,
 };
 use super::broker::world::{START_WALL_US, USERS};
 use crate::support::Random;
@@ -15,6 +15,9 @@ use std::path::Path;
 
 /// So many inputs are lines that are made.
 const LINES_SEEDS: u64 = 40;
+
+/// So many inputs have clients of all languages.
+const OTHERS_SEEDS: u64 = 40;
 
 /// Lines of a link about queue groups, and signals with options. The first byte chooses how the lines are cut.
 const GROUPS: &[u8] = b"\x07JOIN jobs.* workers\r\nJOIN jobs.>\r\nLEAVE jobs.* workers\r\n\
@@ -50,6 +53,11 @@ pub fn of(target: &str) -> Vec<(String, Vec<u8>)> {
         seeds.push(("long-listing".to_owned(), long_listing()));
         seeds.push(("long-telling".to_owned(), long_telling()));
         seeds.push(("gone-before-an-answer".to_owned(), gone_before_an_answer()));
+        seeds.push(("group-behind-a-link".to_owned(), group_behind_a_link()));
+        seeds.push(("long-frames".to_owned(), long_frames()));
+        seeds.extend(
+            (0..OTHERS_SEEDS).map(|number| (format!("others-{number}"), other_clients(number))),
+        );
     }
     if target == "decoder" {
         seeds.push(("groups".to_owned(), GROUPS.to_vec()));
@@ -117,6 +125,48 @@ fn gone_before_an_answer() -> Vec<u8> {
     seed.extend([PASS as u8, 8, SEND_RAW as u8, 0, line.len() as u8]);
     seed.extend_from_slice(line);
     seed.extend([SELDOM as u8, DEAFEN as u8, 0, PASS as u8, 9]);
+    seed
+}
+
+/// A message goes to a group of which a slave has said that there are members behind it.
+fn group_behind_a_link() -> Vec<u8> {
+    let mut seed = vec![0, 0, 0, CONNECT as u8, NATS, CONNECT as u8, 0];
+    seed.extend([BECOME_SLAVE as u8, 1, 3]);
+    let (join, message) = (b"JOIN n.* workers\n", b"PUB n.x r 1\r\nx\r\n");
+    for (place, bytes) in [(1, &join[..]), (0, message)] {
+        seed.extend([SEND_RAW as u8, place, bytes.len() as u8]);
+        seed.extend_from_slice(bytes);
+    }
+    seed
+}
+
+/// Frames that are long, each of a client of its own, come in two parts.
+fn long_frames() -> Vec<u8> {
+    let mut seed = vec![0, 0, 0];
+    for place in 0..8 {
+        let language = if place < 4 { NATS } else { MEMCACHED };
+        // The last two bits choose the length, and those before them the frame.
+        seed.extend([CONNECT as u8, language]);
+        seed.extend([SELDOM as u8, LONG_FRAME as u8, place, place << 2 | 2]);
+        seed.extend([SELDOM as u8, LONG_FRAME as u8, place, place << 2]);
+    }
+    seed
+}
+
+/// Clients of NATS and of memcached beside one of Clacks and a slave, and anything that happens.
+fn other_clients(number: u64) -> Vec<u8> {
+    let mut random = Random::new(number);
+    // Of some numbers they have to log in.
+    let mut seed = vec![0, 0, 3 << 3 & (number as u8) << 3];
+    for who in [NATS, NATS, MEMCACHED, 0, 0] {
+        seed.extend([CONNECT as u8, who]);
+    }
+    for place in 0..4 {
+        seed.extend([LOG_IN as u8, place, 0, 0]);
+    }
+    // It speaks as clacksd servers do.
+    seed.extend([BECOME_SLAVE as u8, 4, 3]);
+    seed.extend(random.bytes(900));
     seed
 }
 

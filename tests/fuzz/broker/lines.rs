@@ -438,7 +438,12 @@ fn sound_line(what: u8, steps: &mut Steps<'_>, known: &mut Known) -> Vec<u8> {
         42 => b"TIMEOUT".to_vec(),
         _ => match steps.below(8) {
             0 => stamped("FOLD", steps, known),
-            1..5 => count(steps, known),
+            1..4 => count(steps, known),
+            4 => {
+                let verb = steps.pick(&["PLISTEN ", "PUNLISTEN "]);
+                let pattern = steps.pick(&["n::*", "*", ">", "n::>", "*::x"]);
+                [verb, pattern].concat().into_bytes()
+            }
             5 => touch(steps, known),
             6 => membership(steps),
             _ => [b"NONSENSE ", &value(steps)[..]].concat(),

@@ -1,5 +1,5 @@
-//! One broker, and a world around it that does whatever the bytes say: clients of every kind of user, slaves
-//! and a master in both languages, clocks that jump, peers that stop reading or vanish, a disk that is late
+//! One broker, and a world around it that does whatever the bytes say: clients of every language and kind of user,
+//! slaves and a master in both languages, clocks that jump, peers that stop reading or vanish, a disk that is late
 //! or fails, a cache that is too small. Again and again it is looked at whether all is as it has to be.
 //!
 //! The first bytes are the settings, and then come steps: a byte that says what happens, and some for how.
@@ -10,6 +10,7 @@
 pub mod lines;
 mod log;
 mod oracle;
+mod others;
 pub mod steps;
 mod wires;
 pub mod world;

@@ -1,5 +1,6 @@
 //! Rules for the output of a connection: which lines may be sent to it, in which form and when.
 
+use clacks::protocol::peer::PeerLine;
 use clacks::protocol::reply::{self, Reply};
 use clacks::protocol::{Command, Flags, decode, peer};
 use memchr::memmem;
@@ -189,8 +190,15 @@ pub fn is_flush(line: &[u8]) -> bool {
     matches!(decode(line), Some(Command::Flush(_)))
 }
 
+/// Reports whether something is kept for whoever sends that line, as long as the connection lasts.
 pub fn is_listen(line: &[u8]) -> bool {
-    matches!(decode(line), Some(Command::Listen(_)))
+    let is_join = matches!(peer::decode(line), Some(PeerLine::Join(_)));
+    let command = decode(line);
+    is_join
+        || matches!(
+            command,
+            Some(Command::Listen(_) | Command::ListenToPattern(_))
+        )
 }
 
 /// The token in a login line.

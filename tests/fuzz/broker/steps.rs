@@ -11,7 +11,12 @@ pub const PASS: usize = 22;
 pub const STALL: usize = 25;
 pub const SELDOM: usize = 31;
 
+/// The byte after [`CONNECT`] from which on the client speaks another language than Clacks.
+pub const NATS: u8 = 160;
+pub const MEMCACHED: u8 = 224;
+
 /// Rare steps, as far as conversations are made of them: the byte after [`SELDOM`] chooses one.
+pub const LONG_FRAME: usize = 1;
 pub const STORE_LONG_NAMES: usize = 6;
 pub const SIGNAL_MUCH: usize = 7;
 pub const DEAFEN: usize = 8;

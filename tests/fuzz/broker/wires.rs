@@ -1,12 +1,13 @@
 //! The carrier: connections as the reactor has them, but for sockets. What it is told and asked for it checks
 //! at once.
 
-use super::oracle::Oracle;
+use super::oracle::{Oracle, holds_secret};
+use super::others::check_nats;
 use clacks::broker::{
     Carrier, CloseReason, ConnectionId, Record, Recording, Rewrite, Saved, Settings, Traffic,
 };
 use clacks::limits::{LISTING_SLICE, LOW_WATER_MARK, PEER_LINE_EXTRA};
-use clacks::protocol::Pending;
+use clacks::protocol::{Language, Pending};
 
 /// Output that may wait for one connection.
 pub const MAX_OUTPUT: usize = 512 * 1024;
@@ -14,6 +15,8 @@ pub const MAX_OUTPUT: usize = 512 * 1024;
 /// A connection.
 pub struct Wire {
     pub id: ConnectionId,
+    /// As the connection came.
+    pub language: Language,
     pub input: Pending,
     /// Sent by the peer, and not come yet.
     pub on_the_way: Vec<u8>,
@@ -38,6 +41,8 @@ pub struct Wire {
     is_over_limit: bool,
     pub closing: Option<CloseReason>,
     last_output_us: u64,
+    /// Something was sent to it.
+    was_greeted: bool,
     pub oracle: Oracle,
 }
 
@@ -216,8 +221,16 @@ impl Wires {
             return;
         };
         let (output, more) = (&wire.output, wire.output.len() - before);
-        wire.oracle
-            .check_output(&output[before..], saved, own_login);
+        match wire.language {
+            Language::Clacks => wire
+                .oracle
+                .check_output(&output[before..], saved, own_login),
+            Language::Nats => check_nats(&output[before..], !wire.was_greeted),
+            _ => {}
+        }
+        let is_other = wire.language != Language::Clacks && own_login.is_some();
+        assert!(!is_other || !holds_secret(&output[before..]), "a secret");
+        wire.was_greeted |= more > 0;
         assert!(
             !wire.is_link || more <= most_for_link,
             "no more signals are held for a link than may be"
@@ -242,7 +255,7 @@ impl Wires {
         self.all.iter().find(is_it).map(|wire| wire.id)
     }
 
-    pub fn add(&mut self, oracle: Oracle) -> ConnectionId {
+    pub fn add(&mut self, language: Language, oracle: Oracle) -> ConnectionId {
         let is_free = |slot: &u32| self.all.iter().all(|wire| wire.id.slot != *slot);
         let slot = (0..).find(is_free).expect("a free slot");
         self.generation += 1;
@@ -250,7 +263,8 @@ impl Wires {
         let id = ConnectionId { slot, generation };
         self.all.push(Wire {
             id,
-            input: Pending::default(),
+            language,
+            input: Pending::new(language),
             on_the_way: Vec::new(),
             is_within_line: false,
             output: Vec::new(),
@@ -268,6 +282,7 @@ impl Wires {
             is_over_limit: false,
             closing: None,
             last_output_us: self.now_us,
+            was_greeted: false,
             oracle,
         });
         id

@@ -3,20 +3,22 @@
 use super::lines::{Known, SOFTWARE, damage, line};
 use super::log;
 use super::oracle::{Oracle, Rights, holds_secret, is_flush, is_listen, token_of};
+use super::others::{frame, login, long_end, long_start};
 use super::steps::{
-    BECOME_SLAVE, CONNECT, DEAFEN, DIALED, LOG_IN, PASS, SELDOM, SEND_MANY, SEND_RAW, SIGNAL_MUCH,
-    STALL, STORE_LONG_NAMES, Steps,
+    BECOME_SLAVE, CONNECT, DEAFEN, DIALED, LOG_IN, LONG_FRAME, MEMCACHED, NATS, PASS, SELDOM,
+    SEND_MANY, SEND_RAW, SIGNAL_MUCH, STALL, STORE_LONG_NAMES, Steps,
 };
 use super::wires::{MAX_OUTPUT, Wire, Wires, has_room};
 use clacks::broker::{
-    Ageing, Broker, CloseReason, ConnectionId, Flow, LongFrame, Now, Peer, Process, Rewritten,
-    Saved, Settings, Users,
+    Ageing, Broker, CloseReason, ConnectionId, Flow, LongFrame, MemcachedSettings, NatsSettings,
+    Now, Peer, Process, Rewritten, Saved, Settings, Users,
 };
 use clacks::limits::{
     LISTING_SLICE, LOGIN_DELAY_MAX_US, MAX_LINE_BEFORE_LOGIN, PEER_LINE_EXTRA, SECOND_US,
 };
-use clacks::protocol::Language;
+use clacks::protocol::framing::{Next, Unfinished};
 use clacks::protocol::token::Token;
+use clacks::protocol::{Language, Request};
 
 /// Some day in 2023.
 pub const START_WALL_US: u64 = 1_700_000_000 * SECOND_US;
@@ -71,6 +73,8 @@ fn own_login(editions: &[u8; USERS.len()]) -> String {
 
 fn settings(steps: &mut Steps<'_>) -> Settings {
     let (first, second, third) = (steps.byte(), steps.byte(), steps.byte());
+    // Whoever gives no login is refused, or acts as the primary user.
+    let user_of_all = |bit: u8| (third >> bit & 1 == 0).then(|| "admin".to_owned());
     Settings {
         software: "clacksd/0 interclacks/2".to_owned(),
         max_clients: [8, 2][usize::from(first >> 7)],
@@ -99,6 +103,14 @@ fn settings(steps: &mut Steps<'_>) -> Settings {
         clean_interval_us: [60 * SECOND_US, SECOND_US][usize::from(third & 1)],
         interclacks_reconnect_us: [30 * SECOND_US, 1_000][usize::from(third >> 1 & 1)],
         interclacks_ping_timeout_us: [60 * SECOND_US, SECOND_US][usize::from(third >> 2 & 1)],
+        nats: NatsSettings {
+            user: user_of_all(3),
+            ..NatsSettings::default()
+        },
+        memcached: MemcachedSettings {
+            user: user_of_all(4),
+            ..MemcachedSettings::default()
+        },
         ..Settings::default()
     }
 }
@@ -121,6 +133,20 @@ fn rewritten(number: u64) -> Saved {
         number,
         length: 1_000,
     })
+}
+
+/// The requests in bytes that come, as far as they are whole.
+fn requests(language: Language, bytes: &[u8]) -> Vec<Request<'_>> {
+    if language == Language::Clacks {
+        let lines = bytes.split(|byte| *byte == b'\n');
+        return lines.map(|line| language.decode(line)).collect();
+    }
+    let (mut rest, mut requests) = (bytes, Vec::new());
+    while let Next::Frame(frame, used) = language.next(rest, Unfinished::default()) {
+        requests.push(language.decode(frame));
+        rest = &rest[used..];
+    }
+    requests
 }
 
 impl World {
@@ -183,11 +209,23 @@ impl World {
         (count > 0).then(|| self.wires.all[place % count].id)
     }
 
+    /// The language in which a connection came.
+    fn language(&mut self, id: Option<ConnectionId>) -> Language {
+        let wire = id.and_then(|id| self.wires.get(id));
+        wire.map_or(Language::Clacks, |wire| wire.language)
+    }
+
     fn send_line(&mut self, steps: &mut Steps<'_>) {
         let id = self.pick(steps);
         let how = steps.byte();
-        let mut bytes = line(steps, &mut self.known);
-        bytes.extend_from_slice([&b"\r\n"[..], b"\n"][usize::from(how & 1)]);
+        let language = self.language(id);
+        let mut bytes = match language {
+            Language::Clacks => line(steps, &mut self.known),
+            _ => frame(language, steps),
+        };
+        if language == Language::Clacks {
+            bytes.extend_from_slice([&b"\r\n"[..], b"\n"][usize::from(how & 1)]);
+        }
         if let Some(id) = id {
             // Some of it may come later.
             let later = match how >> 5 {
@@ -208,9 +246,19 @@ impl World {
             "STORE" => format!("={}", "v".repeat(length)),
             _ => String::new(),
         };
+        let language = self.language(id);
         for number in 0..count {
+            let line = match (language, verb) {
+                (Language::Nats, "LISTEN") => format!("SUB more.{number} workers {number}\r\n"),
+                (Language::Nats, "REMOVE") => format!("UNSUB {number}\r\n"),
+                (Language::Nats, _) => {
+                    format!("PUB more.{number} {length}\r\n{}\r\n", "v".repeat(length))
+                }
+                (Language::Memcached, _) => format!("mg more{number} v\r\n"),
+                _ => format!("{verb} more{number}{value}\n"),
+            };
             if let Some(id) = id {
-                self.send(id, format!("{verb} more{number}{value}\n").as_bytes(), 0);
+                self.send(id, line.as_bytes(), 0);
             }
         }
     }
@@ -242,8 +290,8 @@ impl World {
             None => wire.is_within_line,
         };
         wire.on_the_way = bytes.split_off(bytes.len() - later);
-        let lines = bytes.split(|byte| *byte == b'\n');
-        let requests: Vec<_> = lines.map(|line| Language::Clacks.decode(line)).collect();
+        let language = self.broker.language_of(id);
+        let requests = requests(language, &bytes);
         self.broker.prefetch(requests.iter());
         let Some(wire) = self.wires.get(id) else {
             return;
@@ -252,33 +300,33 @@ impl World {
         self.work_off(id);
     }
 
-    /// Hands over the finished lines of a connection, as the reactor does it.
+    /// Hands over the finished frames of a connection, as the reactor does it.
     fn work_off(&mut self, id: ConnectionId) {
         self.wires.serving = Some(id);
+        let language = self.broker.language_of(id);
+        if let Some(wire) = self.wires.get(id).filter(|wire| wire.closing.is_none()) {
+            wire.input.set_language(language);
+        }
         loop {
             let now_us = self.now.monotonic_us;
             let Some(wire) = self.wires.get(id).filter(|wire| wire.closing.is_none()) else {
                 break;
             };
-            if !wire.may_go_on(now_us) {
+            if !wire.may_go_on(now_us) || wire.input.is_skipping() {
                 break;
             }
-            let Some(line) = wire.input.next_frame().map(<[u8]>::to_vec) else {
-                let length = wire.input.waiting();
-                if length > MAX_LINE_BEFORE_LOGIN
-                    && self.check_length(id, length) == LongFrame::Skipped
-                    && let Some(wire) = self.wires.get(id)
-                {
-                    wire.input.skip_frame();
-                }
+            let Some(frame) = wire.input.next_frame().map(<[u8]>::to_vec) else {
+                self.check_unfinished(id);
                 break;
             };
-            if line.len() > MAX_LINE_BEFORE_LOGIN
-                && self.check_length(id, line.len()) != LongFrame::Allowed
-            {
-                continue;
+            if frame.len() > MAX_LINE_BEFORE_LOGIN {
+                match self.check_length(id, None, frame.len()) {
+                    LongFrame::Skipped | LongFrame::Refused => continue,
+                    // All of it is there already.
+                    LongFrame::Allowed | LongFrame::BlockSkipped | LongFrame::TailSkipped(_) => {}
+                }
             }
-            self.hand_over(id, &line);
+            self.hand_over(id, &frame);
         }
         self.wires.serving = None;
         let is_through = |wire: &Wire| wire.is_deaf && wire.closing.is_none() && !wire.is_stopped();
@@ -287,9 +335,32 @@ impl World {
         }
     }
 
-    fn check_length(&mut self, id: ConnectionId, length: usize) -> LongFrame {
+    /// Asks how to treat a long frame that is not complete, and does so.
+    fn check_unfinished(&mut self, id: ConnectionId) {
+        let Some(wire) = self.wires.get(id) else {
+            return;
+        };
+        let length = wire.input.frame_length();
+        if length <= wire.input.language().max_unasked() {
+            return;
+        }
+        let start = wire.input.bytes().to_vec();
+        let treatment = self.check_length(id, Some(&start), length);
+        let Some(wire) = self.wires.get(id) else {
+            return;
+        };
+        match treatment {
+            LongFrame::Allowed => {}
+            LongFrame::Skipped => wire.input.skip_frame(),
+            LongFrame::BlockSkipped => wire.input.skip_block(),
+            LongFrame::TailSkipped(kept) => wire.input.skip_tail(kept),
+            LongFrame::Refused => assert!(wire.closing.is_some(), "it is being closed"),
+        }
+    }
+
+    fn check_length(&mut self, id: ConnectionId, start: Option<&[u8]>, length: usize) -> LongFrame {
         self.broker
-            .handle_long_frame(id, None, length, self.now, &mut self.wires)
+            .handle_long_frame(id, start, length, self.now, &mut self.wires)
     }
 
     fn hand_over(&mut self, id: ConnectionId, line: &[u8]) {
@@ -298,18 +369,19 @@ impl World {
         let Some(wire) = self.wires.get(id) else {
             return;
         };
-        wire.oracle.logs_in_as = logs_in_as;
-        if is_flush(line) {
-            wire.oracle.flush_needs.get_or_insert(recorded);
+        let language = wire.input.language();
+        if language == Language::Clacks {
+            wire.oracle.logs_in_as = logs_in_as;
+            if is_flush(line) {
+                wire.oracle.flush_needs.get_or_insert(recorded);
+            }
+            wire.has_listened |= is_listen(line);
         }
-        wire.has_listened |= is_listen(line);
         self.wires.answered = 0;
-        let flow = self.broker.handle_request(
-            id,
-            &Language::Clacks.decode(line),
-            self.now,
-            &mut self.wires,
-        );
+        let request = language.decode(line);
+        let flow = self
+            .broker
+            .handle_request(id, &request, self.now, &mut self.wires);
         assert!(
             self.wires.answered <= self.most_at_once(),
             "no line has so long an answer"
@@ -342,25 +414,32 @@ impl World {
     }
 
     fn connect(&mut self, steps: &mut Steps<'_>) {
-        let peer = match steps.below(3) {
+        let how = steps.byte();
+        let peer = match how % 3 {
             0 => Peer::Unix(Process::default()),
             1 => Peer::Tcp(([127, 0, 0, 1], 1234).into()),
             _ => Peer::Tcp(([0, 0, 0, 0, 0, 0, 0, 1], 4321).into()),
         };
+        let language = match how {
+            0..NATS => Language::Clacks,
+            NATS..MEMCACHED => Language::Nats,
+            MEMCACHED.. => Language::Memcached,
+        };
         if self.wires.all.len() < MAX_WIRES {
-            self.welcome(peer);
-        } else {
-            let refusal = self.broker.refusal(
-                CloseReason::ClientLimit,
-                peer,
-                Language::Clacks.into(),
-                self.now,
-            );
-            assert!(refusal.starts_with(b"CLACKS ") && refusal.ends_with(b"\r\n"));
+            self.welcome(peer, language);
+            return;
         }
+        let reason = CloseReason::ClientLimit;
+        let refusal = self.broker.refusal(reason, peer, language.into(), self.now);
+        let start: &[u8] = match language {
+            Language::Clacks => b"CLACKS ",
+            Language::Nats => b"INFO ",
+            _ => b"",
+        };
+        assert!(refusal.starts_with(start) && refusal.ends_with(b"\r\n"));
     }
 
-    fn welcome(&mut self, peer: Peer) -> ConnectionId {
+    fn welcome(&mut self, peer: Peer, language: Language) -> ConnectionId {
         self.connections += 1;
         let serial = self.connections;
         let is_uplink = matches!(peer, Peer::Master(_));
@@ -373,9 +452,9 @@ impl World {
             Peer::Master(Some(address)) => address.to_string(),
             Peer::Master(None) => "unixdomainsocket:interclacksmaster".to_owned(),
         });
-        let id = self.wires.add(Oracle::new(is_uplink));
+        let id = self.wires.add(language, Oracle::new(is_uplink));
         self.broker
-            .handle_connected(id, peer, Language::Clacks, self.now, &mut self.wires);
+            .handle_connected(id, peer, language, self.now, &mut self.wires);
         id
     }
 
@@ -390,9 +469,26 @@ impl World {
         if how % 16 == 13 {
             damage(&mut token, steps);
         }
-        if let Some(id) = id {
-            self.send_login(id, how, &token);
+        match (id, self.language(id)) {
+            (Some(id), Language::Clacks) => self.send_login(id, how, &token),
+            (Some(id), _) if self.awaits_login(id) => {
+                let edition = self.editions[user].wrapping_sub(u8::from(how % 16 == 15));
+                let language = self.broker.language_of(id);
+                let bytes = login(language, USERS[user].0, &password(user, edition));
+                self.send(id, &bytes, usize::from(how >> 4 & 1) * bytes.len() / 2);
+            }
+            _ => {}
         }
+    }
+
+    /// Reports whether a client that speaks no Clacks can log in now: its login would not be taken for a part of a message,
+    /// or for a value.
+    fn awaits_login(&mut self, id: ConnectionId) -> bool {
+        let language = self.broker.language_of(id);
+        let wire = self.wires.get(id);
+        let is_between_frames =
+            wire.is_some_and(|wire| wire.on_the_way.is_empty() && wire.input.is_idle());
+        is_between_frames && language != Language::Memcached
     }
 
     /// A whole line: half a login behind half of another line would be an answer's business.
@@ -416,7 +512,8 @@ impl World {
     fn become_slave(&mut self, steps: &mut Steps<'_>) {
         let id = self.pick(steps);
         let software = steps.pick(&SOFTWARE);
-        if let Some(id) = id {
+        let is_clacks = self.language(id) == Language::Clacks;
+        if let Some(id) = id.filter(|_| is_clacks) {
             self.send(id, format!("\nCLACKS {software}\n").as_bytes(), 0);
             self.log_in_as_primary(id, 0);
             self.send(id, b"OVERHEAD I 1\n", 0);
@@ -432,10 +529,11 @@ impl World {
         match how {
             0 => self.broker.handle_dial_failed("nobody is there", self.now),
             1 => {
-                self.welcome(Peer::Master(Some(([192, 0, 2, 1], 49888).into())));
+                let peer = Peer::Master(Some(([192, 0, 2, 1], 49888).into()));
+                self.welcome(peer, Language::Clacks);
             }
             _ => {
-                self.welcome(Peer::Master(None));
+                self.welcome(Peer::Master(None), Language::Clacks);
             }
         }
     }
@@ -628,14 +726,17 @@ impl World {
     fn seldom(&mut self, steps: &mut Steps<'_>) {
         match steps.below(16) {
             0 => self.broker.handle_shutdown(self.now),
-            1..4 => {
-                // A long line without an end.
-                let (id, length) = (
-                    self.pick(steps),
-                    steps.pick(&[4_000, 5_000, 31_000, 100_000]),
-                );
+            LONG_FRAME..4 => {
+                // A long line without an end, or a long frame of which the end comes later.
+                let (id, how) = (self.pick(steps), steps.byte());
+                let length = [4_000, 5_000, 31_000, 100_000][usize::from(how % 4)];
+                let language = self.language(id);
                 if let Some(id) = id {
-                    self.send(id, &vec![b'l'; length], 0);
+                    self.send(id, &long_start(language, length, how >> 2), 0);
+                    self.turn();
+                    if how >> 4 & 1 == 0 {
+                        self.send(id, &long_end(language, length), 0);
+                    }
                 }
             }
             4 => {
@@ -662,8 +763,10 @@ impl World {
                 let (id, count) = (self.pick(steps), steps.byte());
                 let Some(id) = id else { return };
                 let long = "l".repeat(900);
+                let language = self.language(Some(id));
                 for number in 0..count {
                     let line = match how {
+                        _ if language == Language::Nats => format!("PUB a 900\r\n{long}\r\n"),
                         STORE_LONG_NAMES => format!("STORE {long}{number}=\n"),
                         _ => format!("SET a={long}\n"),
                     };
@@ -891,7 +994,7 @@ impl World {
         self.wires.dialing = None;
         // After wrong logins there, the answer would be late.
         self.set_time(self.now.monotonic_us + LOGIN_DELAY_MAX_US);
-        let id = self.welcome(Peer::Unix(Process::default()));
+        let id = self.welcome(Peer::Unix(Process::default()), Language::Clacks);
         self.log_in_as_primary(id, 0);
         self.send(id, b"CLEARCACHE\nQUIT\n", 0);
         self.turn();
