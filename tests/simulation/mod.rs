@@ -408,9 +408,11 @@ fn noticed_in_messages(saboteur: Saboteur, what: &str) {
     assert!(is_noticed, "no violation within 10 seeds");
 }
 
+type Words<'a> = Vec<&'a [u8]>;
+
 /// The words of a SIGNAL line of a SET or NOTIFY: the verb and the id, the options, and the line in it.
-fn signal_words(line: &[u8]) -> Option<(Vec<&[u8]>, Vec<&[u8]>, Vec<&[u8]>)> {
-    let mut words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
+fn signal_words(line: &[u8]) -> Option<(Words<'_>, Words<'_>, Words<'_>)> {
+    let mut words: Words<'_> = line.split(|byte| *byte == b' ').collect();
     if words[0] != b"SIGNAL" {
         return None;
     }
