@@ -241,6 +241,10 @@ pub const WORK_PER_DELIVERY: usize = 32;
 pub const WORK_PER_DELIVERY_OF_BURST: usize = 8;
 /// The work at one node in the tree of patterns, mostly a look-up.
 pub const WORK_PER_NODE: usize = 64;
+/// The work of a subscription that is found and put in order.
+pub const WORK_PER_MATCH: usize = 64;
+/// The work of a member of a group that is looked at again.
+pub const WORK_PER_MEMBER: usize = 1;
 /// The work of one system call.
 pub const WORK_PER_SYSCALL: usize = 2 * KIB;
 /// The work of one slice of a long answer, mostly look-ups.

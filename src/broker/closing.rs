@@ -71,7 +71,7 @@ impl Broker {
                 self.admission.remove(session.cid.serial, origin);
             }
             self.listeners.leave(id, &mut session.subscriptions);
-            self.subjects.leave(&mut session.subjects);
+            self.subjects.leave(id, &mut session.subjects);
         }
     }
 

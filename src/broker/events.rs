@@ -78,6 +78,8 @@ pub struct Traffic {
     pub last_output_us: u64,
     /// When something was last received from it (monotonic).
     pub last_input_us: u64,
+    /// The TLS handshake is not done yet.
+    pub is_in_handshake: bool,
     /// How long, in all, the connection was not read because the server didn't want to: such time
     /// counts for no timeout.
     pub stopped_us: u64,

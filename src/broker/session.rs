@@ -232,13 +232,13 @@ impl Sessions {
         }
     }
 
-    /// The client says what it is. The `;` ends a field of CLIENTLIST, and CR or LF the line, so they can't stand in one:
-    /// the strings of a NATS client may contain them.
+    /// The client says what it is. The `;` ends a field of CLIENTLIST, and control bytes, which the strings of a NATS client
+    /// may contain, end its lines or confuse terminals: none of them is shown.
     pub fn identify(&mut self, id: ConnectionId, text: &[u8]) {
         let text = token::without_login(text);
         let kept = &text[..text.len().min(MAX_CLIENT_INFO)];
         let bytes = kept.iter().map(|&byte| match byte {
-            b';' | b'\r' | b'\n' => b'_',
+            b';' | 0..=0x1F | 0x7F => b'_',
             _ => byte,
         });
         let known = self

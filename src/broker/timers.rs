@@ -173,7 +173,7 @@ pub(super) fn due(
         }
         // The peer waits for it, whether it is read or not.
         return Due::Later(round(next_us, traffic, now_us).min(ping_us));
-    } else if session.user.is_none() {
+    } else if session.user.is_none() || traffic.is_in_handshake {
         if session.is_surplus && past(session.opened_us + SURPLUS_LOGIN_US) {
             return Due::Close(CloseReason::ClientLimit);
         }

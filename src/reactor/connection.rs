@@ -288,6 +288,7 @@ impl<S: Socket> Connection<S> {
             stalled_since_us: self.stalled_since_us,
             last_output_us: self.last_output_us,
             last_input_us: self.last_input_us,
+            is_in_handshake: !self.socket.is_open(),
             stopped_us: self.stops.total_us(now_us),
         }
     }

@@ -37,10 +37,12 @@ impl Tree {
         Client::of(&self.servers[server])
     }
 
-    /// Waits until each slave has dialled once more.
-    fn wait_for_new_dials(&self) {
+    /// Cuts all links, and waits until each slave has dialled once more.
+    fn cut_all(&self, trouble: Trouble) {
         for proxy in &self.proxies {
             let before = proxy.dialled();
+            proxy.set(trouble);
+            proxy.cut();
             wait_until("a slave dials again", || proxy.dialled() > before);
         }
     }
@@ -214,19 +216,11 @@ fn groups_are_known_again_after_links_were_cut_anywhere() {
     worker.does("SUB jobs q 1\r\n");
     tree.wait_for_subscriptions([1, 1, 1]);
     for (round, cut) in [60, 150, 300, 1].into_iter().enumerate() {
-        for proxy in &tree.proxies {
-            proxy.set(Trouble {
-                cut_after_answered: Some(cut),
-                ..Trouble::default()
-            });
-            proxy.cut();
-        }
-        tree.wait_for_new_dials();
-        for proxy in &tree.proxies {
-            proxy.set(Trouble::default());
-            proxy.cut();
-        }
-        tree.wait_for_new_dials();
+        tree.cut_all(Trouble {
+            cut_after_answered: Some(cut),
+            ..Trouble::default()
+        });
+        tree.cut_all(Trouble::default());
         tree.wait_for_links();
         // What is known now came over the links that are there now.
         worker.does("UNSUB 1\r\n");

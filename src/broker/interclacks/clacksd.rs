@@ -276,9 +276,9 @@ impl Broker {
             header: header.as_deref(),
         };
         let named = options.groups();
-        let groups: SmallVec<[GroupId; 4]> = named
-            .filter_map(|name| self.subjects.find_group(name))
-            .collect();
+        let found = named.filter_map(|name| self.subjects.find_group(name));
+        let mut groups: SmallVec<[GroupId; 4]> = found.collect();
+        groups.sort_unstable();
         self.deliver(id, signal, &extras, Groups::Named(&groups), out)
     }
 

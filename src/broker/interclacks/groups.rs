@@ -8,7 +8,8 @@ use crate::broker::carrier::Carrier;
 use crate::broker::close_reason::CloseReason;
 use crate::broker::events::{ConnectionId, Now};
 use crate::broker::subjects::{GroupId, News};
-use crate::limits::LISTING_SLICE;
+use crate::limits::{LISTING_SLICE, MAX_PAIRS_TOLD};
+use crate::protocol::nats::framing::MAX_ARGUMENTS;
 use crate::protocol::nats::subject;
 use crate::protocol::peer::{self, Membership, NodeId};
 use log::Level;
@@ -66,6 +67,7 @@ impl Broker {
     ) {
         let mut lines = Vec::new();
         let pairs = self.subjects.pairs();
+        let was_full = pairs.untold(id) > 0;
         let is_more = pairs.tell(id, |news, pair| {
             let membership = Membership {
                 pattern: &pair.pattern,
@@ -78,9 +80,9 @@ impl Broker {
             lines.len() < LISTING_SLICE
         });
         let untold = pairs.untold(id);
-        if untold > 0 {
+        if untold > 0 && !was_full {
             let what = format_args!(
-                "{untold} pairs of a pattern and a group are not told to a server: it was told as many as it may be"
+                "pairs of a pattern and a group are not announced to a server: the limit of {MAX_PAIRS_TOLD} is reached"
             );
             self.tree.log(Level::Warn, what, now);
         }
@@ -92,7 +94,7 @@ impl Broker {
         }
     }
 
-    /// JOIN or LEAVE: whether there are members of a group behind a link.
+    /// Takes a JOIN or LEAVE: there are members of a group beyond a link, or there are none any more.
     pub(super) fn handle_membership<O: Carrier>(
         &mut self,
         id: ConnectionId,
@@ -101,7 +103,7 @@ impl Broker {
         now: Now,
         out: &mut O,
     ) {
-        if !subject::is_pattern(pattern) {
+        if pattern.len() > MAX_ARGUMENTS || !subject::is_pattern(pattern) {
             let what = format_args!("a JOIN or LEAVE of no valid pattern was ignored");
             self.tree.log(Level::Warn, what, now);
             return;

@@ -19,6 +19,7 @@ use crate::protocol::encode;
 use crate::protocol::peer::{self, NodeId, SignalId};
 use crate::protocol::shared::{Lines, SharedBytes};
 use crate::protocol::shown::is_nameable;
+use log::Level;
 use smallvec::SmallVec;
 
 impl Broker {
@@ -155,6 +156,14 @@ impl Broker {
             } else {
                 out.append_line(id, line, long_line);
             }
+        }
+        let names = handed_on.iter().map(|one| subjects.group_name(one.group));
+        let length: usize = names.map(|name| name.len() + "q= ".len()).sum();
+        if length > peer::MAX_GROUPS_LENGTH {
+            let what = format_args!(
+                "groups of a signal are not served at other servers: their names have {length} bytes together"
+            );
+            tree.log(Level::Warn, what, now);
         }
         self.close_links_that_hold_too_much(now, out);
     }
@@ -442,9 +451,7 @@ impl SignalLine<'_> {
     fn send<O: Carrier>(self, to: ConnectionId, out: &mut O) {
         if self.source.is_none() {
             out.append(to, |to| {
-                let left_out =
-                    peer::encode_signal(to, self.id, self.options, self.groups, self.line);
-                warn_of_groups(left_out);
+                peer::encode_signal(to, self.id, self.options, self.groups, self.line);
             });
             return;
         }
@@ -470,17 +477,7 @@ impl SignalLine<'_> {
             line,
             source,
         } = self;
-        let left_out = peer::append_signal(to, id, options, groups, line, source);
-        warn_of_groups(left_out);
-    }
-}
-
-/// Logs that groups are not served behind a link, because their names are too long together.
-fn warn_of_groups(left_out: usize) {
-    if left_out > 0 {
-        log::warn!(
-            "{left_out} groups of a signal are not served at other servers: the names are too long"
-        );
+        peer::append_signal(to, id, options, groups, line, source);
     }
 }
 

@@ -10,7 +10,7 @@ use crate::broker::random::Random;
 use crate::broker::session::{Session, Sessions};
 use crate::broker::statistics::Statistics;
 use crate::broker::subjects::{GroupId, Member, Subjects, SubscriptionId, Topic};
-use crate::limits::WORK_PER_NODE;
+use crate::limits::{WORK_PER_MATCH, WORK_PER_MEMBER, WORK_PER_NODE};
 use crate::protocol::nats::answer::{Message, MessageLine};
 use crate::protocol::shared::SharedBytes;
 use smallvec::SmallVec;
@@ -20,7 +20,7 @@ use smallvec::SmallVec;
 pub enum Groups<'a> {
     /// All that have members anywhere: the signal enters this part of the tree here.
     All,
-    /// Those of which another server says so.
+    /// Those of which another server says so, in their order.
     Named(&'a [GroupId]),
 }
 
@@ -28,7 +28,7 @@ impl Groups<'_> {
     fn include(self, group: GroupId) -> bool {
         match self {
             Groups::All => true,
-            Groups::Named(groups) => groups.contains(&group),
+            Groups::Named(groups) => groups.binary_search(&group).is_ok(),
         }
     }
 }
@@ -70,7 +70,10 @@ impl Delivery<'_> {
     /// Looks up who is to get a signal with that topic, and with that name for Clacks clients.
     pub fn look_up<O: Carrier>(&mut self, topic: Topic<'_>, name: Option<&[u8]>, out: &mut O) {
         let visited = self.subjects.find(topic, name, self.listeners);
-        out.add_work(visited * WORK_PER_NODE);
+        if visited > 0 {
+            let found = self.subjects.found().len();
+            out.add_work(visited * WORK_PER_NODE + found * WORK_PER_MATCH);
+        }
     }
 
     /// Delivers a line to the Clacks clients that were looked up last. Returns to how many.
@@ -105,6 +108,7 @@ impl Delivery<'_> {
         if !self.reaches_subscriptions() {
             return Delivered::default();
         }
+        out.add_work(self.subjects.found().members.len() * WORK_PER_MEMBER);
         let (silent, choices) = (self.silent(), self.choose(groups));
         let lines = Lines::of(message);
         let (sessions, source) = (self.sessions, self.source);

@@ -22,6 +22,11 @@ pub struct Extras<'a> {
     pub header: Option<&'a [u8]>,
 }
 
+/// The work of adding or removing a subscription that takes so much memory, in bytes: each of its tokens is looked up.
+pub fn work_of_subscription(memory: isize) -> usize {
+    memory.unsigned_abs() / 2
+}
+
 impl Broker {
     /// The delivery of a signal of that connection to subscriptions.
     pub(in crate::broker) fn delivery(&mut self, sender: ConnectionId) -> Delivery<'_> {
@@ -95,9 +100,14 @@ impl Broker {
         let session = self.sessions.get_mut(connection);
         // Those of a session on its way out end with it.
         if let Some(session) = session.filter(|session| session.closing.is_none()) {
+            let own = self.subjects.nats(subscription);
+            let has_group = own.is_some_and(|(_, own)| own.group.is_some());
             let memory = self.subjects.end(subscription, &mut session.subjects);
             out.charge_memory(connection, -memory);
-            self.announce_groups(out);
+            out.add_work(work_of_subscription(memory));
+            if has_group {
+                self.announce_groups(out);
+            }
         }
     }
 }

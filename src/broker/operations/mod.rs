@@ -17,7 +17,7 @@ use crate::broker::events::ConnectionId;
 pub use conditional::{Compare, Done, Put, PutMode, Removed, Spoil, Step, Stored};
 pub use delivery::Groups;
 pub use login::Login;
-pub use messages::Extras;
+pub use messages::{Extras, work_of_subscription};
 pub use signals::Signal;
 
 /// The author of a change, and the form in which Net::Clacks servers are sent it.

@@ -1,7 +1,7 @@
 //! Operations on signals: to send one, and to listen.
 
 use super::delivery::Groups;
-use super::messages::Extras;
+use super::messages::{Extras, work_of_subscription};
 use crate::broker::carrier::Carrier;
 use crate::broker::events::{Audience, ConnectionId, Now};
 use crate::broker::interclacks::{Forwarded, HandedOnGroups};
@@ -146,7 +146,9 @@ impl Broker {
             true => subjects.listen(pattern, id, own),
             false => subjects.unlisten(pattern, id, own).map(|memory| -memory),
         };
-        out.charge_memory(id, growth.unwrap_or(0));
+        let growth = growth.unwrap_or(0);
+        out.charge_memory(id, growth);
+        out.add_work(work_of_subscription(growth));
     }
 
     /// Ends all subscriptions of a session, one slice; returns true if that was all. If not, the request that wants it

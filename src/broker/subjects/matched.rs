@@ -81,6 +81,11 @@ impl Found {
         }
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.clacks.len() + self.plain.len() + self.members.len()
+    }
+
     fn memory(&self) -> usize {
         self.clacks.capacity() * size_of::<ConnectionId>()
             + self.plain.capacity() * size_of::<SubscriptionId>()
@@ -91,6 +96,8 @@ impl Found {
 #[derive(Default)]
 pub struct Matched {
     is_name: bool,
+    /// Clacks clients that listen to the name itself are left out.
+    is_filtered: bool,
     /// The name or subject; `None` if it is too long to be kept.
     text: Option<Vec<u8>>,
     /// How often subscriptions to patterns and to names had changed.
@@ -102,16 +109,18 @@ pub struct Matched {
 }
 
 impl Matched {
-    /// Makes the lists those of `topic` with `find`, which adds to empty lists and returns the number of nodes that it
+    /// Makes the lists those of `topic`, filtered or not, with `find`, which adds to empty lists and returns the number of nodes that it
     /// visited. Returns that number; 0 if the lists are those of the topic already.
     pub fn update(
         &mut self,
         topic: Topic<'_>,
+        is_filtered: bool,
         changes: (u64, u64),
         find: impl FnOnce(&mut Walk, &mut Found) -> usize,
     ) -> usize {
         let (is_name, text) = (matches!(topic, Topic::Name(_)), topic.text());
-        let is_same = self.changes == changes && self.is_name == is_name;
+        let is_same =
+            self.changes == changes && self.is_name == is_name && self.is_filtered == is_filtered;
         if is_same && self.text.as_deref() == Some(text) {
             return 0;
         }
@@ -120,6 +129,7 @@ impl Matched {
         self.found.members.sort_unstable();
         self.lists += 1;
         (self.changes, self.is_name) = (changes, is_name);
+        self.is_filtered = is_filtered;
         if text.len() > MAX_PATTERN {
             self.text = None;
         } else {

@@ -21,6 +21,7 @@ use matched::Matched;
 use pairs::{Change, Pair, Pairs};
 use smallvec::SmallVec;
 use std::borrow::Cow;
+use std::collections::HashSet;
 use subscription::{Key, Kind, Subscription};
 use trie::{End, Trie};
 
@@ -45,7 +46,9 @@ pub struct Subjects {
     changes: u64,
     matched: Matched,
     /// Subscriptions of ended connections, to be removed in slices. A delivery to one of them reaches nobody.
-    left: Vec<OwnSubscriptions>,
+    left: Vec<(ConnectionId, OwnSubscriptions)>,
+    /// The connections of these.
+    departed: HashSet<ConnectionId, RandomState>,
 }
 
 /// Tokens of patterns that are removed per slice, about.
@@ -56,6 +59,7 @@ impl Subjects {
         Subjects {
             trie: Trie::new(hasher.clone()),
             groups: Groups::new(hasher.clone()),
+            departed: HashSet::with_hasher(hasher.clone()),
             hasher,
             subscriptions: Pages::default(),
             by_key: Table::default(),
@@ -93,7 +97,7 @@ impl Subjects {
             ..
         } = self;
         let changes = (self.changes, listeners.changes());
-        matched.update(topic, changes, |walk, found| {
+        matched.update(topic, name.is_some(), changes, |walk, found| {
             let mut ends = 0;
             let add = |ids: &trie::EndSubscriptions| {
                 ends += usize::from(!ids.is_empty());
@@ -146,7 +150,10 @@ impl Subjects {
         let (mut count, mut spent) = (0, SmallVec::new());
         for &id in &self.matched.found.plain {
             let subscription = &mut self.subscriptions[id.0];
+            let has_left =
+                !self.departed.is_empty() && self.departed.contains(&subscription.connection);
             if let Kind::Sid(own) = &mut subscription.kind
+                && !has_left
                 && deliver(subscription.connection, &own.sid)
             {
                 count += 1;
@@ -303,9 +310,10 @@ impl Subjects {
     }
 
     /// A connection is gone: its subscriptions are removed by [`Subjects::forget_slice`].
-    pub fn leave(&mut self, own: &mut OwnSubscriptions) {
+    pub fn leave(&mut self, connection: ConnectionId, own: &mut OwnSubscriptions) {
         if !own.0.is_empty() {
-            self.left.push(std::mem::take(own));
+            self.departed.insert(connection);
+            self.left.push((connection, std::mem::take(own)));
         }
     }
 
@@ -322,13 +330,14 @@ impl Subjects {
     fn forget(&mut self, enough: usize) {
         let mut removed = 0;
         while removed < enough
-            && let Some(mut own) = self.left.pop()
+            && let Some((connection, mut own)) = self.left.pop()
         {
             if let Some(&id) = own.0.last() {
                 removed += self.remove(id, &mut own);
             }
-            if !own.0.is_empty() {
-                self.left.push(own);
+            match own.0.is_empty() {
+                true => drop(self.departed.remove(&connection)),
+                false => self.left.push((connection, own)),
             }
         }
     }
@@ -358,11 +367,16 @@ impl Subjects {
             Kind::Sid(own) => (own.sid.len(), own.group),
             Kind::Link(group) => (0, Some(*group)),
         };
-        let group = group.map_or(0, |group| self.groups.name(group).len());
         let tokens = self.trie.tokens_of(subscription.end);
-        let texts = SUBSCRIPTION + sid + group;
-        let memory = tokens.fold(texts, |sum, token| sum + token.len() + TOKEN);
-        memory as isize
+        let (count, length) = tokens.fold((0, 0), |(count, length), token| {
+            (count + 1, length + token.len())
+        });
+        // A pair has texts of its own.
+        let of_pair = group.map_or(0, |group| {
+            let name = self.groups.name(group).len();
+            PAIR + 2 * name + length + count
+        });
+        (SUBSCRIPTION + sid + of_pair + length + count * TOKEN) as isize
     }
 
     /// Panics if the tree, the lists of the connections (`own`), and the lists that are to be removed don't agree; for
@@ -383,7 +397,7 @@ impl Subjects {
                 listed += 1;
             }
         }
-        let left: usize = self.left.iter().map(|own| own.0.len()).sum();
+        let left: usize = self.left.iter().map(|(_, own)| own.0.len()).sum();
         let all = self.subscriptions.len();
         assert_eq!(listed + left, all, "every subscription has a session");
         let kinds = || {
@@ -520,6 +534,9 @@ fn index(index: usize) -> u32 {
 
 /// The memory of a subscription in the tables, about, in bytes.
 const SUBSCRIPTION: usize = 112;
+
+/// The memory of a pair of a pattern and a group, about, in bytes, beside its texts.
+const PAIR: usize = 256;
 
 /// The memory of a token in the tree, about, in bytes, beside its text.
 const TOKEN: usize = 192;

@@ -11,6 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::rc::Rc;
 
+/// Pairs that are looked at per slice.
+const PAIRS_PER_SLICE: usize = 1000;
+
 /// A pattern and the name of a group.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pair {
@@ -153,7 +156,7 @@ impl Pairs {
         let Some(knowledge) = self.links.get_mut(&link) else {
             return false;
         };
-        loop {
+        for _ in 0..PAIRS_PER_SLICE {
             let goes_on = if let Some(pair) = knowledge.to_leave.pop_first() {
                 knowledge.told.remove(&pair);
                 tell(News::Leave, &pair)
@@ -179,9 +182,10 @@ impl Pairs {
                 true
             };
             if !goes_on {
-                return knowledge.has_news();
+                break;
             }
         }
+        knowledge.has_news()
     }
 
     /// How many pairs a link is not told, because it was told so many others.

@@ -97,8 +97,8 @@ fn agrees_with_the_rule_whatever_comes_and_goes() {
         assert_eq!(subjects.subscriptions(), model.len());
     }
     subjects.check(own.iter().map(|(slot, own)| (connection(*slot), own)));
-    for own in own.values_mut() {
-        subjects.leave(own);
+    for (slot, own) in &mut own {
+        subjects.leave(connection(*slot), own);
     }
     while subjects.has_work() {
         subjects.forget_slice();
@@ -175,7 +175,7 @@ fn patterns_of_who_is_gone_are_removed_some_at_a_time() {
         let pattern = format!("{number}::*::c::d");
         subjects.listen(pattern.as_bytes(), connection(1), &mut own);
     }
-    subjects.leave(&mut own);
+    subjects.leave(connection(1), &mut own);
     let mut slices = 0;
     while subjects.has_work() {
         let before = subjects.subscriptions();

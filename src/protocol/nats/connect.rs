@@ -1,5 +1,6 @@
 //! The options of CONNECT: a JSON object.
 
+use crate::limits::MAX_CLIENT_INFO;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use std::fmt;
@@ -121,9 +122,9 @@ impl Options {
             "protocol" => self.protocol = value.as_i64().ok_or(Malformed)?,
             "user" => self.user = text(value)?,
             "pass" => self.password = text(value)?,
-            "name" => self.name = text(value)?,
-            "lang" => self.language = text(value)?,
-            "version" => self.version = text(value)?,
+            "name" => self.name = start_of(text(value)?),
+            "lang" => self.language = start_of(text(value)?),
+            "version" => self.version = start_of(text(value)?),
             "account" => self.has_account = !text(value)?.is_empty(),
             // Nothing is signed here.
             "sig" => drop(text(value)?),
@@ -161,6 +162,18 @@ impl Options {
         let words = ["nats", &self.language, &self.version, &self.name];
         let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
         words.join(" ")
+    }
+}
+
+/// The part of a text that is shown at most.
+fn start_of(text: Box<str>) -> Box<str> {
+    let mut end = text.len().min(MAX_CLIENT_INFO);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    match end < text.len() {
+        true => text[..end].into(),
+        false => text,
     }
 }
 

@@ -376,6 +376,7 @@ impl Carrier for Wires {
             stalled_since_us: wire.stalled_since_us,
             last_output_us: wire.last_output_us,
             last_input_us: 0,
+            is_in_handshake: false,
             stopped_us: wire.stopped_us + now_stopped_us,
         }
     }

@@ -696,10 +696,12 @@ static void step_crowd(void) {
     natsConnection_Close(connection);
 }
 
-static void print_hex(const char *bytes, int length) {
+static void print_hex(const char *before, const char *bytes, int length) {
+    printf("%s", before);
     for (int index = 0; index < length; index++)
         printf("%02x", (unsigned char)bytes[index]);
-    printf(length ? " " : "- ");
+    if (!length)
+        printf("-");
 }
 
 static void show(natsConnection *connection, natsSubscription *sub, natsMsg *message, void *closure) {
@@ -707,11 +709,11 @@ static void show(natsConnection *connection, natsSubscription *sub, natsMsg *mes
     const char *subject = natsMsg_GetSubject(message), *reply = natsMsg_GetReply(message), *value;
     if (natsMsgHeader_Get(message, "A", &value) != NATS_OK)
         value = "";
-    printf("%s: ", step);
-    print_hex(subject, (int)strlen(subject));
-    print_hex(natsMsg_GetData(message), natsMsg_GetDataLength(message));
-    print_hex(reply ? reply : "", reply ? (int)strlen(reply) : 0);
-    print_hex(value, (int)strlen(value));
+    printf("%s:", step);
+    print_hex(" ", subject, (int)strlen(subject));
+    print_hex(" ", natsMsg_GetData(message), natsMsg_GetDataLength(message));
+    print_hex(" ", reply ? reply : "", reply ? (int)strlen(reply) : 0);
+    print_hex(" ", value, (int)strlen(value));
     printf("\n");
     fflush(stdout);
     natsMsg_Destroy(message);

@@ -27,7 +27,7 @@ impl Subscribed {
 
     fn read_up_to(&mut self, end: &str) {
         let end = format!("reconnect: {end}");
-        while !self.lines.last().is_some_and(|line| *line == end) {
+        while self.lines.last().is_none_or(|line| *line != end) {
             let line = self.running.next_line();
             let line = line.unwrap_or_else(|| panic!("no \"{end}\", only {:?}", self.lines));
             self.lines.push(line);

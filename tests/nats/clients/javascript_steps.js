@@ -400,7 +400,8 @@ const STEPS = {
 
   async tls_first() {
     const tls = { caFile: process.env.NATS_CA, handshakeFirst: true };
-    await fails("handshake first", () => connect({ tls }));
+    // The kind of error is left to chance: it may be a time limit.
+    say(await connect({ tls }).then(() => "no error", () => "refused"));
   },
 
   // Prints the words of the client, and each message that has come to two subscriptions, until "end" has; after `reconnect`,

@@ -414,11 +414,11 @@ async def do_tls():
 async def do_tls_first():
     context = ssl.create_default_context(cafile=os.environ["NATS_CA"])
     try:
-        await asyncio.wait_for(connect(tls=context, tls_handshake_first=True), WAIT_S)
-        say("handshake first: no error")
-    except (ssl.SSLError, TimeoutError):
-        # The line INFO is no record of TLS; now and then the library does not see that in time.
-        say("handshake first: failed")
+        await connect(tls=context, tls_handshake_first=True)
+        say("no error")
+    except Exception:
+        # The kind of error is left to chance: it may be a time limit.
+        say("refused")
 
 
 async def do_reconnect():

@@ -1,4 +1,4 @@
-//! What is sent: names with their subjects, and values with their payloads (clacksd-nats(7)). Nothing here asks the code
+//! The things that are sent: names with their subjects, and values with their payloads (clacksd-nats(7)). Nothing here asks the code
 //! under test.
 
 use crate::simulation::world::Random;

@@ -49,8 +49,12 @@ pub fn handle_connected<O: Carrier>(broker: &mut Broker, id: ConnectionId, now: 
         return;
     };
     let user = |users: &Users| users.get(&name).cloned();
-    if !matches!(broker.log_in(id, None, user, now, out), Outcome::Done) {
-        broker.refuse(id, CloseReason::ClientLimit, now, out);
+    match broker.log_in(id, None, user, now, out) {
+        Outcome::Done => {}
+        Outcome::Wrong => broker.refuse(id, CloseReason::LoginFailed, now, out),
+        Outcome::Later | Outcome::NoPlace => {
+            broker.refuse(id, CloseReason::ClientLimit, now, out);
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! SUB and UNSUB.
 
 use super::Exchange;
+use crate::broker::operations::work_of_subscription;
 use crate::broker::output::Output;
 use crate::broker::users::Permissions;
 use crate::protocol::nats::request::{Subscribe, Unsubscribe};
@@ -27,7 +28,10 @@ impl<O: Output> Exchange<'_, O> {
                 subjects.subscribe(pattern, group, sid, self.id, &mut session.subjects)
         {
             self.out.charge_memory(self.id, memory);
-            self.broker.announce_groups(self.out);
+            self.out.add_work(work_of_subscription(memory));
+            if group.is_some() {
+                self.broker.announce_groups(self.out);
+            }
         }
         self.accept();
         self.mirror(line);

@@ -475,7 +475,12 @@ async fn tls(told: &Told) {
 
 async fn tls_first(told: &Told) {
     let connected = told.dial(|options| trusting(options).tls_first()).await;
-    told.outcome("handshake first", connected);
+    // The kind of error is left to chance: it may be a time limit.
+    told.say(if connected.is_ok() {
+        "no error"
+    } else {
+        "refused"
+    });
 }
 
 /// Prints the words of the client, and each message that has come to two subscriptions, until "end" has; after `connected`,
