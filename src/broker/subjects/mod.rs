@@ -32,7 +32,7 @@ pub use subscription::{NatsSubscription, SubscriptionId};
 
 /// The subscriptions of a connection. They are kept with the session or the link, and changed only here.
 #[derive(Default)]
-pub struct OwnSubscriptions(Vec<SubscriptionId>);
+pub struct OwnSubscriptions(SmallVec<[SubscriptionId; 4]>);
 
 pub struct Subjects {
     hasher: RandomState,

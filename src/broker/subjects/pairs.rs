@@ -314,4 +314,19 @@ mod tests {
         assert_eq!(rest, expected);
         pairs.check(8);
     }
+
+    #[test]
+    fn pairs_that_a_link_has_brought_are_passed_over_in_slices() {
+        let mut pairs = Pairs::default();
+        for number in 0..3 * PAIRS_PER_SLICE {
+            pairs.change(pair(number), Change::LinkJoins(link(1)));
+        }
+        pairs.add_link(link(1));
+        let mut calls = 1;
+        while pairs.tell(link(1), |_, pair| panic!("{pair:?} is known there")) {
+            calls += 1;
+        }
+        assert!(calls > 3, "{calls}");
+        assert_eq!(pairs.links_with_news().count(), 0);
+    }
 }

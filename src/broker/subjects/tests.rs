@@ -386,3 +386,43 @@ fn a_subscription_ends_with_the_message_that_reaches_its_max() {
     assert_eq!(deliver(&mut subjects), (1, 1));
     assert!(subjects.limit(id, 2) && !subjects.limit(id, 4));
 }
+
+/// A request that reaches nobody looks its reply up without a name.
+#[test]
+fn who_listens_to_the_name_is_left_out_whatever_was_looked_up_before() {
+    let (mut subjects, mut listeners) = (Subjects::new(hasher()), Listeners::new(hasher()));
+    let mut own = OwnSubscriptions::default();
+    let mut by_name = crate::broker::listeners::Subscriptions::default();
+    subjects.listen(b"a::*", connection(1), &mut own);
+    listeners.listen(b"a::b", None, connection(1), &mut by_name);
+    let topic = Topic::Subject(b"a.b");
+    subjects.find(topic, None, &listeners);
+    assert_eq!(subjects.found().clacks, [connection(1)]);
+    subjects.find(topic, Some(b"a::b"), &listeners);
+    assert_eq!(subjects.found().clacks, []);
+}
+
+#[test]
+fn subscriptions_of_who_is_gone_get_nothing_that_counts() {
+    let (mut subjects, listeners) = (Subjects::new(hasher()), Listeners::new(hasher()));
+    let mut own = OwnSubscriptions::default();
+    for number in 0..5_000 {
+        let sid = number.to_string();
+        subjects.subscribe(b"a", None, sid.as_bytes(), connection(1), &mut own);
+    }
+    let mut other = OwnSubscriptions::default();
+    subjects.subscribe(b"a", None, b"1", connection(2), &mut other);
+    subjects.find(Topic::Subject(b"a"), None, &listeners);
+    subjects.leave(connection(1), &mut own);
+    assert!(subjects.has_work());
+    let mut reached = Vec::new();
+    let (count, _) = subjects.deliver_plain(|connection, _| {
+        reached.push(connection);
+        true
+    });
+    assert_eq!((count, reached), (1, vec![connection(2)]));
+    while subjects.has_work() {
+        subjects.forget_slice();
+    }
+    assert!(subjects.departed.is_empty());
+}
