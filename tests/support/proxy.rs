@@ -42,7 +42,7 @@ pub struct Trouble {
     pub cut_after_answered: Option<usize>,
     /// Where it would be cut, only that direction ends.
     pub is_half: bool,
-    /// A second connection to the server says the same; nobody hears its answers.
+    /// Another connection to the server says the same, just before; nobody hears its answers.
     pub is_double: bool,
 }
 
@@ -150,13 +150,14 @@ impl Shared {
         let mut open = held(&self.open);
         let trouble = *held(&self.trouble);
         let server = way.connect()?;
-        let mut servers = vec![server.try_clone()?];
+        let mut servers = Vec::new();
         if trouble.is_double {
             let second = way.connect()?;
             let mut unheard = second.try_clone()?;
             std::thread::spawn(move || io::copy(&mut unheard, &mut io::sink()));
             servers.push(second);
         }
+        servers.push(server.try_clone()?);
         // Those that are gone would be kept open here.
         open.retain(|socket| socket.peer_addr().is_ok());
         open.push(dialler.try_clone()?);
@@ -194,6 +195,7 @@ impl Shared {
 /// One direction of a connection.
 struct Direction {
     from: Socket,
+    /// The one that counts is the last.
     to: Vec<Socket>,
     cut_after: Option<usize>,
     passed: Arc<Passed>,
@@ -219,11 +221,7 @@ impl Direction {
                 let most = self.trouble.delay.as_micros() as usize;
                 std::thread::sleep(Duration::from_micros(self.random.below(most) as u64));
             }
-            if !self
-                .to
-                .iter_mut()
-                .all(|to| to.write_all(&piece[..count]).is_ok())
-            {
+            if !self.write(&piece[..count]) {
                 return self.end(Shutdown::Both);
             }
             left -= count;
@@ -235,6 +233,15 @@ impl Direction {
         } else {
             Shutdown::Write
         });
+    }
+
+    /// Writes to all. One beside the last that the server has closed is given up. Returns false if the last one has ended.
+    fn write(&mut self, piece: &[u8]) -> bool {
+        let mut last = self.to.pop().expect("there is one");
+        self.to.retain_mut(|other| other.write_all(piece).is_ok());
+        let is_there = last.write_all(piece).is_ok();
+        self.to.push(last);
+        is_there
     }
 
     fn end(&self, how: Shutdown) {

@@ -4,6 +4,8 @@ complete -c clacksd -f
 complete -c clacksd -s l -l listen -x -a 'unix: tcp:// tls://' -d 'listen there: unix:PATH, tcp://HOST:PORT or tls://HOST:PORT; may be repeated'
 complete -c clacksd -l memcached -x -a 'unix: tcp:// tls://' -d 'listen there for memcached clients, at port 11211 if none is given; may be repeated'
 complete -c clacksd -l memcached-user -x -d 'whom memcached clients act as, without a login'
+complete -c clacksd -l nats -x -a 'unix: tcp:// tls://' -d 'listen there for NATS clients, at port 4222 if none is given; may be repeated'
+complete -c clacksd -l nats-user -x -d 'whom NATS clients act as that give no login'
 complete -c clacksd -l socket-mode -x -d 'octal mode of Unix sockets'
 complete -c clacksd -l socket-group -x -a '(__fish_complete_groups)' -d 'group of Unix sockets'
 complete -c clacksd -l allow-plaintext -d 'allow tcp:// on addresses that aren\'t loopback'

@@ -5,6 +5,8 @@ _arguments -s -S \
     '*'{-l+,--listen=}'[listen there\: unix\:PATH, tcp\://HOST\:PORT or tls\://HOST\:PORT; may be repeated]:ADDRESS:(unix\: tcp\:// tls\://)' \
     '*--memcached=[listen there for memcached clients, at port 11211 if none is given; may be repeated]:ADDRESS:(unix\: tcp\:// tls\://)' \
     '(--memcached-user)--memcached-user=[whom memcached clients act as, without a login]:NAME: ' \
+    '*--nats=[listen there for NATS clients, at port 4222 if none is given; may be repeated]:ADDRESS:(unix\: tcp\:// tls\://)' \
+    '(--nats-user)--nats-user=[whom NATS clients act as that give no login]:NAME: ' \
     '(--socket-mode)--socket-mode=[octal mode of Unix sockets]:MODE: ' \
     '(--socket-group)--socket-group=[group of Unix sockets]:GROUP:_groups' \
     '(--allow-plaintext)--allow-plaintext[allow tcp\:// on addresses that aren'\''t loopback]' \
