@@ -130,7 +130,7 @@ fn check_request(frame: &[u8]) {
         }
         Request::Unsubscribe(unsubscribe) => unsubscribe_again(&unsubscribe),
         Request::Connect(text) => return check_options(text),
-        Request::PeerError(_) | Request::Ignored | Request::Wrong(_) => return,
+        Request::PeerError(_) | Request::Ignored | Request::Cut(_) | Request::Wrong(_) => return,
         Request::Ping => b"PING\r\n".to_vec(),
         Request::Pong => b"PONG\r\n".to_vec(),
     };

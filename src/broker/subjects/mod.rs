@@ -345,10 +345,11 @@ impl Subjects {
     /// Memory of the tables beyond what the subscriptions are charged, in bytes.
     pub fn surplus(&self) -> usize {
         /// Of tables with few elements.
-        const BASE: usize = 1152 * crate::limits::KIB;
+        const BASE: usize = 1536 * crate::limits::KIB;
         let tables = self.trie.memory()
             + self.subscriptions.memory()
             + self.by_key.memory()
+            + self.groups.memory()
             + self.matched.memory();
         let counted = self.subscriptions() * SUBSCRIPTION;
         tables.saturating_sub(BASE + counted)

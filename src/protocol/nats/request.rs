@@ -38,6 +38,8 @@ impl<'a> Frame<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request<'a> {
     Publish(Publish<'a>),
+    /// A PUB or HPUB whose payload does not end in CR LF.
+    Cut(Begun<'a>),
     Subscribe(Subscribe<'a>),
     Unsubscribe(Unsubscribe<'a>),
     Ping,
@@ -61,6 +63,16 @@ pub struct Publish<'a> {
     /// The header block, unless it is empty.
     pub header: Option<&'a [u8]>,
     pub payload: &'a [u8],
+}
+
+/// The line of a PUB or HPUB, of which the payload is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Begun<'a> {
+    pub subject: &'a [u8],
+    /// It was HPUB.
+    pub has_header_size: bool,
+    /// Bytes of header and payload.
+    pub size: usize,
 }
 
 /// SUB.
@@ -115,9 +127,11 @@ fn of_line<'a>(verb: Verb, arguments: &'a [u8], block: &'a [u8]) -> Result<Reque
             let head = Head::of(verb, arguments).ok_or(Error::Form)?;
             let block = block.strip_suffix(b"\r\n");
             let block = block.filter(|block| block.len() == head.size);
-            let (header, payload) = block
-                .and_then(|block| block.split_at_checked(head.header_size))
-                .ok_or(Error::UnknownOperation)?;
+            let Some((header, payload)) =
+                block.and_then(|block| block.split_at_checked(head.header_size))
+            else {
+                return Ok(Request::Cut(head.begun(verb)));
+            };
             Request::Publish(Publish {
                 subject: head.subject,
                 reply: head.reply,
@@ -169,8 +183,16 @@ struct Head<'a> {
     size: usize,
 }
 
-impl Head<'_> {
-    fn of(verb: Verb, arguments: &[u8]) -> Option<Head<'_>> {
+impl<'a> Head<'a> {
+    fn begun(&self, verb: Verb) -> Begun<'a> {
+        Begun {
+            subject: self.subject,
+            has_header_size: verb == Verb::HPub,
+            size: self.size,
+        }
+    }
+
+    fn of(verb: Verb, arguments: &'a [u8]) -> Option<Head<'a>> {
         let (words, count) = split(arguments)?;
         let sizes = match verb {
             Verb::HPub => 2,
@@ -203,9 +225,8 @@ pub(super) fn announced(verb: Verb, arguments: &[u8]) -> Option<usize> {
     }
 }
 
-/// The line of a PUB or HPUB whose payload has not come yet: its subject, and whether it is HPUB. `None`: it is no such
-/// line, or not complete.
-pub fn begun_publish(start: &[u8]) -> Option<(&[u8], bool)> {
+/// The line of a PUB or HPUB whose payload has not come yet. `None`: it is no such line, or not complete.
+pub fn begun_publish(start: &[u8]) -> Option<Begun<'_>> {
     let Line::Whole {
         verb: verb @ (Verb::Pub | Verb::HPub),
         arguments,
@@ -214,8 +235,7 @@ pub fn begun_publish(start: &[u8]) -> Option<(&[u8], bool)> {
     else {
         return None;
     };
-    let head = Head::of(verb, arguments)?;
-    Some((head.subject, verb == Verb::HPub))
+    Some(Head::of(verb, arguments)?.begun(verb))
 }
 
 /// HPUB has so many arguments at most.

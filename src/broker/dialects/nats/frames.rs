@@ -8,7 +8,7 @@ use crate::broker::{Broker, Settings};
 use crate::limits::{MAX_LINE_BEFORE_LOGIN, MAX_PAYLOAD};
 use crate::protocol::nats::Error;
 use crate::protocol::nats::framing::{kept_of_tail, payload_length};
-use crate::protocol::nats::request::begun_publish;
+use crate::protocol::nats::request::{Begun, begun_publish};
 use crate::protocol::nats::subject::is_literal;
 
 /// A frame is not complete, of which `start` has come, and which will have `length` bytes or more. Without `start` it is
@@ -25,47 +25,48 @@ pub fn handle_long_frame<O: Output>(
     let Some(start) = start else {
         return LongFrame::Allowed;
     };
-    let Some(payload) = payload_length(start, length) else {
+    if payload_length(start, length).is_none() {
         // The framer ends a line that is too long, unless all behind its verb is ignored.
         return match length > MAX_LINE_BEFORE_LOGIN {
             true => kept_of_tail(start).map_or(LongFrame::Allowed, LongFrame::TailSkipped),
             false => LongFrame::Allowed,
         };
-    };
-    let is_too_long = payload > max_payload(&broker.settings);
+    }
     let mut exchange = Exchange {
         broker,
         id,
         now,
         out,
     };
-    if is_too_long {
-        exchange.fail(Error::PayloadTooLarge);
-        return LongFrame::Refused;
-    }
-    match begun_publish(start) {
-        Some((subject, has_header_size)) => exchange.check_begun(subject, has_header_size),
-        None => LongFrame::Allowed,
+    let is_right = begun_publish(start).is_none_or(|begun| exchange.check_begun(&begun));
+    match is_right {
+        true => LongFrame::Allowed,
+        false => LongFrame::Refused,
     }
 }
 
 impl<O: Output> Exchange<'_, O> {
-    /// Tells the faults of the line of a message whose payload has not come yet.
-    fn check_begun(&mut self, subject: &[u8], has_header_size: bool) -> LongFrame {
+    /// Answers the faults that the line of a message has, before its payload is looked at. Returns false if they end the
+    /// connection.
+    pub(super) fn check_begun(&mut self, begun: &Begun<'_>) -> bool {
+        if begun.size > max_payload(&self.broker.settings) {
+            self.fail(Error::PayloadTooLarge);
+            return false;
+        }
         let may_write = self.may(Permissions::WRITE);
         let session = self.broker.sessions.get_mut(self.id);
         let Some(conversation) = session.and_then(|session| session.nats.as_mut()) else {
-            return LongFrame::Refused;
+            return false;
         };
-        if has_header_size && !conversation.takes_headers() {
+        if begun.has_header_size && !conversation.takes_headers() {
             self.fail(Error::Form);
-            return LongFrame::Refused;
+            return false;
         }
-        let is_wrong = conversation.options.is_pedantic && !is_literal(subject);
+        let is_wrong = conversation.options.is_pedantic && !is_literal(begun.subject);
         if is_wrong && may_write && !std::mem::replace(&mut conversation.is_told, true) {
             self.fail(Error::InvalidPublishSubject);
         }
-        LongFrame::Allowed
+        true
     }
 }
 

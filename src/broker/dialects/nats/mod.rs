@@ -101,6 +101,11 @@ pub fn handle_frame<O: Output>(
         Request::Pong | Request::Ignored => {}
         Request::Connect(options) => return exchange.connect(options),
         Request::PeerError(text) => exchange.end_by_peer(text),
+        Request::Cut(begun) => {
+            if exchange.check_begun(begun) {
+                exchange.fail(Error::UnknownOperation);
+            }
+        }
         Request::Wrong(error) => exchange.fail(*error),
     }
     Flow::Next
