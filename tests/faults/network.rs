@@ -338,7 +338,7 @@ fn a_slave_that_is_linked_twice_keeps_one_link_and_is_heard_once() {
     for listener in &mut listeners {
         assert_eq!(listener.flush(), [""; 0]);
     }
-    drop((other, writers, listeners));
+    drop((other, writers, listeners, prober, at_slave));
     pair.heal_and_check(0);
 }
 

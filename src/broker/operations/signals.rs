@@ -30,7 +30,28 @@ impl Broker {
         now: Now,
         out: &mut O,
     ) {
-        let handed_on = self.deliver(sender, signal, &Extras::default(), Groups::All, out);
+        self.statistics.signals += 1;
+        self.deliver_to_listeners(sender, signal, out);
+        if !self.subjects.is_empty() || !self.tree.links.is_empty() {
+            self.publish_beyond_listeners(sender, signal, now, out);
+        }
+    }
+
+    /// Sends a signal to those who subscribe to patterns and subjects, and to other servers. Apart from the usual delivery,
+    /// which is faster so.
+    #[inline(never)]
+    fn publish_beyond_listeners<O: Carrier>(
+        &mut self,
+        sender: ConnectionId,
+        signal: &Signal<'_>,
+        now: Now,
+        out: &mut O,
+    ) {
+        let extras = Extras::default();
+        let handed_on = match self.subjects.is_empty() {
+            true => HandedOnGroups::new(),
+            false => self.deliver_to_subscriptions(sender, signal, &extras, Groups::All, out),
+        };
         let forwarded = Forwarded {
             handed_on: &handed_on,
             ..Forwarded::plain(signal.line)
