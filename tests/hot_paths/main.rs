@@ -53,7 +53,7 @@ const PATHS: [Path; 6] = [
             "SET signal=0123456789abcdef\r\n",
             "SET other_=0123456789abcdef\r\n",
         ],
-        bound: 2400,
+        bound: 2306,
     },
     Path {
         name: "SET to ten listeners in a burst",

@@ -207,7 +207,8 @@ impl Broker {
     }
 }
 
-/// Delivers a line; returns to how many. `payload` is kept for its memory.
+/// Delivers a line; returns to how many. `payload` is kept for its memory. Inlined, since most signals go through here.
+#[inline(always)]
 pub(super) fn deliver_to<O: Carrier>(
     audience: &Audience<'_>,
     line: &[&[u8]],
