@@ -12,7 +12,7 @@ fn frames<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<(String, usize)
             let taken = match next(&input, known) {
                 Next::Frame(frame, taken) => {
                     found.push((frame.escape_ascii().to_string(), taken));
-                    if matches!(decode(frame), Request::Wrong(_)) {
+                    if matches!(decode(frame), Request::Wrong(_) | Request::Cut(_)) {
                         return found;
                     }
                     taken
