@@ -199,8 +199,8 @@ impl Messages {
         }
     }
 
-    /// Everything comes up. A slave that has dialled again replaces its old link, if it is still the same process and has
-    /// the same master; else the old one is given up when it has been silent for long.
+    /// Everything comes up. A slave that has dialled again replaces its old link if it is still the same process and has the
+    /// same master. Otherwise the master ends the old link after a long silence.
     fn settle(&mut self) {
         self.world.unreachable.fill(false);
         let Weather {
