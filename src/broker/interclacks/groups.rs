@@ -49,7 +49,8 @@ impl<'a> Forwarded<'a> {
 }
 
 impl Broker {
-    /// Groups have got their first members at this server, or lost the last ones: links are told when they have room.
+    /// Asks for room to announce groups that may have got their first members at this server, or lost the last ones. To be
+    /// called after each subscription, whatever its kind: it also removes some of those that ended connections had.
     pub(in crate::broker) fn announce_groups<O: Carrier>(&mut self, out: &mut O) {
         if !self.tree.links.is_empty() {
             for link in self.subjects.pairs().links_with_news() {

@@ -100,14 +100,10 @@ impl Broker {
         let session = self.sessions.get_mut(connection);
         // Those of a session on its way out end with it.
         if let Some(session) = session.filter(|session| session.closing.is_none()) {
-            let own = self.subjects.nats(subscription);
-            let has_group = own.is_some_and(|(_, own)| own.group.is_some());
             let memory = self.subjects.end(subscription, &mut session.subjects);
             out.charge_memory(connection, -memory);
             out.add_work(work_of_subscription(memory));
-            if has_group {
-                self.announce_groups(out);
-            }
+            self.announce_groups(out);
         }
     }
 }

@@ -170,6 +170,7 @@ impl Broker {
         let growth = growth.unwrap_or(0);
         out.charge_memory(id, growth);
         out.add_work(work_of_subscription(growth));
+        self.announce_groups(out);
     }
 
     /// Ends all subscriptions of a session, one slice; returns true if that was all. If not, the request that wants it

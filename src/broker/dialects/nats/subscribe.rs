@@ -29,9 +29,7 @@ impl<O: Output> Exchange<'_, O> {
         {
             self.out.charge_memory(self.id, memory);
             self.out.add_work(work_of_subscription(memory));
-            if group.is_some() {
-                self.broker.announce_groups(self.out);
-            }
+            self.broker.announce_groups(self.out);
         }
         self.accept();
         self.mirror(line);
