@@ -63,8 +63,9 @@ fn check_seeds(seeds: impl Iterator<Item = u64>) {
 
 /// Seeds that have shown a fault: bounds for clocks that were too narrow, signals in the wrong order after a clock was
 /// set back, steps lost by a master whose clock was behind and that could not reach its own, or by its slaves, shares said to be folded by
-/// a root that never ran for so long, steps that arrived on either side of a folding, and an honest server called implausible by one whose clock was wrong.
-const SEEDS_OF_FAULTS: [u64; 8] = [408, 2627, 2779, 2875, 6355, 7314, 7977, 9099];
+/// a root that never ran for so long, steps that arrived on either side of a folding, an honest server called implausible by one whose clock was wrong, and
+/// messages for a group whose last member had left without an announcement to other servers.
+const SEEDS_OF_FAULTS: [u64; 9] = [408, 2627, 2779, 2875, 6355, 7314, 7977, 9099, 17457];
 
 #[test]
 fn trees_keep_their_guarantees() {

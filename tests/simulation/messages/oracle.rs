@@ -239,8 +239,9 @@ impl Oracle {
         for group in groups {
             let served = self.sent[message].served.get(&(part, group.clone()));
             if served.is_none_or(|served| served.node != node) {
+                let (sender, topic) = (self.sent[message].sender, &self.sent[message].topic);
                 let what = format!(
-                    "message {message} of node {node} went to {served:?} of group {group}, not to a member there"
+                    "message {message} of {sender:?} to {topic:?} went to {served:?} of group {group}, not to a member there"
                 );
                 self.blame(now_us, what);
             }

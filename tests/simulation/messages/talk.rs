@@ -2,6 +2,7 @@
 
 use super::contents::{CLACKS_PATTERNS, Content, NAMES, PATTERNS, Topic};
 use super::oracle::{Connection, Interest, Manner, Oracle, Sent};
+use crate::simulation::nats::Message;
 use crate::simulation::world::World;
 use clacks::protocol::Language;
 
@@ -350,33 +351,51 @@ impl Talk {
         }
     }
 
-    /// Takes what has come to a node's clients. Members of a group answer requests.
+    /// Takes all that has come to a node's clients. Members of a group answer requests, but not before: the oracle has to
+    /// have seen which subscriptions have ended with their last message.
     fn hear(&mut self, world: &mut World, node: usize) {
-        let now_us = world.now_us;
+        let mut requests = Vec::new();
         for client in 0..world.nodes[node].clients.len() {
-            let of = self.connection(node, client);
-            while let Some(line) = world.nodes[node].clients[client].lines.pop_front() {
-                match client {
-                    FIRST_OF_NATS.. if line.starts_with("INFO ") => {}
-                    FIRST_OF_NATS.. => self.oracle.blame(now_us, format!("{of:?} got {line:?}")),
-                    _ => self.oracle.hear_line(of, &line, now_us),
-                }
-            }
+            self.hear_lines(world, node, client);
             while let Some(message) = world.nodes[node].clients[client].messages.pop_front() {
-                let manner = MANNERS[client - FIRST_OF_NATS];
-                let Some(subscription) = self.oracle.hear(of, manner, &message, now_us) else {
-                    continue;
-                };
-                let subscription = &self.oracle.subscriptions[subscription];
-                if subscription.pattern().starts_with(OF_INBOX) {
-                    *self.oracle.answers.entry(message.subject).or_default() += 1;
-                } else if let Some(reply) = message.reply
-                    && subscription.group() == Some(WORKERS)
-                    && message.subject.starts_with(OF_SERVICE)
-                {
-                    self.publish(world, node, client, Topic::of_subject(reply), None);
-                }
+                let reply = self.hear_message(world.now_us, node, client, message);
+                requests.extend(reply.map(|reply| (client, reply)));
             }
         }
+        for (client, reply) in requests {
+            self.publish(world, node, client, Topic::of_subject(reply), None);
+        }
+    }
+
+    fn hear_lines(&mut self, world: &mut World, node: usize, client: usize) {
+        let (of, now_us) = (self.connection(node, client), world.now_us);
+        while let Some(line) = world.nodes[node].clients[client].lines.pop_front() {
+            match client {
+                FIRST_OF_NATS.. if line.starts_with("INFO ") => {}
+                FIRST_OF_NATS.. => self.oracle.blame(now_us, format!("{of:?} got {line:?}")),
+                _ => self.oracle.hear_line(of, &line, now_us),
+            }
+        }
+    }
+
+    /// Takes a message. Returns the subject for the answer if the client is to answer.
+    fn hear_message(
+        &mut self,
+        now_us: u64,
+        node: usize,
+        client: usize,
+        message: Message,
+    ) -> Option<String> {
+        let of = self.connection(node, client);
+        let manner = MANNERS[client - FIRST_OF_NATS];
+        let subscription = self.oracle.hear(of, manner, &message, now_us)?;
+        let subscription = &self.oracle.subscriptions[subscription];
+        let answers =
+            subscription.group() == Some(WORKERS) && message.subject.starts_with(OF_SERVICE);
+        if subscription.pattern().starts_with(OF_INBOX) {
+            *self.oracle.answers.entry(message.subject).or_default() += 1;
+            return None;
+        }
+        message.reply.filter(|_| answers)
     }
 }
