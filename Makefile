@@ -292,7 +292,7 @@ install:
 	    $(DESTDIR)$(MANDIR)/man7 $(DESTDIR)$(MANDIR)/man8 $(DESTDIR)$(UNITDIR) \
 	    $(DESTDIR)$(SYSUSERSDIR) $(DESTDIR)$(TMPFILESDIR) $(DESTDIR)$(SYSCONFDIR)/default \
 	    $(DESTDIR)$(SYSCONFDIR)/logrotate.d \
-	    $(DESTDIR)$(DOCDIR) $(DESTDIR)$(BASHDIR) $(DESTDIR)$(ZSHDIR) $(DESTDIR)$(FISHDIR)
+	    $(DESTDIR)$(DOCDIR)/monitoring $(DESTDIR)$(BASHDIR) $(DESTDIR)$(ZSHDIR) $(DESTDIR)$(FISHDIR)
 	$(INSTALL) -m 0755 $(TARGET)/release/clacks $(DESTDIR)$(BINDIR)/
 	$(INSTALL) -m 0755 $(TARGET)/release/clacksd $(TARGET)/release/clacks-pg $(DESTDIR)$(SBINDIR)/
 	$(INSTALL) -m 0644 man/clacks.1 $(DESTDIR)$(MANDIR)/man1/
@@ -301,6 +301,7 @@ install:
 	    $(DESTDIR)$(MANDIR)/man7/
 	$(INSTALL) -m 0644 man/clacksd.8 man/clacks-pg.8 $(DESTDIR)$(MANDIR)/man8/
 	$(INSTALL) -m 0644 README.md CHANGELOG.md LICENSE $(DESTDIR)$(DOCDIR)/
+	$(INSTALL) -m 0644 systemd/monitoring/* $(DESTDIR)$(DOCDIR)/monitoring/
 	for name in clacksd clacks-pg; do \
 	    sed -e "s|^ExecStart=[^ ]*|ExecStart=$(SBINDIR)/$$name|" \
 	        -e 's|/etc/|$(SYSCONFDIR)/|g' \

@@ -261,6 +261,13 @@ pub const WORK_PER_BYTE_RECORDED: usize = 2;
 /// The work of a login, also of a client that is logged in already: decoding, hashing and comparing its token. Measured: two
 /// microseconds.
 pub const WORK_PER_LOGIN: usize = KIB;
+/// The work that a request does beyond its connection's share of the turn if it is to be shown as slow: some hundred
+/// microseconds.
+pub const HEAVY_WORK: usize = 64 * KIB;
+/// The length of a turn from which on the request that did most of its work is shown as slow.
+pub const SLOW_TURN_US: u64 = 2_000;
+/// The largest entries that a status shows, of those that it looks at.
+pub const LARGEST_ENTRIES_SHOWN: usize = 32;
 /// The work of clearing the cache, even an empty one. Measured: five microseconds.
 pub const WORK_PER_CLEAR: usize = 4 * KIB;
 /// The work of parsing a number with many digits, in addition to the work of its line and digits. Measured: 8 µs with 21

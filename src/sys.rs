@@ -143,6 +143,14 @@ pub fn processor_time_us() -> (u64, u64) {
     (us(usage.ru_utime), us(usage.ru_stime))
 }
 
+/// The memory of the machine that the process takes, in bytes; 0 if the system does not say. Read from the proc file system,
+/// which never waits for a disk.
+pub fn resident_memory() -> usize {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = text.split(' ').nth(1).and_then(|pages| pages.parse().ok());
+    pages.unwrap_or(0_usize) * rustix::param::page_size()
+}
+
 /// The memory of the machine in bytes; 0 if the system does not say.
 pub fn machine_memory() -> usize {
     // SAFETY: the arguments are numbers.

@@ -22,6 +22,7 @@ mod server;
 mod simulation;
 mod soak;
 mod source;
+mod statistics;
 mod support;
 mod tls;
 

@@ -59,6 +59,7 @@ impl Broker {
         }
         match change {
             Change::Write(_) => {
+                self.statistics.writes += 1;
                 self.expiry
                     .schedule(now.monotonic_us + self.settings.clean_interval_us);
                 self.evict(now, out);

@@ -2,6 +2,7 @@
 //! treatment of its next frame.
 
 use super::origin::Process;
+use super::statistics::Turns;
 use std::net::SocketAddr;
 
 /// One connection among all there ever were: a slot, which is reused, and a generation, which isn't.
@@ -98,6 +99,14 @@ pub struct HostFigures {
     pub accept_rests: u64,
     /// Turns that ended with input left on a connection.
     pub yields: u64,
+    /// Bytes read from connections, and written to them.
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    /// Memory of connections: their buffers, and what the broker keeps for them, in bytes.
+    pub buffered: usize,
+    /// Memory of the process, in bytes; 0 if that is not known.
+    pub resident: usize,
+    pub turns: Turns,
 }
 
 /// Who gets a signal: everybody who listens to its name, but its sender.

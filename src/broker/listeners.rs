@@ -72,6 +72,13 @@ struct Subscription {
 #[derive(Default)]
 pub struct Subscriptions(SmallVec<[NameId; 4]>);
 
+impl Subscriptions {
+    /// The number of names.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+}
+
 pub struct Listeners {
     hasher: RandomState,
     names: Pages<Name>,

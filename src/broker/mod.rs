@@ -23,6 +23,7 @@ mod expiry;
 mod interclacks;
 mod key_list;
 mod listeners;
+mod log_limit;
 mod maintenance;
 mod monitors;
 mod operations;
@@ -44,17 +45,20 @@ mod walk;
 pub use cache::Ageing;
 pub use carrier::Carrier;
 pub use close_reason::CloseReason;
+pub use dialects::describe;
 pub use dialects::memcached::MemcachedSettings;
 pub use dialects::nats::NatsSettings;
 pub use entrance::{Entrance, EntranceAddress};
 pub use events::{
     Audience, AudienceId, ConnectionId, Flow, HostFigures, LongFrame, Now, Peer, Traffic,
 };
+pub use log_limit::{LogLimit, Suppressed};
 pub use origin::{Origin, Process};
 pub use output::Output;
 pub use persistence::Unsaved;
 pub use recording::{Record, Recording, Rewrite, Rewritten, Saved};
-pub use statistics::{LogLimit, Suppressed};
+pub use statistics::catalogue;
+pub use statistics::{HeavyRequest, LongestTurn, Turns};
 use subjects::Subjects;
 pub use users::{Permissions, User, Users};
 
@@ -68,10 +72,10 @@ use crate::protocol::{Key, Language, Request};
 use admission::Admission;
 use ahash::RandomState;
 use cache::Cache;
-use dialects::Notice;
 use dialects::clacks::Listing;
 use dialects::memcached::{self, Memcached};
 use dialects::nats;
+use dialects::{Notice, observe_name};
 use dismissal::Dismissal;
 use expiry::ExpiryCycle;
 use interclacks::{Lock, Tree, Uplink};
@@ -80,7 +84,7 @@ use monitors::Monitors;
 use persistence::Persistence;
 use random::Random;
 use session::{Ended, Session, Sessions};
-use statistics::{Statistics, Status};
+use statistics::{Headline, Statistics};
 use std::fmt;
 use table::PrefetchBatch;
 use timers::Appointments;
@@ -262,10 +266,10 @@ impl Broker {
         out: &mut O,
     ) {
         let entrance = entrance.into();
-        self.statistics.connections += 1;
+        self.statistics.connections.add(entrance.language, 1);
         // The statistics of memcached clients number listeners before all connections.
         let listeners = self.settings.memcached.addresses.len() as u64;
-        let serial = listeners + self.statistics.connections;
+        let serial = listeners + self.statistics.connections.sum();
         let session = Session::new(id, peer, entrance, serial, now);
         log::debug!("connected {}", session.cid);
         let cid = session.cid;
@@ -371,6 +375,9 @@ impl Broker {
             && self.waits_for_receivers(id, request, out)
         {
             return Flow::StopBefore;
+        }
+        if self.statistics.busiest.is_due() {
+            observe_name(self, request);
         }
         match request {
             Request::Clacks(line) => self.handle_clacks_line(id, line, now, out),
@@ -586,10 +593,10 @@ impl Broker {
 
     /// The broker's part of a status line.
     pub fn write_status(&self, f: &mut impl fmt::Write) -> fmt::Result {
-        let status = Status {
+        let headline = Headline {
             clients: self.sessions.len(),
-            memcached: memcached::connections(&self.sessions).count(),
-            nats: nats::connections(&self.sessions).count(),
+            memcached: self.sessions.by_language().of(Language::Memcached),
+            nats: self.sessions.by_language().of(Language::Nats),
             monitors: self.monitors.len(),
             links: self.tree.links.up().count(),
             uplink: self.uplink_state(),
@@ -600,7 +607,7 @@ impl Broker {
             cache_bytes: self.cache.bytes(),
             journal: self.persistence.as_ref().map_or("none", Persistence::state),
         };
-        status.write(&self.statistics, f)
+        headline.write(&self.statistics, f)
     }
 }
 

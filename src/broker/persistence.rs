@@ -58,6 +58,28 @@ pub struct Persistence {
     log: LogLimit,
     /// The reason why something is not saved, as long as that is so.
     failure: Option<String>,
+    /// Rewrites that succeeded, and when the last one did (wall).
+    rewritten: u64,
+    rewritten_us: Option<u64>,
+    /// Failures to save or to rewrite, and the reason of the last one.
+    failures: u64,
+    last_error: Option<String>,
+}
+
+/// The figures of a journal.
+pub struct Figures<'a> {
+    pub is_saving: bool,
+    /// Records made, and those of them that are saved.
+    pub recorded: u64,
+    pub saved: u64,
+    /// About the length of the journal, in bytes.
+    pub length: u64,
+    /// Successful rewrites, and when the last one ended, in microseconds since 1970.
+    pub rewritten: u64,
+    pub rewritten_us: Option<u64>,
+    /// Failures to save or to rewrite, and the reason of the last one.
+    pub failures: u64,
+    pub last_error: Option<&'a str>,
 }
 
 /// Changes that are in no file.
@@ -119,6 +141,10 @@ impl Default for Persistence {
             backlog: Backlog::default(),
             log: LogLimit::default(),
             failure: None,
+            rewritten: 0,
+            rewritten_us: None,
+            failures: 0,
+            last_error: None,
         }
     }
 }
@@ -130,6 +156,19 @@ impl Persistence {
             (false, _) => "failed",
             (true, Rewriting::No | Rewriting::At(_)) => "saving",
             (true, Rewriting::Walk(..) | Rewriting::Ending) => "rewriting",
+        }
+    }
+
+    pub fn figures(&self) -> Figures<'_> {
+        Figures {
+            is_saving: self.is_saving,
+            recorded: self.recorded,
+            saved: self.saved,
+            length: self.rewritten_length + self.grown,
+            rewritten: self.rewritten,
+            rewritten_us: self.rewritten_us,
+            failures: self.failures,
+            last_error: self.last_error.as_deref(),
         }
     }
 
@@ -580,6 +619,7 @@ impl Persistence {
                     self.retry_later(now);
                 }
                 self.failure = Some(why.clone());
+                self.note_failure(&why);
                 if let Some(suppressed) = self.log.admit(now.monotonic_us) {
                     log::error!("nothing is being saved: {why}{}", Suppressed(suppressed));
                 }
@@ -593,6 +633,8 @@ impl Persistence {
                     log::info!("everything is being saved again");
                 }
                 self.failure = None;
+                self.rewritten += 1;
+                self.rewritten_us = Some(now.wall_us);
                 self.rewriting = Rewriting::No;
                 self.rewritten_length = new.length;
                 self.grown = 0;
@@ -600,6 +642,7 @@ impl Persistence {
             }
             Saved::NotRewritten(_, why) => {
                 self.retry_later(now);
+                self.note_failure(&why);
                 if let Some(suppressed) = self.log.admit(now.monotonic_us) {
                     log::warn!(
                         "the journal could not be written anew: {why}{}",
@@ -608,6 +651,11 @@ impl Persistence {
                 }
             }
         }
+    }
+
+    fn note_failure(&mut self, why: &str) {
+        self.failures += 1;
+        self.last_error = Some(why.to_owned());
     }
 
     /// Reports whether the rewrite with that number is under way, and not given up.

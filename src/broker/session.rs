@@ -8,13 +8,14 @@ use super::entrance::Entrance;
 use super::events::{ConnectionId, Now, Peer};
 use super::listeners::Subscriptions;
 use super::origin::Origin;
+use super::statistics::ByLanguage;
 use super::subjects::OwnSubscriptions;
 use super::users::User;
 use crate::limits::{MAX_CLIENT_INFO, MAX_LINE_BEFORE_LOGIN, SECOND_US};
 use crate::protocol::memcached::framing::MAX_UNFINISHED_LINE;
 use crate::protocol::nats::framing::MAX_ARGUMENTS;
 use crate::protocol::{Language, token};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::ops::Bound;
 use std::rc::Rc;
@@ -212,6 +213,10 @@ pub struct Sessions {
     by_cid: BTreeSet<(Box<[u8]>, u32)>,
     /// The latest descriptions that clients gave of themselves, to be shared: most clients are the same few programs.
     infos: VecDeque<Rc<[u8]>>,
+    /// The number of sessions of each language.
+    by_language: ByLanguage,
+    /// The number of sessions of each user that has any.
+    by_user: BTreeMap<String, usize>,
 }
 
 /// No CID is longer: addresses, ports, times and serial numbers have some ten digits each.
@@ -229,6 +234,8 @@ impl Sessions {
             present: Vec::with_capacity(capacity),
             by_cid: BTreeSet::new(),
             infos: VecDeque::new(),
+            by_language: ByLanguage::default(),
+            by_user: BTreeMap::new(),
         }
     }
 
@@ -288,6 +295,7 @@ impl Sessions {
         );
         let cid = session.cid.to_string().into_bytes().into();
         let id = session.id;
+        self.by_language.add(session.language, 1);
         session.place =
             u32::try_from(self.present.len()).expect("there are fewer sessions than slots");
         self.present.push(id.slot);
@@ -299,6 +307,8 @@ impl Sessions {
         let cid = self.get(id)?.cid.to_string().into_bytes().into();
         self.by_cid.remove(&(cid, id.slot));
         let session = self.slots[id.slot as usize].take()?;
+        self.by_language.subtract_one(session.language);
+        self.count_logout(session.user.as_deref());
         // The last one takes its place.
         self.present.swap_remove(session.place as usize);
         if let Some(&moved) = self.present.get(session.place as usize)
@@ -307,6 +317,37 @@ impl Sessions {
             moved.place = session.place;
         }
         Some(session)
+    }
+
+    /// The session is that of a user from now on. Returns the user that it had before.
+    pub fn set_user(&mut self, id: ConnectionId, user: Rc<User>) -> Option<Rc<User>> {
+        *self.by_user.entry(user.name.clone()).or_default() += 1;
+        let former = self
+            .get_mut(id)
+            .and_then(|session| session.user.replace(user));
+        self.count_logout(former.as_deref());
+        former
+    }
+
+    fn count_logout(&mut self, user: Option<&User>) {
+        if let Some(user) = user
+            && let Some(count) = self.by_user.get_mut(&user.name)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.by_user.remove(&user.name);
+            }
+        }
+    }
+
+    /// The number of sessions of each language.
+    pub fn by_language(&self) -> &ByLanguage {
+        &self.by_language
+    }
+
+    /// The users that have sessions, with the number of these.
+    pub fn by_user(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.by_user.iter().map(|(name, count)| (&**name, *count))
     }
 
     pub fn get(&self, id: ConnectionId) -> Option<&Session> {

@@ -35,10 +35,25 @@ pub enum Command<'a> {
     Retrieve(&'a [u8]),
     Set(Pair<'a>),
     SetAndStore(Pair<'a>),
+    /// `STATUS`, `STATUS list`.
+    Status(StatusList),
     Store(Pair<'a>),
     Ttl(&'a [u8]),
     Unlisten(&'a [u8]),
     Unmonitor,
+}
+
+/// The part of the status that is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StatusList {
+    /// All figures.
+    Figures,
+    Clients,
+    Links,
+    /// The names that come most often in requests, and the largest entries.
+    Names,
+    /// Slow requests.
+    Slow,
 }
 
 /// `name=value`, split at the first `=`; the name is not empty, the value may be.
@@ -239,6 +254,7 @@ pub fn decode(line: &[u8]) -> Option<Command<'_>> {
         b"QUIT" => Command::Quit,
         b"CLACKS" => Command::Clacks(rest?),
         b"OVERHEAD" => Command::Overhead(overhead(rest?)),
+        b"STATUS" => Command::Status(status_list(rest)?),
         b"KEYLIST" => Command::KeyList,
         b"CLEARCACHE" => Command::ClearCache,
         b"MONITOR" => Command::Monitor,
@@ -246,6 +262,19 @@ pub fn decode(line: &[u8]) -> Option<Command<'_>> {
         b"CLIENTLIST" => Command::ClientList,
         b"CLIENTDISCONNECT" => Command::ClientDisconnect(not_empty(rest?)?),
         _ => return None,
+    })
+}
+
+#[cold]
+#[inline(never)]
+fn status_list(rest: Option<&[u8]>) -> Option<StatusList> {
+    Some(match rest {
+        None => StatusList::Figures,
+        Some(b"clients") => StatusList::Clients,
+        Some(b"links") => StatusList::Links,
+        Some(b"names") => StatusList::Names,
+        Some(b"slow") => StatusList::Slow,
+        Some(_) => return None,
     })
 }
 

@@ -64,6 +64,23 @@ impl Language {
     #[cfg(feature = "server")]
     pub const OTHERS: [Language; 2] = [Language::Memcached, Language::Nats];
 
+    /// All languages, one of each pair that stands for a language and the same before its login; in the order of their
+    /// [numbers](Language::number).
+    #[cfg(feature = "server")]
+    pub const SPOKEN: [Language; 3] = [Language::Clacks, Language::Memcached, Language::Nats];
+
+    /// The index among [`Language::SPOKEN`].
+    #[cfg(feature = "server")]
+    pub fn number(self) -> usize {
+        match self {
+            Language::Clacks => 0,
+            Language::Memcached | Language::MemcachedLogin => 1,
+            Language::Nats | Language::NatsLogin => 2,
+            #[cfg(test)]
+            Language::Toy => 0,
+        }
+    }
+
     /// The word for it in flags, in names of inherited sockets and in the log.
     pub fn word(self) -> &'static str {
         match self {

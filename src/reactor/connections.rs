@@ -106,7 +106,6 @@ pub struct Connections<S: Socket> {
     /// no more than a pointer while it is idle.
     #[allow(clippy::vec_box)]
     spare: Vec<Box<OutputQueue>>,
-    pub bytes_out: u64,
     /// Connections that are full receivers, and how much output makes one.
     full: usize,
     full_from: usize,
@@ -182,7 +181,6 @@ impl<S: Socket> Connections<S> {
             last_long: Weak::new(),
             accounts: Accounts::default(),
             spare: Vec::new(),
-            bytes_out: 0,
             full: 0,
             full_from: 0,
             checks: VecDeque::new(),

@@ -9,10 +9,10 @@ use super::handshakes::Handshakes;
 use super::outputs::Outputs;
 use super::socket::Socket;
 use crate::broker::{
-    Broker, CloseReason, ConnectionId, Entrance, LogLimit, Now, Origin, Peer, Recording, Saved,
-    Suppressed,
+    Broker, CloseReason, ConnectionId, Entrance, HeavyRequest, LogLimit, LongestTurn, Now, Origin,
+    Peer, Recording, Saved, Suppressed,
 };
-use crate::limits::{CLOSES_PER_TURN, SCRATCH, WORK_PER_SYSCALL, WORK_PER_TURN};
+use crate::limits::{CLOSES_PER_TURN, SCRATCH, SLOW_TURN_US, WORK_PER_SYSCALL, WORK_PER_TURN};
 use crate::protocol::Language;
 use crate::reactor::pace::Pace;
 use std::io;
@@ -58,7 +58,8 @@ pub struct Core<S: Socket, R> {
     pub(super) assembled: Vec<u8>,
     /// Connections that have got their last line.
     departures: Departures,
-    pub bytes_in: u64,
+    /// The request that did most work in this turn beyond its share, if one did much.
+    pub(super) heaviest: Option<HeavyRequest>,
 }
 
 impl<S: Socket, R: Recording> Core<S, R> {
@@ -83,7 +84,7 @@ impl<S: Socket, R: Recording> Core<S, R> {
             scratch: vec![0; SCRATCH].into_boxed_slice(),
             assembled: Vec::new(),
             departures: Departures::default(),
-            bytes_in: 0,
+            heaviest: None,
         }
     }
 
@@ -96,6 +97,7 @@ impl<S: Socket, R: Recording> Core<S, R> {
         let connections = &mut self.out.connections;
         connections.now = now;
         (connections.work, connections.writing) = (0, 0);
+        self.heaviest = None;
     }
 
     /// Takes in a connection that a peer has made. An error is one of the registration of the socket, which is closed.
@@ -220,6 +222,21 @@ impl<S: Socket, R: Recording> Core<S, R> {
             self.departures.deadline(),
         ];
         deadlines.into_iter().flatten().min()
+    }
+
+    /// The turn has taken so long. To be called last, for the statistics.
+    pub fn count_turn(&mut self, us: u64) {
+        let (work, now) = (self.work(), self.now());
+        self.out
+            .connections
+            .host
+            .turns
+            .add(LongestTurn { us, work });
+        if us >= SLOW_TURN_US
+            && let Some(heavy) = self.heaviest.take()
+        {
+            self.broker.handle_slow_turn(heavy, us, now);
+        }
     }
 
     /// Work of the turn, in bytes moved or what counts as such.

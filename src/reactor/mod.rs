@@ -128,7 +128,6 @@ pub struct Server {
     /// Kept here, too: a wake-up may be lost when the last `Waker` is dropped, and the threads that hold the others
     /// may end first.
     _waker: Arc<Waker>,
-    longest_turn: Duration,
     /// The most work that was done in one turn, in bytes moved or what counts as such.
     largest_turn: usize,
 }
@@ -206,7 +205,6 @@ impl Server {
             certificate_check_us: CERTIFICATE_CHECK_US,
             has_saved: false,
             _waker: waker,
-            longest_turn: Duration::ZERO,
             largest_turn: 0,
         })
     }
@@ -296,7 +294,7 @@ impl Server {
             self.certificate_check_us = now.monotonic_us + CERTIFICATE_CHECK_US;
             self.host.files.check_certificates();
         }
-        self.longest_turn = self.longest_turn.max(start.elapsed());
+        self.core.count_turn(start.elapsed().as_micros() as u64);
         self.largest_turn = self.largest_turn.max(self.core.work());
     }
 
@@ -431,10 +429,10 @@ impl Server {
             "status: {status} unsaved={} buffers={} bytes_in={} bytes_out={} uptime_s={} longest_turn_us={} largest_turn={}",
             self.core.out.unsaved(),
             self.core.out.connections.buffered(),
-            self.core.bytes_in,
-            self.core.out.connections.bytes_out,
+            self.core.out.connections.host.bytes_in,
+            self.core.out.connections.host.bytes_out,
             self.clock.start.elapsed().as_secs(),
-            self.longest_turn.as_micros(),
+            self.core.out.connections.host.turns.longest.us,
             self.largest_turn,
         );
     }

@@ -4,10 +4,10 @@ use super::batch::{Batch, BatchEnd};
 use super::core::Core;
 use super::fault;
 use super::socket::Socket;
-use crate::broker::{CloseReason, ConnectionId, Flow, LongFrame, Recording};
+use crate::broker::{CloseReason, ConnectionId, Flow, LongFrame, Recording, describe};
 use crate::limits::{
-    BULK_WORK_PER_TURN, FIRST_SHARE, LONG_LINE, LOW_WATER_MARK, MAX_LINE_BEFORE_LOGIN, SCRATCH,
-    WORK_PER_BYTE_READ, WORK_PER_CONNECTION, WORK_PER_LINK, WORK_PER_SLICE, WORK_PER_STEP,
+    BULK_WORK_PER_TURN, FIRST_SHARE, HEAVY_WORK, LONG_LINE, LOW_WATER_MARK, MAX_LINE_BEFORE_LOGIN,
+    SCRATCH, WORK_PER_BYTE_READ, WORK_PER_CONNECTION, WORK_PER_LINK, WORK_PER_SLICE, WORK_PER_STEP,
     WORK_PER_SYSCALL, WORK_PER_TURN,
 };
 use crate::protocol::framing::{Next, Unfinished};
@@ -390,9 +390,24 @@ impl<S: Socket, R: Recording> Core<S, R> {
         } else if !self.out.connections.may_go_on(id) {
             Progress::Stopped
         } else if self.out.connections.work >= enough {
+            self.note_heavy(request, enough);
             Progress::Yield
         } else {
             Progress::Done
+        }
+    }
+
+    /// A request has used up a share of the turn. If it has done much more than that, it is remembered: it may be the reason
+    /// why the turn is long.
+    #[cold]
+    fn note_heavy(&mut self, request: &Request<'_>, enough: usize) {
+        let beyond = self.out.connections.work - enough;
+        let heaviest = self
+            .heaviest
+            .as_ref()
+            .map_or(HEAVY_WORK, |heavy| heavy.work);
+        if beyond > heaviest {
+            self.heaviest = Some(describe(request, beyond));
         }
     }
 
@@ -422,7 +437,7 @@ impl<S: Socket, R: Recording> Core<S, R> {
                     // Only the end of the stream may have been told already.
                     connection.readable =
                         !connection.socket.is_drained(count, scratch.len()) || connection.hung_up;
-                    self.bytes_in += count as u64;
+                    self.out.connections.host.bytes_in += count as u64;
                     self.out.connections.work += WORK_PER_SYSCALL + count;
                     self.out.connections.note_input(id);
                     return Some(count);

@@ -6,7 +6,7 @@
 //!
 //! The first byte chooses where the rest is cut.
 
-use clacks::protocol::command::{Counter, Expire, KeySync, Pair, decode};
+use clacks::protocol::command::{Counter, Expire, KeySync, Pair, StatusList, decode};
 use clacks::protocol::framing::{Next, Unfinished};
 use clacks::protocol::peer::{self, PeerLine};
 use clacks::protocol::reply::{self, Reply};
@@ -202,6 +202,13 @@ fn check_command(line: &[u8]) {
         Command::Retrieve(name) => joined(&[b"RETRIEVE ", name]),
         Command::Set(parts) => pair(b"SET ", parts),
         Command::SetAndStore(parts) => pair(b"SETANDSTORE ", parts),
+        Command::Status(list) => match list {
+            StatusList::Figures => joined(&[b"STATUS"]),
+            StatusList::Clients => joined(&[b"STATUS clients"]),
+            StatusList::Links => joined(&[b"STATUS links"]),
+            StatusList::Names => joined(&[b"STATUS names"]),
+            StatusList::Slow => joined(&[b"STATUS slow"]),
+        },
         Command::Store(parts) => pair(b"STORE ", parts),
         Command::Unlisten(name) => joined(&[b"UNLISTEN ", name]),
         Command::ListenToPattern(pattern) => joined(&[b"PLISTEN ", pattern]),

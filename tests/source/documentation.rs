@@ -2,7 +2,7 @@
 
 use crate::runner::{is_root, needs};
 use crate::support::{Server, Setup, run, text};
-use clacks::broker::CloseReason;
+use clacks::broker::{CloseReason, catalogue};
 use clacks::program::flag::Flag;
 use clacks::{bridge, cli, tool};
 use regex::Regex;
@@ -184,6 +184,42 @@ fn the_manual_explains_every_field_of_the_status_line() {
     let is_reason = |name: &&str| CloseReason::ALL.iter().any(|reason| reason.word() == *name);
     let fields: Vec<&str> = fields.filter(|name| !is_reason(name)).collect();
     assert_eq!(explained.collect::<Vec<_>>(), fields);
+}
+
+/// With the words of the catalogue, which monitoring shows as well.
+#[test]
+fn the_manual_explains_every_figure_of_the_statistics() {
+    let page = manual("clacksd.8");
+    let (_, section) = page.split_once(".Sh STATISTICS").expect("that section");
+    let (section, _) = section.split_once("\n.Sh ").expect("another one");
+    let (_, list) = section.split_once(".Bl -tag").expect("a list");
+    let items: Vec<(&str, String)> = list
+        .split(".It Li ")
+        .skip(1)
+        .map(|item| {
+            let (name, text) = item.split_once('\n').expect("a text");
+            let text = text.replace(".Fl -", "--").replace("\n.El", "");
+            let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            (name, text.replace(" .", "."))
+        })
+        .collect();
+    let expected: Vec<(String, String)> = catalogue::ALL
+        .iter()
+        .map(|metric| {
+            let kind = format!("{:?}", metric.kind).to_lowercase();
+            let labels = match metric.labels {
+                [] => String::new(),
+                labels => format!(" by {}", labels.join(" and ")),
+            };
+            let name = format!("{} ({kind}{labels})", metric.name);
+            (name, metric.help.to_owned())
+        })
+        .collect();
+    let items: Vec<_> = items
+        .into_iter()
+        .map(|(name, text)| (name.to_owned(), text))
+        .collect();
+    assert_eq!(items, expected);
 }
 
 #[test]

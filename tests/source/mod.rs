@@ -4,4 +4,5 @@ mod circles;
 mod documentation;
 mod files;
 mod layers;
+mod monitoring;
 mod ratchets;

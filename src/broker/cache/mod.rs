@@ -593,11 +593,11 @@ impl Cache {
 
     /// Meets what is not to be forgotten in one segment of the table, tombstones included, in the table's order; the
     /// cursor of the next segment, if any.
-    pub fn visit_segment(
-        &self,
+    pub fn visit_segment<'a>(
+        &'a self,
         cursor: Cursor,
         now_us: u64,
-        mut visit: impl FnMut(Found<'_>),
+        mut visit: impl FnMut(Found<'a>),
     ) -> Option<Cursor> {
         self.fetch_segment(cursor);
         self.table.visit(cursor, |block| {
@@ -633,6 +633,25 @@ impl Cache {
                 visit(found);
             }
         })
+    }
+
+    /// Returns the largest of some entries, the largest first, and no more than `count` of them. Which ones are looked at
+    /// depends on `place`: those behind this hash in the table.
+    pub fn sample_largest(&self, place: u64, count: usize, now_us: u64) -> Vec<Found<'_>> {
+        /// So many are looked at, in some hundred microseconds.
+        const LOOKED_AT: usize = 1000;
+        let (mut cursor, mut found) = (Cursor::at(place), Vec::new());
+        for _ in 0..self.table.segments().min(LOOKED_AT) {
+            let next = self.visit_segment(cursor, now_us, |entry| found.push(entry));
+            cursor = next.unwrap_or_default();
+            if found.len() >= LOOKED_AT {
+                break;
+            }
+        }
+        found.retain(|entry| entry.value().is_some());
+        found.sort_by_key(|entry| std::cmp::Reverse(entry.size()));
+        found.truncate(count);
+        found
     }
 
     /// Returns the entry in a block, unless it is to be forgotten. An expired one is a tombstone.

@@ -4,14 +4,30 @@
 pub mod clacks;
 pub mod memcached;
 pub mod nats;
+mod observation;
 mod plan;
+mod report;
 #[cfg(test)]
 mod toy;
 
 use crate::broker::close_reason::CloseReason;
-use crate::protocol::Language;
+use crate::broker::statistics::Verb;
+use crate::protocol::{Language, Request};
 
+pub use observation::{describe, observe_name};
 pub use plan::{Plan, Receivers};
+
+/// Returns the verb that a request counts under in the statistics.
+pub fn verb_of(request: &Request<'_>) -> Verb {
+    match request {
+        Request::Clacks(line) => line.command.as_ref().map_or(Verb::Unknown, clacks::verb_of),
+        Request::Memcached(frame) => memcached::verb_of(&frame.request),
+        Request::MemcachedLogin(_) => Verb::Login,
+        Request::Nats(frame) => nats::verb_of(&frame.request),
+        #[cfg(test)]
+        Request::Toy(_) => Verb::Unknown,
+    }
+}
 
 /// Something that a server tells a client unasked, in whatever language.
 #[derive(Debug, Clone, Copy)]

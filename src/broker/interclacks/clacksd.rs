@@ -147,6 +147,7 @@ impl Broker {
         }
         // A STATE line names no groups: those that are to be served here come in a line of their own.
         if signal.is_some() {
+            self.statistics.link_signals += 1;
             self.deliver_set(id, name, &value, Groups::Named(&[]), out);
         }
         if let Some(written) = merged.written {
@@ -279,6 +280,7 @@ impl Broker {
         let found = named.filter_map(|name| self.subjects.find_group(name));
         let mut groups: SmallVec<[GroupId; 4]> = found.collect();
         groups.sort_unstable();
+        self.statistics.link_signals += 1;
         self.deliver(id, signal, &extras, Groups::Named(&groups), out)
     }
 

@@ -30,8 +30,8 @@ pub struct Link {
     pub(super) dirty: BTreeSet<KeptName>,
     /// States of dirty names whose entries were evicted meanwhile, so that they can't be looked up any more.
     pub(super) evicted: LineQueue,
-    /// True if the end of the synchronisation was sent to the peer.
-    pub(super) is_synced: bool,
+    /// When the end of the synchronisation was sent to the peer (monotonic).
+    pub(super) synced_us: Option<u64>,
     /// Encoded signals that wait until the synchronisation is done.
     pub(super) queued_signals: LineQueue,
     /// True while a Net::Clacks peer sends the entries that it had when the link came up.
@@ -142,6 +142,37 @@ impl Link {
             .evicted
             .append(|to| peer::append_state(to, name, &state, None, entry.long_text()));
         Some(more - (name.len() as isize + DIRTY_NAME))
+    }
+
+    /// `master` or `slave`.
+    pub fn role_word(&self) -> &'static str {
+        self.role.word()
+    }
+
+    /// The state in a word.
+    pub fn state_word(&self) -> &'static str {
+        match (self.is_up, &self.sync) {
+            (false, _) => "logging_in",
+            (true, SyncState::Pending) => "receiving",
+            (true, SyncState::Running(_)) => "synchronising",
+            (true, SyncState::Done) if self.is_up_to_date() => "up_to_date",
+            (true, SyncState::Done) => "behind",
+        }
+    }
+
+    /// The node that a slave says it is; empty if it is not known.
+    pub fn node_text(&self) -> String {
+        self.node.map_or(String::new(), |node| node.to_string())
+    }
+
+    /// When all entries had been sent that were cached when the link came up (monotonic).
+    pub fn synced_us(&self) -> Option<u64> {
+        self.synced_us
+    }
+
+    /// The time from the making of the link to the first line of the peer, in microseconds; 0 before.
+    pub fn round_trip_us(&self) -> u64 {
+        self.round_trip_us
     }
 
     pub fn is_clacksd(&self) -> bool {

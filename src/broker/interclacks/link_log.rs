@@ -3,7 +3,7 @@
 use super::Tree;
 use crate::broker::Broker;
 use crate::broker::events::Now;
-use crate::broker::statistics::{LogLimit, Suppressed};
+use crate::broker::log_limit::{LogLimit, Suppressed};
 use log::Level;
 use std::fmt;
 

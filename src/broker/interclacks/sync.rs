@@ -66,7 +66,8 @@ impl Broker {
             if walk.is_done() {
                 link.sync = SyncState::Done;
                 out.charge_memory(id, link.forget_known_to_peer());
-                if !std::mem::replace(&mut link.is_synced, true) {
+                if link.synced_us.is_none() {
+                    link.synced_us = Some(now.monotonic_us);
                     encode_end(slice.bytes(), peer, link.role);
                 }
             }

@@ -122,7 +122,7 @@ impl Broker {
             sync: SyncState::Pending,
             walk_memory: 0,
             dirty: BTreeSet::new(),
-            is_synced: false,
+            synced_us: None,
             began_tree_us: self.tree.now_us(now),
             evicted: LineQueue::default(),
             queued_signals: LineQueue::default(),
@@ -287,7 +287,7 @@ impl Broker {
                 return;
             }
         };
-        session.user = Some(user);
+        self.sessions.set_user(id, user);
         let Some(link) = self.tree.links.get_mut(id) else {
             return;
         };

@@ -11,6 +11,7 @@ use crate::broker::session::{Session, Sessions};
 use crate::broker::statistics::Statistics;
 use crate::broker::subjects::{GroupId, Member, Subjects, SubscriptionId, Topic};
 use crate::limits::{WORK_PER_MATCH, WORK_PER_MEMBER, WORK_PER_NODE};
+use crate::protocol::Language;
 use crate::protocol::nats::answer::{Message, MessageLine};
 use crate::protocol::shared::SharedBytes;
 use smallvec::SmallVec;
@@ -87,7 +88,9 @@ impl Delivery<'_> {
             sender: Some(self.sender),
         };
         let deliveries = deliver_to(&audience, line, self.source, self.payload, out);
-        self.statistics.deliveries += deliveries as u64;
+        self.statistics
+            .deliveries
+            .add(Language::Clacks, deliveries as u64);
         deliveries
     }
 
@@ -138,7 +141,7 @@ impl Delivery<'_> {
                 }
             }
         }
-        self.statistics.deliveries += count as u64;
+        self.statistics.deliveries.add(Language::Nats, count as u64);
         Delivered {
             count,
             handed_on,

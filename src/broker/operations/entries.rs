@@ -8,6 +8,7 @@ use crate::broker::events::Now;
 use crate::broker::output::Output;
 use crate::broker::recording::Recording;
 use crate::limits::WORK_PER_CLEAR;
+use crate::protocol::Language;
 use crate::protocol::number::Number;
 
 impl Broker {
@@ -56,6 +57,7 @@ impl Broker {
         out: &mut O,
     ) -> Result<(), TooLarge> {
         let written = self.cache.store_text(name, value, self.tree.now_us(now))?;
+        self.statistics.signals.add(Language::Clacks, 1);
         let handed_on = self.deliver_set(by.connection, name, value, Groups::All, out);
         let write = Write {
             by,

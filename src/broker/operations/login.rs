@@ -76,7 +76,9 @@ impl Broker {
                 .handle_login(session.cid.serial, origin, user.name.as_bytes());
         }
         // Afterwards only a PING renews it.
-        if session.user.replace(user).is_none() {
+        if self.sessions.set_user(id, user).is_none()
+            && let Some(session) = self.sessions.get_mut(id)
+        {
             session.last_ping = Some(LastPing {
                 at_us: now.monotonic_us,
                 stopped_us,

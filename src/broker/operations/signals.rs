@@ -7,6 +7,7 @@ use crate::broker::events::{Audience, ConnectionId, Now};
 use crate::broker::interclacks::{Forwarded, HandedOnGroups};
 use crate::broker::listeners::subscription_memory;
 use crate::broker::{Broker, empty};
+use crate::protocol::Language;
 use crate::protocol::encode;
 use crate::protocol::shared::{Lines, SharedBytes};
 
@@ -30,7 +31,7 @@ impl Broker {
         now: Now,
         out: &mut O,
     ) {
-        self.statistics.signals += 1;
+        self.statistics.signals.add(Language::Clacks, 1);
         self.deliver_to_listeners(sender, signal, out);
         if !self.subjects.is_empty() || !self.tree.links.is_empty() {
             self.publish_beyond_listeners(sender, signal, now, out);
@@ -70,7 +71,6 @@ impl Broker {
         groups: Groups<'_>,
         out: &mut O,
     ) -> HandedOnGroups {
-        self.statistics.signals += 1;
         self.deliver_to_listeners(sender, signal, out);
         match self.subjects.is_empty() {
             true => HandedOnGroups::new(),
@@ -96,7 +96,9 @@ impl Broker {
         };
         let long_line = self.long_line.as_ref();
         let deliveries = deliver_to(&audience, signal.line, long_line, &mut self.payload, out);
-        self.statistics.deliveries += deliveries as u64;
+        self.statistics
+            .deliveries
+            .add(Language::Clacks, deliveries as u64);
         deliveries
     }
 

@@ -34,6 +34,13 @@ pub use subscription::{NatsSubscription, SubscriptionId};
 #[derive(Default)]
 pub struct OwnSubscriptions(SmallVec<[SubscriptionId; 4]>);
 
+impl OwnSubscriptions {
+    /// The number of subscriptions.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+}
+
 pub struct Subjects {
     hasher: RandomState,
     trie: Trie,

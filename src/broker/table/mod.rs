@@ -74,6 +74,11 @@ impl Default for PrefetchBatch {
 pub struct Cursor(u64);
 
 impl Cursor {
+    /// The place of a hash.
+    pub fn at(hash: u64) -> Cursor {
+        Cursor(hash)
+    }
+
     /// Reports whether the walk has met the elements with that hash.
     pub fn is_after(self, hash: u64) -> bool {
         hash < self.0

@@ -53,6 +53,18 @@ pub enum Request<'a> {
     Wrong(Error),
 }
 
+impl<'a> Request<'a> {
+    /// The subject or pattern that the request is about.
+    pub fn subject(&self) -> Option<&'a [u8]> {
+        match self {
+            Request::Publish(publish) => Some(publish.subject),
+            Request::Cut(begun) => Some(begun.subject),
+            Request::Subscribe(subscribe) => Some(subscribe.pattern),
+            _ => None,
+        }
+    }
+}
+
 /// PUB or HPUB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Publish<'a> {

@@ -306,7 +306,7 @@ impl<S: Socket> Connections<S> {
             };
         }
         let written = before.1 - output.queued();
-        self.bytes_out += written as u64;
+        self.host.bytes_out += written as u64;
         self.writing += written;
         self.owned -= before.0;
         if connection.blocked {
@@ -674,6 +674,8 @@ impl<S: Socket> Carrier for Connections<S> {
             process_id: std::process::id(),
             user_us,
             system_us,
+            buffered: self.buffered(),
+            resident: sys::resident_memory(),
             ..self.host
         }
     }

@@ -1,7 +1,10 @@
 //! The commands of clients, one by one (clacks-protocol(7)). Form is checked before permission; a refused command has
 //! no effect at all.
 
+use super::listing::ClientForm;
 use super::plan::needed_for;
+use super::status::answer_status;
+use super::verb::verb_of;
 use crate::broker::Broker;
 use crate::broker::cache::TooLarge;
 use crate::broker::carrier::Carrier;
@@ -12,6 +15,7 @@ use crate::broker::operations::{By, Signal};
 use crate::broker::output::Output;
 use crate::broker::persistence::Barrier;
 use crate::broker::session::LastPing;
+use crate::broker::statistics::Verb;
 use crate::broker::users::Permissions;
 use crate::limits::{MAX_FORWARDED_LINE, SECOND_US};
 use crate::protocol::command::{Counter, Expire, Pair};
@@ -36,6 +40,8 @@ impl Broker {
             self.refuse_unknown(id, line, out);
             return Flow::Next;
         };
+        let verb = verb_of(&command);
+        self.statistics.count_request(verb);
         let mut monitored = true;
         let mut errors_allowed = true;
         match command {
@@ -70,6 +76,10 @@ impl Broker {
         let needed = needed_for(&command);
         if permissions.is_some_and(|has| has.contains(needed)) {
             if let Executed::Later(flow) = self.execute(id, command, line, now, out) {
+                if flow == Flow::StopBefore {
+                    // It comes again.
+                    self.statistics.uncount_request(verb);
+                }
                 return flow;
             }
         } else {
@@ -83,6 +93,7 @@ impl Broker {
 
     #[cold]
     fn refuse_unknown<O: Carrier>(&mut self, id: ConnectionId, line: &[u8], out: &mut O) {
+        self.statistics.count_request(Verb::Unknown);
         self.statistics.unknown_commands += 1;
         let parts = [b"OVERHEAD E unknown_command ", line];
         out.append_line(id, &parts, self.long_line.as_ref());
@@ -164,25 +175,29 @@ impl Broker {
             form: LegacyForm::Line(line),
         };
         match command {
-            Command::Retrieve(name) => match self.retrieve(name, now, out) {
-                Some(found) if found.is_answered_in_slices() => {
-                    return Executed::Later(self.start_long_answer(id, name, line, now, out));
-                }
-                Some(found) => {
-                    if let Some((name, text)) = found.long_text {
-                        let parts = [b"RETRIEVED ", name, b"=", found.value];
-                        out.append_line(id, &parts, Some(text));
-                    } else {
-                        out.append(id, |to| {
-                            encode::line(to, &[b"RETRIEVED ", name, b"=", found.value])
-                        });
+            Command::Retrieve(name) => {
+                self.statistics.look_ups += 1;
+                match self.retrieve(name, now, out) {
+                    Some(found) if found.is_answered_in_slices() => {
+                        return Executed::Later(self.start_long_answer(id, name, line, now, out));
+                    }
+                    Some(found) => {
+                        if let Some((name, text)) = found.long_text {
+                            let parts = [b"RETRIEVED ", name, b"=", found.value];
+                            out.append_line(id, &parts, Some(text));
+                        } else {
+                            out.append(id, |to| {
+                                encode::line(to, &[b"RETRIEVED ", name, b"=", found.value])
+                            });
+                        }
+                    }
+                    None => {
+                        self.statistics.misses += 1;
+                        let parts = [b"NOTRETRIEVED ", name];
+                        out.append_line(id, &parts, self.long_line.as_ref());
                     }
                 }
-                None => {
-                    let parts = [b"NOTRETRIEVED ", name];
-                    out.append_line(id, &parts, self.long_line.as_ref());
-                }
-            },
+            }
             Command::Store(Pair { name, value }) => {
                 let stored = self.store(name, value, by, now, out);
                 self.answer_written(stored, id, name, now, out);
@@ -233,7 +248,10 @@ impl Broker {
                 let expires_us = after_us.map(|after_us| self.tree.now_us(now) + after_us);
                 self.touch(name, expires_us, by, now, out);
             }
-            Command::Ttl(name) => self.answer_ttl(id, name, now, out),
+            Command::Ttl(name) => answer_ttl(self, id, name, now, out),
+            Command::Status(list) => {
+                return Executed::Later(answer_status(self, id, list, line, now, out));
+            }
             Command::ListenToPattern(pattern) => self.listen_to_pattern(id, pattern, true, out),
             Command::UnlistenToPattern(pattern) => self.listen_to_pattern(id, pattern, false, out),
             _ => return self.execute_on_session(id, command, line, now, out),
@@ -286,7 +304,8 @@ impl Broker {
             Command::Unmonitor => self.monitors.remove(id, &mut self.sessions),
             Command::KeyList => return Executed::Later(self.start_key_list(id, line, now, out)),
             Command::ClientList => {
-                return Executed::Later(self.start_client_list(id, line, now, out));
+                let form = ClientForm::Client;
+                return Executed::Later(self.start_client_list(id, form, line, now, out));
             }
             Command::ClientDisconnect(cid) => {
                 if let Some(victim) = self.sessions.find(cid).map(|session| session.id) {
@@ -306,23 +325,6 @@ impl Broker {
             _ => {}
         }
         Executed::Done
-    }
-
-    /// Answers with the time to the expiry of an entry, in whole seconds, so that 0 never stands for a living entry.
-    fn answer_ttl<O: Carrier>(&mut self, id: ConnectionId, name: &[u8], now: Now, out: &mut O) {
-        let seconds = self.look_up(name, now).map(|found| {
-            found.expires_us().map_or("-1".to_owned(), |expires_us| {
-                let left_us = expires_us.saturating_sub(self.tree.now_us(now));
-                left_us.div_ceil(SECOND_US).to_string()
-            })
-        });
-        match seconds {
-            Some(seconds) => out.append_line(id, &[b"TTL ", name, b"=", seconds.as_bytes()], None),
-            None => {
-                let parts = [b"NOTRETRIEVED ", name];
-                out.append_line(id, &parts, self.long_line.as_ref());
-            }
-        }
     }
 
     /// INCREMENT and DECREMENT.
@@ -372,6 +374,29 @@ impl Broker {
         } else {
             self.statistics.too_large += 1;
             out.append(from, |to| encode::error(to, "entry_too_large"));
+        }
+    }
+}
+
+/// Answers with the time to the expiry of an entry, in whole seconds, so that 0 never stands for a living entry.
+fn answer_ttl<O: Carrier>(
+    broker: &mut Broker,
+    id: ConnectionId,
+    name: &[u8],
+    now: Now,
+    out: &mut O,
+) {
+    let seconds = broker.look_up(name, now).map(|found| {
+        found.expires_us().map_or("-1".to_owned(), |expires_us| {
+            let left_us = expires_us.saturating_sub(broker.tree.now_us(now));
+            left_us.div_ceil(SECOND_US).to_string()
+        })
+    });
+    match seconds {
+        Some(seconds) => out.append_line(id, &[b"TTL ", name, b"=", seconds.as_bytes()], None),
+        None => {
+            let parts = [b"NOTRETRIEVED ", name];
+            out.append_line(id, &parts, broker.long_line.as_ref());
         }
     }
 }

@@ -1,9 +1,11 @@
 //! A line of Clacks, whoever says it: a client before or after its login, or another server.
 
+use super::verb::verb_of;
 use crate::broker::Broker;
 use crate::broker::carrier::Carrier;
 use crate::broker::events::{ConnectionId, Flow, Now, Peer};
 use crate::broker::output::Output;
+use crate::broker::statistics::Verb;
 use crate::protocol::{ClacksLine, Command, Flags, Request};
 
 impl Broker {
@@ -19,7 +21,6 @@ impl Broker {
         if line.text.is_empty() {
             return Flow::Next;
         }
-        self.statistics.lines += 1;
         let Some(session) = self.sessions.get(id).filter(|session| session.is_served()) else {
             return Flow::Stop;
         };
@@ -29,6 +30,7 @@ impl Broker {
             false => None,
         };
         if is_link_up == Some(false) {
+            self.statistics.link_lines += 1;
             self.handle_master_greeting(id, line, now, out);
             return Flow::Next;
         }
@@ -41,7 +43,10 @@ impl Broker {
             return Flow::StopBefore;
         }
         match is_link_up {
-            Some(_) => self.handle_link_line(id, line, now, out),
+            Some(_) => {
+                self.statistics.link_lines += 1;
+                self.handle_link_line(id, line, now, out)
+            }
             None => self.handle_command(id, line, now, out),
         }
     }
@@ -54,6 +59,8 @@ impl Broker {
         now: Now,
         out: &mut O,
     ) -> Flow {
+        self.statistics
+            .count_request(line.command.as_ref().map_or(Verb::Unknown, verb_of));
         if let Some(session) = self.sessions.get_mut(id) {
             session.has_spoken = true;
         }

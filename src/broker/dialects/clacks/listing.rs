@@ -1,9 +1,11 @@
 //! KEYLIST, CLIENTLIST, and RETRIEVE of a long value: answers that may be long, produced a slice at a time as the client
 //! takes them. The connection's next line waits until its answer is complete.
 
+use super::status;
 use crate::broker::Broker;
 use crate::broker::carrier::Carrier;
 use crate::broker::dialects::nats;
+use crate::broker::dialects::report::client_row;
 use crate::broker::events::{ConnectionId, Flow, Now};
 use crate::broker::interclacks::Link;
 use crate::broker::key_list::KeyList;
@@ -41,9 +43,34 @@ const KEPT_LINE: usize = 256;
 enum Stage {
     Keys(KeyList),
     /// The CID of the session that was shown last.
-    Clients(Box<[u8]>),
+    Clients(Box<[u8]>, ClientForm),
     /// No list, but the long value of that name.
     Value(Box<[u8]>),
+}
+
+/// The form of a list of clients.
+#[derive(Debug, Clone, Copy)]
+pub enum ClientForm {
+    /// That of CLIENTLIST.
+    Client,
+    /// That of STATUS.
+    Status,
+}
+
+impl ClientForm {
+    fn start(self) -> &'static [u8] {
+        match self {
+            ClientForm::Client => b"CLIENTLISTSTART",
+            ClientForm::Status => status::START,
+        }
+    }
+
+    fn end(self) -> &'static [u8] {
+        match self {
+            ClientForm::Client => b"CLIENTLISTEND",
+            ClientForm::Status => status::END,
+        }
+    }
 }
 
 impl Stage {
@@ -51,7 +78,7 @@ impl Stage {
     fn memory(&self) -> usize {
         match self {
             Stage::Keys(walk) => walk.memory(),
-            Stage::Clients(last) => last.len(),
+            Stage::Clients(last, _) => last.len(),
             Stage::Value(name) => name.len(),
         }
     }
@@ -73,12 +100,13 @@ impl Broker {
     pub(in crate::broker) fn start_client_list<O: Carrier>(
         &mut self,
         id: ConnectionId,
+        form: ClientForm,
         line: &[u8],
         now: Now,
         out: &mut O,
     ) -> Flow {
-        out.append(id, |to| encode::line(to, &[b"CLIENTLISTSTART"]));
-        let stage = Stage::Clients(Box::default());
+        out.append(id, |to| encode::line(to, &[form.start()]));
+        let stage = Stage::Clients(Box::default(), form);
         self.start_listing(id, line, stage, now, out)
     }
 
@@ -204,19 +232,29 @@ impl Broker {
                 out.append(id, |to| encode::line(to, &[b"KEYLISTEND"]));
                 ControlFlow::Break(())
             }
-            Stage::Clients(last) => {
+            Stage::Clients(last, form) => {
                 let mut written = 0;
                 for (cid, session) in sessions.after(&last) {
                     if session.closing.is_none() {
-                        let line = client_line(session, tree.links.get(session.id), now, out);
-                        out.append(id, |to| encode::line(to, &[&line]));
+                        let mut line = Vec::new();
+                        match form {
+                            ClientForm::Client => {
+                                let link = tree.links.get(session.id);
+                                line = client_line(session, link, now, out);
+                                line.extend_from_slice(b"\r\n");
+                            }
+                            ClientForm::Status => {
+                                status::append_row(&client_row(session, now, out), &mut line);
+                            }
+                        }
+                        out.append(id, |to| to.extend_from_slice(&line));
                         written += line.len();
                     }
                     if written >= LISTING_SLICE {
-                        return ControlFlow::Continue(Stage::Clients(cid.into()));
+                        return ControlFlow::Continue(Stage::Clients(cid.into(), form));
                     }
                 }
-                out.append(id, |to| encode::line(to, &[b"CLIENTLISTEND"]));
+                out.append(id, |to| encode::line(to, &[form.end()]));
                 ControlFlow::Break(())
             }
             Stage::Value(name) => {

@@ -6,6 +6,8 @@ mod listing;
 mod login;
 mod overhead;
 mod plan;
+mod status;
+mod verb;
 
 use super::Notice;
 use crate::broker::close_reason::CloseReason;
@@ -13,6 +15,7 @@ use crate::protocol::{Flags, encode};
 
 pub use listing::Listing;
 pub use plan::plan;
+pub use verb::verb_of;
 
 /// Appends what a server says unasked.
 pub fn encode_notice(notice: Notice<'_>, to: &mut Vec<u8>) {

@@ -136,6 +136,7 @@ pub fn needed_for(command: &Command<'_>) -> Permissions {
         | Command::Unmonitor
         | Command::ClientList
         | Command::ClientDisconnect(_)
+        | Command::Status(_)
         | Command::ClearCache => Permissions::MANAGE,
         Command::KeySync(_) => Permissions::INTERCLACKS,
         Command::Overhead(Some(overhead)) if overhead.is_on() => needed_for_flags(overhead.flags),

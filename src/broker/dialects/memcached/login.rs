@@ -7,6 +7,7 @@ use crate::broker::carrier::Carrier;
 use crate::broker::close_reason::CloseReason;
 use crate::broker::events::{ConnectionId, Flow, Now};
 use crate::broker::operations::Login as Outcome;
+use crate::broker::statistics::Verb;
 use crate::broker::users::Users;
 use crate::limits::MAX_TRIED_USER;
 use crate::protocol::memcached::login::{self, Login};
@@ -58,6 +59,7 @@ pub fn handle_login<O: Carrier>(
         return Flow::Stop;
     };
     session.has_spoken = true;
+    broker.statistics.count_request(Verb::Login);
     broker.memcached.counters.bytes_read += frame.len() as u64;
     match login::decode(frame) {
         Login::Quit => broker.close(id, CloseReason::Quit, now, out),

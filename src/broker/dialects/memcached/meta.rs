@@ -59,6 +59,7 @@ impl<O: Output> Exchange<'_, O> {
             }
             None => self.append(line),
         }
+        self.broker.statistics.look_ups += 1;
         let counters = &mut self.broker.memcached.counters;
         match touch {
             Some(_) => {
@@ -128,6 +129,7 @@ impl<O: Output> Exchange<'_, O> {
         let Ok(Stored::Done(done)) = self.broker.put(&put, by, self.now, self.out) else {
             return self.fail(Error::TooLarge);
         };
+        self.broker.statistics.count_miss();
         let counters = &mut self.broker.memcached.counters;
         counters.cmd_get += 1;
         counters.get_hits += 1;

@@ -18,6 +18,7 @@ mod settings;
 mod state;
 mod statistics;
 mod storage;
+mod verb;
 mod watch;
 
 use super::{Notice, Plan, Receivers};
@@ -25,12 +26,13 @@ use crate::broker::Broker;
 use crate::broker::close_reason::CloseReason;
 use crate::broker::events::{ConnectionId, Flow, Now};
 use crate::broker::output::Output;
-use crate::broker::session::{Session, Sessions};
+use crate::broker::session::Session;
 use crate::protocol::memcached::administration::Crawler;
 use crate::protocol::memcached::{Frame, Request};
 use crate::protocol::{self, Language, encode};
 use exchange::Exchange;
 use permissions::{is_write, may};
+pub use verb::verb_of;
 
 pub use administration::{deadline, handle_deadline};
 pub use frames::handle_long_frame;
@@ -60,11 +62,6 @@ pub fn plan<'a>(session: &Session, request: &Request<'a>) -> Plan<'a> {
     }
 }
 
-/// The connections of memcached clients.
-pub fn connections(sessions: &Sessions) -> impl Iterator<Item = &Session> {
-    sessions.iter().filter(|session| is_spoken(session))
-}
-
 /// Reports whether a session speaks this language.
 pub fn is_spoken(session: &Session) -> bool {
     matches!(
@@ -81,7 +78,6 @@ pub fn handle_frame<O: Output>(
     now: Now,
     out: &mut O,
 ) -> Flow {
-    broker.statistics.lines += 1;
     let session = broker.sessions.get_mut(id);
     let Some(session) = session.filter(|session| session.is_served()) else {
         return Flow::Stop;
@@ -99,6 +95,7 @@ pub fn handle_frame<O: Output>(
     {
         return Flow::StopBefore;
     }
+    broker.statistics.count_request(verb_of(&frame.request));
     broker.memcached.counters.bytes_read += frame.bytes.len() as u64;
     let mut exchange = Exchange {
         broker,

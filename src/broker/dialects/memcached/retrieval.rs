@@ -96,6 +96,7 @@ impl<O: Output> Exchange<'_, O> {
         let (flags, length) = (found.client_flags(), value.len());
         let line = |to: &mut Vec<u8>| answer::value_line(to, key, flags, length, cas);
         let written = append_value(*out, *id, line, value, found.long_text());
+        self.broker.statistics.look_ups += 1;
         let counters = &mut self.broker.memcached.counters;
         counters.bytes_written += written as u64;
         match form.expiry {
@@ -133,6 +134,7 @@ impl<O: Output> Exchange<'_, O> {
         let found = self.broker.cache.find(key, now_us);
         let expires_us = found.and_then(|found| found.expires_us());
         let has_expired = expires_us.is_some_and(|expires_us| expires_us <= now_us);
+        self.broker.statistics.count_miss();
         if counts {
             let counters = &mut self.broker.memcached.counters;
             counters.get_misses += 1;

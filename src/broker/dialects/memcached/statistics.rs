@@ -37,7 +37,7 @@ impl<O: Output> Exchange<'_, O> {
     fn reset_counters(&mut self) {
         let statistics = &self.broker.statistics;
         self.broker.memcached.counters = Counters {
-            connections_before: statistics.connections,
+            connections_before: statistics.connections.sum(),
             rejected_before: statistics.closed(CloseReason::ClientLimit),
             ..Counters::default()
         };
@@ -74,7 +74,7 @@ impl<O: Output> Exchange<'_, O> {
 
     fn append_gauges(&self, to: &mut Vec<u8>) {
         let (broker, counters) = (&self.broker, &self.broker.memcached.counters);
-        let total = broker.statistics.connections - counters.connections_before;
+        let total = broker.statistics.connections.sum() - counters.connections_before;
         let rejected =
             broker.statistics.closed(CloseReason::ClientLimit) - counters.rejected_before;
         stat(to, "max_connections", broker.settings.max_clients);

@@ -79,7 +79,7 @@ pub fn encode_info(broker: &Broker, peer: Peer, entrance: Entrance, to: &mut Vec
         port,
         needs_tls: address.is_some_and(EntranceAddress::is_tls),
         max_payload: max_payload(&broker.settings),
-        client_id: broker.statistics.connections,
+        client_id: broker.statistics.connections.sum(),
         client_ip: client_ip.as_deref(),
     };
     answer::info(to, &info);

@@ -10,16 +10,18 @@ mod keep_alive;
 mod login;
 mod publish;
 mod subscribe;
+mod verb;
 
 use super::{Notice, Plan, Receivers};
 use crate::broker::Broker;
 use crate::broker::close_reason::CloseReason;
 use crate::broker::events::{ConnectionId, Flow, Now};
 use crate::broker::output::Output;
-use crate::broker::session::{Session, Sessions};
+use crate::broker::session::Session;
 use crate::broker::users::Permissions;
 use crate::protocol::Language;
 use crate::protocol::nats::{Error, Frame, Request, answer, subject};
+pub use verb::verb_of;
 
 pub use conversation::Conversation;
 pub use frames::{handle_long_frame, max_payload};
@@ -60,11 +62,6 @@ pub fn plan<'a>(session: &Session, request: &Request<'a>) -> Plan<'a> {
     }
 }
 
-/// The connections of NATS clients.
-pub fn connections(sessions: &Sessions) -> impl Iterator<Item = &Session> {
-    sessions.iter().filter(|session| is_spoken(session))
-}
-
 /// Reports whether a session speaks this language.
 pub fn is_spoken(session: &Session) -> bool {
     matches!(session.language, Language::Nats | Language::NatsLogin)
@@ -78,7 +75,8 @@ pub fn handle_frame<O: Output>(
     now: Now,
     out: &mut O,
 ) -> Flow {
-    broker.statistics.lines += 1;
+    let verb = verb_of(&frame.request);
+    broker.statistics.count_request(verb);
     let session = broker.sessions.get_mut(id);
     let Some(session) = session.filter(|session| session.is_served()) else {
         return Flow::Stop;
@@ -99,7 +97,14 @@ pub fn handle_frame<O: Output>(
         Request::Unsubscribe(unsubscribe) => exchange.unsubscribe(unsubscribe, frame.line()),
         Request::Ping => exchange.append(answer::pong),
         Request::Pong | Request::Ignored => {}
-        Request::Connect(options) => return exchange.connect(options),
+        Request::Connect(options) => {
+            let flow = exchange.connect(options);
+            if flow == Flow::StopBefore {
+                // It comes again.
+                broker.statistics.uncount_request(verb);
+            }
+            return flow;
+        }
         Request::PeerError(text) => exchange.end_by_peer(text),
         Request::Cut(begun) => {
             if exchange.check_begun(begun) {

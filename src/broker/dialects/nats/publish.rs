@@ -13,7 +13,7 @@ use crate::protocol::nats::names::{Named, name_of};
 use crate::protocol::nats::request::Publish;
 use crate::protocol::nats::{Error, subject};
 use crate::protocol::shown::shown;
-use crate::protocol::{encode, peer};
+use crate::protocol::{Language, encode, peer};
 
 /// Subjects for features of NATS that are not spoken anywhere in the tree begin so.
 const NEVER_SERVED: [&[u8]; 2] = [b"$JS", b"$SYS"];
@@ -66,7 +66,7 @@ impl<O: Output> Exchange<'_, O> {
     /// server.
     fn send(&mut self, message: &Message<'_>) -> usize {
         let broker = &mut *self.broker;
-        broker.statistics.signals += 1;
+        broker.statistics.signals.add(Language::Nats, 1);
         // The name is made only if there is somebody to get it.
         let is_for_clacks = broker.listeners.names() > 0
             || broker.subjects.has_patterns_of_clacks()

@@ -1,0 +1,69 @@
+//! Single requests in the statistics: the names that are busy, and the requests that take long.
+
+use super::verb_of;
+use crate::broker::Broker;
+use crate::broker::events::Now;
+use crate::broker::statistics::{HeavyRequest, MAX_NAME, SlowRequest};
+use crate::protocol::{Command, Request};
+
+/// Looks at a request by which busy names are found.
+#[cold]
+#[inline(never)]
+pub fn observe_name(broker: &mut Broker, request: &Request<'_>) {
+    let name = name_of(request);
+    broker.statistics.busiest.look_at(name, &mut broker.random);
+}
+
+/// Describes a request that has done much work.
+#[cold]
+#[inline(never)]
+pub fn describe(request: &Request<'_>, work: usize) -> HeavyRequest {
+    let name = name_of(request).unwrap_or_default();
+    HeavyRequest {
+        verb: verb_of(request),
+        name: name[..name.len().min(MAX_NAME)].into(),
+        size: request.length(),
+        work,
+    }
+}
+
+impl Broker {
+    /// A long turn has ended, in which a request did most of the work.
+    pub fn handle_slow_turn(&mut self, heavy: HeavyRequest, turn_us: u64, now: Now) {
+        self.statistics.slow.add(SlowRequest {
+            heavy,
+            turn_us,
+            at_us: now.wall_us,
+        });
+    }
+}
+
+/// The name of the entry, signal or subject that a request is about. Nothing else of a request is ever shown: it may be a
+/// secret.
+fn name_of<'a>(request: &Request<'a>) -> Option<&'a [u8]> {
+    match request {
+        Request::Clacks(line) => name_in_command(line.command.as_ref()?),
+        Request::Memcached(frame) => frame.request.key(),
+        Request::MemcachedLogin(_) => None,
+        Request::Nats(frame) => frame.request.subject(),
+        #[cfg(test)]
+        Request::Toy(request) => request.key(),
+    }
+}
+
+fn name_in_command<'a>(command: &Command<'a>) -> Option<&'a [u8]> {
+    match command {
+        Command::Retrieve(name)
+        | Command::Remove(name)
+        | Command::Notify(name)
+        | Command::Ttl(name)
+        | Command::Listen(name)
+        | Command::Unlisten(name)
+        | Command::ListenToPattern(name)
+        | Command::UnlistenToPattern(name) => Some(name),
+        Command::Store(pair) | Command::Set(pair) | Command::SetAndStore(pair) => Some(pair.name),
+        Command::Increment(counter) | Command::Decrement(counter) => Some(counter.name),
+        Command::Expire(expire) => Some(expire.name),
+        _ => None,
+    }
+}

@@ -1,0 +1,135 @@
+//! The lists of a status: clients, links, names and slow requests, a row each.
+
+use crate::broker::Broker;
+use crate::broker::carrier::Carrier;
+use crate::broker::events::Now;
+use crate::broker::interclacks::Link;
+use crate::broker::session::Session;
+use crate::broker::statistics::SlowRequest;
+use crate::limits::{LARGEST_ENTRIES_SHOWN, SECOND_US};
+use std::borrow::Cow;
+
+/// A field of a row.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Field<'a> {
+    Text(Cow<'a, [u8]>),
+    Number(u64),
+    /// Microseconds, to be shown in seconds.
+    Us(u64),
+    /// A share in percent.
+    Percent(f64),
+    Flag(bool),
+}
+
+/// The fields of a row with their names, in the order in which they are shown.
+pub type Row<'a> = Vec<(&'static str, Field<'a>)>;
+
+fn text<'a>(text: impl Into<Cow<'a, str>>) -> Field<'a> {
+    Field::Text(match text.into() {
+        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+    })
+}
+
+/// The row of a client.
+pub fn client_row<'a, O: Carrier>(session: &'a Session, now: Now, out: &O) -> Row<'a> {
+    let traffic = out.traffic(session.id);
+    let (host, port) = session.cid.host_and_port();
+    let user = session.user.as_ref().map_or("", |user| &user.name);
+    let since = |at_us: u64| Field::Us(now.monotonic_us.saturating_sub(at_us));
+    let subscriptions = session.subscriptions.count() + session.subjects.count();
+    vec![
+        ("CID", text(session.cid.to_string())),
+        ("USER", text(user)),
+        ("LANGUAGE", text(session.language.word())),
+        ("HOST", text(host)),
+        ("PORT", text(port)),
+        ("AGE", since(session.opened_us)),
+        ("IDLE", since(traffic.last_input_us.max(session.opened_us))),
+        ("SUBSCRIPTIONS", Field::Number(subscriptions as u64)),
+        ("OUTBUFFER_LENGTH", Field::Number(traffic.queued as u64)),
+        ("INBUFFER_LENGTH", Field::Number(traffic.unread as u64)),
+        ("INTERCLACKS", Field::Flag(session.is_link)),
+        ("MONITOR", Field::Flag(session.monitor.is_some())),
+        ("CLIENTINFO", Field::Text(session.client_info().into())),
+    ]
+}
+
+/// The rows of all links, also of those that are not up yet.
+pub fn link_rows<'a, O: Carrier>(
+    broker: &'a Broker,
+    now: Now,
+    out: &'a O,
+) -> impl Iterator<Item = Row<'a>> {
+    let named = |(id, link)| Some((broker.sessions.get(id)?, link));
+    let links = broker.tree.links.iter().filter_map(named);
+    links.map(move |(session, link)| link_row(session, link, now, out))
+}
+
+fn link_row<'a, O: Carrier>(session: &'a Session, link: &Link, now: Now, out: &O) -> Row<'a> {
+    let queued = out.traffic(session.id).queued + link.backlog();
+    let (host, port) = session.cid.host_and_port();
+    let synced = match link.synced_us() {
+        None => text("no"),
+        Some(at_us) => Field::Us(now.wall_at(at_us) / SECOND_US * SECOND_US),
+    };
+    vec![
+        ("LINK", text(session.cid.to_string())),
+        ("ROLE", text(link.role_word())),
+        ("STATE", text(link.state_word())),
+        ("HOST", text(host)),
+        ("PORT", text(port)),
+        ("NODE", text(link.node_text())),
+        (
+            "AGE",
+            Field::Us(now.monotonic_us.saturating_sub(session.opened_us)),
+        ),
+        ("ROUND_TRIP", Field::Us(link.round_trip_us())),
+        ("QUEUED", Field::Number(queued as u64)),
+        ("SYNCED", synced),
+        ("VERSION", Field::Text(session.client_info().into())),
+    ]
+}
+
+/// The rows of slow requests, the latest first.
+pub fn slow_rows(broker: &Broker) -> impl Iterator<Item = Row<'_>> {
+    broker.statistics.slow.iter().rev().map(slow_row)
+}
+
+fn slow_row(request: &SlowRequest) -> Row<'_> {
+    let (language, word) = request.heavy.verb.words();
+    vec![
+        ("TIME", Field::Us(request.at_us)),
+        ("TURN", Field::Us(request.turn_us)),
+        ("LANGUAGE", text(language.word())),
+        ("VERB", text(word)),
+        ("SIZE", Field::Number(request.heavy.size as u64)),
+        ("WORK", Field::Number(request.heavy.work as u64)),
+        ("NAME", Field::Text((&*request.heavy.name).into())),
+    ]
+}
+
+/// The rows of the busiest names, and of the largest among some entries that are looked at from `place` on, which is any
+/// number.
+pub fn name_rows(broker: &Broker, place: u64, now: Now) -> impl Iterator<Item = Row<'_>> {
+    let busy = broker.statistics.busiest.shares().into_iter();
+    let busy = busy.map(|(name, share)| {
+        vec![
+            ("KIND", text("busy")),
+            ("SHARE", Field::Percent(share)),
+            ("NAME", Field::Text(name.into())),
+        ]
+    });
+    let now_us = broker.tree.now_us(now);
+    let largest = broker
+        .cache
+        .sample_largest(place, LARGEST_ENTRIES_SHOWN, now_us);
+    let largest = largest.into_iter().map(|found| {
+        vec![
+            ("KIND", text("large")),
+            ("SIZE", Field::Number(found.size() as u64)),
+            ("NAME", Field::Text(found.name().into())),
+        ]
+    });
+    busy.chain(largest)
+}

@@ -1,0 +1,71 @@
+//! The figures of connections.
+
+use super::Figures;
+use crate::support::{Server, Setup, wait_until};
+
+#[test]
+fn connections_are_counted_by_language_user_and_end() {
+    let server = Setup::new().flags(&["--max-clients", "77"]).start();
+    let mut manager = server.client("mg");
+    let before = Figures::of(&mut manager);
+    assert_eq!(before.get("clients_limit"), 77.0);
+    let (one, mut other) = (server.client("rw"), server.client("rw"));
+    let stranger = server.stranger();
+    let mut monitor = server.client("mg");
+    monitor.ask("MONITOR");
+    let during = Figures::of(&mut manager);
+    during.assert_growth(
+        &before,
+        &[
+            ("clients.clacks", 4.0),
+            ("connections.clacks", 4.0),
+            ("user_clients.rw", 2.0),
+            ("user_clients.mg", 1.0),
+            ("monitors", 1.0),
+        ],
+    );
+    other.send("QUIT");
+    other.until_closed();
+    drop((one, stranger, monitor));
+    wait_until("they have gone", || {
+        Figures::of(&mut manager).get("clients.clacks") == 1.0
+    });
+    let after = Figures::of(&mut manager);
+    after.assert_growth(
+        &before,
+        &[("closes.quit", 1.0), ("connections.clacks", 4.0)],
+    );
+    let closes = |name| after.get(name) - before.get(name);
+    assert_eq!(
+        closes("closes.end_of_stream") + closes("closes.connection_lost"),
+        3.0
+    );
+    assert!(!after.has("user_clients.rw"));
+    assert_eq!(after.get("monitors"), 0.0);
+}
+
+/// A session that logs in as somebody else is not counted twice.
+#[test]
+fn a_connection_counts_for_its_latest_user() {
+    let server = Server::start();
+    let mut manager = server.client("mg");
+    let client = server.client("rw").logged_in("ro");
+    let figures = Figures::of(&mut manager);
+    assert_eq!(figures.get("user_clients.ro"), 1.0);
+    assert!(!figures.has("user_clients.rw"));
+    drop(client);
+}
+
+#[test]
+fn a_rest_from_accepting_is_counted() {
+    let server = Server::start();
+    let mut manager = server.client("mg");
+    assert_eq!(Figures::of(&mut manager).get("accept_rests"), 0.0);
+    let before = server.leave_descriptors(0);
+    let waiting = std::os::unix::net::UnixStream::connect(&server.socket).expect("a listener");
+    wait_until("accepting rests", || {
+        Figures::of(&mut manager).get("accept_rests") >= 1.0
+    });
+    server.limit_descriptors(before);
+    drop(waiting);
+}
