@@ -81,6 +81,8 @@ pub struct Status {
     pub memcached: usize,
     /// Connections of NATS clients among them.
     pub nats: usize,
+    /// Connections of HTTP clients among them.
+    pub http: usize,
     pub monitors: usize,
     /// Interclacks links that are up.
     pub links: usize,
@@ -97,11 +99,12 @@ impl Status {
     pub(super) fn write(&self, statistics: &Statistics, f: &mut impl fmt::Write) -> fmt::Result {
         write!(
             f,
-            "clients={} memcached={} nats={} monitors={} links={} uplink={} names_listened_to={} subscriptions={} entries={} tombstones={} cache_bytes={} journal={} connections={} \
+            "clients={} memcached={} nats={} http={} monitors={} links={} uplink={} names_listened_to={} subscriptions={} entries={} tombstones={} cache_bytes={} journal={} connections={} \
              lines={} signals={} deliveries={} expired={} stale={} evicted={} too_large={} permission_denied={} unknown_commands={}",
             self.clients,
             self.memcached,
             self.nats,
+            self.http,
             self.monitors,
             self.links,
             self.uplink,

@@ -2,6 +2,7 @@
 //! the outcome to the answer. Nothing is decided here about entries, signals or sessions.
 
 pub mod clacks;
+pub mod http;
 pub mod memcached;
 pub mod nats;
 mod plan;
@@ -35,6 +36,7 @@ impl Notice<'_> {
             Language::Clacks => clacks::encode_notice(self, to),
             Language::Memcached | Language::MemcachedLogin => memcached::encode_notice(self, to),
             Language::Nats | Language::NatsLogin => nats::encode_notice(self, to),
+            Language::Http => http::encode_notice(self, to),
             #[cfg(test)]
             Language::Toy => toy::encode_notice(self, to),
         }
