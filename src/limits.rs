@@ -26,6 +26,8 @@ pub const MAX_PAYLOAD: usize = 1024 * KIB;
 pub const MAX_PAIRS_TOLD: usize = 100_000;
 /// The default port of `--nats`, which is that of NATS servers.
 pub const NATS_PORT: u16 = 4222;
+/// The default port of `--http`, near [`DEFAULT_PORT`].
+pub const HTTP_PORT: u16 = 49890;
 /// The default of `--max-clients`. A few hundred clients are usual; ten thousand still need little memory.
 pub const MAX_CLIENTS: usize = 10_000;
 /// The default of `--max-line`. Values of several megabytes occur (rendered pages); larger ones are mistakes.
@@ -59,6 +61,10 @@ pub const CLEAN_INTERVAL_S: f64 = 60.0;
 
 /// The longest line before the login. A token with long names fits, and a connection without a login needs little memory.
 pub const MAX_LINE_BEFORE_LOGIN: usize = 4 * KIB;
+/// The longest head of an HTTP request. Browsers send one of a kilobyte, with many cookies of a few.
+pub const MAX_HTTP_HEAD: usize = 8 * KIB;
+/// The most headers of an HTTP request. Browsers behind a few proxies send some thirty.
+pub const MAX_HTTP_HEADERS: usize = 64;
 /// The longest forwarded line (OVERHEAD with G). Such lines reach clients that have not asked for them.
 pub const MAX_FORWARDED_LINE: usize = 4 * KIB;
 /// The longest identification of a client, which people read in CLIENTLIST.
@@ -258,6 +264,8 @@ pub const FIRST_SHARE: usize = 32 * KIB;
 pub const WORK_PER_BYTE_READ: usize = 3;
 /// The work of a journal record, as a multiple of its bytes: as much as the recorded write.
 pub const WORK_PER_BYTE_RECORDED: usize = 2;
+/// The work on a page of figures, as a multiple of its bytes: most of them are formatted numbers.
+pub const WORK_PER_BYTE_OF_PAGE: usize = 8;
 /// The work of a login, also of a client that is logged in already: decoding, hashing and comparing its token. Measured: two
 /// microseconds.
 pub const WORK_PER_LOGIN: usize = KIB;

@@ -12,6 +12,7 @@ mod client;
 mod daemon;
 mod faults;
 mod fuzz;
+mod http;
 mod interclacks;
 mod journal;
 mod measurements;

@@ -21,8 +21,10 @@ macro_rules! close_reasons {
 }
 
 close_reasons! {
-    /// The client sent QUIT.
+    /// The client sent QUIT, or asked for no further answer by HTTP.
     Quit "quit",
+    /// An HTTP request was answered on a connection that does not stay.
+    Answered "answered",
     /// The peer closed its side.
     EndOfStream "end_of_stream",
     /// Reading or writing failed.
@@ -86,10 +88,10 @@ impl CloseReason {
     pub fn drains(self) -> bool {
         use CloseReason::*;
         match self {
-            Quit | EndOfStream | LoginFailed | AuthTimeout | PingTimeout | LineTooLong
-            | Disconnected | ClosedAll | Shutdown | UserChanged | ClientLimit | TlsToPlain
-            | HttpRequest | ProtocolError | PayloadTooLarge | PeerError | PeerTimeout | Ring
-            | ClockAhead | Implausible | PeerVersion => true,
+            Quit | Answered | EndOfStream | LoginFailed | AuthTimeout | PingTimeout
+            | LineTooLong | Disconnected | ClosedAll | Shutdown | UserChanged | ClientLimit
+            | TlsToPlain | HttpRequest | ProtocolError | PayloadTooLarge | PeerError
+            | PeerTimeout | Ring | ClockAhead | Implausible | PeerVersion => true,
             ConnectionLost | StalledWrite | OutputLimit | BuffersLimit | TlsFailed | PlainToTls
             | BinaryProtocol | Replaced => false,
         }
@@ -107,7 +109,7 @@ impl CloseReason {
         use CloseReason::*;
         matches!(
             self,
-            Quit | EndOfStream | Disconnected | ClosedAll | Shutdown | BinaryProtocol
+            Quit | Answered | EndOfStream | Disconnected | ClosedAll | Shutdown | BinaryProtocol
         )
     }
 }

@@ -46,6 +46,7 @@ pub use cache::Ageing;
 pub use carrier::Carrier;
 pub use close_reason::CloseReason;
 pub use dialects::describe;
+pub use dialects::http::HttpSettings;
 pub use dialects::memcached::MemcachedSettings;
 pub use dialects::nats::NatsSettings;
 pub use entrance::{Entrance, EntranceAddress};
@@ -73,6 +74,7 @@ use admission::Admission;
 use ahash::RandomState;
 use cache::Cache;
 use dialects::clacks::Listing;
+use dialects::http;
 use dialects::memcached::{self, Memcached};
 use dialects::nats;
 use dialects::{Notice, observe_name};
@@ -118,6 +120,8 @@ pub struct Settings {
     pub memcached: MemcachedSettings,
     /// The settings of listeners for NATS clients.
     pub nats: NatsSettings,
+    /// The settings of listeners for HTTP clients.
+    pub http: HttpSettings,
     /// True if changes of the cache are recorded, and FLUSH waits until they are saved.
     pub journal: bool,
 }
@@ -150,6 +154,7 @@ impl Default for Settings {
             cache_max: None,
             memcached: MemcachedSettings::default(),
             nats: NatsSettings::default(),
+            http: HttpSettings::default(),
             journal: false,
         }
     }
@@ -283,6 +288,7 @@ impl Broker {
             match entrance.language {
                 Language::Memcached => memcached::handle_connected(self, id, now, out),
                 Language::Nats => nats::handle_connected(self, id, now, out),
+                Language::Http => http::handle_connected(self, id),
                 _ => {}
             }
         }
@@ -384,6 +390,7 @@ impl Broker {
             Request::Memcached(frame) => memcached::handle_frame(self, id, frame, now, out),
             Request::MemcachedLogin(frame) => memcached::handle_login(self, id, frame, now, out),
             Request::Nats(frame) => nats::handle_frame(self, id, frame, now, out),
+            Request::Http(frame) => http::handle_frame(self, id, frame, now, out),
             #[cfg(test)]
             Request::Toy(request) => self.handle_toy_request(id, request, now, out),
         }
@@ -415,6 +422,8 @@ impl Broker {
             Language::Nats | Language::NatsLogin => {
                 return nats::handle_long_frame(self, id, start, length, now, out);
             }
+            // Its framer ends a head that is too long, and the answer follows.
+            Language::Http => return LongFrame::Allowed,
             _ => {}
         }
         let is_link = session.is_link;
@@ -597,6 +606,7 @@ impl Broker {
             clients: self.sessions.len(),
             memcached: self.sessions.by_language().of(Language::Memcached),
             nats: self.sessions.by_language().of(Language::Nats),
+            http: self.sessions.by_language().of(Language::Http),
             monitors: self.monitors.len(),
             links: self.tree.links.up().count(),
             uplink: self.uplink_state(),

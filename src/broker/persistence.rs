@@ -150,6 +150,11 @@ impl Default for Persistence {
 }
 
 impl Persistence {
+    /// Reports whether records are saved: not from a failure of the journal until it has been rewritten.
+    pub fn is_saving(&self) -> bool {
+        self.is_saving
+    }
+
     /// In a word, for the status.
     pub fn state(&self) -> &'static str {
         match (self.is_saving, &self.rewriting) {

@@ -3,7 +3,7 @@
 use super::Settings;
 use super::close_reason::CloseReason;
 use super::dialects::clacks::Listing;
-use super::dialects::{memcached, nats};
+use super::dialects::{http, memcached, nats};
 use super::entrance::Entrance;
 use super::events::{ConnectionId, Now, Peer};
 use super::listeners::Subscriptions;
@@ -11,7 +11,9 @@ use super::origin::Origin;
 use super::statistics::ByLanguage;
 use super::subjects::OwnSubscriptions;
 use super::users::User;
-use crate::limits::{MAX_CLIENT_INFO, MAX_LINE_BEFORE_LOGIN, SECOND_US};
+use crate::limits::{
+    MAX_CLIENT_INFO, MAX_HTTP_HEAD, MAX_HTTP_HEADERS, MAX_LINE_BEFORE_LOGIN, SECOND_US,
+};
 use crate::protocol::memcached::framing::MAX_UNFINISHED_LINE;
 use crate::protocol::nats::framing::MAX_ARGUMENTS;
 use crate::protocol::{Language, token};
@@ -166,10 +168,13 @@ impl Session {
     }
 
     /// Reports whether the connection only tested that the server answers, as the health checks of load balancers do:
-    /// it did not log in, and left, with or without a reset, or sent nothing until its time for the login was over.
+    /// it did not log in, and left, with or without a reset, or sent nothing until its time for the login was over. By
+    /// HTTP it may have been asked for a login, which somebody takes time to type.
     pub fn is_probe(&self, reason: CloseReason) -> bool {
         let has_left = reason.is_ordinary() || reason == CloseReason::ConnectionLost;
-        let was_silent = reason == CloseReason::AuthTimeout && !self.has_spoken;
+        let may_have_spoken = http::is_spoken(self);
+        let was_silent =
+            reason == CloseReason::AuthTimeout && (may_have_spoken || !self.has_spoken);
         let is_client = !matches!(self.cid.peer, Peer::Master(_));
         self.user.is_none() && is_client && (has_left || was_silent)
     }
@@ -439,6 +444,13 @@ impl Ended<'_> {
                 f,
                 "; a control line has at most {MAX_ARGUMENTS} bytes of arguments"
             ),
+            CloseReason::LineTooLong if http::is_spoken(self.session) => write!(
+                f,
+                "; the head of a request has at most {MAX_HTTP_HEAD} bytes and {MAX_HTTP_HEADERS} headers"
+            ),
+            CloseReason::PayloadTooLarge if http::is_spoken(self.session) => {
+                f.write_str("; no request has a body")
+            }
             CloseReason::PayloadTooLarge => write!(
                 f,
                 "; a message has at most {} bytes",
@@ -490,7 +502,9 @@ impl fmt::Display for Ended<'_> {
         };
         match refused {
             Some(Some(user)) => write!(f, ", tried user \"{user}\"")?,
-            Some(None) if nats::is_spoken(session) => f.write_str(", gave no user and password")?,
+            Some(None) if nats::is_spoken(session) || http::is_spoken(session) => {
+                f.write_str(", gave no user and password")?
+            }
             Some(None) => f.write_str(", tried a malformed token")?,
             None => {}
         }

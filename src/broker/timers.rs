@@ -139,12 +139,13 @@ pub(super) fn due(
     };
     if let Some(closing) = &session.closing {
         // Who asked for answers and then closed its side gets them however slowly it takes them.
+        use CloseReason::{Answered, EndOfStream, Quit};
         let at_us = match (closing.reason, traffic.stalled_since_us) {
             _ if closing.is_given_up => return Due::Later(u64::MAX),
-            (CloseReason::Quit | CloseReason::EndOfStream, Some(since_us)) => {
+            (Quit | Answered | EndOfStream, Some(since_us)) => {
                 since_us + settings.stalled_write_timeout_us
             }
-            (CloseReason::Quit | CloseReason::EndOfStream, None) => now_us + CLOSE_DRAIN_US,
+            (Quit | Answered | EndOfStream, None) => now_us + CLOSE_DRAIN_US,
             _ => closing.since_us + CLOSE_DRAIN_US,
         };
         if past(at_us) {

@@ -1,7 +1,7 @@
 //! The configuration of the daemon, built from the flags and checked as a whole.
 
 use crate::address::{Address, HostPort};
-use crate::broker::{self, Ageing, MemcachedSettings, NatsSettings};
+use crate::broker::{self, Ageing, HttpSettings, MemcachedSettings, NatsSettings};
 use crate::cli::certificate_files::CertificateFiles;
 use crate::cli::flags::{
     absolute, count, path, refused, seconds, size, size_or_unlimited, text_of, wrong,
@@ -99,6 +99,7 @@ impl Config {
                     user: AssumedUser::of(&assumed_users, Language::Nats),
                     addresses: Vec::new(),
                 },
+                http: http_settings(matches, &assumed_users)?,
                 ageing: Ageing {
                     stale_us: stale_time(matches, stays)?,
                     deleted_us: seconds(matches, "deleted-time", limits::DELETED_TIME_S)?,
@@ -270,10 +271,12 @@ fn listen(matches: &Matches, inherited: &[Listener]) -> Result<Vec<Endpoint>, St
     }
     let of_memcached = addresses(matches, "memcached", limits::MEMCACHED_PORT)?;
     let of_nats = addresses(matches, "nats", limits::NATS_PORT)?;
+    let of_http = addresses(matches, "http", limits::HTTP_PORT)?;
     let endpoint = |language| move |address| Endpoint { address, language };
     let of_clacks = listen.into_iter().map(endpoint(Language::Clacks));
     let of_memcached = of_memcached.into_iter().map(endpoint(Language::Memcached));
     let of_nats = of_nats.into_iter().map(endpoint(Language::Nats));
+    let of_http = of_http.into_iter().map(endpoint(Language::Http));
     // An inherited address is not bound again, so that the same flags work with and without socket activation.
     let is_inherited = |endpoint: &Endpoint| {
         let mut inherited = inherited.iter();
@@ -282,6 +285,7 @@ fn listen(matches: &Matches, inherited: &[Listener]) -> Result<Vec<Endpoint>, St
     Ok(of_clacks
         .chain(of_memcached)
         .chain(of_nats)
+        .chain(of_http)
         .filter(|endpoint| !is_inherited(endpoint))
         .collect())
 }
@@ -318,6 +322,23 @@ fn memcached_settings(
         addresses: Vec::new(),
         socket_mode: socket_mode(matches)?,
         machine_memory: sys::machine_memory(),
+    })
+}
+
+/// The settings of listeners for HTTP clients, without their addresses.
+fn http_settings(
+    matches: &Matches,
+    assumed_users: &[AssumedUser],
+) -> Result<HttpSettings, StartError> {
+    let addresses = addresses(matches, "http", limits::HTTP_PORT)?;
+    let hosts = addresses.into_iter().filter_map(|address| match address {
+        Address::Unix(_) => None,
+        Address::Tcp(HostPort { host, .. }) | Address::Tls(HostPort { host, .. }) => Some(host),
+    });
+    Ok(HttpSettings {
+        user: AssumedUser::of(assumed_users, Language::Http),
+        addresses: Vec::new(),
+        hosts: hosts.collect(),
     })
 }
 

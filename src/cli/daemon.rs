@@ -231,6 +231,7 @@ fn bind(config: &mut Config) -> Result<Vec<Listener>, StartError> {
     for (language, addresses) in [
         (Language::Memcached, &mut config.broker.memcached.addresses),
         (Language::Nats, &mut config.broker.nats.addresses),
+        (Language::Http, &mut config.broker.http.addresses),
     ] {
         let of_it = listeners.iter_mut();
         let of_it = of_it.filter(|listener| listener.entrance.language == language);
@@ -349,6 +350,7 @@ fn summary(config: &Config, secrets: &Secrets, users: usize) -> String {
     let whom = |language| match language {
         Language::Memcached => " for memcached clients",
         Language::Nats => " for NATS clients",
+        Language::Http => " for HTTP clients",
         _ => "",
     };
     for listener in &config.inherited {

@@ -46,6 +46,20 @@ pub const FLAGS: &[Flag] = &[
         "whom NATS clients act as that give no login",
     )
     .default("they must log in"),
+    flag(
+        "",
+        "http",
+        "ADDRESS",
+        "listen there for browsers and monitoring, at port 49890 if none is given; may be repeated",
+    )
+    .repeatable(),
+    flag(
+        "",
+        "http-user",
+        "NAME",
+        "whom HTTP requests without a login act as; needs the permission manage",
+    )
+    .default("they must log in"),
     flag("", "socket-mode", "MODE", "octal mode of Unix sockets").default("660"),
     flag("", "socket-group", "GROUP", "group of Unix sockets"),
     flag(

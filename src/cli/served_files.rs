@@ -1,6 +1,6 @@
 //! The files that a running server reads again on SIGHUP (users, passwords, certificates), and its log, which it reopens.
 
-use crate::broker::Users;
+use crate::broker::{Permissions, Users};
 use crate::certificates::Certificates;
 use crate::cli::certificate_files::{CertificateFiles, Dates};
 use crate::cli::flags::wrong;
@@ -70,16 +70,24 @@ impl AssumedUser {
     }
 }
 
-/// Checks that the users that clients act as without a login are among the users.
+/// Checks that the users that clients act as without a login are among the users, and that the one of HTTP clients may
+/// manage the server, for only such users see anything.
 ///
 /// # Errors
 /// [`StartError::Usage`] if there is no such user.
 pub fn check_users(assumed: &[AssumedUser], users: &Users) -> Result<(), StartError> {
     for user in assumed {
-        if users.get(&user.name).is_none() {
-            let why = format!("{}: there is no such user", user.name);
-            return Err(wrong(&user.flag(), &why));
-        }
+        let why = match users.get(&user.name) {
+            None => "there is no such user",
+            Some(found)
+                if user.language == Language::Http
+                    && !found.permissions.contains(Permissions::MANAGE) =>
+            {
+                "that user lacks the permission manage"
+            }
+            Some(_) => continue,
+        };
+        return Err(wrong(&user.flag(), &format!("{}: {why}", user.name)));
     }
     Ok(())
 }

@@ -4,11 +4,15 @@
 //! A language is added with a variant of [`Language`] and one of [`Request`], and a dialect in the broker.
 
 use super::command::{Command, decode};
+#[cfg(feature = "server")]
+use super::http;
 use super::memcached;
 #[cfg(feature = "server")]
 use super::nats;
 #[cfg(test)]
 use super::toy;
+#[cfg(feature = "server")]
+use crate::limits::MAX_HTTP_HEAD;
 use crate::limits::MAX_LINE_BEFORE_LOGIN;
 use memchr::{memchr, memchr2};
 
@@ -27,6 +31,9 @@ pub enum Language {
     /// NATS's before the login, where one is needed.
     #[cfg(feature = "server")]
     NatsLogin,
+    /// Each of its requests carries its login.
+    #[cfg(feature = "server")]
+    Http,
     #[cfg(test)]
     Toy,
 }
@@ -40,6 +47,8 @@ pub enum Request<'a> {
     MemcachedLogin(&'a [u8]),
     #[cfg(feature = "server")]
     Nats(nats::Frame<'a>),
+    #[cfg(feature = "server")]
+    Http(http::Frame<'a>),
     #[cfg(test)]
     Toy(toy::Request<'a>),
 }
@@ -62,12 +71,17 @@ pub enum Key<'a> {
 impl Language {
     /// The languages that have listeners of their own beside those of Clacks.
     #[cfg(feature = "server")]
-    pub const OTHERS: [Language; 2] = [Language::Memcached, Language::Nats];
+    pub const OTHERS: [Language; 3] = [Language::Memcached, Language::Nats, Language::Http];
 
     /// All languages, one of each pair that stands for a language and the same before its login; in the order of their
     /// [numbers](Language::number).
     #[cfg(feature = "server")]
-    pub const SPOKEN: [Language; 3] = [Language::Clacks, Language::Memcached, Language::Nats];
+    pub const SPOKEN: [Language; 4] = [
+        Language::Clacks,
+        Language::Memcached,
+        Language::Nats,
+        Language::Http,
+    ];
 
     /// The index among [`Language::SPOKEN`].
     #[cfg(feature = "server")]
@@ -76,6 +90,7 @@ impl Language {
             Language::Clacks => 0,
             Language::Memcached | Language::MemcachedLogin => 1,
             Language::Nats | Language::NatsLogin => 2,
+            Language::Http => 3,
             #[cfg(test)]
             Language::Toy => 0,
         }
@@ -88,6 +103,8 @@ impl Language {
             Language::Memcached | Language::MemcachedLogin => "memcached",
             #[cfg(feature = "server")]
             Language::Nats | Language::NatsLogin => "nats",
+            #[cfg(feature = "server")]
+            Language::Http => "http",
             #[cfg(test)]
             Language::Toy => "toy",
         }
@@ -117,6 +134,8 @@ impl Language {
             Language::Nats => nats::framing::next(input, known),
             #[cfg(feature = "server")]
             Language::NatsLogin => nats::framing::next_before_login(input, known),
+            #[cfg(feature = "server")]
+            Language::Http => http::framing::next(input, known),
             #[cfg(test)]
             Language::Toy => next_with_block(input, known, toy::block_length),
         }
@@ -153,6 +172,9 @@ impl Language {
             // Faults of a control line are told before its payload comes.
             #[cfg(feature = "server")]
             Language::Nats => 0,
+            // Its framer ends a head that is too long.
+            #[cfg(feature = "server")]
+            Language::Http => MAX_HTTP_HEAD + 1,
             _ => MAX_LINE_BEFORE_LOGIN,
         }
     }
@@ -171,6 +193,8 @@ impl Language {
             Language::Nats => Request::Nats(nats::Frame::of(frame)),
             #[cfg(feature = "server")]
             Language::NatsLogin => Request::Nats(nats::Frame::before_login(frame)),
+            #[cfg(feature = "server")]
+            Language::Http => Request::Http(http::Frame::of(frame)),
             #[cfg(test)]
             Language::Toy => Request::Toy(toy::decode(frame)),
         }
@@ -186,6 +210,8 @@ impl<'a> Request<'a> {
             Request::MemcachedLogin(frame) => frame.len(),
             #[cfg(feature = "server")]
             Request::Nats(frame) => frame.bytes.len(),
+            #[cfg(feature = "server")]
+            Request::Http(frame) => frame.length,
             #[cfg(test)]
             Request::Toy(request) => request.length(),
         }
@@ -204,7 +230,7 @@ impl<'a> Request<'a> {
             Request::Memcached(frame) => frame.request.key().map(Key::Entry),
             Request::MemcachedLogin(_) => None,
             #[cfg(feature = "server")]
-            Request::Nats(_) => None,
+            Request::Nats(_) | Request::Http(_) => None,
             #[cfg(test)]
             Request::Toy(request) => request.key().map(Key::Entry),
         }

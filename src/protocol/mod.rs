@@ -7,6 +7,8 @@ pub mod command;
 pub mod encode;
 pub mod frame;
 pub mod framing;
+#[cfg(feature = "server")]
+pub mod http;
 pub mod memcached;
 #[cfg(feature = "server")]
 pub mod nats;

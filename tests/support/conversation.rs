@@ -8,7 +8,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub struct Conversation {
     stream: Socket,
@@ -25,7 +25,12 @@ impl Conversation {
 
     /// Begins a conversation at a TCP port of this machine.
     pub fn begin_at(port: u16) -> Conversation {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port));
+        Conversation::begin_to((Ipv4Addr::LOCALHOST, port).into())
+    }
+
+    /// Begins a conversation at a TCP address.
+    pub fn begin_to(address: SocketAddr) -> Conversation {
+        let stream = TcpStream::connect(address);
         let stream = stream.expect("the server listens there");
         stream.set_nodelay(true).expect("a fresh socket");
         Conversation::over(stream.into())
@@ -53,6 +58,14 @@ impl Conversation {
     pub fn say_beside(&self, bytes: Vec<u8>) -> JoinHandle<()> {
         let mut stream = self.stream.try_clone().expect("an open socket");
         std::thread::spawn(move || stream.write_all(&bytes).expect("the server reads"))
+    }
+
+    /// As [`Conversation::say_beside`], until the server closes the connection.
+    pub fn say_until_closed_beside(&self, bytes: Vec<u8>) -> JoinHandle<()> {
+        let mut stream = self.stream.try_clone().expect("an open socket");
+        std::thread::spawn(move || {
+            let _ = stream.write_all(&bytes);
+        })
     }
 
     /// Sends bytes, and waits until the server has read them, so that it does not get them together with others. Over
@@ -86,6 +99,17 @@ impl Conversation {
             Err(error) => panic!("the connection is lost: {error}"),
         }
         true
+    }
+
+    /// Reports whether the server closes the connection within that time, in which nothing comes.
+    pub fn ends_within(&mut self, time: Duration) -> bool {
+        let limited = self.stream.set_read_timeout(Some(time));
+        limited.expect("an open socket");
+        let has_come = self.wait();
+        let limited = self.stream.set_read_timeout(Some(DEADLINE));
+        limited.expect("an open socket");
+        assert!(self.came.is_empty(), "{}", self.came.escape_ascii());
+        has_come
     }
 
     /// Sends no more, and returns what the server still answers before it closes.

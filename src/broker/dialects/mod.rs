@@ -2,6 +2,7 @@
 //! the outcome to the answer. Nothing is decided here about entries, signals or sessions.
 
 pub mod clacks;
+pub mod http;
 pub mod memcached;
 pub mod nats;
 mod observation;
@@ -24,6 +25,7 @@ pub fn verb_of(request: &Request<'_>) -> Verb {
         Request::Memcached(frame) => memcached::verb_of(&frame.request),
         Request::MemcachedLogin(_) => Verb::Login,
         Request::Nats(frame) => nats::verb_of(&frame.request),
+        Request::Http(frame) => http::verb_of(frame),
         #[cfg(test)]
         Request::Toy(_) => Verb::Unknown,
     }
@@ -51,6 +53,7 @@ impl Notice<'_> {
             Language::Clacks => clacks::encode_notice(self, to),
             Language::Memcached | Language::MemcachedLogin => memcached::encode_notice(self, to),
             Language::Nats | Language::NatsLogin => nats::encode_notice(self, to),
+            Language::Http => http::encode_notice(self, to),
             #[cfg(test)]
             Language::Toy => toy::encode_notice(self, to),
         }

@@ -44,7 +44,7 @@ fn name_of<'a>(request: &Request<'a>) -> Option<&'a [u8]> {
     match request {
         Request::Clacks(line) => name_in_command(line.command.as_ref()?),
         Request::Memcached(frame) => frame.request.key(),
-        Request::MemcachedLogin(_) => None,
+        Request::MemcachedLogin(_) | Request::Http(_) => None,
         Request::Nats(frame) => frame.request.subject(),
         #[cfg(test)]
         Request::Toy(request) => request.key(),

@@ -1,6 +1,6 @@
 //! The effects of a request, as far as they must be known before it is handled.
 
-use super::{clacks, memcached, nats};
+use super::{clacks, http, memcached, nats};
 use crate::broker::interclacks::Link;
 use crate::broker::session::Session;
 use crate::protocol::Request;
@@ -40,6 +40,7 @@ impl<'a> Plan<'a> {
                 may_write: false,
             },
             Request::Nats(frame) => nats::plan(session, &frame.request),
+            Request::Http(frame) => http::plan(session, frame),
             #[cfg(test)]
             Request::Toy(request) => super::toy::plan(request),
         }

@@ -22,6 +22,63 @@ pub enum Login {
     NoPlace,
 }
 
+/// Finds the user of a login, as [`Broker::log_in`] does, and starts nothing. An error is [`Login::Later`] or
+/// [`Login::Wrong`].
+pub fn authenticate<O: Carrier>(
+    broker: &mut Broker,
+    id: ConnectionId,
+    name: Option<&[u8]>,
+    verify: impl FnOnce(&Users) -> Option<Rc<User>>,
+    now: Now,
+    out: &mut O,
+) -> Result<Rc<User>, Login> {
+    out.add_work(WORK_PER_LOGIN);
+    if let Some(name) = name
+        && broker.delay_login(id, name, now, out)
+    {
+        return Err(Login::Later);
+    }
+    verify(&broker.users).ok_or_else(|| {
+        broker.count_wrong_login(id, name, now);
+        Login::Wrong
+    })
+}
+
+/// Starts or changes the session of a user who was found by [`authenticate`], and says if that one has shown a password.
+/// Never returns [`Login::Wrong`].
+pub fn enter<O: Carrier>(
+    broker: &mut Broker,
+    id: ConnectionId,
+    (user, has_password): (Rc<User>, bool),
+    now: Now,
+    out: &mut O,
+) -> Login {
+    let permissions = user.permissions;
+    if !broker.admit_user(id, permissions, now, out) {
+        return Login::NoPlace;
+    }
+    if !permissions.contains(Permissions::READ) && !broker.end_subscriptions(id, out) {
+        return Login::Later;
+    }
+    broker.start_session(id, (user, has_password), now, out);
+    if !permissions.contains(Permissions::MANAGE) {
+        broker.monitors.remove(id, &mut broker.sessions);
+    }
+    broker.appoint(id, now, out);
+    Login::Done
+}
+
+/// Logs a wrong login after which the connection goes on; so many a second. `name` is the tried user's.
+pub fn log_wrong_login(broker: &mut Broker, id: ConnectionId, name: &[u8], now: Now) {
+    if let Some(session) = broker.sessions.get(id)
+        && let Some(suppressed) = broker.refusal_log.admit(now.monotonic_us)
+    {
+        let tried = name[..name.len().min(MAX_TRIED_USER)].escape_ascii();
+        let (cid, suppressed) = (session.cid, Suppressed(suppressed));
+        log::warn!("login_failed: tried user \"{tried}\" ({cid}){suppressed}");
+    }
+}
+
 impl Broker {
     /// Logs in, or in anew: the new user's permissions replace the old one's at once. `name` is the user's, if the request
     /// names one in the right form; `verify` finds the user if the password is right.
@@ -33,35 +90,16 @@ impl Broker {
         now: Now,
         out: &mut O,
     ) -> Login {
-        out.add_work(WORK_PER_LOGIN);
-        if let Some(name) = name
-            && self.delay_login(id, name, now, out)
-        {
-            return Login::Later;
+        match authenticate(self, id, name, verify, now, out) {
+            Ok(user) => enter(self, id, (user, name.is_some()), now, out),
+            Err(login) => login,
         }
-        let Some(user) = verify(&self.users) else {
-            self.count_wrong_login(id, name, now);
-            return Login::Wrong;
-        };
-        let permissions = user.permissions;
-        if !self.admit_user(id, permissions, now, out) {
-            return Login::NoPlace;
-        }
-        if !permissions.contains(Permissions::READ) && !self.end_subscriptions(id, out) {
-            return Login::Later;
-        }
-        self.start_session(id, user, now, out);
-        if !permissions.contains(Permissions::MANAGE) {
-            self.monitors.remove(id, &mut self.sessions);
-        }
-        self.appoint(id, now, out);
-        Login::Done
     }
 
     fn start_session<O: Carrier>(
         &mut self,
         id: ConnectionId,
-        user: Rc<User>,
+        (user, has_password): (Rc<User>, bool),
         now: Now,
         out: &mut O,
     ) {
@@ -72,8 +110,14 @@ impl Broker {
         out.set_user(id, &user.name);
         session.login = None;
         if let Some(origin) = session.origin() {
-            self.admission
-                .handle_login(session.cid.serial, origin, user.name.as_bytes());
+            let serial = session.cid.serial;
+            match has_password {
+                true => self
+                    .admission
+                    .handle_login(serial, origin, user.name.as_bytes()),
+                // Whoever needs no password gets no further guesses at it by that.
+                false => self.admission.remove(serial, origin),
+            }
         }
         // Afterwards only a PING renews it.
         if self.sessions.set_user(id, user).is_none()

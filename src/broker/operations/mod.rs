@@ -16,7 +16,7 @@ use crate::broker::events::ConnectionId;
 
 pub use conditional::{Compare, Done, Put, PutMode, Removed, Spoil, Step, Stored};
 pub use delivery::Groups;
-pub use login::Login;
+pub use login::{Login, authenticate, enter, log_wrong_login};
 pub use messages::{Extras, work_of_subscription};
 pub use signals::Signal;
 

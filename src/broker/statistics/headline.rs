@@ -11,6 +11,8 @@ pub struct Headline {
     pub memcached: u64,
     /// Connections of NATS clients among them.
     pub nats: u64,
+    /// Connections of HTTP clients among them.
+    pub http: u64,
     pub monitors: usize,
     /// Interclacks links that are up.
     pub links: usize,
@@ -27,11 +29,12 @@ impl Headline {
     pub fn write(&self, statistics: &Statistics, f: &mut impl fmt::Write) -> fmt::Result {
         write!(
             f,
-            "clients={} memcached={} nats={} monitors={} links={} uplink={} names_listened_to={} subscriptions={} entries={} tombstones={} cache_bytes={} journal={} connections={} \
+            "clients={} memcached={} nats={} http={} monitors={} links={} uplink={} names_listened_to={} subscriptions={} entries={} tombstones={} cache_bytes={} journal={} connections={} \
              lines={} signals={} deliveries={} expired={} stale={} evicted={} too_large={} permission_denied={} unknown_commands={}",
             self.clients,
             self.memcached,
             self.nats,
+            self.http,
             self.monitors,
             self.links,
             self.uplink,

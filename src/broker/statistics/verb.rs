@@ -92,6 +92,12 @@ verbs! {
         Pong "PONG",
         OtherNats "other",
     }
+    Http {
+        Health "healthz",
+        Metrics "metrics",
+        StatusDocument "status.json",
+        OtherHttp "other",
+    }
 }
 
 /// The number of verbs.

@@ -6,6 +6,8 @@ complete -c clacksd -l memcached -x -a 'unix: tcp:// tls://' -d 'listen there fo
 complete -c clacksd -l memcached-user -x -d 'whom memcached clients act as, without a login'
 complete -c clacksd -l nats -x -a 'unix: tcp:// tls://' -d 'listen there for NATS clients, at port 4222 if none is given; may be repeated'
 complete -c clacksd -l nats-user -x -d 'whom NATS clients act as that give no login'
+complete -c clacksd -l http -x -a 'unix: tcp:// tls://' -d 'listen there for browsers and monitoring, at port 49890 if none is given; may be repeated'
+complete -c clacksd -l http-user -x -d 'whom HTTP requests without a login act as; needs the permission manage'
 complete -c clacksd -l socket-mode -x -d 'octal mode of Unix sockets'
 complete -c clacksd -l socket-group -x -a '(__fish_complete_groups)' -d 'group of Unix sockets'
 complete -c clacksd -l allow-plaintext -d 'allow tcp:// on addresses that aren\'t loopback'

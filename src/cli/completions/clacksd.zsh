@@ -7,6 +7,8 @@ _arguments -s -S \
     '(--memcached-user)--memcached-user=[whom memcached clients act as, without a login]:NAME: ' \
     '*--nats=[listen there for NATS clients, at port 4222 if none is given; may be repeated]:ADDRESS:(unix\: tcp\:// tls\://)' \
     '(--nats-user)--nats-user=[whom NATS clients act as that give no login]:NAME: ' \
+    '*--http=[listen there for browsers and monitoring, at port 49890 if none is given; may be repeated]:ADDRESS:(unix\: tcp\:// tls\://)' \
+    '(--http-user)--http-user=[whom HTTP requests without a login act as; needs the permission manage]:NAME: ' \
     '(--socket-mode)--socket-mode=[octal mode of Unix sockets]:MODE: ' \
     '(--socket-group)--socket-group=[group of Unix sockets]:GROUP:_groups' \
     '(--allow-plaintext)--allow-plaintext[allow tcp\:// on addresses that aren'\''t loopback]' \

@@ -2,14 +2,12 @@
 
 use super::watch::watch_connected;
 use crate::broker::Broker;
-use crate::broker::Suppressed;
 use crate::broker::carrier::Carrier;
 use crate::broker::close_reason::CloseReason;
 use crate::broker::events::{ConnectionId, Flow, Now};
-use crate::broker::operations::Login as Outcome;
+use crate::broker::operations::{Login as Outcome, log_wrong_login};
 use crate::broker::statistics::Verb;
 use crate::broker::users::Users;
-use crate::limits::MAX_TRIED_USER;
 use crate::protocol::memcached::login::{self, Login};
 use crate::protocol::{Language, encode};
 
@@ -96,23 +94,12 @@ fn log_in<O: Carrier>(
         Outcome::Wrong => {
             broker.memcached.counters.auth_cmds += 1;
             broker.memcached.counters.auth_errors += 1;
-            log_failure(broker, id, user, now);
+            log_wrong_login(broker, id, user, now);
             answer(id, login::FAILURE, out);
         }
         Outcome::NoPlace => broker.refuse(id, CloseReason::ClientLimit, now, out),
     }
     Flow::Next
-}
-
-/// Logs that a login failed; so many a second.
-fn log_failure(broker: &mut Broker, id: ConnectionId, user: &[u8], now: Now) {
-    if let Some(session) = broker.sessions.get(id)
-        && let Some(suppressed) = broker.refusal_log.admit(now.monotonic_us)
-    {
-        let tried = user[..user.len().min(MAX_TRIED_USER)].escape_ascii();
-        let (cid, suppressed) = (session.cid, Suppressed(suppressed));
-        log::warn!("login_failed: tried user \"{tried}\" ({cid}){suppressed}");
-    }
 }
 
 fn answer<O: Carrier>(id: ConnectionId, line: &str, out: &mut O) {
