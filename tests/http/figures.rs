@@ -2,7 +2,7 @@
 
 use super::target::{HttpAnswer, HttpConnection, Target, login, port, request};
 use crate::runner::needs;
-use crate::support::{Process, run, text, wait_until};
+use crate::support::{Process, text, wait_until};
 use clacks::broker::catalogue::{self, Kind};
 use regex::Regex;
 use serde_json::Value;
