@@ -13,8 +13,9 @@ pub struct Backoff {
 
 /// The first pause. Each failure doubles it.
 const FIRST: Duration = Duration::from_millis(100);
-/// The longest pause, before the random part.
-const LONGEST: Duration = Duration::from_secs(15);
+/// The longest pause, before the random part, by which it can become half as long again. A client is connected again
+/// within five seconds of its server's return.
+const LONGEST: Duration = Duration::from_secs(3);
 
 impl Backoff {
     /// The earliest time of the next dial.
@@ -41,4 +42,19 @@ impl Backoff {
 fn random() -> f64 {
     let drawn = RandomState::new().build_hasher().finish();
     drawn as f64 / u64::MAX as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_pause_is_longer_than_five_seconds() {
+        let mut backoff = Backoff::default();
+        for _ in 0..1000 {
+            backoff.failed();
+            let pause = backoff.at().saturating_duration_since(Instant::now());
+            assert!(pause < Duration::from_secs(5), "{pause:?}");
+        }
+    }
 }
