@@ -16,6 +16,8 @@ pub enum Command<'a> {
     Expire(Expire<'a>),
     Flush(&'a [u8]),
     Increment(Counter<'a>),
+    /// `KEYINFO` or `KEYINFO prefix`; the prefix may be empty.
+    KeyInfo(&'a [u8]),
     KeyList,
     KeySync(KeySync<'a>),
     Listen(&'a [u8]),
@@ -256,6 +258,7 @@ pub fn decode(line: &[u8]) -> Option<Command<'_>> {
         b"OVERHEAD" => Command::Overhead(overhead(rest?)),
         b"STATUS" => Command::Status(status_list(rest)?),
         b"KEYLIST" => Command::KeyList,
+        b"KEYINFO" => Command::KeyInfo(rest.unwrap_or_default()),
         b"CLEARCACHE" => Command::ClearCache,
         b"MONITOR" => Command::Monitor,
         b"UNMONITOR" => Command::Unmonitor,
@@ -394,6 +397,10 @@ mod tests {
         assert_eq!(decode(b"LISTEN "), Some(Command::Listen(b"")));
         assert_eq!(decode(b"UNLISTEN "), Some(Command::Unlisten(b"")));
         assert_eq!(decode(b"NOTIFY "), Some(Command::Notify(b"")));
+        for (line, prefix) in [("KEYINFO", ""), ("KEYINFO ", ""), ("KEYINFO a =", "a =")] {
+            let key_info = Command::KeyInfo(prefix.as_bytes());
+            assert_eq!(decode(line.as_bytes()), Some(key_info), "{line}");
+        }
         assert_eq!(decode(b"RETRIEVE "), None);
         assert_eq!(decode(b"REMOVE "), None);
     }

@@ -16,6 +16,10 @@ pub enum Reply<'a> {
     Flushed(&'a [u8]),
     /// One of a KEYLIST.
     Key(&'a [u8]),
+    /// `KEYINFO size age ttl name`.
+    KeyInfo(KeyInfo<'a>),
+    KeyInfoEnd,
+    KeyInfoStart,
     KeyListEnd,
     KeyListStart,
     Nop,
@@ -29,6 +33,32 @@ pub enum Reply<'a> {
     Timeout,
     /// `TTL name=seconds`: what follows the verb.
     Ttl(&'a [u8]),
+}
+
+/// The figures of an entry, and its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyInfo<'a> {
+    pub name: &'a [u8],
+    /// Bytes of the value.
+    pub size: u64,
+    /// Seconds since the entry was last written.
+    pub age_s: u64,
+    /// Whole seconds to the expiry, as they stand in the line: `-1` for never.
+    pub ttl: &'a [u8],
+}
+
+impl<'a> KeyInfo<'a> {
+    fn parse(text: &'a [u8]) -> Option<KeyInfo<'a>> {
+        let mut words = text.splitn(4, |byte| *byte == b' ');
+        let (size, age, ttl) = (words.next()?, words.next()?, words.next()?);
+        let number = |word| str::from_utf8(word).ok()?.parse().ok();
+        Some(KeyInfo {
+            name: words.next()?,
+            size: number(size)?,
+            age_s: number(age)?,
+            ttl,
+        })
+    }
 }
 
 /// The part of an answer behind the name that was asked for; `None`: it is about another one.
@@ -51,6 +81,9 @@ pub fn decode(line: &[u8]) -> Option<Reply<'_>> {
         b"KEYLISTSTART" => Reply::KeyListStart,
         b"KEY" => Reply::Key(rest?),
         b"KEYLISTEND" => Reply::KeyListEnd,
+        b"KEYINFOSTART" => Reply::KeyInfoStart,
+        b"KEYINFO" => Reply::KeyInfo(KeyInfo::parse(rest?)?),
+        b"KEYINFOEND" => Reply::KeyInfoEnd,
         b"CLIENTLISTSTART" => Reply::ClientListStart,
         b"CLIENT" => Reply::Client(rest?),
         b"CLIENTLISTEND" => Reply::ClientListEnd,
@@ -85,6 +118,17 @@ mod tests {
             ("KEYLISTSTART", Reply::KeyListStart),
             ("KEY x y", Reply::Key(b"x y")),
             ("KEYLISTEND", Reply::KeyListEnd),
+            ("KEYINFOSTART", Reply::KeyInfoStart),
+            (
+                "KEYINFO 5 20 -1 a b",
+                Reply::KeyInfo(KeyInfo {
+                    name: b"a b",
+                    size: 5,
+                    age_s: 20,
+                    ttl: b"-1",
+                }),
+            ),
+            ("KEYINFOEND", Reply::KeyInfoEnd),
             ("CLIENTLISTSTART", Reply::ClientListStart),
             ("CLIENT CID=1;", Reply::Client(b"CID=1;")),
             ("CLIENTLISTEND", Reply::ClientListEnd),
@@ -128,6 +172,8 @@ mod tests {
             "STORE a=1",
             "set a=1",
             "KEY",
+            "KEYINFO 5 20 -1",
+            "KEYINFO -5 20 -1 a",
         ] {
             assert_eq!(decode(line.as_bytes()), None, "{line}");
         }

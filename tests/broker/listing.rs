@@ -1,4 +1,4 @@
-//! KEYLIST and CLIENTLIST in slices.
+//! KEYLIST, KEYINFO and CLIENTLIST in slices.
 
 use super::{World, settings};
 use clacks::broker::{CloseReason, ConnectionId, Settings};
@@ -80,6 +80,37 @@ fn a_long_keylist_comes_in_slices_and_names_that_stay_are_in_it_once() {
         world.answers(reader, "RETRIEVE stays1"),
         "RETRIEVED stays1=1\r\n"
     );
+}
+
+#[test]
+fn the_figures_of_many_names_come_in_slices_however_few_of_them_are_wanted() {
+    let mut world = World::new();
+    let id = world.client("rw");
+    for number in 0..50_000 {
+        world.line(id, &format!("STORE name{number}={number}"));
+    }
+    world.take(id);
+    for (prefix, count) in [("", 50_000), ("name1", 11_111), ("name49999", 1), ("x", 0)] {
+        world.line(id, &format!("KEYINFO {prefix}"));
+        let (mut list, mut slices) = (world.take(id), 1);
+        while world.wires.by_id[&id].stopped_since_us.is_some() {
+            assert!(world.give_room(), "a list that isn't complete wants room");
+            let slice = world.take(id);
+            assert!(slice.len() < 8 * limits::LISTING_SLICE, "{}", slice.len());
+            list += &slice;
+            slices += 1;
+        }
+        assert!(slices > 5, "{slices} slices for {prefix}");
+        let mut lines: Vec<&str> = list.split_terminator("\r\n").collect();
+        assert_eq!(
+            (lines.remove(0), lines.pop()),
+            ("KEYINFOSTART", Some("KEYINFOEND"))
+        );
+        let distinct: BTreeSet<&str> = lines.iter().copied().collect();
+        assert_eq!((lines.len(), distinct.len()), (count, count), "{prefix}");
+        let begins = format!(" 0 -1 {prefix}");
+        assert!(lines.iter().all(|line| line.contains(&begins)));
+    }
 }
 
 #[test]

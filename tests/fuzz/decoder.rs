@@ -184,6 +184,7 @@ fn check_command(line: &[u8]) {
         Command::Ttl(name) => joined(&[b"TTL ", name]),
         Command::Flush(text) => joined(&[b"FLUSH ", text]),
         Command::Increment(parts) => counter(b"INCREMENT ", parts),
+        Command::KeyInfo(prefix) => joined(&[b"KEYINFO ", prefix]),
         Command::KeyList => joined(&[b"KEYLIST"]),
         Command::KeySync(key_sync) => key_sync_line(key_sync),
         Command::Listen(name) => joined(&[b"LISTEN ", name]),
@@ -237,6 +238,12 @@ fn check_reply(line: &[u8]) {
         Reply::Debug(parts) => pair(b"DEBUG ", parts),
         Reply::Flushed(text) => joined(&[b"FLUSHED ", text]),
         Reply::Key(name) => joined(&[b"KEY ", name]),
+        Reply::KeyInfo(info) => {
+            let numbers = format!("{} {} ", info.size, info.age_s);
+            joined(&[b"KEYINFO ", numbers.as_bytes(), info.ttl, b" ", info.name])
+        }
+        Reply::KeyInfoEnd => joined(&[b"KEYINFOEND"]),
+        Reply::KeyInfoStart => joined(&[b"KEYINFOSTART"]),
         Reply::KeyListEnd => joined(&[b"KEYLISTEND"]),
         Reply::KeyListStart => joined(&[b"KEYLISTSTART"]),
         Reply::Nop => joined(&[b"NOP"]),

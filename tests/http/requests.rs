@@ -93,7 +93,7 @@ fn the_answer_to_head_is_that_to_get_without_the_body() {
     let target = Target::start(&[]);
     let mut connection = target.connect();
     for (path, headers) in [
-        ("/status.json", login("admin")),
+        ("/healthz", login("admin")),
         ("/status.json", String::new()),
         ("/nothing", String::new()),
     ] {

@@ -9,6 +9,7 @@ mod fairness;
 mod full_server;
 mod half_close;
 mod in_memory;
+mod key_info;
 mod last_lines;
 mod numbers;
 mod permissions;

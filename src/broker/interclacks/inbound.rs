@@ -88,6 +88,7 @@ impl Broker {
             | Command::Unlisten(_)
             | Command::ListenToPattern(_)
             | Command::UnlistenToPattern(_)
+            | Command::KeyInfo(_)
             | Command::NoPing
             | Command::Nop => {}
             Command::Overhead(None) if token::may_be_login(line) => monitored = false,

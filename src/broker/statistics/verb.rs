@@ -34,6 +34,7 @@ verbs! {
         Expire "EXPIRE",
         Flush "FLUSH",
         Increment "INCREMENT",
+        KeyInfo "KEYINFO",
         KeyList "KEYLIST",
         KeySync "KEYSYNC",
         Listen "LISTEN",

@@ -1,7 +1,7 @@
 //! The commands of clients, one by one (clacks-protocol(7)). Form is checked before permission; a refused command has
 //! no effect at all.
 
-use super::listing::ClientForm;
+use super::listing::{ClientForm, seconds_to_expiry};
 use super::plan::needed_for;
 use super::status::answer_status;
 use super::verb::verb_of;
@@ -17,7 +17,7 @@ use crate::broker::persistence::Barrier;
 use crate::broker::session::LastPing;
 use crate::broker::statistics::Verb;
 use crate::broker::users::Permissions;
-use crate::limits::{MAX_FORWARDED_LINE, SECOND_US};
+use crate::limits::MAX_FORWARDED_LINE;
 use crate::protocol::command::{Counter, Expire, Pair};
 use crate::protocol::number::{Number, work_of};
 use crate::protocol::{ClacksLine, Command, Flags, encode};
@@ -302,7 +302,12 @@ impl Broker {
                 }
             }
             Command::Unmonitor => self.monitors.remove(id, &mut self.sessions),
-            Command::KeyList => return Executed::Later(self.start_key_list(id, line, now, out)),
+            Command::KeyList => {
+                return Executed::Later(self.start_key_list(id, None, line, now, out));
+            }
+            Command::KeyInfo(prefix) => {
+                return Executed::Later(self.start_key_list(id, Some(prefix), line, now, out));
+            }
             Command::ClientList => {
                 let form = ClientForm::Client;
                 return Executed::Later(self.start_client_list(id, form, line, now, out));
@@ -378,7 +383,7 @@ impl Broker {
     }
 }
 
-/// Answers with the time to the expiry of an entry, in whole seconds, so that 0 never stands for a living entry.
+/// Answers with the time to the expiry of an entry.
 fn answer_ttl<O: Carrier>(
     broker: &mut Broker,
     id: ConnectionId,
@@ -386,12 +391,9 @@ fn answer_ttl<O: Carrier>(
     now: Now,
     out: &mut O,
 ) {
-    let seconds = broker.look_up(name, now).map(|found| {
-        found.expires_us().map_or("-1".to_owned(), |expires_us| {
-            let left_us = expires_us.saturating_sub(broker.tree.now_us(now));
-            left_us.div_ceil(SECOND_US).to_string()
-        })
-    });
+    let seconds = broker
+        .look_up(name, now)
+        .map(|found| seconds_to_expiry(found.expires_us(), broker.tree.now_us(now)));
     match seconds {
         Some(seconds) => out.append_line(id, &[b"TTL ", name, b"=", seconds.as_bytes()], None),
         None => {

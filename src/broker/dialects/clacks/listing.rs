@@ -1,8 +1,9 @@
-//! KEYLIST, CLIENTLIST, and RETRIEVE of a long value: answers that may be long, produced a slice at a time as the client
+//! KEYLIST, KEYINFO, CLIENTLIST, and RETRIEVE of a long value: answers that may be long, produced a slice at a time as the client
 //! takes them. The connection's next line waits until its answer is complete.
 
 use super::status;
 use crate::broker::Broker;
+use crate::broker::cache::Found;
 use crate::broker::carrier::Carrier;
 use crate::broker::dialects::nats;
 use crate::broker::dialects::report::client_row;
@@ -29,7 +30,7 @@ impl Listing {
     /// Returns the memory that was last charged for the listing, in bytes. Panics if that is not the memory in use; for
     /// [`Broker::check`].
     pub fn checked_held(&self) -> usize {
-        if let Stage::Keys(walk) = &self.stage {
+        if let Stage::Keys(walk) | Stage::KeyInfo(walk, _) = &self.stage {
             assert_eq!(walk.memory(), walk.counted_memory());
         }
         assert_eq!(self.held, self.stage.memory());
@@ -42,6 +43,8 @@ const KEPT_LINE: usize = 256;
 
 enum Stage {
     Keys(KeyList),
+    /// The figures of the names that begin with that prefix.
+    KeyInfo(KeyList, Box<[u8]>),
     /// The CID of the session that was shown last.
     Clients(Box<[u8]>, ClientForm),
     /// No list, but the long value of that name.
@@ -78,6 +81,7 @@ impl Stage {
     fn memory(&self) -> usize {
         match self {
             Stage::Keys(walk) => walk.memory(),
+            Stage::KeyInfo(walk, prefix) => walk.memory() + prefix.len(),
             Stage::Clients(last, _) => last.len(),
             Stage::Value(name) => name.len(),
         }
@@ -85,15 +89,21 @@ impl Stage {
 }
 
 impl Broker {
+    /// Answers KEYLIST, or KEYINFO with that prefix.
     pub(in crate::broker) fn start_key_list<O: Carrier>(
         &mut self,
         id: ConnectionId,
+        info_prefix: Option<&[u8]>,
         line: &[u8],
         now: Now,
         out: &mut O,
     ) -> Flow {
-        out.append(id, |to| encode::line(to, &[b"KEYLISTSTART"]));
-        let stage = Stage::Keys(KeyList::new(&self.cache));
+        let walk = KeyList::new(&self.cache);
+        let (start, stage): (&[u8], _) = match info_prefix {
+            None => (b"KEYLISTSTART", Stage::Keys(walk)),
+            Some(prefix) => (b"KEYINFOSTART", Stage::KeyInfo(walk, prefix.into())),
+        };
+        out.append(id, |to| encode::line(to, &[start]));
         self.start_listing(id, line, stage, now, out)
     }
 
@@ -232,6 +242,16 @@ impl Broker {
                 out.append(id, |to| encode::line(to, &[b"KEYLISTEND"]));
                 ControlFlow::Break(())
             }
+            Stage::KeyInfo(mut walk, prefix) => {
+                walk.advance(cache, now_us, LISTING_SLICE, |found| {
+                    append_key_info(id, &found, &prefix, now_us, out)
+                });
+                if !walk.is_done() {
+                    return ControlFlow::Continue(Stage::KeyInfo(walk, prefix));
+                }
+                out.append(id, |to| encode::line(to, &[b"KEYINFOEND"]));
+                ControlFlow::Break(())
+            }
             Stage::Clients(last, form) => {
                 let mut written = 0;
                 for (cid, session) in sessions.after(&last) {
@@ -270,6 +290,36 @@ impl Broker {
             }
         }
     }
+}
+
+/// Appends a line of KEYINFO if the name begins with the prefix. Returns the bytes of work. This is no use of the entry.
+fn append_key_info<O: Carrier>(
+    id: ConnectionId,
+    found: &Found<'_>,
+    prefix: &[u8],
+    now_us: u64,
+    out: &mut O,
+) -> usize {
+    let name = found.name();
+    if name.starts_with(prefix)
+        && fits_in_line(name)
+        && let Some(value) = found.value()
+    {
+        let age_s = now_us.saturating_sub(found.changed_us()) / SECOND_US;
+        let ttl = seconds_to_expiry(found.expires_us(), now_us);
+        let figures = format!("{} {age_s} {ttl} ", value.len());
+        let parts = [b"KEYINFO ", figures.as_bytes(), name];
+        out.append_line(id, &parts, found.long_text());
+    }
+    name.len()
+}
+
+/// The whole seconds to an expiry, so that 0 never stands for a living entry, as TTL and KEYINFO show them: -1 for never.
+pub(super) fn seconds_to_expiry(expires_us: Option<u64>, now_us: u64) -> String {
+    expires_us.map_or("-1".to_owned(), |expires_us| {
+        let left_us = expires_us.saturating_sub(now_us);
+        left_us.div_ceil(SECOND_US).to_string()
+    })
 }
 
 /// A line of CLIENTLIST (clacks-protocol(7), MONITORING). Times are unix seconds, 0 where there is none.

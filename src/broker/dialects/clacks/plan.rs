@@ -119,6 +119,7 @@ pub fn needed_for(command: &Command<'_>) -> Permissions {
     match command {
         Command::Retrieve(_)
         | Command::Ttl(_)
+        | Command::KeyInfo(_)
         | Command::KeyList
         | Command::Listen(_)
         | Command::Unlisten(_)

@@ -15,6 +15,7 @@ pub fn verb_of(command: &Command<'_>) -> Verb {
         Command::Expire(_) => Verb::Expire,
         Command::Flush(_) => Verb::Flush,
         Command::Increment(_) => Verb::Increment,
+        Command::KeyInfo(_) => Verb::KeyInfo,
         Command::KeyList => Verb::KeyList,
         Command::KeySync(_) => Verb::KeySync,
         Command::Listen(_) => Verb::Listen,
