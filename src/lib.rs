@@ -74,4 +74,4 @@ pub mod contributing {}
 pub mod costs {}
 
 #[cfg(feature = "client")]
-pub use client::{Cache, Client, Error, Message, Options, Text, Ttl};
+pub use client::{Cache, Client, Error, KeyInfo, Message, Options, Text, Ttl};

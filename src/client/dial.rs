@@ -227,6 +227,9 @@ pub fn dialler(options: Options) -> Result<impl FnMut() -> Result<Connection, Er
     })
 }
 
+/// The reason for which a certificate is refused that none of the authorities has issued.
+pub const UNKNOWN_AUTHORITY: &str = "no authority that is trusted here vouches for it";
+
 /// Turns a failed TLS handshake into an error of its own: unlike after a lost connection, retrying would not help.
 fn tls_error_or(error: Error) -> Error {
     let Error::Disconnected(cause) = &error else {
@@ -241,9 +244,7 @@ fn tls_error_or(error: Error) -> Error {
         _ => return error,
     };
     Error::Certificate(match wrong {
-        CertificateError::UnknownIssuer => {
-            "no authority that is trusted here vouches for it".to_owned()
-        }
+        CertificateError::UnknownIssuer => UNKNOWN_AUTHORITY.to_owned(),
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             "it is not for the name in the address".to_owned()
         }
@@ -316,12 +317,27 @@ struct Attempts {
     /// The deadline of all attempts together.
     until: Instant,
     lookup: Option<Receiver<io::Result<Vec<SocketAddr>>>>,
+    /// The addresses that are still to be tried. One that has not answered in time is tried again after the others.
     addresses: VecDeque<SocketAddr>,
-    /// The socket of the present attempt, and its deadline.
-    current: Option<(Socket, Instant)>,
+    /// The longest time of one attempt.
+    longest: Duration,
+    current: Option<Attempt>,
     /// The error of the last failed attempt.
     failed: io::Error,
 }
+
+/// An attempt to connect.
+struct Attempt {
+    socket: Socket,
+    address: SocketAddr,
+    /// The deadline of this attempt.
+    until: Instant,
+}
+
+/// The longest time of one attempt to connect. A host that answers does so within that time. The kernel repeats the first
+/// packet of a silent attempt at growing intervals, up to eight seconds in the time of a dial, and would notice only then
+/// that the host is there again; the first packet of a new attempt is sent at once.
+const LONGEST_ATTEMPT: Duration = Duration::from_secs(3);
 
 impl Attempts {
     fn new(host: &HostPort, until: Instant) -> Result<Attempts, Error> {
@@ -329,6 +345,7 @@ impl Attempts {
             until,
             lookup: None,
             addresses: VecDeque::new(),
+            longest: LONGEST_ATTEMPT,
             current: None,
             failed: io::Error::new(ErrorKind::NotFound, "the name has no address"),
         };
@@ -369,22 +386,27 @@ impl Attempts {
                         // for the others.
                         let left = self.until.saturating_duration_since(Instant::now());
                         let others = u32::try_from(self.addresses.len()).unwrap_or(u32::MAX - 1);
-                        self.current = Some((socket, Instant::now() + left / (others + 1)));
+                        let share = (left / (others + 1)).min(self.longest);
+                        self.current = Some(Attempt {
+                            socket,
+                            address,
+                            until: Instant::now() + share,
+                        });
                     }
                     Err(error) => self.failed = error,
                 }
             }
-            let Some((socket, its_end)) = self.current.take() else {
+            let Some(attempt) = self.current.take() else {
                 continue;
             };
-            match wait_for_connection(&socket, until.min(its_end)) {
-                Ok(()) => return Ok(socket),
+            match wait_for_connection(&attempt.socket, until.min(attempt.until)) {
+                Ok(()) => return Ok(attempt.socket),
                 Err(error) if error.kind() != ErrorKind::TimedOut => self.failed = error,
-                Err(_) if Instant::now() < its_end || self.addresses.is_empty() => {
-                    self.current = Some((socket, its_end));
+                Err(_) if Instant::now() < attempt.until || Instant::now() >= until => {
+                    self.current = Some(attempt);
                     return Err(Error::TimedOut);
                 }
-                Err(error) => self.failed = error,
+                Err(_) => self.addresses.push_back(attempt.address),
             }
         }
     }
@@ -424,4 +446,50 @@ fn look_up(host: HostPort) -> io::Result<Receiver<io::Result<Vec<SocketAddr>>>> 
             let _ = answering.send(host.resolve());
         })?;
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+
+    /// A listener that answers no further attempt to connect, with the connections that wait there.
+    fn full_listener() -> (TcpListener, Vec<TcpStream>) {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
+        socket.bind(&any.into()).expect("a free port");
+        socket.listen(0).expect("a listener");
+        let listener = TcpListener::from(socket);
+        let address = listener.local_addr().expect("it is bound");
+        let wait = Duration::from_millis(100);
+        let waiting = std::iter::from_fn(|| TcpStream::connect_timeout(&address, wait).ok());
+        let waiting = waiting.collect();
+        (listener, waiting)
+    }
+
+    #[test]
+    fn a_host_that_does_not_answer_is_tried_again_by_new_attempts() {
+        let (listener, waiting) = full_listener();
+        let address = listener.local_addr().expect("it is bound");
+        let host = HostPort {
+            host: "127.0.0.1".to_owned(),
+            port: address.port(),
+        };
+        let until = Instant::now() + Duration::from_secs(60);
+        let mut attempts = Attempts::new(&host, until).expect("an address");
+        attempts.longest = Duration::from_millis(20);
+        let mut ports = std::collections::BTreeSet::new();
+        while ports.len() < 3 {
+            let tried = attempts.advance_until(Instant::now() + Duration::from_millis(5));
+            assert!(matches!(tried, Err(Error::TimedOut)), "nobody accepts");
+            let attempt = attempts.current.as_ref().expect("it goes on");
+            let near = attempt.socket.local_addr().expect("it has one");
+            ports.insert(near.as_socket().expect("of the Internet").port());
+            assert!(Instant::now() < until, "{ports:?}");
+        }
+        for _ in &waiting {
+            listener.accept().expect("one waits");
+        }
+        attempts.advance_until(until).expect("it is let in");
+    }
 }

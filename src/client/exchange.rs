@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 /// system's buffers are full.
 const POLL_INTERVAL: Duration = Duration::from_secs(30);
 /// The error that a server whose journal has failed sends before FLUSHED.
-const NOT_SAVED: &str = "not_saved";
+pub(super) const NOT_SAVED: &str = "not_saved";
 
 /// The replies received so far in an exchange.
 struct Replies<T> {
@@ -325,7 +325,7 @@ impl Client {
     }
 
     /// Queues refusals that no call waits for as messages.
-    fn queue_refusals(&mut self, refusals: Vec<String>) {
+    pub(super) fn queue_refusals(&mut self, refusals: Vec<String>) {
         for reason in refusals {
             self.incoming.push(Message::Error(reason.as_str().into()));
         }
@@ -476,7 +476,7 @@ impl Client {
     }
 
     /// Calls `act` with one deadline for all calls in it. The first connection is tried only once.
-    pub(super) fn within<T>(
+    pub(crate) fn within<T>(
         &mut self,
         until: Instant,
         act: impl FnOnce(&mut Client) -> Result<T, Error>,

@@ -6,16 +6,20 @@
 
 mod cache;
 mod connection;
+#[cfg(feature = "tool")]
+mod counting;
 mod deadline;
 mod dial;
 pub(crate) mod encoding;
 mod error;
 mod exchange;
 mod incoming;
+mod key_info;
 mod last_values;
 mod message;
 mod options;
 mod reconnecting;
+mod retrieval;
 #[cfg(feature = "yaml")]
 mod structure;
 mod subscriptions;
@@ -25,6 +29,7 @@ mod ttl;
 
 pub use cache::Cache;
 pub use error::Error;
+pub use key_info::KeyInfo;
 pub use message::Message;
 pub use options::{Options, local_server};
 pub use text::Text;
@@ -48,7 +53,8 @@ use subscriptions::Subscriptions;
 #[cfg(feature = "tool")]
 pub(crate) use {
     connection::Connection,
-    dial::{connect, dialler, find_server},
+    counting::Counted,
+    dial::{UNKNOWN_AUTHORITY, connect, dialler, find_server},
     options::SERVICE_SOCKET,
     transport::Transport,
 };
@@ -542,15 +548,20 @@ impl Client {
     }
 
     fn send_step(&mut self, verb: &[u8], name: &[u8], step: &str) -> Result<(), Error> {
-        let name = entry_name(name)?;
-        let step = non_empty(
-            without_line_breaks(step.as_bytes())?,
-            "a step can't be empty",
-        )?;
-        if step.contains(&b'=') {
-            return Err(Error::Invalid("a step is a number"));
-        }
+        let (name, step) = (entry_name(name)?, valid_step(step)?);
         self.send(&[verb, name, b"=", step])
+    }
+}
+
+/// Checks a step of INCREMENT and DECREMENT.
+fn valid_step(step: &str) -> Result<&[u8], Error> {
+    let step = non_empty(
+        without_line_breaks(step.as_bytes())?,
+        "a step can't be empty",
+    )?;
+    match step.contains(&b'=') {
+        true => Err(Error::Invalid("a step is a number")),
+        false => Ok(step),
     }
 }
 

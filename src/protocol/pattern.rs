@@ -37,9 +37,42 @@ pub fn is_valid(pattern: &[u8]) -> bool {
         })
 }
 
+/// Reports whether the name matches a valid pattern.
+pub fn matches(pattern: &[u8], name: &[u8]) -> bool {
+    let mut rest = parts(name);
+    for wanted in parts(pattern) {
+        match rest.next() {
+            None => return false,
+            Some(_) if wanted == REST => return true,
+            Some(part) if wanted != ONE && wanted != part => return false,
+            Some(_) => {}
+        }
+    }
+    rest.next().is_none()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_match_part_by_part() {
+        for (pattern, matching, others) in [
+            ("a::b", &["a::b"][..], &["a", "a::b::c", "a::c", ""][..]),
+            ("a::*", &["a::b", "a::b:", "a::"], &["a", "a::b::c", "b::b"]),
+            ("*::b", &["a::b", "::b"], &["b", "a::a::b"]),
+            ("a::>", &["a::b", "a::b::c", "a::"], &["a", "b::a::c"]),
+            ("*::>", &["a::b", "a::b::c"], &["a", ""]),
+            (">", &["a", "a::b", ""], &[]),
+        ] {
+            for (names, is_expected) in [(matching, true), (others, false)] {
+                for name in names {
+                    let is_match = matches(pattern.as_bytes(), name.as_bytes());
+                    assert_eq!(is_match, is_expected, "{pattern} {name}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn parts_are_cut_from_the_left() {
