@@ -121,9 +121,14 @@ pub fn parse_size(text: &str) -> Option<u64> {
 /// The message about an unknown flag or command. `given` is the text that was typed.
 pub fn unknown(program: &str, kind: &str, given: &str, known: &[String]) -> String {
     match nearest(given, known) {
-        Some(name) => format!("there is no {kind} \"{given}\"; did you mean \"{name}\"?"),
+        Some(name) => did_you_mean(kind, given, name),
         None => format!("there is no {kind} \"{given}\"; try {program} --help"),
     }
+}
+
+/// The message about an unknown flag or command for which another name was probably meant.
+pub fn did_you_mean(kind: &str, given: &str, meant: &str) -> String {
+    format!("there is no {kind} \"{given}\"; did you mean \"{meant}\"?")
 }
 
 /// The known name that was probably meant: one that differs by about one letter in four, or that contains the typed text,

@@ -5,14 +5,17 @@
 //! for a flag, and so could not keep values such as `-5` as they are.
 
 use super::failure::Failure;
+use super::printer::printable;
 use super::unix_signals::UnixSignals;
-use crate::program::flag::{Flag, unknown};
+use crate::client::Ttl;
+use crate::program::flag::{Flag, did_you_mean, unknown};
 use lexopt::{Arg, Parser};
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStringExt;
+use std::time::Duration;
 
 /// The kind of an argument that a command takes after its name. The text is the argument's name in the help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +67,12 @@ pub struct Command {
     pub sends: &'static str,
     /// The permissions that a server may refuse the command for. Empty for `send`.
     pub needs: &'static str,
+    /// The explanation in the help of the command, in lines that fit a terminal.
+    pub details: &'static str,
+    /// Words that other programs have for the command. They are no commands: the error about them names this one.
+    pub other_words: &'static [&'static str],
+    /// The long name of a flag that stands in the place of the arguments; empty if there is none.
+    pub instead: &'static str,
     pub(super) run: fn(&Invocation) -> Result<(), Failure>,
 }
 
@@ -75,6 +84,25 @@ impl Command {
             .chain(arguments)
             .collect();
         words.join(" ")
+    }
+
+    /// Returns an error if the command can't have these arguments, beside its flag that stands in their place or without
+    /// it.
+    fn check_arguments(&self, given: usize, has_instead: bool) -> Result<(), Failure> {
+        let required = self.arguments.iter().filter(|one| one.is_required());
+        let has_end = !matches!(self.arguments.last(), Some(Argument::Several(_)));
+        let is_right = match has_instead {
+            true => given == 0,
+            false => given >= required.count() && !(has_end && given > self.arguments.len()),
+        };
+        if is_right {
+            return Ok(());
+        }
+        let or = match self.instead {
+            "" => String::new(),
+            flag => format!(", or {} --{flag} ...", self.name),
+        };
+        usage(format!("usage: clacks [FLAGS] {}{or}", self.usage()))
     }
 }
 
@@ -95,6 +123,26 @@ impl Invocation {
     /// The value of a flag, or `None` if the flag was not given.
     pub fn value(&self, long: &str) -> Option<&OsStr> {
         self.flags.get(long).map(OsString::as_os_str)
+    }
+
+    /// The value of a flag in seconds, or `None` if the flag was not given.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] if it is no number above 0, or more than a century.
+    pub fn seconds(&self, long: &str) -> Result<Option<Duration>, Failure> {
+        let Some(text) = self.value(long) else {
+            return Ok(None);
+        };
+        let seconds = text.to_str().and_then(|text| text.parse::<f64>().ok());
+        let positive = seconds.filter(|seconds| *seconds > 0.0);
+        let time = positive.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        match time {
+            Some(time) if time <= Ttl::LONGEST => Ok(Some(time)),
+            _ => usage(format!(
+                "--{long} \"{}\" wants seconds above 0, a century at most",
+                printable(text.as_encoded_bytes())
+            )),
+        }
     }
 
     /// A required argument. The index counts from 0.
@@ -120,7 +168,8 @@ impl Invocation {
 
 /// The outcome of parsing a command line.
 pub enum Parsed {
-    Help,
+    /// The help of one command, or of the program.
+    Help(Option<&'static Command>),
     Version,
     Run(Invocation),
 }
@@ -178,13 +227,13 @@ pub fn parse(
     }
     let given = given.values;
     if given.contains_key("help") {
-        return Ok(Parsed::Help);
+        return Ok(Parsed::Help(command));
     }
     if given.contains_key("version") {
         return Ok(Parsed::Version);
     }
     let Some(command) = command else {
-        return usage("what shall be done? Try clacks --help".to_owned());
+        return usage("what shall be done? Try clacks help".to_owned());
     };
     check(command, &words, flags, &given)?;
     Ok(Parsed::Run(Invocation {
@@ -239,12 +288,27 @@ fn usage<T>(what: String) -> Result<T, Failure> {
     Err(Failure::Usage(what))
 }
 
-fn find_command(commands: &'static [Command], name: &OsStr) -> Result<&'static Command, Failure> {
-    let found = commands.iter().find(|command| *command.name == *name);
-    found.ok_or_else(|| {
-        let known: Vec<String> = commands.iter().map(|one| one.name.to_owned()).collect();
-        let given = name.display().to_string();
-        Failure::Usage(unknown("clacks", "command", &given, &known))
+/// Finds a command by its name.
+///
+/// # Errors
+/// [`Failure::Usage`] with the name that was probably meant.
+pub(super) fn find_command(
+    commands: &'static [Command],
+    name: &OsStr,
+) -> Result<&'static Command, Failure> {
+    if let Some(found) = commands.iter().find(|command| *command.name == *name) {
+        return Ok(found);
+    }
+    let given = name.display().to_string();
+    let meant = commands
+        .iter()
+        .find(|one| one.other_words.contains(&given.to_lowercase().as_str()));
+    usage(match meant {
+        Some(meant) => did_you_mean("command", &given, meant.name),
+        None => {
+            let known: Vec<String> = commands.iter().map(|one| one.name.to_owned()).collect();
+            unknown("clacks", "command", &given, &known)
+        }
     })
 }
 
@@ -267,10 +331,6 @@ fn check(
             return usage(format!("--{one} and --{other} contradict each other"));
         }
     }
-    let required = command.arguments.iter().filter(|one| one.is_required());
-    let has_end = !matches!(command.arguments.last(), Some(Argument::Several(_)));
-    if arguments.len() < required.count() || has_end && arguments.len() > command.arguments.len() {
-        return usage(format!("usage: clacks [FLAGS] {}", command.usage()));
-    }
-    Ok(())
+    let has_instead = !command.instead.is_empty() && given.contains_key(command.instead);
+    command.check_arguments(arguments.len(), has_instead)
 }

@@ -175,7 +175,8 @@ impl Chat {
             DIAL_SLICE
         };
         for _ in 0..MESSAGES {
-            let Some(message) = self.client.next(timeout)? else {
+            let next = self.client.next(timeout);
+            let Some(message) = next.map_err(|error| login::lost(&self.user, error))? else {
                 return Ok(false);
             };
             match message {

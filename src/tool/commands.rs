@@ -1,17 +1,16 @@
-//! The commands that send one request, print its answer if there is one, and end.
+//! The commands that send one signal or one request of management, and end. The commands of the cache are in
+//! [`super::entries`].
 
 use super::arguments::Invocation;
 use super::failure::Failure;
 use super::login;
 use super::printer::{Object, Printer, printable};
-use crate::client::encoding::{self, Decoded};
-use crate::client::{Client, Error, Text, Ttl};
+use crate::client::{Client, Error, Text};
 use std::collections::{BTreeSet, HashMap};
 use std::io::Read;
-use std::time::Duration;
 
 /// Sends a writing command and waits until the server has processed it.
-fn write(
+pub fn write(
     invocation: &Invocation,
     act: impl FnOnce(&mut Client) -> Result<(), Error>,
 ) -> Result<(), Failure> {
@@ -22,7 +21,7 @@ fn write(
 
 /// The argument VALUE, or standard input if VALUE is `-`. The line end of a single line is not part of the value; that
 /// of the last of several lines is.
-fn value(invocation: &Invocation) -> Result<Vec<u8>, Failure> {
+pub fn value(invocation: &Invocation) -> Result<Vec<u8>, Failure> {
     let argument = invocation.argument(1);
     if argument != b"-" {
         return Ok(argument.to_vec());
@@ -63,126 +62,6 @@ pub fn set_and_store(invocation: &Invocation) -> Result<(), Failure> {
     write(invocation, |client| {
         client.set_and_store(invocation.argument(0), value)
     })
-}
-
-pub fn store(invocation: &Invocation) -> Result<(), Failure> {
-    let time = ttl_flag(invocation)?;
-    let value = value(invocation)?;
-    let (name, stored) = (invocation.argument(0), encoding::encode(&value));
-    write(invocation, |client| match time {
-        Some(time) => client.store_for(name, stored, time),
-        None => client.store(name, stored),
-    })
-}
-
-/// The time of the flag --ttl.
-fn ttl_flag(invocation: &Invocation) -> Result<Option<Duration>, Failure> {
-    let Some(text) = invocation.value("ttl") else {
-        return Ok(None);
-    };
-    let seconds = text.to_str().and_then(|text| text.parse::<f64>().ok());
-    let positive = seconds.filter(|seconds| *seconds > 0.0);
-    let time = positive.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    match time {
-        Some(time) if time <= Ttl::LONGEST => Ok(Some(time)),
-        _ => Err(Failure::Usage(format!(
-            "--ttl \"{}\" wants seconds above 0, a century at most",
-            printable(text.as_encoded_bytes())
-        ))),
-    }
-}
-
-pub fn ttl(invocation: &Invocation) -> Result<(), Failure> {
-    let name = invocation.argument(0);
-    let seconds = match login::client(invocation)?.ttl(name)? {
-        Some(Ttl::Seconds(seconds)) => seconds.to_string(),
-        Some(Ttl::Never) => "-1".to_owned(),
-        None => return Err(no_entry(name)),
-    };
-    let mut output = Printer::new(invocation.is_set("json"));
-    if output.is_json {
-        let number: serde_json::Number = seconds.parse().expect("it is an integer");
-        output.json(Object::new().text("name", name).field("ttl", number))?;
-    } else {
-        output.line(seconds.as_bytes())?;
-    }
-    output.flush()
-}
-
-fn no_entry(name: &[u8]) -> Failure {
-    Failure::NoEntry(format!("there is no entry \"{}\"", printable(name)))
-}
-
-pub fn retrieve(invocation: &Invocation) -> Result<(), Failure> {
-    let name = invocation.argument(0);
-    let mut client = login::client(invocation)?;
-    let Some(stored) = client.retrieve(name)? else {
-        return Err(no_entry(name));
-    };
-    let decoded = encoding::decode(&stored);
-    let mut output = Printer::new(invocation.is_set("json"));
-    if invocation.is_set("raw") {
-        output.bytes(&decoded.into_bytes())?;
-    } else if output.is_json {
-        let field = match decoded {
-            Decoded::Structure(_) => "yaml",
-            _ => "value",
-        };
-        let object = Object::new().text("name", name);
-        output.json(object.text(field, &decoded.into_bytes()))?;
-    } else {
-        output.value(&decoded.into_bytes())?;
-    }
-    output.flush()
-}
-
-pub fn remove(invocation: &Invocation) -> Result<(), Failure> {
-    write(invocation, |client| client.remove(invocation.argument(0)))
-}
-
-pub fn increment(invocation: &Invocation) -> Result<(), Failure> {
-    let step = step(invocation)?;
-    write(invocation, |client| {
-        client.increment(invocation.argument(0), step)
-    })
-}
-
-pub fn decrement(invocation: &Invocation) -> Result<(), Failure> {
-    let step = step(invocation)?;
-    write(invocation, |client| {
-        client.decrement(invocation.argument(0), step)
-    })
-}
-
-/// The argument STEP as it was written: a number of the server may have more digits than an `f64`.
-fn step(invocation: &Invocation) -> Result<&str, Failure> {
-    let Some(step) = invocation.optional(1) else {
-        return Ok("1");
-    };
-    str::from_utf8(step)
-        .ok()
-        .filter(|step| step.parse::<f64>().is_ok())
-        .ok_or_else(|| Failure::Usage(format!("STEP \"{}\" is no number", printable(step))))
-}
-
-pub fn keys(invocation: &Invocation) -> Result<(), Failure> {
-    let prefix = invocation.optional(0).unwrap_or_default();
-    let mut keys = login::client(invocation)?.keys()?;
-    keys.retain(|name| name.starts_with(prefix));
-    keys.sort_unstable();
-    let mut output = Printer::new(invocation.is_set("json"));
-    for name in keys {
-        if output.is_json {
-            output.json(Object::new().text("name", &name))?;
-        } else {
-            output.line(&name)?;
-        }
-    }
-    output.flush()
-}
-
-pub fn clear(invocation: &Invocation) -> Result<(), Failure> {
-    write(invocation, Client::clear)
 }
 
 pub fn disconnect(invocation: &Invocation) -> Result<(), Failure> {

@@ -4,6 +4,10 @@ use super::refusal;
 use crate::client::Error;
 use std::borrow::Cow;
 use std::io::{self, ErrorKind};
+use std::time::Duration;
+
+/// The time limit of a call, beside connecting and the login. Failures name it.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The reason for which a command did not do what it was asked to.
 #[derive(Debug)]
@@ -38,9 +42,11 @@ impl From<Error> for Failure {
         match error {
             Error::Invalid(_) | Error::Options(_) | Error::Structure(_) => Failure::Usage(what),
             Error::Refused(reason) => Failure::Refused(reason),
+            Error::TimedOut => {
+                Failure::Connection(format!("{what} ({} s)", CALL_TIMEOUT.as_secs()))
+            }
             Error::LoginRefused
             | Error::Certificate(_)
-            | Error::TimedOut
             | Error::Disconnected(_)
             | Error::NotClacks(_) => Failure::Connection(what),
         }

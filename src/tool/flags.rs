@@ -3,6 +3,7 @@
 use crate::program::flag::{ALLOW_PLAINTEXT, CA, Flag, INSECURE, flag};
 
 const BENCH: &[&str] = &["bench"];
+const WATCH: &[&str] = &["listen", "monitor"];
 
 /// All flags, in the order of the man page.
 pub const FLAGS: &[Flag] = &[
@@ -27,7 +28,12 @@ pub const FLAGS: &[Flag] = &[
     flag("", "json", "", "print a JSON object per line"),
     flag("", "raw", "", "print the value's bytes and nothing else, without a line feed").only(&["retrieve"]),
     flag("", "ttl", "S", "let the value expire after that time").only(&["store"]),
+    flag("", "prefix", "PREFIX", "remove all names that begin with it").only(&["remove"]),
+    flag("", "long", "", "print size, age and time to expiry before each name").only(&["keys"]),
     flag("", "patterns", "", "names are patterns, with * for a part and > for the rest").only(&["listen"]),
+    flag("", "with-values", "", "print the present values first").only(&["listen"]),
+    flag("", "timestamps", "", "print the time (UTC) in each line").only(WATCH),
+    flag("", "for", "S", "end after that time").only(WATCH),
     flag("n", "count", "N", "end after so many lines; bench: operations").only(&["listen", "monitor", "bench"]),
     flag("", "seconds", "S", "end after that time").default("3, or none with --count").only(BENCH),
     flag("", "connections", "N", "how many there are").default("50; idle: 1000").only(BENCH),

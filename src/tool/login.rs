@@ -1,23 +1,39 @@
 //! The server's address, the user and the password: from flags, the environment, a file, or a prompt on the terminal.
 
 use super::arguments::Invocation;
-use super::failure::Failure;
+use super::failure::{CALL_TIMEOUT, Failure};
+use super::printer::printable;
 use super::{refusal, terminal};
-use crate::client::{Client, Error, Options, SERVICE_SOCKET, find_server, local_server};
+use crate::client::{
+    Client, Error, Options, SERVICE_SOCKET, UNKNOWN_AUTHORITY, find_server, local_server,
+};
 use crate::program::files;
 use std::env;
 use std::io::{self, IsTerminal};
 use std::path::Path;
+use std::time::Duration;
 
 /// The user of the installed service, and of a clacksd without flags.
 const USER: &str = "clacks";
+/// The time limit for connecting and the login.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// The file with the password of that user at the installed service. Members of the service's group may read it.
 const SERVICE_PASSWORD: &str = "/etc/clacksd/password";
 
-/// The options of a connection, and the address as the user wrote it.
+/// The options of a connection, and the texts for messages about it.
 pub struct Login {
     options: Options,
+    /// The address as the user wrote it.
     address: String,
+    user: String,
+    /// The place that the password comes from.
+    source: String,
+}
+
+/// A password, and the place that it comes from.
+struct Password {
+    text: String,
+    source: String,
 }
 
 /// Determines the server, the user and the password.
@@ -28,8 +44,10 @@ pub struct Login {
 pub fn login(invocation: &Invocation) -> Result<Login, Failure> {
     let address = text(invocation, "server", "CLACKS_SERVER")?.unwrap_or_else(local_server);
     let user = user(invocation)?;
-    let mut options =
-        Options::new(&address)?.calls_itself(concat!("clacks/", env!("CARGO_PKG_VERSION")));
+    let mut options = Options::new(&address)?
+        .calls_itself(concat!("clacks/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .call_timeout(CALL_TIMEOUT);
     if invocation.is_set("allow-plaintext") {
         options = options.allow_plaintext();
     } else if options.is_plain_beyond_loopback() {
@@ -43,9 +61,15 @@ pub fn login(invocation: &Invocation) -> Result<Login, Failure> {
     if let Some(file) = invocation.value("ca") {
         options = options.authorities(file);
     }
-    let mut login = Login { options, address };
-    let password = password(invocation, &user, &login)?;
-    login.options = login.options.login(&user, &password);
+    let mut login = Login {
+        options,
+        address,
+        user,
+        source: String::new(),
+    };
+    let password = password(invocation, &login)?;
+    login.options = login.options.login(&login.user, &password.text);
+    login.source = password.source;
     Ok(login)
 }
 
@@ -62,8 +86,40 @@ impl Login {
             Error::Refused(reason) => {
                 Failure::Connection(format!("{}: {}", self.address, refusal::message(&reason)))
             }
-            error => Failure::Connection(format!("{}: {error}", self.address)),
+            error => Failure::Connection(format!("{}: {}", self.address, self.explained(&error))),
         })
+    }
+
+    /// The message of an error, with the details that only this program knows.
+    fn explained(&self, error: &Error) -> String {
+        match error {
+            Error::LoginRefused => {
+                let (user, source) = (printable(self.user.as_bytes()), &self.source);
+                format!("{error}: user \"{user}\", password from {source}")
+            }
+            Error::TimedOut => format!("{error} ({} s)", CONNECT_TIMEOUT.as_secs()),
+            Error::Disconnected(cause)
+                if cause.kind() == io::ErrorKind::PermissionDenied
+                    && self.address.starts_with("unix:") =>
+            {
+                format!("{error}: the server's --socket-mode says who may connect")
+            }
+            Error::Certificate(why) if why == UNKNOWN_AUTHORITY => {
+                format!("{error}; --ca names another one")
+            }
+            error => error.to_string(),
+        }
+    }
+}
+
+/// The failure of a client that has been connected. If the login is refused at a reconnection, the message names the user.
+pub fn lost(user: &str, error: Error) -> Failure {
+    match error {
+        Error::LoginRefused => {
+            let user = printable(user.as_bytes());
+            Failure::Connection(format!("{error}: user \"{user}\""))
+        }
+        error => error.into(),
     }
 }
 
@@ -93,25 +149,35 @@ fn text(invocation: &Invocation, flag: &str, variable: &str) -> Result<Option<St
     }
 }
 
-fn password(invocation: &Invocation, user: &str, login: &Login) -> Result<String, Failure> {
+fn password(invocation: &Invocation, login: &Login) -> Result<Password, Failure> {
+    let from = |source: &str, text: String| {
+        let source = source.to_owned();
+        Ok(Password { text, source })
+    };
     if let Some(file) = invocation.value("password-file") {
         let file = Path::new(file);
-        return files::read_password(file)
-            .map_err(|what| Failure::Usage(format!("--password-file {}: {what}", file.display())));
+        let source = format!("--password-file {}", file.display());
+        return match files::read_password(file) {
+            Ok(text) => from(&source, text),
+            Err(what) => Err(Failure::Usage(format!("{source}: {what}"))),
+        };
     }
     match env::var("CLACKS_PASSWORD") {
         Ok(text) if !files::first_line(&text).is_empty() => {
-            return Ok(files::first_line(&text).to_owned());
+            return from("CLACKS_PASSWORD", files::first_line(&text).to_owned());
         }
         Ok(_) | Err(env::VarError::NotPresent) => {}
         Err(env::VarError::NotUnicode(_)) => {
             return Err(Failure::Usage("CLACKS_PASSWORD is no UTF-8".to_owned()));
         }
     }
-    let mut missing = "no password: give --password-file or CLACKS_PASSWORD".to_owned();
-    if user == USER && login.address.strip_prefix("unix:") == Some(SERVICE_SOCKET) {
+    let mut missing = format!(
+        "no password for user \"{}\": give --password-file or CLACKS_PASSWORD",
+        printable(login.user.as_bytes())
+    );
+    if login.user == USER && login.address.strip_prefix("unix:") == Some(SERVICE_SOCKET) {
         match files::read_password(Path::new(SERVICE_PASSWORD)) {
-            Ok(password) => return Ok(password),
+            Ok(text) => return from(SERVICE_PASSWORD, text),
             Err(why) => missing += &format!(" ({SERVICE_PASSWORD}: {why})"),
         }
     }
@@ -119,9 +185,11 @@ fn password(invocation: &Invocation, user: &str, login: &Login) -> Result<String
     if io::stdin().is_terminal() || io::stderr().is_terminal() {
         // Connect before asking: nobody should type a password for a server that does not answer.
         login.connect_with(find_server)?;
-        let question = format!("Password of {user} at {}: ", login.address);
-        let asked = terminal::ask_password(&question, invocation.signals()?);
-        return asked.map_err(|error| Failure::Usage(format!("no password: {error}")));
+        let question = format!("Password of {} at {}: ", login.user, login.address);
+        return match terminal::ask_password(&question, invocation.signals()?) {
+            Ok(text) => from("the terminal", text),
+            Err(error) => Err(Failure::Usage(format!("no password: {error}"))),
+        };
     }
     Err(Failure::Usage(missing))
 }

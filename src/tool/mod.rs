@@ -6,8 +6,10 @@ pub mod bench;
 mod chat;
 mod commands;
 mod editor;
+mod entries;
 mod failure;
 mod flags;
+mod help;
 mod login;
 mod printer;
 mod refusal;
@@ -24,7 +26,7 @@ pub use table::COMMANDS;
 use crate::program::signals;
 use arguments::{Invocation, Parsed};
 use failure::Failure;
-use printer::{Printer, report_error};
+use printer::{print, report_error};
 use std::ffi::OsString;
 
 /// Runs the command that the arguments (without the program's name) ask for. Returns the exit status.
@@ -32,7 +34,7 @@ pub fn run(arguments: &[OsString]) -> u8 {
     let prepared = signals::prepare().map_err(Failure::from);
     let parsed = prepared.and_then(|()| table::parse(arguments));
     let done = parsed.and_then(|parsed| match parsed {
-        Parsed::Help => print(&table::help()),
+        Parsed::Help(command) => table::print_help(command),
         Parsed::Version => print(concat!("clacks ", env!("CARGO_PKG_VERSION"), "\n")),
         Parsed::Run(invocation) => (invocation.command.run)(&invocation)
             .map_err(|failure| name_missing_permission(failure, &invocation)),
@@ -45,12 +47,6 @@ pub fn run(arguments: &[OsString]) -> u8 {
         report_error(&message);
     }
     status
-}
-
-fn print(text: &str) -> Result<(), Failure> {
-    let mut output = Printer::new(false);
-    output.bytes(text.as_bytes())?;
-    output.flush()
 }
 
 /// Adds the permission that the user lacks to the refusal of a command. Other failures stay as they are.

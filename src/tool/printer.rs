@@ -69,6 +69,13 @@ impl Printer {
     }
 }
 
+/// Prints a text on standard output.
+pub fn print(text: &str) -> Result<(), Failure> {
+    let mut output = Printer::new(false);
+    output.bytes(text.as_bytes())?;
+    output.flush()
+}
+
 /// Prints one line on standard error, escaped. An error of standard error is ignored: nobody is left to read about it.
 pub fn report_error(message: &str) {
     let _ = writeln!(io::stderr(), "clacks: {}", printable(message.as_bytes()));

@@ -4,8 +4,8 @@
 /// The server's word for a command that the user may not send.
 const PERMISSION_DENIED: &str = "permission_denied";
 
-/// The server's words that are about one of its limits, and an explanation of each.
-const LIMITS: &[(&str, &str)] = &[
+/// Explanations of the server's words. Most of them are about its limits, each with the flag of the server that sets it.
+const EXPLANATIONS: &[(&str, &str)] = &[
     (
         "line_too_long",
         "a line was longer than the server's --max-line",
@@ -22,12 +22,22 @@ const LIMITS: &[(&str, &str)] = &[
         "buffers_limit",
         "all clients together have reached the server's --max-buffers",
     ),
+    (
+        "not_saved",
+        "it is done, but the server can't write its journal (--persist): a restart may lose it",
+    ),
+    (
+        "unknown_command",
+        "a server of Net::Clacks, or an old one, does not have this command",
+    ),
 ];
 
-/// The message about a refusal, with an explanation if the reason is a limit of the server.
+/// The message about a refusal, with an explanation if the reason has one. The command that is unknown may follow the
+/// word.
 pub fn message(reason: &str) -> String {
-    match LIMITS.iter().find(|(word, _)| *word == reason) {
-        Some((_, limit)) => format!("the server refused it: {reason}: {limit}"),
+    let word = reason.split(' ').next().unwrap_or_default();
+    match EXPLANATIONS.iter().find(|(known, _)| *known == word) {
+        Some((_, explanation)) => format!("the server refused it: {reason}: {explanation}"),
         None => format!("the server refused it: {reason}"),
     }
 }

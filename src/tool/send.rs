@@ -1,7 +1,7 @@
 //! The command `send`: passes lines of the protocol from standard input to the server and prints the server's lines.
 
 use super::arguments::Invocation;
-use super::failure::Failure;
+use super::failure::{CALL_TIMEOUT, Failure};
 use super::login;
 use super::printer::Printer;
 use super::terminal::{self, Interest};
@@ -11,7 +11,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 /// The time limit for the server to read what was written, and for its last answers.
-const TIMEOUT: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = CALL_TIMEOUT;
 /// The longest single poll without a deadline.
 const IDLE_POLL: Duration = Duration::from_secs(3600);
 /// Bytes read from standard input, or passed to the connection, at once.

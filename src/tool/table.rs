@@ -1,11 +1,12 @@
-//! The commands of clacks. Parsing, `--help`, the shell completions and a test against the man page follow from this
-//! table.
+//! The commands of clacks. Parsing, help, the shell completions and a test against the man page follow from this table.
 
-use super::arguments::{self, Argument, Command, Invocation, Parsed};
+use super::arguments::{self, Argument, Command, Invocation, Parsed, find_command};
 use super::failure::Failure;
 use super::flags::FLAGS;
-use super::{bench, chat, commands, send, watch};
-use std::ffi::OsString;
+use super::printer::print;
+use super::{bench, chat, commands, entries, help, send, watch};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 
 impl Command {
     /// Adds the verbs that the command sends and the permissions that it needs.
@@ -15,6 +16,24 @@ impl Command {
             needs,
             ..self
         }
+    }
+
+    /// Adds the explanation for the help of the command.
+    const fn explained(self, details: &'static str) -> Command {
+        Command { details, ..self }
+    }
+
+    /// Adds the words that other programs have for the command.
+    const fn elsewhere(self, other_words: &'static [&'static str]) -> Command {
+        Command {
+            other_words,
+            ..self
+        }
+    }
+
+    /// Adds a flag that stands in the place of the arguments.
+    const fn or_flag(self, instead: &'static str) -> Command {
+        Command { instead, ..self }
     }
 }
 
@@ -30,11 +49,15 @@ const fn command(
         help,
         sends: "",
         needs: "",
+        details: "",
+        other_words: &[],
+        instead: "",
         run,
     }
 }
 
 const NAME: Argument = Argument::One("NAME");
+const NAMES: Argument = Argument::Several("NAME");
 const VALUE: Argument = Argument::Verbatim("VALUE");
 const STEP: Argument = Argument::OptionalVerbatim("STEP");
 
@@ -46,106 +69,188 @@ pub const COMMANDS: &[Command] = &[
         "send a signal with a value",
         commands::set,
     )
-    .sends("SET", "write"),
+    .sends("SET", "write")
+    .elsewhere(&["pub", "publish", "emit", "signal"])
+    .explained(
+        "All clients that listen to NAME get the signal. It is not stored: store and\n\
+             set-and-store do that. A VALUE of - is standard input. A value with line breaks\n\
+             is refused.",
+    ),
     command(
         "notify",
         &[NAME],
         "send a signal without one",
         commands::notify,
     )
-    .sends("NOTIFY", "write"),
+    .sends("NOTIFY", "write")
+    .elsewhere(&["trigger"])
+    .explained("All clients that listen to NAME get the signal."),
     command(
         "set-and-store",
         &[NAME, VALUE],
         "send a signal and store its value",
         commands::set_and_store,
     )
-    .sends("SETANDSTORE", "write"),
+    .sends("SETANDSTORE", "write")
+    .elsewhere(&["setandstore"])
+    .explained(
+        "One step: nobody sees the signal without the entry. A VALUE of - is standard\n\
+             input. A value with line breaks is refused.",
+    ),
     command(
         "listen",
-        &[Argument::Several("NAME")],
+        &[NAMES],
         "print signals as they come",
         watch::listen,
     )
-    .sends("LISTEN", "read"),
+    .sends("LISTEN", "read")
+    .elsewhere(&["sub", "subscribe", "psubscribe", "watch", "tail"])
+    .explained(
+        "A line is NAME=VALUE, or NAME alone for a signal without a value. It says\n\
+             \"listening\" on standard error (in JSON as an object of that type) when the\n\
+             server has taken the subscriptions: no later signal is missed. It goes on until\n\
+             it is interrupted, or as long as -n or --for say. A lost connection is reported\n\
+             and made again within seconds; signals are missed meanwhile.\n\
+             \n\
+             With --with-values the present values of the cache come first, and again after\n\
+             a reconnection. They are read after the subscriptions are in force, and every\n\
+             signal that has come until then is printed after them: nothing is missed, but\n\
+             such a signal may be older than the value before it.",
+    ),
     command(
         "store",
         &[NAME, VALUE],
         "put a value into the cache",
-        commands::store,
+        entries::store,
     )
-    .sends("STORE", "write"),
+    .sends("STORE", "write")
+    .elsewhere(&["put", "save", "write", "setex"])
+    .explained(
+        "A VALUE of - is standard input: a single line without its end, anything else\n\
+             unchanged. Nobody is notified: set-and-store does that.",
+    ),
     command(
         "retrieve",
-        &[NAME],
-        "print a value of the cache",
-        commands::retrieve,
+        &[NAMES],
+        "print values of the cache",
+        entries::retrieve,
     )
-    .sends("RETRIEVE", "read"),
+    .sends("RETRIEVE", "read")
+    .elsewhere(&["get", "mget", "read", "fetch", "cat"])
+    .explained(
+        "A value without line breaks gets an end of line; one with line breaks is printed\n\
+             unchanged, but several values are kept apart by line ends. With --raw nothing is\n\
+             added at all. The values come in the order of the names. For a name without an\n\
+             entry there is a line on standard error, and the status is 1.",
+    ),
     command(
         "remove",
-        &[NAME],
-        "take a name out of the cache",
-        commands::remove,
+        &[NAMES],
+        "take names out of the cache",
+        entries::remove,
     )
-    .sends("REMOVE", "write"),
+    .sends("REMOVE", "write")
+    .or_flag("prefix")
+    .elsewhere(&["del", "delete", "rm", "unset", "unlink"])
+    .explained(
+        "A name that is not there is no error. With --prefix all names that begin so are\n\
+             listed, which needs the permission to read, and removed.",
+    ),
     command(
         "ttl",
         &[NAME],
         "print in how many seconds a name expires",
-        commands::ttl,
+        entries::ttl,
     )
-    .sends("TTL", "read"),
+    .sends("TTL", "read")
+    .elsewhere(&["expiry", "expires"])
+    .explained("-1 stands for never. If there is no such name, the status is 1."),
     command(
         "increment",
         &[NAME, STEP],
-        "add 1 or STEP to a number",
-        commands::increment,
+        "add 1 or STEP to a number, and print it",
+        entries::increment,
     )
-    .sends("INCREMENT", "write"),
+    .sends("INCREMENT", "write")
+    .elsewhere(&["incr", "incrby", "inc", "add"])
+    .explained(
+        "Prints the new value, which needs the permission to read. It is read right after\n\
+             the counting: if others count at the same time, it may contain their steps. A\n\
+             missing value, or one that is no number, counts as 0.",
+    ),
     command(
         "decrement",
         &[NAME, STEP],
-        "subtract 1 or STEP from a number",
-        commands::decrement,
+        "subtract 1 or STEP from a number, and print it",
+        entries::decrement,
     )
-    .sends("DECREMENT", "write"),
+    .sends("DECREMENT", "write")
+    .elsewhere(&["decr", "decrby", "dec", "subtract"])
+    .explained("Prints the new value, as increment does."),
     command(
         "keys",
         &[Argument::Optional("PREFIX")],
         "print the names in the cache",
-        commands::keys,
+        entries::keys,
     )
-    .sends("KEYLIST", "read"),
-    command("clear", &[], "empty the cache", commands::clear).sends("CLEARCACHE", "manage"),
+    .sends("KEYLIST", "read")
+    .elsewhere(&["list", "ls", "scan", "names"])
+    .explained(
+        "Those that begin with PREFIX, or all, sorted bytewise. With --long, each name\n\
+             comes after the bytes of its value, the seconds since it was last written, and\n\
+             the seconds until it expires, or -1 for never. A terminal gets a heading.",
+    ),
+    command("clear", &[], "empty the cache", entries::clear)
+        .sends("CLEARCACHE", "manage")
+        .elsewhere(&["flush", "flushall", "flush_all", "flushdb"])
+        .explained("All entries go, at all servers of the tree, and there is no question before."),
     command("clients", &[], "print who is connected", commands::clients)
-        .sends("CLIENTLIST", "manage"),
+        .sends("CLIENTLIST", "manage")
+        .elsewhere(&["who", "connections", "connz"])
+        .explained(
+            "A connection a line: its CID, what it says it is, the bytes that wait for it and\n\
+             from it, and if it is another server or a monitor. With --json there is more.",
+        ),
     command(
         "disconnect",
         &[Argument::One("CID")],
         "end a connection",
         commands::disconnect,
     )
-    .sends("CLIENTDISCONNECT", "manage"),
+    .sends("CLIENTDISCONNECT", "manage")
+    .elsewhere(&["kick", "kill"])
+    .explained("CID is in the first column of clients. An unknown one is no error."),
     command(
         "monitor",
         &[],
         "print all that passes the server",
         watch::monitor,
     )
-    .sends("MONITOR", "manage"),
+    .sends("MONITOR", "manage")
+    .elsewhere(&["debug", "trace"])
+    .explained(
+        "A line is the CID of a connection and a line that the server received from it, or\n\
+             CONNECTED, DISCONNECTED or SERVERCACHE and an event.",
+    ),
     command(
         "shutdown",
         &[Argument::Optional("S")],
         "let the server end in 1 or S seconds",
         commands::shutdown,
     )
-    .sends("OVERHEAD S", "manage"),
+    .sends("OVERHEAD S", "manage")
+    .elsewhere(&["stop", "quit", "halt"])
+    .explained("Its clients are told to leave. A service manager may start it again."),
     command(
         "send",
         &[],
         "send lines of the protocol from standard input and print the answers",
         send::send,
+    )
+    .elsewhere(&["telnet", "nc", "raw"])
+    .explained(
+        "A better telnet: it logs in, passes each line on, prints whatever comes, and ends\n\
+             when standard input has ended and all was answered.",
     ),
     command(
         "chat",
@@ -153,44 +258,62 @@ pub const COMMANDS: &[Command] = &[
         "talk to whoever else does this",
         chat::chat,
     )
-    .sends("LISTEN", "read"),
+    .sends("LISTEN", "read")
+    .elsewhere(&["talk"])
+    .explained(
+        "Lines are sent as the signal example::chat, after NAME or the user's name. Ctrl-D\n\
+             ends it.",
+    ),
     command(
         "bench",
         &[Argument::One("LOAD")],
         "measure the server under a load: cache, fan-out, ping-pong or idle",
         bench::bench,
     )
-    .sends("RETRIEVE, STORE, LISTEN and SET", "read and write"),
+    .sends("RETRIEVE, STORE, LISTEN and SET", "read and write")
+    .elsewhere(&["benchmark", "measure"])
+    .explained(
+        "LOAD is cache, fan-out, ping-pong or idle; clacks(1), LOADS explains them. Names\n\
+             begin with bench:: and are removed at the end.",
+    ),
+    command(
+        "help",
+        &[Argument::Optional("COMMAND")],
+        "show this help, or that of a command",
+        help,
+    )
+    .elsewhere(&["man", "usage"])
+    .explained("clacks COMMAND --help does the same."),
 ];
+
+/// Runs `clacks help`.
+fn help(invocation: &Invocation) -> Result<(), Failure> {
+    if invocation.is_set("json") {
+        return Err(Failure::Usage("--json means nothing to help".to_owned()));
+    }
+    let command = match invocation.optional(0) {
+        None => None,
+        Some(name) => Some(find_command(COMMANDS, OsStr::from_bytes(name))?),
+    };
+    print_help(command)
+}
+
+/// Prints the help of one command, or of the program.
+pub fn print_help(command: Option<&Command>) -> Result<(), Failure> {
+    print(&match command {
+        None => help::of_program(COMMANDS, FLAGS),
+        Some(command) => help::of_command(command, FLAGS),
+    })
+}
 
 /// Parses the arguments of clacks, without the program's name; see [`arguments::parse`].
 pub fn parse(arguments: &[OsString]) -> Result<Parsed, Failure> {
     arguments::parse(COMMANDS, FLAGS, arguments)
 }
 
-/// The text of `--help`.
-pub fn help() -> String {
-    let mut help =
-        "Usage: clacks [FLAGS] COMMAND ...\n\nA client of clacksd. See clacks(1).\n\nCommands:\n"
-            .to_owned();
-    for command in COMMANDS {
-        help += &format!("    {:<28}{}\n", command.usage(), command.help);
-    }
-    help += "\nA VALUE of - is standard input.\n\nFlags:\n";
-    for flag in FLAGS {
-        let indent = if flag.short.is_empty() { "    " } else { "" };
-        let forms = format!("{indent}{} {}", flag.forms().join(", "), flag.value);
-        help += &format!("    {forms:<28}{}", flag.help_text());
-        help.push('\n');
-    }
-    help += "\nStatus: 0 done; 1 no such entry; 2 wrong usage; 3 no connection or login; 4 refused by the server.\n";
-    help
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::ffi::OsStr;
 
     fn parsed(arguments: &[&str]) -> Result<Invocation, String> {
         let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
@@ -257,5 +380,29 @@ mod tests {
             assert!(error.contains(part), "{arguments:?}: {error}");
         }
         assert_eq!(parsed(&["set", "-h"]).err().as_deref(), Some("help"));
+    }
+
+    #[test]
+    fn the_help_of_each_command_fits_a_terminal() {
+        for command in COMMANDS {
+            let help = help::of_command(command, FLAGS);
+            for line in help.lines() {
+                assert!(line.chars().count() <= 80, "{}: {line}", command.name);
+            }
+            assert!(help.contains(&command.usage()) && !command.details.is_empty());
+        }
+    }
+
+    #[test]
+    fn words_of_other_programs_are_no_commands_and_name_one_command_each() {
+        let mut seen = std::collections::HashSet::new();
+        for command in COMMANDS {
+            for word in command.other_words {
+                assert!(seen.insert(word), "{word} names two commands");
+                assert!(COMMANDS.iter().all(|one| one.name != *word), "{word}");
+            }
+            let instead = FLAGS.iter().find(|flag| flag.long == command.instead);
+            assert_eq!(instead.is_none(), command.instead.is_empty());
+        }
     }
 }

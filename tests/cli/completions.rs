@@ -95,11 +95,12 @@ impl Program {
         } else {
             let commands: Vec<&str> = self.commands.iter().map(|(name, _)| *name).collect();
             let (words, pattern) = (commands.join(" "), commands.join("|"));
+            // The argument of help is a command.
             let found = format!(
                 "
             local word words='{words}'
             for word in \"${{COMP_WORDS[@]:1:COMP_CWORD-1}}\"; do
-                case $word in {pattern}) words= ;; esac
+                case $word in help) ;; {pattern}) words= ;; esac
             done
             case $current in -*) words='{all}' ;; esac"
             );
@@ -161,7 +162,8 @@ complete -F _{name} {name}
             script += &format!(" \\\n    '{before}{specs}[{help}]{value}'");
         }
         if !self.commands.is_empty() {
-            script += " \\\n    '1:command:{ _describe command commands }' \\\n    '*:argument: '";
+            script += " \\\n    '1:command:{ _describe command commands }' \\\n    \
+                '*:argument:{ [[ $words[CURRENT-1] == help ]] && _describe command commands }'";
         }
         script + "\n"
     }
@@ -175,6 +177,9 @@ complete -F _{name} {name}
             let help = quoted(help);
             script +=
                 &format!("complete -c {name} -n __fish_use_subcommand -a {command} -d '{help}'\n");
+            // The argument of help is a command.
+            let condition = "'__fish_seen_subcommand_from help'";
+            script += &format!("complete -c {name} -n {condition} -a {command} -d '{help}'\n");
         }
         for flag in *flags {
             script += &format!("complete -c {name}");
@@ -304,6 +309,8 @@ fn bash_completes_commands_and_flags() {
     assert_eq!(complete(&["clacks", "se"]), "set\nset-and-store\nsend\n");
     assert_eq!(complete(&["clacks", "-u", "ann", "ret"]), "retrieve\n");
     assert_eq!(complete(&["clacks", "set", "se"]), "\n", "that is a name");
+    assert_eq!(complete(&["clacks", "help", "ret"]), "retrieve\n");
+    assert_eq!(complete(&["clacks", "remove", "--pre"]), "--prefix\n");
     assert_eq!(complete(&["clacks", "keys", "--j"]), "--json\n");
     assert_eq!(complete(&["clacks", "-s", "t"]), "tcp://\ntls://\n");
     assert_eq!(complete(&["clacks", "-u", "set"]), "\n", "that is a user");
@@ -314,7 +321,10 @@ fn fish_completes_commands_with_their_help() {
     let script = text(&clacks().path("fish"));
     let code = format!("source {script}; complete -C 'clacks retr'");
     let shown = output("fish", &["--no-config", "-c", &code]);
-    assert_eq!(shown, "retrieve\tprint a value of the cache\n");
+    assert_eq!(shown, "retrieve\tprint values of the cache\n");
+    let code = format!("source {script}; complete -C 'clacks help retr'");
+    let shown = output("fish", &["--no-config", "-c", &code]);
+    assert_eq!(shown, "retrieve\tprint values of the cache\n");
 }
 
 #[test]
@@ -328,7 +338,7 @@ fn zsh_understands_the_script_of_the_commands() {
     assert!(
         shown
             .lines()
-            .any(|line| line == "retrieve:print a value of the cache"),
+            .any(|line| line == "retrieve:print values of the cache"),
         "{shown}"
     );
     assert!(

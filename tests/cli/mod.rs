@@ -3,8 +3,13 @@
 mod bench;
 mod commands;
 mod completions;
+mod entries;
 mod examples;
+mod help;
+mod listening;
 mod send;
+mod shown;
 mod terminal;
+mod terminals;
 mod tls;
 mod watch;

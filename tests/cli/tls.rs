@@ -42,7 +42,7 @@ fn assert_refused(server: &Server, host: &str, ended: Ended, why: &str) {
     );
 }
 
-const UNKNOWN: &str = "no authority that is trusted here vouches for it";
+const UNKNOWN: &str = "no authority that is trusted here vouches for it; --ca names another one";
 const OTHER_NAME: &str = "it is not for the name in the address";
 
 #[test]

@@ -98,9 +98,16 @@ fn the_clients_manual_lists_exactly_its_commands() {
     };
     let commands: Vec<String> = tool::COMMANDS
         .iter()
-        .map(|command| {
+        .flat_map(|command| {
             let arguments: String = command.arguments.iter().map(written).collect();
-            format!("{}{arguments}", command.name)
+            let flag = tool::FLAGS.iter().find(|flag| flag.long == command.instead);
+            let or = flag.map(|flag| {
+                let (name, flag, value) = (command.name, flag.long, flag.value.to_lowercase());
+                format!("{name} Fl -{flag} Ar {value}")
+            });
+            [format!("{}{arguments}", command.name)]
+                .into_iter()
+                .chain(or)
         })
         .collect();
     assert_eq!(described, commands);

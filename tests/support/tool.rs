@@ -127,6 +127,12 @@ impl Running {
         lines.recv_timeout(DEADLINE).ok()
     }
 
+    /// The next line, if one was printed already.
+    pub fn try_line(&self) -> Option<String> {
+        let lines = self.lines.as_ref().expect("its output is read");
+        lines.try_recv().ok()
+    }
+
     /// The next line on standard error.
     pub fn complaint(&self) -> String {
         self.stderr.recv_timeout(DEADLINE).expect("a line in time")

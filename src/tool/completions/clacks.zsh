@@ -7,11 +7,11 @@ local -a commands=(
     'set-and-store:send a signal and store its value'
     'listen:print signals as they come'
     'store:put a value into the cache'
-    'retrieve:print a value of the cache'
-    'remove:take a name out of the cache'
+    'retrieve:print values of the cache'
+    'remove:take names out of the cache'
     'ttl:print in how many seconds a name expires'
-    'increment:add 1 or STEP to a number'
-    'decrement:subtract 1 or STEP from a number'
+    'increment:add 1 or STEP to a number, and print it'
+    'decrement:subtract 1 or STEP from a number, and print it'
     'keys:print the names in the cache'
     'clear:empty the cache'
     'clients:print who is connected'
@@ -21,6 +21,7 @@ local -a commands=(
     'send:send lines of the protocol from standard input and print the answers'
     'chat:talk to whoever else does this'
     'bench:measure the server under a load\: cache, fan-out, ping-pong or idle'
+    'help:show this help, or that of a command'
 )
 _arguments -s -S \
     '(-s --server)'{-s+,--server=}'[the server\: unix\:PATH, tcp\://HOST\:PORT or tls\://HOST\:PORT]:ADDRESS:(unix\: tcp\:// tls\://)' \
@@ -32,7 +33,12 @@ _arguments -s -S \
     '(--json)--json[print a JSON object per line]' \
     '(--raw)--raw[print the value'\''s bytes and nothing else, without a line feed]' \
     '(--ttl)--ttl=[let the value expire after that time]:S: ' \
+    '(--prefix)--prefix=[remove all names that begin with it]:PREFIX: ' \
+    '(--long)--long[print size, age and time to expiry before each name]' \
     '(--patterns)--patterns[names are patterns, with * for a part and > for the rest]' \
+    '(--with-values)--with-values[print the present values first]' \
+    '(--timestamps)--timestamps[print the time (UTC) in each line]' \
+    '(--for)--for=[end after that time]:S: ' \
     '(-n --count)'{-n+,--count=}'[end after so many lines; bench\: operations]:N: ' \
     '(--seconds)--seconds=[end after that time]:S: ' \
     '(--connections)--connections=[how many there are]:N: ' \
@@ -46,4 +52,4 @@ _arguments -s -S \
     '(-h --help)'{-h,--help}'[show this help]' \
     '(-V --version)'{-V,--version}'[show the version]' \
     '1:command:{ _describe command commands }' \
-    '*:argument: '
+    '*:argument:{ [[ $words[CURRENT-1] == help ]] && _describe command commands }'
