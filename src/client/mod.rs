@@ -449,7 +449,7 @@ impl Client {
     /// Waits for the next message; `None` if none arrives within `timeout`. With a timeout of zero it returns only
     /// messages that have arrived already.
     ///
-    /// After [`Message::Disconnected`] it reconnects, at growing intervals; a dial goes on over several calls. A server
+    /// After [`Message::Disconnected`] it reconnects, at intervals that grow up to five seconds; a dial goes on over several calls. A server
     /// that is silent or unreachable is detected within two [probe intervals](Options::probe_interval), if the program
     /// calls this often enough.
     ///

@@ -47,8 +47,11 @@ pub fn chat(invocation: &Invocation) -> Result<(), Failure> {
     };
     let login = login::login(invocation)?;
     let mut client = login.connect_with(|options| Client::connect(options.call_timeout(ANSWER)))?;
-    client.listen(SIGNAL)?;
-    client.sync()?;
+    let begun = client.listen(SIGNAL).and_then(|()| client.sync());
+    begun.map_err(|error| match error {
+        Error::TimedOut => Failure::Connection(format!("{error} ({} s)", ANSWER.as_secs())),
+        error => error.into(),
+    })?;
     let (stdin, output) = (io::stdin(), Printer::new(false));
     let is_interactive = stdin.is_terminal() && output.is_terminal;
     let mut chat = Chat {

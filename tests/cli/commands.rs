@@ -361,7 +361,7 @@ fn without_connection_or_login_it_says_so() {
         assert_fails(
             run(wrong.env("CLACKS_PASSWORD", "wrong")),
             3,
-            "user or password",
+            ": the server refuses this user or password: user \"rw\", password from CLACKS_PASSWORD",
         );
     }
     // Something else that listens.
@@ -485,6 +485,9 @@ fn passwords_come_from_files_that_others_cannot_read_or_from_the_environment() {
     assert_fails(keys(&[]), 2, "--password-file or CLACKS_PASSWORD");
     let path = file("rwpw\nmore\n");
     assert_eq!(keys(&["--password-file", &path]).status, Some(0));
+    let ended = keys(&["--password-file", &file("wrong\n")]);
+    assert_fails(ended, 3, &format!("password from --password-file {path}"));
+    let path = file("rwpw\nmore\n");
     // The flag wins over the environment, in which nothing means nothing.
     let mut both = server.clacks_command("rw", &["keys", "--password-file", &path]);
     assert_eq!(run(both.env("CLACKS_PASSWORD", "wrong")).status, Some(0));
@@ -590,6 +593,9 @@ fn the_password_of_the_service_is_found_at_its_own_socket_and_for_its_own_user()
     ];
     let why = "CLACKS_PASSWORD (/etc/clacksd/password: Permission denied";
     assert_fails(clacks(&nobody, &["keys"]), 2, why);
+    let with_password = [&["env", "CLACKS_PASSWORD=x"][..], &nobody].concat();
+    let why = "Permission denied (os error 13): the server's --socket-mode says who may connect";
+    assert_fails(clacks(&with_password, &["keys"]), 3, why);
     std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o644))
         .expect("a file of our own");
     assert_fails(clacks(&[], &["keys"]), 2, "other users have access");

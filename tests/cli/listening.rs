@@ -289,6 +289,18 @@ fn it_is_connected_again_within_five_seconds() {
     );
 }
 
+/// A server that lets nobody in is not waited for longer than the message says.
+#[test]
+fn the_time_limit_of_a_dial_is_named() {
+    let setup = Setup::bare();
+    let _silent = UnixListener::bind(setup.path("silent")).expect("a socket of our own");
+    let address = setup.unix("silent");
+    let mut command = bare_clacks(&["-s", &address, "listen", "a"]);
+    let ended = crate::support::run(command.env("CLACKS_PASSWORD", "x"));
+    let why = format!("clacks: {address}: the server did not answer in time (15 s)\n");
+    assert_eq!((ended.status, &*ended.stderr), (Some(3), &*why));
+}
+
 #[test]
 fn a_server_without_patterns_is_named_as_the_reason() {
     let setup = Setup::bare();

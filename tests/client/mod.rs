@@ -3,3 +3,4 @@
 mod cache;
 mod calls;
 mod in_time;
+mod lists;
