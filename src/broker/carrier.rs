@@ -1,7 +1,7 @@
 //! The seam between the broker and whatever carries its bytes.
 
 use super::close_reason::CloseReason;
-use super::events::{Audience, ConnectionId, HostFigures, Traffic};
+use super::events::{Audience, ConnectionId, HostFigures, LabelledAudience, Traffic};
 use crate::protocol::encode;
 use crate::protocol::shared::{Lines, Piece, SharedBytes};
 
@@ -59,6 +59,20 @@ pub trait Carrier {
         self.fan_out(audience.receivers().inspect(|_| receivers += 1), payload);
         receivers
     }
+
+    /// Appends a message to its receivers' output, for each with its label between the two parts.
+    fn deliver_labelled(&mut self, audience: &LabelledAudience<'_>, before: &[u8], after: &[u8]) {
+        for (receiver, label) in audience.receivers() {
+            self.append(receiver, |output| {
+                for part in [before, label, after] {
+                    output.extend_from_slice(part);
+                }
+            });
+        }
+    }
+
+    /// Signals are appended to the output of their receivers one by one. More of them may come before that is sent.
+    fn expect_deliveries(&mut self) {}
 
     /// Ends a connection: the carrier hands over no more of its lines. If the reason [drains](CloseReason::drains), the
     /// carrier sends the queued output first; a second call discards that output. `handle_closed` reports the end.

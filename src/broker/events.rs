@@ -1,6 +1,7 @@
 //! The values that come with events and go with actions: the identity of a connection, its peer, the time, and the
 //! treatment of its next frame.
 
+use super::labels::Labels;
 use super::origin::Process;
 use super::statistics::Turns;
 use std::net::SocketAddr;
@@ -115,6 +116,23 @@ pub struct Audience<'a> {
     pub id: AudienceId,
     pub listeners: &'a [ConnectionId],
     pub sender: Option<ConnectionId>,
+}
+
+/// Who gets a message in which a text of each receiver's own stands.
+#[derive(Debug, Clone, Copy)]
+pub struct LabelledAudience<'a> {
+    pub audience: Audience<'a>,
+    /// The texts, in the order of the listeners.
+    pub labels: &'a Labels,
+}
+
+impl<'a> LabelledAudience<'a> {
+    pub fn receivers(&self) -> impl Iterator<Item = (ConnectionId, &'a [u8])> + use<'a> {
+        let sender = self.audience.sender;
+        let listeners = self.audience.listeners.iter().copied();
+        let pairs = listeners.zip(self.labels.iter());
+        pairs.filter(move |(listener, _)| Some(*listener) != sender)
+    }
 }
 
 /// Identifies a list of listeners in their order: equal ids have equal lists.

@@ -22,6 +22,7 @@ mod events;
 mod expiry;
 mod interclacks;
 mod key_list;
+mod labels;
 mod listeners;
 mod log_limit;
 mod maintenance;
@@ -51,8 +52,10 @@ pub use dialects::memcached::MemcachedSettings;
 pub use dialects::nats::NatsSettings;
 pub use entrance::{Entrance, EntranceAddress};
 pub use events::{
-    Audience, AudienceId, ConnectionId, Flow, HostFigures, LongFrame, Now, Peer, Traffic,
+    Audience, AudienceId, ConnectionId, Flow, HostFigures, LabelledAudience, LongFrame, Now, Peer,
+    Traffic,
 };
+pub use labels::Labels;
 pub use log_limit::{LogLimit, Suppressed};
 pub use origin::{Origin, Process};
 pub use output::Output;

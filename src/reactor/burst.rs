@@ -2,8 +2,11 @@
 //!
 //! A receiver gets a burst as one piece when it has ended. Whatever else goes to one of them ends it first,
 //! so everybody gets everything in the order in which it came.
+//!
+//! Where messages differ by a label from receiver to receiver, their other bytes are put together, with the places of the
+//! labels.
 
-use crate::broker::{Audience, AudienceId, ConnectionId};
+use crate::broker::{Audience, AudienceId, ConnectionId, Labels};
 use crate::limits::OUTPUT_CHUNK;
 
 /// Who got the last signal.
@@ -22,6 +25,10 @@ pub struct Burst {
     /// None while it is not open.
     receivers: Vec<ConnectionId>,
     bytes: Vec<u8>,
+    /// The places in the bytes where each receiver's label stands; none if the bytes are the same for all receivers.
+    places: Vec<usize>,
+    /// One for each receiver, if there are places for them.
+    labels: Labels,
 }
 
 impl Burst {
@@ -32,6 +39,8 @@ impl Burst {
             last: None,
             receivers: Vec::new(),
             bytes: Vec::new(),
+            places: Vec::new(),
+            labels: Labels::default(),
         }
     }
 
@@ -43,7 +52,37 @@ impl Burst {
         includes_sender: bool,
         payload: &[u8],
     ) -> Option<usize> {
-        let is_same = match (self.last?, audience.listeners) {
+        let is_same = self.is_for(audience, includes_sender)?;
+        if self.receivers.is_empty() || !is_same || self.bytes.len() + payload.len() > self.max {
+            return None;
+        }
+        debug_assert!(self.places.is_empty(), "equal lists have no labels");
+        self.bytes.extend_from_slice(payload);
+        Some(self.receivers.len())
+    }
+
+    /// Takes a message in as [`Burst::add`] does, whose label stands between these parts.
+    pub fn add_labelled(
+        &mut self,
+        audience: &Audience<'_>,
+        includes_sender: bool,
+        before: &[u8],
+        after: &[u8],
+    ) -> Option<usize> {
+        let is_same = self.is_for(audience, includes_sender)?;
+        let labels = (self.places.len() + 1) * self.labels.longest();
+        let piece = self.bytes.len() + before.len() + after.len() + labels;
+        if self.receivers.is_empty() || !is_same || piece > self.max {
+            return None;
+        }
+        self.push_labelled(before, after);
+        Some(self.receivers.len())
+    }
+
+    /// Reports whether the last signal had the same receivers; `None` if there was none.
+    #[inline(always)]
+    fn is_for(&self, audience: &Audience<'_>, includes_sender: bool) -> Option<bool> {
+        Some(match (self.last?, audience.listeners) {
             (Last::Only(listener), [only]) => {
                 listener == *only && audience.sender != Some(listener)
             }
@@ -52,12 +91,13 @@ impl Burst {
                 id == audience.id
                     && (left_out == audience.sender || left_out.is_none() && !includes_sender)
             }
-        };
-        if self.receivers.is_empty() || !is_same || self.bytes.len() + payload.len() > self.max {
-            return None;
-        }
-        self.bytes.extend_from_slice(payload);
-        Some(self.receivers.len())
+        })
+    }
+
+    fn push_labelled(&mut self, before: &[u8], after: &[u8]) {
+        self.bytes.extend_from_slice(before);
+        self.places.push(self.bytes.len());
+        self.bytes.extend_from_slice(after);
     }
 
     /// To be told of every signal that could not be added. Whether the one before it had the same receivers:
@@ -81,13 +121,59 @@ impl Burst {
         }
     }
 
+    /// Begins one with the message last told of, whose label stands between these parts.
+    pub fn begin_labelled<'a>(
+        &mut self,
+        receivers: impl Iterator<Item = (ConnectionId, &'a [u8])>,
+        before: &[u8],
+        after: &[u8],
+    ) {
+        for (receiver, label) in receivers {
+            self.receivers.push(receiver);
+            self.labels.push(label);
+        }
+        if !self.receivers.is_empty() {
+            self.push_labelled(before, after);
+        }
+    }
+
+    /// Reports whether each receiver gets a piece of its own.
+    pub fn is_labelled(&self) -> bool {
+        !self.places.is_empty()
+    }
+
+    /// The receivers, each with its label.
+    pub fn labelled_receivers(&self) -> impl Iterator<Item = (ConnectionId, &[u8])> {
+        self.receivers.iter().copied().zip(self.labels.iter())
+    }
+
+    /// Appends the piece of a receiver with that label.
+    pub fn append_labelled(&self, label: &[u8], to: &mut Vec<u8>) {
+        to.reserve(self.bytes.len() + self.places.len() * label.len());
+        let mut start = 0;
+        for &place in &self.places {
+            to.extend_from_slice(&self.bytes[start..place]);
+            to.extend_from_slice(label);
+            start = place;
+        }
+        to.extend_from_slice(&self.bytes[start..]);
+    }
+
+    /// Ends the burst. Its memory is for the next one.
+    pub fn clear(&mut self) {
+        self.receivers.clear();
+        self.bytes.clear();
+        self.places.clear();
+        self.labels.clear();
+    }
+
     pub fn receivers(&self) -> &[ConnectionId] {
         &self.receivers
     }
 
-    /// Who gets what. Both are to be cleared.
-    pub fn end(&mut self) -> (&mut Vec<ConnectionId>, &mut Vec<u8>) {
-        (&mut self.receivers, &mut self.bytes)
+    /// Who gets what, if all get the same.
+    pub fn parts(&mut self) -> (&[ConnectionId], &mut Vec<u8>) {
+        (&self.receivers, &mut self.bytes)
     }
 }
 
@@ -113,13 +199,48 @@ mod tests {
         burst.begin(from(other).receivers(), b"1");
         assert_eq!(burst.add(&from(other), false, b"2"), Some(1));
         assert_eq!(burst.add(&from(listener), true, b"3"), None);
-        let (receivers, bytes) = burst.end();
-        assert_eq!(bytes, b"12");
-        receivers.clear();
-        bytes.clear();
+        assert_eq!(burst.parts().1, b"12");
+        burst.clear();
         assert!(!burst.is_repeated(&from(listener)));
         assert!(burst.is_repeated(&from(listener)));
         burst.begin(from(listener).receivers(), b"4");
-        assert_eq!(burst.end().1, b"");
+        assert_eq!(burst.parts().1, b"");
+    }
+
+    fn connection(slot: u32) -> ConnectionId {
+        ConnectionId {
+            slot,
+            generation: 1,
+        }
+    }
+
+    #[test]
+    fn each_receiver_gets_its_label_at_every_place() {
+        let listeners = [connection(1), connection(2)];
+        let audience = Audience {
+            id: AudienceId::default(),
+            listeners: &listeners,
+            sender: None,
+        };
+        let labels = [&b"7"[..], b"42"];
+        // The longest label counts for the size of a burst.
+        let mut burst = Burst::new(8 * 15);
+        assert!(!burst.is_repeated(&audience) && burst.is_repeated(&audience));
+        burst.begin_labelled(listeners.into_iter().zip(labels), b"a ", b" b,");
+        assert_eq!(burst.add_labelled(&audience, false, b"c ", b" d"), Some(2));
+        assert_eq!(burst.add_labelled(&audience, false, b"", b"e"), None);
+        assert!(burst.is_labelled());
+        let pieces = burst.labelled_receivers().map(|(receiver, label)| {
+            let mut piece = b"before,".to_vec();
+            burst.append_labelled(label, &mut piece);
+            (receiver, String::from_utf8(piece).expect("text"))
+        });
+        let expected = ["before,a 7 b,c 7 d", "before,a 42 b,c 42 d"];
+        assert!(pieces.eq(listeners.into_iter().zip(expected.map(str::to_owned))));
+        burst.clear();
+        assert!(!burst.is_labelled() && burst.receivers().is_empty());
+        burst.begin(listeners.into_iter(), b"f");
+        assert_eq!(burst.parts().1, b"f");
+        assert_eq!(burst.labelled_receivers().count(), 0);
     }
 }

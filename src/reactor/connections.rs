@@ -2,6 +2,7 @@
 
 mod accounts;
 mod backpressure;
+mod bursts;
 mod output;
 
 pub use accounts::{Account, Share};

@@ -1,7 +1,8 @@
 //! The two seams of the broker in one value: connections, and whatever keeps its records.
 
 use crate::broker::{
-    Audience, Carrier, CloseReason, ConnectionId, HostFigures, Record, Recording, Rewrite, Traffic,
+    Audience, Carrier, CloseReason, ConnectionId, HostFigures, LabelledAudience, Record, Recording,
+    Rewrite, Traffic,
 };
 use crate::limits::WORK_PER_BYTE_RECORDED;
 use crate::protocol::shared::{Lines, SharedBytes};
@@ -51,6 +52,8 @@ impl<C: Carrier, R> Carrier for Outputs<C, R> {
         fn retry_write(&mut self, id: ConnectionId);
         fn fan_out(&mut self, to: impl IntoIterator<Item = ConnectionId>, payload: &[u8]);
         fn deliver(&mut self, audience: &Audience<'_>, payload: &[u8]) -> usize;
+        fn deliver_labelled(&mut self, audience: &LabelledAudience<'_>, before: &[u8], after: &[u8]);
+        fn expect_deliveries(&mut self);
         fn close(&mut self, id: ConnectionId, reason: CloseReason);
         fn set_user(&mut self, id: ConnectionId, user: &str);
         fn set_link(&mut self, id: ConnectionId);

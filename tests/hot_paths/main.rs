@@ -15,21 +15,34 @@ use mio::net::UnixStream;
 use std::io::Read;
 use std::process::{Command, ExitCode};
 
-/// A path, the lines that take it, one after the other and again, and how many instructions each may take.
+/// A path, the clients that take part, the lines that take it, one after the other and again, and how many instructions
+/// each may take.
 struct Path {
     name: &'static str,
+    clients: Clients,
     lines: &'static [&'static str],
     bound: u64,
 }
 
-const PATHS: [Path; 6] = [
+/// The language of all clients, and what differs between the listeners.
+#[derive(Clone, Copy, PartialEq)]
+enum Clients {
+    Clacks,
+    Nats,
+    /// Each knows its subscriptions by other sids.
+    NatsWithOwnSids,
+}
+
+const PATHS: [Path; 11] = [
     Path {
         name: "RETRIEVE",
+        clients: Clients::Clacks,
         lines: &["RETRIEVE name:00000042\r\n"],
         bound: 947,
     },
     Path {
         name: "STORE over a value of the same size",
+        clients: Clients::Clacks,
         lines: &[concat!(
             "STORE name:00000042=",
             "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\r\n"
@@ -38,16 +51,19 @@ const PATHS: [Path; 6] = [
     },
     Path {
         name: "INCREMENT",
+        clients: Clients::Clacks,
         lines: &["INCREMENT counter=3\r\n"],
         bound: 2772,
     },
     Path {
         name: "SET that nobody listens to",
+        clients: Clients::Clacks,
         lines: &["SET nobody=0123456789abcdef\r\n"],
         bound: 571,
     },
     Path {
         name: "SET to ten listeners",
+        clients: Clients::Clacks,
         // After another signal, so that it is no burst.
         lines: &[
             "SET signal=0123456789abcdef\r\n",
@@ -57,8 +73,43 @@ const PATHS: [Path; 6] = [
     },
     Path {
         name: "SET to ten listeners in a burst",
+        clients: Clients::Clacks,
         lines: &["SET signal=0123456789abcdef\r\n"],
         bound: 718,
+    },
+    Path {
+        name: "PUB that nobody listens to",
+        clients: Clients::Nats,
+        lines: &["PUB nobody 16\r\n0123456789abcdef\r\n"],
+        bound: 0,
+    },
+    Path {
+        name: "PUB to one subscription",
+        clients: Clients::Nats,
+        lines: &["PUB lone__ 16\r\n0123456789abcdef\r\n"],
+        bound: 0,
+    },
+    Path {
+        name: "PUB to ten subscriptions",
+        clients: Clients::Nats,
+        // After another message, so that it is no burst.
+        lines: &[
+            "PUB signal 16\r\n0123456789abcdef\r\n",
+            "PUB other_ 16\r\n0123456789abcdef\r\n",
+        ],
+        bound: 0,
+    },
+    Path {
+        name: "PUB to ten subscriptions in a burst",
+        clients: Clients::Nats,
+        lines: &["PUB signal 16\r\n0123456789abcdef\r\n"],
+        bound: 0,
+    },
+    Path {
+        name: "PUB to ten subscriptions with differing sids in a burst",
+        clients: Clients::NatsWithOwnSids,
+        lines: &["PUB signal 16\r\n0123456789abcdef\r\n"],
+        bound: 0,
     },
 ];
 
@@ -83,7 +134,7 @@ struct Server {
 }
 
 impl Server {
-    fn new() -> Server {
+    fn new(language: Language) -> Server {
         let poll = Poll::new().expect("a poll");
         let registry = poll.registry().try_clone().expect("the same one");
         let limits = OutputLimits {
@@ -108,7 +159,7 @@ impl Server {
             server.broker.handle_connected(
                 id,
                 Peer::Unix(Process::default()),
-                Language::Clacks,
+                language,
                 NOW,
                 &mut server.out,
             );
@@ -122,8 +173,9 @@ impl Server {
     fn turn(&mut self, id: ConnectionId, mut input: &[u8], buffer: &mut [u8]) {
         self.out.connections.work = 0;
         self.out.connections.set_serving(Some(id));
-        while let Next::Frame(frame, taken) = Language::Clacks.next(input, Unfinished::default()) {
-            let request = Language::Clacks.decode(frame);
+        let language = self.broker.language_of(id);
+        while let Next::Frame(frame, taken) = language.next(input, Unfinished::default()) {
+            let request = language.decode(frame);
             // Nothing here makes a client wait.
             let _ = self.broker.handle_request(id, &request, NOW, &mut self.out);
             input = &input[taken..];
@@ -137,21 +189,53 @@ impl Server {
     }
 }
 
+impl Clients {
+    fn language(self) -> Language {
+        match self {
+            Clients::Clacks => Language::Clacks,
+            Clients::Nats | Clients::NatsWithOwnSids => Language::Nats,
+        }
+    }
+
+    fn login(self) -> String {
+        match self {
+            Clients::Clacks => format!("OVERHEAD A {}\n", Token::encode(b"admin", b"pw")),
+            Clients::Nats | Clients::NatsWithOwnSids => {
+                "CONNECT {\"verbose\":false,\"pedantic\":false,\"user\":\"admin\",\"pass\":\"pw\"}\r\n".to_owned()
+            }
+        }
+    }
+
+    /// The lines of the listener of that number, from 1.
+    fn listen(self, number: usize) -> String {
+        let sid = match self {
+            Clients::Clacks => return "LISTEN signal\nLISTEN other_\n".to_owned(),
+            Clients::Nats => 1,
+            Clients::NatsWithOwnSids => 3 * number,
+        };
+        let subscribe = |subject, sid| format!("SUB {subject} {sid}\r\n");
+        let lone = if number == 1 { "lone__" } else { "unheard" };
+        subscribe("signal", sid) + &subscribe("other_", sid + 1) + &subscribe(lone, sid + 2)
+    }
+}
+
 /// Takes a path so often: what valgrind counts.
 fn take(path: &Path, times: u64) {
     let mut buffer = vec![0; 65_536];
-    let mut server = Server::new();
-    let login = format!("OVERHEAD A {}\n", Token::encode(b"admin", b"pw"));
+    let mut server = Server::new(path.clients.language());
+    let login = path.clients.login();
     let speaker = server.ids[0];
-    for id in server.ids.clone() {
+    for (number, id) in server.ids.clone().into_iter().enumerate() {
         server.turn(id, login.as_bytes(), &mut buffer);
         if id != speaker {
-            server.turn(id, b"LISTEN signal\nLISTEN other_\n", &mut buffer);
+            server.turn(id, path.clients.listen(number).as_bytes(), &mut buffer);
         }
     }
     for number in 0..1000 {
         let line = format!("STORE name:{number:08}={}\n", "v".repeat(64));
-        server.turn(speaker, line.as_bytes(), &mut buffer);
+        if path.clients == Clients::Clacks {
+            server.turn(speaker, line.as_bytes(), &mut buffer);
+        }
     }
     let lines = path.lines.iter().cycle().take(LINES_PER_READ);
     let input: String = lines.copied().collect();

@@ -1,6 +1,7 @@
 //! The listener for NATS clients: its answers byte by byte, compared with those of nats-server, real clients, trees, and the
 //! example programs of its manual.
 
+mod bursts;
 mod clients;
 mod closing;
 mod compare;

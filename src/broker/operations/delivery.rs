@@ -3,16 +3,17 @@
 
 use super::signals::deliver_to;
 use crate::broker::carrier::Carrier;
-use crate::broker::events::{Audience, ConnectionId};
+use crate::broker::empty;
+use crate::broker::events::{Audience, ConnectionId, LabelledAudience};
 use crate::broker::interclacks::{HandedOn, HandedOnGroups, Tree};
 use crate::broker::listeners::Listeners;
 use crate::broker::random::Random;
 use crate::broker::session::{Session, Sessions};
 use crate::broker::statistics::Statistics;
-use crate::broker::subjects::{GroupId, Member, Subjects, SubscriptionId, Topic};
+use crate::broker::subjects::{GroupId, Member, Sids, Subjects, SubscriptionId, Topic};
 use crate::limits::{WORK_PER_MATCH, WORK_PER_MEMBER, WORK_PER_NODE};
 use crate::protocol::Language;
-use crate::protocol::nats::answer::{Message, MessageLine};
+use crate::protocol::nats::answer::{self, Message, MessageLine};
 use crate::protocol::shared::SharedBytes;
 use smallvec::SmallVec;
 
@@ -111,41 +112,106 @@ impl Delivery<'_> {
         if !self.reaches_subscriptions() {
             return Delivered::default();
         }
-        out.add_work(self.subjects.found().members.len() * WORK_PER_MEMBER);
-        let (silent, choices) = (self.silent(), self.choose(groups));
+        let silent = self.silent();
+        let mut delivered = match self.deliver_to_all(message, silent, out) {
+            Some(count) => Delivered {
+                count,
+                ..Delivered::default()
+            },
+            None => self.deliver_to_each(message, silent, out),
+        };
+        if !self.subjects.found().members.is_empty() {
+            self.deliver_to_groups(message, (groups, silent), &mut delivered, out);
+        }
+        self.statistics
+            .deliveries
+            .add(Language::Nats, delivered.count as u64);
+        delivered
+    }
+
+    /// Delivers a message to all subscriptions without a group at once. Returns to how many; `None` if some of them are to
+    /// get it apart from the others.
+    fn deliver_to_all<O: Carrier>(
+        &mut self,
+        message: &Message<'_>,
+        silent: Option<ConnectionId>,
+        out: &mut O,
+    ) -> Option<usize> {
+        if self.source.is_some() {
+            // A long one is not encoded, but shared.
+            return None;
+        }
+        let plain = self.subjects.plain_audience()?;
+        let takes_headers = |id: &ConnectionId| takes_headers(self.sessions, *id);
+        if message.header.is_some() && !plain.connections.iter().all(takes_headers) {
+            return None;
+        }
+        let audience = Audience {
+            id: plain.id,
+            listeners: plain.connections,
+            sender: silent,
+        };
+        empty(self.payload);
+        match plain.sids {
+            Sids::Equal(sid) => {
+                answer::message(self.payload, sid, message);
+                out.deliver(&audience, self.payload);
+            }
+            Sids::Differing(labels) => {
+                let place = answer::message(self.payload, b"", message);
+                let (before, after) = self.payload.split_at(place);
+                out.deliver_labelled(&LabelledAudience { audience, labels }, before, after);
+            }
+        }
+        Some(self.subjects.count_for_all(silent))
+    }
+
+    /// Delivers a message to the subscriptions without a group, to one after the other.
+    fn deliver_to_each<O: Carrier>(
+        &mut self,
+        message: &Message<'_>,
+        silent: Option<ConnectionId>,
+        out: &mut O,
+    ) -> Delivered {
         let lines = Lines::of(message);
         let (sessions, source) = (self.sessions, self.source);
-        let mut send = |to: ConnectionId, sid: &[u8]| {
-            let takes_headers = message.header.is_none()
-                || (sessions.get(to)).is_some_and(Session::takes_headers_of_messages);
-            let parts = lines.parts(sid, message, takes_headers);
-            out.append_line(to, &parts, source);
-        };
-        let (mut count, mut spent) = self.subjects.deliver_plain(|to, sid| {
+        out.expect_deliveries();
+        let (count, spent) = self.subjects.deliver_plain(|to, sid| {
             let is_meant = Some(to) != silent;
             if is_meant {
-                send(to, sid);
+                lines.append(to, sid, message, (sessions, source), out);
             }
             is_meant
         });
-        let mut handed_on = HandedOnGroups::new();
-        for choice in choices {
+        Delivered {
+            count,
+            spent,
+            ..Delivered::default()
+        }
+    }
+
+    /// Delivers a message to a member of each group.
+    fn deliver_to_groups<O: Carrier>(
+        &mut self,
+        message: &Message<'_>,
+        (groups, silent): (Groups<'_>, Option<ConnectionId>),
+        delivered: &mut Delivered,
+        out: &mut O,
+    ) {
+        out.add_work(self.subjects.found().members.len() * WORK_PER_MEMBER);
+        let lines = Lines::of(message);
+        let (sessions, source) = (self.sessions, self.source);
+        for choice in self.choose(groups, silent) {
             match choice {
-                Choice::Link(link) => handed_on.push(link),
+                Choice::Link(link) => delivered.handed_on.push(link),
                 Choice::Local(id, to) => {
                     if let Some((sid, is_spent)) = self.subjects.count_message(id) {
-                        send(to, sid);
-                        count += 1;
-                        spent.extend(is_spent.then_some(id));
+                        lines.append(to, sid, message, (sessions, source), out);
+                        delivered.count += 1;
+                        delivered.spent.extend(is_spent.then_some(id));
                     }
                 }
             }
-        }
-        self.statistics.deliveries.add(Language::Nats, count as u64);
-        Delivered {
-            count,
-            handed_on,
-            spent,
         }
     }
 
@@ -157,8 +223,11 @@ impl Delivery<'_> {
     }
 
     /// Chooses who serves each group: a member of this server, else a link behind which there are some.
-    fn choose(&mut self, groups: Groups<'_>) -> SmallVec<[Choice; 2]> {
-        let silent = self.silent();
+    fn choose(
+        &mut self,
+        groups: Groups<'_>,
+        silent: Option<ConnectionId>,
+    ) -> SmallVec<[Choice; 2]> {
         let Delivery {
             subjects,
             sessions,
@@ -241,18 +310,31 @@ impl Lines {
         }
     }
 
-    fn parts<'a>(
-        &'a self,
-        sid: &'a [u8],
-        message: &Message<'a>,
-        takes_headers: bool,
-    ) -> [&'a [u8]; 5] {
-        match &self.without {
-            Some(without) if !takes_headers => without.parts(sid, b"", message.payload),
+    /// Appends the message to the output of a connection, for its subscription with that sid.
+    fn append<O: Carrier>(
+        &self,
+        to: ConnectionId,
+        sid: &[u8],
+        message: &Message<'_>,
+        (sessions, source): (&Sessions, Option<&SharedBytes>),
+        out: &mut O,
+    ) {
+        let parts = match &self.without {
+            Some(without) if !takes_headers(sessions, to) => {
+                without.parts(sid, b"", message.payload)
+            }
             _ => {
                 let header = message.header.unwrap_or_default();
                 self.with_header.parts(sid, header, message.payload)
             }
-        }
+        };
+        out.append_line(to, &parts, source);
     }
+}
+
+/// Reports whether messages are sent to a connection with their header blocks.
+fn takes_headers(sessions: &Sessions, id: ConnectionId) -> bool {
+    sessions
+        .get(id)
+        .is_some_and(Session::takes_headers_of_messages)
 }

@@ -2,6 +2,7 @@
 //! subject.
 
 use super::groups::GroupId;
+use super::plain::Together;
 use super::subscription::{Kind, Subscription, SubscriptionId};
 use super::trie::Walk;
 use crate::broker::events::{AudienceId, ConnectionId};
@@ -103,14 +104,24 @@ pub struct Matched {
     /// How often subscriptions to patterns and to names had changed.
     changes: (u64, u64),
     pub found: Found,
+    pub together: Together,
     /// How many lists there were so far.
     lists: u64,
     walk: Walk,
 }
 
 impl Matched {
+    /// Reports whether the lists are those of `topic`, filtered or not.
+    pub fn is_of(&self, topic: Topic<'_>, is_filtered: bool, changes: (u64, u64)) -> bool {
+        let is_name = matches!(topic, Topic::Name(_));
+        self.changes == changes
+            && self.is_name == is_name
+            && self.is_filtered == is_filtered
+            && self.text.as_deref() == Some(topic.text())
+    }
+
     /// Makes the lists those of `topic`, filtered or not, with `find`, which adds to empty lists and returns the number of nodes that it
-    /// visited. Returns that number; 0 if the lists are those of the topic already.
+    /// visited. Returns that number.
     pub fn update(
         &mut self,
         topic: Topic<'_>,
@@ -118,18 +129,14 @@ impl Matched {
         changes: (u64, u64),
         find: impl FnOnce(&mut Walk, &mut Found) -> usize,
     ) -> usize {
-        let (is_name, text) = (matches!(topic, Topic::Name(_)), topic.text());
-        let is_same =
-            self.changes == changes && self.is_name == is_name && self.is_filtered == is_filtered;
-        if is_same && self.text.as_deref() == Some(text) {
-            return 0;
-        }
+        let text = topic.text();
         self.found.clear();
+        self.together.clear();
         let visited = find(&mut self.walk, &mut self.found);
         self.found.members.sort_unstable();
         self.lists += 1;
-        (self.changes, self.is_name) = (changes, is_name);
-        self.is_filtered = is_filtered;
+        self.is_name = matches!(topic, Topic::Name(_));
+        (self.changes, self.is_filtered) = (changes, is_filtered);
         if text.len() > MAX_PATTERN {
             self.text = None;
         } else {
@@ -138,6 +145,14 @@ impl Matched {
             kept.extend_from_slice(text);
         }
         visited
+    }
+
+    /// Forgets the lists, with their memory. Those that follow have other numbers.
+    pub fn forget(&mut self) {
+        *self = Matched {
+            lists: self.lists,
+            ..Matched::default()
+        };
     }
 
     /// The Clacks clients that were found.
@@ -150,8 +165,17 @@ impl Matched {
         (!self.found.clacks.is_empty()).then_some((id, &self.found.clacks))
     }
 
+    /// Identifies the list of plain subscriptions that was found.
+    pub fn plain_id(&self) -> AudienceId {
+        AudienceId {
+            // Neither has this one.
+            name: u32::MAX - 1,
+            changes: self.lists,
+        }
+    }
+
     /// Memory in bytes.
     pub fn memory(&self) -> usize {
-        self.walk.memory() + self.found.memory()
+        self.walk.memory() + self.found.memory() + self.together.memory()
     }
 }

@@ -5,6 +5,7 @@
 mod groups;
 mod matched;
 mod pairs;
+mod plain;
 mod subscription;
 mod trie;
 
@@ -28,6 +29,7 @@ use trie::{End, Trie};
 pub use groups::GroupId;
 pub use matched::{Found, Member, Topic};
 pub use pairs::News;
+pub use plain::Sids;
 pub use subscription::{NatsSubscription, SubscriptionId};
 
 /// The subscriptions of a connection. They are kept with the session or the link, and changed only here.
@@ -97,14 +99,19 @@ impl Subjects {
     /// Looks the subscriptions up that match; see [`Subjects::found`]. Clacks clients that listen to `name` itself are left
     /// out. Returns the number of nodes that were visited.
     pub fn find(&mut self, topic: Topic<'_>, name: Option<&[u8]>, listeners: &Listeners) -> usize {
+        let changes = (self.changes, listeners.changes());
+        if self.matched.is_of(topic, name.is_some(), changes) {
+            self.prepare_plain();
+            return 0;
+        }
+        self.count_sent();
         let Subjects {
             trie,
             subscriptions,
             matched,
             ..
         } = self;
-        let changes = (self.changes, listeners.changes());
-        matched.update(topic, name.is_some(), changes, |walk, found| {
+        let visited = matched.update(topic, name.is_some(), changes, |walk, found| {
             let mut ends = 0;
             let add = |ids: &trie::EndSubscriptions| {
                 ends += usize::from(!ids.is_empty());
@@ -126,7 +133,11 @@ impl Subjects {
                 clacks.retain(|connection| !listeners.has(name, *connection));
             }
             visited
-        })
+        });
+        if let [_] = matched.found.plain[..] {
+            self.prepare_plain();
+        }
+        visited
     }
 
     /// The subscriptions that match the topic that was looked up last.
@@ -241,6 +252,9 @@ impl Subjects {
 
     /// The subscription ends after so many messages, counted from its beginning. Returns true if so many have come.
     pub fn limit(&mut self, id: SubscriptionId, max: u32) -> bool {
+        self.count_sent();
+        // From now on it gets its messages apart from others.
+        self.changes += 1;
         match &mut self.subscriptions[id.0].kind {
             Kind::Sid(own) => own.limit(max),
             _ => false,
@@ -320,6 +334,7 @@ impl Subjects {
     pub fn leave(&mut self, connection: ConnectionId, own: &mut OwnSubscriptions) {
         if !own.0.is_empty() {
             self.departed.insert(connection);
+            self.changes += 1;
             self.left.push((connection, std::mem::take(own)));
         }
     }
@@ -459,6 +474,7 @@ impl Subjects {
 
     /// Removes a subscription; returns how many tokens were removed with it, and one.
     fn remove(&mut self, id: SubscriptionId, own: &mut OwnSubscriptions) -> usize {
+        self.count_sent();
         let hash = self.hash_of(id);
         self.by_key.remove(hash, |other| *other == id);
         self.by_key.join(hash);
@@ -484,7 +500,7 @@ impl Subjects {
         self.leave_group(&removed);
         let pruned = self.trie.prune(removed.end);
         if self.is_empty() {
-            self.matched = Matched::default();
+            self.matched.forget();
         }
         1 + pruned
     }

@@ -96,6 +96,16 @@ impl NatsSubscription {
         self.is_spent()
     }
 
+    /// So many more messages went to it, which has no end.
+    pub fn count_messages(&mut self, messages: u32) {
+        self.received = self.received.saturating_add(messages);
+    }
+
+    /// Reports whether it ends after some messages.
+    pub fn is_limited(&self) -> bool {
+        self.max.is_some()
+    }
+
     /// It ends after so many messages, counted from its beginning. Returns true if so many have come.
     pub fn limit(&mut self, max: u32) -> bool {
         self.max = NonZeroU32::new(max);

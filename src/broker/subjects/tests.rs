@@ -426,3 +426,113 @@ fn subscriptions_of_who_is_gone_get_nothing_that_counts() {
     }
     assert!(subjects.departed.is_empty());
 }
+
+/// The sids of the audience that the plain subscriptions to a subject are, each with its slot; `None` if they are none.
+fn audience(subjects: &mut Subjects, subject: &[u8]) -> Option<Vec<(u32, String)>> {
+    let listeners = Listeners::new(hasher());
+    subjects.find(Topic::Subject(subject), None, &listeners);
+    let plain = subjects.plain_audience()?;
+    let slots = plain.connections.iter().map(|connection| connection.slot);
+    let text = |sid: &[u8]| String::from_utf8(sid.to_vec()).expect("text");
+    let mut found: Vec<(u32, String)> = match plain.sids {
+        Sids::Equal(sid) => slots.map(|slot| (slot, text(sid))).collect(),
+        Sids::Differing(labels) => slots.zip(labels.iter().map(text)).collect(),
+    };
+    found.sort();
+    Some(found)
+}
+
+#[test]
+fn subscriptions_that_get_the_same_messages_are_one_audience() {
+    let mut subjects = Subjects::new(hasher());
+    let mut own: [OwnSubscriptions; 3] = Default::default();
+    let mut subscribe = |subjects: &mut Subjects, slot: usize, subject: &[u8], sid: &[u8]| {
+        subjects.subscribe(subject, None, sid, connection(slot as u32), &mut own[slot]);
+    };
+    assert_eq!(audience(&mut subjects, b"a"), None);
+    subscribe(&mut subjects, 0, b"a", b"1");
+    let pair = |slot, sid: &str| (slot, sid.to_owned());
+    assert_eq!(audience(&mut subjects, b"a"), Some(vec![pair(0, "1")]));
+    subscribe(&mut subjects, 1, b"*", b"1");
+    // Who comes once is not worth more.
+    assert_eq!(audience(&mut subjects, b"a"), None);
+    let both = Some(vec![pair(0, "1"), pair(1, "1")]);
+    assert_eq!(audience(&mut subjects, b"a"), both);
+    assert_eq!(audience(&mut subjects, b"a"), both);
+    subscribe(&mut subjects, 2, b">", b"22");
+    assert_eq!(audience(&mut subjects, b"a"), None);
+    let all = Some(vec![pair(0, "1"), pair(1, "1"), pair(2, "22")]);
+    assert_eq!(audience(&mut subjects, b"a"), all);
+    // Two subscriptions of one connection get each message one straight after the other.
+    subscribe(&mut subjects, 2, b"a.>", b"23");
+    subscribe(&mut subjects, 2, b"a", b"24");
+    assert_eq!(audience(&mut subjects, b"a"), None);
+    assert_eq!(audience(&mut subjects, b"a"), None);
+    let id = subjects
+        .with_sid(connection(2), b"24")
+        .expect("it is there");
+    subjects.end(id, &mut own[2]);
+    audience(&mut subjects, b"a");
+    assert_eq!(audience(&mut subjects, b"a"), all);
+    let id = subjects.with_sid(connection(1), b"1").expect("it is there");
+    assert!(!subjects.limit(id, 5));
+    audience(&mut subjects, b"a");
+    assert_eq!(audience(&mut subjects, b"a"), None);
+    subjects.end(id, &mut own[1]);
+    let [_, _, gone] = &mut own;
+    subjects.leave(connection(2), gone);
+    audience(&mut subjects, b"a");
+    assert_eq!(audience(&mut subjects, b"a"), None);
+    while subjects.has_work() {
+        subjects.forget_slice();
+    }
+    assert_eq!(audience(&mut subjects, b"a"), Some(vec![pair(0, "1")]));
+}
+
+#[test]
+fn messages_to_an_audience_count_for_each_subscription() {
+    let mut subjects = Subjects::new(hasher());
+    let mut own: [OwnSubscriptions; 2] = Default::default();
+    for (slot, own) in own.iter_mut().enumerate() {
+        subjects.subscribe(b"a", None, b"1", connection(slot as u32), own);
+    }
+    let limit = |subjects: &mut Subjects, slot, max| {
+        let id = subjects.with_sid(connection(slot), b"1");
+        subjects.limit(id.expect("it is there"), max)
+    };
+    audience(&mut subjects, b"a");
+    for (silent, reached) in [(None, 2), (None, 2), (Some(connection(1)), 1), (None, 2)] {
+        assert!(audience(&mut subjects, b"a").is_some());
+        assert_eq!(subjects.count_for_all(silent), reached);
+    }
+    assert_eq!(subjects.count_for_all(Some(connection(7))), 2);
+    // Another list, another subscription and its end change nothing of what went to them.
+    audience(&mut subjects, b"b");
+    let mut other = OwnSubscriptions::default();
+    subjects.subscribe(b"a", None, b"1", connection(9), &mut other);
+    let id = subjects.with_sid(connection(9), b"1").expect("it is there");
+    audience(&mut subjects, b"a");
+    audience(&mut subjects, b"a");
+    assert_eq!(subjects.count_for_all(None), 3);
+    subjects.end(id, &mut other);
+    assert!(!limit(&mut subjects, 0, 7));
+    assert!(limit(&mut subjects, 0, 6));
+    assert!(!limit(&mut subjects, 1, 6));
+    assert!(limit(&mut subjects, 1, 5));
+}
+
+/// A burst to those of the last list may be open.
+#[test]
+fn lists_have_other_identities_when_all_subscriptions_have_ended() {
+    let mut subjects = Subjects::new(hasher());
+    let mut ids = BTreeSet::new();
+    for slot in 0..3 {
+        let mut own = OwnSubscriptions::default();
+        subjects.subscribe(b"a", None, b"1", connection(slot), &mut own);
+        assert!(audience(&mut subjects, b"a").is_some());
+        let id = subjects.plain_audience().expect("one").id;
+        assert!(ids.insert((id.name, id.changes)), "{ids:?}");
+        while !subjects.end_slice(&mut own).1 {}
+        assert!(subjects.is_empty());
+    }
+}

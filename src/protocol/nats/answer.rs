@@ -66,6 +66,42 @@ pub struct Message<'a> {
     pub payload: &'a [u8],
 }
 
+/// Appends a message for the subscription with that sid. Returns the place of the sid in `to`.
+pub fn message(to: &mut Vec<u8>, sid: &[u8], message: &Message<'_>) -> usize {
+    // The verb, two numbers, blanks and line ends are no longer than this.
+    const OTHERS: usize = 64;
+    let reply = message.reply.unwrap_or_default();
+    let header = message.header.unwrap_or_default();
+    let texts = message.subject.len() + sid.len() + reply.len();
+    to.reserve(OTHERS + texts + header.len() + message.payload.len());
+    to.extend_from_slice(match message.header {
+        Some(_) => b"HMSG ",
+        None => b"MSG ",
+    });
+    to.extend_from_slice(message.subject);
+    to.push(b' ');
+    let place = to.len();
+    to.extend_from_slice(sid);
+    to.push(b' ');
+    if message.reply.is_some() {
+        to.extend_from_slice(reply);
+        to.push(b' ');
+    }
+    let mut digits = Digits::default();
+    if message.header.is_some() {
+        to.extend_from_slice(digits.of(header.len()));
+        to.push(b' ');
+    }
+    to.extend_from_slice(digits.of(header.len() + message.payload.len()));
+    to.extend_from_slice(b"\r\n");
+    if message.header.is_some() {
+        to.extend_from_slice(header);
+    }
+    to.extend_from_slice(message.payload);
+    to.extend_from_slice(b"\r\n");
+    place
+}
+
 /// The line before a message, but for the sid, in which those for different subscriptions differ.
 pub struct MessageLine {
     before_sid: SmallVec<[u8; 64]>,
@@ -87,12 +123,13 @@ impl MessageLine {
             behind_sid.extend_from_slice(reply);
             behind_sid.push(b' ');
         }
+        let mut digits = Digits::default();
         if let Some(header) = message.header {
-            append_number(&mut behind_sid, header.len());
+            behind_sid.extend_from_slice(digits.of(header.len()));
             behind_sid.push(b' ');
         }
         let header = message.header.map_or(0, <[u8]>::len);
-        append_number(&mut behind_sid, header + message.payload.len());
+        behind_sid.extend_from_slice(digits.of(header + message.payload.len()));
         behind_sid.extend_from_slice(b"\r\n");
         MessageLine {
             before_sid,
@@ -112,18 +149,22 @@ impl MessageLine {
     }
 }
 
-fn append_number(to: &mut SmallVec<[u8; 64]>, number: usize) {
-    let mut digits = [0; 20];
-    let (mut start, mut rest) = (digits.len(), number);
-    loop {
-        start -= 1;
-        digits[start] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
+/// Room for the digits of a number.
+#[derive(Default)]
+struct Digits([u8; 20]);
+
+impl Digits {
+    fn of(&mut self, number: usize) -> &[u8] {
+        let (mut start, mut rest) = (self.0.len(), number);
+        loop {
+            start -= 1;
+            self.0[start] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            if rest == 0 {
+                return &self.0[start..];
+            }
         }
     }
-    to.extend_from_slice(&digits[start..]);
 }
 
 /// Appends the answer to a request that reaches nobody.
@@ -134,8 +175,7 @@ pub fn no_responders(to: &mut Vec<u8>, reply: &[u8], sid: &[u8]) {
         header: Some(b"NATS/1.0 503\r\n\r\n"),
         payload: b"",
     };
-    let header = answer.header.unwrap_or_default();
-    line(to, &MessageLine::of(&answer).parts(sid, header, b""));
+    message(to, sid, &answer);
 }
 
 pub fn ok(to: &mut Vec<u8>) {
@@ -285,6 +325,10 @@ mod tests {
             let parts = message_line.parts(b"1", header.unwrap_or_default(), message.payload);
             let sent = written(|to| line(to, &parts));
             assert_eq!(sent, expected);
+            let mut together = b"other".to_vec();
+            let place = super::message(&mut together, b"1", &message);
+            assert_eq!(together, [b"other", expected.as_bytes()].concat());
+            assert_eq!(together[place..].first(), Some(&b'1'));
         }
         assert_eq!(
             written(|to| no_responders(to, b"_INBOX.x", b"0")),

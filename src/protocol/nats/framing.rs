@@ -2,7 +2,7 @@
 //! a wrong frame at the first byte that shows the fault.
 
 use super::error::Error;
-use super::request;
+use super::request::{self, PublishLine};
 use crate::protocol::frame::{Next, Unfinished};
 use memchr::{memchr, memchr2};
 
@@ -159,6 +159,11 @@ impl Line<'_> {
 pub fn next(input: &[u8], known: Unfinished) -> Next<'_> {
     if let Some(length) = known.length {
         return with_payload(input, length);
+    }
+    if known.scanned == 0
+        && let Some(line) = PublishLine::of(input)
+    {
+        return with_payload(input, line.frame_length() + BLOCK_END.len());
     }
     match Line::of(input, known.scanned) {
         Line::Whole {

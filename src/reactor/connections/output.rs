@@ -1,16 +1,17 @@
-//! The output of connections, as the broker needs it from a [`Carrier`]: bytes are appended, signals are gathered into
-//! bursts, and all output is written when its turn comes.
+//! The output of connections, as the broker needs it from a [`Carrier`]: bytes are appended, and all output is written
+//! when its turn comes.
 
 use super::{Account, Connections, DialRequest, Garbage, Share};
-use crate::broker::{Audience, Carrier, CloseReason, ConnectionId, HostFigures, Traffic};
+use crate::broker::{
+    Audience, Carrier, CloseReason, ConnectionId, HostFigures, LabelledAudience, Traffic,
+};
 use crate::limits::{
     ANSWER_HOLD_US, LOW_WATER_MARK, MUCH_OUTPUT, OUTPUT_CHUNK, SHARED_PAYLOAD, SPARE_BUFFERS,
-    WORK_BEFORE_DELIVERIES, WORK_PER_DELIVERY, WORK_PER_DELIVERY_OF_BURST, WORK_PER_SLICE,
-    WORK_PER_STEP, WORK_PER_SYSCALL, WORK_PER_TURN, WRITE_PER_CONNECTION,
+    WORK_BEFORE_DELIVERIES, WORK_PER_DELIVERY, WORK_PER_SLICE, WORK_PER_STEP, WORK_PER_SYSCALL,
+    WORK_PER_TURN, WRITE_PER_CONNECTION,
 };
 use crate::protocol::shared::{Lines, Piece, SharedBytes};
 use crate::reactor::buffer::{Appended, OutputQueue, SharedPayload};
-use crate::reactor::burst::Burst;
 use crate::reactor::connection::Connection;
 use crate::reactor::socket::Socket;
 use crate::sys;
@@ -354,59 +355,6 @@ impl<S: Socket> Connections<S> {
         }
     }
 
-    /// Begins a burst with this signal; for how many receivers.
-    fn begin_burst(&mut self, audience: &Audience<'_>, payload: &[u8]) -> usize {
-        let Connections {
-            slab,
-            burst,
-            deliveries,
-            ..
-        } = self;
-        let receivers = audience.receivers().filter(|id| {
-            let Some(connection) = slab
-                .get_mut(id.slot as usize)
-                .filter(|c| c.id == *id && c.takes_output())
-            else {
-                return false;
-            };
-            connection.in_burst = true;
-            if connection.becomes_due() {
-                deliveries.push_back(*id);
-            }
-            true
-        });
-        burst.begin(receivers, payload);
-        let receivers = burst.receivers().len();
-        self.work += receivers * (WORK_PER_DELIVERY + payload.len() / 4);
-        receivers
-    }
-
-    /// Appends the burst to the output of its receivers.
-    fn end_burst(&mut self) {
-        if self.burst.receivers().is_empty() {
-            return;
-        }
-        let mut burst = std::mem::replace(&mut self.burst, Burst::new(0));
-        let (receivers, bytes) = burst.end();
-        let is_shared = bytes.len() >= SHARED_PAYLOAD && receivers.len() > 1;
-        let shared = is_shared.then(|| SharedPayload::new(bytes, &self.shared));
-        for &id in &*receivers {
-            if let Some(connection) = self.get_mut(id) {
-                connection.in_burst = false;
-            }
-            // As work it was counted when it came.
-            self.append_with(id, |output, account| match (&shared, receivers.len()) {
-                (Some(payload), _) => output.append_shared(Share::of(account, payload)),
-                (None, 1) => output.append_buffer(bytes),
-                (None, _) => output.append(|to| to.extend_from_slice(bytes)),
-            });
-        }
-        // Their memory is for the next one.
-        receivers.clear();
-        bytes.clear();
-        self.burst = burst;
-    }
-
     /// The payload of a part of a long line or value: the same one for all who get that part one after the other.
     fn long_payload(&mut self, part: &SharedBytes) -> Rc<SharedPayload> {
         let last = self.last_long.upgrade();
@@ -420,7 +368,7 @@ impl<S: Socket> Connections<S> {
 
     /// Appends to a connection's output unless it takes none; returns how many bytes were copied. The caller
     /// counts the work. A signal to thousands goes through here, so it touches the connection's memory once.
-    fn append_with(
+    pub(super) fn append_with(
         &mut self,
         to: ConnectionId,
         append: impl FnOnce(&mut OutputQueue, &Rc<Account>) -> Appended,
@@ -545,22 +493,15 @@ impl<S: Socket> Carrier for Connections<S> {
     }
 
     fn deliver(&mut self, audience: &Audience<'_>, payload: &[u8]) -> usize {
-        let includes_sender = audience
-            .sender
-            .and_then(|sender| self.get(sender))
-            .is_some_and(|sender| sender.in_burst);
+        self.deliver_signal(audience, payload)
+    }
+
+    fn deliver_labelled(&mut self, audience: &LabelledAudience<'_>, before: &[u8], after: &[u8]) {
+        self.deliver_message(audience, before, after);
+    }
+
+    fn expect_deliveries(&mut self) {
         self.has_delivered = true;
-        if let Some(receivers) = self.burst.add(audience, includes_sender, payload) {
-            self.work += payload.len() + receivers * WORK_PER_DELIVERY_OF_BURST;
-            return receivers;
-        }
-        self.end_burst();
-        if self.burst.is_repeated(audience) && payload.len() < SHARED_PAYLOAD {
-            return self.begin_burst(audience, payload);
-        }
-        let mut receivers = 0;
-        self.fan_out(audience.receivers().inspect(|_| receivers += 1), payload);
-        receivers
     }
 
     fn close(&mut self, id: ConnectionId, reason: CloseReason) {

@@ -21,6 +21,10 @@ impl Conversation {
         self.options.is_verbose
     }
 
+    pub fn is_pedantic(&self) -> bool {
+        self.options.is_pedantic
+    }
+
     pub fn wants_echo(&self) -> bool {
         self.options.wants_echo
     }

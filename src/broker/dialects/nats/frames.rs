@@ -62,7 +62,7 @@ impl<O: Output> Exchange<'_, O> {
             self.fail(Error::Form);
             return false;
         }
-        let is_wrong = conversation.options.is_pedantic && !is_literal(begun.subject);
+        let is_wrong = conversation.is_pedantic() && !is_literal(begun.subject);
         if is_wrong && may_write && !std::mem::replace(&mut conversation.is_told, true) {
             self.fail(Error::InvalidPublishSubject);
         }

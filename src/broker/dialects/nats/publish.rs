@@ -1,8 +1,8 @@
 //! PUB and HPUB, and the answer to requests that reach nobody.
 
-use super::Exchange;
 use super::conversation::Conversation;
 use super::frames::max_payload;
+use super::{Exchange, may};
 use crate::broker::interclacks::{Forwarded, HandedOn, HandedOnGroups};
 use crate::broker::operations::{Groups, Signal};
 use crate::broker::output::Output;
@@ -24,32 +24,48 @@ impl<O: Output> Exchange<'_, O> {
         if header + publish.payload.len() > max_payload(&self.broker.settings) {
             return self.fail(Error::PayloadTooLarge);
         }
-        let takes_headers = self.conversation().is_some_and(Conversation::takes_headers);
-        if publish.has_header_size && !takes_headers {
+        let Some(session) = self.broker.sessions.get(self.id) else {
+            return;
+        };
+        let may_write = may(session, Permissions::WRITE);
+        let conversation = session.nats.as_deref();
+        let is = |option: fn(&Conversation) -> bool| conversation.is_some_and(option);
+        if publish.has_header_size && !is(Conversation::takes_headers) {
             return self.fail(Error::Form);
         }
-        if !self.may(Permissions::WRITE) {
+        let (is_pedantic, is_verbose) =
+            (is(Conversation::is_pedantic), is(Conversation::is_verbose));
+        if !may_write {
             self.append(|to| answer::may_not_publish(to, publish.subject));
             return self.count_refusal("PUB", Permissions::WRITE);
         }
-        if self.is_to_tell_of_subject() && !subject::is_literal(publish.subject) {
+        if is_pedantic && self.is_to_tell_of_subject() && !subject::is_literal(publish.subject) {
             self.fail(Error::InvalidPublishSubject);
         }
-        self.accept();
-        let mut is_heard = false;
-        if subject::is_valid(publish.subject) {
-            let count = self.send(&Message {
+        if is_verbose {
+            self.append(answer::ok);
+        }
+        let count = match subject::is_valid(publish.subject) {
+            true => self.send(&Message {
                 subject: publish.subject,
                 reply: publish.reply,
                 header: publish.header,
                 payload: publish.payload,
-            });
-            let is_sent_on = self.broker.tree.links.up().next().is_some();
-            is_heard = count > 0 || is_sent_on && !is_never_served(publish.subject);
-        }
-        if let Some(reply) = publish.reply.filter(|_| !is_heard) {
+            }),
+            false => 0,
+        };
+        if let Some(reply) = publish.reply
+            && count == 0
+            && !self.is_sent_on(publish.subject)
+        {
             self.tell_of_no_responders(reply);
         }
+    }
+
+    /// Reports whether a message with that subject may reach somebody at another server.
+    fn is_sent_on(&self, subject: &[u8]) -> bool {
+        let has_links = self.broker.tree.links.up().next().is_some();
+        has_links && subject::is_valid(subject) && !is_never_served(subject)
     }
 
     /// Reports whether an invalid subject is to be told, which was not done when the line came.
@@ -58,7 +74,7 @@ impl<O: Output> Exchange<'_, O> {
         let conversation = session.and_then(|session| session.nats.as_mut());
         conversation.is_some_and(|conversation| {
             let is_told = std::mem::take(&mut conversation.is_told);
-            conversation.options.is_pedantic && !is_told
+            conversation.is_pedantic() && !is_told
         })
     }
 

@@ -181,3 +181,60 @@ fn before_the_login_only_connect_is_allowed() {
 fn a_request_is_small() {
     assert!(size_of::<Request<'_>>() <= 72);
 }
+
+/// Whatever the words are, and wherever the line is cut.
+#[test]
+fn a_line_that_is_read_in_one_pass_is_read_alike_by_words() {
+    const PIECES: [&str; 16] = [
+        "PUB",
+        "hpub",
+        "HPUB",
+        " ",
+        " ",
+        "\t",
+        "a",
+        "a.b",
+        "12",
+        "0",
+        "007",
+        "1234567890",
+        "\r\n",
+        "\n",
+        "\r",
+        "\u{1}",
+    ];
+    let mut random = 1_u64;
+    let mut below = |limit: usize| {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (random >> 33) as usize % limit
+    };
+    let mut usual = 0;
+    for _ in 0..200_000 {
+        let mut input = PIECES[below(3)].to_owned() + " ";
+        for _ in 0..below(10) {
+            input += PIECES[3 + below(13)];
+        }
+        let Some(line) = PublishLine::of(input.as_bytes()) else {
+            continue;
+        };
+        usual += 1;
+        let Line::Whole {
+            verb,
+            arguments,
+            length,
+        } = Line::of(input.as_bytes(), 0)
+        else {
+            panic!("{input:?}");
+        };
+        assert_eq!((line.verb, line.length), (verb, length), "{input:?}");
+        assert_eq!(Some(line.head), Head::of(verb, arguments), "{input:?}");
+    }
+    assert!(usual > 500, "{usual}");
+    for frame in ["PUB a 2\r\nhi\r\n", "HPUB a r 1 2\nhi\r\n"] {
+        assert!(PublishLine::of(frame.as_bytes()).is_some());
+    }
+    let long = format!("PUB {} 0\r\n\r\n", "a".repeat(MAX_ARGUMENTS));
+    assert!(PublishLine::of(long.as_bytes()).is_none());
+}

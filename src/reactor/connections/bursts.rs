@@ -1,0 +1,183 @@
+//! The delivery of signals to connections: those to the same receivers, one straight after the other, are gathered into a
+//! burst.
+
+use super::{Connections, Share};
+use crate::broker::{Audience, Carrier, ConnectionId, LabelledAudience};
+use crate::limits::{SHARED_PAYLOAD, WORK_PER_DELIVERY, WORK_PER_DELIVERY_OF_BURST};
+use crate::reactor::buffer::{Appended, SharedPayload};
+use crate::reactor::burst::Burst;
+use crate::reactor::connection::Connection;
+use crate::reactor::socket::Socket;
+use slab::Slab;
+use std::collections::VecDeque;
+
+impl<S: Socket> Connections<S> {
+    /// Delivers a signal; returns to how many.
+    #[inline(always)]
+    pub(super) fn deliver_signal(&mut self, audience: &Audience<'_>, payload: &[u8]) -> usize {
+        let includes_sender = self.has_in_burst(audience.sender);
+        self.has_delivered = true;
+        if let Some(receivers) = self.burst.add(audience, includes_sender, payload) {
+            self.work += payload.len() + receivers * WORK_PER_DELIVERY_OF_BURST;
+            return receivers;
+        }
+        self.end_burst();
+        if self.burst.is_repeated(audience) && payload.len() < SHARED_PAYLOAD {
+            return self.begin_burst(audience, payload);
+        }
+        let mut receivers = 0;
+        self.fan_out(audience.receivers().inspect(|_| receivers += 1), payload);
+        receivers
+    }
+
+    /// Delivers a message, to each receiver with its label between the two parts.
+    pub(super) fn deliver_message(
+        &mut self,
+        to: &LabelledAudience<'_>,
+        before: &[u8],
+        after: &[u8],
+    ) {
+        let audience = &to.audience;
+        let includes_sender = self.has_in_burst(audience.sender);
+        self.has_delivered = true;
+        let length = before.len() + after.len();
+        let added = self
+            .burst
+            .add_labelled(audience, includes_sender, before, after);
+        if let Some(receivers) = added {
+            // When the burst ends, it is copied for each of them.
+            self.work += length + receivers * (WORK_PER_DELIVERY_OF_BURST + length / 4);
+            return;
+        }
+        self.end_burst();
+        if self.burst.is_repeated(audience) && length < SHARED_PAYLOAD {
+            self.begin_labelled_burst(to, before, after);
+        } else {
+            self.fan_out_labelled(to, before, after);
+        }
+    }
+
+    fn has_in_burst(&self, sender: Option<ConnectionId>) -> bool {
+        sender
+            .and_then(|sender| self.get(sender))
+            .is_some_and(|sender| sender.in_burst)
+    }
+
+    /// Begins a burst with this signal; for how many receivers.
+    fn begin_burst(&mut self, audience: &Audience<'_>, payload: &[u8]) -> usize {
+        let Connections {
+            slab,
+            burst,
+            deliveries,
+            ..
+        } = self;
+        let receivers = audience.receivers();
+        let receivers = receivers.filter(|id| join_burst(*id, slab, deliveries));
+        burst.begin(receivers, payload);
+        let receivers = burst.receivers().len();
+        self.work += receivers * (WORK_PER_DELIVERY + payload.len() / 4);
+        receivers
+    }
+
+    fn begin_labelled_burst(&mut self, to: &LabelledAudience<'_>, before: &[u8], after: &[u8]) {
+        let Connections {
+            slab,
+            burst,
+            deliveries,
+            ..
+        } = self;
+        let receivers = to.receivers();
+        let receivers = receivers.filter(|(id, _)| join_burst(*id, slab, deliveries));
+        burst.begin_labelled(receivers, before, after);
+        let length = before.len() + after.len();
+        self.work += burst.receivers().len() * (WORK_PER_DELIVERY + length / 4);
+    }
+
+    /// Appends the burst to the output of its receivers.
+    pub(super) fn end_burst(&mut self) {
+        if self.burst.receivers().is_empty() {
+            return;
+        }
+        let mut burst = std::mem::replace(&mut self.burst, Burst::new(0));
+        if burst.is_labelled() {
+            for (id, label) in burst.labelled_receivers() {
+                self.leave_burst(id);
+                self.append_with(id, |output, _| {
+                    output.append(|to| burst.append_labelled(label, to))
+                });
+            }
+        } else {
+            self.append_to_all(&mut burst);
+        }
+        burst.clear();
+        self.burst = burst;
+    }
+
+    /// Appends a burst that is the same for all of its receivers.
+    fn append_to_all(&mut self, burst: &mut Burst) {
+        let (receivers, bytes) = burst.parts();
+        let is_shared = bytes.len() >= SHARED_PAYLOAD && receivers.len() > 1;
+        let shared = is_shared.then(|| SharedPayload::new(bytes, &self.shared));
+        for &id in receivers {
+            self.leave_burst(id);
+            // As work it was counted when it came.
+            self.append_with(id, |output, account| match (&shared, receivers.len()) {
+                (Some(payload), _) => output.append_shared(Share::of(account, payload)),
+                (None, 1) => output.append_buffer(bytes),
+                (None, _) => output.append(|to| to.extend_from_slice(bytes)),
+            });
+        }
+    }
+
+    fn leave_burst(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.get_mut(id) {
+            connection.in_burst = false;
+        }
+    }
+
+    /// Appends a message to the output of each receiver. The part behind the labels is shared if it is large.
+    fn fan_out_labelled(&mut self, to: &LabelledAudience<'_>, before: &[u8], after: &[u8]) {
+        let shared =
+            (after.len() >= SHARED_PAYLOAD).then(|| SharedPayload::new(after, &self.shared));
+        self.work += after.len();
+        for (id, label) in to.receivers() {
+            self.work += WORK_PER_DELIVERY;
+            let copied = self.append_with(id, |output, account| {
+                let start = output.append(|bytes| {
+                    bytes.extend_from_slice(before);
+                    bytes.extend_from_slice(label);
+                    if shared.is_none() {
+                        bytes.extend_from_slice(after);
+                    }
+                });
+                let Some(payload) = &shared else {
+                    return start;
+                };
+                let end = output.append_shared(Share::of(account, payload));
+                Appended {
+                    copied: start.copied + end.copied,
+                    grown: start.grown + end.grown,
+                }
+            });
+            self.work += copied / 4;
+        }
+    }
+}
+
+/// Marks a connection as one of the receivers of a burst, if it takes output.
+#[inline(always)]
+fn join_burst<S: Socket>(
+    id: ConnectionId,
+    slab: &mut Slab<Connection<S>>,
+    deliveries: &mut VecDeque<ConnectionId>,
+) -> bool {
+    let connection = slab.get_mut(id.slot as usize);
+    let Some(connection) = connection.filter(|it| it.id == id && it.takes_output()) else {
+        return false;
+    };
+    connection.in_burst = true;
+    if connection.becomes_due() {
+        deliveries.push_back(id);
+    }
+    true
+}
