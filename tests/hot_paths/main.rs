@@ -170,21 +170,30 @@ impl Server {
     }
 
     /// Works off what was read of one, and ends the turn. The listeners take what they get.
-    fn turn(&mut self, id: ConnectionId, mut input: &[u8], buffer: &mut [u8]) {
+    fn turn(&mut self, id: ConnectionId, input: &[u8], buffer: &mut [u8]) {
         self.out.connections.work = 0;
         self.out.connections.set_serving(Some(id));
-        let language = self.broker.language_of(id);
-        while let Next::Frame(frame, taken) = language.next(input, Unfinished::default()) {
-            let request = language.decode(frame);
-            // Nothing here makes a client wait.
-            let _ = self.broker.handle_request(id, &request, NOW, &mut self.out);
-            input = &input[taken..];
+        match self.broker.language_of(id) {
+            Language::Clacks => self.handle(id, Language::Clacks, input),
+            Language::Nats => self.handle(id, Language::Nats, input),
+            language => self.handle(id, language, input),
         }
         self.out.connections.set_serving(None);
         self.out.connections.flush();
         for peer in &mut self.peers {
             // Not all have got something.
             let _ = peer.read(buffer);
+        }
+    }
+
+    /// Inlined for each language, which is known then.
+    #[inline(always)]
+    fn handle(&mut self, id: ConnectionId, language: Language, mut input: &[u8]) {
+        while let Next::Frame(frame, taken) = language.next(input, Unfinished::default()) {
+            let request = language.decode(frame);
+            // Nothing here makes a client wait.
+            let _ = self.broker.handle_request(id, &request, NOW, &mut self.out);
+            input = &input[taken..];
         }
     }
 }

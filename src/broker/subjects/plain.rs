@@ -135,7 +135,15 @@ impl Subjects {
     }
 
     /// Looks at the plain subscriptions of a list that is new, or has come again.
+    #[inline(always)]
     pub(super) fn prepare_plain(&mut self) {
+        if self.matched.together.form == Form::Unknown {
+            self.prepare();
+        }
+    }
+
+    #[cold]
+    fn prepare(&mut self) {
         let Subjects {
             subscriptions,
             departed,
@@ -143,11 +151,9 @@ impl Subjects {
             ..
         } = self;
         let has_left = |connection| !departed.is_empty() && departed.contains(&connection);
-        if matched.together.form == Form::Unknown {
-            matched
-                .together
-                .prepare(&matched.found, subscriptions, has_left);
-        }
+        matched
+            .together
+            .prepare(&matched.found, subscriptions, has_left);
     }
 
     /// Counts the messages that went to all plain subscriptions of the list. To be called before the list, one of them, or

@@ -82,18 +82,15 @@ pub fn message(to: &mut Vec<u8>, sid: &[u8], message: &Message<'_>) -> usize {
     to.push(b' ');
     let place = to.len();
     to.extend_from_slice(sid);
-    to.push(b' ');
     if message.reply.is_some() {
+        to.push(b' ');
         to.extend_from_slice(reply);
-        to.push(b' ');
     }
-    let mut digits = Digits::default();
+    let mut number = Number::default();
     if message.header.is_some() {
-        to.extend_from_slice(digits.of(header.len()));
-        to.push(b' ');
+        to.extend_from_slice(number.before_others(header.len()));
     }
-    to.extend_from_slice(digits.of(header.len() + message.payload.len()));
-    to.extend_from_slice(b"\r\n");
+    to.extend_from_slice(number.at_end(header.len() + message.payload.len()));
     if message.header.is_some() {
         to.extend_from_slice(header);
     }
@@ -118,19 +115,16 @@ impl MessageLine {
         for part in [verb, message.subject, b" "] {
             before_sid.extend_from_slice(part);
         }
-        behind_sid.push(b' ');
         if let Some(reply) = message.reply {
+            behind_sid.push(b' ');
             behind_sid.extend_from_slice(reply);
-            behind_sid.push(b' ');
         }
-        let mut digits = Digits::default();
+        let mut number = Number::default();
         if let Some(header) = message.header {
-            behind_sid.extend_from_slice(digits.of(header.len()));
-            behind_sid.push(b' ');
+            behind_sid.extend_from_slice(number.before_others(header.len()));
         }
         let header = message.header.map_or(0, <[u8]>::len);
-        behind_sid.extend_from_slice(digits.of(header + message.payload.len()));
-        behind_sid.extend_from_slice(b"\r\n");
+        behind_sid.extend_from_slice(number.at_end(header + message.payload.len()));
         MessageLine {
             before_sid,
             behind_sid,
@@ -149,21 +143,42 @@ impl MessageLine {
     }
 }
 
-/// Room for the digits of a number.
+/// Room for a number in a line, a blank before it, and the line's end.
 #[derive(Default)]
-struct Digits([u8; 20]);
+struct Number([u8; 24]);
 
-impl Digits {
-    fn of(&mut self, number: usize) -> &[u8] {
-        let (mut start, mut rest) = (self.0.len(), number);
+impl Number {
+    const END: &[u8] = b"\r\n";
+
+    /// A blank and the number, where other words follow.
+    fn before_others(&mut self, number: usize) -> &[u8] {
+        let end = self.0.len();
+        let start = self.write(number, end);
+        &self.0[start..]
+    }
+
+    /// A blank, the number and the line's end.
+    fn at_end(&mut self, number: usize) -> &[u8] {
+        let end = self.0.len() - Self::END.len();
+        self.0[end..].copy_from_slice(Self::END);
+        let start = self.write(number, end);
+        &self.0[start..]
+    }
+
+    /// Writes a blank and the number up to `end`. Returns where they begin.
+    fn write(&mut self, number: usize, end: usize) -> usize {
+        let (mut start, mut rest) = (end, number);
         loop {
             start -= 1;
             self.0[start] = b'0' + (rest % 10) as u8;
             rest /= 10;
             if rest == 0 {
-                return &self.0[start..];
+                break;
             }
         }
+        start -= 1;
+        self.0[start] = b' ';
+        start
     }
 }
 

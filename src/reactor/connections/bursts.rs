@@ -12,25 +12,8 @@ use slab::Slab;
 use std::collections::VecDeque;
 
 impl<S: Socket> Connections<S> {
-    /// Delivers a signal; returns to how many.
-    #[inline(always)]
-    pub(super) fn deliver_signal(&mut self, audience: &Audience<'_>, payload: &[u8]) -> usize {
-        let includes_sender = self.has_in_burst(audience.sender);
-        self.has_delivered = true;
-        if let Some(receivers) = self.burst.add(audience, includes_sender, payload) {
-            self.work += payload.len() + receivers * WORK_PER_DELIVERY_OF_BURST;
-            return receivers;
-        }
-        self.end_burst();
-        if self.burst.is_repeated(audience) && payload.len() < SHARED_PAYLOAD {
-            return self.begin_burst(audience, payload);
-        }
-        let mut receivers = 0;
-        self.fan_out(audience.receivers().inspect(|_| receivers += 1), payload);
-        receivers
-    }
-
     /// Delivers a message, to each receiver with its label between the two parts.
+    #[inline(never)]
     pub(super) fn deliver_message(
         &mut self,
         to: &LabelledAudience<'_>,
@@ -38,7 +21,8 @@ impl<S: Socket> Connections<S> {
         after: &[u8],
     ) {
         let audience = &to.audience;
-        let includes_sender = self.has_in_burst(audience.sender);
+        let sender = audience.sender.and_then(|sender| self.get(sender));
+        let includes_sender = sender.is_some_and(|sender| sender.in_burst);
         self.has_delivered = true;
         let length = before.len() + after.len();
         let added = self
@@ -57,14 +41,8 @@ impl<S: Socket> Connections<S> {
         }
     }
 
-    fn has_in_burst(&self, sender: Option<ConnectionId>) -> bool {
-        sender
-            .and_then(|sender| self.get(sender))
-            .is_some_and(|sender| sender.in_burst)
-    }
-
     /// Begins a burst with this signal; for how many receivers.
-    fn begin_burst(&mut self, audience: &Audience<'_>, payload: &[u8]) -> usize {
+    pub(super) fn begin_burst(&mut self, audience: &Audience<'_>, payload: &[u8]) -> usize {
         let Connections {
             slab,
             burst,
@@ -79,6 +57,7 @@ impl<S: Socket> Connections<S> {
         receivers
     }
 
+    #[inline(never)]
     fn begin_labelled_burst(&mut self, to: &LabelledAudience<'_>, before: &[u8], after: &[u8]) {
         let Connections {
             slab,
@@ -99,18 +78,23 @@ impl<S: Socket> Connections<S> {
             return;
         }
         let mut burst = std::mem::replace(&mut self.burst, Burst::new(0));
-        if burst.is_labelled() {
-            for (id, label) in burst.labelled_receivers() {
-                self.leave_burst(id);
-                self.append_with(id, |output, _| {
-                    output.append(|to| burst.append_labelled(label, to))
-                });
-            }
-        } else {
-            self.append_to_all(&mut burst);
+        match burst.is_labelled() {
+            true => self.append_to_each(&burst),
+            false => self.append_to_all(&mut burst),
         }
         burst.clear();
         self.burst = burst;
+    }
+
+    /// Appends a burst of which each receiver gets a piece of its own. Apart from the usual one, which is faster so.
+    #[inline(never)]
+    fn append_to_each(&mut self, burst: &Burst) {
+        for (id, label) in burst.labelled_receivers() {
+            self.leave_burst(id);
+            self.append_with(id, |output, _| {
+                output.append(|to| burst.append_labelled(label, to))
+            });
+        }
     }
 
     /// Appends a burst that is the same for all of its receivers.
@@ -136,6 +120,7 @@ impl<S: Socket> Connections<S> {
     }
 
     /// Appends a message to the output of each receiver. The part behind the labels is shared if it is large.
+    #[inline(never)]
     fn fan_out_labelled(&mut self, to: &LabelledAudience<'_>, before: &[u8], after: &[u8]) {
         let shared =
             (after.len() >= SHARED_PAYLOAD).then(|| SharedPayload::new(after, &self.shared));

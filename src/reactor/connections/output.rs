@@ -7,8 +7,8 @@ use crate::broker::{
 };
 use crate::limits::{
     ANSWER_HOLD_US, LOW_WATER_MARK, MUCH_OUTPUT, OUTPUT_CHUNK, SHARED_PAYLOAD, SPARE_BUFFERS,
-    WORK_BEFORE_DELIVERIES, WORK_PER_DELIVERY, WORK_PER_SLICE, WORK_PER_STEP, WORK_PER_SYSCALL,
-    WORK_PER_TURN, WRITE_PER_CONNECTION,
+    WORK_BEFORE_DELIVERIES, WORK_PER_DELIVERY, WORK_PER_DELIVERY_OF_BURST, WORK_PER_SLICE,
+    WORK_PER_STEP, WORK_PER_SYSCALL, WORK_PER_TURN, WRITE_PER_CONNECTION,
 };
 use crate::protocol::shared::{Lines, Piece, SharedBytes};
 use crate::reactor::buffer::{Appended, OutputQueue, SharedPayload};
@@ -493,7 +493,22 @@ impl<S: Socket> Carrier for Connections<S> {
     }
 
     fn deliver(&mut self, audience: &Audience<'_>, payload: &[u8]) -> usize {
-        self.deliver_signal(audience, payload)
+        let includes_sender = audience
+            .sender
+            .and_then(|sender| self.get(sender))
+            .is_some_and(|sender| sender.in_burst);
+        self.has_delivered = true;
+        if let Some(receivers) = self.burst.add(audience, includes_sender, payload) {
+            self.work += payload.len() + receivers * WORK_PER_DELIVERY_OF_BURST;
+            return receivers;
+        }
+        self.end_burst();
+        if self.burst.is_repeated(audience) && payload.len() < SHARED_PAYLOAD {
+            return self.begin_burst(audience, payload);
+        }
+        let mut receivers = 0;
+        self.fan_out(audience.receivers().inspect(|_| receivers += 1), payload);
+        receivers
     }
 
     fn deliver_labelled(&mut self, audience: &LabelledAudience<'_>, before: &[u8], after: &[u8]) {

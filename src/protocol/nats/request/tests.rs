@@ -185,24 +185,21 @@ fn a_request_is_small() {
 /// Whatever the words are, and wherever the line is cut.
 #[test]
 fn a_line_that_is_read_in_one_pass_is_read_alike_by_words() {
-    const PIECES: [&str; 16] = [
-        "PUB",
-        "hpub",
-        "HPUB",
-        " ",
-        " ",
-        "\t",
+    const VERBS: [&str; 4] = ["PUB", "pub", "HPUB", "hPUB"];
+    const BLANKS: [&str; 8] = [" ", " ", " ", " ", " ", " ", "  ", "\t"];
+    const WORDS: [&str; 10] = [
         "a",
         "a.b",
-        "12",
         "0",
+        "1",
+        "12",
         "007",
+        "123456789",
         "1234567890",
-        "\r\n",
-        "\n",
-        "\r",
         "\u{1}",
+        "long.subject.of.many.tokens",
     ];
+    const ENDS: [&str; 6] = ["\r\n", "\r\n", "\n", "\r", "", " \r\n"];
     let mut random = 1_u64;
     let mut below = |limit: usize| {
         random = random
@@ -211,11 +208,14 @@ fn a_line_that_is_read_in_one_pass_is_read_alike_by_words() {
         (random >> 33) as usize % limit
     };
     let mut usual = 0;
-    for _ in 0..200_000 {
-        let mut input = PIECES[below(3)].to_owned() + " ";
-        for _ in 0..below(10) {
-            input += PIECES[3 + below(13)];
+    for _ in 0..50_000 {
+        let mut input = VERBS[below(4)].to_owned();
+        for _ in 0..below(6) {
+            input += BLANKS[below(8)];
+            input += WORDS[below(10)];
         }
+        input += ENDS[below(6)];
+        input += WORDS[below(10)];
         let Some(line) = PublishLine::of(input.as_bytes()) else {
             continue;
         };
