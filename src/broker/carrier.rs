@@ -60,7 +60,13 @@ pub trait Carrier {
         receivers
     }
 
-    /// Appends a message to its receivers' output, for each with its label between the two parts.
+    /// Appends a message, which is the same for all of its receivers, to their output. Who gets messages gets no signals
+    /// by [`Carrier::deliver`].
+    fn deliver_message(&mut self, audience: &Audience<'_>, payload: &[u8]) {
+        self.fan_out(audience.receivers(), payload);
+    }
+
+    /// Appends a message to its receivers' output as [`Carrier::deliver_message`] does, for each with its label between the two parts.
     fn deliver_labelled(&mut self, audience: &LabelledAudience<'_>, before: &[u8], after: &[u8]) {
         for (receiver, label) in audience.receivers() {
             self.append(receiver, |output| {

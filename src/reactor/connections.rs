@@ -72,8 +72,8 @@ pub struct Connections<S: Socket> {
     has_delivered: bool,
     /// One of them has so much that more of it would make a write to it no cheaper.
     has_much: bool,
-    /// Signals that are not in their receivers' output yet.
-    burst: Burst,
+    /// Lines and messages that are not in their receivers' output yet; see [`Sent`].
+    bursts: [Burst; 2],
     /// The connection whose lines are being processed, if any.
     serving: Option<ConnectionId>,
     /// The number of lines of that connection that were processed in its current share.
@@ -160,7 +160,7 @@ impl<S: Socket> Connections<S> {
             held_answers: VecDeque::new(),
             deliveries: VecDeque::new(),
             long_outputs: VecDeque::new(),
-            burst: Burst::new(limits.max_output),
+            bursts: [(); 2].map(|()| Burst::new(limits.max_output)),
             due: 0,
             work_before_due: 0,
             has_delivered: false,

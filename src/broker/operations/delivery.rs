@@ -112,6 +112,7 @@ impl Delivery<'_> {
         if !self.reaches_subscriptions() {
             return Delivered::default();
         }
+        out.expect_deliveries();
         let silent = self.silent();
         let mut delivered = match self.deliver_to_all(message, silent, out) {
             Some(count) => Delivered {
@@ -155,7 +156,7 @@ impl Delivery<'_> {
         match plain.sids {
             Sids::Equal(sid) => {
                 answer::message(self.payload, sid, message);
-                out.deliver(&audience, self.payload);
+                out.deliver_message(&audience, self.payload);
             }
             Sids::Differing(labels) => {
                 let place = answer::message(self.payload, b"", message);
@@ -173,9 +174,11 @@ impl Delivery<'_> {
         silent: Option<ConnectionId>,
         out: &mut O,
     ) -> Delivered {
+        if self.subjects.found().plain.is_empty() {
+            return Delivered::default();
+        }
         let lines = Lines::of(message);
         let (sessions, source) = (self.sessions, self.source);
-        out.expect_deliveries();
         let (count, spent) = self.subjects.deliver_plain(|to, sid| {
             let is_meant = Some(to) != silent;
             if is_meant {

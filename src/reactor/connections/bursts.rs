@@ -11,10 +11,48 @@ use crate::reactor::socket::Socket;
 use slab::Slab;
 use std::collections::VecDeque;
 
+/// The things that are gathered, each in a burst of its own: a signal may go to both kinds of clients, and no connection
+/// is of both.
+#[derive(Clone, Copy)]
+pub(super) enum Sent {
+    /// Signals, as lines for Clacks clients.
+    Lines = 0,
+    /// Messages for NATS clients.
+    Messages = 1,
+}
+
 impl<S: Socket> Connections<S> {
+    /// Delivers a signal; returns to how many.
+    #[inline(always)]
+    pub(super) fn deliver_to(
+        &mut self,
+        kind: Sent,
+        audience: &Audience<'_>,
+        payload: &[u8],
+    ) -> usize {
+        let includes_sender = audience
+            .sender
+            .and_then(|sender| self.get(sender))
+            .is_some_and(|sender| sender.in_burst);
+        self.has_delivered = true;
+        let burst = &mut self.bursts[kind as usize];
+        if let Some(receivers) = burst.add(audience, includes_sender, payload) {
+            self.work += payload.len() + receivers * WORK_PER_DELIVERY_OF_BURST;
+            return receivers;
+        }
+        self.end_burst(kind);
+        let is_repeated = self.bursts[kind as usize].is_repeated(audience);
+        if is_repeated && payload.len() < SHARED_PAYLOAD {
+            return self.begin_burst(kind, audience, payload);
+        }
+        let mut receivers = 0;
+        self.fan_out(audience.receivers().inspect(|_| receivers += 1), payload);
+        receivers
+    }
+
     /// Delivers a message, to each receiver with its label between the two parts.
     #[inline(never)]
-    pub(super) fn deliver_message(
+    pub(super) fn deliver_to_labelled(
         &mut self,
         to: &LabelledAudience<'_>,
         before: &[u8],
@@ -25,16 +63,20 @@ impl<S: Socket> Connections<S> {
         let includes_sender = sender.is_some_and(|sender| sender.in_burst);
         self.has_delivered = true;
         let length = before.len() + after.len();
-        let added = self
-            .burst
-            .add_labelled(audience, includes_sender, before, after);
+        let added = self.bursts[Sent::Messages as usize].add_labelled(
+            audience,
+            includes_sender,
+            before,
+            after,
+        );
         if let Some(receivers) = added {
             // When the burst ends, it is copied for each of them.
             self.work += length + receivers * (WORK_PER_DELIVERY_OF_BURST + length / 4);
             return;
         }
-        self.end_burst();
-        if self.burst.is_repeated(audience) && length < SHARED_PAYLOAD {
+        self.end_burst(Sent::Messages);
+        let is_repeated = self.bursts[Sent::Messages as usize].is_repeated(audience);
+        if is_repeated && length < SHARED_PAYLOAD {
             self.begin_labelled_burst(to, before, after);
         } else {
             self.fan_out_labelled(to, before, after);
@@ -42,13 +84,14 @@ impl<S: Socket> Connections<S> {
     }
 
     /// Begins a burst with this signal; for how many receivers.
-    pub(super) fn begin_burst(&mut self, audience: &Audience<'_>, payload: &[u8]) -> usize {
+    fn begin_burst(&mut self, kind: Sent, audience: &Audience<'_>, payload: &[u8]) -> usize {
         let Connections {
             slab,
-            burst,
+            bursts,
             deliveries,
             ..
         } = self;
+        let burst = &mut bursts[kind as usize];
         let receivers = audience.receivers();
         let receivers = receivers.filter(|id| join_burst(*id, slab, deliveries));
         burst.begin(receivers, payload);
@@ -61,10 +104,11 @@ impl<S: Socket> Connections<S> {
     fn begin_labelled_burst(&mut self, to: &LabelledAudience<'_>, before: &[u8], after: &[u8]) {
         let Connections {
             slab,
-            burst,
+            bursts,
             deliveries,
             ..
         } = self;
+        let burst = &mut bursts[Sent::Messages as usize];
         let receivers = to.receivers();
         let receivers = receivers.filter(|(id, _)| join_burst(*id, slab, deliveries));
         burst.begin_labelled(receivers, before, after);
@@ -72,18 +116,24 @@ impl<S: Socket> Connections<S> {
         self.work += burst.receivers().len() * (WORK_PER_DELIVERY + length / 4);
     }
 
+    /// Appends all bursts to the output of their receivers.
+    pub(super) fn end_bursts(&mut self) {
+        self.end_burst(Sent::Lines);
+        self.end_burst(Sent::Messages);
+    }
+
     /// Appends the burst to the output of its receivers.
-    pub(super) fn end_burst(&mut self) {
-        if self.burst.receivers().is_empty() {
+    fn end_burst(&mut self, kind: Sent) {
+        if self.bursts[kind as usize].receivers().is_empty() {
             return;
         }
-        let mut burst = std::mem::replace(&mut self.burst, Burst::new(0));
+        let mut burst = std::mem::replace(&mut self.bursts[kind as usize], Burst::new(0));
         match burst.is_labelled() {
             true => self.append_to_each(&burst),
             false => self.append_to_all(&mut burst),
         }
         burst.clear();
-        self.burst = burst;
+        self.bursts[kind as usize] = burst;
     }
 
     /// Appends a burst of which each receiver gets a piece of its own. Apart from the usual one, which is faster so.

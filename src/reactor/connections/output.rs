@@ -1,14 +1,15 @@
 //! The output of connections, as the broker needs it from a [`Carrier`]: bytes are appended, and all output is written
 //! when its turn comes.
 
+use super::bursts::Sent;
 use super::{Account, Connections, DialRequest, Garbage, Share};
 use crate::broker::{
     Audience, Carrier, CloseReason, ConnectionId, HostFigures, LabelledAudience, Traffic,
 };
 use crate::limits::{
     ANSWER_HOLD_US, LOW_WATER_MARK, MUCH_OUTPUT, OUTPUT_CHUNK, SHARED_PAYLOAD, SPARE_BUFFERS,
-    WORK_BEFORE_DELIVERIES, WORK_PER_DELIVERY, WORK_PER_DELIVERY_OF_BURST, WORK_PER_SLICE,
-    WORK_PER_STEP, WORK_PER_SYSCALL, WORK_PER_TURN, WRITE_PER_CONNECTION,
+    WORK_BEFORE_DELIVERIES, WORK_PER_DELIVERY, WORK_PER_SLICE, WORK_PER_STEP, WORK_PER_SYSCALL,
+    WORK_PER_TURN, WRITE_PER_CONNECTION,
 };
 use crate::protocol::shared::{Lines, Piece, SharedBytes};
 use crate::reactor::buffer::{Appended, OutputQueue, SharedPayload};
@@ -131,7 +132,7 @@ impl<S: Socket> Connections<S> {
             }
             self.work_before_due = 0;
         }
-        self.end_burst();
+        self.end_bursts();
         if self.due == 0 {
             // What is put on the list from now on has its turn after these.
             self.due = self.deliveries.len();
@@ -381,7 +382,7 @@ impl<S: Socket> Connections<S> {
         };
         if in_burst {
             // What came before goes before.
-            self.end_burst();
+            self.end_bursts();
         }
         let connection = &mut self.slab[to.slot as usize];
         let output = connection.output.get_or_insert_with(|| {
@@ -493,26 +494,15 @@ impl<S: Socket> Carrier for Connections<S> {
     }
 
     fn deliver(&mut self, audience: &Audience<'_>, payload: &[u8]) -> usize {
-        let includes_sender = audience
-            .sender
-            .and_then(|sender| self.get(sender))
-            .is_some_and(|sender| sender.in_burst);
-        self.has_delivered = true;
-        if let Some(receivers) = self.burst.add(audience, includes_sender, payload) {
-            self.work += payload.len() + receivers * WORK_PER_DELIVERY_OF_BURST;
-            return receivers;
-        }
-        self.end_burst();
-        if self.burst.is_repeated(audience) && payload.len() < SHARED_PAYLOAD {
-            return self.begin_burst(audience, payload);
-        }
-        let mut receivers = 0;
-        self.fan_out(audience.receivers().inspect(|_| receivers += 1), payload);
-        receivers
+        self.deliver_to(Sent::Lines, audience, payload)
+    }
+
+    fn deliver_message(&mut self, audience: &Audience<'_>, payload: &[u8]) {
+        self.deliver_to(Sent::Messages, audience, payload);
     }
 
     fn deliver_labelled(&mut self, audience: &LabelledAudience<'_>, before: &[u8], after: &[u8]) {
-        self.deliver_message(audience, before, after);
+        self.deliver_to_labelled(audience, before, after);
     }
 
     fn expect_deliveries(&mut self) {
@@ -521,7 +511,7 @@ impl<S: Socket> Carrier for Connections<S> {
 
     fn close(&mut self, id: ConnectionId, reason: CloseReason) {
         if self.get(id).is_some_and(|connection| connection.in_burst) {
-            self.end_burst();
+            self.end_bursts();
         }
         let Some(connection) = self.get_mut(id) else {
             return;
