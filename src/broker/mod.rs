@@ -197,6 +197,7 @@ pub struct Broker {
     uplink: Option<Uplink>,
     lock: Option<Lock>,
     memcached: Memcached,
+    nats_options: nats::LatestOptions,
     discard_log: LogLimit,
     shutdown_log: LogLimit,
     /// Commands that were refused.
@@ -237,6 +238,7 @@ impl Broker {
             uplink: (!settings.masters.is_empty()).then(Uplink::default),
             lock: None,
             memcached: Memcached::default(),
+            nats_options: nats::LatestOptions::default(),
             discard_log: LogLimit::default(),
             shutdown_log: LogLimit::default(),
             refusal_log: LogLimit::default(),

@@ -229,8 +229,8 @@ pub const COMMANDS: &[Command] = &[
     .sends("MONITOR", "manage")
     .elsewhere(&["debug", "trace"])
     .explained(
-        "A line is the CID of a connection and a line that the server received from it, or\n\
-             CONNECTED, DISCONNECTED or SERVERCACHE and an event.",
+        "A line is the CID of a connection and a line that the server received from it,\n\
+             or CONNECTED, DISCONNECTED or SERVERCACHE and an event.",
     ),
     command(
         "shutdown",

@@ -57,10 +57,8 @@ fn alerts_and_the_dashboard_name_figures_that_there_are() {
 fn promtool_accepts_the_alert_rules() {
     needs("prometheus");
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/monitoring");
-    for arguments in [&["check", "rules", "alerts.yml"][..]] {
-        let ended = run(Command::new("promtool")
-            .args(arguments)
-            .current_dir(&folder));
-        assert_eq!(ended.status, Some(0), "{}{}", ended.stdout, ended.stderr);
-    }
+    let mut promtool = Command::new("promtool");
+    promtool.args(["check", "rules", "alerts.yml"]);
+    let ended = run(promtool.current_dir(&folder));
+    assert_eq!(ended.status, Some(0), "{}{}", ended.stdout, ended.stderr);
 }

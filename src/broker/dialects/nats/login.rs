@@ -56,7 +56,7 @@ impl<O: Output> Exchange<'_, O> {
             return Flow::Stop;
         };
         if let Some(conversation) = &mut session.nats {
-            conversation.options = options;
+            conversation.options = self.broker.nats_options.share(options);
         }
         let is_first = session.language == Language::NatsLogin;
         session.language = Language::Nats;

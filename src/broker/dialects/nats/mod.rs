@@ -23,7 +23,7 @@ use crate::protocol::Language;
 use crate::protocol::nats::{Error, Frame, Request, answer, subject};
 pub use verb::verb_of;
 
-pub use conversation::Conversation;
+pub use conversation::{Conversation, LatestOptions};
 pub use frames::{handle_long_frame, max_payload};
 pub use greeting::{NatsSettings, encode_info, handle_connected};
 pub use keep_alive::{due, handle_silence, heard_us};
