@@ -1,6 +1,7 @@
 //! Who may see a page: a user with the permission manage, by the login that the request carries or by `--http-user`.
 
 use super::{CLIENT_INFO, Exchange, Page, hosts};
+use crate::broker::Suppressed;
 use crate::broker::close_reason::CloseReason;
 use crate::broker::entrance::EntranceAddress;
 use crate::broker::events::Peer;
@@ -97,7 +98,7 @@ impl<O: Output> Exchange<'_, O> {
     /// Lets a user in whose login was right, or not needed.
     fn admit_user(&mut self, request: &Request<'_>, user: Rc<User>) -> Access {
         if !user.permissions.contains(Permissions::MANAGE) {
-            self.broker.statistics.permission_denied += 1;
+            self.count_refusal(&user);
             let page = Page::text(Status::Forbidden, "that user lacks the permission manage");
             return Access::Denied(page);
         }
@@ -121,6 +122,19 @@ impl<O: Output> Exchange<'_, O> {
         }
         self.broker.mirror(self.id, request.line, self.out);
         Access::Granted
+    }
+
+    /// Counts and logs that a user may not see what was asked for; logs so many a second.
+    fn count_refusal(&mut self, user: &User) {
+        self.broker.statistics.permission_denied += 1;
+        let admitted = self.broker.refusal_log.admit(self.now.monotonic_us);
+        if let (Some(session), Some(suppressed)) = (self.broker.sessions.get(self.id), admitted) {
+            let (name, needed) = (user.name.escape_debug(), Permissions::MANAGE);
+            let (cid, suppressed) = (session.cid, Suppressed(suppressed));
+            log::warn!(
+                "permission_denied: HTTP needs the permission {needed} (user {name}, {cid}){suppressed}"
+            );
+        }
     }
 
     /// Shows in CLIENTLIST which program asks.
