@@ -80,7 +80,7 @@ MEMCACHED_CLIENTS ?= $(HOME)/.cache/clacksd/memcached-clients
 NATS_CLIENTS ?= $(HOME)/.cache/clacksd/nats-clients
 # The fuzzers, which of them run, and for how long.
 FUZZ       := tests/fuzz
-FUZZERS    := broker decoder journal memcached nats number users
+FUZZERS    := broker decoder http journal memcached nats number users
 FUZZED     := $(if $(filter command,$(origin TARGET)),$(TARGET),$(FUZZERS))
 FUZZ_SECONDS ?= 60
 # The daemon's code is safe, so that a sanitizer would find nothing and take half of the time; and two thirds

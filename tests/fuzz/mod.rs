@@ -5,6 +5,7 @@
 
 mod broker;
 mod decoder;
+mod http;
 mod journal;
 mod memcached;
 mod nats;
@@ -106,6 +107,11 @@ fn memcached_clients_are_read_whatever_they_say() {
 #[test]
 fn nats_clients_are_read_whatever_they_say() {
     replay("nats", 60, nats::run);
+}
+
+#[test]
+fn http_clients_are_read_whatever_they_say() {
+    replay("http", 60, http::run);
 }
 
 #[test]

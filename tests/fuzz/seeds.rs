@@ -3,7 +3,7 @@
 
 use super::broker::lines::{Known, line};
 use super::broker::steps::{
-    BECOME_SLAVE, CONNECT, DEAFEN, DIALED, LOG_IN, LONG_FRAME, MEMCACHED, NATS, PASS, SELDOM,
+    BECOME_SLAVE, CONNECT, DEAFEN, DIALED, HTTP, LOG_IN, LONG_FRAME, MEMCACHED, NATS, PASS, SELDOM,
     SEND_RAW, SIGNAL_MUCH, STALL, STORE_LONG_NAMES, Steps,
 };
 use super::broker::world::{START_WALL_US, USERS};
@@ -143,8 +143,8 @@ fn group_behind_a_link() -> Vec<u8> {
 /// Frames that are long, each of a client of its own, come in two parts.
 fn long_frames() -> Vec<u8> {
     let mut seed = vec![0, 0, 0];
-    for place in 0..8 {
-        let language = if place < 4 { NATS } else { MEMCACHED };
+    for place in 0..12 {
+        let language = [NATS, MEMCACHED, HTTP][usize::from(place / 4)];
         // The last two bits choose the length, and those before them the frame.
         seed.extend([CONNECT as u8, language]);
         seed.extend([SELDOM as u8, LONG_FRAME as u8, place, place << 2 | 2]);
@@ -153,15 +153,15 @@ fn long_frames() -> Vec<u8> {
     seed
 }
 
-/// Clients of NATS and of memcached beside one of Clacks and a slave, and anything that happens.
+/// Clients of NATS, of memcached and of HTTP beside one of Clacks and a slave, and anything that happens.
 fn other_clients(number: u64) -> Vec<u8> {
     let mut random = Random::new(number);
     // Of some numbers they have to log in.
     let mut seed = vec![0, 0, 3 << 3 & (number as u8) << 3];
-    for who in [NATS, NATS, MEMCACHED, 0, 0] {
+    for who in [NATS, NATS, MEMCACHED, 0, 0, HTTP, HTTP + 1] {
         seed.extend([CONNECT as u8, who]);
     }
-    for place in 0..4 {
+    for place in [0, 1, 2, 3, 5, 6] {
         seed.extend([LOG_IN as u8, place, 0, 0]);
     }
     // It speaks as clacksd servers do.

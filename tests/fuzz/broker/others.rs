@@ -1,7 +1,9 @@
-//! Clients of other languages than Clacks: frames of NATS and of memcached, each of a few bytes of the input, about the
+//! Clients of other languages than Clacks: frames of NATS, memcached and HTTP, each of a few bytes of the input, about the
 //! names that the lines of Clacks clients have too; and the form of the answers.
 
 use super::steps::Steps;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use clacks::protocol::Language;
 
 const SUBJECTS: [&str; 16] = [
@@ -49,6 +51,30 @@ const OPTIONS: [&str; 10] = [
     "host:1",
     "{\"user\":\"rw\"}",
 ];
+const PATHS: [&str; 6] = [
+    "/healthz",
+    "/status.json",
+    "/status.json?x",
+    "/",
+    "*",
+    "http://localhost/status.json",
+];
+const HOSTS: [&str; 4] = [
+    "Host: localhost\r\n",
+    "Host: 127.0.0.1\r\n",
+    "Host: x.example\r\n",
+    "",
+];
+const HTTP_HEADERS: [&str; 8] = [
+    "",
+    "",
+    "User-Agent: a;b\r\n",
+    "Connection: close\r\n",
+    "Connection: keep-alive\r\n",
+    "Authorization: Basic eDp5\r\n",
+    "Authorization: x\r\n",
+    "Content-Length: 7\r\n",
+];
 const KEYS: [&str; 6] = ["a", "b", "count", "n::x", "with=sign", "more7"];
 
 fn payload(steps: &mut Steps<'_>) -> Vec<u8> {
@@ -62,6 +88,7 @@ fn payload(steps: &mut Steps<'_>) -> Vec<u8> {
 pub fn frame(language: Language, steps: &mut Steps<'_>) -> Vec<u8> {
     match language {
         Language::Nats | Language::NatsLogin => nats_frame(steps),
+        Language::Http => http_frame(steps),
         _ => memcached_frame(steps),
     }
 }
@@ -130,12 +157,25 @@ fn memcached_frame(steps: &mut Steps<'_>) -> Vec<u8> {
     }
 }
 
+fn http_frame(steps: &mut Steps<'_>) -> Vec<u8> {
+    let method = steps.pick(&["GET", "GET", "GET", "HEAD", "HEAD", "POST"]);
+    let path = steps.pick(&PATHS);
+    let version = steps.pick(&["1.1", "1.1", "1.1", "1.0", "2.0"]);
+    let (host, header) = (steps.pick(&HOSTS), steps.pick(&HTTP_HEADERS));
+    format!("{method} {path} HTTP/{version}\r\n{host}{header}\r\n").into_bytes()
+}
+
 /// The frame by which a client logs in.
 pub fn login(language: Language, user: &str, password: &str) -> Vec<u8> {
     match language {
         Language::Nats | Language::NatsLogin => {
             let echo = "\"verbose\":false,\"headers\":true,\"no_responders\":true";
             format!("CONNECT {{\"user\":\"{user}\",\"pass\":\"{password}\",{echo}}}\r\n")
+                .into_bytes()
+        }
+        Language::Http => {
+            let login = STANDARD.encode(format!("{user}:{password}"));
+            format!("GET /status.json HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {login}\r\n\r\n")
                 .into_bytes()
         }
         _ => {
@@ -152,6 +192,8 @@ pub fn long_start(language: Language, length: usize, how: u8) -> Vec<u8> {
         (Language::Nats | Language::NatsLogin, 1) => "SUB ".to_owned(),
         (Language::Nats | Language::NatsLogin, _) => format!("PUB a {}\r\n", 2 * length),
         (Language::Clacks, _) => String::new(),
+        (Language::Http, 0) => "GET /".to_owned(),
+        (Language::Http, _) => "GET / HTTP/1.1\r\nHost: a\r\nX: ".to_owned(),
         (_, 0) => "get ".to_owned(),
         (_, _) => format!("set a 0 0 {}\r\n", 2 * length),
     };
@@ -191,6 +233,26 @@ pub fn check_nats(bytes: &[u8], is_first: bool) {
             assert!(header <= all);
             assert_eq!(rest.get(all..all + 2), Some(&b"\r\n"[..]), "{line}");
             rest = &rest[all + 2..];
+        }
+    }
+}
+
+/// An HTTP client gets whole answers, each with its length, of which those to HEAD have no body.
+pub fn check_http(bytes: &[u8]) {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let end = rest.windows(4).position(|four| four == b"\r\n\r\n");
+        let end = end.expect("a head has an end");
+        let head = String::from_utf8(rest[..end].to_vec()).expect("text");
+        assert!(head.starts_with("HTTP/1.1 "), "{head}");
+        let lengths = head.lines();
+        let mut lengths = lengths.filter_map(|line| line.strip_prefix("Content-Length: "));
+        let length = lengths.next().expect("a length");
+        let length: usize = length.parse().expect("a number");
+        assert_eq!(lengths.next(), None, "{head}");
+        rest = &rest[end + 4..];
+        if !rest.is_empty() && !rest.starts_with(b"HTTP/1.1 ") {
+            rest = rest.get(length..).expect("the whole body");
         }
     }
 }

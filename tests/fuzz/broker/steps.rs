@@ -14,6 +14,7 @@ pub const SELDOM: usize = 31;
 /// The byte after [`CONNECT`] from which on the client speaks another language than Clacks.
 pub const NATS: u8 = 160;
 pub const MEMCACHED: u8 = 224;
+pub const HTTP: u8 = 240;
 
 /// Rare steps, as far as conversations are made of them: the byte after [`SELDOM`] chooses one.
 pub const LONG_FRAME: usize = 1;

@@ -2,7 +2,7 @@
 //! at once.
 
 use super::oracle::{Oracle, holds_secret};
-use super::others::check_nats;
+use super::others::{check_http, check_nats};
 use clacks::broker::{
     Carrier, CloseReason, ConnectionId, Record, Recording, Rewrite, Saved, Settings, Traffic,
 };
@@ -226,6 +226,7 @@ impl Wires {
                 .oracle
                 .check_output(&output[before..], saved, own_login),
             Language::Nats => check_nats(&output[before..], !wire.was_greeted),
+            Language::Http => check_http(&output[before..]),
             _ => {}
         }
         let is_other = wire.language != Language::Clacks && own_login.is_some();

@@ -5,13 +5,13 @@ use super::log;
 use super::oracle::{Oracle, Rights, holds_secret, is_flush, is_listen, token_of};
 use super::others::{frame, login, long_end, long_start};
 use super::steps::{
-    BECOME_SLAVE, CONNECT, DEAFEN, DIALED, LOG_IN, LONG_FRAME, MEMCACHED, NATS, PASS, SELDOM,
+    BECOME_SLAVE, CONNECT, DEAFEN, DIALED, HTTP, LOG_IN, LONG_FRAME, MEMCACHED, NATS, PASS, SELDOM,
     SEND_MANY, SEND_RAW, SIGNAL_MUCH, STALL, STORE_LONG_NAMES, Steps,
 };
 use super::wires::{MAX_OUTPUT, Wire, Wires, has_room};
 use clacks::broker::{
-    Ageing, Broker, CloseReason, ConnectionId, Flow, LongFrame, MemcachedSettings, NatsSettings,
-    Now, Peer, Process, Rewritten, Saved, Settings, Users,
+    Ageing, Broker, CloseReason, ConnectionId, Flow, HttpSettings, LongFrame, MemcachedSettings,
+    NatsSettings, Now, Peer, Process, Rewritten, Saved, Settings, Users,
 };
 use clacks::limits::{
     LISTING_SLICE, LOGIN_DELAY_MAX_US, MAX_LINE_BEFORE_LOGIN, PEER_LINE_EXTRA, SECOND_US,
@@ -110,6 +110,10 @@ fn settings(steps: &mut Steps<'_>) -> Settings {
         memcached: MemcachedSettings {
             user: user_of_all(4),
             ..MemcachedSettings::default()
+        },
+        http: HttpSettings {
+            user: user_of_all(5),
+            ..HttpSettings::default()
         },
         ..Settings::default()
     }
@@ -255,6 +259,7 @@ impl World {
                     format!("PUB more.{number} {length}\r\n{}\r\n", "v".repeat(length))
                 }
                 (Language::Memcached, _) => format!("mg more{number} v\r\n"),
+                (Language::Http, _) => format!("HEAD /more{number} HTTP/1.1\nHost: a\n\n"),
                 _ => format!("{verb} more{number}{value}\n"),
             };
             if let Some(id) = id {
@@ -423,7 +428,8 @@ impl World {
         let language = match how {
             0..NATS => Language::Clacks,
             NATS..MEMCACHED => Language::Nats,
-            MEMCACHED.. => Language::Memcached,
+            MEMCACHED..HTTP => Language::Memcached,
+            HTTP.. => Language::Http,
         };
         if self.wires.all.len() < MAX_WIRES {
             self.welcome(peer, language);
@@ -434,9 +440,10 @@ impl World {
         let start: &[u8] = match language {
             Language::Clacks => b"CLACKS ",
             Language::Nats => b"INFO ",
+            Language::Http => b"HTTP/1.1 503 ",
             _ => b"",
         };
-        assert!(refusal.starts_with(start) && refusal.ends_with(b"\r\n"));
+        assert!(refusal.starts_with(start) && refusal.ends_with(b"\n"));
     }
 
     fn welcome(&mut self, peer: Peer, language: Language) -> ConnectionId {
