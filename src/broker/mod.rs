@@ -198,6 +198,7 @@ pub struct Broker {
     lock: Option<Lock>,
     memcached: Memcached,
     nats_options: nats::LatestOptions,
+    http_watchers: http::Watchers,
     discard_log: LogLimit,
     shutdown_log: LogLimit,
     /// Commands that were refused.
@@ -239,6 +240,7 @@ impl Broker {
             lock: None,
             memcached: Memcached::default(),
             nats_options: nats::LatestOptions::default(),
+            http_watchers: http::Watchers::default(),
             discard_log: LogLimit::default(),
             shutdown_log: LogLimit::default(),
             refusal_log: LogLimit::default(),
@@ -543,6 +545,7 @@ impl Broker {
         self.tend_journal(now, out);
         self.tend_backlog(now, out);
         memcached::handle_deadline(self, now, out);
+        http::handle_deadline(self, now, out);
         if let Lifetime::Until(at_us) = self.lifetime
             && at_us <= now.monotonic_us
         {
@@ -593,6 +596,7 @@ impl Broker {
             self.maintenance_deadline(),
             lifetime,
             memcached::deadline(self),
+            http::deadline(self),
             self.uplink_deadline(),
             self.persistence.as_ref().and_then(Persistence::deadline),
         ];

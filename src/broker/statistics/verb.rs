@@ -97,6 +97,8 @@ verbs! {
         Health "healthz",
         Metrics "metrics",
         StatusDocument "status.json",
+        Events "events",
+        PageFile "page",
         OtherHttp "other",
     }
 }

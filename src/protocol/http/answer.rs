@@ -51,10 +51,33 @@ pub const TEXT: &str = "text/plain; charset=utf-8";
 /// The media type of JSON.
 pub const JSON: &str = "application/json";
 
-/// The headers of every answer that keep browsers from taking it for something else, keeping it, showing it within another
-/// page, or handing it to one.
-const SECURITY: &str = "Content-Security-Policy: default-src 'none'\r\n\
-    X-Content-Type-Options: nosniff\r\n\
+/// The media type of a stream of events.
+const EVENTS: &str = "text/event-stream";
+
+/// A policy, which says what a browser may load and run for a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Policy {
+    /// Nothing.
+    Nothing,
+    /// Styles, scripts and streams of this server, and images within the page.
+    OwnFiles,
+}
+
+impl Policy {
+    fn text(self) -> &'static str {
+        match self {
+            Policy::Nothing => "default-src 'none'",
+            Policy::OwnFiles => {
+                "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
+                 base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+            }
+        }
+    }
+}
+
+/// Further headers of every answer that keep browsers from taking it for something else, keeping it, showing it within
+/// another page, or handing it to one.
+const SECURITY: &str = "X-Content-Type-Options: nosniff\r\n\
     Cache-Control: no-store\r\n\
     Referrer-Policy: no-referrer\r\n\
     X-Frame-Options: DENY\r\n\
@@ -65,6 +88,7 @@ const SECURITY: &str = "Content-Security-Policy: default-src 'none'\r\n\
 pub struct Answer<'a> {
     pub status: Status,
     pub media_type: &'a str,
+    pub policy: Policy,
     pub body: &'a [u8],
     /// The request wants the headers alone.
     pub is_head: bool,
@@ -82,11 +106,12 @@ impl Answer<'_> {
         // Writing to a vector never fails.
         let _ = write!(
             to,
-            "HTTP/1.1 {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: {connection}\r\n{}{SECURITY}\r\n",
+            "HTTP/1.1 {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: {connection}\r\n{}Content-Security-Policy: {}\r\n{SECURITY}\r\n",
             self.status.text(),
             self.media_type,
             self.body.len(),
             self.status.header(),
+            self.policy.text(),
         );
         if !self.is_head {
             to.extend_from_slice(self.body);
@@ -99,11 +124,23 @@ pub fn refusal(to: &mut Vec<u8>, status: Status, text: &str) {
     Answer {
         status,
         media_type: TEXT,
+        policy: Policy::Nothing,
         body: format!("{text}\n").as_bytes(),
         is_head: false,
         closes: true,
     }
     .encode(to);
+}
+
+/// Appends the head of an answer that is a stream of events and ends with the connection. After a break, browsers are to
+/// come again in two seconds.
+pub fn begin_events(to: &mut Vec<u8>) {
+    let policy = Policy::Nothing.text();
+    let _ = write!(
+        to,
+        "HTTP/1.1 200 OK\r\nContent-Type: {EVENTS}\r\nConnection: close\r\nContent-Security-Policy: {policy}\r\n\
+         {SECURITY}\r\nretry: 2000\n\n",
+    );
 }
 
 #[cfg(test)]
@@ -115,6 +152,7 @@ mod tests {
         let mut answer = Answer {
             status: Status::Ok,
             media_type: TEXT,
+            policy: Policy::Nothing,
             body: b"ok\n",
             is_head: false,
             closes: false,
@@ -131,6 +169,17 @@ mod tests {
         assert_eq!(encoded(&answer), format!("{head}ok\n"));
         answer.is_head = true;
         assert_eq!(encoded(&answer), head);
+    }
+
+    #[test]
+    fn a_stream_has_the_headers_of_all_and_no_length() {
+        let mut to = Vec::new();
+        begin_events(&mut to);
+        let text = String::from_utf8(to).expect("text");
+        let (head, start) = text.split_once("\r\n\r\n").expect("a head");
+        assert!(head.ends_with(SECURITY.trim_end()) && !head.contains("Content-Length"));
+        assert!(head.contains("\r\nContent-Security-Policy: default-src 'none'\r\n"));
+        assert_eq!(start, "retry: 2000\n\n");
     }
 
     #[test]

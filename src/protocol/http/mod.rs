@@ -9,5 +9,5 @@ pub mod framing;
 pub mod login;
 pub mod request;
 
-pub use answer::{Answer, Status};
+pub use answer::{Answer, Policy, Status};
 pub use request::{Fault, Frame, Method, Request};

@@ -11,19 +11,25 @@ use crate::broker::statistics::{Metric, Turns};
 use serde_json::{Map, Value as Json, json};
 
 /// Clients that are shown at most, those with the smallest CIDs: more would make a turn long.
-const MAX_CLIENTS_SHOWN: usize = 200;
+pub const MAX_CLIENTS_SHOWN: usize = 200;
 
 /// The path of the document.
 pub const PATH: &str = "/status.json";
 
 /// Returns the status of the node. `place` is any number, by which entries are picked to look for large ones.
-pub fn document<O: Output>(broker: &Broker, place: u64, now: Now, out: &O) -> Json {
+pub fn document<O: Output>(
+    broker: &Broker,
+    place: u64,
+    max_clients: usize,
+    now: Now,
+    out: &O,
+) -> Json {
     let faults: Vec<&str> = health::faults(broker).collect();
     let mut figures = Figures(Map::new());
     report(broker, now, out, &mut figures);
     let clients = broker.sessions.after(b"");
     let clients = clients.filter(|(_, session)| session.closing.is_none());
-    let clients = clients.take(MAX_CLIENTS_SHOWN);
+    let clients = clients.take(max_clients);
     let clients = clients.map(|(_, session)| object(client_row(session, now, out)));
     json!({
         "software": broker.settings.software,

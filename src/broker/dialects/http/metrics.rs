@@ -8,7 +8,8 @@ use crate::broker::events::Now;
 use crate::broker::output::Output;
 use crate::broker::statistics::catalogue::Kind;
 use crate::broker::statistics::{Metric, Turns};
-use crate::protocol::http::Status;
+use crate::protocol::http::{Policy, Status};
+use std::borrow::Cow;
 use std::fmt::{self, Write};
 
 /// A format of metrics.
@@ -44,7 +45,8 @@ pub fn page<O: Output>(broker: &Broker, accept: Option<&[u8]>, now: Now, out: &O
     Answered {
         status: Status::Ok,
         media_type: format.content_type(),
-        body: metrics(broker, format, now, out),
+        policy: Policy::Nothing,
+        body: Cow::Owned(metrics(broker, format, now, out)),
     }
 }
 

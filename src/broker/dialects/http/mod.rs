@@ -1,13 +1,15 @@
 //! HTTP for browsers and monitoring: pages that show the state of the server, and change nothing.
 //!
 //! Each request carries its login, so that a connection without one is a stranger's, however much it has asked. Only users
-//! with the permission manage see more than that the server is well. Nothing that is shown is HTML.
+//! with the permission manage see more than that the server is well. The live page is HTML, and nothing else that is shown is.
 
 mod document;
+mod events;
 mod health;
 mod hosts;
 mod login;
 mod metrics;
+mod page;
 mod verb;
 
 use super::{Notice, Plan, Receivers};
@@ -19,10 +21,13 @@ use crate::broker::output::Output;
 use crate::broker::session::{LastPing, Session};
 use crate::limits::{KIB, WORK_PER_BYTE_OF_PAGE};
 use crate::protocol::Language;
-use crate::protocol::http::{Answer, Fault, Frame, Method, Request, Status, answer};
-use document::document;
+use crate::protocol::http::{Answer, Fault, Frame, Method, Policy, Request, Status, answer};
+use document::{MAX_CLIENTS_SHOWN, document};
 use login::Access;
+use page::File;
+use std::borrow::Cow;
 
+pub use events::{Watchers, deadline, handle_deadline};
 pub use verb::verb_of;
 
 /// The text in CLIENTLIST by which people know these connections.
@@ -96,6 +101,11 @@ pub fn handle_frame<O: Output>(
         return Flow::Stop;
     };
     session.has_spoken = true;
+    if broker.http_watchers.contains(id) {
+        // No answer could follow the stream.
+        broker.close(id, CloseReason::ProtocolError, now, out);
+        return Flow::Stop;
+    }
     session.last_ping = Some(LastPing {
         at_us: now.monotonic_us,
         stopped_us,
@@ -129,7 +139,8 @@ pub fn handle_frame<O: Output>(
 struct Page {
     status: Status,
     media_type: &'static str,
-    body: String,
+    policy: Policy,
+    body: Cow<'static, str>,
 }
 
 impl Page {
@@ -138,8 +149,35 @@ impl Page {
         Page {
             status,
             media_type: answer::TEXT,
-            body: format!("{text}\n"),
+            policy: Policy::Nothing,
+            body: Cow::Owned(format!("{text}\n")),
         }
+    }
+}
+
+/// The things that there are to see.
+enum Resource {
+    Health,
+    Metrics,
+    Document,
+    Events,
+    File(&'static File),
+}
+
+impl Resource {
+    fn at(path: &str) -> Option<Resource> {
+        match path {
+            health::PATH => Some(Resource::Health),
+            metrics::PATH => Some(Resource::Metrics),
+            document::PATH => Some(Resource::Document),
+            events::PATH => Some(Resource::Events),
+            _ => File::at(path).map(Resource::File),
+        }
+    }
+
+    /// Reports whether everybody may see it.
+    fn is_open(&self) -> bool {
+        matches!(self, Resource::Health)
     }
 }
 
@@ -163,33 +201,47 @@ impl<O: Output> Exchange<'_, O> {
             self.answer(request, &page);
             return Flow::Next;
         }
-        let page = match request.path {
-            health::PATH => health::page(self.broker),
-            metrics::PATH | document::PATH => match self.admit(request) {
-                Access::Granted => self.page_of_managers(request),
-                Access::Denied(page) => page,
+        let Some(resource) = Resource::at(request.path) else {
+            self.answer(
+                request,
+                &Page::text(Status::NotFound, "there is no such page"),
+            );
+            return Flow::Next;
+        };
+        if !resource.is_open() {
+            match self.admit(request) {
+                Access::Granted => {}
+                Access::Denied(page) => {
+                    self.answer(request, &page);
+                    return Flow::Next;
+                }
                 Access::Later => return Flow::StopBefore,
                 Access::Refused => return Flow::Next,
-            },
-            _ => Page::text(Status::NotFound, "there is no such page"),
+            }
+        }
+        let page = match resource {
+            Resource::Health => health::page(self.broker),
+            Resource::Metrics => metrics::page(self.broker, request.accept, self.now, self.out),
+            Resource::Document => self.document(),
+            Resource::File(file) => file.page(),
+            Resource::Events => return self.watch(request),
         };
+        if let Cow::Owned(body) = &page.body {
+            self.out.add_work(WORK_PER_BYTE_OF_PAGE * body.len());
+        }
         self.answer(request, &page);
         Flow::Next
     }
 
-    /// A page that only those see who may manage the server.
-    fn page_of_managers(&mut self, request: &Request<'_>) -> Page {
+    fn document(&mut self) -> Page {
         let place = self.broker.random.next();
-        let page = match request.path {
-            metrics::PATH => metrics::page(self.broker, request.accept, self.now, self.out),
-            _ => Page {
-                status: Status::Ok,
-                media_type: answer::JSON,
-                body: format!("{}\n", document(self.broker, place, self.now, self.out)),
-            },
-        };
-        self.out.add_work(WORK_PER_BYTE_OF_PAGE * page.body.len());
-        page
+        let document = document(self.broker, place, MAX_CLIENTS_SHOWN, self.now, self.out);
+        Page {
+            status: Status::Ok,
+            media_type: answer::JSON,
+            policy: Policy::Nothing,
+            body: Cow::Owned(format!("{document}\n")),
+        }
     }
 
     /// Puts off further requests of a client that does not take the answers to those that it has sent.
@@ -212,6 +264,7 @@ impl<O: Output> Exchange<'_, O> {
         let answer = Answer {
             status: page.status,
             media_type: page.media_type,
+            policy: page.policy,
             body: page.body.as_bytes(),
             is_head: request.method == Method::Head,
             closes: end.is_some(),
@@ -237,8 +290,7 @@ impl<O: Output> Exchange<'_, O> {
                 let asks_again = request.path != health::PATH || status != Status::Ok;
                 asks_again && self.out.traffic(self.id).queued < MAX_QUEUED_OF_STRANGER
             }
-            // A place kept for managers is for those who prove that they are.
-            Some(_) => !session.is_surplus || request.authorization.is_some(),
+            Some(_) => may_keep_place(session, request),
         };
         (!may_stay).then_some(CloseReason::Answered)
     }
@@ -266,4 +318,10 @@ impl<O: Output> Exchange<'_, O> {
             .append(self.id, |to| answer::refusal(to, status, text));
         self.broker.close(self.id, reason, self.now, self.out);
     }
+}
+
+/// Reports whether a connection that has logged in may take its place for longer: one that is kept for managers is for those
+/// who prove that they are.
+fn may_keep_place(session: &Session, request: &Request<'_>) -> bool {
+    !session.is_surplus || request.authorization.is_some()
 }

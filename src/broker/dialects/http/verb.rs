@@ -1,6 +1,7 @@
 //! The verb that a request of HTTP counts under in the statistics: its path.
 
-use super::{document, health, metrics};
+use super::page::File;
+use super::{document, events, health, metrics};
 use crate::broker::statistics::Verb;
 use crate::protocol::http::Frame;
 
@@ -10,6 +11,8 @@ pub fn verb_of(frame: &Frame<'_>) -> Verb {
         health::PATH => Verb::Health,
         metrics::PATH => Verb::Metrics,
         document::PATH => Verb::StatusDocument,
+        events::PATH => Verb::Events,
+        path if File::at(path).is_some() => Verb::PageFile,
         _ => Verb::OtherHttp,
     }
 }

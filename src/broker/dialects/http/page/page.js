@@ -332,13 +332,13 @@ function showCharts() {
 
 // ---- Head and tiles
 
-function showHead({ software, healthy, reasons, figures }) {
+function showHead({ software, healthy, faults, figures }) {
   setText(byId("software"), visible(software));
   setText(byId("origin"), `${location.host} · up for ${duration(Math.floor(figures.uptime_seconds))}`);
   setBadge(byId("health"), healthy ? "good" : "bad", healthy ? "Healthy" : "Not healthy");
   document.title = `${healthy ? "" : "⚠ "}${location.host} – ${visible(software)}`;
   byId("alert").hidden = healthy;
-  fill(byId("reasons"), reasons, () => create("li"), (item, reason) => setText(item, visible(reason)));
+  fill(byId("faults"), faults, () => create("li"), (item, fault) => setText(item, visible(fault)));
 }
 
 function showTiles({ figures }) {
