@@ -106,7 +106,7 @@ impl<O: Output> Exchange<'_, O> {
     /// Begins the stream. It is the last answer on its connection.
     pub(super) fn watch(&mut self, request: &Request<'_>) -> Flow {
         if request.method == Method::Head {
-            self.out.append(self.id, answer::begin_events);
+            self.out.append(self.id, answer::events_head);
             let reason = CloseReason::Answered;
             self.broker.close(self.id, reason, self.now, self.out);
             return Flow::Next;
@@ -119,7 +119,10 @@ impl<O: Output> Exchange<'_, O> {
         let session = sessions.get(self.id);
         let may_stay = session.is_some_and(|session| may_keep_place(session, request));
         if may_stay && watchers.add(self.id, sessions, self.now) {
-            self.out.append(self.id, answer::begin_events);
+            self.out.append(self.id, |to| {
+                answer::events_head(to);
+                to.extend_from_slice(answer::EVENTS_START);
+            });
             return Flow::Next;
         }
         let text = "as many connections watch as may do so";
