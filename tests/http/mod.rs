@@ -11,4 +11,4 @@ mod login;
 mod page;
 mod requests;
 mod slow;
-mod target;
+pub mod target;

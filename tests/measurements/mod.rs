@@ -8,6 +8,7 @@ mod groups;
 mod looking_once;
 mod overload;
 mod persist;
+mod scrapes;
 mod sync;
 pub mod tls;
 mod turns;
