@@ -249,8 +249,8 @@ pub const COMMANDS: &[Command] = &[
     )
     .elsewhere(&["telnet", "nc", "raw"])
     .explained(
-        "A better telnet: it logs in, passes each line on, prints whatever comes, and ends\n\
-             when standard input has ended and all was answered.",
+        "A better telnet: it logs in, passes each line on, prints whatever comes, and\n\
+             ends when standard input has ended and all was answered.",
     ),
     command(
         "chat",
@@ -261,8 +261,8 @@ pub const COMMANDS: &[Command] = &[
     .sends("LISTEN", "read")
     .elsewhere(&["talk"])
     .explained(
-        "Lines are sent as the signal example::chat, after NAME or the user's name. Ctrl-D\n\
-             ends it.",
+        "Lines are sent as the signal example::chat, after NAME or the user's name.\n\
+             Ctrl-D ends it.",
     ),
     command(
         "bench",
