@@ -71,6 +71,7 @@ fn a_listener_that_stands_still_for_too_long_is_cut_off_and_the_log_says_why() {
     server.process.wait_for_log(": output_limit (");
     assert_eq!(server.status("output_limit"), 1);
     listen.signal(libc::SIGCONT);
+    assert_eq!(listen.complaint(), "clacks: listening");
     let complaint = listen.complaint();
     assert!(complaint.ends_with("; dialling again"), "{complaint}");
     // It comes back; what had been sent to it before the end comes in order, in whole lines.

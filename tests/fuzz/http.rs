@@ -131,6 +131,7 @@ fn again(request: &Request<'_>) -> Vec<u8> {
     };
     add("host", request.host);
     add("AUTHORIZATION", request.authorization);
+    add("Accept", request.accept);
     add("User-Agent", request.user_agent);
     add("Content-Length", request.has_body.then_some(b"1"));
     let connection: &[u8] = match request.wants_close {

@@ -177,7 +177,12 @@ impl Browser {
             "Log.entryAdded",
             "Network.loadingFailed",
         ];
-        let is_fault = |event: &&Value| FAULTS.iter().any(|fault| event["method"] == *fault);
+        let is_fault = |event: &&Value| {
+            // The page ends the stream itself when it begins another one.
+            let is_end =
+                event["params"]["canceled"] == true && event["params"]["type"] == "EventSource";
+            !is_end && FAULTS.iter().any(|fault| event["method"] == *fault)
+        };
         self.events
             .iter()
             .filter(is_fault)

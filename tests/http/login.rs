@@ -57,11 +57,12 @@ fn each_request_carries_its_login() {
             "{headers}"
         );
     }
-    let log = target.server.process.log();
     for refusal in [
         "login_failed: tried user \"nobody\" (",
         "permission_denied: HTTP needs the permission manage (user rw, ",
     ] {
+        target.server.process.wait_for_log(refusal);
+        let log = target.server.process.log();
         let lines = log.iter().filter(|line| line.contains(refusal));
         assert_eq!(lines.count(), 1, "{log:?}");
     }

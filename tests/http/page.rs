@@ -56,7 +56,8 @@ impl Shown {
 
     /// Waits until an element has that text.
     fn wait_for_text(&mut self, id: &str, text: &str) {
-        let shown = format!("document.getElementById('{id}')?.innerText.replaceAll('\\u00a0', ' ')");
+        let shown =
+            format!("document.getElementById('{id}')?.innerText.replaceAll('\\u00a0', ' ')");
         self.browser
             .wait_until(&format!("{shown} === {}", json!(text)));
     }
@@ -150,13 +151,13 @@ fn the_page_shows_a_server_under_load() {
     assert_eq!(shown.browser.text("software"), software);
     let sent = shown.browser.value("sum(displayed.figures.signals)");
     assert_eq!(sent, lookups);
-    // Two clients of Clacks, and the browser's own connections.
+    // The client of Clacks that is left, and the browser's own connections.
+    let languages = "displayed.clients.filter((client) => client.language === 'clacks').length";
+    shown.browser.wait_until(&format!("{languages} === 1"));
     let cids =
         "[...document.querySelectorAll('#clients td:first-child')].map((cell) => cell.innerText)";
     let cids = shown.browser.value(cids);
-    let languages = "displayed.clients.filter((client) => client.language === 'clacks').length";
-    assert_eq!(shown.browser.value(languages), 2, "{cids}");
-    assert!(cids.as_array().expect("a list").len() >= 3, "{cids}");
+    assert!(cids.as_array().expect("a list").len() >= 2, "{cids}");
     let largest = "document.querySelector('#large .name').innerText";
     assert_eq!(shown.browser.value(largest), EVIL);
     assert_eq!(

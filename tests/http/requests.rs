@@ -91,14 +91,13 @@ fn the_status_is_json() {
 #[test]
 fn the_answer_to_head_is_that_to_get_without_the_body() {
     let target = Target::start(&[]);
-    let mut connection = target.connect();
     for (path, headers) in [
         ("/healthz", login("admin")),
         ("/status.json", String::new()),
         ("/nothing", String::new()),
     ] {
-        let by_get = connection.ask(&request("GET", path, &headers));
-        let by_head = connection.ask(&request("HEAD", path, &headers));
+        let by_get = target.ask(&request("GET", path, &headers));
+        let by_head = target.ask(&request("HEAD", path, &headers));
         assert!(!by_get.body.is_empty());
         assert_eq!((by_head.head, by_head.body), (by_get.head, String::new()));
     }
