@@ -1,6 +1,7 @@
 //! Servers of the tree that have gone bad, played by the test: they are logged in, and say what no server says that
 //! works. Each such line ends the link with a word of its own, and changes nothing for the others.
 
+use crate::interclacks::counters::Slave;
 use crate::interclacks::{Master, slave_of, unix_time};
 use crate::support::{Client, Server, wait_until};
 use std::time::Duration;
@@ -275,6 +276,22 @@ fn lines_without_a_meaning_here_do_not_end_the_link() {
     listener.expect("SET a=1");
     link.send(&format!("SIGNAL 5:{} NOTIFY a", number + 1));
     listener.expect("NOTIFY a");
+}
+
+/// They are verbs of clients alone: none is answered, and none has an effect.
+#[test]
+fn verbs_of_clients_mean_nothing_on_a_link() {
+    let server = Server::start();
+    let mut client = server.client("rw");
+    client.ask("STORE a=1");
+    let mut slave = Slave::of(&server);
+    for line in ["STATUS", "TTL a", "KEYINFO", "EXPIRE a=100", "PLISTEN a"] {
+        slave.link.send(line);
+    }
+    client.ask("STORE b=1");
+    let line = slave.link.next_line().expect("the server goes on");
+    assert!(line.starts_with("STATE b "), "{line}");
+    assert_eq!(client.ask("TTL a"), ["TTL a=-1"]);
 }
 
 /// Lines of a Net::Clacks server whose times are too long are ignored, and its link stays up: it may not know better.

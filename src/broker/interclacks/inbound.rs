@@ -89,6 +89,9 @@ impl Broker {
             | Command::ListenToPattern(_)
             | Command::UnlistenToPattern(_)
             | Command::KeyInfo(_)
+            | Command::Expire(_)
+            | Command::Ttl(_)
+            | Command::Status(_)
             | Command::NoPing
             | Command::Nop => {}
             Command::Overhead(None) if token::may_be_login(line) => monitored = false,
