@@ -16,7 +16,7 @@ fn begin(connection: &mut HttpConnection, user: &str) -> String {
     head.head
 }
 
-/// What comes up to the next empty line.
+/// The lines up to the next empty one.
 fn until_empty_line(connection: &mut HttpConnection) -> String {
     let conversation = &mut connection.conversation;
     loop {

@@ -1,4 +1,4 @@
-//! What monitoring costs others: the metrics and the status of a server with many clients and entries.
+//! The costs of monitoring for others: the metrics and the status of a server with many clients and entries.
 
 use super::{Latencies, fill, goes_on, latency_during, milliseconds};
 use crate::http::target::{Target, login, request};

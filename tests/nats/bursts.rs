@@ -30,7 +30,7 @@ fn messages(subject: &str, sid: &str, numbers: std::ops::Range<u32>) -> String {
     publishes(&format!("{subject} {sid}"), numbers).replace("PUB ", "MSG ")
 }
 
-/// What has come to a listener of everything that was published before.
+/// The messages among those published before that have come to a listener.
 fn heard(target: &Target, listener: &mut Conversation) -> String {
     String::from_utf8(target.ask(listener, b"")).expect("text")
 }

@@ -40,8 +40,7 @@ impl Broker {
             self.refuse_unknown(id, line, out);
             return Flow::Next;
         };
-        let verb = verb_of(&command);
-        self.statistics.count_request(verb);
+        self.statistics.count_request(verb_of(&command));
         let mut monitored = true;
         let mut errors_allowed = true;
         match command {
@@ -76,10 +75,6 @@ impl Broker {
         let needed = needed_for(&command);
         if permissions.is_some_and(|has| has.contains(needed)) {
             if let Executed::Later(flow) = self.execute(id, command, line, now, out) {
-                if flow == Flow::StopBefore {
-                    // It comes again.
-                    self.statistics.uncount_request(verb);
-                }
                 return flow;
             }
         } else {
@@ -269,19 +264,7 @@ impl Broker {
         out: &mut O,
     ) -> Executed {
         match command {
-            Command::Ping => {
-                let stopped_us = out.traffic(id).stopped_us;
-                if let Some(session) = self.sessions.get_mut(id) {
-                    let after_noping = session.last_ping.is_none();
-                    session.last_ping = Some(LastPing {
-                        at_us: now.monotonic_us,
-                        stopped_us,
-                    });
-                    if after_noping {
-                        self.appoint(id, now, out);
-                    }
-                }
-            }
+            Command::Ping => note_ping(self, id, now, out),
             Command::NoPing => {
                 if let Some(session) = self.sessions.get_mut(id) {
                     session.last_ping = None;
@@ -290,7 +273,7 @@ impl Broker {
             Command::Flush(text) => {
                 match self.barrier(id) {
                     Barrier::Passed => {}
-                    Barrier::Waits => return Executed::Later(Flow::StopBefore),
+                    Barrier::Waits => return Executed::again(self, Verb::Flush),
                     Barrier::NotSaved => out.append(id, |to| encode::error(to, "not_saved")),
                 }
                 out.append_line(id, &[b"FLUSHED ", text], self.long_line.as_ref());
@@ -322,7 +305,7 @@ impl Broker {
                 let is_to_be_link = overhead.flags.intersects(Flags::INTERCLACKS)
                     && !overhead.flags.intersects(Flags::DISCARD);
                 if is_to_be_link && !self.end_subscriptions(id, out) {
-                    return Executed::Later(Flow::StopBefore);
+                    return Executed::again(self, Verb::Overhead);
                 }
                 self.overhead(id, overhead, now, out)
             }
@@ -383,6 +366,21 @@ impl Broker {
     }
 }
 
+/// The client is there: its ping timeout begins anew.
+fn note_ping<O: Carrier>(broker: &mut Broker, id: ConnectionId, now: Now, out: &O) {
+    let stopped_us = out.traffic(id).stopped_us;
+    if let Some(session) = broker.sessions.get_mut(id) {
+        let after_noping = session.last_ping.is_none();
+        session.last_ping = Some(LastPing {
+            at_us: now.monotonic_us,
+            stopped_us,
+        });
+        if after_noping {
+            broker.appoint(id, now, out);
+        }
+    }
+}
+
 /// Answers with the time to the expiry of an entry.
 fn answer_ttl<O: Carrier>(
     broker: &mut Broker,
@@ -408,4 +406,12 @@ enum Executed {
     Done,
     /// The command is answered later, and shown to monitors then.
     Later(Flow),
+}
+
+impl Executed {
+    /// Nothing was done yet: the command is to be handed over again, and counted then.
+    fn again(broker: &mut Broker, verb: Verb) -> Executed {
+        broker.statistics.uncount_request(verb);
+        Executed::Later(Flow::StopBefore)
+    }
 }

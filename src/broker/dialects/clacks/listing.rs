@@ -10,7 +10,7 @@ use crate::broker::dialects::report::client_row;
 use crate::broker::events::{ConnectionId, Flow, Now};
 use crate::broker::interclacks::Link;
 use crate::broker::key_list::KeyList;
-use crate::broker::session::Session;
+use crate::broker::session::{Session, Sessions};
 use crate::limits::{LISTING_SLICE, SECOND_US};
 use crate::protocol::encode;
 use crate::protocol::shown::{fits_in_line, shown};
@@ -253,26 +253,14 @@ impl Broker {
                 ControlFlow::Break(())
             }
             Stage::Clients(last, form) => {
-                let mut written = 0;
-                for (cid, session) in sessions.after(&last) {
-                    if session.closing.is_none() {
-                        let mut line = Vec::new();
-                        match form {
-                            ClientForm::Client => {
-                                let link = tree.links.get(session.id);
-                                line = client_line(session, link, now, out);
-                                line.extend_from_slice(b"\r\n");
-                            }
-                            ClientForm::Status => {
-                                status::append_row(&client_row(session, now, out), &mut line);
-                            }
-                        }
-                        out.append(id, |to| to.extend_from_slice(&line));
-                        written += line.len();
+                let line_of = |session: &Session, out: &O| match form {
+                    ClientForm::Client => {
+                        client_line(session, tree.links.get(session.id), now, out)
                     }
-                    if written >= LISTING_SLICE {
-                        return ControlFlow::Continue(Stage::Clients(cid.into(), form));
-                    }
+                    ClientForm::Status => status::row_line(&client_row(session, now, out)),
+                };
+                if let Some(last) = clients_slice(id, sessions, &last, line_of, out) {
+                    return ControlFlow::Continue(Stage::Clients(last, form));
                 }
                 out.append(id, |to| encode::line(to, &[form.end()]));
                 ControlFlow::Break(())
@@ -320,6 +308,29 @@ pub(super) fn seconds_to_expiry(expires_us: Option<u64>, now_us: u64) -> String 
         let left_us = expires_us.saturating_sub(now_us);
         left_us.div_ceil(SECOND_US).to_string()
     })
+}
+
+/// Appends a slice of a list of clients, those behind the CID `last`. Returns the CID of the last one of the slice, unless
+/// it was the last of all.
+fn clients_slice<O: Carrier>(
+    id: ConnectionId,
+    sessions: &Sessions,
+    last: &[u8],
+    line_of: impl Fn(&Session, &O) -> Vec<u8>,
+    out: &mut O,
+) -> Option<Box<[u8]>> {
+    let mut written = 0;
+    for (cid, session) in sessions.after(last) {
+        if session.closing.is_none() {
+            let line = line_of(session, out);
+            out.append(id, |to| encode::line(to, &[&line]));
+            written += line.len();
+        }
+        if written >= LISTING_SLICE {
+            return Some(cid.into());
+        }
+    }
+    None
 }
 
 /// A line of CLIENTLIST (clacks-protocol(7), MONITORING). Times are unix seconds, 0 where there is none.

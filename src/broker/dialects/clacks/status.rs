@@ -40,7 +40,7 @@ fn encode_list<O: Output>(broker: &mut Broker, list: StatusList, now: Now, out: 
     let broker = &*broker;
     let mut lines = Vec::new();
     encode::line(&mut lines, &[START]);
-    let mut add = |row: Row<'_>| append_row(&row, &mut lines);
+    let mut add = |row: Row<'_>| encode::line(&mut lines, &[&row_line(&row)]);
     match list {
         StatusList::Figures | StatusList::Clients => {
             report(broker, now, out, &mut Lines(&mut lines));
@@ -86,8 +86,10 @@ impl Sink for Lines<'_> {
     }
 }
 
-/// Appends the line of a row.
-pub fn append_row(row: &Row<'_>, to: &mut Vec<u8>) {
+/// The line of a row, without its end.
+pub fn row_line(row: &Row<'_>) -> Vec<u8> {
+    let mut line = Vec::new();
+    let to = &mut line;
     to.extend_from_slice(b"STATUS ");
     for (name, field) in row {
         to.extend_from_slice(name.as_bytes());
@@ -101,7 +103,7 @@ pub fn append_row(row: &Row<'_>, to: &mut Vec<u8>) {
         }
         to.push(b';');
     }
-    to.extend_from_slice(b"\r\n");
+    line
 }
 
 /// Appends a text of somebody else: its control bytes are shown as escapes, and the `;` that would end the field as `_`.
