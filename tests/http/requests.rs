@@ -92,7 +92,8 @@ fn the_status_is_json() {
 fn the_answer_to_head_is_that_to_get_without_the_body() {
     let target = Target::start(&[]);
     for (path, headers) in [
-        ("/healthz", login("admin")),
+        ("/healthz", String::new()),
+        ("/page.js", login("admin")),
         ("/status.json", String::new()),
         ("/nothing", String::new()),
     ] {

@@ -93,6 +93,6 @@ mod tests {
     #[test]
     fn the_page_is_small() {
         let length: usize = FILES.iter().map(|file| file.content.len()).sum();
-        assert!(length < 40_000, "{length} bytes");
+        assert!(length < 40 * 1024, "{length} bytes");
     }
 }

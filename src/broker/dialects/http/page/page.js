@@ -2,7 +2,8 @@
 // differences between two events. All that comes from the server is put in as text, never as HTML.
 "use strict";
 
-const WINDOW_MS = 5 * 60 * 1000;
+const MINUTE_MS = 60 * 1000;
+const MAX_MINUTES = 5;
 // An event comes every second. Without one for so long, the stream is taken for broken, and the lines get a gap.
 const SILENCE_MS = 5000;
 const RECONNECT_MS = 5000;
@@ -199,7 +200,7 @@ function receive(status) {
   // A shorter uptime is another process, whose counters have begun anew.
   const isNext = seconds > 0;
   const values = CHARTS.map((chart) => chart.series.map((series) => (isNext ? series.of(now, before, seconds) : null)));
-  samples = [...samples.filter((sample) => at - sample.at <= WINDOW_MS), { at, values }];
+  samples = [...samples.filter((sample) => at - sample.at <= MAX_MINUTES * MINUTE_MS), { at, values }];
   latest = status;
   if (!isPaused && !document.hidden) show();
 }
@@ -227,8 +228,11 @@ function createChart({ title, series }) {
   });
   const plot = figure.appendChild(create("div", "plot"));
   plot.tabIndex = 0;
-  plot.setAttribute("role", "img");
-  plot.setAttribute("aria-label", `${title}; the arrow keys show earlier values in the legend`);
+  // For readers of screens it is a slider through the time.
+  plot.setAttribute("role", "slider");
+  plot.setAttribute("aria-label", `${title}, values at a time`);
+  plot.setAttribute("aria-valuemin", -60 * MAX_MINUTES);
+  plot.setAttribute("aria-valuemax", 0);
   const svg = plot.appendChild(document.createElementNS(SVG, "svg"));
   svg.setAttribute("viewBox", "0 0 300 100");
   svg.setAttribute("preserveAspectRatio", "none");
@@ -239,16 +243,23 @@ function createChart({ title, series }) {
   const marks = plot.appendChild(create("div", "marks"));
   marks.setAttribute("aria-hidden", "true");
   const times = figure.appendChild(create("div", "times"));
-  times.append(...["5 min ago", "now"].map((text) => create("span", "", text)));
+  const start = times.appendChild(create("span"));
+  times.append(create("span", "", "now"));
   plot.addEventListener("pointermove", (event) => {
     const box = plot.getBoundingClientRect();
-    if (shown.length > 0) pointAt(shown.at(-1).at - WINDOW_MS * (1 - (event.clientX - box.left) / box.width));
+    if (shown.length > 0) pointAt(shown.at(-1).at - minutes() * MINUTE_MS * (1 - (event.clientX - box.left) / box.width));
   });
   plot.addEventListener("pointerleave", () => pointAt(null));
   plot.addEventListener("blur", () => pointAt(null));
   plot.addEventListener("keydown", movePointer);
   byId("charts").append(figure);
-  return { marks, grid, lines, pointer, numbers };
+  return { plot, legend, marks, start, grid, lines, pointer, numbers };
+}
+
+/** The minutes that charts show: as many as there is something of. */
+function minutes() {
+  const age = (shown.at(-1).at - shown[0].at) / MINUTE_MS;
+  return Math.min(MAX_MINUTES, Math.floor(age) + 1);
 }
 
 function pointAt(time) {
@@ -298,7 +309,7 @@ function lineOf(values, x, y) {
     if (at !== null) {
       const isJoined = previous !== null && at - previous < SILENCE_MS;
       // A value without neighbours is a dot.
-      path += `${isJoined ? "L" : "M"}${x(at).toFixed(2)} ${y(value).toFixed(2)}${isJoined ? "" : "h.1"}`;
+      path += `${isJoined ? "L" : "M"}${x(at).toFixed(2)} ${y(value).toFixed(2)}${isJoined ? "" : "h0"}`;
     }
     previous = at;
   });
@@ -308,12 +319,14 @@ function lineOf(values, x, y) {
 function showCharts() {
   const now = shown.at(-1).at;
   const sample = sampleAt(cursor);
-  const x = (at) => 300 * (1 - (now - at) / WINDOW_MS);
+  const span = minutes();
+  const x = (at) => 300 * (1 - (now - at) / (span * MINUTE_MS));
   CHARTS.forEach((chart, number) => {
     const view = (chart.view ??= createChart(chart));
     const values = shown.map((one) => one.values[number]);
     const scale = scaleFor(chart, Math.max(0, ...values.flat()));
     const y = (value) => 100 * (1 - scale.place(value));
+    setText(view.start, `${span} min ago`);
     view.grid.setAttribute("d", scale.marks.map((mark) => `M0 ${y(mark)}H300`).join(""));
     view.pointer.setAttribute("d", cursor === null ? "" : `M${x(sample.at)} 0V100`);
     view.lines.forEach((line, place) => line.setAttribute("d", lineOf(values.map((one) => one[place]), x, y)));
@@ -327,6 +340,11 @@ function showCharts() {
     });
   });
   const ago = Math.round((now - sample.at) / 1000);
+  for (const { view } of CHARTS) {
+    view.plot.setAttribute("aria-valuenow", -ago);
+    // Without the cursor it would be read aloud every second.
+    if (cursor !== null) view.plot.setAttribute("aria-valuetext", `${duration(ago)} ago: ${view.legend.innerText}`);
+  }
   setText(byId("moment"), cursor === null ? "" : `The legends show the values ${duration(ago)} before the latest`);
 }
 
@@ -349,7 +367,7 @@ function showTiles({ figures }) {
   const limit = figures.cache_limit_bytes;
   const tiles = {
     clients: [count(sum(figures.clients)), `of at most ${count(figures.clients_limit)}`],
-    entries: [count(figures.entries), `${count(figures.tombstones)} tombstones`],
+    entries: [count(figures.entries), `${count(figures.tombstones)} tombstone${figures.tombstones === 1 ? "" : "s"}`],
     requests: [rateOf(...requests), `${count(sum(figures.requests))} since the start`],
     hits: [shareOf(lookUps[0], lookUps[1]), `${shareOf(figures.cache_hits, figures.cache_misses)} since the start`],
     signals: [rateOf(signals[0], signals[1]), `${rateOf(signals[2])} delivered`],
