@@ -274,6 +274,10 @@ pub const WORK_PER_LOGIN: usize = KIB;
 pub const HEAVY_WORK: usize = 64 * KIB;
 /// The length of a turn from which on the request that did most of its work is shown as slow.
 pub const SLOW_TURN_US: u64 = 2_000;
+/// The users that a status shows with their connections, of those that have most.
+pub const USERS_SHOWN: usize = 100;
+/// The work of looking at some entries for large ones.
+pub const WORK_PER_SAMPLE: usize = 128 * KIB;
 /// The largest entries that a status shows, of those that it looks at.
 pub const LARGEST_ENTRIES_SHOWN: usize = 32;
 /// The work of clearing the cache, even an empty one. Measured: five microseconds.

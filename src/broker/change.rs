@@ -87,6 +87,7 @@ impl Broker {
             _ => self.statistics.expired += 1,
         }
         self.statistics.stale += u64::from(kind == Dropped::Stale);
+        self.statistics.deleted += u64::from(kind == Dropped::Deleted);
         let name = self.cache.entry_of(entry).name();
         self.monitors.report_entry(event, name, out);
     }

@@ -390,7 +390,7 @@ impl Broker {
             return Flow::StopBefore;
         }
         if self.statistics.busiest.is_due() {
-            observe_name(self, request);
+            observe_name(self, id, request);
         }
         match request {
             Request::Clacks(line) => self.handle_clacks_line(id, line, now, out),

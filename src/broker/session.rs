@@ -42,6 +42,8 @@ pub struct Session {
     pub is_surplus: bool,
     /// A line came from it.
     pub has_spoken: bool,
+    /// Its user has shown the password, and is not only assumed by the listener's settings.
+    pub has_shown_password: bool,
     /// `None` before the first login, and once one was right.
     pub login: Option<Box<LoginAttempt>>,
     /// `None` after NOPING.
@@ -150,6 +152,7 @@ impl Session {
             opened_us: now.monotonic_us,
             is_surplus: false,
             has_spoken: false,
+            has_shown_password: false,
             login: None,
             last_ping: Some(LastPing {
                 at_us: now.monotonic_us,

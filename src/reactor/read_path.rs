@@ -386,14 +386,16 @@ impl<S: Socket, R: Recording> Core<S, R> {
         }
         if flow == Flow::StopBefore {
             self.out.connections.work += WORK_PER_SLICE;
-            Progress::StoppedBefore
-        } else if !self.out.connections.may_go_on(id) {
-            Progress::Stopped
-        } else if self.out.connections.work >= enough {
+            return Progress::StoppedBefore;
+        }
+        let has_done_enough = self.out.connections.work >= enough;
+        if has_done_enough {
             self.note_heavy(request, enough);
-            Progress::Yield
-        } else {
-            Progress::Done
+        }
+        match self.out.connections.may_go_on(id) {
+            false => Progress::Stopped,
+            true if has_done_enough => Progress::Yield,
+            true => Progress::Done,
         }
     }
 

@@ -146,3 +146,22 @@ fn requests_without_a_login_do_not_end_the_delay_of_guesses() {
     assert_eq!(target.ask(&wrong).status, 401);
     assert!(begun.elapsed() >= step / 2, "{:?}", begun.elapsed());
 }
+
+/// Whoever acts as a user without a login has not shown that user's password: guesses at it are delayed all the same.
+#[test]
+fn a_user_of_the_flag_gets_no_free_guesses() {
+    let target = Target::start(&["--http-user", "mg"]);
+    let mut connection = target.connect();
+    assert_eq!(
+        connection.ask(&request("GET", "/status.json", "")).status,
+        200
+    );
+    let wrong = connection.ask(&request("GET", "/status.json", &basic("mg", "wrong")));
+    assert_eq!(wrong.status, 401);
+    let start = Instant::now();
+    assert_eq!(connection.ask(&status("mg")).status, 200);
+    let delay = Duration::from_micros(LOGIN_DELAY_STEP_US);
+    assert!(start.elapsed() >= delay, "{:?}", start.elapsed());
+    // From then on the connection is that user's.
+    assert_eq!(connection.ask(&status("mg")).status, 200);
+}

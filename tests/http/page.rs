@@ -224,7 +224,7 @@ fn rates_are_the_differences_of_two_events() {
             figures.signals.nats += 20;
             figures.link_signals += 2;
             figures.deliveries.clacks += 2000000;
-            figures.memory_bytes.resident = 3 * 2 ** 30;
+            figures.resident_memory_bytes = 3 * 2 ** 30;
             figures.turn_seconds.count += 100;
             for (const bucket of figures.turn_seconds.buckets) {
                 bucket.count += bucket.at_most_seconds < 0.0002 ? 0 : bucket.at_most_seconds < 0.001 ? 90 : 100;

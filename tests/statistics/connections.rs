@@ -1,7 +1,7 @@
 //! The figures of connections.
 
 use super::Figures;
-use crate::support::{Server, Setup, wait_until};
+use crate::support::{Conversation, Server, Setup, USERS, token, wait_until};
 
 #[test]
 fn connections_are_counted_by_language_user_and_end() {
@@ -68,4 +68,51 @@ fn a_rest_from_accepting_is_counted() {
     });
     server.limit_descriptors(before);
     drop(waiting);
+}
+
+/// There may be as many users as connections.
+#[test]
+fn of_many_users_those_with_most_connections_are_shown() {
+    let setup = Setup::new();
+    let many = (0..150).map(|number| format!("u{number}:read:u{number}pw\n"));
+    let many: String = many.collect();
+    setup.write_secret("users", &format!("{USERS}{many}"));
+    let server = setup.start();
+    let mut manager = server.client("mg");
+    let log_in = |user: &str| {
+        let mut client = server.stranger();
+        client.send(&format!("OVERHEAD A {}", token(user)));
+        client.flush();
+        client
+    };
+    let mut clients: Vec<_> = (0..150)
+        .map(|number| log_in(&format!("u{number}")))
+        .collect();
+    clients.push(log_in("u149"));
+    let figures = Figures::of(&mut manager);
+    let shown = figures
+        .names()
+        .filter(|name| name.starts_with("user_clients."))
+        .count();
+    assert_eq!(shown, 101);
+    assert_eq!(figures.get("user_clients.u149"), 2.0);
+    let others = figures.get("user_clients.(others)");
+    assert_eq!(others, 51.0);
+}
+
+#[test]
+fn wrong_logins_are_counted_in_every_language() {
+    let setup = Setup::new();
+    let address = setup.unix("memcached");
+    let server = setup.flags(&["--memcached", &address]).start();
+    let mut manager = server.client("mg");
+    let mut stranger = server.stranger();
+    stranger.send("OVERHEAD A bm9ib2R5:bm90aGluZw==");
+    stranger.until_closed();
+    let mut memcached = Conversation::begin(&server.setup.path("memcached"));
+    memcached.ask(
+        b"set _ _ _ 10\r\nnobody xyz\r\n",
+        b"CLIENT_ERROR authentication failure\r\n",
+    );
+    assert_eq!(Figures::of(&mut manager).get("refusals.login_failed"), 2.0);
 }

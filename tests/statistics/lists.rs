@@ -118,3 +118,19 @@ fn only_those_who_manage_see_the_status() {
     let unknown = ["OVERHEAD E unknown_command STATUS everything"];
     assert_eq!(manager.ask("STATUS everything"), unknown);
 }
+
+/// Names may be as long as lines, and a list of them is not.
+#[test]
+fn long_names_are_cut_in_lists() {
+    let server = Server::start();
+    let (mut manager, mut client) = (server.client("mg"), server.client("rw"));
+    for number in 0..40 {
+        client.send(&format!("STORE {number}{}=1", "n".repeat(100_000)));
+    }
+    client.flush();
+    let rows = rows(&mut manager, "names");
+    let large = rows.iter().filter(|row| field(row, "KIND") == "large");
+    let names: Vec<_> = large.map(|row| field(row, "NAME")).collect();
+    assert_eq!(names.len(), 32);
+    assert!(names.iter().all(|name| name.len() == 128), "{names:?}");
+}

@@ -2,15 +2,18 @@
 
 use super::verb_of;
 use crate::broker::Broker;
-use crate::broker::events::Now;
+use crate::broker::events::{ConnectionId, Now};
 use crate::broker::statistics::{HeavyRequest, MAX_NAME, SlowRequest};
 use crate::protocol::{Command, Request};
 
 /// Looks at a request by which busy names are found.
 #[cold]
 #[inline(never)]
-pub fn observe_name(broker: &mut Broker, request: &Request<'_>) {
-    let name = name_of(request);
+pub fn observe_name(broker: &mut Broker, id: ConnectionId, request: &Request<'_>) {
+    let session = broker.sessions.get(id);
+    let is_client = session.is_some_and(|session| session.is_logged_in() && !session.is_link);
+    // Strangers and other servers are passed over.
+    let name = name_of(request).filter(|_| is_client);
     broker.statistics.busiest.look_at(name, &mut broker.random);
 }
 

@@ -144,6 +144,11 @@ impl Link {
         Some(more - (name.len() as isize + DIRTY_NAME))
     }
 
+    /// Names that have changed and whose states the peer has not been sent yet.
+    pub fn changed_names(&self) -> usize {
+        self.dirty.len()
+    }
+
     /// `master` or `slave`.
     pub fn role_word(&self) -> &'static str {
         self.role.word()

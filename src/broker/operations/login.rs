@@ -109,6 +109,7 @@ impl Broker {
         };
         out.set_user(id, &user.name);
         session.login = None;
+        session.has_shown_password = has_password;
         if let Some(origin) = session.origin() {
             let serial = session.cid.serial;
             match has_password {
@@ -175,6 +176,7 @@ impl Broker {
     /// The user and password of a login were wrong: the next ones of that user are answered later, and the log says
     /// who was tried.
     fn count_wrong_login(&mut self, id: ConnectionId, user: Option<&[u8]>, now: Now) {
+        self.statistics.wrong_logins += 1;
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };

@@ -19,6 +19,8 @@ pub struct Busiest {
     left: u32,
     names: Vec<(Box<[u8]>, u64)>,
     looked_at: u32,
+    /// Requests that were looked at, halved as the counts are.
+    all: u64,
 }
 
 impl Default for Busiest {
@@ -27,6 +29,7 @@ impl Default for Busiest {
             left: 1,
             names: Vec::new(),
             looked_at: 0,
+            all: 0,
         }
     }
 }
@@ -43,15 +46,17 @@ impl Busiest {
     /// Looks at a request with that name.
     pub fn look_at(&mut self, name: Option<&[u8]>, random: &mut Random) {
         self.left = 1 + random.below(2 * INTERVAL as usize - 1) as u32;
+        self.looked_at += 1;
+        self.all += 1;
+        if self.looked_at == HALVING {
+            self.looked_at = 0;
+            self.all /= 2;
+            self.names.iter_mut().for_each(|(_, count)| *count /= 2);
+        }
         let Some(name) = name else {
             return;
         };
         let name = &name[..name.len().min(MAX_NAME)];
-        self.looked_at += 1;
-        if self.looked_at == HALVING {
-            self.looked_at = 0;
-            self.names.iter_mut().for_each(|(_, count)| *count /= 2);
-        }
         if let Some((_, count)) = self.names.iter_mut().find(|(other, _)| **other == *name) {
             *count += 1;
         } else if self.names.len() < COUNTED {
@@ -63,14 +68,13 @@ impl Busiest {
 
     /// The names with their shares of all requests that were looked at lately, in percent, the busiest first.
     pub fn shares(&self) -> Vec<(&[u8], f64)> {
-        let all: u64 = self.names.iter().map(|(_, count)| count).sum();
         let mut counted: Vec<_> = self
             .names
             .iter()
             .map(|(name, count)| (&**name, *count))
             .collect();
         counted.sort_by(|one, other| other.1.cmp(&one.1).then(one.0.cmp(other.0)));
-        let share = |(name, count)| (name, count as f64 * 100.0 / all.max(1) as f64);
+        let share = |(name, count)| (name, count as f64 * 100.0 / self.all.max(1) as f64);
         counted.into_iter().map(share).collect()
     }
 }

@@ -12,7 +12,7 @@ impl ByLanguage {
         self.0[language.number()] += count;
     }
 
-    /// One less.
+    /// Subtracts one.
     pub fn subtract_one(&mut self, language: Language) {
         self.0[language.number()] -= 1;
     }

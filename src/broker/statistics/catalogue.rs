@@ -12,7 +12,7 @@ pub struct Metric {
     pub help: &'static str,
 }
 
-/// The kinds of figures, as monitoring tells them apart.
+/// The kinds of figures, as monitoring distinguishes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A number that only grows, from the start of the process.
@@ -21,7 +21,7 @@ pub enum Kind {
     Gauge,
     /// The distribution of a length of time.
     Histogram,
-    /// A constant 1 whose labels are the news.
+    /// A constant 1 whose labels carry the information.
     Info,
 }
 
@@ -43,18 +43,19 @@ metrics! {
     BUILD Info "build" ["version"] "The version of the server.";
     UPTIME Gauge "uptime_seconds" [] "The time since the start.";
     PROCESSOR Counter "processor_seconds" ["mode"] "Processor time, of the program (user) and of the system for it.";
-    MEMORY Gauge "memory_bytes" ["part"] "Memory: of the cache, of connections with their buffers and subscriptions, of records on their way to the journal, and all of the process (resident).";
+    MEMORY Gauge "memory_bytes" ["part"] "Memory: of the cache, of connections with their buffers and subscriptions, of records on their way to the journal.";
+    RESIDENT Gauge "resident_memory_bytes" [] "All memory of the process.";
 
     CLIENTS Gauge "clients" ["language"] "Connections, also those that have not logged in.";
     CLIENTS_MAX Gauge "clients_limit" [] "The most connections at once, as --max-clients sets it.";
-    USERS Gauge "user_clients" ["user"] "Connections that have logged in as a user.";
+    USERS Gauge "user_clients" ["user"] "Connections of a user who has logged in; of the hundred users with most, and of all others together.";
     MONITORS Gauge "monitors" [] "Connections that see all traffic.";
     CONNECTIONS Counter "connections" ["language"] "Connections that were accepted, and dialled masters.";
     CLOSES Counter "closes" ["reason"] "Connections that ended or were refused, by the reason in the log.";
     ACCEPT_RESTS Counter "accept_rests" [] "How often no connections were accepted for a moment, because descriptors or memory had run out.";
 
     REQUESTS Counter "requests" ["language" "verb"] "Requests of clients.";
-    REFUSALS Counter "refusals" ["reason"] "Requests that were refused: for want of a permission, as unknown, or because an entry was larger than the cache.";
+    REFUSALS Counter "refusals" ["reason"] "Requests that were refused: for want of a permission, as unknown, because an entry was too large, or because user or password were wrong.";
     RECEIVED Counter "received_bytes" [] "Bytes read from connections.";
     SENT Counter "sent_bytes" [] "Bytes written to connections.";
 
@@ -65,8 +66,9 @@ metrics! {
     MISSES Counter "cache_misses" [] "Look-ups of entries by clients that found none.";
     WRITES Counter "cache_writes" [] "Changes of entries, by clients and by other servers.";
     EVICTIONS Counter "evictions" [] "Entries and tombstones that were dropped to make room.";
-    EXPIRIES Counter "expiries" [] "Entries and tombstones that were dropped because their time was over.";
-    STALE Counter "stale_entries" [] "Entries among these that had not been used for long.";
+    EXPIRIES Counter "expiries" [] "Entries that were dropped because they had expired or had not been used for long.";
+    FORGOTTEN Counter "forgotten_tombstones" [] "Tombstones that were dropped because their time was over.";
+    STALE Counter "stale_entries" [] "Entries among the expiries that had not been used for long.";
 
     NAMES Gauge "names_listened_to" [] "Names that somebody listens to.";
     SUBSCRIPTIONS Gauge "subscriptions" [] "Subscriptions to names, patterns and subjects.";
@@ -78,7 +80,8 @@ metrics! {
     UPLINK Gauge "uplink_up" [] "1 if the link to the master is up, else 0; only of servers that have a master.";
     LINK_LINES Counter "link_lines" [] "Lines of other servers.";
     LINK_QUEUED Gauge "link_queued_bytes" ["link"] "Bytes that wait to be sent on a link.";
-    LINK_ROUND_TRIP Gauge "link_round_trip_seconds" ["link"] "The time to the first answer of the peer when the link was made.";
+    LINK_CHANGED Gauge "link_changed_names" ["link"] "Names that have changed while much waited to be sent on a link; they are sent when there is room.";
+    LINK_ROUND_TRIP Gauge "link_round_trip_seconds" ["link"] "The time from the making of the link to the first time that the peer sent; only of peers that have sent it.";
 
     JOURNAL_SAVING Gauge "journal_saving" [] "1 if the changes of the cache are being saved, 0 after a failure; only with --persist.";
     JOURNAL_RECORDS Counter "journal_records" [] "Changes that were recorded.";
@@ -93,7 +96,7 @@ metrics! {
     LONGEST_TURN Gauge "longest_turn_seconds" [] "The length of the longest turn.";
     LONGEST_TURN_WORK Gauge "longest_turn_work_bytes" [] "The work of that turn, in bytes moved or what takes as long.";
     YIELDS Counter "yields" [] "How often a connection had to wait for its next turn, because it had used up its share of one.";
-    SLOW Counter "slow_requests" [] "Requests that did most of the work in a long turn.";
+    SLOW Counter "slow_requests" [] "Long turns with a request that did much more work than its share.";
 }
 
 #[cfg(test)]

@@ -42,10 +42,14 @@ pub struct Statistics {
     pub deliveries: ByLanguage,
     pub permission_denied: u64,
     pub unknown_commands: u64,
+    /// Logins with a wrong user or password.
+    pub wrong_logins: u64,
     /// Entries and tombstones that were dropped for their age, and the entries among them.
     pub expired: u64,
     pub stale: u64,
     pub evicted: u64,
+    /// Tombstones among the expired ones.
+    pub deleted: u64,
     /// Entries larger than the cache.
     pub too_large: u64,
     pub slow: SlowRequests,
@@ -68,6 +72,8 @@ impl Default for Statistics {
             deliveries: ByLanguage::default(),
             permission_denied: 0,
             unknown_commands: 0,
+            wrong_logins: 0,
+            deleted: 0,
             expired: 0,
             stale: 0,
             evicted: 0,

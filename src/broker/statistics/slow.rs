@@ -34,11 +34,17 @@ pub struct HeavyRequest {
 #[derive(Debug, Default)]
 pub struct SlowRequests {
     latest: VecDeque<SlowRequest>,
+    /// The one of the longest turn.
+    longest: Option<SlowRequest>,
     count: u64,
 }
 
 impl SlowRequests {
     pub fn add(&mut self, request: SlowRequest) {
+        let longest_us = self.longest.as_ref().map_or(0, |longest| longest.turn_us);
+        if request.turn_us > longest_us {
+            self.longest = Some(request.clone());
+        }
         if self.latest.len() == KEPT {
             self.latest.pop_front();
         }
@@ -48,6 +54,11 @@ impl SlowRequests {
 
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &SlowRequest> {
         self.latest.iter()
+    }
+
+    /// The request of the longest turn that had one.
+    pub fn longest(&self) -> Option<&SlowRequest> {
+        self.longest.as_ref()
     }
 
     /// The number of all slow requests so far.
@@ -78,5 +89,7 @@ mod tests {
         let lengths: Vec<_> = requests.iter().map(|request| request.turn_us).collect();
         assert_eq!(lengths.len(), KEPT);
         assert_eq!((lengths[0], lengths[KEPT - 1]), (2, KEPT as u64 + 1));
+        let longest = requests.longest().expect("there were some");
+        assert_eq!(longest.turn_us, KEPT as u64 + 1);
     }
 }

@@ -149,7 +149,12 @@ impl Broker {
         now: Now,
         out: &mut O,
     ) -> Flow {
-        match self.execute(id, command, line, now, out) {
+        let of_clients = self.statistics.signals;
+        let executed = self.execute(id, command, line, now, out);
+        // The operations take every signal for one of a client.
+        self.statistics.link_signals += self.statistics.signals.sum() - of_clients.sum();
+        self.statistics.signals = of_clients;
+        match executed {
             Executed::Done => self.mirror(id, line, out),
             Executed::Later(flow) => return flow,
         }

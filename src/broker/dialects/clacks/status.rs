@@ -8,6 +8,7 @@ use crate::broker::dialects::report::{
 use crate::broker::events::{ConnectionId, Flow, Now};
 use crate::broker::output::Output;
 use crate::broker::statistics::{Metric, Turns};
+use crate::limits::{WORK_PER_BYTE_OF_PAGE, WORK_PER_SAMPLE};
 use crate::protocol::command::StatusList;
 use crate::protocol::encode;
 use std::io::Write;
@@ -28,7 +29,7 @@ pub fn answer_status<O: Output>(
         return broker.start_client_list(id, ClientForm::Status, line, now, out);
     }
     let lines = encode_list(broker, list, now, out);
-    out.add_work(4 * lines.len());
+    out.add_work(WORK_PER_SAMPLE + WORK_PER_BYTE_OF_PAGE * lines.len());
     out.append(id, |to| to.extend_from_slice(&lines));
     broker.mirror(id, line, out);
     Flow::Next
@@ -62,7 +63,8 @@ impl Lines<'_> {
         self.0.extend_from_slice(metric.name.as_bytes());
         for label in labels {
             self.0.push(b'.');
-            append_shown(label.as_bytes(), self.0);
+            // The value begins after the only `=`.
+            append_shown(label.replace('=', "_").as_bytes(), self.0);
         }
         write!(self.0, "={value}\r\n").expect("a Vec takes every write");
     }

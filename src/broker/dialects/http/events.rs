@@ -8,7 +8,7 @@ use crate::broker::close_reason::CloseReason;
 use crate::broker::events::{ConnectionId, Flow, Now};
 use crate::broker::output::Output;
 use crate::broker::session::{LastPing, Sessions};
-use crate::limits::SECOND_US;
+use crate::limits::{SECOND_US, WORK_PER_BYTE_OF_PAGE, WORK_PER_SAMPLE};
 use crate::protocol::http::{Method, Request, Status, answer};
 
 /// The path of the stream.
@@ -85,6 +85,7 @@ pub fn handle_deadline<O: Output>(broker: &mut Broker, now: Now, out: &mut O) {
     let place = broker.random.next();
     let document = document(broker, place, MAX_CLIENTS_SHOWN, now, out);
     let event = format!("data: {document}\n\n");
+    out.add_work(WORK_PER_SAMPLE + WORK_PER_BYTE_OF_PAGE * event.len());
     for id in ready {
         let mut is_taken = false;
         out.append_if_drained(id, |to| {

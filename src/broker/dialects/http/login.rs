@@ -42,8 +42,8 @@ impl<O: Output> Exchange<'_, O> {
             return Access::needs_login("the login is none in the form of Basic");
         };
         let verify = |users: &Users| users.verify(login.user(), login.password()).cloned();
-        // Guesses at that user from the same address delay only new connections.
-        if self.is_logged_in_as(login.user()) {
+        // Guesses at that user from the same address delay only connections on which nobody has shown the password.
+        if self.has_shown_password(login.user()) {
             self.out.add_work(WORK_PER_LOGIN);
             if let Some(user) = verify(&self.broker.users) {
                 return self.admit_user(request, user);
@@ -75,6 +75,11 @@ impl<O: Output> Exchange<'_, O> {
         }
     }
 
+    fn has_shown_password(&self, name: &[u8]) -> bool {
+        let session = self.broker.sessions.get(self.id);
+        session.is_some_and(|session| session.has_shown_password) && self.is_logged_in_as(name)
+    }
+
     fn is_logged_in_as(&self, name: &[u8]) -> bool {
         let session = self.broker.sessions.get(self.id);
         let user = session.and_then(|session| session.user.as_ref());
@@ -102,8 +107,12 @@ impl<O: Output> Exchange<'_, O> {
             let page = Page::text(Status::Forbidden, "that user lacks the permission manage");
             return Access::Denied(page);
         }
-        if !self.is_logged_in_as(user.name.as_bytes()) {
-            let has_password = request.authorization.is_some();
+        let has_password = request.authorization.is_some();
+        let is_known = match has_password {
+            true => self.has_shown_password(user.name.as_bytes()),
+            false => self.is_logged_in_as(user.name.as_bytes()),
+        };
+        if !is_known {
             match enter(
                 self.broker,
                 self.id,

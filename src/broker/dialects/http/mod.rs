@@ -260,7 +260,7 @@ impl<O: Output> Exchange<'_, O> {
 
     /// Answers, and closes the connection if it does not stay.
     fn answer(&mut self, request: &Request<'_>, page: &Page) {
-        let end = self.end_after(request, page.status);
+        let end = self.end_after(request);
         let answer = Answer {
             status: page.status,
             media_type: page.media_type,
@@ -276,7 +276,7 @@ impl<O: Output> Exchange<'_, O> {
     }
 
     /// The reason to close the connection behind the answer to a request, if there is one.
-    fn end_after(&self, request: &Request<'_>, status: Status) -> Option<CloseReason> {
+    fn end_after(&self, request: &Request<'_>) -> Option<CloseReason> {
         if request.has_body {
             return Some(CloseReason::PayloadTooLarge);
         }
@@ -287,8 +287,8 @@ impl<O: Output> Exchange<'_, O> {
         let may_stay = match &session.user {
             // Whoever only looks at the health takes no place for longer. Others may log in with the next request.
             None => {
-                let asks_again = request.path != health::PATH || status != Status::Ok;
-                asks_again && self.out.traffic(self.id).queued < MAX_QUEUED_OF_STRANGER
+                request.path != health::PATH
+                    && self.out.traffic(self.id).queued < MAX_QUEUED_OF_STRANGER
             }
             Some(_) => may_keep_place(session, request),
         };

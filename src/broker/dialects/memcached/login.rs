@@ -90,7 +90,11 @@ fn log_in<O: Carrier>(
             out.request_writable(id);
             return Flow::Stop;
         }
-        Outcome::Later => return Flow::StopBefore,
+        Outcome::Later => {
+            // The request comes again, and is counted then.
+            broker.statistics.uncount_request(Verb::Login);
+            return Flow::StopBefore;
+        }
         Outcome::Wrong => {
             broker.memcached.counters.auth_cmds += 1;
             broker.memcached.counters.auth_errors += 1;

@@ -7,11 +7,14 @@ use crate::broker::Broker;
 use crate::broker::carrier::Carrier;
 use crate::broker::close_reason::CloseReason;
 use crate::broker::events::{HostFigures, Now};
+use crate::broker::interclacks::Link;
 use crate::broker::output::Output;
 use crate::broker::persistence::Persistence;
+use crate::broker::session::Session;
 use crate::broker::statistics::catalogue::{self as of, Metric};
-use crate::broker::statistics::{Turns, Verb};
-use crate::limits::SECOND_US;
+use crate::broker::statistics::{MAX_NAME, Turns, Verb};
+use crate::limits::{SECOND_US, USERS_SHOWN};
+use std::cmp::Reverse;
 use std::fmt;
 
 pub use rows::{Field, Row, client_row, link_rows, name_rows, slow_rows};
@@ -78,10 +81,10 @@ fn report_process<O: Output>(
         ("cache", broker.cache.bytes()),
         ("connections", host.buffered),
         ("journal", out.unsaved()),
-        ("resident", host.resident),
     ] {
         sink.value(&of::MEMORY, &[part], Value::Number(bytes as u64));
     }
+    number(&of::RESIDENT, host.resident as u64, sink);
 }
 
 fn report_connections(broker: &Broker, host: &HostFigures, sink: &mut impl Sink) {
@@ -89,9 +92,7 @@ fn report_connections(broker: &Broker, host: &HostFigures, sink: &mut impl Sink)
         sink.value(&of::CLIENTS, &[language], Value::Number(count));
     }
     number(&of::CLIENTS_MAX, broker.settings.max_clients as u64, sink);
-    for (user, count) in broker.sessions.by_user() {
-        sink.value(&of::USERS, &[user], Value::Number(count as u64));
-    }
+    report_users(broker, sink);
     number(&of::MONITORS, broker.monitors.len() as u64, sink);
     for (language, count) in broker.statistics.connections.iter() {
         sink.value(&of::CONNECTIONS, &[language], Value::Number(count));
@@ -101,6 +102,26 @@ fn report_connections(broker: &Broker, host: &HostFigures, sink: &mut impl Sink)
         sink.value(&of::CLOSES, &[reason.word()], Value::Number(count));
     }
     number(&of::ACCEPT_RESTS, host.accept_rests, sink);
+}
+
+/// The users with most connections, in the order of their names, and the sum of the others: there may be as many users as
+/// connections.
+fn report_users(broker: &Broker, sink: &mut impl Sink) {
+    let mut users: Vec<(&str, usize)> = broker.sessions.by_user().collect();
+    let mut others = 0;
+    if users.len() > USERS_SHOWN {
+        users.select_nth_unstable_by_key(USERS_SHOWN, |(_, count)| Reverse(*count));
+        others = users[USERS_SHOWN..].iter().map(|(_, count)| count).sum();
+        users.truncate(USERS_SHOWN);
+        users.sort_unstable();
+    }
+    for (user, count) in users {
+        let end = user.floor_char_boundary(MAX_NAME);
+        sink.value(&of::USERS, &[&user[..end]], Value::Number(count as u64));
+    }
+    if others > 0 {
+        sink.value(&of::USERS, &["(others)"], Value::Number(others as u64));
+    }
 }
 
 fn report_requests(broker: &Broker, host: &HostFigures, sink: &mut impl Sink) {
@@ -114,6 +135,7 @@ fn report_requests(broker: &Broker, host: &HostFigures, sink: &mut impl Sink) {
         ("permission_denied", statistics.permission_denied),
         ("unknown_command", statistics.unknown_commands),
         ("entry_too_large", statistics.too_large),
+        ("login_failed", statistics.wrong_logins),
     ] {
         sink.value(&of::REFUSALS, &[reason], Value::Number(count));
     }
@@ -131,7 +153,8 @@ fn report_cache(broker: &Broker, sink: &mut impl Sink) {
     number(&of::MISSES, statistics.misses, sink);
     number(&of::WRITES, statistics.writes, sink);
     number(&of::EVICTIONS, statistics.evicted, sink);
-    number(&of::EXPIRIES, statistics.expired, sink);
+    number(&of::EXPIRIES, statistics.expired - statistics.deleted, sink);
+    number(&of::FORGOTTEN, statistics.deleted, sink);
     number(&of::STALE, statistics.stale, sink);
 }
 
@@ -161,22 +184,29 @@ fn report_links<O: Carrier>(broker: &Broker, out: &O, sink: &mut impl Sink) {
     }
     number(&of::LINK_LINES, broker.statistics.link_lines, sink);
     let named = || {
-        links
-            .up()
-            .filter_map(|(id, link)| Some((broker.sessions.get(id)?, link)))
+        let links = links.up();
+        links.filter_map(|(id, link)| Some((label_of(broker.sessions.get(id)?, link), id, link)))
     };
-    for (session, link) in named() {
-        let queued = out.traffic(session.id).queued + link.backlog();
-        let cid = session.cid.to_string();
-        sink.value(&of::LINK_QUEUED, &[&cid], Value::Number(queued as u64));
+    for (label, id, link) in named() {
+        let queued = out.traffic(id).queued + link.backlog();
+        sink.value(&of::LINK_QUEUED, &[&label], Value::Number(queued as u64));
     }
-    for (session, link) in named() {
-        let cid = session.cid.to_string();
-        sink.value(
-            &of::LINK_ROUND_TRIP,
-            &[&cid],
-            Value::Us(link.round_trip_us()),
-        );
+    for (label, _, link) in named() {
+        let changed = Value::Number(link.changed_names() as u64);
+        sink.value(&of::LINK_CHANGED, &[&label], changed);
+    }
+    for (label, _, link) in named().filter(|(_, _, link)| link.round_trip_us() > 0) {
+        let round_trip = Value::Us(link.round_trip_us());
+        sink.value(&of::LINK_ROUND_TRIP, &[&label], round_trip);
+    }
+}
+
+/// A label of a link that is the same after a reconnection, as far as the peer says who it is.
+fn label_of(session: &Session, link: &Link) -> String {
+    match (link.role_word(), link.node_text()) {
+        ("master", _) => "master".to_owned(),
+        (_, node) if node.is_empty() => session.cid.to_string(),
+        (role, node) => format!("{role} {node}"),
     }
 }
 

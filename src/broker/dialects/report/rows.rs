@@ -5,7 +5,7 @@ use crate::broker::carrier::Carrier;
 use crate::broker::events::Now;
 use crate::broker::interclacks::Link;
 use crate::broker::session::Session;
-use crate::broker::statistics::SlowRequest;
+use crate::broker::statistics::{MAX_NAME, SlowRequest};
 use crate::limits::{LARGEST_ENTRIES_SHOWN, SECOND_US};
 use std::borrow::Cow;
 
@@ -29,6 +29,11 @@ fn text<'a>(text: impl Into<Cow<'a, str>>) -> Field<'a> {
         Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
         Cow::Owned(text) => Cow::Owned(text.into_bytes()),
     })
+}
+
+/// The part of a name that is shown: names may be as long as lines.
+fn start_of(name: &[u8]) -> &[u8] {
+    &name[..name.len().min(MAX_NAME)]
 }
 
 /// The row of a client.
@@ -73,6 +78,10 @@ fn link_row<'a, O: Carrier>(session: &'a Session, link: &Link, now: Now, out: &O
         None => text("no"),
         Some(at_us) => Field::Us(now.wall_at(at_us) / SECOND_US * SECOND_US),
     };
+    let round_trip = match link.round_trip_us() {
+        0 => text("unknown"),
+        us => Field::Us(us),
+    };
     vec![
         ("LINK", text(session.cid.to_string())),
         ("ROLE", text(link.role_word())),
@@ -84,21 +93,28 @@ fn link_row<'a, O: Carrier>(session: &'a Session, link: &Link, now: Now, out: &O
             "AGE",
             Field::Us(now.monotonic_us.saturating_sub(session.opened_us)),
         ),
-        ("ROUND_TRIP", Field::Us(link.round_trip_us())),
+        ("ROUND_TRIP", round_trip),
+        ("CHANGED", Field::Number(link.changed_names() as u64)),
         ("QUEUED", Field::Number(queued as u64)),
         ("SYNCED", synced),
         ("VERSION", Field::Text(session.client_info().into())),
     ]
 }
 
-/// The rows of slow requests, the latest first.
+/// The rows of slow requests: that of the longest turn, and then the latest ones, the last of them first.
 pub fn slow_rows(broker: &Broker) -> impl Iterator<Item = Row<'_>> {
-    broker.statistics.slow.iter().rev().map(slow_row)
+    let slow = &broker.statistics.slow;
+    let longest = slow.longest().map(|request| slow_row("longest", request));
+    let latest = slow.iter().rev();
+    longest
+        .into_iter()
+        .chain(latest.map(|request| slow_row("latest", request)))
 }
 
-fn slow_row(request: &SlowRequest) -> Row<'_> {
+fn slow_row<'a>(kind: &'static str, request: &'a SlowRequest) -> Row<'a> {
     let (language, word) = request.heavy.verb.words();
     vec![
+        ("KIND", text(kind)),
         ("TIME", Field::Us(request.at_us)),
         ("TURN", Field::Us(request.turn_us)),
         ("LANGUAGE", text(language.word())),
@@ -128,7 +144,7 @@ pub fn name_rows(broker: &Broker, place: u64, now: Now) -> impl Iterator<Item = 
         vec![
             ("KIND", text("large")),
             ("SIZE", Field::Number(found.size() as u64)),
-            ("NAME", Field::Text(found.name().into())),
+            ("NAME", Field::Text(start_of(found.name()).into())),
         ]
     });
     busy.chain(largest)

@@ -168,7 +168,7 @@ const CHARTS = [
     format: bytes,
     base: 2,
     series: [
-      present("process", (figures) => figures.memory_bytes.resident),
+      present("process", (figures) => figures.resident_memory_bytes),
       present("cache", (figures) => figures.memory_bytes.cache),
       present("connections", (figures) => figures.memory_bytes.connections),
       present("journal", (figures) => figures.memory_bytes.journal),
@@ -371,7 +371,7 @@ function showTiles({ figures }) {
     requests: [rateOf(...requests), `${count(sum(figures.requests))} since the start`],
     hits: [shareOf(lookUps[0], lookUps[1]), `${shareOf(figures.cache_hits, figures.cache_misses)} since the start`],
     signals: [rateOf(signals[0], signals[1]), `${rateOf(signals[2])} delivered`],
-    memory: [bytes(memory.resident), `cache ${bytes(memory.cache)}${limit ? ` of ${bytes(limit)}` : ""}`],
+    memory: [bytes(figures.resident_memory_bytes), `cache ${bytes(memory.cache)}${limit ? ` of ${bytes(limit)}` : ""}`],
   };
   for (const [id, [number, more]] of Object.entries(tiles)) {
     setNumber(`${id}-now`, number);
@@ -561,7 +561,7 @@ function showSorting() {
 
 function showTables(status) {
   showClients(status);
-  showTable("slow", status.slow, "There were none.");
+  showTable("slow", status.slow.filter((request) => request.kind === "latest"), "There were none.");
   setText(byId("slow-shown"), `${count(status.figures.slow_requests)} since the start · longest turn ${duration(status.figures.longest_turn_seconds)}`);
   showTable("busy", status.names.filter((row) => row.kind === "busy"), "No name stands out.");
   showTable("large", status.names.filter((row) => row.kind === "large"), "The cache is empty.");
