@@ -144,7 +144,7 @@ fn the_page_shows_a_server_under_load() {
     assert_eq!(status["figures"]["cache_hits"], lookups / 5 * 4);
     assert_eq!(shown.browser.text("hits-more"), "80 % since the start");
     assert_eq!(shown.browser.text("entries-now"), "5");
-    assert_eq!(shown.browser.text("entries-more"), "1 tombstones");
+    assert_eq!(shown.browser.text("entries-more"), "1 tombstone");
     assert_eq!(shown.browser.text("health"), "Healthy");
     assert_eq!(shown.browser.text("journal-state"), "Not kept");
     let software = status["software"].as_str().expect("a text");

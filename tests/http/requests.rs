@@ -35,7 +35,7 @@ fn each_request_has_its_status_and_all_have_the_security_headers() {
         (request("GET", "*", &admin), 404, false),
         (request("POST", "/status.json", &admin), 405, false),
         (request("OPTIONS", "*", ""), 405, false),
-        (request("get", "/healthz", ""), 405, false),
+        (request("get", "/nothing", ""), 405, false),
         (request("POST", "/status.json", &post), 405, true),
         (request("GET", "/status.json", &post), 413, true),
         (

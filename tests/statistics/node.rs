@@ -30,11 +30,13 @@ fn links_and_their_traffic_are_counted() {
     assert!(figures.get("link_lines") > 2.0);
     let of_links: BTreeSet<_> = figures
         .names()
-        .filter_map(|name| name.strip_prefix("link_round_trip_seconds."))
+        .filter_map(|name| name.strip_prefix("link_queued_bytes."))
         .collect();
     assert_eq!(of_links.len(), 1, "{of_links:?}");
     for link in of_links {
+        assert!(link.starts_with("slave "), "{link}");
         assert_eq!(figures.get(&format!("link_queued_bytes.{link}")), 0.0);
+        assert_eq!(figures.get(&format!("link_changed_names.{link}")), 0.0);
     }
     let figures = Figures::of(&mut at_slave);
     let mut names = figures.names();
