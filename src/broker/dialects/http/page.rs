@@ -48,6 +48,7 @@ impl File {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::statistics::catalogue;
 
     /// Finds the values of the attributes src and href.
     fn links(html: &str) -> Vec<&str> {
@@ -88,6 +89,23 @@ mod tests {
         ] {
             assert!(!script.contains(danger), "{danger}");
         }
+    }
+
+    #[test]
+    fn the_page_shows_figures_that_there_are() {
+        let script = FILES[2].content;
+        let names: Vec<&str> = catalogue::ALL.iter().map(|metric| metric.name).collect();
+        let mut count = 0;
+        for part in script.split("figures.").skip(1) {
+            let is_end = |character: char| !character.is_ascii_lowercase() && character != '_';
+            let name = part.split(is_end).next().unwrap_or_default();
+            // Sentences may end with the word.
+            if !name.is_empty() {
+                assert!(names.contains(&name), "{name}");
+                count += 1;
+            }
+        }
+        assert!(count > 30, "{count} are found");
     }
 
     #[test]
