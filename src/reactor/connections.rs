@@ -72,7 +72,7 @@ pub struct Connections<S: Socket> {
     has_delivered: bool,
     /// One of them has so much that more of it would make a write to it no cheaper.
     has_much: bool,
-    /// Lines and messages that are not in their receivers' output yet; see [`Sent`].
+    /// Lines and messages that are not in their receivers' output yet.
     bursts: [Burst; 2],
     /// The connection whose lines are being processed, if any.
     serving: Option<ConnectionId>,

@@ -2,7 +2,8 @@
 //! that it causes. Valgrind counts the instructions, so the figures are the same on a busy machine.
 //!
 //! `make check-hot-paths` runs it; without valgrind it says so and does nothing. A path that has become
-//! dearer fails. One that has become cheaper says so, for its bound to follow.
+//! dearer fails. One that has become cheaper says so, for its bound to follow. All languages are in one program, as they
+//! are in the server: the compiler inlines less than for one language alone.
 
 use clacks::broker::{Broker, ConnectionId, Now, Peer, Process, Settings, Users};
 use clacks::protocol::Language;
@@ -38,7 +39,7 @@ const PATHS: [Path; 11] = [
         name: "RETRIEVE",
         clients: Clients::Clacks,
         lines: &["RETRIEVE name:00000042\r\n"],
-        bound: 947,
+        bound: 995,
     },
     Path {
         name: "STORE over a value of the same size",
@@ -47,19 +48,19 @@ const PATHS: [Path; 11] = [
             "STORE name:00000042=",
             "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\r\n"
         )],
-        bound: 783,
+        bound: 802,
     },
     Path {
         name: "INCREMENT",
         clients: Clients::Clacks,
         lines: &["INCREMENT counter=3\r\n"],
-        bound: 2772,
+        bound: 2866,
     },
     Path {
         name: "SET that nobody listens to",
         clients: Clients::Clacks,
         lines: &["SET nobody=0123456789abcdef\r\n"],
-        bound: 571,
+        bound: 583,
     },
     Path {
         name: "SET to ten listeners",
@@ -69,7 +70,7 @@ const PATHS: [Path; 11] = [
             "SET signal=0123456789abcdef\r\n",
             "SET other_=0123456789abcdef\r\n",
         ],
-        bound: 2306,
+        bound: 2262,
     },
     Path {
         name: "SET to ten listeners in a burst",
@@ -81,13 +82,13 @@ const PATHS: [Path; 11] = [
         name: "PUB that nobody listens to",
         clients: Clients::Nats,
         lines: &["PUB nobody 16\r\n0123456789abcdef\r\n"],
-        bound: 0,
+        bound: 850,
     },
     Path {
         name: "PUB to one subscription",
         clients: Clients::Nats,
         lines: &["PUB lone__ 16\r\n0123456789abcdef\r\n"],
-        bound: 0,
+        bound: 1307,
     },
     Path {
         name: "PUB to ten subscriptions",
@@ -97,19 +98,19 @@ const PATHS: [Path; 11] = [
             "PUB signal 16\r\n0123456789abcdef\r\n",
             "PUB other_ 16\r\n0123456789abcdef\r\n",
         ],
-        bound: 0,
+        bound: 6832,
     },
     Path {
         name: "PUB to ten subscriptions in a burst",
         clients: Clients::Nats,
         lines: &["PUB signal 16\r\n0123456789abcdef\r\n"],
-        bound: 0,
+        bound: 1502,
     },
     Path {
         name: "PUB to ten subscriptions with differing sids in a burst",
         clients: Clients::NatsWithOwnSids,
         lines: &["PUB signal 16\r\n0123456789abcdef\r\n"],
-        bound: 0,
+        bound: 2208,
     },
 ];
 

@@ -11,22 +11,17 @@ use crate::reactor::socket::Socket;
 use slab::Slab;
 use std::collections::VecDeque;
 
-/// The things that are gathered, each in a burst of its own: a signal may go to both kinds of clients, and no connection
-/// is of both.
-#[derive(Clone, Copy)]
-pub(super) enum Sent {
-    /// Signals, as lines for Clacks clients.
-    Lines = 0,
-    /// Messages for NATS clients.
-    Messages = 1,
-}
+/// The burst of signals, as lines for Clacks clients. A signal may go to both kinds of clients, and no connection is of
+/// both. The numbers are known when the code is compiled, so that the one burst costs the other nothing.
+pub(super) const LINES: usize = 0;
+/// The burst of messages for NATS clients.
+pub(super) const MESSAGES: usize = 1;
 
 impl<S: Socket> Connections<S> {
     /// Delivers a signal; returns to how many.
     #[inline(always)]
-    pub(super) fn deliver_to(
+    pub(super) fn deliver_to<const BURST: usize>(
         &mut self,
-        kind: Sent,
         audience: &Audience<'_>,
         payload: &[u8],
     ) -> usize {
@@ -35,15 +30,15 @@ impl<S: Socket> Connections<S> {
             .and_then(|sender| self.get(sender))
             .is_some_and(|sender| sender.in_burst);
         self.has_delivered = true;
-        let burst = &mut self.bursts[kind as usize];
+        let burst = &mut self.bursts[BURST];
         if let Some(receivers) = burst.add(audience, includes_sender, payload) {
             self.work += payload.len() + receivers * WORK_PER_DELIVERY_OF_BURST;
             return receivers;
         }
-        self.end_burst(kind);
-        let is_repeated = self.bursts[kind as usize].is_repeated(audience);
+        self.end_burst::<BURST>();
+        let is_repeated = self.bursts[BURST].is_repeated(audience);
         if is_repeated && payload.len() < SHARED_PAYLOAD {
-            return self.begin_burst(kind, audience, payload);
+            return self.begin_burst::<BURST>(audience, payload);
         }
         let mut receivers = 0;
         self.fan_out(audience.receivers().inspect(|_| receivers += 1), payload);
@@ -63,19 +58,14 @@ impl<S: Socket> Connections<S> {
         let includes_sender = sender.is_some_and(|sender| sender.in_burst);
         self.has_delivered = true;
         let length = before.len() + after.len();
-        let added = self.bursts[Sent::Messages as usize].add_labelled(
-            audience,
-            includes_sender,
-            before,
-            after,
-        );
+        let added = self.bursts[MESSAGES].add_labelled(audience, includes_sender, before, after);
         if let Some(receivers) = added {
             // When the burst ends, it is copied for each of them.
             self.work += length + receivers * (WORK_PER_DELIVERY_OF_BURST + length / 4);
             return;
         }
-        self.end_burst(Sent::Messages);
-        let is_repeated = self.bursts[Sent::Messages as usize].is_repeated(audience);
+        self.end_burst::<MESSAGES>();
+        let is_repeated = self.bursts[MESSAGES].is_repeated(audience);
         if is_repeated && length < SHARED_PAYLOAD {
             self.begin_labelled_burst(to, before, after);
         } else {
@@ -84,14 +74,18 @@ impl<S: Socket> Connections<S> {
     }
 
     /// Begins a burst with this signal; for how many receivers.
-    fn begin_burst(&mut self, kind: Sent, audience: &Audience<'_>, payload: &[u8]) -> usize {
+    fn begin_burst<const BURST: usize>(
+        &mut self,
+        audience: &Audience<'_>,
+        payload: &[u8],
+    ) -> usize {
         let Connections {
             slab,
             bursts,
             deliveries,
             ..
         } = self;
-        let burst = &mut bursts[kind as usize];
+        let burst = &mut bursts[BURST];
         let receivers = audience.receivers();
         let receivers = receivers.filter(|id| join_burst(*id, slab, deliveries));
         burst.begin(receivers, payload);
@@ -108,7 +102,7 @@ impl<S: Socket> Connections<S> {
             deliveries,
             ..
         } = self;
-        let burst = &mut bursts[Sent::Messages as usize];
+        let burst = &mut bursts[MESSAGES];
         let receivers = to.receivers();
         let receivers = receivers.filter(|(id, _)| join_burst(*id, slab, deliveries));
         burst.begin_labelled(receivers, before, after);
@@ -118,22 +112,22 @@ impl<S: Socket> Connections<S> {
 
     /// Appends all bursts to the output of their receivers.
     pub(super) fn end_bursts(&mut self) {
-        self.end_burst(Sent::Lines);
-        self.end_burst(Sent::Messages);
+        self.end_burst::<LINES>();
+        self.end_burst::<MESSAGES>();
     }
 
     /// Appends the burst to the output of its receivers.
-    fn end_burst(&mut self, kind: Sent) {
-        if self.bursts[kind as usize].receivers().is_empty() {
+    fn end_burst<const BURST: usize>(&mut self) {
+        if self.bursts[BURST].receivers().is_empty() {
             return;
         }
-        let mut burst = std::mem::replace(&mut self.bursts[kind as usize], Burst::new(0));
+        let mut burst = std::mem::replace(&mut self.bursts[BURST], Burst::new(0));
         match burst.is_labelled() {
             true => self.append_to_each(&burst),
-            false => self.append_to_all(&mut burst),
+            false => self.append_to_all::<BURST>(&mut burst),
         }
         burst.clear();
-        self.bursts[kind as usize] = burst;
+        self.bursts[BURST] = burst;
     }
 
     /// Appends a burst of which each receiver gets a piece of its own. Apart from the usual one, which is faster so.
@@ -148,7 +142,7 @@ impl<S: Socket> Connections<S> {
     }
 
     /// Appends a burst that is the same for all of its receivers.
-    fn append_to_all(&mut self, burst: &mut Burst) {
+    fn append_to_all<const BURST: usize>(&mut self, burst: &mut Burst) {
         let (receivers, bytes) = burst.parts();
         let is_shared = bytes.len() >= SHARED_PAYLOAD && receivers.len() > 1;
         let shared = is_shared.then(|| SharedPayload::new(bytes, &self.shared));

@@ -1,7 +1,7 @@
 //! The output of connections, as the broker needs it from a [`Carrier`]: bytes are appended, and all output is written
 //! when its turn comes.
 
-use super::bursts::Sent;
+use super::bursts::{LINES, MESSAGES};
 use super::{Account, Connections, DialRequest, Garbage, Share};
 use crate::broker::{
     Audience, Carrier, CloseReason, ConnectionId, HostFigures, LabelledAudience, Traffic,
@@ -494,11 +494,11 @@ impl<S: Socket> Carrier for Connections<S> {
     }
 
     fn deliver(&mut self, audience: &Audience<'_>, payload: &[u8]) -> usize {
-        self.deliver_to(Sent::Lines, audience, payload)
+        self.deliver_to::<LINES>(audience, payload)
     }
 
     fn deliver_message(&mut self, audience: &Audience<'_>, payload: &[u8]) {
-        self.deliver_to(Sent::Messages, audience, payload);
+        self.deliver_to::<MESSAGES>(audience, payload);
     }
 
     fn deliver_labelled(&mut self, audience: &LabelledAudience<'_>, before: &[u8], after: &[u8]) {
