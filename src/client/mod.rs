@@ -20,6 +20,8 @@ mod message;
 mod options;
 mod reconnecting;
 mod retrieval;
+#[cfg(feature = "tool")]
+mod status;
 #[cfg(feature = "yaml")]
 mod structure;
 mod subscriptions;
@@ -56,6 +58,7 @@ pub(crate) use {
     counting::Counted,
     dial::{UNKNOWN_AUTHORITY, connect, dialler, find_server},
     options::SERVICE_SOCKET,
+    status::{Fields, Figure},
     transport::Transport,
 };
 
@@ -600,7 +603,7 @@ fn entry_name(name: &[u8]) -> Result<&[u8], Error> {
     non_empty(without_line_breaks(name)?, NO_NAME)
 }
 
-/// Parses the fields of a CLIENT line, each `NAME=text;`.
+/// Parses the fields of a CLIENT line or of a row of STATUS, each `NAME=text;`.
 fn fields_of(line: &[u8]) -> HashMap<String, Text> {
     line.split(|byte| *byte == b';')
         .filter_map(|field| {

@@ -30,6 +30,10 @@ pub enum Reply<'a> {
     /// `RETRIEVED name=value`: what follows the verb. A name may contain `=`, so only who has asked knows where it ends.
     Retrieved(&'a [u8]),
     Set(Pair<'a>),
+    /// `STATUS text`: a figure, or the fields of a row, of an answer to STATUS.
+    Status(&'a [u8]),
+    StatusEnd,
+    StatusStart,
     Timeout,
     /// `TTL name=seconds`: what follows the verb.
     Ttl(&'a [u8]),
@@ -88,6 +92,9 @@ pub fn decode(line: &[u8]) -> Option<Reply<'_>> {
         b"CLIENT" => Reply::Client(rest?),
         b"CLIENTLISTEND" => Reply::ClientListEnd,
         b"DEBUG" => Reply::Debug(pair(rest?)?),
+        b"STATUSSTART" => Reply::StatusStart,
+        b"STATUS" => Reply::Status(rest?),
+        b"STATUSEND" => Reply::StatusEnd,
         b"CLACKS" => Reply::Clacks(rest?),
         b"OVERHEAD" => Reply::Overhead(overhead(rest?)?),
         b"NOP" => Reply::Nop,
@@ -136,6 +143,9 @@ mod tests {
                 "DEBUG 1:2:3=SET a=b",
                 Reply::Debug(pair("1:2:3", "SET a=b")),
             ),
+            ("STATUSSTART", Reply::StatusStart),
+            ("STATUS a.b=1", Reply::Status(b"a.b=1")),
+            ("STATUSEND", Reply::StatusEnd),
             ("CLACKS x", Reply::Clacks(b"x")),
             (
                 "OVERHEAD E no",

@@ -4,6 +4,7 @@
 mod arguments;
 pub mod bench;
 mod chat;
+mod columns;
 mod commands;
 mod editor;
 mod entries;
@@ -14,6 +15,7 @@ mod login;
 mod printer;
 mod refusal;
 mod send;
+mod status;
 mod table;
 mod terminal;
 mod unix_signals;

@@ -4,7 +4,7 @@ use super::arguments::{self, Argument, Command, Invocation, Parsed, find_command
 use super::failure::Failure;
 use super::flags::FLAGS;
 use super::printer::print;
-use super::{bench, chat, commands, entries, help, send, watch};
+use super::{bench, chat, commands, entries, help, send, status, watch};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
@@ -204,12 +204,41 @@ pub const COMMANDS: &[Command] = &[
         .sends("CLEARCACHE", "manage")
         .elsewhere(&["flush", "flushall", "flush_all", "flushdb"])
         .explained("All entries go, at all servers of the tree, and there is no question before."),
-    command("clients", &[], "print who is connected", commands::clients)
+    command(
+        "ping",
+        &[],
+        "measure a round trip to the server",
+        status::ping,
+    )
+    .sends("FLUSH", "")
+    .elsewhere(&["alive", "healthz"])
+    .explained(
+        "Logs in, sends a FLUSH and prints in how many milliseconds it was answered. The\n\
+             status is 0 if it was, else 3. No permission is needed.",
+    ),
+    command(
+        "status",
+        &[Argument::Optional("LIST")],
+        "print the figures of the server, or a list",
+        status::status,
+    )
+    .sends("STATUS", "manage")
+    .elsewhere(&["stats", "info", "varz", "statistics"])
+    .explained(
+        "A figure a line: its name and its value. clacksd(8), STATISTICS explains them.\n\
+             Figures that have labels and are 0 are left out; --json has all of them, in one\n\
+             object.\n\
+             LIST is links: connections to other servers; names: the busiest names, and the\n\
+             largest of some entries; or slow: the last requests that made others wait.",
+    ),
+    command("clients", &[], "print who is connected", status::clients)
         .sends("CLIENTLIST", "manage")
         .elsewhere(&["who", "connections", "connz"])
         .explained(
-            "A connection a line: its CID, what it says it is, the bytes that wait for it and\n\
-             from it, and if it is another server or a monitor. With --json there is more.",
+            "A connection a line: its CID, user, language and address, its age and the time\n\
+             since it sent something, its subscriptions, the bytes that wait for it and from\n\
+             it, if it is another server or a monitor, and what it says it is. A server of\n\
+             Net::Clacks knows less. With --json there is more.",
         ),
     command(
         "disconnect",

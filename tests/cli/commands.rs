@@ -83,7 +83,7 @@ fn the_cache_is_written_and_read() {
     );
 }
 
-fn json_lines(text: &str) -> Vec<Value> {
+pub fn json_lines(text: &str) -> Vec<Value> {
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}")))
         .collect()
@@ -299,6 +299,8 @@ fn refusals_have_a_status_of_their_own() {
         ("wo", &["chat"], "LISTEN", "read"),
         ("rw", &["clear"], "CLEARCACHE", "manage"),
         ("rw", &["clients"], "CLIENTLIST", "manage"),
+        ("rw", &["status"], "STATUS", "manage"),
+        ("rw", &["status", "slow"], "STATUS", "manage"),
         ("rw", &["disconnect", "1"], "CLIENTDISCONNECT", "manage"),
         ("rw", &["monitor"], "MONITOR", "manage"),
         ("rw", &["shutdown"], "OVERHEAD S", "manage"),

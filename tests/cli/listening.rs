@@ -1,5 +1,6 @@
 //! clacks listen: when it begins and ends, times, present values, and servers that come back.
 
+use super::played::PlayedServer;
 use crate::support::{Ends, Running, Server, Setup, bare_clacks, wait_until};
 use regex::Regex;
 use serde_json::{Value, json};
@@ -304,26 +305,8 @@ fn the_time_limit_of_a_dial_is_named() {
 #[test]
 fn a_server_without_patterns_is_named_as_the_reason() {
     let setup = Setup::bare();
-    let listener = UnixListener::bind(setup.path("played")).expect("a socket of our own");
-    std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().expect("it dials");
-        let reading = stream.try_clone().expect("another handle");
-        let welcome = b"CLACKS played\r\nOVERHEAD O Welcome!\r\n";
-        stream.write_all(welcome).expect("it reads");
-        for line in BufReader::new(reading).lines().map_while(Result::ok) {
-            let answer = match line.split_once(' ') {
-                Some(("PLISTEN", _)) => format!("OVERHEAD E unknown_command {line}\r\n"),
-                Some(("FLUSH", text)) => format!("FLUSHED {text}\r\n"),
-                _ => continue,
-            };
-            if stream.write_all(answer.as_bytes()).is_err() {
-                return;
-            }
-        }
-    });
-    let address = setup.unix("played");
-    let mut command = bare_clacks(&["-s", &address, "listen", "--patterns", "a::>"]);
-    let ended = crate::support::run(command.env("CLACKS_PASSWORD", "x"));
+    let played = PlayedServer::start(&setup);
+    let ended = played.clacks(&["listen", "--patterns", "a::>"]);
     let why = "clacks: the server refused it: unknown_command PLISTEN a::>: a server of Net::Clacks, or an \
         old one, does not have this command\n";
     assert_eq!((ended.status, &*ended.stderr), (Some(4), why));

@@ -254,6 +254,9 @@ fn check_reply(line: &[u8]) {
         Reply::Retrieved(answer) => joined(&[b"RETRIEVED ", answer]),
         Reply::Ttl(answer) => joined(&[b"TTL ", answer]),
         Reply::Set(parts) => pair(b"SET ", parts),
+        Reply::Status(text) => joined(&[b"STATUS ", text]),
+        Reply::StatusEnd => joined(&[b"STATUSEND"]),
+        Reply::StatusStart => joined(&[b"STATUSSTART"]),
         Reply::Timeout => joined(&[b"TIMEOUT"]),
     };
     assert_eq!(reply::decode(&same), Some(said));

@@ -14,6 +14,8 @@ local -a commands=(
     'decrement:subtract 1 or STEP from a number, and print it'
     'keys:print the names in the cache'
     'clear:empty the cache'
+    'ping:measure a round trip to the server'
+    'status:print the figures of the server, or a list'
     'clients:print who is connected'
     'disconnect:end a connection'
     'monitor:print all that passes the server'
