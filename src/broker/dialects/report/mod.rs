@@ -116,7 +116,11 @@ fn report_users(broker: &Broker, sink: &mut impl Sink) {
         users.sort_unstable();
     }
     for (user, count) in users {
-        let end = user.floor_char_boundary(MAX_NAME);
+        let ends = (0..=user.len().min(MAX_NAME)).rev();
+        let end = ends
+            .into_iter()
+            .find(|end| user.is_char_boundary(*end))
+            .unwrap_or(0);
         sink.value(&of::USERS, &[&user[..end]], Value::Number(count as u64));
     }
     if others > 0 {
