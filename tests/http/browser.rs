@@ -157,9 +157,9 @@ impl Browser {
     /// Saves a picture of the whole page, for people to look at.
     pub fn save_picture(&mut self, path: &Path) {
         use base64::Engine as _;
-        let size = self.call("Page.getLayoutMetrics", json!({}))["cssContentSize"].clone();
-        let clip =
-            json!({ "x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1 });
+        let height = self.value("document.documentElement.scrollHeight");
+        let width = self.value("innerWidth");
+        let clip = json!({ "x": 0, "y": 0, "width": width, "height": height, "scale": 1 });
         let parameters = json!({ "captureBeyondViewport": true, "clip": clip });
         let picture = self.call("Page.captureScreenshot", parameters);
         let picture = picture["data"].as_str().expect("a picture");
