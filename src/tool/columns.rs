@@ -57,6 +57,20 @@ pub const CLIENTS: &[Column] = &[
     text("CLIENT", |row| shown(row, "CLIENTINFO")),
 ];
 
+/// Columns of clients for a screen: what is cut off at its edge matters least.
+pub const NARROW_CLIENTS: &[Column] = &[
+    text("USER", |row| shown(row, "USER")),
+    text("LANGUAGE", |row| shown(row, "LANGUAGE")),
+    text("ADDRESS", address),
+    number("AGE", |row| time(row, "AGE")),
+    number("IDLE", |row| time(row, "IDLE")),
+    number("SUBS", |row| shown(row, "SUBSCRIPTIONS")),
+    number("OUT", |row| shown(row, "OUTBUFFER_LENGTH")),
+    number("IN", |row| shown(row, "INBUFFER_LENGTH")),
+    text("CLIENT", |row| shown(row, "CLIENTINFO")),
+    text("CID", |row| shown(row, "CID")),
+];
+
 pub const LINKS: &[Column] = &[
     text("LINK", |row| shown(row, "LINK")),
     text("ROLE", |row| shown(row, "ROLE")),
@@ -75,6 +89,16 @@ pub const NAMES: &[Column] = &[
     number("SHARE", share),
     number("SIZE", |row| shown(row, "SIZE")),
     text("NAME", |row| shown(row, "NAME")),
+];
+
+/// The two halves of the names.
+pub const BUSY_NAMES: &[Column] = &[
+    number("SHARE", share),
+    text("BUSY NAME", |row| shown(row, "NAME")),
+];
+pub const LARGE_NAMES: &[Column] = &[
+    number("SIZE", |row| shown(row, "SIZE")),
+    text("LARGE ENTRY", |row| shown(row, "NAME")),
 ];
 
 pub const SLOW: &[Column] = &[
@@ -158,10 +182,19 @@ pub fn short_time(seconds: f64) -> String {
     }
 }
 
-/// The lines of a table, the heading first. Each column is as wide as its widest cell.
-pub fn table(columns: &[Column], rows: &[Fields]) -> Vec<String> {
+/// The lines of a table, the heading first. Each column is as wide as its widest cell. Cells are cut at `widest`
+/// characters, but for the last one of a row.
+pub fn table(columns: &[Column], rows: &[Fields], widest: usize) -> Vec<String> {
     let heading = columns.iter().map(|column| column.heading.to_owned());
-    let cells = |row: &Fields| columns.iter().map(|column| column.cell(row)).collect();
+    let cells = |row: &Fields| {
+        let mut cells: Vec<String> = columns.iter().map(|column| column.cell(row)).collect();
+        for cell in cells.iter_mut().rev().skip(1) {
+            if let Some((end, _)) = cell.char_indices().nth(widest) {
+                cell.truncate(end);
+            }
+        }
+        cells
+    };
     let mut lines: Vec<Vec<String>> = vec![heading.collect()];
     lines.extend(rows.iter().map(cells));
     let is_number: Vec<bool> = columns.iter().map(|column| column.is_number).collect();
@@ -205,7 +238,7 @@ mod tests {
             row(&[("KIND", "large"), ("SIZE", "1024"), ("NAME", "漢字")]),
         ];
         assert_eq!(
-            table(NAMES, &rows),
+            table(NAMES, &rows, usize::MAX),
             [
                 "KIND    SHARE  SIZE  NAME",
                 "busy   12.50%     -  a\\x1b b",

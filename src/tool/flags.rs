@@ -34,6 +34,7 @@ pub const FLAGS: &[Flag] = &[
     flag("", "with-values", "", "print the present values first").only(&["listen"]),
     flag("", "timestamps", "", "print the time (UTC) in each line").only(WATCH),
     flag("", "for", "S", "end after that time").only(WATCH),
+    flag("", "interval", "S", "time between two samples").default("1").only(&["top"]),
     flag("n", "count", "N", "end after so many lines; bench: operations").only(&["listen", "monitor", "bench"]),
     flag("", "seconds", "S", "end after that time").default("3, or none with --count").only(BENCH),
     flag("", "connections", "N", "how many there are").default("50; idle: 1000").only(BENCH),

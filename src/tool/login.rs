@@ -74,6 +74,11 @@ pub fn login(invocation: &Invocation) -> Result<Login, Failure> {
 }
 
 impl Login {
+    /// The address as the user wrote it.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     /// Connects by calling `connect`. An error names the address.
     pub fn connect_with<T>(
         &self,

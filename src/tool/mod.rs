@@ -18,6 +18,7 @@ mod send;
 mod status;
 mod table;
 mod terminal;
+mod top;
 mod unix_signals;
 mod watch;
 

@@ -126,7 +126,7 @@ fn print_rows(columns: &[Column], rows: &[Fields], output: &mut Printer) -> Resu
         }
         return output.flush();
     }
-    for line in columns::table(columns, rows) {
+    for line in columns::table(columns, rows, usize::MAX) {
         output.line(line.as_bytes())?;
     }
     output.flush()

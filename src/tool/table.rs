@@ -4,7 +4,7 @@ use super::arguments::{self, Argument, Command, Invocation, Parsed, find_command
 use super::failure::Failure;
 use super::flags::FLAGS;
 use super::printer::print;
-use super::{bench, chat, commands, entries, help, send, status, watch};
+use super::{bench, chat, commands, entries, help, send, status, top, watch};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
@@ -231,6 +231,14 @@ pub const COMMANDS: &[Command] = &[
              LIST is links: connections to other servers; names: the busiest names, and the\n\
              largest of some entries; or slow: the last requests that made others wait.",
     ),
+    command("top", &[], "watch the server on a live screen", top::top)
+        .sends("STATUS", "manage")
+        .elsewhere(&["dashboard"])
+        .explained(
+            "Shows rates, clients, links, the busiest names, the largest entries and slow\n\
+             requests. Tab and 1 to 4 choose the list, the letters at the bottom its order;\n\
+             q, Esc and Ctrl-C end it. A lost connection is reported and made again.",
+        ),
     command("clients", &[], "print who is connected", status::clients)
         .sends("CLIENTLIST", "manage")
         .elsewhere(&["who", "connections", "connz"])

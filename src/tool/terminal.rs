@@ -10,7 +10,8 @@ use super::unix_signals::UnixSignals;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::termios::{
-    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize, tcsetattr,
+    InputModes, LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize,
+    tcsetattr,
 };
 use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Read, Write};
@@ -85,6 +86,8 @@ impl<'a> RawMode<'a> {
         let mut wanted = before.clone();
         // Ctrl-C has to arrive as a key: as a signal it would end the process before the settings are restored.
         wanted.local_modes -= LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG;
+        // Ctrl-S would stop the output, and a write that waits for Ctrl-Q lets no deferred signal end the process.
+        wanted.input_modes -= InputModes::IXON;
         wanted.special_codes[SpecialCodeIndex::VMIN] = 1;
         wanted.special_codes[SpecialCodeIndex::VTIME] = 0;
         signals.defer();

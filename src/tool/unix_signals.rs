@@ -1,10 +1,10 @@
-//! Unix signals that end the process. They can be deferred while the settings of a terminal are changed, so that the
-//! settings are restored before the process ends.
+//! Unix signals that end the process, and those that concern a screen. The former can be deferred while the settings of a
+//! terminal are changed, so that the settings are restored before the process ends.
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGWINCH};
 use signal_hook::low_level::{emulate_default_handler, pipe};
 use signal_hook::{SigId, flag};
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -63,6 +63,61 @@ impl UnixSignals {
 }
 
 impl AsFd for UnixSignals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+}
+
+/// Handlers of SIGTSTP, SIGCONT and SIGWINCH, for a program that uses the whole screen. They stay installed until the
+/// process ends.
+pub struct ScreenSignals {
+    wants_stop: Arc<AtomicBool>,
+    has_continued: Arc<AtomicBool>,
+    /// Readable when one of them has arrived.
+    wake: UnixStream,
+}
+
+/// The signals that have arrived since the last look.
+pub struct Arrived {
+    /// SIGTSTP: the process shall stop.
+    pub wants_stop: bool,
+    /// SIGCONT: the process was stopped, and others have used the terminal.
+    pub has_continued: bool,
+}
+
+impl ScreenSignals {
+    /// Installs the handlers.
+    ///
+    /// # Errors
+    /// The system refuses a handler or a socket.
+    pub fn install() -> io::Result<ScreenSignals> {
+        let (wake, write_end) = UnixStream::pair()?;
+        wake.set_nonblocking(true)?;
+        let signals = ScreenSignals {
+            wants_stop: Arc::default(),
+            has_continued: Arc::default(),
+            wake,
+        };
+        flag::register(SIGTSTP, signals.wants_stop.clone())?;
+        flag::register(SIGCONT, signals.has_continued.clone())?;
+        for signal in [SIGTSTP, SIGCONT, SIGWINCH] {
+            pipe::register(signal, write_end.try_clone()?)?;
+        }
+        Ok(signals)
+    }
+
+    /// The signals that have arrived since the last call.
+    pub fn take(&mut self) -> Arrived {
+        let mut buffer = [0; 64];
+        while matches!(self.wake.read(&mut buffer), Ok(1..)) {}
+        Arrived {
+            wants_stop: self.wants_stop.swap(false, Ordering::SeqCst),
+            has_continued: self.has_continued.swap(false, Ordering::SeqCst),
+        }
+    }
+}
+
+impl AsFd for ScreenSignals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.wake.as_fd()
     }

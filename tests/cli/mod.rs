@@ -14,4 +14,5 @@ mod status;
 mod terminal;
 mod terminals;
 mod tls;
+mod top;
 mod watch;

@@ -74,6 +74,25 @@ impl Terminals {
         self.tmux(&["send-keys", "-t", name, key]);
     }
 
+    pub fn resize(&self, name: &str, size: (u32, u32)) {
+        let (columns, rows) = (size.0.to_string(), size.1.to_string());
+        self.tmux(&["resize-window", "-t", name, "-x", &columns, "-y", &rows]);
+    }
+
+    /// Waits until the screen is as `is_right` wants it.
+    pub fn expect_that(&self, name: &str, what: &str, is_right: impl Fn(&[String]) -> bool) {
+        let end = std::time::Instant::now() + DEADLINE;
+        loop {
+            let screen = self.screen(name);
+            if is_right(&screen) {
+                return;
+            }
+            let is_late = std::time::Instant::now() >= end;
+            assert!(!is_late, "{what}: the screen of {name}: {screen:#?}");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+
     /// Sends a signal to the clacks there, as somebody would elsewhere.
     pub fn signal(&self, name: &str, signal: i32) {
         let shell = self.tmux(&["display-message", "-p", "-t", name, "#{pane_pid}"]);

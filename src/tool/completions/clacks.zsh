@@ -16,6 +16,7 @@ local -a commands=(
     'clear:empty the cache'
     'ping:measure a round trip to the server'
     'status:print the figures of the server, or a list'
+    'top:watch the server on a live screen'
     'clients:print who is connected'
     'disconnect:end a connection'
     'monitor:print all that passes the server'
@@ -41,6 +42,7 @@ _arguments -s -S \
     '(--with-values)--with-values[print the present values first]' \
     '(--timestamps)--timestamps[print the time (UTC) in each line]' \
     '(--for)--for=[end after that time]:S: ' \
+    '(--interval)--interval=[time between two samples]:S: ' \
     '(-n --count)'{-n+,--count=}'[end after so many lines; bench\: operations]:N: ' \
     '(--seconds)--seconds=[end after that time]:S: ' \
     '(--connections)--connections=[how many there are]:N: ' \
