@@ -102,6 +102,7 @@ pub const LARGE_NAMES: &[Column] = &[
 ];
 
 pub const SLOW: &[Column] = &[
+    text("KIND", |row| shown(row, "KIND")),
     text("TIME", |row| moment(row, "TIME")),
     number("TURN", |row| milliseconds(row, "TURN")),
     text("LANGUAGE", |row| shown(row, "LANGUAGE")),

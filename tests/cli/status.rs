@@ -114,7 +114,7 @@ fn status_prints_its_lists_as_tables() {
     let names = json_lines(&prints(&["--json", "status", "names"]));
     let large = names.iter().find(|row| row["kind"] == "large");
     assert_eq!(large.expect("the entry")["name"], "a\\x1b");
-    let heading = "TIME  TURN  LANGUAGE  VERB  SIZE  WORK  NAME";
+    let heading = "KIND  TIME  TURN  LANGUAGE  VERB  SIZE  WORK  NAME";
     assert!(prints(&["status", "slow"]).starts_with(heading));
     let wrong = slave.clacks("mg", &["status", "clientz"]);
     assert_fails(wrong, 2, "LIST \"clientz\" wants links, names or slow");

@@ -199,7 +199,7 @@ impl<'a> Interval<'a> {
             item("longest", short_length(now.value("longest_turn_seconds"))),
             self.rate_of("yields/s", "yields"),
             item("cpu", share(processor)),
-            item("resident", size(now.value("memory_bytes.resident"))),
+            item("resident", size(now.value("resident_memory_bytes"))),
         ]
     }
 
