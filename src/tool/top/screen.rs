@@ -54,10 +54,12 @@ impl<'a> Screen<'a> {
 
     /// Gives the terminal back.
     fn leave(&mut self) {
-        let output = self.terminal.backend_mut();
-        // A terminal that takes nothing is gone.
-        let _ = queue!(output, Show, LeaveAlternateScreen).and_then(|()| output.flush());
-        IS_SHOWN.store(false, Ordering::SeqCst);
+        // After a panic the terminal has its own screen already, with the report on it.
+        if IS_SHOWN.swap(false, Ordering::SeqCst) {
+            let output = self.terminal.backend_mut();
+            // A terminal that takes nothing is gone.
+            let _ = queue!(output, Show, LeaveAlternateScreen).and_then(|()| output.flush());
+        }
         self.raw_mode = None;
     }
 
