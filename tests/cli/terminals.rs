@@ -1,7 +1,7 @@
 //! Terminals for tests of clacks, which tmux provides.
 
 use crate::runner::needs;
-use crate::support::{DEADLINE, Server, Setup, VARIABLES, run, text};
+use crate::support::{DEADLINE, Server, Setup, VARIABLES, run, text, wait_until};
 use std::cell::RefCell;
 use std::fs;
 use std::path::Path;
@@ -93,8 +93,34 @@ impl Terminals {
         }
     }
 
+    /// Writes to the terminal, as another program there would.
+    pub fn writes(&self, name: &str, text: &str) {
+        let path = self.tmux(&["display-message", "-p", "-t", name, "#{pane_tty}"]);
+        fs::write(path.trim(), text).expect("a terminal of our own");
+    }
+
     /// Sends a signal to the clacks there, as somebody would elsewhere.
     pub fn signal(&self, name: &str, signal: i32) {
+        let process = self.process(name).parse().expect("a number");
+        // SAFETY: plain numbers; its parent has not waited for it.
+        assert_eq!(unsafe { libc::kill(process, signal) }, 0);
+    }
+
+    /// Waits until the clacks there is stopped.
+    pub fn expect_stopped(&self, name: &str) {
+        let path = format!("/proc/{}/stat", self.process(name));
+        wait_until("it is stopped", || {
+            let fields = fs::read_to_string(&path).expect("a process");
+            // The state comes after the name in parentheses.
+            fields
+                .rsplit(") ")
+                .next()
+                .is_some_and(|rest| rest.starts_with('T'))
+        });
+    }
+
+    /// The process of the clacks there.
+    fn process(&self, name: &str) -> String {
         let shell = self.tmux(&["display-message", "-p", "-t", name, "#{pane_pid}"]);
         let mut process = shell.trim().to_owned();
         // It is the last of the shells' only children.
@@ -103,9 +129,7 @@ impl Terminals {
         }
         let program = fs::read_link(format!("/proc/{process}/exe")).expect("a running process");
         assert_eq!(program, Path::new(env!("CARGO_BIN_EXE_clacks")));
-        let process = process.parse().expect("a number");
-        // SAFETY: plain numbers; its parent has not waited for it.
-        assert_eq!(unsafe { libc::kill(process, signal) }, 0);
+        process
     }
 
     /// The lines on the screen, without empty ones at the end.

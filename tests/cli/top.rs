@@ -140,8 +140,11 @@ fn it_stops_and_goes_on_like_other_programs() {
     terminals.signal("top", libc::SIGTSTP);
     stops();
     goes_on();
-    // It can't see this one, but it sees that it goes on.
+    // It can't see this one, but it sees that it goes on, and another program has used the terminal meanwhile.
     terminals.signal("top", libc::SIGSTOP);
+    terminals.expect_stopped("top");
+    terminals.writes("top", "\x1b[?1049l");
+    stops();
     goes_on();
     terminals.presses("top", "C-z");
     stops();
