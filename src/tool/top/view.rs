@@ -73,7 +73,7 @@ impl Order {
     }
 }
 
-/// What has to be done after a key.
+/// The consequence of a key for the screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     Nothing,
