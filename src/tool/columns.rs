@@ -10,6 +10,7 @@ use unicode_width::UnicodeWidthStr;
 const NOTHING: &str = "-";
 
 /// A column of a table.
+#[derive(Clone, Copy)]
 pub struct Column {
     pub heading: &'static str,
     /// The cells are aligned to the right.
@@ -43,73 +44,77 @@ const fn number(heading: &'static str, cell: fn(&Fields) -> String) -> Column {
     }
 }
 
+const CID: Column = text("CID", |row| shown(row, "CID"));
+const USER: Column = text("USER", |row| shown(row, "USER"));
+const LANGUAGE: Column = text("LANGUAGE", |row| shown(row, "LANGUAGE"));
+const ADDRESS: Column = text("ADDRESS", address);
+const AGE: Column = number("AGE", |row| time(row, "AGE"));
+const IDLE: Column = number("IDLE", |row| time(row, "IDLE"));
+const SUBSCRIPTIONS: Column = number("SUBS", |row| shown(row, "SUBSCRIPTIONS"));
+const OUT: Column = number("OUT", |row| shown(row, "OUTBUFFER_LENGTH"));
+const IN: Column = number("IN", |row| shown(row, "INBUFFER_LENGTH"));
+const CLIENT: Column = text("CLIENT", |row| shown(row, "CLIENTINFO"));
+const KIND: Column = text("KIND", |row| shown(row, "KIND"));
+const SHARE: Column = number("SHARE", share);
+const SIZE: Column = number("SIZE", |row| shown(row, "SIZE"));
+const NAME: Column = text("NAME", |row| shown(row, "NAME"));
+
 pub const CLIENTS: &[Column] = &[
-    text("CID", |row| shown(row, "CID")),
-    text("USER", |row| shown(row, "USER")),
-    text("LANGUAGE", |row| shown(row, "LANGUAGE")),
-    text("ADDRESS", address),
-    number("AGE", |row| time(row, "AGE")),
-    number("IDLE", |row| time(row, "IDLE")),
-    number("SUBS", |row| shown(row, "SUBSCRIPTIONS")),
-    number("OUT", |row| shown(row, "OUTBUFFER_LENGTH")),
-    number("IN", |row| shown(row, "INBUFFER_LENGTH")),
+    CID,
+    USER,
+    LANGUAGE,
+    ADDRESS,
+    AGE,
+    IDLE,
+    SUBSCRIPTIONS,
+    OUT,
+    IN,
     text("NOTES", notes),
-    text("CLIENT", |row| shown(row, "CLIENTINFO")),
+    CLIENT,
 ];
 
 /// Columns of clients for a screen: what is cut off at its edge matters least.
 pub const NARROW_CLIENTS: &[Column] = &[
-    text("USER", |row| shown(row, "USER")),
-    text("LANGUAGE", |row| shown(row, "LANGUAGE")),
-    text("ADDRESS", address),
-    number("AGE", |row| time(row, "AGE")),
-    number("IDLE", |row| time(row, "IDLE")),
-    number("SUBS", |row| shown(row, "SUBSCRIPTIONS")),
-    number("OUT", |row| shown(row, "OUTBUFFER_LENGTH")),
-    number("IN", |row| shown(row, "INBUFFER_LENGTH")),
-    text("CLIENT", |row| shown(row, "CLIENTINFO")),
-    text("CID", |row| shown(row, "CID")),
+    USER,
+    LANGUAGE,
+    ADDRESS,
+    AGE,
+    IDLE,
+    SUBSCRIPTIONS,
+    OUT,
+    IN,
+    CLIENT,
+    CID,
 ];
 
 pub const LINKS: &[Column] = &[
     text("LINK", |row| shown(row, "LINK")),
     text("ROLE", |row| shown(row, "ROLE")),
     text("STATE", |row| shown(row, "STATE")),
-    text("ADDRESS", address),
+    ADDRESS,
     text("NODE", |row| shown(row, "NODE")),
-    number("AGE", |row| time(row, "AGE")),
+    AGE,
     number("ROUND TRIP", |row| milliseconds(row, "ROUND_TRIP")),
     number("QUEUED", |row| shown(row, "QUEUED")),
     text("SYNCED", |row| moment(row, "SYNCED")),
     text("VERSION", |row| shown(row, "VERSION")),
 ];
 
-pub const NAMES: &[Column] = &[
-    text("KIND", |row| shown(row, "KIND")),
-    number("SHARE", share),
-    number("SIZE", |row| shown(row, "SIZE")),
-    text("NAME", |row| shown(row, "NAME")),
-];
+pub const NAMES: &[Column] = &[KIND, SHARE, SIZE, NAME];
 
 /// The two halves of the names.
-pub const BUSY_NAMES: &[Column] = &[
-    number("SHARE", share),
-    text("BUSY NAME", |row| shown(row, "NAME")),
-];
-pub const LARGE_NAMES: &[Column] = &[
-    number("SIZE", |row| shown(row, "SIZE")),
-    text("LARGE ENTRY", |row| shown(row, "NAME")),
-];
+pub const BUSY_NAMES: &[Column] = &[SHARE, text("BUSY NAME", |row| shown(row, "NAME"))];
+pub const LARGE_NAMES: &[Column] = &[SIZE, text("LARGE ENTRY", |row| shown(row, "NAME"))];
 
 pub const SLOW: &[Column] = &[
-    text("KIND", |row| shown(row, "KIND")),
+    KIND,
     text("TIME", |row| moment(row, "TIME")),
     number("TURN", |row| milliseconds(row, "TURN")),
-    text("LANGUAGE", |row| shown(row, "LANGUAGE")),
+    LANGUAGE,
     text("VERB", |row| shown(row, "VERB")),
-    number("SIZE", |row| shown(row, "SIZE")),
+    SIZE,
     number("WORK", |row| shown(row, "WORK")),
-    text("NAME", |row| shown(row, "NAME")),
+    NAME,
 ];
 
 /// A field as text; empty if the row does not have it.
@@ -221,16 +226,18 @@ pub fn aligned(lines: &[Vec<String>], is_number: &[bool]) -> Vec<String> {
     lines.iter().map(line).collect()
 }
 
+/// A row with these fields; for tests.
+#[cfg(test)]
+pub fn row(fields: &[(&str, &str)]) -> Fields {
+    let fields = fields.iter();
+    fields
+        .map(|(name, text)| ((*name).to_owned(), (*text).into()))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn row(fields: &[(&str, &str)]) -> Fields {
-        let fields = fields.iter();
-        fields
-            .map(|(name, text)| ((*name).to_owned(), (*text).into()))
-            .collect()
-    }
 
     #[test]
     fn cells_stand_below_their_headings_whatever_is_in_them() {

@@ -255,13 +255,7 @@ impl View {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn row(fields: &[(&str, &str)]) -> Fields {
-        let fields = fields.iter();
-        fields
-            .map(|(name, text)| ((*name).to_owned(), (*text).into()))
-            .collect()
-    }
+    use crate::tool::columns::row;
 
     fn view() -> View {
         let interval = Duration::from_secs(1);
