@@ -31,7 +31,7 @@ pub fn describe(request: &Request<'_>, work: usize) -> HeavyRequest {
 }
 
 impl Broker {
-    /// A long turn has ended, in which a request did most of the work.
+    /// A long turn has ended, in which this request did much more work than its share.
     pub fn handle_slow_turn(&mut self, heavy: HeavyRequest, turn_us: u64, now: Now) {
         self.statistics.slow.add(SlowRequest {
             heavy,

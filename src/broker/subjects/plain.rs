@@ -156,8 +156,8 @@ impl Subjects {
             .prepare(&matched.found, subscriptions, has_left);
     }
 
-    /// Counts the messages that went to all plain subscriptions of the list. To be called before the list, one of them, or
-    /// what is known of it changes.
+    /// Counts the messages that went to all plain subscriptions of the list. To be called before the list or one of its
+    /// subscriptions changes.
     pub(super) fn count_sent(&mut self) {
         let together = &mut self.matched.together;
         let (sent, silent) = (std::mem::take(&mut together.uncounted), together.silent);

@@ -1,7 +1,7 @@
 //! The figures as Prometheus and its relatives read them: OpenMetrics 1.0, and the older text format 0.0.4 for those who do
 //! not ask for it. The formats differ in the names of counters and in the last line.
 
-use super::Page as Answered;
+use super::Page;
 use crate::broker::Broker;
 use crate::broker::dialects::report::{Seconds, Sink, Value, report};
 use crate::broker::events::Now;
@@ -40,9 +40,9 @@ impl Format {
 pub const PATH: &str = "/metrics";
 
 /// All figures in the format that the client accepts.
-pub fn page<O: Output>(broker: &Broker, accept: Option<&[u8]>, now: Now, out: &O) -> Answered {
+pub fn page<O: Output>(broker: &Broker, accept: Option<&[u8]>, now: Now, out: &O) -> Page {
     let format = Format::accepted(accept.unwrap_or_default());
-    Answered {
+    Page {
         status: Status::Ok,
         media_type: format.content_type(),
         policy: Policy::Nothing,
@@ -51,26 +51,26 @@ pub fn page<O: Output>(broker: &Broker, accept: Option<&[u8]>, now: Now, out: &O
 }
 
 fn metrics<O: Output>(broker: &Broker, format: Format, now: Now, out: &O) -> String {
-    let mut page = Page {
+    let mut metrics = MetricsText {
         format,
         text: String::new(),
         family: None,
     };
-    report(broker, now, out, &mut page);
+    report(broker, now, out, &mut metrics);
     if format == Format::OpenMetrics {
-        page.text.push_str("# EOF\n");
+        metrics.text.push_str("# EOF\n");
     }
-    page.text
+    metrics.text
 }
 
-struct Page {
+struct MetricsText {
     format: Format,
     text: String,
     /// The name of the figure that the last lines are about.
     family: Option<&'static str>,
 }
 
-impl Page {
+impl MetricsText {
     /// Describes a figure before its first value.
     fn describe(&mut self, metric: &'static Metric) {
         if self.family.replace(metric.name) == Some(metric.name) {
@@ -112,7 +112,7 @@ fn suffix(kind: Kind) -> &'static str {
     }
 }
 
-impl Sink for Page {
+impl Sink for MetricsText {
     fn value(&mut self, metric: &'static Metric, labels: &[&str], value: Value) {
         self.describe(metric);
         let labels = Labels(metric.labels, labels);

@@ -36,7 +36,7 @@ impl fmt::Display for Seconds {
     }
 }
 
-/// Whatever takes the figures of a report.
+/// A receiver of the figures of a report.
 pub trait Sink {
     /// A value of a figure, with the values of its labels. All values of one figure come one after the other.
     fn value(&mut self, metric: &'static Metric, labels: &[&str], value: Value);
