@@ -89,7 +89,7 @@ use monitors::Monitors;
 use persistence::Persistence;
 use random::Random;
 use session::{Ended, Session, Sessions};
-use statistics::{Headline, Statistics};
+use statistics::{Headline, Statistics, Verb};
 use std::fmt;
 use table::PrefetchBatch;
 use timers::Appointments;
@@ -392,15 +392,34 @@ impl Broker {
         if self.statistics.busiest.is_due() {
             observe_name(self, id, request);
         }
-        match request {
-            Request::Clacks(line) => self.handle_clacks_line(id, line, now, out),
-            Request::Memcached(frame) => memcached::handle_frame(self, id, frame, now, out),
-            Request::MemcachedLogin(frame) => memcached::handle_login(self, id, frame, now, out),
-            Request::Nats(frame) => nats::handle_frame(self, id, frame, now, out),
-            Request::Http(frame) => http::handle_frame(self, id, frame, now, out),
+        let (verb, flow) = match request {
+            // A line may be one of another server, which is counted elsewhere.
+            Request::Clacks(line) => return self.handle_clacks_line(id, line, now, out),
+            Request::Memcached(frame) => {
+                let verb = memcached::verb_of(&frame.request);
+                (verb, memcached::handle_frame(self, id, frame, now, out))
+            }
+            Request::MemcachedLogin(frame) => {
+                let flow = memcached::handle_login(self, id, frame, now, out);
+                (Verb::Login, flow)
+            }
+            Request::Nats(frame) => {
+                let verb = nats::verb_of(&frame.request);
+                (verb, nats::handle_frame(self, id, frame, now, out))
+            }
+            Request::Http(frame) => {
+                let verb = http::verb_of(frame);
+                (verb, http::handle_frame(self, id, frame, now, out))
+            }
             #[cfg(test)]
-            Request::Toy(request) => self.handle_toy_request(id, request, now, out),
-        }
+            Request::Toy(request) => {
+                let flow = self.handle_toy_request(id, request, now, out);
+                (Verb::Unknown, flow)
+            }
+        };
+        self.statistics
+            .count_request(verb, flow != Flow::StopBefore);
+        flow
     }
 
     /// The language of a connection.

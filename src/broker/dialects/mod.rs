@@ -21,7 +21,7 @@ pub use plan::{Plan, Receivers};
 /// Returns the verb that a request counts under in the statistics.
 pub fn verb_of(request: &Request<'_>) -> Verb {
     match request {
-        Request::Clacks(line) => line.command.as_ref().map_or(Verb::Unknown, clacks::verb_of),
+        Request::Clacks(line) => clacks::verb_of(line),
         Request::Memcached(frame) => memcached::verb_of(&frame.request),
         Request::MemcachedLogin(_) => Verb::Login,
         Request::Nats(frame) => nats::verb_of(&frame.request),

@@ -87,15 +87,10 @@ impl Default for Statistics {
 }
 
 impl Statistics {
-    /// Counts a request of a client.
+    /// Counts a request of a client. If it is to be handed over again, it is counted then.
     #[inline(always)]
-    pub fn count_request(&mut self, verb: Verb) {
-        self.requests[verb as usize] += 1;
-    }
-
-    /// A request that was counted is to be handed over again, and will be counted then.
-    pub fn uncount_request(&mut self, verb: Verb) {
-        self.requests[verb as usize] -= 1;
+    pub fn count_request(&mut self, verb: Verb, is_handled: bool) {
+        self.requests[verb as usize] += u64::from(is_handled);
     }
 
     /// Counts a look-up of an entry that found none.

@@ -4,7 +4,6 @@
 use super::listing::{ClientForm, seconds_to_expiry};
 use super::plan::needed_for;
 use super::status::answer_status;
-use super::verb::verb_of;
 use crate::broker::Broker;
 use crate::broker::cache::TooLarge;
 use crate::broker::carrier::Carrier;
@@ -15,7 +14,6 @@ use crate::broker::operations::{By, Signal};
 use crate::broker::output::Output;
 use crate::broker::persistence::Barrier;
 use crate::broker::session::LastPing;
-use crate::broker::statistics::Verb;
 use crate::broker::users::Permissions;
 use crate::limits::MAX_FORWARDED_LINE;
 use crate::protocol::command::{Counter, Expire, Pair};
@@ -40,7 +38,6 @@ impl Broker {
             self.refuse_unknown(id, line, out);
             return Flow::Next;
         };
-        self.statistics.count_request(verb_of(&command));
         let mut monitored = true;
         let mut errors_allowed = true;
         match command {
@@ -88,7 +85,6 @@ impl Broker {
 
     #[cold]
     fn refuse_unknown<O: Carrier>(&mut self, id: ConnectionId, line: &[u8], out: &mut O) {
-        self.statistics.count_request(Verb::Unknown);
         self.statistics.unknown_commands += 1;
         let parts = [b"OVERHEAD E unknown_command ", line];
         out.append_line(id, &parts, self.long_line.as_ref());
@@ -278,7 +274,7 @@ impl Broker {
             Command::Flush(text) => {
                 match self.barrier(id) {
                     Barrier::Passed => {}
-                    Barrier::Waits => return Executed::again(self, Verb::Flush),
+                    Barrier::Waits => return Executed::Later(Flow::StopBefore),
                     Barrier::NotSaved => out.append(id, |to| encode::error(to, "not_saved")),
                 }
                 out.append_line(id, &[b"FLUSHED ", text], self.long_line.as_ref());
@@ -310,7 +306,7 @@ impl Broker {
                 let is_to_be_link = overhead.flags.intersects(Flags::INTERCLACKS)
                     && !overhead.flags.intersects(Flags::DISCARD);
                 if is_to_be_link && !self.end_subscriptions(id, out) {
-                    return Executed::again(self, Verb::Overhead);
+                    return Executed::Later(Flow::StopBefore);
                 }
                 self.overhead(id, overhead, now, out)
             }
@@ -411,12 +407,4 @@ enum Executed {
     Done,
     /// The command is answered later, and shown to monitors then.
     Later(Flow),
-}
-
-impl Executed {
-    /// Nothing was done yet: the command is to be handed over again, and counted then.
-    fn again(broker: &mut Broker, verb: Verb) -> Executed {
-        broker.statistics.uncount_request(verb);
-        Executed::Later(Flow::StopBefore)
-    }
 }

@@ -5,7 +5,6 @@ use crate::broker::Broker;
 use crate::broker::carrier::Carrier;
 use crate::broker::events::{ConnectionId, Flow, Now, Peer};
 use crate::broker::output::Output;
-use crate::broker::statistics::Verb;
 use crate::protocol::{ClacksLine, Command, Flags, Request};
 
 impl Broker {
@@ -35,7 +34,10 @@ impl Broker {
             return Flow::Next;
         }
         if !session.is_logged_in() {
-            return self.handle_before_login(id, line, now, out);
+            let flow = self.handle_before_login(id, line, now, out);
+            self.statistics
+                .count_request(verb_of(line), flow != Flow::StopBefore);
+            return flow;
         }
         if (self.lock.is_some() && !is_uplink && self.waits_for_lock(id, &Request::Clacks(*line)))
             || (self.persistence.is_some() && self.waits_for_disk(id, &Request::Clacks(*line), now))
@@ -47,7 +49,13 @@ impl Broker {
                 self.statistics.link_lines += 1;
                 self.handle_link_line(id, line, now, out)
             }
-            None => self.handle_command(id, line, now, out),
+            None => {
+                let verb = verb_of(line);
+                let flow = self.handle_command(id, line, now, out);
+                self.statistics
+                    .count_request(verb, flow != Flow::StopBefore);
+                flow
+            }
         }
     }
 
@@ -59,8 +67,6 @@ impl Broker {
         now: Now,
         out: &mut O,
     ) -> Flow {
-        self.statistics
-            .count_request(line.command.as_ref().map_or(Verb::Unknown, verb_of));
         if let Some(session) = self.sessions.get_mut(id) {
             session.has_spoken = true;
         }

@@ -5,7 +5,6 @@ use crate::broker::carrier::Carrier;
 use crate::broker::close_reason::CloseReason;
 use crate::broker::events::{ConnectionId, Flow, Now};
 use crate::broker::operations::Login;
-use crate::broker::statistics::Verb;
 use crate::broker::users::Users;
 use crate::protocol::token::Token;
 use crate::protocol::{Flags, Overhead, encode};
@@ -28,11 +27,7 @@ impl Broker {
             Login::Done => out.append(id, |to| {
                 encode::overhead(to, Flags::LOGIN_RIGHT, b"Welcome!")
             }),
-            Login::Later => {
-                // The line comes again, and is counted then.
-                self.statistics.uncount_request(Verb::Overhead);
-                return Flow::StopBefore;
-            }
+            Login::Later => return Flow::StopBefore,
             Login::Wrong => self.refuse(id, CloseReason::LoginFailed, now, out),
             Login::NoPlace => self.refuse(id, CloseReason::ClientLimit, now, out),
         }

@@ -1,11 +1,14 @@
 //! The verb that a line of Clacks counts under in the statistics.
 
 use crate::broker::statistics::Verb;
-use crate::protocol::Command;
+use crate::protocol::{ClacksLine, Command};
 
-/// Returns the verb of a command.
+/// Returns the verb of a line.
 #[inline(always)]
-pub fn verb_of(command: &Command<'_>) -> Verb {
+pub fn verb_of(line: &ClacksLine<'_>) -> Verb {
+    let Some(command) = &line.command else {
+        return Verb::Unknown;
+    };
     match command {
         Command::Clacks(_) => Verb::Identify,
         Command::ClearCache => Verb::ClearCache,

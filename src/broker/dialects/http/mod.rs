@@ -118,17 +118,10 @@ pub fn handle_frame<O: Output>(
     };
     match &frame.request {
         Ok(request) => match exchange.handle(request) {
-            Flow::StopBefore => Flow::StopBefore,
-            flow => {
-                exchange.broker.statistics.count_request(verb_of(frame));
-                match flow {
-                    Flow::Next => exchange.wait_for_room(),
-                    stopped => stopped,
-                }
-            }
+            Flow::Next => exchange.wait_for_room(),
+            stopped => stopped,
         },
         Err(fault) => {
-            exchange.broker.statistics.count_request(verb_of(frame));
             exchange.fail(*fault);
             Flow::Next
         }

@@ -6,7 +6,6 @@ use crate::broker::carrier::Carrier;
 use crate::broker::close_reason::CloseReason;
 use crate::broker::events::{ConnectionId, Flow, Now};
 use crate::broker::operations::{Login as Outcome, log_wrong_login};
-use crate::broker::statistics::Verb;
 use crate::broker::users::Users;
 use crate::protocol::memcached::login::{self, Login};
 use crate::protocol::{Language, encode};
@@ -57,7 +56,6 @@ pub fn handle_login<O: Carrier>(
         return Flow::Stop;
     };
     session.has_spoken = true;
-    broker.statistics.count_request(Verb::Login);
     broker.memcached.counters.bytes_read += frame.len() as u64;
     match login::decode(frame) {
         Login::Quit => broker.close(id, CloseReason::Quit, now, out),
@@ -90,11 +88,7 @@ fn log_in<O: Carrier>(
             out.request_writable(id);
             return Flow::Stop;
         }
-        Outcome::Later => {
-            // The request comes again, and is counted then.
-            broker.statistics.uncount_request(Verb::Login);
-            return Flow::StopBefore;
-        }
+        Outcome::Later => return Flow::StopBefore,
         Outcome::Wrong => {
             broker.memcached.counters.auth_cmds += 1;
             broker.memcached.counters.auth_errors += 1;

@@ -95,7 +95,6 @@ pub fn handle_frame<O: Output>(
     {
         return Flow::StopBefore;
     }
-    broker.statistics.count_request(verb_of(&frame.request));
     broker.memcached.counters.bytes_read += frame.bytes.len() as u64;
     let mut exchange = Exchange {
         broker,

@@ -75,8 +75,6 @@ pub fn handle_frame<O: Output>(
     now: Now,
     out: &mut O,
 ) -> Flow {
-    let verb = verb_of(&frame.request);
-    broker.statistics.count_request(verb);
     let session = broker.sessions.get_mut(id);
     let Some(session) = session.filter(|session| session.is_served()) else {
         return Flow::Stop;
@@ -97,14 +95,7 @@ pub fn handle_frame<O: Output>(
         Request::Unsubscribe(unsubscribe) => exchange.unsubscribe(unsubscribe, frame.line()),
         Request::Ping => exchange.append(answer::pong),
         Request::Pong | Request::Ignored => {}
-        Request::Connect(options) => {
-            let flow = exchange.connect(options);
-            if flow == Flow::StopBefore {
-                // It comes again.
-                broker.statistics.uncount_request(verb);
-            }
-            return flow;
-        }
+        Request::Connect(options) => return exchange.connect(options),
         Request::PeerError(text) => exchange.end_by_peer(text),
         Request::Cut(begun) => {
             if exchange.check_begun(begun) {
