@@ -48,6 +48,7 @@ fn requests_of_other_languages_are_counted_by_their_verbs() {
     let setup = Setup::new();
     let (memcached, nats) = (setup.unix("memcached"), setup.unix("nats"));
     let server = setup
+        .flags(&["--cache-max", "64K"])
         .flags(&["--memcached", &memcached, "--memcached-user", "rw"])
         .flags(&["--nats", &nats, "--nats-user", "rw"])
         .start();
@@ -58,15 +59,24 @@ fn requests_of_other_languages_are_counted_by_their_verbs() {
     memcached.ask(b"get a\r\n", b"VALUE a 0 1\r\nx\r\nEND\r\n");
     memcached.ask(b"mg b v\r\n", b"EN\r\n");
     memcached.ask(b"gat 0 b\r\n", b"END\r\n");
+    memcached.ask(b"nonsense\r\n", b"ERROR\r\n");
+    let too_large = format!("set b 0 0 100000\r\n{}\r\n", "v".repeat(100_000));
+    let refused = b"SERVER_ERROR object too large for cache\r\n";
+    memcached.ask(too_large.as_bytes(), refused);
     let mut nats = Conversation::begin(&server.setup.path("nats"));
     nats.line();
     nats.say(b"CONNECT {}\r\nSUB a.* 1\r\nPUB a.b 1\r\nx\r\n");
     nats.ask(b"PING\r\n", b"MSG a.b 1 1\r\nx\r\nPONG\r\n");
+    let mut wrong = Conversation::begin(&server.setup.path("nats"));
+    wrong.line();
+    wrong.say(b"NONSENSE\r\n");
+    assert_eq!(wrong.line(), b"-ERR 'Unknown Protocol Operation'");
     let after = Figures::of(&mut manager);
     after.assert_growth(
         &before,
         &[
-            ("requests.memcached.set", 1.0),
+            ("requests.memcached.set", 2.0),
+            ("requests.memcached.wrong", 1.0),
             ("requests.memcached.get", 1.0),
             ("requests.memcached.mg", 1.0),
             ("requests.memcached.gat", 1.0),
@@ -74,6 +84,9 @@ fn requests_of_other_languages_are_counted_by_their_verbs() {
             ("requests.nats.SUB", 1.0),
             ("requests.nats.PUB", 1.0),
             ("requests.nats.PING", 1.0),
+            ("requests.nats.other", 1.0),
+            ("refusals.unknown_command", 2.0),
+            ("refusals.entry_too_large", 1.0),
             ("cache_hits", 1.0),
             ("cache_misses", 2.0),
             ("signals.nats", 1.0),
@@ -154,6 +167,21 @@ fn entries_that_nobody_used_are_counted_as_stale() {
         let figures = Figures::of(&mut manager);
         figures.get("stale_entries") == 1.0 && figures.get("expiries") == 1.0
     });
+}
+
+#[test]
+fn forgotten_tombstones_are_counted() {
+    let server = Setup::new()
+        .flags(&["--deleted-time", "0.2", "--clean-interval", "0.05"])
+        .start();
+    let (mut manager, mut client) = (server.client("mg"), server.client("rw"));
+    client.ask("STORE a=1");
+    client.ask("REMOVE a");
+    wait_until("the tombstone is forgotten", || {
+        let figures = Figures::of(&mut manager);
+        figures.get("forgotten_tombstones") == 1.0 && figures.get("tombstones") == 0.0
+    });
+    assert_eq!(Figures::of(&mut manager).get("expiries"), 0.0);
 }
 
 #[test]

@@ -55,7 +55,7 @@ metrics! {
     ACCEPT_RESTS Counter "accept_rests" [] "How often no connections were accepted for a moment, because descriptors or memory had run out.";
 
     REQUESTS Counter "requests" ["language" "verb"] "Requests of clients.";
-    REFUSALS Counter "refusals" ["reason"] "Requests that were refused: for want of a permission, as unknown, because an entry was too large, or because user or password were wrong.";
+    REFUSALS Counter "refusals" ["reason"] "Requests that were refused: for want of a permission, as unknown or in a wrong form, because an entry was too large, or because user or password were wrong.";
     RECEIVED Counter "received_bytes" [] "Bytes read from connections.";
     SENT Counter "sent_bytes" [] "Bytes written to connections.";
 

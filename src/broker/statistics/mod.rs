@@ -41,6 +41,7 @@ pub struct Statistics {
     /// Signals that were delivered to clients.
     pub deliveries: ByLanguage,
     pub permission_denied: u64,
+    /// Requests that no language knows in that form.
     pub unknown_commands: u64,
     /// Logins with a wrong user or password.
     pub wrong_logins: u64,
@@ -50,7 +51,7 @@ pub struct Statistics {
     pub evicted: u64,
     /// Tombstones among the expired ones.
     pub deleted: u64,
-    /// Entries larger than the cache.
+    /// Entries of clients that were larger than is allowed.
     pub too_large: u64,
     pub slow: SlowRequests,
     pub busiest: Busiest,

@@ -91,7 +91,10 @@ impl<O: Output> Exchange<'_, O> {
                 number: counted.number,
                 done,
             },
-            Err(TooLarge) => Counted::Failed(Error::TooLarge),
+            Err(TooLarge) => {
+                self.broker.statistics.too_large += 1;
+                Counted::Failed(Error::TooLarge)
+            }
         }
     }
 }

@@ -116,7 +116,10 @@ impl<O: Output> Exchange<'_, O> {
     /// A permitted command.
     fn execute(&mut self, frame: &Frame<'_>) -> Flow {
         match frame.request {
-            Request::Wrong(error, reply) => self.reply(reply, error.text()),
+            Request::Wrong(error, reply) => {
+                self.broker.statistics.unknown_commands += 1;
+                self.reply(reply, error.text());
+            }
             Request::Get(get) => return self.get(frame.line(), &get),
             Request::Store(store) => self.store(&store),
             Request::Delete(key, reply) => self.delete(key, reply),

@@ -126,7 +126,10 @@ impl<O: Output> Exchange<'_, O> {
         let counters = &mut self.broker.memcached.counters;
         match status {
             StoreStatus::Stored => counters.total_items += 1,
-            StoreStatus::TooLarge => counters.store_too_large += 1,
+            StoreStatus::TooLarge => {
+                counters.store_too_large += 1;
+                self.broker.statistics.too_large += 1;
+            }
             _ => {}
         }
         self.watch_store(key, status, command, expires_us, length);

@@ -139,6 +139,10 @@ impl<O: Output> Exchange<'_, O> {
             Error::PayloadTooLarge => CloseReason::PayloadTooLarge,
             Error::LineTooLong => CloseReason::LineTooLong,
             Error::Authorization => CloseReason::LoginFailed,
+            Error::UnknownOperation => {
+                self.broker.statistics.unknown_commands += 1;
+                CloseReason::ProtocolError
+            }
             _ => CloseReason::ProtocolError,
         };
         self.broker.close(self.id, reason, self.now, self.out);
