@@ -61,7 +61,7 @@ impl Broker {
                     Due::Login => self.resume_login(id, out),
                     Due::Ping => {
                         if let Some(link) = self.tree.links.get_mut(id) {
-                            link.ping_sent_us = now.monotonic_us;
+                            link.note_ping(now);
                         }
                         out.append(id, |to| encode::line(to, &[b"PING"]));
                     }

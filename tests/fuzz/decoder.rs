@@ -309,6 +309,7 @@ fn check_peer_line(line: &[u8]) {
         } => peer::encode_touch(to, name, *stamp, attributes),
         PeerLine::Fold(marker) => peer::encode_fold(to, *marker),
         PeerLine::Synced => encode::line(to, &[b"SYNCED"]),
+        PeerLine::Pong => encode::line(to, &[b"PONG"]),
         PeerLine::Path(nodes) => {
             let nodes: Vec<String> = nodes.iter().map(ToString::to_string).collect();
             encode::text(to, format_args!("PATH {}", nodes.join(" ")));

@@ -519,16 +519,18 @@ fn a_clacksd_master_whose_clock_is_far_off_is_refused() {
     }
 }
 
+/// Identifications of servers that speak the present extension, and of those that speak none.
+const NEW: [&str; 3] = [
+    "clacksd/9 interclacks/2",
+    "clacksd/9 interclacks/1 interclacks/2",
+    "clacksd/9 interclacks/3",
+];
+const OTHERS: [&str; 3] = ["Net::Clacks 36", "interclacks/", "x interclacks/1x"];
+
 /// How many of several words with a version count, and what a word that is no version counts for.
 #[test]
 fn a_server_that_announces_a_version_that_is_too_old_is_refused() {
     const OLD: &str = "clacksd/0.1.0 interclacks/1";
-    const NEW: [&str; 3] = [
-        "clacksd/9 interclacks/2",
-        "clacksd/9 interclacks/1 interclacks/2",
-        "clacksd/9 interclacks/3",
-    ];
-    const OTHERS: [&str; 3] = ["Net::Clacks 36", "interclacks/", "x interclacks/1x"];
 
     // As slaves.
     let server = Server::start();
@@ -570,6 +572,27 @@ fn a_server_that_announces_a_version_that_is_too_old_is_refused() {
         link.send(&format!("OVERHEAD A {}", token("admin")));
         link.send("SYNCED");
         link.expect_after_others(answer);
+    }
+}
+
+/// A Net::Clacks peer would take the answer for a command that it does not know.
+#[test]
+fn only_clacksd_peers_get_answers_to_their_pings() {
+    let (master, _server) = Master::with_slave(&[]);
+    for (software, expects_answer) in NEW
+        .map(|software| (software, true))
+        .into_iter()
+        .chain(OTHERS.map(|software| (software, false)))
+    {
+        let mut link = master.accept_as(software);
+        link.send(&format!("OVERHEAD A {}", token("admin")));
+        link.send("PING");
+        link.send("PING");
+        // The refusal comes behind all answers.
+        link.send("OVERHEAD A wrong");
+        let answers = link.until_closed();
+        let count = answers.iter().filter(|line| *line == "PONG").count();
+        assert_eq!(count, if expects_answer { 2 } else { 0 }, "{software}");
     }
 }
 

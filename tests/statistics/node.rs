@@ -1,7 +1,7 @@
 //! The figures of links, of the journal and of turns.
 
 use super::Figures;
-use crate::support::{Conversation, Server, Setup, text, wait_until};
+use crate::support::{Client, Conversation, Server, Setup, text, wait_until};
 use std::collections::BTreeSet;
 
 #[test]
@@ -38,13 +38,53 @@ fn links_and_their_traffic_are_counted() {
         assert_eq!(figures.get(&format!("link_queued_bytes.{link}")), 0.0);
         assert_eq!(figures.get(&format!("link_changed_names.{link}")), 0.0);
     }
-    let figures = Figures::of(&mut at_slave);
-    let mut names = figures.names();
-    let name = names.find(|name| name.starts_with("link_round_trip_seconds."));
-    assert!(figures.get(name.expect("its link")) > 0.0);
+    let round_trip = |manager: &mut Client| {
+        let figures = Figures::of(manager);
+        let mut names = figures.names();
+        let name = names.find(|name| name.starts_with("link_round_trip_seconds."));
+        figures.get(name.expect("its link"))
+    };
+    let at_first = round_trip(&mut at_slave);
+    assert!(at_first > 0.0);
+    wait_until("the answer to a PING is measured", || {
+        round_trip(&mut at_slave) != at_first
+    });
     drop(master);
     wait_until("the link is down", || {
         Figures::of(&mut at_slave).get("uplink_up") == 0.0
+    });
+}
+
+/// A slave stands still: its master has much to send to it, and remembers names alone after that.
+#[test]
+fn what_waits_for_a_slave_is_counted() {
+    let master = Server::start();
+    let mut manager = master.client("mg");
+    let slave = Setup::new()
+        .flags(&["--master", &master.setup.unix("socket")])
+        .start();
+    wait_until("the link is up", || {
+        Figures::of(&mut manager).get("links.slave") == 1.0
+    });
+    let mut client = master.client("rw");
+    slave.process.signal(libc::SIGSTOP);
+    let value = "v".repeat(100_000);
+    for number in 0..100 {
+        client.ask(&format!("STORE name{number}={value}"));
+    }
+    let of_link = |figures: &Figures, name: &str| {
+        let name = figures.names().find(|shown| shown.starts_with(name));
+        figures.get(name.expect("its link"))
+    };
+    let figures = Figures::of(&mut manager);
+    assert!(of_link(&figures, "link_queued_bytes.") > 100_000.0);
+    assert!(of_link(&figures, "link_changed_names.") > 10.0);
+    slave.process.signal(libc::SIGCONT);
+    wait_until("all is sent", || {
+        let figures = Figures::of(&mut manager);
+        ["link_queued_bytes.", "link_changed_names."]
+            .iter()
+            .all(|name| of_link(&figures, name) == 0.0)
     });
 }
 
@@ -53,7 +93,7 @@ fn the_journal_and_its_failures_are_counted() {
     let setup = Setup::new();
     let journal = text(&setup.path("journal"));
     let server = setup.flags(&["--persist", &journal]).start();
-    let (mut manager, mut client) = (server.client("mg"), server.client("rw"));
+    let (mut manager, mut client) = (server.client("admin"), server.client("rw"));
     assert_eq!(Figures::of(&mut manager).get("journal_saving"), 1.0);
     client.ask("STORE a=1");
     let figures = Figures::of(&mut manager);

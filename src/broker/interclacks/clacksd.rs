@@ -19,7 +19,7 @@ use crate::protocol::attributes::Attributes;
 use crate::protocol::command::Pair;
 use crate::protocol::nats::subject;
 use crate::protocol::number::work_of;
-use crate::protocol::peer::{NodeId, Options, PeerLine, SignalId, Stamp, State};
+use crate::protocol::peer::{EscapedValue, NodeId, Options, PeerLine, SignalId, Stamp, StateHead};
 use crate::protocol::shown::shown;
 use crate::protocol::{Command, decode, encode};
 use log::Level;
@@ -53,13 +53,7 @@ impl Broker {
                 head,
                 value,
                 signal,
-            } => {
-                let value = value.unescape();
-                let mut state = head.into_state(&value);
-                // It was used when it was written, or else somebody could make it stale by writing it.
-                state.accessed_us = state.accessed_us.max(state.stamp.time_us);
-                self.handle_state(id, &name, &state, signal, now, out);
-            }
+            } => self.handle_state(id, &name, (head, &value), signal, now, out),
             PeerLine::Signal {
                 id: signal,
                 options,
@@ -108,6 +102,11 @@ impl Broker {
                     self.start_sync(id, now, out);
                 }
             }
+            PeerLine::Pong => {
+                if let Some(link) = self.tree.links.get_mut(id) {
+                    link.handle_pong(now);
+                }
+            }
         }
     }
 
@@ -115,11 +114,16 @@ impl Broker {
         &mut self,
         id: ConnectionId,
         name: &[u8],
-        state: &State<'_>,
+        (head, value): (StateHead, &EscapedValue<'_>),
         signal: Option<SignalId>,
         now: Now,
         out: &mut O,
     ) {
+        let value = value.unescape();
+        let mut state = head.into_state(&value);
+        // It was used when it was written, or else somebody could make it stale by writing it.
+        state.accessed_us = state.accessed_us.max(state.stamp.time_us);
+        let state = &state;
         self.renew_ping(id, now, out);
         if !state.contributions.is_empty() {
             let contributions = state.contributions.len() * WORK_PER_CONTRIBUTION;

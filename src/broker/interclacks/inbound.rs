@@ -79,7 +79,12 @@ impl Broker {
                 monitored = false;
                 self.sessions.identify(id, text);
             }
-            Command::Ping => self.renew_ping(id, now, out),
+            Command::Ping => {
+                self.renew_ping(id, now, out);
+                if is_clacksd {
+                    out.append(id, |to| encode::line(to, &[b"PONG"]));
+                }
+            }
             Command::KeySync(key_sync) => {
                 self.renew_ping(id, now, out);
                 self.handle_key_sync(id, key_sync, now, out);

@@ -22,6 +22,8 @@ pub struct Link {
     pub deadline_us: u64,
     pub last_ping: LastPing,
     pub ping_sent_us: u64,
+    /// When the first PING that a clacksd peer has not answered yet was sent (monotonic).
+    pub(super) unanswered_ping_us: Option<u64>,
     /// The progress of sending the entries that were cached when the link came up.
     pub(super) sync: SyncState,
     /// The memory of the walk that was last charged to the connection, in bytes.
@@ -49,8 +51,9 @@ pub struct Link {
     /// The time at which the link was made, by this node's clock (monotonic) and by the tree's.
     pub(super) began_us: u64,
     pub(super) began_tree_us: u64,
-    /// The interval between the making of the link and the first time that the peer sent, in microseconds. A
-    /// Net::Clacks slave sends the entries that it receives back, with times that are newer by at most this interval.
+    /// The time that the last answer of the peer took, in microseconds: to a PING, or, from a Net::Clacks peer, to the making
+    /// of the link. A Net::Clacks slave sends the entries that it receives back, with times that are newer by at most this
+    /// interval.
     pub(super) round_trip_us: u64,
 }
 
@@ -187,6 +190,21 @@ impl Link {
     /// Bytes that wait at this end to be sent, beside names whose states can be looked up.
     pub fn backlog(&self) -> usize {
         self.queued_signals.len() + self.evicted.len()
+    }
+
+    /// A PING is sent to the peer. A clacksd peer answers it.
+    pub fn note_ping(&mut self, now: Now) {
+        self.ping_sent_us = now.monotonic_us;
+        if self.is_clacksd() {
+            self.unanswered_ping_us.get_or_insert(now.monotonic_us);
+        }
+    }
+
+    /// The answer to the oldest PING that has none. An answer that was not asked for is ignored.
+    pub(super) fn handle_pong(&mut self, now: Now) {
+        if let Some(sent_us) = self.unanswered_ping_us.take() {
+            self.round_trip_us = now.monotonic_us - sent_us;
+        }
     }
 
     /// Reports whether changes wait to be sent.

@@ -116,7 +116,8 @@ impl Broker {
             | PeerLine::Join(_)
             | PeerLine::Leave(_)
             | PeerLine::Reserved
-            | PeerLine::Synced => None,
+            | PeerLine::Synced
+            | PeerLine::Pong => None,
         };
         if let Some(fault) = &fault {
             self.refuse_link(id, fault, now, out);

@@ -119,6 +119,7 @@ impl Broker {
                 stopped_us: 0,
             },
             ping_sent_us: now.monotonic_us,
+            unanswered_ping_us: None,
             sync: SyncState::Pending,
             walk_memory: 0,
             dirty: BTreeSet::new(),

@@ -81,7 +81,7 @@ metrics! {
     LINK_LINES Counter "link_lines" [] "Lines of other servers.";
     LINK_QUEUED Gauge "link_queued_bytes" ["link"] "Bytes that wait to be sent on a link.";
     LINK_CHANGED Gauge "link_changed_names" ["link"] "Names that have changed while much waited to be sent on a link; they are sent when there is room.";
-    LINK_ROUND_TRIP Gauge "link_round_trip_seconds" ["link"] "The time from the making of the link to the first time that the peer sent; only of peers that have sent it.";
+    LINK_ROUND_TRIP Gauge "link_round_trip_seconds" ["link"] "The time that the last answer of a peer took: to a PING, or to the making of the link; only of peers that have answered.";
 
     JOURNAL_SAVING Gauge "journal_saving" [] "1 if the changes of the cache are being saved, 0 after a failure; only with --persist.";
     JOURNAL_RECORDS Counter "journal_records" [] "Changes that were recorded.";

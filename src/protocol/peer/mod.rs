@@ -14,6 +14,7 @@
 //! | `JOIN pattern group` | the group has members on the sender's side that subscribe to the pattern |
 //! | `LEAVE pattern group` | it has no such members there any more |
 //! | `SYNCED` | everything the sender held when the link came up has been sent |
+//! | `PONG` | the answer to a PING |
 
 mod attributes_word;
 mod changes;
@@ -77,6 +78,7 @@ pub enum PeerLine<'a> {
     /// JOIN or LEAVE with a pattern alone, which has no meaning yet. It is ignored.
     Reserved,
     Synced,
+    Pong,
 }
 
 /// The greatest version of this extension that the text of a CLACKS line announces; `None` if it announces none.
@@ -109,6 +111,7 @@ pub fn decode(line: &[u8]) -> Option<PeerLine<'_>> {
         b"JOIN" => membership::decode(rest?, PeerLine::Join)?,
         b"LEAVE" => membership::decode(rest?, PeerLine::Leave)?,
         b"SYNCED" => PeerLine::Synced,
+        b"PONG" => PeerLine::Pong,
         b"PATH" => PeerLine::Path(path(rest?)?),
         _ => return None,
     })
@@ -128,6 +131,7 @@ pub fn has_verb(line: &[u8]) -> bool {
             | b"JOIN"
             | b"LEAVE"
             | b"SYNCED"
+            | b"PONG"
             | b"PATH"
     )
 }

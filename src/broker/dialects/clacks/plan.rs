@@ -41,7 +41,8 @@ pub fn plan<'a>(session: &Session, link: Option<&Link>, line: &ClacksLine<'a>) -
             | PeerLine::Join(_)
             | PeerLine::Leave(_)
             | PeerLine::Reserved
-            | PeerLine::Synced,
+            | PeerLine::Synced
+            | PeerLine::Pong,
         ) => return of_peer(Receivers::Nobody, false),
     };
     let Some(command) = command else {
