@@ -12,11 +12,13 @@ const PAGES: usize = 200;
 /// The bucket of the histogram that has all turns of 2 milliseconds.
 const BOUND: &str = "turn_seconds.le.0.002048";
 
-/// Turns above the bound, of all turns.
-fn long_turns(server: &Server) -> (f64, f64) {
+/// Turns above the bound, all turns, and the processor time in seconds.
+fn turns(server: &Server) -> [f64; 3] {
     let figures = Figures::of(&mut server.client("mg"));
     let all = figures.get("turn_seconds.count");
-    (all - figures.get(BOUND), all)
+    let modes = ["processor_seconds.user", "processor_seconds.system"];
+    let processor = modes.map(|mode| figures.get(mode));
+    [all - figures.get(BOUND), all, processor.iter().sum()]
 }
 
 #[test]
@@ -30,19 +32,20 @@ fn turns_while_a_large_server_is_scraped() {
     crowd.log_in("ro", |number| format!("NOPING\r\nLISTEN own{number}\r\n"));
     assert!(server.status("clients") >= CLIENTS as u64);
     for path in ["/metrics", "/status.json"] {
-        let (before, turns_before) = long_turns(server);
+        let [long_before, turns_before, processor_before] = turns(server);
         let mut connection = target.connect();
         let page = request("GET", path, &login("mg"));
         for _ in 0..PAGES {
             assert_eq!(connection.ask(&page).status, 200);
         }
-        let (after, turns_after) = long_turns(server);
+        let [long, turns, processor] = turns(server);
         println!(
-            "measured: {PAGES} pages {path} with {CLIENTS} clients and {ENTRIES} entries: {} of {} turns took more than 2.048 ms",
-            after - before,
-            turns_after - turns_before,
+            "measured: {PAGES} pages {path} with {CLIENTS} clients and {ENTRIES} entries: {} of {} turns took more than 2.048 ms, {:.3} ms of processor time a page",
+            long - long_before,
+            turns - turns_before,
+            (processor - processor_before) * 1e3 / PAGES as f64,
         );
-        assert_eq!(after, before, "{path}");
+        assert_eq!(long, long_before, "{path}");
     }
 }
 

@@ -101,6 +101,16 @@ fn the_journal_and_its_failures_are_counted() {
     assert!(figures.get("journal_length_bytes") > 0.0);
     assert_eq!(figures.get("journal_failures"), 0.0);
     assert_eq!(figures.get("journal_rewritten_timestamp_seconds"), 0.0);
+    // Both lines are handled in one turn, and the record is written after it.
+    let lines = manager.ask("STORE b=2\r\nSTATUS");
+    let is_held = |line: &String| {
+        let bytes = line.strip_prefix("STATUS memory_bytes.journal=");
+        bytes.is_some_and(|bytes| bytes != "0")
+    };
+    assert!(lines.iter().any(is_held), "{lines:?}");
+    wait_until("the record is written", || {
+        Figures::of(&mut manager).get("memory_bytes.journal") == 0.0
+    });
     server.process.limit_files(20_000);
     client.ask(&format!("STORE b={}", "v".repeat(30_000)));
     wait_until("it has failed", || {
