@@ -808,7 +808,9 @@ impl Cache {
                 hasher,
                 ..
             } = self;
-            table.insert(hash, block, |block| Entry::new(blocks, *block).hash(hasher));
+            let hash_of = |block: &Block| Entry::new(blocks, *block).hash(hasher);
+            let fetch = |block: &Block| prefetch(&blocks.get(*block)[0]);
+            table.insert_prefetching(hash, block, hash_of, fetch);
             self.count(block, true);
             self.admit(hash, block);
             // Whoever clears and fills the cache all the time leaves no more behind than there was at once.

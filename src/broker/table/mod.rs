@@ -199,9 +199,23 @@ impl<T: Copy + Default, const LANES: usize> Table<T, LANES> {
 
     /// Adds what is known not to be there; `hash_of` gives the hash of any element.
     pub fn insert(&mut self, hash: u64, element: T, hash_of: impl Fn(&T) -> u64) {
+        self.insert_prefetching(hash, element, hash_of, |_| ());
+    }
+
+    /// Inserts as [`Table::insert`] does. Before the hashes of many elements are needed, `prefetch` is called for each of
+    /// them, to fetch the memory that the hashes are made of.
+    pub fn insert_prefetching(
+        &mut self,
+        hash: u64,
+        element: T,
+        hash_of: impl Fn(&T) -> u64,
+        prefetch: impl Fn(&T),
+    ) {
         let max_depth = (self.len / SEGMENT_MAX).max(1).ilog2() + MAX_EXTRA_DEPTH;
         while self.segment(hash).lines.len() >= SEGMENT_MAX && self.segment(hash).depth < max_depth
         {
+            let lines = &self.segment(hash).lines;
+            lines.iter().for_each(|(_, element)| prefetch(element));
             self.split(hash, &hash_of);
         }
         let lines = &mut self.segment_mut(hash).lines;
