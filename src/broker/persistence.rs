@@ -15,11 +15,12 @@ use super::events::{ConnectionId, Now};
 use super::expiry::ExpiryCycle;
 use super::output::Output;
 use super::recording::{Record, Recording, Rewrite, Saved};
+use super::table::PrefetchBatch;
 use super::walk::{Meets, Walk};
 use super::{Broker, LogLimit, Suppressed};
 use crate::limits::{
     JOURNAL_RETRY_MAX_US, JOURNAL_RETRY_US, MAX_REWRITE_SLICE, MAX_UNSAVED, MIN_REWRITE,
-    OVERDUE_REWRITE_BACKLOG, REWRITE_BACKLOG, REWRITE_SLICE,
+    OVERDUE_REWRITE_BACKLOG, REQUESTS_PREFETCHED, REWRITE_BACKLOG, REWRITE_SLICE,
 };
 use crate::protocol::peer::Stamp;
 use std::collections::{BTreeSet, HashMap};
@@ -278,67 +279,82 @@ fn written_record(found: Found<'_>, part: WrittenPart) -> Record<'_> {
     }
 }
 
-impl Broker {
-    /// Takes in what an earlier process had recorded, in that order. To be called before everything else.
-    pub fn restore(&mut self, record: &Record<'_>) {
-        match record {
-            Record::State {
-                name,
-                state,
-                changed_us,
-            } => {
-                // What has no room any more is as good as evicted, and with it what it has replaced.
-                if let Err(TooLarge) = self.cache.restore(name, state, *changed_us) {
-                    self.cache.forget(name);
-                }
-                self.cache.evict_all();
-                self.expiry = ExpiryCycle::At(self.settings.clean_interval_us);
+fn restore_record(broker: &mut Broker, record: &Record<'_>) {
+    match record {
+        Record::State {
+            name,
+            state,
+            changed_us,
+        } => {
+            // What has no room any more is as good as evicted, and with it what it has replaced.
+            if let Err(TooLarge) = broker.cache.restore(name, state, *changed_us) {
+                broker.cache.forget(name);
             }
-            Record::Used { name, accessed_us } => self.cache.restore_use(name, *accessed_us),
-            Record::Count {
-                name,
-                stamp,
-                accessed_us,
-                changed_us,
-                contribution,
-            } => {
-                let restored = self.cache.restore_contribution(
-                    name,
-                    *stamp,
-                    *accessed_us,
-                    *changed_us,
-                    contribution,
-                );
-                if let Err(TooLarge) = restored {
-                    self.cache.forget(name);
-                }
-            }
-            Record::Touch {
-                name,
-                stamp,
-                accessed_us,
-                attributes,
-            } => {
-                let restored = self
-                    .cache
-                    .restore_touch(name, *stamp, *accessed_us, attributes);
-                if let Err(TooLarge) = restored {
-                    self.cache.forget(name);
-                }
-            }
-            Record::Clear(stamp) => self.cache.restore_clear(*stamp),
-            Record::Fold(marker) => {
-                self.cache.merge_fold(*marker);
-            }
-            Record::Linked => self.tree.note_linked(),
-            Record::Run {
-                share,
-                newest_us,
-                has_ended,
-            } => self.last_run = has_ended.then_some((*share, *newest_us)),
+            broker.cache.evict_all();
+            broker.expiry = ExpiryCycle::At(broker.settings.clean_interval_us);
         }
-        // Nobody waits yet.
-        self.cache.free_all_garbage();
+        Record::Used { name, accessed_us } => broker.cache.restore_use(name, *accessed_us),
+        Record::Count {
+            name,
+            stamp,
+            accessed_us,
+            changed_us,
+            contribution,
+        } => {
+            let restored = broker.cache.restore_contribution(
+                name,
+                *stamp,
+                *accessed_us,
+                *changed_us,
+                contribution,
+            );
+            if let Err(TooLarge) = restored {
+                broker.cache.forget(name);
+            }
+        }
+        Record::Touch {
+            name,
+            stamp,
+            accessed_us,
+            attributes,
+        } => {
+            let restored = broker
+                .cache
+                .restore_touch(name, *stamp, *accessed_us, attributes);
+            if let Err(TooLarge) = restored {
+                broker.cache.forget(name);
+            }
+        }
+        Record::Clear(stamp) => broker.cache.restore_clear(*stamp),
+        Record::Fold(marker) => {
+            broker.cache.merge_fold(*marker);
+        }
+        Record::Linked => broker.tree.note_linked(),
+        Record::Run {
+            share,
+            newest_us,
+            has_ended,
+        } => broker.last_run = has_ended.then_some((*share, *newest_us)),
+    }
+    // Nobody waits yet.
+    broker.cache.free_all_garbage();
+}
+
+impl Broker {
+    /// Restores the records of an earlier process, in their order. To be called before everything else, with a few at once,
+    /// whose memory is fetched together.
+    pub fn restore(&mut self, records: &[Record<'_>]) {
+        if self.cache.prefetch_pays() {
+            let mut batch = PrefetchBatch::default();
+            let names = records.iter().filter_map(Record::name);
+            for name in names.take(REQUESTS_PREFETCHED) {
+                batch.push(self.cache.hash(name));
+            }
+            self.cache.prefetch(&batch);
+        }
+        for record in records {
+            restore_record(self, record);
+        }
     }
 
     /// Ends the restoring: all records of a journal of `length` bytes were given to [`Broker::restore`]. If `rewrites`

@@ -44,6 +44,19 @@ pub enum Record<'a> {
     },
 }
 
+impl<'a> Record<'a> {
+    /// The name that the record is about; `None` if it is about more than one.
+    pub fn name(&self) -> Option<&'a [u8]> {
+        match self {
+            Record::State { name, .. }
+            | Record::Used { name, .. }
+            | Record::Count { name, .. }
+            | Record::Touch { name, .. } => Some(name),
+            Record::Clear(_) | Record::Fold(_) | Record::Linked | Record::Run { .. } => None,
+        }
+    }
+}
+
 /// A step of a rewrite, which rids the journal of records that no longer matter.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Rewrite<'a> {

@@ -35,13 +35,13 @@ pub fn restore(
     })?;
     let start = Instant::now();
     let mut records = 0_u64;
-    let loaded = storage::load(&mut disk, |record| {
+    let loaded = storage::load(&mut disk, |some| {
         if records == 0 {
-            // Logged at the first record, so that a refused file leaves only the line with its error.
+            // Logged at the first records, so that a refused file leaves only the line with its error.
             log::info!("{file}: reading");
         }
-        broker.restore(&record);
-        records += 1;
+        broker.restore(some);
+        records += some.len() as u64;
         if signals.take_status() {
             log::info!(
                 "status: reading {file}: {records} records and {} entries so far, in {:.1} s",

@@ -3,10 +3,10 @@
 use super::disk::{Disk, DiskFile, FileName};
 use super::format::{self, FRAME, HEADER, Head, Header, Key, VERSION};
 use crate::broker::Record;
-use crate::limits::MIB;
+use crate::limits::{MIB, REQUESTS_PREFETCHED};
 use std::fmt;
 use std::io::{self, Read};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::path::Path;
 
 /// The result of reading a journal.
@@ -87,6 +87,8 @@ struct Window<F> {
 
 /// The number of bytes read at once.
 const READ_SIZE: usize = MIB;
+/// The number of records handed over at once, at most: as many as are prefetched.
+const RECORDS_AT_ONCE: usize = REQUESTS_PREFETCHED;
 
 impl<F: Read> Window<F> {
     fn new(file: F) -> Window<F> {
@@ -116,6 +118,16 @@ impl<F: Read> Window<F> {
         let end = (skip + length).min(self.bytes.len());
         Ok(&self.bytes[skip.min(end)..end])
     }
+
+    /// Reports whether `length` bytes from an offset on can be returned without reading.
+    fn holds(&self, place: u64, length: usize) -> bool {
+        place + length as u64 <= self.place + self.bytes.len() as u64
+    }
+
+    /// Returns the bytes between two offsets that were read last.
+    fn held(&self, start: u64, end: u64) -> &[u8] {
+        &self.bytes[(start - self.place) as usize..(end - self.place) as usize]
+    }
 }
 
 /// Reads the header of a journal; `None` if only the beginning of a header was ever written.
@@ -144,12 +156,12 @@ pub fn check(path: &Path) -> Result<(), LoadError> {
     read_header(&mut Window::new(file)).map(|_| ())
 }
 
-/// Reads the journal, if there is one, and calls `each` with its records in their order. An incomplete record at the end
-/// is cut off. If the journal is damaged, a copy is kept as [`FileName::Bad`]. `each` can stop the reading, which leaves
+/// Reads the journal, if there is one, and calls `each` with its records in their order, some at once. An incomplete record
+/// at the end is cut off. If the journal is damaged, a copy is kept as [`FileName::Bad`]. `each` can stop the reading, which leaves
 /// the journal unchanged. Returns `None` if there is no journal, or only the beginning of a header.
 pub fn load<D: Disk>(
     disk: &mut D,
-    each: impl FnMut(Record<'_>) -> ControlFlow<()>,
+    each: impl FnMut(&[Record<'_>]) -> ControlFlow<()>,
 ) -> Result<Option<Found<D::File>>, LoadError> {
     let file = match disk.open(FileName::Journal) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -194,6 +206,8 @@ struct Reading<F> {
     window: Window<F>,
     key: Key,
     file_length: u64,
+    /// The offset of the next byte at which a frame may begin.
+    place: u64,
     /// The number of bytes read in records with a valid head and a wrong checksum.
     wasted: u64,
 }
@@ -201,25 +215,13 @@ struct Reading<F> {
 /// The largest number of bytes read in vain, as a multiple of the file's length.
 const MAX_WASTED: u64 = 2;
 
-/// A frame of a journal, with the offset of the next one.
-enum Step {
-    Record {
-        at: u64,
-        end: u64,
-    },
-    /// The frame is intact, but no server can have written its record.
-    Impossible {
-        end: u64,
-    },
-    End,
-}
-
 impl<F: Read> Reading<F> {
     fn new(window: Window<F>, key: Key, file_length: u64) -> Reading<F> {
         Reading {
             window,
             key,
             file_length,
+            place: HEADER as u64,
             wasted: 0,
         }
     }
@@ -227,64 +229,71 @@ impl<F: Read> Reading<F> {
     /// Calls `each` with all readable records.
     fn records(
         &mut self,
-        mut each: impl FnMut(Record<'_>) -> ControlFlow<()>,
+        mut each: impl FnMut(&[Record<'_>]) -> ControlFlow<()>,
     ) -> Result<Loaded, LoadError> {
-        let mut place = HEADER as u64;
         let mut loaded = Loaded {
-            length: place,
+            length: self.place,
             ..Loaded::default()
         };
         loop {
-            match self.step(place, &mut each)? {
-                Step::End => return Ok(loaded),
-                Step::Impossible { end } => place = end,
-                Step::Record { at, end } => {
-                    if at > loaded.length {
-                        let damage = loaded.damage.get_or_insert_default();
-                        damage.bytes += at - loaded.length;
-                        damage.places += 1;
-                    }
-                    loaded.records += 1;
-                    (loaded.length, place) = (end, end);
+            let frames = self.next_frames()?;
+            if frames.is_empty() {
+                return Ok(loaded);
+            }
+            let mut records = Vec::with_capacity(frames.len());
+            for frame in frames {
+                let bytes = self.window.held(frame.start + FRAME as u64, frame.end);
+                // No server can have written an impossible record: it is damage, and nothing within its frame is read.
+                let Some(record) = format::decode(bytes) else {
+                    continue;
+                };
+                if frame.start > loaded.length {
+                    let damage = loaded.damage.get_or_insert_default();
+                    damage.bytes += frame.start - loaded.length;
+                    damage.places += 1;
                 }
+                loaded.length = frame.end;
+                records.push(record);
+            }
+            loaded.records += records.len() as u64;
+            if each(&records).is_break() {
+                return Err(LoadError::Stopped);
             }
         }
     }
 
-    /// Searches for the first frame from an offset on.
-    fn step(
-        &mut self,
-        from: u64,
-        each: &mut impl FnMut(Record<'_>) -> ControlFlow<()>,
-    ) -> Result<Step, LoadError> {
-        let mut at = from;
-        loop {
+    /// Finds the next intact frames, all of them within the window. Returns none at the end of the file.
+    fn next_frames(&mut self) -> Result<Vec<Range<u64>>, LoadError> {
+        let mut frames = Vec::with_capacity(RECORDS_AT_ONCE);
+        while frames.len() < RECORDS_AT_ONCE {
+            let at = self.place;
+            // The window may only move when it has no frame yet that was found.
+            if !frames.is_empty() && !self.window.holds(at, FRAME) {
+                break;
+            }
             let Some(head) = self.window.get(at, FRAME)?.first_chunk::<FRAME>() else {
-                return Ok(Step::End);
+                break;
             };
             let room = self.file_length.saturating_sub(at + FRAME as u64);
             if let Some(head) = Head::decode(head, self.key, at, room)
                 && self.wasted + head.length as u64 <= MAX_WASTED * self.file_length
             {
-                let frame = self.window.get(at, FRAME + head.length)?;
-                let end = at + (FRAME + head.length) as u64;
-                match frame.get(FRAME..FRAME + head.length) {
-                    Some(record) if head.matches(record) => {
-                        return Ok(match format::decode(record) {
-                            Some(record) => {
-                                if each(record).is_break() {
-                                    return Err(LoadError::Stopped);
-                                }
-                                Step::Record { at, end }
-                            }
-                            None => Step::Impossible { end },
-                        });
-                    }
-                    _ => self.wasted += head.length as u64,
+                let length = FRAME + head.length;
+                if !frames.is_empty() && !self.window.holds(at, length) {
+                    break;
                 }
+                let frame = self.window.get(at, length)?;
+                let record = frame.get(FRAME..length);
+                if record.is_some_and(|record| head.matches(record)) {
+                    self.place += length as u64;
+                    frames.push(at..self.place);
+                    continue;
+                }
+                self.wasted += head.length as u64;
             }
-            at += 1;
+            self.place += 1;
         }
+        Ok(frames)
     }
 }
 
@@ -328,8 +337,8 @@ mod tests {
         bytes.extend_from_slice(&last);
         let mut reading = reading(&bytes, key);
         let mut names = Vec::new();
-        let loaded = reading.records(|record| {
-            names.push(format!("{record:?}"));
+        let loaded = reading.records(|records| {
+            names.extend(records.iter().map(|record| format!("{record:?}")));
             ControlFlow::Continue(())
         });
         let loaded = loaded.expect("bytes can be read");
@@ -348,7 +357,8 @@ mod tests {
         let key = Key::from_bytes([1; 16]);
         let mut bytes = format::header(key).to_vec();
         // The name is empty; a value would be a frame.
-        let inner = frame(&used(b"inner"), key, bytes.len() + FRAME + 43);
+        const BEFORE_VALUE: usize = FRAME + 17;
+        let inner = frame(&used(b"inner"), key, bytes.len() + BEFORE_VALUE);
         let impossible = Record::State {
             name: b"",
             state: crate::protocol::peer::State {
@@ -361,13 +371,13 @@ mod tests {
             changed_us: 0,
         };
         let outer = frame(&impossible, key, bytes.len());
-        assert!(outer.ends_with(&inner) && outer.len() - inner.len() == FRAME + 43);
+        assert!(outer.ends_with(&inner) && outer.len() - inner.len() == BEFORE_VALUE);
         bytes.extend_from_slice(&outer);
         let last = frame(&used(b"last"), key, bytes.len());
         bytes.extend_from_slice(&last);
         let mut names = Vec::new();
-        let loaded = reading(&bytes, key).records(|record| {
-            names.push(format!("{record:?}"));
+        let loaded = reading(&bytes, key).records(|records| {
+            names.extend(records.iter().map(|record| format!("{record:?}")));
             ControlFlow::Continue(())
         });
         let loaded = loaded.expect("bytes can be read");

@@ -152,44 +152,52 @@ fn make(data: &[u8]) -> Made {
                     });
                 }
                 let length = usize::from(fields.byte());
-                let before_value = format::FRAME + 43 + name.len() + count * (16 + NUMBER_BYTES);
-                let register = match kind & 7 {
+                let accessed_us = fields.number().max(stamp.time_us);
+                let mut state = State {
+                    stamp,
+                    accessed_us,
+                    register: Register::Value(b""),
+                    attributes: Attributes::default(),
+                    contributions,
+                };
+                state.register = match kind & 7 {
                     0 if count > 0 => Register::Absent,
                     1 => Register::Removed,
                     2 => {
-                        let place = made.bytes.len() + before_value;
+                        let place = made.bytes.len() + frame_of(&state_record(name, &state)).len();
                         hostile = hostile_value(fields.take(length), place);
                         Register::Value(&hostile)
                     }
                     _ => Register::Value(fields.take(length)),
                 };
                 // The place of a hostile value is that of a value without attributes.
-                let attributes = match kind & 7 {
-                    2 => Attributes::default(),
-                    _ => attributes(&mut fields),
-                };
-                let state = State {
-                    stamp,
-                    accessed_us: fields.number(),
-                    register,
-                    attributes,
-                    contributions,
-                };
-                Record::State {
-                    name,
-                    state,
-                    changed_us: stamp.time_us,
+                if kind & 7 != 2 {
+                    state.attributes = attributes(&mut fields);
                 }
+                state_record(name, &state)
             }
         };
         made.records.push(format!("{record:?}"));
-        let mut frame = Vec::new();
-        format::encode(&mut frame, &record);
+        let mut frame = frame_of(&record);
         format::seal(&mut frame, Key::from_bytes(KEY), made.bytes.len() as u64);
         made.bytes.extend_from_slice(&frame);
         made.ends.push(made.bytes.len());
     }
     made
+}
+
+fn state_record<'a>(name: &'a [u8], state: &State<'a>) -> Record<'a> {
+    Record::State {
+        name,
+        state: state.clone(),
+        changed_us: state.stamp.time_us,
+    }
+}
+
+fn frame_of(record: &Record<'_>) -> Vec<u8> {
+    let mut frame = Vec::new();
+    format::encode(&mut frame, record);
+    frame
 }
 
 /// Those attributes whose bits a byte has.
@@ -264,9 +272,9 @@ fn start(disk: &SimulatedDisk) -> Result<Started, LoadError> {
     let mut broker = Broker::new(settings, Users::new("admin", b"pw"), [1, 2, 3, 4]);
     let mut records = Vec::new();
     let mut disk = disk.clone();
-    let loaded = load(&mut disk, |record| {
-        records.push(format!("{record:?}"));
-        broker.restore(&record);
+    let loaded = load(&mut disk, |some| {
+        records.extend(some.iter().map(|record| format!("{record:?}")));
+        broker.restore(some);
         ControlFlow::Continue(())
     })?;
     broker.check();
@@ -338,8 +346,10 @@ fn check_again(disk: &SimulatedDisk, broker: &Broker, records: &[String]) {
         ends: true,
         ..Batch::default()
     };
-    let found = load(&mut disk, |record| {
-        format::encode(&mut batch.snapshot, &record);
+    let found = load(&mut disk, |records| {
+        for record in records {
+            format::encode(&mut batch.snapshot, record);
+        }
         ControlFlow::Continue(())
     });
     let writer = match found.expect("it is a journal") {

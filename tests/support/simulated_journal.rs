@@ -21,8 +21,8 @@ impl SimulatedJournal {
         broker: &mut Broker,
     ) -> Result<(SimulatedJournal, Option<Loaded>), LoadError> {
         let mut disk = disk.clone();
-        let loaded = storage::load(&mut disk, |record| {
-            broker.restore(&record);
+        let loaded = storage::load(&mut disk, |records| {
+            broker.restore(records);
             ControlFlow::Continue(())
         })?;
         let (loaded, writer) = match loaded {
