@@ -1,8 +1,8 @@
 //! The options of CONNECT: a JSON object.
 
 use crate::limits::MAX_CLIENT_INFO;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use serde_json::Value;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
 use std::fmt;
 
 /// The options of a connection: those that its CONNECTs had. Not `Debug`, so that no password is printed by mistake. A
@@ -71,8 +71,9 @@ impl Default for Options {
     }
 }
 
-/// The members of a JSON object, in their order. A key may come twice.
-struct Members(Vec<(String, Value)>);
+/// The members of a JSON object, in their order. A key may come twice. Of a value only the form was checked: nobody
+/// looks at those of unknown keys.
+struct Members(Vec<(String, Box<RawValue>)>);
 
 impl<'de> Deserialize<'de> for Members {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Members, D::Error> {
@@ -99,38 +100,41 @@ impl<'de> Visitor<'de> for MembersVisitor {
 }
 
 impl Options {
-    /// The options after a CONNECT with this text. It changes only those that it has; null is none.
+    /// The options after a CONNECT with this text. It changes only those that it has; null is none. Bytes that are no
+    /// UTF-8 become replacement characters.
     pub fn with(&self, text: &[u8]) -> Result<Options, Malformed> {
-        let Members(members) = serde_json::from_slice(text).map_err(|_| Malformed)?;
+        let text = String::from_utf8_lossy(text);
+        let Members(members) = serde_json::from_str(&text).map_err(|_| Malformed)?;
         let mut changed = self.clone();
         for (key, value) in members {
-            if !value.is_null() {
-                changed.set(&key, value)?;
+            if value.get() != "null" {
+                changed.set(&key, &value)?;
             }
         }
         Ok(changed)
     }
 
-    fn set(&mut self, key: &str, value: Value) -> Result<(), Malformed> {
+    fn set(&mut self, key: &str, value: &RawValue) -> Result<(), Malformed> {
         match key {
-            "verbose" => self.is_verbose = boolean(&value)?,
-            "pedantic" => self.is_pedantic = boolean(&value)?,
-            "echo" => self.wants_echo = boolean(&value)?,
-            "headers" => self.takes_headers = boolean(&value)?,
-            "no_responders" => self.wants_no_responders = boolean(&value)?,
-            "new_account" => self.asks_for_new_account = boolean(&value)?,
-            "protocol" => self.protocol = value.as_i64().ok_or(Malformed)?,
-            "user" => self.user = text(value)?,
-            "pass" => self.password = text(value)?,
-            "name" => self.name = start_of(text(value)?),
-            "lang" => self.language = start_of(text(value)?),
-            "version" => self.version = start_of(text(value)?),
-            "account" => self.has_account = !text(value)?.is_empty(),
-            // Nothing is signed here.
-            "sig" => drop(text(value)?),
+            "verbose" => self.is_verbose = read(value)?,
+            "pedantic" => self.is_pedantic = read(value)?,
+            "echo" => self.wants_echo = read(value)?,
+            "headers" => self.takes_headers = read(value)?,
+            "no_responders" => self.wants_no_responders = read(value)?,
+            "new_account" => self.asks_for_new_account = read(value)?,
+            "protocol" => self.protocol = read(value)?,
+            "user" => self.user = read(value)?,
+            "pass" => self.password = read(value)?,
+            "name" => self.name = start_of(read(value)?),
+            "lang" => self.language = start_of(read(value)?),
+            "version" => self.version = start_of(read(value)?),
+            "account" => self.has_account = !read::<Box<str>>(value)?.is_empty(),
+            // Nothing is signed here, and the listener decides about TLS.
+            "sig" => drop(read::<Box<str>>(value)?),
+            "tls_required" => drop(read::<bool>(value)?),
             _ => {
                 if let Some(place) = OTHER_LOGINS.iter().position(|other| *other == key) {
-                    self.other_logins[place] = !text(value)?.is_empty();
+                    self.other_logins[place] = !read::<Box<str>>(value)?.is_empty();
                 }
             }
         }
@@ -177,15 +181,8 @@ fn start_of(text: Box<str>) -> Box<str> {
     }
 }
 
-fn boolean(value: &Value) -> Result<bool, Malformed> {
-    value.as_bool().ok_or(Malformed)
-}
-
-fn text(value: Value) -> Result<Box<str>, Malformed> {
-    match value {
-        Value::String(text) => Ok(text.into()),
-        _ => Err(Malformed),
-    }
+fn read<T: DeserializeOwned>(value: &RawValue) -> Result<T, Malformed> {
+    serde_json::from_str(value.get()).map_err(|_| Malformed)
 }
 
 #[cfg(test)]
@@ -267,6 +264,22 @@ mod tests {
     }
 
     #[test]
+    fn bytes_that_are_no_utf8_and_numbers_without_end_do_no_harm_where_they_mean_nothing() {
+        let deep = ["[".repeat(2000), "]".repeat(2000)].concat();
+        let text = [
+            b"{\"na\xFFme\":1,\"name\":\"a\xFFb\",\"x\":[1e999,{\"verbose\":-1e999}],\"y\":\"\\ud800\",\"z\":",
+            deep.as_bytes(),
+            b"}",
+        ];
+        let options = Options::default().with(&text.concat());
+        let options = options.unwrap_or_else(|Malformed| panic!("it is an object"));
+        assert_eq!(options.identification(), "nats a\u{FFFD}b");
+        for text in [&b"{\xFF}"[..], b"{}\xFF"] {
+            assert!(Options::default().with(text) == Err(Malformed));
+        }
+    }
+
+    #[test]
     fn malformed_options_change_nothing() {
         for text in [
             "",
@@ -298,6 +311,10 @@ mod tests {
             r#"{"name":1}"#,
             r#"{"lang":1}"#,
             r#"{"version":1}"#,
+            r#"{"tls_required":1}"#,
+            r#"{"protocol":1e999}"#,
+            r#"{"name":1e999}"#,
+            r#"{"x":1e}"#,
         ] {
             assert!(
                 Options::default().with(text.as_bytes()) == Err(Malformed),
