@@ -11,7 +11,7 @@ use super::interclacks::Tree;
 use super::listeners::Listeners;
 use super::session::Sessions;
 use super::subjects::{Subjects, Topic};
-use crate::limits::SHORT_LINE;
+use crate::limits::{SHORT_LINE, WORK_PER_NODE};
 use crate::protocol::Request;
 use crate::protocol::nats::names::{Named, name_of};
 use std::borrow::Cow;
@@ -79,30 +79,41 @@ impl Sender {
         subjects: &mut Subjects,
         out: &mut O,
     ) -> bool {
-        let (topic, name) = match receivers {
+        let (topic, name, is_exact) = match receivers {
             Receivers::Nobody | Receivers::Links => return false,
             Receivers::All => {
                 let mut clients = sessions.clients();
                 return clients.any(|to| out.wait_for(self.id, to, 0, self.is_short));
             }
-            Receivers::Listeners(name) => (Topic::Name(name), Cow::Borrowed(&**name)),
+            Receivers::Listeners(name) => (Topic::Name(name), Cow::Borrowed(&**name), true),
             Receivers::Subscribers(subject) => {
-                let Named { name, .. } = name_of(subject);
-                (Topic::Subject(subject), Cow::Owned(name))
+                let Named { name, is_exact } = name_of(subject);
+                (Topic::Subject(subject), Cow::Owned(name), is_exact)
             }
         };
-        subjects.find(topic, Some(&name), listeners);
         let by_name = listeners.of(&name);
         let by_name = by_name.into_iter().flat_map(|(_, listeners)| listeners);
+        let waits_for = |to: ConnectionId, out: &mut O| out.wait_for(self.id, to, 0, self.is_short);
+        if by_name.copied().any(|to| waits_for(to, out)) {
+            return true;
+        }
+        // Clacks clients listen to patterns of names.
+        if !is_exact {
+            look_up(subjects, Topic::Name(&name), Some(&name), listeners, out);
+            if subjects.found().clacks.iter().any(|to| waits_for(*to, out)) {
+                return true;
+            }
+        }
+        look_up(subjects, topic, is_exact.then_some(&*name), listeners, out);
         let found = subjects.found();
         let plain = found.plain.iter();
         let plain = plain.filter_map(|&plain| Some(subjects.nats(plain)?.0));
         let members = found.members.iter();
         let members = members.filter(|member| !member.is_link);
         let members = members.map(|member| member.connection);
-        let clacks = by_name.chain(&found.clacks).copied();
+        let clacks = found.clacks.iter().copied().filter(|_| is_exact);
         let mut receivers = clacks.chain(plain).chain(members);
-        receivers.any(|to| out.wait_for(self.id, to, 0, self.is_short))
+        receivers.any(|to| waits_for(to, out))
     }
 
     fn waits_for_links<O: Carrier>(
@@ -122,4 +133,16 @@ impl Sender {
             !has_room && out.wait_for(self.id, to, link.backlog(), self.is_short)
         })
     }
+}
+
+/// Looks up who subscribes to patterns that match, as for a delivery, and counts the work.
+fn look_up<O: Carrier>(
+    subjects: &mut Subjects,
+    topic: Topic<'_>,
+    name: Option<&[u8]>,
+    listeners: &Listeners,
+    out: &mut O,
+) {
+    let visited = subjects.find(topic, name, listeners);
+    out.add_work(visited * WORK_PER_NODE);
 }

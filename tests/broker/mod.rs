@@ -53,6 +53,8 @@ struct Wires {
     /// How often the broker has tried once more to write, in the call that it was given last.
     retried: usize,
     by_id: BTreeMap<ConnectionId, Wire>,
+    /// Senders have to wait for it.
+    full: Option<ConnectionId>,
 }
 
 impl Wires {
@@ -145,6 +147,14 @@ impl Carrier for Wires {
         self.open(id)
             .expect("only open connections want room")
             .wants_writable = true;
+    }
+
+    fn has_full_receivers(&self) -> bool {
+        self.full.is_some()
+    }
+
+    fn wait_for(&mut self, _: ConnectionId, to: ConnectionId, _: usize, _: bool) -> bool {
+        self.full == Some(to)
     }
 
     fn traffic(&self, id: ConnectionId) -> Traffic {

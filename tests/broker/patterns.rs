@@ -1,6 +1,8 @@
 //! Patterns that clients listen to.
 
 use super::World;
+use clacks::broker::{ConnectionId, Flow, Peer, Process};
+use clacks::protocol::Language;
 
 #[test]
 fn each_signal_arrives_once_and_never_at_its_sender() {
@@ -55,6 +57,69 @@ fn a_pattern_in_the_wrong_form_is_no_command() {
         );
     }
     assert_eq!(world.status("subscriptions"), 0);
+}
+
+impl World {
+    fn nats_client(&mut self) -> ConnectionId {
+        let id = self.connect_as(Peer::Unix(Process::default()), Language::Nats);
+        let options = r#"{"verbose":false,"pedantic":false,"user":"rw","pass":"rwpw"}"#;
+        // The bytes behind the login are read anew.
+        let flow = self.nats(id, &format!("CONNECT {options}\r\n"));
+        assert_eq!(flow, Flow::Stop);
+        id
+    }
+
+    fn nats(&mut self, id: ConnectionId, frame: &str) -> Flow {
+        let request = Language::Nats.decode(frame.as_bytes());
+        self.broker
+            .handle_request(id, &request, self.now, &mut self.wires)
+    }
+}
+
+/// Clacks clients listen to names, NATS clients to subjects; this subject is not that of its name.
+#[test]
+fn a_publish_waits_for_those_who_would_get_it_and_for_nobody_else() {
+    let mut world = World::new();
+    let publisher = world.nats_client();
+    let [by_name, by_pattern] = [(); 2].map(|()| world.client("ro"));
+    world.line(by_name, "LISTEN a%3Db::c");
+    world.line(by_pattern, "PLISTEN a%3Db::*");
+    let [subscriber, member, other] = [(); 3].map(|()| world.nats_client());
+    for (id, frame) in [
+        (subscriber, "SUB a=b.* 1\r\n"),
+        (member, "SUB a=b.c g 1\r\n"),
+        (other, "SUB a%3Db.c 1\r\n"),
+    ] {
+        assert_eq!(world.nats(id, frame), Flow::Next);
+    }
+    for (full, is_waited_for) in [
+        (by_name, true),
+        (by_pattern, true),
+        (subscriber, true),
+        (member, true),
+        (other, false),
+        (publisher, false),
+    ] {
+        world.wires.full = Some(full);
+        let expected = match is_waited_for {
+            true => Flow::StopBefore,
+            false => Flow::Next,
+        };
+        assert_eq!(
+            world.nats(publisher, "PUB a=b.c 1\r\nx\r\n"),
+            expected,
+            "{full:?}"
+        );
+    }
+    world.wires.full = None;
+    for id in [by_name, by_pattern, subscriber, member, other] {
+        let got = world.take(id);
+        let expected = if id == other { 0 } else { 2 };
+        assert_eq!(
+            got.matches("a=b.c").count() + got.matches("a%3Db::c").count(),
+            expected
+        );
+    }
 }
 
 /// A login without the right to listen ends all subscriptions: of very many, some at a time.
