@@ -6,7 +6,8 @@
 use super::compare::{Heard, compare};
 use super::frames::{Frame, Message, take_all};
 use super::generator::{CONNECTIONS, Command, Generator, Range};
-use super::target::{Build, Login, Target};
+use super::servers::Version;
+use super::target::{Login, Target};
 use crate::support::{Conversation, Random};
 use std::env;
 
@@ -186,11 +187,11 @@ impl Pair {
         Pair([start(Login::Optional), start(Login::Needed)])
     }
 
-    fn nats_server(build: Build) -> Pair {
+    fn nats_server(version: Version) -> Pair {
         let timeout = format!("timeout: {TIME_TO_LOG_IN}");
         Pair([
-            Target::open_nats_server(build, ""),
-            Target::nats_server_with(build, Login::Needed, &timeout),
+            Target::open_nats_server(version, ""),
+            Target::nats_server_with(version, Login::Needed, &timeout),
         ])
     }
 
@@ -211,13 +212,13 @@ fn assert_alike(seeds: std::ops::Range<u64>, is_for_old: bool, ours: &Pair, thei
 
 #[test]
 fn clacksd_answers_as_nats_server_does() {
-    let theirs = Pair::nats_server(Build::Debian);
+    let theirs = Pair::nats_server(Version::Debian);
     assert_alike(seeds(), true, &Pair::clacksd(), &theirs);
 }
 
 #[test]
 fn clacksd_answers_as_the_newest_nats_server_does() {
-    let theirs = Pair::nats_server(Build::Newest);
+    let theirs = Pair::nats_server(Version::Newer);
     assert_alike(seeds(), false, &Pair::clacksd(), &theirs);
 }
 
@@ -225,8 +226,8 @@ fn clacksd_answers_as_the_newest_nats_server_does() {
 #[test]
 fn two_nats_servers_answer_alike() {
     let (one, other) = (
-        Pair::nats_server(Build::Debian),
-        Pair::nats_server(Build::Debian),
+        Pair::nats_server(Version::Debian),
+        Pair::nats_server(Version::Debian),
     );
     assert_alike(0..2, true, &one, &other);
 }
@@ -234,8 +235,8 @@ fn two_nats_servers_answer_alike() {
 #[test]
 fn nats_servers_of_different_versions_answer_alike() {
     let (one, other) = (
-        Pair::nats_server(Build::Debian),
-        Pair::nats_server(Build::Newest),
+        Pair::nats_server(Version::Debian),
+        Pair::nats_server(Version::Newer),
     );
     assert_alike(seeds(), false, &one, &other);
 }
@@ -339,8 +340,8 @@ const SPOILERS: [(&str, Spoiler); 12] = [
 #[test]
 fn a_disturbed_stream_is_noticed() {
     let (one, other) = (
-        Pair::nats_server(Build::Debian),
-        Pair::nats_server(Build::Debian),
+        Pair::nats_server(Version::Debian),
+        Pair::nats_server(Version::Debian),
     );
     for (fault, spoiler) in SPOILERS {
         let range = range_of(0, true);
@@ -397,7 +398,7 @@ fn members_of_a_group_get_equal_shares() {
 
 #[test]
 fn members_of_a_group_get_equal_shares_from_nats_server() {
-    assert_even(&Target::open_nats_server(Build::Debian, ""));
+    assert_even(&Target::open_nats_server(Version::Debian, ""));
 }
 
 /// Commands to one connection, in pieces of random lengths, without waiting for answers.

@@ -1,6 +1,7 @@
 //! The line INFO that every NATS client gets first.
 
-use super::target::{Build, Login, Target};
+use super::servers::Version;
+use super::target::{Login, Target};
 use crate::support::Setup;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
@@ -122,7 +123,7 @@ fn the_largest_payload_is_that_of_max_line_up_to_a_mebibyte() {
 #[test]
 fn fields_have_the_types_of_nats_server() {
     let ours = info(&Target::clacksd(Login::Needed));
-    let theirs = info(&Target::nats_server(Build::Debian, Login::Needed));
+    let theirs = info(&Target::nats_server(Version::Debian, Login::Needed));
     for (name, value) in ours.as_object().expect("an object") {
         let other = theirs.get(name).unwrap_or_else(|| panic!("no {name}"));
         let types = (std::mem::discriminant(value), std::mem::discriminant(other));

@@ -13,7 +13,7 @@ mod info;
 mod matching;
 mod servers;
 mod tables;
-mod target;
+pub mod target;
 mod tree;
 mod users;
 pub mod workers;

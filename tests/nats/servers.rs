@@ -1,16 +1,26 @@
 //! The servers that NATS clients are tried with: clacksd, and nats-server in two versions.
 
 use crate::runner::{needs, needs_made, needs_that};
-use crate::support::{
-    Client, Identity, Process, Server, Setup, USERS, hand_over, text, wait_until,
-};
-use std::fmt::Write;
+use crate::support::{Client, Identity, Process, Server, Setup, hand_over, text, wait_until};
 use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 use tempfile::TempDir;
+
+/// Users as clacksd has them in a [`Setup`]: `admin` and `rw` may do everything, `ro` subscribes only, `wo` publishes
+/// only, `mg` neither. nats-server takes subjects with empty tokens for such as `>` does not deny, so that only what no
+/// test uses is allowed.
+const USERS: &str = r#"
+    users = [
+        {user: admin, password: adminpw}
+        {user: rw, password: rwpw}
+        {user: ro, password: ropw, permissions: {publish: {allow: unused}}}
+        {user: wo, password: wopw, permissions: {subscribe: {allow: unused}}}
+        {user: mg, password: mgpw, permissions: {publish: {allow: unused}, subscribe: {allow: unused}}}
+    ]
+"#;
 
 /// The folder in which `make nats-clients` installs what Debian does not have.
 pub fn folder() -> PathBuf {
@@ -113,7 +123,7 @@ impl ActivatedClacksd {
 }
 
 /// A version of nats-server that differences are known to.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
     /// The package of Debian 12.
     Debian,
@@ -144,7 +154,7 @@ impl Version {
     }
 }
 
-/// nats-server with the users of a [`Setup`].
+/// nats-server at a port of its own.
 pub struct NatsServer {
     pub port: u16,
     _process: Process,
@@ -152,14 +162,33 @@ pub struct NatsServer {
 }
 
 impl NatsServer {
+    /// Starts it with the users of a [`Setup`].
     pub fn start(version: Version, entry: Entry<'_>) -> NatsServer {
-        let program = version.program();
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let configuration = folder.path().join("configuration");
-        let content = configuration_of(entry, folder.path());
-        fs::write(&configuration, content).expect("a folder of our own");
+        let mut configuration = with_users(matches!(entry, Entry::Login), "");
+        if let Entry::Tls(identity) = entry {
+            let paths = ["cert.pem", "key.pem"].map(|name| folder.path().join(name));
+            for (path, content) in paths.iter().zip([&identity.certificates, &identity.key]) {
+                fs::write(path, content).expect("a folder of our own");
+            }
+            let [certificate, key] = paths.map(|path| text(&path));
+            configuration += &format!("tls {{cert_file: {certificate:?}, key_file: {key:?}}}\n");
+        }
+        NatsServer::start_in(folder, version, &configuration)
+    }
+
+    /// Starts it with that configuration and nothing else.
+    pub fn start_with(version: Version, configuration: &str) -> NatsServer {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        NatsServer::start_in(folder, version, configuration)
+    }
+
+    fn start_in(folder: TempDir, version: Version, configuration: &str) -> NatsServer {
+        let program = version.program();
+        let file = folder.path().join("configuration");
+        fs::write(&file, configuration).expect("a folder of our own");
         let mut command = Command::new(program);
-        command.arg("-c").arg(&configuration);
+        command.arg("-c").arg(&file);
         command.args(["-a", "127.0.0.1", "-p", "-1", "--ports_file_dir"]);
         let process = Process::spawn(command.arg(folder.path()));
         NatsServer {
@@ -170,40 +199,14 @@ impl NatsServer {
     }
 }
 
-fn configuration_of(entry: Entry<'_>, folder: &Path) -> String {
-    let mut content = String::from("authorization { users: [\n");
-    let users = USERS.lines().chain(["admin:read,write:adminpw"]);
-    for user in users {
-        let mut fields = user.split(':');
-        let mut field = || fields.next().expect("three fields");
-        let (name, permissions, password) = (field(), field(), field());
-        let may = |what: &str| match permissions.contains(what) {
-            true => "{allow: \">\"}",
-            false => "{deny: \">\"}",
-        };
-        let (publish, subscribe) = (may("write"), may("read"));
-        let permissions = format!("{{publish: {publish}, subscribe: {subscribe}}}");
-        let line = "{user: NAME, password: PASSWORD, permissions: PERMISSIONS}\n";
-        let line = line.replace("NAME", name).replace("PASSWORD", password);
-        content += &line.replace("PERMISSIONS", &permissions);
-    }
-    content += "] }\n";
-    if !matches!(entry, Entry::Login) {
-        content += "no_auth_user: admin\n";
-    }
-    if let Entry::Tls(identity) = entry {
-        let paths = ["cert.pem", "key.pem"].map(|name| folder.join(name));
-        for (path, content) in paths.iter().zip([&identity.certificates, &identity.key]) {
-            fs::write(path, content).expect("a folder of our own");
-        }
-        let [certificate, key] = paths.map(|path| text(&path));
-        let written = writeln!(
-            content,
-            "tls {{cert_file: {certificate:?}, key_file: {key:?}}}"
-        );
-        written.expect("memory is there");
-    }
-    content
+/// The configuration of a nats-server with the users of a [`Setup`], and further lines about authorization. Clients without
+/// a login are `admin`, unless one is needed.
+pub fn with_users(needs_login: bool, lines: &str) -> String {
+    let anonymous = match needs_login {
+        true => "",
+        false => "no_auth_user: admin\n",
+    };
+    format!("authorization {{\n{USERS}\n{lines}\n}}\n{anonymous}")
 }
 
 /// The port that nats-server has found and written to a file there.

@@ -4,7 +4,8 @@
 //! `ours` and `whole` there are these tags: `quiet` for cases whose NATS clients have connected as libraries do, `old`
 //! for those that nats-server answers so before version 2.15 only, `new` for those that it answers so since then.
 
-use super::target::{Build, Login, Target};
+use super::servers::Version;
+use super::target::{Login, Target};
 use crate::support::table::Case;
 use crate::support::table_run::{assert_no_errors, cases, tables, try_in_all_ways, try_whole};
 
@@ -28,12 +29,12 @@ fn clacksd_of(table: &str) -> Target {
     Target::clacksd_with(login_of(table), flags)
 }
 
-fn nats_server_of(table: &str, build: Build) -> Target {
+fn nats_server_of(table: &str, version: Version) -> Target {
     match table {
-        "login" | "permissions" => Target::nats_server(build, Login::Needed),
-        "optional_login" => Target::nats_server(build, Login::Optional),
-        "limits" => Target::open_nats_server(build, "max_payload: 4096"),
-        _ => Target::open_nats_server(build, ""),
+        "login" | "permissions" => Target::nats_server(version, Login::Needed),
+        "optional_login" => Target::nats_server(version, Login::Optional),
+        "limits" => Target::open_nats_server(version, "max_payload: 4096"),
+        _ => Target::open_nats_server(version, ""),
     }
 }
 
@@ -140,23 +141,23 @@ fn verbs() {
 }
 
 /// Reports whether nats-server has the answers of a case.
-fn is_of(build: Build, case: &Case) -> bool {
-    let other = match build {
-        Build::Debian => "new",
-        Build::Newest => "old",
+fn is_of(version: Version, case: &Case) -> bool {
+    let other = match version {
+        Version::Debian => "new",
+        Version::Newer => "old",
     };
     !case.has("ours") && !case.has(other)
 }
 
-fn nats_server_answers(build: Build) {
+fn nats_server_answers(version: Version) {
     let mut tried = Vec::new();
     for table in tables("nats") {
         if OURS.contains(&&*table) {
             continue;
         }
-        let target = nats_server_of(&table, build);
+        let target = nats_server_of(&table, version);
         let cases = cases("nats", &table);
-        for case in cases.iter().filter(|case| is_of(build, case)) {
+        for case in cases.iter().filter(|case| is_of(version, case)) {
             tried.push(try_whole(&target, case));
         }
     }
@@ -166,12 +167,12 @@ fn nats_server_answers(build: Build) {
 
 #[test]
 fn nats_server_itself_answers_by_all_cases_that_are_not_ours() {
-    nats_server_answers(Build::Debian);
+    nats_server_answers(Version::Debian);
 }
 
 #[test]
 fn the_newest_nats_server_answers_by_all_cases_that_are_not_ours() {
-    nats_server_answers(Build::Newest);
+    nats_server_answers(Version::Newer);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Every permission with every command, and the secrets of users.
 
-use super::target::{Build, Login, Target};
+use super::servers::Version;
+use super::target::{Login, Target};
 use crate::support::Conversation;
 
 /// A user, if it may subscribe, and if it may publish.
@@ -102,7 +103,7 @@ fn each_command_needs_its_permission() {
 
 #[test]
 fn each_command_of_nats_server_needs_its_permission() {
-    every_permission_with_every_command(&Target::nats_server(Build::Debian, Login::Needed));
+    every_permission_with_every_command(&Target::nats_server(Version::Debian, Login::Needed));
 }
 
 const SECRETS: [&str; 5] = [
