@@ -90,7 +90,7 @@ fn memory_after_subscriptions_that_are_gone() {
 }
 
 /// The server's memory when it has not changed for two seconds: pages are given back in slices.
-fn steady_memory_kb(server: &Server) -> u64 {
+pub fn steady_memory_kb(server: &Server) -> u64 {
     let (mut since, mut last_kb) = (Instant::now(), 0);
     wait_until("the memory stays the same", || {
         let kb = server.proc_status("VmRSS");

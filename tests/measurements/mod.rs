@@ -6,6 +6,7 @@ mod costs;
 mod expiry;
 mod groups;
 mod looking_once;
+mod nats;
 mod overload;
 mod persist;
 mod scrapes;
