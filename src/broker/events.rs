@@ -4,7 +4,8 @@
 use super::labels::Labels;
 use super::origin::Process;
 use super::statistics::Turns;
-use std::net::SocketAddr;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 
 /// One connection among all there ever were: a slot, which is reused, and a generation, which isn't.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -17,9 +18,41 @@ pub struct ConnectionId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
     Unix(Process),
-    Tcp(SocketAddr),
+    Tcp(TcpAddress),
     /// The master, dialled by this node; the address if it was by TCP.
-    Master(Option<SocketAddr>),
+    Master(Option<TcpAddress>),
+}
+
+/// Where a TCP connection leads to. It takes less memory than a [`SocketAddr`], of which IPv6 has more parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TcpAddress {
+    ip: IpAddr,
+    port: u16,
+}
+
+impl TcpAddress {
+    pub fn ip(self) -> IpAddr {
+        self.ip
+    }
+
+    pub fn port(self) -> u16 {
+        self.port
+    }
+}
+
+impl From<SocketAddr> for TcpAddress {
+    fn from(address: SocketAddr) -> TcpAddress {
+        TcpAddress {
+            ip: address.ip(),
+            port: address.port(),
+        }
+    }
+}
+
+impl fmt::Display for TcpAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        SocketAddr::new(self.ip, self.port).fmt(f)
+    }
 }
 
 /// The time, read once a turn.

@@ -12,6 +12,7 @@ mod cache;
 mod carrier;
 mod change;
 mod check;
+mod cid;
 mod close_reason;
 mod closing;
 mod counting;
@@ -35,6 +36,7 @@ mod persistence;
 mod random;
 mod recording;
 mod session;
+mod sorted_slots;
 mod statistics;
 mod subjects;
 mod table;
@@ -53,7 +55,7 @@ pub use dialects::nats::NatsSettings;
 pub use entrance::{Entrance, EntranceAddress};
 pub use events::{
     Audience, AudienceId, ConnectionId, Flow, HostFigures, LabelledAudience, LongFrame, Now, Peer,
-    Traffic,
+    TcpAddress, Traffic,
 };
 pub use labels::Labels;
 pub use log_limit::{LogLimit, Suppressed};

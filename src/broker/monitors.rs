@@ -1,8 +1,9 @@
 //! MONITOR: the clients that see all traffic, and the lines that they are shown.
 
 use super::carrier::Carrier;
+use super::cid::Cid;
 use super::events::ConnectionId;
-use super::session::{Cid, Session, Sessions};
+use super::session::{Session, Sessions};
 use super::{Broker, empty};
 use crate::protocol::shared::{Lines, SharedBytes};
 use crate::protocol::shown::fits_in_line;

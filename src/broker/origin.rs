@@ -62,9 +62,13 @@ impl fmt::Display for Origin {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::SocketAddr;
+    use std::str::FromStr;
 
     fn of_tcp(address: &str) -> String {
-        let origin = Origin::of(Peer::Tcp(address.parse().expect("an address")));
+        let origin = Origin::of(Peer::Tcp(
+            SocketAddr::from_str(address).expect("an address").into(),
+        ));
         origin.expect("a client").to_string()
     }
 

@@ -1,6 +1,7 @@
 //! Sessions: the broker's state of one connection, and the table of all of them by slot.
 
 use super::Settings;
+use super::cid::Cid;
 use super::close_reason::CloseReason;
 use super::dialects::clacks::Listing;
 use super::dialects::{http, memcached, nats};
@@ -8,6 +9,7 @@ use super::entrance::Entrance;
 use super::events::{ConnectionId, Now, Peer};
 use super::listeners::Subscriptions;
 use super::origin::Origin;
+use super::sorted_slots::SortedSlots;
 use super::statistics::ByLanguage;
 use super::subjects::OwnSubscriptions;
 use super::users::User;
@@ -17,9 +19,8 @@ use crate::limits::{
 use crate::protocol::memcached::framing::MAX_UNFINISHED_LINE;
 use crate::protocol::nats::framing::MAX_ARGUMENTS;
 use crate::protocol::{Language, token};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::ops::Bound;
 use std::rc::Rc;
 
 pub struct Session {
@@ -28,8 +29,8 @@ pub struct Session {
     pub language: Language,
     /// The number of the listening socket that it came in at; see [`Entrance`].
     pub entrance: u16,
-    /// The client's description of itself; empty until it has sent one. Sessions with equal ones may share it.
-    client_info: Rc<[u8]>,
+    /// The client's description of itself; `None` until it has sent one. Sessions with equal ones may share it.
+    client_info: Option<Rc<Vec<u8>>>,
     /// The session's user; `None` before the login.
     pub user: Option<Rc<User>>,
     pub subscriptions: Subscriptions,
@@ -64,8 +65,6 @@ pub struct Session {
     pub closing: Option<Box<Closing>>,
     /// It is one of many that are closed soon; see [`Dismissal`](super::dismissal::Dismissal).
     pub is_dismissed: bool,
-    /// The session's index in [`Sessions::present`].
-    place: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -95,44 +94,6 @@ pub struct LastPing {
     pub stopped_us: u64,
 }
 
-/// The name a connection goes by in CLIENTLIST, MONITOR and the log. Those of clients are never used twice; all
-/// connections to the same master share one, and the last may not be closed yet when the next begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cid {
-    pub peer: Peer,
-    /// Counts connections.
-    pub serial: u64,
-    /// Unix time of its beginning, which lasts until 2106; part of the name of Unix sockets.
-    pub opened_s: u32,
-}
-
-impl Cid {
-    /// The fields HOST and PORT of CLIENTLIST.
-    pub fn host_and_port(&self) -> (String, String) {
-        match self.peer {
-            Peer::Unix(_) => (
-                "unixdomainsocket".to_owned(),
-                format!("{}:{}", self.opened_s, self.serial),
-            ),
-            Peer::Tcp(address) | Peer::Master(Some(address)) => {
-                (address.ip().to_string(), address.port().to_string())
-            }
-            Peer::Master(None) => (String::new(), String::new()),
-        }
-    }
-}
-
-impl fmt::Display for Cid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.peer {
-            Peer::Unix(_) => write!(f, "unixdomainsocket:{}:{}", self.opened_s, self.serial),
-            Peer::Tcp(address) => write!(f, "{}:{}:{}", address.ip(), address.port(), self.serial),
-            Peer::Master(Some(address)) => write!(f, "{}:{}", address.ip(), address.port()),
-            Peer::Master(None) => f.write_str("unixdomainsocket:interclacksmaster"),
-        }
-    }
-}
-
 impl Session {
     pub fn new(id: ConnectionId, peer: Peer, entrance: Entrance, serial: u64, now: Now) -> Session {
         Session {
@@ -144,7 +105,7 @@ impl Session {
             },
             language: entrance.language,
             entrance: entrance.number,
-            client_info: Rc::default(),
+            client_info: None,
             user: None,
             subscriptions: Subscriptions::default(),
             subjects: OwnSubscriptions::default(),
@@ -166,7 +127,6 @@ impl Session {
             resumes_with_room: false,
             closing: None,
             is_dismissed: false,
-            place: 0,
         }
     }
 
@@ -203,10 +163,9 @@ impl Session {
     }
 
     pub fn client_info(&self) -> &[u8] {
-        if self.client_info.is_empty() {
-            b"UNKNOWN"
-        } else {
-            &self.client_info
+        match &self.client_info {
+            Some(info) if !info.is_empty() => info,
+            _ => b"UNKNOWN",
         }
     }
 }
@@ -215,20 +174,16 @@ impl Session {
 #[derive(Default)]
 pub struct Sessions {
     slots: Vec<Option<Session>>,
-    /// The slots that are in use, in no order: a walk over all sessions costs nothing for those that are gone.
-    present: Vec<u32>,
-    /// The CIDs of the sessions with their slots, in the order in which CLIENTLIST shows them.
-    by_cid: BTreeSet<(Box<[u8]>, u32)>,
+    /// The slots that are in use, in the order of the sessions' CIDs, in which CLIENTLIST shows them. A walk over all
+    /// sessions costs nothing for those that are gone.
+    by_cid: SortedSlots,
     /// The latest descriptions that clients gave of themselves, to be shared: most clients are the same few programs.
-    infos: VecDeque<Rc<[u8]>>,
+    infos: VecDeque<Rc<Vec<u8>>>,
     /// The number of sessions of each language.
     by_language: ByLanguage,
     /// The number of sessions of each user that has any.
     by_user: BTreeMap<String, usize>,
 }
-
-/// No CID is longer: addresses, ports, times and serial numbers have some ten digits each.
-const LONGEST_CID: usize = 256;
 
 /// Texts of clients that are kept for the next ones.
 const KEPT_INFOS: usize = 8;
@@ -239,8 +194,7 @@ impl Sessions {
     pub fn with_capacity(capacity: usize) -> Sessions {
         Sessions {
             slots: Vec::with_capacity(capacity),
-            present: Vec::with_capacity(capacity),
-            by_cid: BTreeSet::new(),
+            by_cid: SortedSlots::default(),
             infos: VecDeque::new(),
             by_language: ByLanguage::default(),
             by_user: BTreeMap::new(),
@@ -262,13 +216,13 @@ impl Sessions {
             .find(|info| info.iter().copied().eq(bytes.clone()))
             .cloned();
         let info = known.unwrap_or_else(|| {
-            let info: Rc<[u8]> = bytes.collect();
+            let info = Rc::new(bytes.collect::<Vec<u8>>());
             self.infos.truncate(KEPT_INFOS - 1);
             self.infos.push_front(info.clone());
             info
         });
         if let Some(session) = self.get_mut(id) {
-            session.client_info = info;
+            session.client_info = Some(info);
         }
     }
 
@@ -279,20 +233,21 @@ impl Sessions {
     /// Panics if a session is not found by its CID, or the other way round; for
     /// [`Broker::check`](super::Broker::check).
     pub fn check(&self) {
-        for (cid, slot) in &self.by_cid {
-            let session = self.in_slot(*slot as usize).expect("a CID's session");
-            assert_eq!(session.id.slot, *slot, "a session is in its slot");
-            assert_eq!(**cid, *session.cid.to_string().as_bytes());
+        for slot in self.by_cid.iter() {
+            let session = self.in_slot(slot as usize).expect("a slot in use");
+            assert_eq!(session.id.slot, slot, "a session is in its slot");
         }
-        assert_eq!(self.iter().count(), self.len(), "sessions are counted");
+        let cids = || {
+            self.iter()
+                .map(|session| (session.cid.text(), session.id.slot))
+        };
+        let pairs = cids().zip(cids().skip(1));
+        assert!(pairs.into_iter().all(|(one, next)| one < next), "in order");
         let in_use = self.slots.iter().flatten().count();
-        assert_eq!(in_use, self.present.len(), "a walk meets every session");
-        for (place, session) in self.iter().enumerate() {
-            assert_eq!(session.place as usize, place, "a session knows its place");
-        }
+        assert_eq!(in_use, self.len(), "a walk meets every session");
     }
 
-    pub fn insert(&mut self, mut session: Session) {
+    pub fn insert(&mut self, session: Session) {
         let slot = session.id.slot as usize;
         if slot >= self.slots.len() {
             self.slots.resize_with(slot + 1, || None);
@@ -301,29 +256,22 @@ impl Sessions {
             self.slots[slot].is_none(),
             "a slot is reused only after its connection was closed"
         );
-        let cid = session.cid.to_string().into_bytes().into();
-        let id = session.id;
         self.by_language.add(session.language, 1);
-        session.place =
-            u32::try_from(self.present.len()).expect("there are fewer sessions than slots");
-        self.present.push(id.slot);
-        self.slots[slot] = Some(session);
-        self.by_cid.insert((cid, id.slot));
+        let (cid, slot) = (session.cid.text(), session.id.slot);
+        let slots = &mut self.slots;
+        self.by_cid
+            .insert(slot, |other| is_before(slots, other, (&cid, slot)));
+        slots[slot as usize] = Some(session);
     }
 
     pub fn remove(&mut self, id: ConnectionId) -> Option<Session> {
-        let cid = self.get(id)?.cid.to_string().into_bytes().into();
-        self.by_cid.remove(&(cid, id.slot));
-        let session = self.slots[id.slot as usize].take()?;
+        let cid = self.get(id)?.cid.text();
+        let slots = &mut self.slots;
+        self.by_cid
+            .remove(id.slot, |other| is_before(slots, other, (&cid, id.slot)));
+        let session = slots[id.slot as usize].take()?;
         self.by_language.subtract_one(session.language);
         self.count_logout(session.user.as_deref());
-        // The last one takes its place.
-        self.present.swap_remove(session.place as usize);
-        if let Some(&moved) = self.present.get(session.place as usize)
-            && let Some(moved) = &mut self.slots[moved as usize]
-        {
-            moved.place = session.place;
-        }
         Some(session)
     }
 
@@ -374,10 +322,10 @@ impl Sessions {
         self.slots.get(slot)?.as_ref()
     }
 
-    /// All sessions, in no order.
+    /// All sessions, in the order of their CIDs.
     pub fn iter(&self) -> impl Iterator<Item = &Session> {
-        let present = self.present.iter();
-        present.filter_map(|slot| self.in_slot(*slot as usize))
+        let slots = self.by_cid.iter();
+        slots.filter_map(|slot| self.in_slot(slot as usize))
     }
 
     /// All sessions, in the order of their slots.
@@ -397,25 +345,31 @@ impl Sessions {
 
     /// The session that goes by the name `cid`, unless it is being closed.
     pub fn find(&self, cid: &[u8]) -> Option<&Session> {
-        if cid.len() > LONGEST_CID {
-            return None;
-        }
         let mut found = self
-            .range(Bound::Included((cid.into(), 0)))
-            .take_while(|(found, _)| *found == cid);
-        let (_, session) = found.find(|(_, session)| session.closing.is_none())?;
-        Some(session)
+            .behind(cid, 0)
+            .take_while(|session| *session.cid.text() == *cid);
+        found.find(|session| session.closing.is_none())
     }
 
     /// The sessions whose CIDs come after `cid`, in their order.
-    pub fn after(&self, cid: &[u8]) -> impl Iterator<Item = (&[u8], &Session)> {
-        self.range(Bound::Excluded((cid.into(), u32::MAX)))
+    pub fn after(&self, cid: &[u8]) -> impl Iterator<Item = &Session> {
+        self.behind(cid, u32::MAX)
     }
 
-    fn range(&self, from: Bound<(Box<[u8]>, u32)>) -> impl Iterator<Item = (&[u8], &Session)> {
-        let found = self.by_cid.range((from, Bound::Unbounded));
-        found.filter_map(|(cid, slot)| Some((&**cid, self.in_slot(*slot as usize)?)))
+    /// The sessions from that CID and slot on.
+    fn behind(&self, cid: &[u8], slot: u32) -> impl Iterator<Item = &Session> {
+        let slots = &self.slots;
+        let found = self
+            .by_cid
+            .behind(move |other| is_before(slots, other, (cid, slot)));
+        found.filter_map(|slot| self.in_slot(slot as usize))
     }
+}
+
+/// Reports whether the session in a slot comes before a CID and slot.
+fn is_before(slots: &[Option<Session>], slot: u32, (cid, other): (&[u8], u32)) -> bool {
+    let session = slots[slot as usize].as_ref();
+    session.is_some_and(|session| (&session.cid.text()[..], slot) < (cid, other))
 }
 
 /// For the log: what ended, how, and the limit that it ran into.
@@ -552,7 +506,7 @@ mod tests {
             assert!(sessions.remove(id).is_some());
             sessions.check();
         }
-        assert_eq!(sessions.present, [700]);
+        assert!(sessions.by_cid.iter().eq([700]));
         assert_eq!(sessions.iter().count(), 1);
     }
 

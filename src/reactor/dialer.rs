@@ -179,7 +179,7 @@ impl Dialer {
                 let _ = stream.set_nodelay(true);
                 let freed = self.registry.deregister(&mut stream);
                 let connected = freed.and_then(|()| self.wrap(stream));
-                Some(connected.map(|stream| (stream, Peer::Master(Some(to)))))
+                Some(connected.map(|stream| (stream, Peer::Master(Some(to.into())))))
             }
             Err(error) if error.kind() == ErrorKind::NotConnected => {
                 self.attempt = Attempt::Connecting {

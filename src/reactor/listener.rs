@@ -164,7 +164,7 @@ impl Listener {
                     Address::Tls(_) => Stream::Tls(Box::new(TlsStream::accept(stream))),
                     _ => Stream::Tcp(stream),
                 };
-                Ok((stream, Peer::Tcp(address)))
+                Ok((stream, Peer::Tcp(address.into())))
             }
         }
     }

@@ -7,6 +7,8 @@ use clacks::limits::{
     MIN_STRANGERS_PER_ORIGIN, SECOND_US, WRONG_LOGIN_MEMORY_US,
 };
 use clacks::protocol::token::Token;
+use std::net::SocketAddr;
+use std::str::FromStr;
 
 const GREETED: &str = "OVERHEAD M Authentication required\r\n";
 const WELCOME: &str = "OVERHEAD O Welcome!\r\n";
@@ -17,7 +19,7 @@ fn uid(uid: u32) -> Peer {
 }
 
 fn tcp(address: &str) -> Peer {
-    Peer::Tcp(address.parse().expect("an address"))
+    Peer::Tcp(SocketAddr::from_str(address).expect("an address").into())
 }
 
 fn login(user: &str, password: &str) -> String {

@@ -11,7 +11,7 @@ use super::steps::{
 use super::wires::{MAX_OUTPUT, Wire, Wires, has_room};
 use clacks::broker::{
     Ageing, Broker, CloseReason, ConnectionId, Flow, HttpSettings, LongFrame, MemcachedSettings,
-    NatsSettings, Now, Peer, Process, Rewritten, Saved, Settings, Users,
+    NatsSettings, Now, Peer, Process, Rewritten, Saved, Settings, TcpAddress, Users,
 };
 use clacks::limits::{
     LISTING_SLICE, LOGIN_DELAY_MAX_US, MAX_LINE_BEFORE_LOGIN, PEER_LINE_EXTRA, SECOND_US,
@@ -19,6 +19,7 @@ use clacks::limits::{
 use clacks::protocol::framing::{Next, Unfinished};
 use clacks::protocol::token::Token;
 use clacks::protocol::{Language, Request};
+use std::net::{IpAddr, SocketAddr};
 
 /// Some day in 2023.
 pub const START_WALL_US: u64 = 1_700_000_000 * SECOND_US;
@@ -422,8 +423,8 @@ impl World {
         let how = steps.byte();
         let peer = match how % 3 {
             0 => Peer::Unix(Process::default()),
-            1 => Peer::Tcp(([127, 0, 0, 1], 1234).into()),
-            _ => Peer::Tcp(([0, 0, 0, 0, 0, 0, 0, 1], 4321).into()),
+            1 => Peer::Tcp(address([127, 0, 0, 1], 1234)),
+            _ => Peer::Tcp(address([0, 0, 0, 0, 0, 0, 0, 1], 4321)),
         };
         let language = match how {
             0..NATS => Language::Clacks,
@@ -536,7 +537,7 @@ impl World {
         match how {
             0 => self.broker.handle_dial_failed("nobody is there", self.now),
             1 => {
-                let peer = Peer::Master(Some(([192, 0, 2, 1], 49888).into()));
+                let peer = Peer::Master(Some(address([192, 0, 2, 1], 49888)));
                 self.welcome(peer, Language::Clacks);
             }
             _ => {
@@ -1013,4 +1014,8 @@ impl World {
         }
         self.check();
     }
+}
+
+fn address(ip: impl Into<IpAddr>, port: u16) -> TcpAddress {
+    SocketAddr::new(ip.into(), port).into()
 }

@@ -320,14 +320,14 @@ fn clients_slice<O: Carrier>(
     out: &mut O,
 ) -> Option<Box<[u8]>> {
     let mut written = 0;
-    for (cid, session) in sessions.after(last) {
+    for session in sessions.after(last) {
         if session.closing.is_none() {
             let line = line_of(session, out);
             out.append(id, |to| encode::line(to, &[&line]));
             written += line.len();
         }
         if written >= LISTING_SLICE {
-            return Some(cid.into());
+            return Some(session.cid.text()[..].into());
         }
     }
     None

@@ -28,9 +28,9 @@ pub fn document<O: Output>(
     let mut figures = Figures(Map::new());
     report(broker, now, out, &mut figures);
     let clients = broker.sessions.after(b"");
-    let clients = clients.filter(|(_, session)| session.closing.is_none());
+    let clients = clients.filter(|session| session.closing.is_none());
     let clients = clients.take(max_clients);
-    let clients = clients.map(|(_, session)| object(client_row(session, now, out)));
+    let clients = clients.map(|session| object(client_row(session, now, out)));
     json!({
         "software": broker.settings.software,
         "healthy": faults.is_empty(),

@@ -5,6 +5,7 @@ use super::frames::max_value;
 use super::is_spoken;
 use super::long_answers::{LongAnswer, Stage};
 use crate::broker::EntranceAddress;
+use crate::broker::cid::CidText;
 use crate::broker::events::{Flow, Peer};
 use crate::broker::output::Output;
 use crate::broker::session::Session;
@@ -130,13 +131,13 @@ impl<O: Output> Exchange<'_, O> {
     /// Makes one slice; true if the list is complete.
     pub fn advance_connections(&mut self, shown: &mut Connections) -> bool {
         let (mut to, mut last, mut looks) = (Vec::new(), None, 0);
-        for (cid, session) in self.broker.sessions.after(&shown.last) {
+        for session in self.broker.sessions.after(&shown.last) {
             if session.closing.is_none() && is_spoken(session) {
                 self.append_connection(session, &mut to);
             }
             looks += 1;
             if to.len() >= LISTING_SLICE || looks == SESSIONS_PER_SLICE {
-                last = Some(cid.into());
+                last = Some(session.cid.text());
                 break;
             }
         }
@@ -156,7 +157,7 @@ impl<O: Output> Exchange<'_, O> {
     fn append_connection(&self, session: &Session, to: &mut Vec<u8>) {
         let n = session.cid.serial;
         let address = match session.cid.peer {
-            Peer::Tcp(address) if address.is_ipv6() => format!("tcp6:{address}"),
+            Peer::Tcp(address) if address.ip().is_ipv6() => format!("tcp6:{address}"),
             Peer::Tcp(address) => format!("tcp:{address}"),
             _ => "unix:".to_owned(),
         };
@@ -188,7 +189,7 @@ const SESSIONS_PER_SLICE: usize = 1000;
 #[derive(Default)]
 pub struct Connections {
     /// The CID of the session that was looked at last.
-    last: Box<[u8]>,
+    last: CidText,
 }
 
 /// Settings of memcached that have one value here.
