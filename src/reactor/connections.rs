@@ -6,14 +6,14 @@ mod bursts;
 mod output;
 
 pub use accounts::{Account, Share};
-pub use backpressure::Waiters;
+pub use backpressure::Backpressure;
 
 use crate::broker::{CloseReason, ConnectionId, HostFigures, Now, Origin};
 use crate::limits::{AUTH_TIMEOUT_S, FREED_PER_TURN, LINK_BACKLOG, MAPPED_BLOCK, SECOND_US};
 use crate::protocol::{Language, Pending};
 use crate::reactor::buffer::{OutputQueue, SharedPayload};
 use crate::reactor::burst::Burst;
-use crate::reactor::connection::Connection;
+use crate::reactor::connection::{Connection, TlsPart};
 use crate::reactor::handshakes::{Handshakes, Step};
 use crate::reactor::socket::Socket;
 use accounts::Accounts;
@@ -240,8 +240,8 @@ impl<S: Socket> Connections<S> {
         self.leave_full(id);
         self.leave_handshakes(id);
         let mut connection = self.slab.remove(id.slot as usize);
-        if let Some(waiters) = connection.waiters.take() {
-            self.resume_all_senders(*waiters);
+        if let Some(backpressure) = connection.backpressure.take() {
+            self.resume_all_senders(*backpressure);
         }
         self.owned -= connection.own_memory();
         if let Some(pending) = connection.pending.take() {
@@ -347,10 +347,10 @@ impl<S: Socket> Connections<S> {
         let Some(connection) = self.get_mut(id) else {
             return;
         };
-        let (origin, is_waiting) = (connection.origin, connection.handshake.is_some());
-        let Some(step) = connection.socket.next_step() else {
+        let (Some(tls), Some(step)) = (&connection.tls, connection.socket.next_step()) else {
             return;
         };
+        let (origin, is_waiting) = (tls.origin, tls.waiting.is_some());
         if connection.closing.is_some() || !connection.readable {
             return;
         }
@@ -364,28 +364,32 @@ impl<S: Socket> Connections<S> {
             return;
         }
         let waiting = self.handshakes.push(id, origin, step);
-        if let Some(connection) = self.get_mut(id) {
-            connection.handshake = Some(waiting);
+        if let Some(tls) = self.tls_part(id) {
+            tls.waiting = Some(waiting);
         }
     }
 
     /// The connection whose TLS handshake is to take such a step next.
     pub fn next_handshake(&mut self, step: Step, now_us: u64) -> Option<ConnectionId> {
         let id = self.handshakes.pop(step, now_us)?;
-        if let Some(connection) = self.get_mut(id) {
-            connection.handshake = None;
+        if let Some(tls) = self.tls_part(id) {
+            tls.waiting = None;
         }
         Some(id)
     }
 
     /// The TLS handshake of the connection does not go on.
     fn leave_handshakes(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.get_mut(id)
-            && let Some(waiting) = connection.handshake.take()
+        if let Some(tls) = self.tls_part(id)
+            && let Some(waiting) = tls.waiting.take()
         {
-            let origin = connection.origin;
+            let origin = tls.origin;
             self.handshakes.remove(origin, waiting);
         }
+    }
+
+    fn tls_part(&mut self, id: ConnectionId) -> Option<&mut TlsPart> {
+        self.get_mut(id)?.tls.as_deref_mut()
     }
 
     /// How many connections wait to be served: those that send little, and those that send much.

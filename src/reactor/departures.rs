@@ -40,7 +40,7 @@ impl Departures {
             return;
         };
         // A peer that has not even been sent everything takes nothing, or too little.
-        let is_all_sent = connection.queued() == 0 && !connection.is_deaf;
+        let is_all_sent = connection.queued() == 0 && !connection.writing.is_deaf();
         let patience_us = match connection.socket.is_local() {
             true => END_CHECK_US,
             false => TCP_END_US,

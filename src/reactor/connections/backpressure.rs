@@ -11,13 +11,32 @@ use crate::limits::{
     LINK_PATIENCE_US, LOW_ROOM_SHARE, RECEIVER_CHECK_US, RECEIVER_PATIENCE_US, RECEIVERS_PER_CHECK,
     RESUMED_SENDERS, ROOM_HYSTERESIS, ROOM_SHARE, WORK_PER_DELIVERY, WORK_PER_TURN,
 };
-use crate::reactor::connection::Connection;
+use crate::reactor::connection::{Connection, Writing};
 use crate::reactor::socket::Socket;
 use std::collections::VecDeque;
 
-/// The senders that wait for one receiver, the oldest first.
+/// A connection for which much has waited.
 #[derive(Default)]
-pub struct Waiters(VecDeque<Waiter>);
+pub struct Backpressure {
+    /// True if so much of its output waits that senders who would add to it have to wait.
+    pub is_full: bool,
+    /// Links wait for it no more until it has room.
+    is_too_slow_for_links: bool,
+    /// On the list of receivers to be looked at, and when it was looked at last.
+    in_checks: bool,
+    checked_us: u64,
+    /// On the list of receivers whose senders may go on.
+    in_released: bool,
+    /// The senders that wait for it, the oldest first.
+    waiters: VecDeque<Waiter>,
+}
+
+impl Backpressure {
+    /// Senders have to wait for it. Returns false if that was so.
+    fn become_full(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_full, true)
+    }
+}
 
 struct Waiter {
     sender: ConnectionId,
@@ -28,15 +47,25 @@ impl<S: Socket> Connection<S> {
     /// Reports whether the connection takes output and its peer is not stuck. A stuck peer has taken none of
     /// the waiting output for [`RECEIVER_PATIENCE_US`].
     fn takes_bytes(&self, now_us: u64) -> bool {
-        let is_stuck =
-            |since_us: u64| self.blocked && now_us >= since_us.saturating_add(RECEIVER_PATIENCE_US);
-        self.takes_output() && !self.stalled_since_us.is_some_and(is_stuck)
+        let is_stuck = match self.writing {
+            Writing::Blocked { since_us } => {
+                now_us >= since_us.saturating_add(RECEIVER_PATIENCE_US)
+            }
+            _ => false,
+        };
+        self.takes_output() && !is_stuck
     }
 
     /// Reports whether links wait for this receiver: not while it, or another connection of its account, counts as too
     /// slow for a link.
     fn may_slow_links(&self, now_us: u64) -> bool {
-        !self.is_too_slow_for_links && self.account.may_slow_links(now_us)
+        let backpressure = self.backpressure.as_ref();
+        !backpressure.is_some_and(|it| it.is_too_slow_for_links)
+            && self.account.may_slow_links(now_us)
+    }
+
+    fn backpressure(&mut self) -> &mut Backpressure {
+        self.backpressure.get_or_insert_default()
     }
 }
 
@@ -67,28 +96,30 @@ impl<S: Socket> Connections<S> {
         if connection.unasked() <= room {
             return;
         }
-        if connection.takes_bytes(now_us) {
-            if !std::mem::replace(&mut connection.is_full, true) {
+        let takes_bytes = connection.takes_bytes(now_us);
+        let backpressure = connection.backpressure();
+        if takes_bytes {
+            if backpressure.become_full() {
                 self.full += 1;
                 // What it takes at once is not held back for more of it.
                 self.has_much = true;
             }
-        } else if now_us >= connection.checked_us + RECEIVER_CHECK_US && !connection.in_checks {
+        } else if now_us >= backpressure.checked_us + RECEIVER_CHECK_US && !backpressure.in_checks {
             // The kernel tells of room only when there is much: the peer may take bytes all the same.
-            connection.in_checks = true;
+            backpressure.in_checks = true;
             self.checks.push_front((now_us, id));
         }
     }
 
     /// The connection is no full receiver any more, or never was: those who wait for it go on.
     pub(super) fn leave_full(&mut self, id: ConnectionId) {
-        let Some(connection) = self.get_mut(id) else {
+        let Some(backpressure) = self.backpressure_of(id) else {
             return;
         };
-        let was_full = std::mem::take(&mut connection.is_full);
-        connection.is_too_slow_for_links = false;
-        let is_released = connection.waiters.is_some() && !connection.in_released;
-        connection.in_released |= is_released;
+        let was_full = std::mem::take(&mut backpressure.is_full);
+        backpressure.is_too_slow_for_links = false;
+        let is_released = !backpressure.waiters.is_empty() && !backpressure.in_released;
+        backpressure.in_released |= is_released;
         self.full -= usize::from(was_full);
         if is_released {
             self.released.push_back(id);
@@ -114,30 +145,32 @@ impl<S: Socket> Connections<S> {
             let Some(receiver) = self.released.pop_front() else {
                 return;
             };
-            let Some(connection) = self.get_mut(receiver) else {
+            let Some(found) = self.backpressure_of(receiver) else {
                 continue;
             };
-            connection.in_released = false;
-            if connection.is_full {
+            found.in_released = false;
+            if found.is_full {
                 continue;
             }
-            let Some(mut waiters) = connection.waiters.take() else {
-                continue;
-            };
+            let mut waiters = std::mem::take(&mut found.waiters);
             for _ in 0..RESUMED_SENDERS {
-                let Some(waiter) = waiters.0.pop_front() else {
+                let Some(waiter) = waiters.pop_front() else {
                     break;
                 };
                 self.resume_sender(waiter.sender, now_us);
             }
-            if !waiters.0.is_empty()
-                && let Some(connection) = self.get_mut(receiver)
+            if !waiters.is_empty()
+                && let Some(found) = self.backpressure_of(receiver)
             {
-                connection.waiters = Some(waiters);
-                connection.in_released = true;
+                found.waiters = waiters;
+                found.in_released = true;
                 self.released.push_back(receiver);
             }
         }
+    }
+
+    fn backpressure_of(&mut self, id: ConnectionId) -> Option<&mut Backpressure> {
+        self.get_mut(id)?.backpressure.as_deref_mut()
     }
 
     fn resume_sender(&mut self, sender: ConnectionId, now_us: u64) {
@@ -150,9 +183,9 @@ impl<S: Socket> Connections<S> {
     }
 
     /// The connection is gone: nobody waits for it any more.
-    pub(super) fn resume_all_senders(&mut self, waiters: Waiters) {
+    pub(super) fn resume_all_senders(&mut self, backpressure: Backpressure) {
         let now_us = self.now.monotonic_us;
-        for waiter in waiters.0 {
+        for waiter in backpressure.waiters {
             self.resume_sender(waiter.sender, now_us);
         }
     }
@@ -174,9 +207,9 @@ impl<S: Socket> Connections<S> {
             let Some((_, id)) = self.checks.pop_front() else {
                 return;
             };
-            if let Some(connection) = self.get_mut(id) {
-                connection.in_checks = false;
-                connection.checked_us = now_us;
+            if let Some(backpressure) = self.backpressure_of(id) {
+                backpressure.in_checks = false;
+                backpressure.checked_us = now_us;
                 self.retry_write(id);
                 self.check_receiver(id);
             }
@@ -193,14 +226,16 @@ impl<S: Socket> Connections<S> {
             self.leave_full(id);
             return;
         }
-        if connection.unasked() > room && !std::mem::replace(&mut connection.is_full, true) {
+        if connection.unasked() > room && connection.backpressure().become_full() {
             self.full += 1;
         }
-        let Some(mut waiters) = self.get_mut(id).and_then(|it| it.waiters.take()) else {
+        let backpressure = self.backpressure_of(id);
+        let waiters = backpressure.map(|it| std::mem::take(&mut it.waiters));
+        let Some(mut waiters) = waiters.filter(|waiters| !waiters.is_empty()) else {
             return;
         };
         let mut has_slowed_link = false;
-        waiters.0.retain(|waiter| {
+        waiters.retain(|waiter| {
             let Some(sender) = self.get(waiter.sender) else {
                 return false;
             };
@@ -215,11 +250,11 @@ impl<S: Socket> Connections<S> {
             return;
         };
         if has_slowed_link {
-            connection.is_too_slow_for_links = true;
+            connection.backpressure().is_too_slow_for_links = true;
             connection.account.handle_link_slowed(now_us);
         }
-        if !waiters.0.is_empty() {
-            connection.waiters = Some(waiters);
+        if !waiters.is_empty() {
+            connection.backpressure().waiters = waiters;
             self.check_later(id);
             // What waits for it at the broker may have gone, and nothing of its output is written.
             self.handle_taken(id);
@@ -229,7 +264,7 @@ impl<S: Socket> Connections<S> {
     fn check_later(&mut self, id: ConnectionId) {
         let at_us = self.now.monotonic_us + RECEIVER_CHECK_US;
         if let Some(connection) = self.get_mut(id)
-            && !std::mem::replace(&mut connection.in_checks, true)
+            && !std::mem::replace(&mut connection.backpressure().in_checks, true)
         {
             self.checks.push_back((at_us, id));
         }
@@ -253,21 +288,21 @@ impl<S: Socket> Connections<S> {
             return false;
         };
         if !connection.takes_bytes(now_us) {
-            if connection.is_full {
+            if connection.is_full() {
                 self.leave_full(receiver);
             }
             return false;
         }
         let waiting = connection.unasked() + kept;
         if is_short && waiting <= 2 * room
-            || !(connection.is_full || waiting > room)
+            || !(connection.is_full() || waiting > room)
             || (is_link && !connection.may_slow_links(now_us))
         {
             return false;
         }
-        let becomes_full = !std::mem::replace(&mut connection.is_full, true);
-        let waiters = connection.waiters.get_or_insert_default();
-        waiters.0.push_back(Waiter {
+        let found = connection.backpressure();
+        let becomes_full = found.become_full();
+        found.waiters.push_back(Waiter {
             sender,
             since_us: now_us,
         });

@@ -13,7 +13,7 @@ use crate::limits::{
 };
 use crate::protocol::shared::{Lines, Piece, SharedBytes};
 use crate::reactor::buffer::{Appended, OutputQueue, SharedPayload};
-use crate::reactor::connection::Connection;
+use crate::reactor::connection::{Connection, Writing};
 use crate::reactor::socket::Socket;
 use crate::sys;
 use smallvec::SmallVec;
@@ -44,8 +44,7 @@ impl<S: Socket> Connections<S> {
     /// Counts again what a TLS socket takes, after it has read or written something.
     fn recount_socket(&mut self, id: ConnectionId) {
         if let Some(connection) = self.slab.get_mut(id.slot as usize) {
-            let now = connection.socket.memory();
-            let before = std::mem::replace(&mut connection.socket_memory, now);
+            let (before, now) = connection.recount_socket();
             self.owned = self.owned - before + now;
         }
     }
@@ -174,7 +173,7 @@ impl<S: Socket> Connections<S> {
     /// The kernel says that the socket takes output again.
     pub fn unblock(&mut self, id: ConnectionId) {
         if let Some(connection) = self.get_mut(id) {
-            connection.blocked = false;
+            connection.writing.retry();
             self.write_later(id);
         }
     }
@@ -183,13 +182,15 @@ impl<S: Socket> Connections<S> {
     /// if its TLS handshake never came to an end.
     pub fn flush_last(&mut self, id: ConnectionId) -> usize {
         if let Some(connection) = self.get_mut(id)
-            && !connection.blocked
+            && !connection.writing.is_blocked()
         {
             self.write(id);
         }
         self.get(id)
             .filter(|connection| connection.socket.has_carried())
-            .map_or(0, |connection| connection.queued() + connection.discarded)
+            .map_or(0, |connection| {
+                connection.queued() + connection.writing.discarded()
+            })
     }
 
     /// The connection was flushed for the last time.
@@ -203,7 +204,8 @@ impl<S: Socket> Connections<S> {
         let Some(connection) = self.get(id) else {
             return;
         };
-        if connection.blocked || connection.pace.is_held() || !connection.has_output() {
+        if connection.writing.is_blocked() || connection.pace.is_held() || !connection.has_output()
+        {
             return;
         }
         let result = self.write(id);
@@ -217,8 +219,8 @@ impl<S: Socket> Connections<S> {
             return;
         }
         let queued = connection.queued();
-        let is_full = connection.is_full;
-        if queued > 0 && !connection.blocked {
+        let is_full = connection.is_full();
+        if queued > 0 && !connection.writing.is_blocked() {
             // Its share of the turn is used up, unless the handshake of its TLS is not.
             if connection.has_output() {
                 self.write_later(id);
@@ -252,14 +254,12 @@ impl<S: Socket> Connections<S> {
         };
         if connection.closing.is_some() {
             self.finished.push_back(id);
-        } else if !connection.is_deaf {
-            connection.discarded = connection.queued();
-            connection.is_deaf = true;
+        } else if !connection.writing.is_deaf() {
+            connection.writing.deafen(connection.queued(), now_us);
             // Reading tells how it ended, after what there is to be read.
             connection.readable = true;
             connection.hung_up = true;
             connection.stops.resume_by_output(now_us);
-            connection.stalled_since_us.get_or_insert(now_us);
             let output = connection.output.take();
             self.leave_full(id);
             self.stalled.push(id);
@@ -283,8 +283,9 @@ impl<S: Socket> Connections<S> {
         let before = (output.capacity(), output.queued());
         let moved_before = connection.socket.moved();
         let mut result = Flushed::Some;
+        let mut is_blocked = connection.writing.is_blocked();
         while result == Flushed::Some
-            && !connection.blocked
+            && !is_blocked
             && before.1 - output.queued() < WRITE_PER_CONNECTION
         {
             self.writing += WORK_PER_SYSCALL;
@@ -301,7 +302,7 @@ impl<S: Socket> Connections<S> {
                 Ok(_) => Flushed::Some,
                 Err(error) if error.kind() == ErrorKind::Interrupted => Flushed::Some,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    connection.blocked = true;
+                    is_blocked = true;
                     Flushed::Some
                 }
                 Err(_) => Flushed::Failed,
@@ -311,8 +312,9 @@ impl<S: Socket> Connections<S> {
         self.host.bytes_out += written as u64;
         self.writing += written;
         self.owned -= before.0;
-        if connection.blocked {
-            if connection.stalled_since_us.is_none() {
+        let stalled_since_us = connection.writing.stalled_since_us();
+        if is_blocked {
+            if stalled_since_us.is_none() {
                 self.stalled.push(id);
                 let watched = connection.socket.watch_writable(&self.poller, id, true);
                 if watched.is_err() {
@@ -320,16 +322,14 @@ impl<S: Socket> Connections<S> {
                 }
             }
             let has_taken = written > 0 || connection.socket.moved() > moved_before;
-            if connection.stalled_since_us.is_none() || has_taken {
-                connection.stalled_since_us = Some(self.now.monotonic_us);
-            }
-        } else if result != Flushed::Failed && connection.stalled_since_us.take().is_some() {
+            connection.writing.block(has_taken, self.now.monotonic_us);
+        } else if result != Flushed::Failed && stalled_since_us.is_some() {
+            connection.writing = Writing::Open;
             // Writable events are of no more interest, and each would be a wake-up.
             let _ = connection.socket.watch_writable(&self.poller, id, false);
         }
         if connection.socket.is_tls() {
-            let now = connection.socket.memory();
-            let before = std::mem::replace(&mut connection.socket_memory, now);
+            let (before, now) = connection.recount_socket();
             self.owned = self.owned - before + now;
         }
         if output.queued() > 0 {
@@ -407,7 +407,7 @@ impl<S: Socket> Connections<S> {
                 self.replies.push(to);
             }
         } else {
-            self.has_much |= !connection.blocked && queued >= MUCH_OUTPUT;
+            self.has_much |= !connection.writing.is_blocked() && queued >= MUCH_OUTPUT;
             if connection.becomes_due() {
                 self.deliveries.push_back(to);
             }
@@ -462,7 +462,7 @@ impl<S: Socket> Carrier for Connections<S> {
 
     fn retry_write(&mut self, id: ConnectionId) {
         if let Some(connection) = self.get_mut(id)
-            && std::mem::take(&mut connection.blocked)
+            && connection.writing.retry()
         {
             self.flush_one(id);
         }
