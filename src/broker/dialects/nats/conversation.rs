@@ -12,10 +12,8 @@ pub struct Conversation {
     pub is_told: bool,
     /// When the last command came (monotonic).
     pub heard_us: u64,
-    /// PINGs that were sent since something came from the client.
+    /// PINGs that were sent and not answered. What comes later than the session's last ping answers all of them.
     pub unanswered: u8,
-    /// When the last of them was sent (monotonic).
-    pub ping_sent_us: u64,
 }
 
 /// The options of the latest CONNECTs, as long as somebody has them.

@@ -32,9 +32,9 @@ pub fn due(session: &Session, traffic: Traffic, timeout_us: u64, now_us: u64) ->
     }
     let heard_us = heard_us(session, traffic);
     let stood_still_us = traffic.stopped_us - last.stopped_us;
-    let unanswered = match conversation.ping_sent_us > heard_us {
-        true => conversation.unanswered,
-        false => 0,
+    let unanswered = match heard_us > last.at_us {
+        true => 0,
+        false => conversation.unanswered,
     };
     heard_us + stood_still_us + part_us * (u64::from(unanswered) + 1)
 }
@@ -69,6 +69,5 @@ pub fn handle_silence<O: Carrier>(broker: &mut Broker, id: ConnectionId, now: No
         return broker.time_out(id, CloseReason::PingTimeout, now, out);
     }
     conversation.unanswered += 1;
-    conversation.ping_sent_us = now.monotonic_us;
     out.append(id, answer::ping);
 }

@@ -82,6 +82,7 @@ pub fn handle_frame<O: Output>(
     session.has_spoken = true;
     if let Some(conversation) = &mut session.nats {
         conversation.heard_us = now.monotonic_us;
+        conversation.unanswered = 0;
     }
     let mut exchange = Exchange {
         broker,
