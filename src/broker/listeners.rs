@@ -4,6 +4,7 @@
 mod compaction;
 
 use super::events::{AudienceId, ConnectionId};
+use super::few::Few;
 use super::pages::Pages;
 use super::table::{PrefetchBatch, Table, hash};
 use crate::limits::{FREED_PER_TURN, KIB, LONG_LINE};
@@ -70,7 +71,7 @@ struct Subscription {
 /// The names one connection listens to, for most only a few. It is kept with the session and changed only
 /// here.
 #[derive(Default)]
-pub struct Subscriptions(SmallVec<[NameId; 4]>);
+pub struct Subscriptions(Few<NameId>);
 
 impl Subscriptions {
     /// The number of names.
@@ -347,9 +348,6 @@ impl Listeners {
         self.changes += 1;
 
         own.0.swap_remove(removed.in_session as usize);
-        if own.0.spilled() && own.0.len() * 4 < own.0.capacity() {
-            own.0.shrink_to_fit();
-        }
         if let Some(&moved) = own.0.get(removed.in_session as usize) {
             self.subscription_mut(moved, connection).in_session = removed.in_session;
         }

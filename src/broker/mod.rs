@@ -21,6 +21,7 @@ mod dismissal;
 mod entrance;
 mod events;
 mod expiry;
+mod few;
 mod interclacks;
 mod key_list;
 mod labels;

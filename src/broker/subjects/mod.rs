@@ -10,6 +10,7 @@ mod subscription;
 mod trie;
 
 use super::events::{AudienceId, ConnectionId};
+use super::few::Few;
 use super::listeners::Listeners;
 use super::pages::Pages;
 use super::table::Table;
@@ -34,7 +35,7 @@ pub use subscription::{NatsSubscription, SubscriptionId};
 
 /// The subscriptions of a connection. They are kept with the session or the link, and changed only here.
 #[derive(Default)]
-pub struct OwnSubscriptions(SmallVec<[SubscriptionId; 4]>);
+pub struct OwnSubscriptions(Few<SubscriptionId>);
 
 impl OwnSubscriptions {
     /// The number of subscriptions.
@@ -113,7 +114,7 @@ impl Subjects {
         } = self;
         let visited = matched.update(topic, name.is_some(), changes, |walk, found| {
             let mut ends = 0;
-            let add = |ids: &trie::EndSubscriptions| {
+            let add = |ids: &[SubscriptionId]| {
                 ends += usize::from(!ids.is_empty());
                 found.add(ids, subscriptions);
             };
@@ -483,17 +484,11 @@ impl Subjects {
         self.changes += 1;
 
         own.0.swap_remove(removed.in_own as usize);
-        if own.0.len() * 4 < own.0.capacity() {
-            own.0.shrink_to_fit();
-        }
         if let Some(&moved) = own.0.get(removed.in_own as usize) {
             self.subscriptions[moved.0].in_own = removed.in_own;
         }
         let of_end = self.trie.subscriptions_mut(removed.end);
         of_end.swap_remove(removed.in_end as usize);
-        if of_end.len() * 4 < of_end.capacity() {
-            of_end.shrink_to_fit();
-        }
         if let Some(&moved) = of_end.get(removed.in_end as usize) {
             self.subscriptions[moved.0].in_end = removed.in_end;
         }

@@ -1,6 +1,7 @@
 //! The tree of the patterns' tokens: nodes, the way from one to the next, and the walk of a subject.
 
 use super::SubscriptionId;
+use crate::broker::few::Few;
 use crate::broker::pages::Pages;
 use crate::broker::table::Table;
 use crate::protocol::pattern::{ONE, REST};
@@ -19,9 +20,6 @@ pub struct End {
     is_rest: bool,
 }
 
-/// The subscriptions to one pattern.
-pub type EndSubscriptions = SmallVec<[SubscriptionId; 4]>;
-
 struct Node {
     /// The node's own number for the first node.
     parent: NodeId,
@@ -32,9 +30,9 @@ struct Node {
     children: u32,
     /// The node behind this one for the token `*` of patterns.
     one: Option<NodeId>,
-    subscriptions: EndSubscriptions,
-    /// Of the pattern that ends in `>` behind this node.
-    rest_subscriptions: EndSubscriptions,
+    subscriptions: Few<SubscriptionId>,
+    /// Of the pattern that ends in `>` behind this node, which few have.
+    rest_subscriptions: Option<Box<Few<SubscriptionId>>>,
 }
 
 impl Node {
@@ -45,13 +43,17 @@ impl Node {
             hash,
             children: 0,
             one: None,
-            subscriptions: EndSubscriptions::new(),
-            rest_subscriptions: EndSubscriptions::new(),
+            subscriptions: Few::None,
+            rest_subscriptions: None,
         }
     }
 
     fn is_needed(&self) -> bool {
-        self.children > 0 || !self.subscriptions.is_empty() || !self.rest_subscriptions.is_empty()
+        self.children > 0 || !self.subscriptions.is_empty() || self.rest_subscriptions.is_some()
+    }
+
+    fn rest_subscriptions(&self) -> &[SubscriptionId] {
+        self.rest_subscriptions.as_ref().map_or(&[], |ids| ids)
     }
 }
 
@@ -93,7 +95,7 @@ impl Trie {
         &self,
         tokens: impl Iterator<Item = Cow<'a, [u8]>>,
         walk: &mut Walk,
-        mut visit: impl FnMut(&EndSubscriptions),
+        mut visit: impl FnMut(&[SubscriptionId]),
     ) -> usize {
         let Walk { here, next } = walk;
         here.clear();
@@ -104,7 +106,7 @@ impl Trie {
             next.clear();
             for &id in here.iter() {
                 let node = &self.nodes[id.0];
-                visit(&node.rest_subscriptions);
+                visit(node.rest_subscriptions());
                 next.extend(self.literal(id, &token));
                 next.extend(node.one);
             }
@@ -157,18 +159,18 @@ impl Trie {
         })
     }
 
-    pub fn subscriptions_of(&self, end: End) -> &EndSubscriptions {
+    pub fn subscriptions_of(&self, end: End) -> &[SubscriptionId] {
         let node = &self.nodes[end.node.0];
         match end.is_rest {
-            true => &node.rest_subscriptions,
+            true => node.rest_subscriptions(),
             false => &node.subscriptions,
         }
     }
 
-    pub fn subscriptions_mut(&mut self, end: End) -> &mut EndSubscriptions {
+    pub fn subscriptions_mut(&mut self, end: End) -> &mut Few<SubscriptionId> {
         let node = &mut self.nodes[end.node.0];
         match end.is_rest {
-            true => &mut node.rest_subscriptions,
+            true => node.rest_subscriptions.get_or_insert_default(),
             false => &mut node.subscriptions,
         }
     }
@@ -197,6 +199,9 @@ impl Trie {
     /// Removes the nodes of a pattern that no other one needs, if nobody listens to it; returns how many.
     pub fn prune(&mut self, end: End) -> usize {
         let (mut id, mut pruned) = (end.node, 0);
+        self.nodes[id.0]
+            .rest_subscriptions
+            .take_if(|ids| ids.is_empty());
         while !self.nodes[id.0].is_needed()
             && let Some(node) = self.nodes.remove(id.0)
         {
@@ -227,7 +232,7 @@ impl Trie {
     pub fn subscriptions(&self) -> usize {
         let nodes = self.nodes.iter();
         nodes
-            .map(|node| node.subscriptions.len() + node.rest_subscriptions.len())
+            .map(|node| node.subscriptions.len() + node.rest_subscriptions().len())
             .sum()
     }
 
