@@ -8,7 +8,9 @@ use crate::broker::dialects::report::{
 use crate::broker::events::Now;
 use crate::broker::output::Output;
 use crate::broker::statistics::{Metric, Turns};
+use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Map, Value as Json, json};
+use std::fmt::{self, Write};
 
 /// Clients that are shown at most, those with the smallest CIDs: more would make a turn long.
 pub const MAX_CLIENTS_SHOWN: usize = 200;
@@ -23,44 +25,112 @@ pub fn document<O: Output>(
     max_clients: usize,
     now: Now,
     out: &O,
-) -> Json {
-    let faults: Vec<&str> = health::faults(broker).collect();
+) -> String {
     let mut figures = Figures(Map::new());
     report(broker, now, out, &mut figures);
-    let clients = broker.sessions.after(b"");
-    let clients = clients.filter(|session| session.closing.is_none());
-    let clients = clients.take(max_clients);
-    let clients = clients.map(|session| object(client_row(session, now, out)));
-    json!({
-        "software": broker.settings.software,
-        "healthy": faults.is_empty(),
-        "faults": faults,
-        "time_seconds": seconds(now.wall_us),
-        "figures": figures.0,
-        "clients": clients.collect::<Vec<_>>(),
-        "links": link_rows(broker, now, out).map(object).collect::<Vec<_>>(),
-        "names": name_rows(broker, place, now).map(object).collect::<Vec<_>>(),
-        "slow": slow_rows(broker).map(object).collect::<Vec<_>>(),
-    })
+    let document = Document {
+        broker,
+        figures: figures.0,
+        place,
+        max_clients,
+        now,
+        out,
+    };
+    serde_json::to_string(&document).expect("all keys are texts")
 }
 
-/// The fields of a row by their names in lower case. Bytes that are no UTF-8 are shown as replacement characters.
-fn object(row: Row<'_>) -> Json {
-    let fields = row.into_iter().map(|(name, field)| {
-        let value = match field {
-            Field::Text(text) => Json::from(String::from_utf8_lossy(&text)),
-            Field::Number(number) => Json::from(number),
-            Field::Us(us) => seconds(us),
-            Field::Percent(share) => Json::from(share),
-            Field::Flag(is_set) => Json::from(is_set),
+/// The document, which is written row by row: a tree of all its values would take several times as long.
+struct Document<'a, O> {
+    broker: &'a Broker,
+    figures: Map<String, Json>,
+    place: u64,
+    max_clients: usize,
+    now: Now,
+    out: &'a O,
+}
+
+impl<O: Output> Serialize for Document<'_, O> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let &Document {
+            broker, now, out, ..
+        } = self;
+        let faults: Vec<&str> = health::faults(broker).collect();
+        let clients = || {
+            let clients = broker.sessions.after(b"");
+            let clients = clients.filter(|session| session.closing.is_none());
+            let clients = clients.take(self.max_clients);
+            clients.map(|session| client_row(session, now, out))
         };
-        (name.to_ascii_lowercase(), value)
-    });
-    Json::Object(fields.collect())
+        let mut object = serializer.serialize_map(None)?;
+        object.serialize_entry("software", &broker.settings.software)?;
+        object.serialize_entry("healthy", &faults.is_empty())?;
+        object.serialize_entry("faults", &faults)?;
+        object.serialize_entry("time_seconds", &us_to_seconds(now.wall_us))?;
+        object.serialize_entry("figures", &self.figures)?;
+        object.serialize_entry("clients", &List(clients))?;
+        object.serialize_entry("links", &List(|| link_rows(broker, now, out)))?;
+        object.serialize_entry("names", &List(|| name_rows(broker, self.place, now)))?;
+        object.serialize_entry("slow", &List(|| slow_rows(broker)))?;
+        object.end()
+    }
+}
+
+/// An array of the rows that the function returns.
+struct List<F>(F);
+
+impl<'a, F: Fn() -> I, I: Iterator<Item = Row<'a>>> Serialize for List<F> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(rows) = self;
+        serializer.collect_seq(rows().map(Object))
+    }
+}
+
+/// An object of the fields of a row, by their names in lower case.
+struct Object<'a>(Row<'a>);
+
+impl Serialize for Object<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let fields = self.0.iter();
+        serializer.collect_map(fields.map(|(name, field)| (LowerCase(name), Shown(field))))
+    }
+}
+
+struct LowerCase<'a>(&'a str);
+
+impl Serialize for LowerCase<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl fmt::Display for LowerCase<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut characters = self.0.chars();
+        characters.try_for_each(|character| f.write_char(character.to_ascii_lowercase()))
+    }
+}
+
+/// A field. Bytes that are no UTF-8 are shown as replacement characters.
+struct Shown<'a>(&'a Field<'a>);
+
+impl Serialize for Shown<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Field::Text(text) => serializer.serialize_str(&String::from_utf8_lossy(text)),
+            Field::Number(number) => serializer.serialize_u64(*number),
+            Field::Us(us) => serializer.serialize_f64(us_to_seconds(*us)),
+            Field::Percent(share) => serializer.serialize_f64(*share),
+            Field::Flag(is_set) => serializer.serialize_bool(*is_set),
+        }
+    }
+}
+
+fn us_to_seconds(us: u64) -> f64 {
+    us as f64 / 1e6
 }
 
 fn seconds(us: u64) -> Json {
-    Json::from(us as f64 / 1e6)
+    Json::from(us_to_seconds(us))
 }
 
 /// The figures by their names, and within these by the values of their labels.
