@@ -66,18 +66,22 @@ pub struct Lines<T, const LANES: usize> {
 
 impl<T: Copy + Default, const LANES: usize> Default for Lines<T, LANES> {
     fn default() -> Lines<T, LANES> {
-        Lines::of(&[], 0)
+        Lines::with_room(0)
     }
 }
 
 impl<T: Copy + Default, const LANES: usize> Lines<T, LANES> {
-    /// These, and room for as many in all.
-    fn of(elements: &[(u16, T)], room: usize) -> Lines<T, LANES> {
-        let count = (room.max(elements.len()) * 2).div_ceil(most(2 * LANES));
-        let mut lines = Lines {
+    fn with_room(elements: usize) -> Lines<T, LANES> {
+        let count = (elements * 2).div_ceil(most(2 * LANES));
+        Lines {
             lines: vec![Line::new(); count.max(1)].into(),
-            len: elements.len(),
-        };
+            len: 0,
+        }
+    }
+
+    fn of(elements: &[(u16, T)]) -> Lines<T, LANES> {
+        let mut lines = Lines::with_room(elements.len());
+        lines.len = elements.len();
         for (tag, element) in elements {
             lines.place(*tag, *element);
         }
@@ -170,8 +174,8 @@ impl<T: Copy + Default, const LANES: usize> Lines<T, LANES> {
     pub fn insert(&mut self, tag: u16, element: T) {
         self.len += 1;
         if self.len * 2 > self.lines.len() * most(2 * LANES) {
-            // A quarter more.
-            self.rebuild(self.len + self.len / 4);
+            // A twelfth more: the less, the more of its memory is in use, and the more often it is rebuilt.
+            self.rebuild(self.len + self.len / 12);
         }
         self.place(tag, element);
     }
@@ -223,18 +227,20 @@ impl<T: Copy + Default, const LANES: usize> Lines<T, LANES> {
 
     /// All anew, with room for so many.
     fn rebuild(&mut self, room: usize) {
-        let elements: Vec<(u16, T)> = self.iter().map(|(tag, element)| (tag, *element)).collect();
-        let len = self.len;
-        *self = Lines::of(&elements, room);
+        let mut lines = Lines::with_room(room);
+        for (tag, element) in self.iter() {
+            lines.place(tag, *element);
+        }
         // An element that is about to come counts already.
-        self.len = len;
+        lines.len = self.len;
+        *self = lines;
     }
 
     /// Takes in the elements of another segment.
     pub fn join(&mut self, other: &Lines<T, LANES>) {
         let both = self.iter().chain(other.iter());
         let elements: Vec<(u16, T)> = both.map(|(tag, element)| (tag, *element)).collect();
-        *self = Lines::of(&elements, 0);
+        *self = Lines::of(&elements);
     }
 
     /// Memory in bytes.
@@ -248,8 +254,8 @@ impl<T: Copy + Default, const LANES: usize> Lines<T, LANES> {
             .iter()
             .map(|(tag, element)| (tag, *element))
             .partition(|(_, element)| is_taken(element));
-        *self = Lines::of(&kept, 0);
-        Lines::of(&taken, 0)
+        *self = Lines::of(&kept);
+        Lines::of(&taken)
     }
 }
 
