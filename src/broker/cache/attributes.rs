@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! …   version   touched   expires   client flags   list
-//!        8         8         8           4           1
+//!        8         7         7           4           1
 //! ```
+//! A time that does not fit into seven bytes, as no clock shows it, stands before them in eight.
 //! They stand at the end so that neither the value nor the shares of a counter move them, and an entry without
 //! attributes has nothing of it.
 
@@ -29,6 +30,11 @@ const BASE64: u8 = 1 << 5;
 const STALE: u8 = 1 << 6;
 const WON: u8 = 1 << 7;
 
+/// The bytes of a time, in microseconds since 1970.
+const TIME: usize = 7;
+/// All bits of those bytes are set: the time is before them.
+const NO_TIME: u64 = (1 << (8 * TIME)) - 1;
+
 impl Kept {
     pub fn is_empty(&self) -> bool {
         *self == Kept::default()
@@ -36,10 +42,13 @@ impl Kept {
 
     /// The bytes that the attributes take in a block; none if there are no attributes.
     pub fn length(&self) -> usize {
-        match self.list() {
-            0 => 0,
-            list => length(list),
-        }
+        let attributes = &self.attributes;
+        let list = usize::from(!self.is_empty());
+        let client_flags = if attributes.client_flags != 0 { 4 } else { 0 };
+        let has_version = attributes.version.or(self.changed_us).is_some();
+        let times = [attributes.expires_us, attributes.touched_us];
+        let times = times.into_iter().flatten().map(time_length);
+        list + client_flags + times.sum::<usize>() + if has_version { 8 } else { 0 }
     }
 
     fn list(&self) -> u8 {
@@ -77,25 +86,36 @@ impl Kept {
         if attributes.client_flags != 0 {
             put(&attributes.client_flags.to_le_bytes());
         }
-        let version = attributes.version.or(self.changed_us);
-        let numbers = [attributes.expires_us, attributes.touched_us, version];
-        for number in numbers.into_iter().flatten() {
-            put(&number.to_le_bytes());
+        let times = [attributes.expires_us, attributes.touched_us];
+        for time_us in times.into_iter().flatten() {
+            put(&time_us.min(NO_TIME).to_le_bytes()[..TIME]);
+            if time_us >= NO_TIME {
+                put(&time_us.to_le_bytes());
+            }
+        }
+        if let Some(version) = attributes.version.or(self.changed_us) {
+            put(&version.to_le_bytes());
         }
     }
 
     /// Reads the attributes at the end of a block that has some.
     pub fn read(block: &[u8]) -> Kept {
+        Kept::split(block).0
+    }
+
+    /// Reads the attributes at the end of a block that has some, and returns what is before them.
+    fn split(block: &[u8]) -> (Kept, &[u8]) {
         let (list, mut rest) = split(block);
         let has = |bit: u8| list & bit != 0;
         let client_flags = match has(CLIENT_FLAGS) {
             true => u32::from_le_bytes(take(&mut rest)),
             false => 0,
         };
-        let mut number = |bit| has(bit).then(|| u64::from_le_bytes(take(&mut rest)));
-        let (expires_us, touched_us, version) = (number(EXPIRES), number(TOUCHED), number(VERSION));
+        let mut time = |bit| has(bit).then(|| take_time(&mut rest));
+        let (expires_us, touched_us) = (time(EXPIRES), time(TOUCHED));
+        let version = has(VERSION).then(|| u64::from_le_bytes(take(&mut rest)));
         let is_change = has(IS_CHANGE);
-        Kept {
+        let kept = Kept {
             attributes: Attributes {
                 client_flags,
                 expires_us,
@@ -108,7 +128,8 @@ impl Kept {
                 },
             },
             changed_us: version.filter(|_| is_change),
-        }
+        };
+        (kept, rest)
     }
 }
 
@@ -118,17 +139,29 @@ pub fn expires_us(block: &[u8]) -> Option<u64> {
     if list & CLIENT_FLAGS != 0 {
         take::<4>(&mut rest);
     }
-    (list & EXPIRES != 0).then(|| u64::from_le_bytes(take(&mut rest)))
+    (list & EXPIRES != 0).then(|| take_time(&mut rest))
 }
 
 /// The bytes that the attributes at the end of a block take, which has some.
 pub fn length_in(block: &[u8]) -> usize {
-    length(split(block).0)
+    block.len() - Kept::split(block).1.len()
 }
 
-fn length(list: u8) -> usize {
-    let numbers = (list & (EXPIRES | TOUCHED | VERSION)).count_ones() as usize;
-    1 + numbers * size_of::<u64>() + if list & CLIENT_FLAGS != 0 { 4 } else { 0 }
+fn time_length(time_us: u64) -> usize {
+    match time_us < NO_TIME {
+        true => TIME,
+        false => TIME + size_of::<u64>(),
+    }
+}
+
+/// Takes a time off the end.
+fn take_time(bytes: &mut &[u8]) -> u64 {
+    let mut time = [0; 8];
+    time[..TIME].copy_from_slice(&take::<TIME>(bytes));
+    match u64::from_le_bytes(time) {
+        NO_TIME => u64::from_le_bytes(take(bytes)),
+        time_us => time_us,
+    }
 }
 
 fn split(block: &[u8]) -> (u8, &[u8]) {
@@ -137,6 +170,7 @@ fn split(block: &[u8]) -> (u8, &[u8]) {
 }
 
 /// Takes the last bytes off.
+#[inline]
 fn take<const N: usize>(bytes: &mut &[u8]) -> [u8; N] {
     let (rest, last) = bytes.split_last_chunk().expect("an entry is whole");
     *bytes = rest;
@@ -155,7 +189,7 @@ mod tests {
             let kept = Kept {
                 attributes: Attributes {
                     client_flags: if has(CLIENT_FLAGS) { u32::MAX } else { 0 },
-                    expires_us: number(EXPIRES, 1),
+                    expires_us: number(EXPIRES, if has(STALE) { NO_TIME } else { NO_TIME - 1 }),
                     touched_us: number(TOUCHED, u64::MAX),
                     version: number(VERSION, 3).filter(|_| !has(IS_CHANGE)),
                     marks: Marks {
