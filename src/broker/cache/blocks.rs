@@ -5,6 +5,7 @@
 //! can't tell how much that is. Here a block costs its size, pages that are empty go back to the system,
 //! and pages that are nearly so are emptied, in slices, when much of all memory is unused.
 
+use super::origins::Origins;
 use crate::limits::FREED_PER_TURN;
 use crate::protocol::shared::SharedBytes;
 use slab::Slab;
@@ -13,10 +14,15 @@ use slab::Slab;
 /// separately, and returns it to the operating system when it is freed (see
 /// [`limits::MAPPED_BLOCK`](crate::limits::MAPPED_BLOCK)).
 const PAGE: usize = crate::limits::MAPPED_BLOCK;
+/// The bytes that the allocator of the system keeps before a page. As many at the end of the page stay unused, or else it
+/// would take another page of the operating system.
+const BEFORE_PAGE: usize = 16;
 /// The smallest block.
-const MIN_BLOCK: usize = 32;
+pub const MIN_BLOCK: usize = 32;
 /// The largest block that shares its page. A larger one has a page of its own size.
-const MAX_BLOCK: usize = PAGE / 4;
+const MAX_BLOCK: usize = ((PAGE - BEFORE_PAGE) / 4) & !7;
+/// Blocks up to this size differ least.
+const SMALL: usize = 128;
 /// Block numbers per page.
 const SLOTS: u32 = (PAGE / MIN_BLOCK) as u32;
 /// Page numbers: 2^19, so that a block's number fits into 32 bits. With pages full of small blocks that is
@@ -61,7 +67,9 @@ struct Page {
 
 impl Page {
     fn slots(&self) -> u32 {
-        (self.bytes.len() / self.block_size as usize) as u32
+        let usable = self.bytes.len() - BEFORE_PAGE;
+        // A large block has all of its page.
+        (usable / self.block_size as usize).max(1) as u32
     }
 
     fn range(&self, slot: u32) -> std::ops::Range<usize> {
@@ -88,6 +96,8 @@ pub struct Blocks {
     /// Bytes of all pages, and of the blocks in use.
     held: usize,
     used: usize,
+    /// The origins of the stamps in the blocks.
+    origins: Origins,
     /// Long texts, which are shared with others and so have no block, and their length in bytes.
     texts: Slab<SharedBytes>,
     texts_length: usize,
@@ -113,6 +123,7 @@ impl Default for Blocks {
             vacant: Vec::new(),
             held: 0,
             used: 0,
+            origins: Origins::default(),
             texts: Slab::new(),
             texts_length: 0,
             texts_garbage: Vec::new(),
@@ -123,15 +134,20 @@ impl Default for Blocks {
     }
 }
 
-/// Each an eighth larger than the one before, in steps of 8 bytes: an entry wastes a sixteenth on average.
-/// Large ones are made to fill their pages.
+/// Small ones differ by 2 bytes, larger ones by a sixteenth, in steps of 8 bytes. Large ones are made to fill their pages.
 fn sizes() -> Box<[u32]> {
     let mut sizes = Vec::new();
     let mut size = MIN_BLOCK;
     while size < MAX_BLOCK {
         sizes.push(size as u32);
-        let next = (size + (size / 8).max(8)) & !7;
-        size = (PAGE / (PAGE / next)) & !7;
+        let step = if size < SMALL { 2 } else { (size / 16) & !7 };
+        let usable = PAGE - BEFORE_PAGE;
+        let fitting = usable / (usable / (size + step));
+        size = if size < SMALL {
+            size + step
+        } else {
+            fitting & !7
+        };
     }
     sizes.push(MAX_BLOCK as u32);
     sizes.into()
@@ -149,6 +165,14 @@ impl Blocks {
     /// Bytes of all blocks in use.
     pub fn used(&self) -> usize {
         self.used
+    }
+
+    pub fn origins(&self) -> &Origins {
+        &self.origins
+    }
+
+    pub fn origins_mut(&mut self) -> &mut Origins {
+        &mut self.origins
     }
 
     /// Keeps a long text beside the blocks; its number.
@@ -262,11 +286,16 @@ impl Blocks {
     }
 
     pub fn get_mut(&mut self, block: Block) -> &mut [u8] {
+        self.get_with_origins(block).0
+    }
+
+    #[inline]
+    pub fn get_with_origins(&mut self, block: Block) -> (&mut [u8], &Origins) {
         let page = self.pages[block.page()]
             .as_mut()
             .expect("a block's page is there until it is freed");
         let range = page.range(block.slot());
-        &mut page.bytes[range]
+        (&mut page.bytes[range], &self.origins)
     }
 
     /// Reports whether [`Blocks::tidy_slice`] has work to do.
@@ -492,6 +521,7 @@ impl Blocks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::KIB;
     use std::collections::HashMap;
 
     /// The expected bytes of each block in use, by the block's number.
@@ -534,10 +564,12 @@ mod tests {
         let blocks = Blocks::default();
         for length in 1..=2 * MAX_BLOCK {
             let size = blocks.size_for(length);
-            assert!(
-                size >= length && size <= MIN_BLOCK.max(length + 8 + length / 4),
-                "{length}: {size}"
-            );
+            // A page has room for few of the largest.
+            let most = match length < 8 * KIB {
+                true => MIN_BLOCK.max(length + 1 + length / 10),
+                false => length + length / 4,
+            };
+            assert!((length..=most).contains(&size), "{length}: {size}");
         }
     }
 

@@ -3,7 +3,8 @@
 
 use super::attributes::Kept;
 use super::blocks::Block;
-use super::entry::{self, Counter, Entry, Kind};
+use super::entry::{self, Counter, Entry};
+use super::header::{self, Kind};
 use super::share::{self, age_us};
 use super::{Cache, Dropped, EntryId, TooLarge, Written, WrittenPart};
 use crate::limits::{MANY_CONTRIBUTIONS, SECOND_US, WORK_PER_CONTRIBUTION};
@@ -177,17 +178,15 @@ impl Cache {
         changed_us: u64,
         accessed_us: u64,
     ) -> Result<Written, TooLarge> {
-        let bytes = self.blocks.get_mut(block);
-        let value = entry::put_contribution(bytes, at, changed, changed_us);
-        let length = entry::length_with_value(bytes, value.text().len());
-        let size = bytes.len();
+        let value = entry::put_contribution(&mut self.blocks, block, at, changed, changed_us);
+        let entry = Entry::new(&self.blocks, block);
+        let length = entry.length_with_value(value.text().len());
+        let size = self.blocks.get(block).len();
         let entry = if length.is_some_and(|length| self.blocks.size_for(length) == size) {
-            let bytes = self.blocks.get_mut(block);
-            entry::put_value(bytes, value.text());
-            entry::note_use(bytes, accessed_us);
+            entry::put_value(&mut self.blocks, block, value.text());
+            header::note_use(&mut self.blocks, block, accessed_us);
             EntryId(block)
         } else {
-            let entry = Entry::new(&self.blocks, block);
             let mut counting = Counting::of(entry);
             counting.accessed_us = accessed_us.max(entry.accessed_us());
             let name: Box<[u8]> = entry.name().into();

@@ -1,8 +1,8 @@
 //! The layout of an entry in its block: everything about a name in one piece of memory.
 //!
 //! ```text
-//! flags   name's length   value's length   stamp: time, node   accessed   name   value
-//!   1           4                4               8      8          8       …      …
+//! header   name   value
+//! 13, 33    …       …
 //! ```
 //! A long name has its hash before it. Name and value that are long together are kept beside the blocks, as one text
 //! `name=value` that is shared with others, and its number stands in their place.
@@ -12,57 +12,23 @@
 //! changed   base's length   contributions: count   base's number   base   share, version, sum …
 //!    8            4                 4                   17          …       8      8      17
 //! ```
-//! Attributes, if there are any, end the block (`attributes`); a bit of the value's length says so. Numbers are
-//! little-endian.
+//! Attributes, if there are any, end the block (`attributes`). Numbers are little-endian. The header: `header`.
 
 use super::attributes::{self, Kept};
 use super::blocks::{Block, Blocks};
+use super::header::{self, Fields, Form, Header, Kind, LONG, SHORT, u32_at, u64_at};
+use super::origins::Origins;
 use crate::broker::table::hash;
 use crate::limits::{KIB, LONG_LINE};
 use crate::protocol::attributes::Attributes;
 use crate::protocol::number::{NUMBER_BYTES, Number, work_of};
-use crate::protocol::peer::{Contribution, NodeId, Register, ShareId, Stamp, State};
+use crate::protocol::peer::{Contribution, Register, ShareId, Stamp, State};
 use crate::protocol::shared::SharedBytes;
 use ahash::RandomState;
 use std::io::{self, Write};
 use std::ops::Range;
 use std::slice::ChunksExact;
 
-/// The kind of the register of a name. No kind is 0, which marks a free block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    Absent = 1,
-    Removed = 2,
-    Value = 3,
-}
-
-/// The bits of the first byte.
-const KIND: u8 = 0b11;
-const IS_COUNTER: u8 = 1 << 2;
-/// How often it was used lately, up to three times. For whoever evicts, as all that follow.
-const USES: u8 = 0b11 << 3;
-const ONE_USE: u8 = 1 << 3;
-/// It is new, and on the list of those that have to prove themselves.
-pub const ON_PROBATION: u8 = 1 << 5;
-/// It is on the list of tombstones, or was when it became an entry again.
-pub const LISTED_AS_TOMBSTONE: u8 = 1 << 6;
-/// Its name, and its value unless it is a counter's, are a long text beside the blocks.
-const HAS_TEXT: u8 = 1 << 7;
-/// The flags that are kept when an entry is rewritten.
-const KEPT: u8 = USES | ON_PROBATION | LISTED_AS_TOMBSTONE;
-
-const NAME_LENGTH: usize = 1;
-const VALUE_LENGTH: usize = 5;
-const TIME: usize = 9;
-const NODE: usize = 17;
-const ACCESSED: usize = 25;
-const NAME: usize = 33;
-/// The bits of the value's length that say that there are attributes, and that no line can show the value as it is.
-const HAS_ATTRIBUTES: u32 = 1 << 31;
-const NEEDS_ENCODING: u32 = 1 << 30;
-const FLAGS_OF_LENGTH: u32 = HAS_ATTRIBUTES | NEEDS_ENCODING;
-/// The longest value, in bytes: its length leaves the bits above free.
-pub const MAX_VALUE: usize = (NEEDS_ENCODING - 1) as usize;
 /// Names from this length on have their hash before them: hundreds of them are hashed again when a segment of the table
 /// splits.
 const LONG_NAME: usize = KIB;
@@ -178,8 +144,17 @@ pub fn text(name: &[u8], content: &Content<'_>, line: Option<&SharedBytes>) -> S
     }
 }
 
+/// The form of the header of an entry that is to be written.
+pub fn form(origins: &mut Origins, name: &[u8], content: &Content<'_>) -> Form {
+    let is_special = content.counter.is_some()
+        || content.needs_encoding
+        || content.kept.is_some_and(|kept| kept.changed_us.is_some());
+    let lengths = (name.len(), content.value.len());
+    Form::of(origins, lengths.0, lengths.1, content.stamp, is_special)
+}
+
 /// How many bytes an entry takes in its block.
-pub fn length(name: &[u8], content: &Content<'_>) -> usize {
+pub fn length(form: Form, name: &[u8], content: &Content<'_>) -> usize {
     let hash = if name.len() >= LONG_NAME {
         HASH_BYTES
     } else {
@@ -191,46 +166,37 @@ pub fn length(name: &[u8], content: &Content<'_>) -> usize {
         (true, Some(_)) => TEXT_BYTES + content.value.len(),
     };
     let behind = content.counter.map_or(0, Counter::length) + content.kept.map_or(0, Kept::length);
-    NAME + hash + texts + behind
+    form.length() + hash + texts + behind
 }
 
 /// Writes an entry into a block, which is large enough. `former` is the flags byte of the entry that it
 /// takes the place of, or 0; `hash` is its name's, and `text` the number of its long text, if it has one.
 pub fn write(
     block: &mut [u8],
+    form: Form,
     former: u8,
-    name: &[u8],
-    hash: u64,
+    (name, hash): (&[u8], u64),
     content: &Content<'_>,
     text: Option<u32>,
 ) {
-    let counter_flag = if content.counter.is_some() {
-        IS_COUNTER
-    } else {
-        0
+    let kept = content.kept.filter(|kept| !kept.is_empty());
+    if let Some(kept) = kept {
+        kept.write(block);
+    }
+    let fields = Fields {
+        kind: content.kind,
+        name_length: name.len(),
+        value_length: content.value.len(),
+        stamp: content.stamp,
+        accessed_us: content.accessed_us,
+        is_counter: content.counter.is_some(),
+        has_text: text.is_some(),
+        has_attributes: kept.is_some(),
+        needs_encoding: content.needs_encoding,
     };
-    let text_flag = if text.is_some() { HAS_TEXT } else { 0 };
-    let length = |bytes: &[u8]| u32::try_from(bytes.len()).expect("a line is shorter than 4 GiB");
-    let attributes_flag = match content.kept.filter(|kept| !kept.is_empty()) {
-        Some(kept) => {
-            kept.write(block);
-            HAS_ATTRIBUTES
-        }
-        None => 0,
-    };
-    let encoding_flag = match content.needs_encoding {
-        true => NEEDS_ENCODING,
-        false => 0,
-    };
-    let mut to = io::Cursor::new(block);
+    header::write(block, form, former, &fields);
+    let mut to = io::Cursor::new(&mut block[form.length()..]);
     let written = (|| {
-        to.write_all(&[(former & KEPT) | content.kind as u8 | counter_flag | text_flag])?;
-        to.write_all(&length(name).to_le_bytes())?;
-        let flags = attributes_flag | encoding_flag;
-        to.write_all(&(length(content.value) | flags).to_le_bytes())?;
-        to.write_all(&content.stamp.time_us.to_le_bytes())?;
-        to.write_all(&content.stamp.node.0.to_le_bytes())?;
-        to.write_all(&content.accessed_us.to_le_bytes())?;
         if name.len() >= LONG_NAME {
             to.write_all(&hash.to_le_bytes())?;
         }
@@ -241,21 +207,25 @@ pub fn write(
         if text.is_none() || content.counter.is_some() {
             to.write_all(content.value)?;
         }
-        let Some(counter) = content.counter else {
-            return Ok(());
-        };
-        let count = counter.contributions.len() as u32;
-        to.write_all(&counter.changed_us.to_le_bytes())?;
-        to.write_all(&length(&counter.base).to_le_bytes())?;
-        to.write_all(&count.to_le_bytes())?;
-        to.write_all(&counter.base_number.to_bytes())?;
-        to.write_all(&counter.base)?;
-        for contribution in &counter.contributions {
-            to.write_all(&contribution_bytes(contribution))?;
+        match content.counter {
+            Some(counter) => write_counter(counter, &mut to),
+            None => Ok(()),
         }
-        io::Result::Ok(())
     })();
     written.expect("the block is large enough");
+}
+
+fn write_counter(counter: &Counter, to: &mut impl Write) -> io::Result<()> {
+    let count = counter.contributions.len() as u32;
+    to.write_all(&counter.changed_us.to_le_bytes())?;
+    to.write_all(&(counter.base.len() as u32).to_le_bytes())?;
+    to.write_all(&count.to_le_bytes())?;
+    to.write_all(&counter.base_number.to_bytes())?;
+    to.write_all(&counter.base)?;
+    for contribution in &counter.contributions {
+        to.write_all(&contribution_bytes(contribution))?;
+    }
+    Ok(())
 }
 
 fn contribution_bytes(contribution: &Contribution) -> [u8; CONTRIBUTION] {
@@ -282,50 +252,59 @@ fn number_at(bytes: &[u8], at: usize) -> Number {
 /// An entry in its block, with its long text if it has one.
 #[derive(Clone, Copy)]
 pub struct Entry<'a> {
-    bytes: &'a [u8],
+    header: Header<'a>,
+    origins: &'a Origins,
     text: Option<&'a SharedBytes>,
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(*bytes[at..].first_chunk().expect("an entry is whole"))
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(*bytes[at..].first_chunk().expect("an entry is whole"))
 }
 
 impl<'a> Entry<'a> {
     #[inline(always)]
     pub fn new(blocks: &'a Blocks, block: Block) -> Entry<'a> {
-        let bytes = blocks.get(block);
-        if bytes[0] & HAS_TEXT != 0 {
-            return Entry::with_text(blocks, bytes);
-        }
-        Entry { bytes, text: None }
-    }
-
-    /// An entry whose name and value are a long text. Kept out of line, for few are.
-    #[cold]
-    fn with_text(blocks: &'a Blocks, bytes: &'a [u8]) -> Entry<'a> {
-        let number = Entry::header(bytes).text_number();
-        Entry {
-            bytes,
-            text: number.map(|number| blocks.text(number)),
+        let entry = Entry::without_text(blocks, block);
+        match entry.has_text() {
+            true => entry.with_text(blocks),
+            false => entry,
         }
     }
 
     /// An entry that is asked for neither name nor value, which may be elsewhere.
-    pub fn header(bytes: &'a [u8]) -> Entry<'a> {
-        Entry { bytes, text: None }
+    #[inline(always)]
+    pub fn without_text(blocks: &'a Blocks, block: Block) -> Entry<'a> {
+        let bytes = blocks.get(block);
+        Entry {
+            header: Header { bytes },
+            origins: blocks.origins(),
+            text: None,
+        }
+    }
+
+    /// Kept out of line, for few have a text.
+    #[cold]
+    fn with_text(self, blocks: &'a Blocks) -> Entry<'a> {
+        let number = self.text_number();
+        Entry {
+            text: number.map(|number| blocks.text(number)),
+            ..self
+        }
+    }
+
+    fn bytes(self) -> &'a [u8] {
+        self.header.bytes
     }
 
     pub fn flags(self) -> u8 {
-        self.bytes[0]
+        self.header.flags()
+    }
+
+    /// The number of the origin of its stamp, if it has one.
+    pub fn origin(self) -> Option<u8> {
+        self.header.origin()
     }
 
     /// The number of its long text, if it has one.
     pub fn text_number(self) -> Option<u32> {
-        (self.flags() & HAS_TEXT != 0).then(|| u32_at(self.bytes, self.name_start() - TEXT_BYTES))
+        self.has_text()
+            .then(|| u32_at(self.bytes(), self.name_start() - TEXT_BYTES))
     }
 
     pub fn text(self) -> Option<&'a SharedBytes> {
@@ -334,11 +313,12 @@ impl<'a> Entry<'a> {
 
     /// Memory of the block and of the long text, in bytes.
     pub fn size(self) -> usize {
-        self.bytes.len() + self.text.map_or(0, |text| text.len())
+        self.bytes().len() + self.text.map_or(0, |text| text.len())
     }
 
+    #[inline(always)]
     fn has_text(self) -> bool {
-        self.flags() & HAS_TEXT != 0
+        self.header.has_text()
     }
 
     /// The hash of its name in the table.
@@ -346,61 +326,58 @@ impl<'a> Entry<'a> {
         if self.name_length() < LONG_NAME {
             hash(hasher, self.name())
         } else {
-            u64_at(self.bytes, NAME)
+            u64_at(self.bytes(), LONG)
         }
     }
 
     pub fn uses(self) -> u8 {
-        self.flags() & USES
+        self.header.uses()
     }
 
     pub fn kind(self) -> Kind {
-        match self.flags() & KIND {
-            1 => Kind::Absent,
-            2 => Kind::Removed,
-            _ => Kind::Value,
-        }
+        self.header.kind()
     }
 
+    #[inline(always)]
     fn name_length(self) -> usize {
-        u32_at(self.bytes, NAME_LENGTH) as usize
+        self.header.name_length()
     }
 
     /// Where in the block the name begins, or else what comes behind the number of a long text.
+    #[inline(always)]
     fn name_start(self) -> usize {
-        let hash = if self.name_length() < LONG_NAME {
-            0
-        } else {
-            HASH_BYTES
-        };
-        NAME + hash + if self.has_text() { TEXT_BYTES } else { 0 }
+        if !self.header.is_long() {
+            return SHORT;
+        }
+        let has_hash = self.name_length() >= LONG_NAME;
+        let hash = if has_hash { HASH_BYTES } else { 0 };
+        LONG + hash + if self.has_text() { TEXT_BYTES } else { 0 }
     }
 
     fn name_end(self) -> usize {
-        self.name_start()
-            + if self.has_text() {
-                0
-            } else {
-                self.name_length()
-            }
+        let start = self.name_start();
+        match self.has_text() {
+            true => start,
+            false => start + self.name_length(),
+        }
     }
 
     fn value_length(self) -> usize {
-        (u32_at(self.bytes, VALUE_LENGTH) & !FLAGS_OF_LENGTH) as usize
+        self.header.value_length()
     }
 
     pub fn has_attributes(self) -> bool {
-        u32_at(self.bytes, VALUE_LENGTH) & HAS_ATTRIBUTES != 0
+        self.header.has_attributes()
     }
 
     /// Reports whether clients of Clacks are shown another text than the value.
     pub fn needs_encoding(self) -> bool {
-        u32_at(self.bytes, VALUE_LENGTH) & NEEDS_ENCODING != 0
+        self.header.needs_encoding()
     }
 
     /// The attributes; `None` if there are none.
     pub fn kept(self) -> Option<Kept> {
-        self.has_attributes().then(|| Kept::read(self.bytes))
+        self.has_attributes().then(|| Kept::read(self.bytes()))
     }
 
     pub fn attributes(self) -> Attributes {
@@ -411,7 +388,7 @@ impl<'a> Entry<'a> {
     #[inline]
     pub fn expires_us(self) -> Option<u64> {
         match self.has_attributes() {
-            true => attributes::expires_us(self.bytes),
+            true => attributes::expires_us(self.bytes()),
             false => None,
         }
     }
@@ -419,7 +396,7 @@ impl<'a> Entry<'a> {
     /// The bytes of its attributes.
     fn attributes_length(self) -> usize {
         match self.has_attributes() {
-            true => attributes::length_in(self.bytes),
+            true => attributes::length_in(self.bytes()),
             false => 0,
         }
     }
@@ -433,15 +410,21 @@ impl<'a> Entry<'a> {
         end + kept.length()
     }
 
+    /// How many bytes a counter takes in its block with a value of so many; `None` if it has to be written as a whole
+    /// then.
+    pub fn length_with_value(self, value_length: usize) -> Option<usize> {
+        let has_text = self.name_length() + value_length >= LONG_LINE;
+        let end = self.contributions_range().end - self.value_length() + value_length;
+        (has_text == self.has_text()).then(|| end + self.attributes_length())
+    }
+
     /// Inlined, for counting asks for it many times.
     #[inline(always)]
     fn value_end(self) -> usize {
-        if self.has_text() {
-            return self.value_end_of_text();
+        match self.has_text() {
+            true => self.value_end_of_text(),
+            false => self.name_start() + self.name_length() + self.value_length(),
         }
-        let name = self.name_length();
-        let hash = if name < LONG_NAME { 0 } else { HASH_BYTES };
-        NAME + hash + name + self.value_length()
     }
 
     #[cold]
@@ -456,10 +439,12 @@ impl<'a> Entry<'a> {
     #[inline(always)]
     pub fn is_named(blocks: &Blocks, block: Block, name: &[u8]) -> bool {
         let bytes = blocks.get(block);
-        if name.len() >= LONG_NAME || bytes[0] & HAS_TEXT != 0 {
+        let header = Header { bytes };
+        if name.len() >= LONG_NAME || header.has_text() {
             return Entry::is_long_and_named(blocks, block, name);
         }
-        u32_at(bytes, NAME_LENGTH) as usize == name.len() && bytes[NAME..].starts_with(name)
+        let start = if header.is_long() { LONG } else { SHORT };
+        header.name_length() == name.len() && bytes[start..].starts_with(name)
     }
 
     #[cold]
@@ -467,65 +452,68 @@ impl<'a> Entry<'a> {
         Entry::new(blocks, block).name() == name
     }
 
+    #[inline]
     pub fn name(self) -> &'a [u8] {
         let length = self.name_length();
         match self.text {
-            None => {
-                let start = NAME + if length < LONG_NAME { 0 } else { HASH_BYTES };
-                &self.bytes[start..start + length]
-            }
+            None => &self.bytes()[self.name_start()..][..length],
             Some(text) => &text[..length],
         }
     }
 
     /// Returns the value that RETRIEVE answers with. It is meaningful only if [`Entry::holds_value`] is true.
-    #[inline]
+    #[inline(always)]
     pub fn value(self) -> &'a [u8] {
-        let name = self.name_length();
         match self.text {
             None => {
-                let start = NAME + if name < LONG_NAME { 0 } else { HASH_BYTES } + name;
-                &self.bytes[start..start + self.value_length()]
+                let start = self.name_start() + self.name_length();
+                &self.bytes()[start..][..self.value_length()]
             }
-            Some(_) if self.is_counter() => &self.bytes[self.name_end()..self.value_end()],
-            // Between the two stands a sign.
-            Some(text) => text.get(name + 1..).unwrap_or_default(),
-        }
-    }
-
-    pub fn is_counter(self) -> bool {
-        self.flags() & IS_COUNTER != 0
-    }
-
-    pub fn holds_value(self) -> bool {
-        self.flags() & IS_COUNTER != 0 || self.kind() == Kind::Value
-    }
-
-    pub fn stamp(self) -> Stamp {
-        Stamp {
-            time_us: u64_at(self.bytes, TIME),
-            node: NodeId(u64_at(self.bytes, NODE)),
-        }
-    }
-
-    pub fn accessed_us(self) -> u64 {
-        u64_at(self.bytes, ACCESSED)
-    }
-
-    /// When it was last written or counted.
-    #[inline]
-    pub fn changed_us(self) -> u64 {
-        match self.is_counter() || self.has_attributes() {
-            true => self.changed_beside_stamp_us(),
-            false => u64_at(self.bytes, TIME),
+            Some(text) => self.value_beside(text),
         }
     }
 
     #[cold]
+    fn value_beside(self, text: &'a SharedBytes) -> &'a [u8] {
+        match self.is_counter() {
+            true => &self.bytes()[self.name_end()..self.value_end()],
+            // Between the two stands a sign.
+            false => text.get(self.name_length() + 1..).unwrap_or_default(),
+        }
+    }
+
+    pub fn is_counter(self) -> bool {
+        self.header.is_counter()
+    }
+
+    #[inline(always)]
+    pub fn holds_value(self) -> bool {
+        self.kind() == Kind::Value || self.is_counter()
+    }
+
+    #[inline(always)]
+    pub fn stamp(self) -> Stamp {
+        self.header.stamp(self.origins)
+    }
+
+    #[inline(always)]
+    pub fn accessed_us(self) -> u64 {
+        self.header.accessed_us(self.origins)
+    }
+
+    /// When it was last written or counted.
+    #[inline(always)]
+    pub fn changed_us(self) -> u64 {
+        match self.header.is_long() {
+            true => self.changed_beside_stamp_us(),
+            false => self.stamp().time_us,
+        }
+    }
+
     fn changed_beside_stamp_us(self) -> u64 {
-        let stamped_us = u64_at(self.bytes, TIME);
+        let stamped_us = self.stamp().time_us;
         if self.is_counter() {
-            return stamped_us.max(u64_at(self.bytes, self.value_end()));
+            return stamped_us.max(u64_at(self.bytes(), self.value_end()));
         }
         let changed_us = self.kept().and_then(|kept| kept.changed_us);
         changed_us.unwrap_or(stamped_us)
@@ -550,7 +538,7 @@ impl<'a> Entry<'a> {
 
     /// How many contributions a counter has.
     pub fn contributions_count(self) -> usize {
-        u32_at(self.bytes, self.value_end() + COUNT) as usize
+        u32_at(self.bytes(), self.value_end() + COUNT) as usize
     }
 
     pub fn has_many_contributions(self, many: usize) -> bool {
@@ -559,14 +547,17 @@ impl<'a> Entry<'a> {
 
     fn base(self) -> &'a [u8] {
         let at = self.value_end();
-        let length = u32_at(self.bytes, at + BASE_LENGTH) as usize;
-        &self.bytes[at + COUNTER_HEADER..at + COUNTER_HEADER + length]
+        let length = u32_at(self.bytes(), at + BASE_LENGTH) as usize;
+        &self.bytes()[at + COUNTER_HEADER..at + COUNTER_HEADER + length]
     }
 
     /// Where a counter's contributions are.
     fn contributions_range(self) -> Range<usize> {
-        let first = self.value_end() + COUNTER_HEADER + self.base().len();
-        first..first + self.contributions_count() * CONTRIBUTION
+        let at = self.value_end();
+        let base_length = u32_at(self.bytes(), at + BASE_LENGTH) as usize;
+        let count = u32_at(self.bytes(), at + COUNT) as usize;
+        let first = at + COUNTER_HEADER + base_length;
+        first..first + count * CONTRIBUTION
     }
 
     /// The encoded contributions; none where there is no counter.
@@ -576,7 +567,7 @@ impl<'a> Entry<'a> {
         } else {
             0..0
         };
-        self.bytes[range].chunks_exact(CONTRIBUTION)
+        self.bytes()[range].chunks_exact(CONTRIBUTION)
     }
 
     pub fn contributions(self) -> impl Iterator<Item = Contribution> + use<'a> {
@@ -602,7 +593,7 @@ impl<'a> Entry<'a> {
 
     /// The value of a counter from its base and contributions.
     fn print(self) -> Printed {
-        let base = number_at(self.bytes, self.value_end() + BASE_NUMBER);
+        let base = number_at(self.bytes(), self.value_end() + BASE_NUMBER);
         let sums = self.contributions().map(|contribution| contribution.sum);
         Printed::new(sums.fold(base, Number::accumulate).result())
     }
@@ -612,9 +603,9 @@ impl<'a> Entry<'a> {
         if self.is_counter() {
             return Counter {
                 base: self.base().into(),
-                base_number: number_at(self.bytes, self.value_end() + BASE_NUMBER),
+                base_number: number_at(self.bytes(), self.value_end() + BASE_NUMBER),
                 contributions: self.contributions().collect(),
-                changed_us: u64_at(self.bytes, self.value_end()),
+                changed_us: u64_at(self.bytes(), self.value_end()),
                 work: 0,
             };
         }
@@ -643,103 +634,43 @@ impl<'a> Entry<'a> {
 
 // Changes that leave an entry where it is.
 
-/// Puts another value of the same length in place of one that is no counter's; false if there is none.
-pub fn overwrite(block: &mut [u8], value: &[u8], stamp: Stamp, now_us: u64) -> bool {
-    let entry = Entry::header(block);
-    if entry.has_text() {
-        return false;
-    }
-    let at = entry.name_end()..entry.value_end();
-    let has_flags = u32_at(block, VALUE_LENGTH) & FLAGS_OF_LENGTH != 0;
-    let is_plain = entry.kind() == Kind::Value && !entry.is_counter() && !has_flags;
-    if !is_plain || at.len() != value.len() {
-        return false;
-    }
-    block[at].copy_from_slice(value);
-    block[TIME..NODE].copy_from_slice(&stamp.time_us.to_le_bytes());
-    block[NODE..ACCESSED].copy_from_slice(&stamp.node.0.to_le_bytes());
-    block[ACCESSED..NAME].copy_from_slice(&now_us.to_le_bytes());
-    note_use(block, now_us);
-    true
-}
-
 /// Replaces the contribution at that place of a counter by one of the same share. What the counter prints as then
 /// is not its value yet.
 pub fn put_contribution(
-    block: &mut [u8],
+    blocks: &mut Blocks,
+    block: Block,
     at: usize,
     contribution: &Contribution,
     changed_us: u64,
 ) -> Printed {
-    let entry = Entry::header(block);
+    let entry = Entry::without_text(blocks, block);
     let (changed, range) = (entry.value_end(), entry.contributions_range());
+    let bytes = blocks.get_mut(block);
     let at = range.start + at * CONTRIBUTION;
-    block[at..at + CONTRIBUTION].copy_from_slice(&contribution_bytes(contribution));
-    block[changed..changed + 8].copy_from_slice(&changed_us.to_le_bytes());
-    Entry::header(block).print()
-}
-
-/// How many bytes a counter takes in its block with a value of so many; `None` if it has to be written as a whole then.
-pub fn length_with_value(block: &[u8], value_length: usize) -> Option<usize> {
-    let entry = Entry::header(block);
-    let has_text = entry.name_length() + value_length >= LONG_LINE;
-    (has_text == entry.has_text())
-        .then(|| entry.contributions_range().end - entry.value_length() + value_length)
-        .map(|length| length + entry.attributes_length())
+    bytes[at..at + CONTRIBUTION].copy_from_slice(&contribution_bytes(contribution));
+    bytes[changed..changed + 8].copy_from_slice(&changed_us.to_le_bytes());
+    Entry::without_text(blocks, block).print()
 }
 
 /// Replaces the value of a counter, whose block is large enough.
-pub fn put_value(block: &mut [u8], value: &[u8]) {
-    let entry = Entry::header(block);
+pub fn put_value(blocks: &mut Blocks, block: Block, value: &[u8]) {
+    let entry = Entry::without_text(blocks, block);
     let (start, end) = (entry.name_end(), entry.value_end());
     let rest = end..entry.contributions_range().end;
+    let bytes = blocks.get_mut(block);
     if value.len() != end - start {
-        block.copy_within(rest, start + value.len());
-        let flag = u32_at(block, VALUE_LENGTH) & HAS_ATTRIBUTES;
-        let length = value.len() as u32 | flag;
-        block[VALUE_LENGTH..TIME].copy_from_slice(&length.to_le_bytes());
+        bytes.copy_within(rest, start + value.len());
+        header::put_value_length(bytes, value.len());
     }
-    block[start..start + value.len()].copy_from_slice(value);
+    bytes[start..start + value.len()].copy_from_slice(value);
 }
 
 /// Replaces the attributes of an entry, whose block is large enough.
 pub fn put_attributes(block: &mut [u8], kept: &Kept) {
-    let length = u32_at(block, VALUE_LENGTH) & !HAS_ATTRIBUTES;
-    let flag = if kept.is_empty() { 0 } else { HAS_ATTRIBUTES };
-    block[VALUE_LENGTH..TIME].copy_from_slice(&(length | flag).to_le_bytes());
-    if flag != 0 {
+    header::put_has_attributes(block, !kept.is_empty());
+    if !kept.is_empty() {
         kept.write(block);
     }
-}
-
-/// It was used: then, and once more.
-pub fn note_use(block: &mut [u8], now_us: u64) {
-    let accessed_us = u64_at(block, ACCESSED).max(now_us);
-    block[ACCESSED..NAME].copy_from_slice(&accessed_us.to_le_bytes());
-    if block[0] & USES != USES {
-        block[0] += ONE_USE;
-    }
-}
-
-/// One use less; whether there was any.
-pub fn forget_use(block: &mut [u8]) -> bool {
-    let was_used = block[0] & USES != 0;
-    if was_used {
-        block[0] -= ONE_USE;
-    }
-    was_used
-}
-
-pub fn forget_all_uses(block: &mut [u8]) {
-    block[0] &= !USES;
-}
-
-pub fn set_flag(block: &mut [u8], flag: u8) {
-    block[0] |= flag;
-}
-
-pub fn reset_flag(block: &mut [u8], flag: u8) {
-    block[0] &= !flag;
 }
 
 #[cfg(test)]
@@ -759,12 +690,15 @@ mod tests {
             kept: None,
             needs_encoding: false,
         };
+        let mut blocks = Blocks::default();
         for length in [1, LONG_NAME - 1, LONG_NAME, LONG_NAME + 1, 60_000] {
             let name = vec![b'n'; length];
-            let mut block = vec![0; super::length(&name, &content)];
-            let kept = 12_345;
-            write(&mut block, 0, &name, kept, &content, None);
-            let entry = Entry::header(&block);
+            let form = form(blocks.origins_mut(), &name, &content);
+            let block = blocks.allocate(super::length(form, &name, &content));
+            let block = block.expect("numbers enough");
+            let (kept, bytes) = (12_345, blocks.get_mut(block));
+            write(bytes, form, 0, (&name, kept), &content, None);
+            let entry = Entry::new(&blocks, block);
             assert_eq!((entry.name(), entry.value()), (&name[..], &b"value"[..]));
             let computed = hash(&hasher, &name);
             let expected = if length < LONG_NAME { computed } else { kept };

@@ -10,7 +10,8 @@
 //! Tombstones may take an eighth of all memory; then the oldest go. So removing random names
 //! can't push entries out.
 
-use super::entry::{self, Entry, LISTED_AS_TOMBSTONE, ON_PROBATION};
+use super::entry::Entry;
+use super::header::{self, LISTED_AS_TOMBSTONE, ON_PROBATION};
 use super::{Block, Cache, EntryId, PLACE};
 use crate::broker::table::Cursor;
 use crate::limits::{EVICTIONS_PER_SLICE, KIB};
@@ -93,14 +94,14 @@ impl Cache {
 
     /// An entry is new.
     pub(super) fn admit(&mut self, hash: u64, block: Block) {
-        if self.eviction.is_limited() && Entry::header(self.blocks.get(block)).holds_value() {
-            entry::set_flag(self.blocks.get_mut(block), ON_PROBATION);
+        if self.eviction.is_limited() && Entry::without_text(&self.blocks, block).holds_value() {
+            header::set_flag(self.blocks.get_mut(block), ON_PROBATION);
             self.eviction.newcomers.push_back(hash);
             // While nothing has to go, those before simply stay.
             if self.eviction.newcomers.len() > self.most_newcomers() + 1
                 && let Some((_, block)) = self.take_newcomer()
             {
-                entry::reset_flag(self.blocks.get_mut(block), ON_PROBATION);
+                header::reset_flag(self.blocks.get_mut(block), ON_PROBATION);
             }
         }
         self.list_tombstone(hash, block);
@@ -108,14 +109,14 @@ impl Cache {
 
     /// An entry was written; it may be a tombstone.
     pub(super) fn list_tombstone(&mut self, hash: u64, block: Block) {
-        let bytes = self.blocks.get_mut(block);
+        let entry = Entry::without_text(&self.blocks, block);
         if !self.eviction.is_limited()
-            || Entry::header(bytes).holds_value()
-            || Entry::header(bytes).flags() & LISTED_AS_TOMBSTONE != 0
+            || entry.holds_value()
+            || entry.flags() & LISTED_AS_TOMBSTONE != 0
         {
             return;
         }
-        entry::set_flag(bytes, LISTED_AS_TOMBSTONE);
+        header::set_flag(self.blocks.get_mut(block), LISTED_AS_TOMBSTONE);
         self.eviction.tombstones.push_back(hash);
         // Some have expired, or are entries again. One that is none of that has been there for long, and
         // may have been renewed since.
@@ -179,9 +180,8 @@ impl Cache {
     /// The tombstone on the list by that hash. What is an entry again is listed no more.
     fn find_listed_tombstone(&mut self, hash: u64) -> Option<Block> {
         let block = self.find_flagged(hash, LISTED_AS_TOMBSTONE)?;
-        let bytes = self.blocks.get_mut(block);
-        if Entry::header(bytes).holds_value() {
-            entry::reset_flag(bytes, LISTED_AS_TOMBSTONE);
+        if Entry::without_text(&self.blocks, block).holds_value() {
+            header::reset_flag(self.blocks.get_mut(block), LISTED_AS_TOMBSTONE);
             return None;
         }
         Some(block)
@@ -196,10 +196,12 @@ impl Cache {
     /// The oldest newcomer, which stays if it was used.
     fn judge_newcomer(&mut self) -> Option<EntryId> {
         let (_, block) = self.take_newcomer()?;
+        let entry = Entry::without_text(&self.blocks, block);
+        let stays = entry.uses() > 0 || !entry.holds_value();
         let bytes = self.blocks.get_mut(block);
-        entry::reset_flag(bytes, ON_PROBATION);
-        if Entry::header(bytes).uses() > 0 || !Entry::header(bytes).holds_value() {
-            entry::forget_all_uses(bytes);
+        header::reset_flag(bytes, ON_PROBATION);
+        if stays {
+            header::forget_all_uses(bytes);
             return None;
         }
         Some(EntryId(block))
@@ -229,10 +231,9 @@ impl Cache {
                 return;
             }
             passed = met;
-            let bytes = blocks.get_mut(block);
-            let entry = Entry::header(bytes);
+            let entry = Entry::without_text(blocks, block);
             let is_another_matter = !entry.holds_value() || entry.flags() & ON_PROBATION != 0;
-            if is_another_matter || entry::forget_use(bytes) {
+            if is_another_matter || header::forget_use(blocks.get_mut(block)) {
                 return;
             }
             excess = excess.saturating_sub(Entry::new(blocks, block).size() + PLACE);

@@ -8,7 +8,8 @@
 use super::attributes::Kept;
 use super::blocks::Block;
 use super::counter::Counting;
-use super::entry::{self, Counter, Entry, Kind};
+use super::entry::{Counter, Entry};
+use super::header::{self, Kind};
 use super::{Cache, Dropped, EntryId, TooLarge, Written, WrittenPart, share, touch};
 use crate::broker::table::Cursor;
 use crate::limits::MAX_CONTRIBUTIONS;
@@ -222,8 +223,8 @@ impl Cache {
         let accessed_us = state.accessed_us.min(now_us);
         if state.contributions.is_empty() {
             if let Some(block) = self.block(name) {
-                differs = Entry::header(self.blocks.get(block)).is_counter();
-                entry::note_use(self.blocks.get_mut(block), accessed_us);
+                differs = Entry::without_text(&self.blocks, block).is_counter();
+                header::note_use(&mut self.blocks, block, accessed_us);
             }
             return Ok(Merged::nothing(differs));
         }
@@ -260,7 +261,7 @@ impl Cache {
         if grown.is_empty() || merged.len() > MAX_CONTRIBUTIONS {
             // No honest servers have made so many shares.
             if let Some(block) = self.block(name) {
-                entry::note_use(self.blocks.get_mut(block), accessed_us);
+                header::note_use(&mut self.blocks, block, accessed_us);
             }
             return Ok(Merged::nothing(differs && grown.is_empty()));
         }
@@ -474,7 +475,7 @@ impl Cache {
     /// Restores a recorded use of an entry at `accessed_us`, if the entry is held. A later time of use is kept.
     pub fn restore_use(&mut self, name: &[u8], accessed_us: u64) {
         if let Some(block) = self.block(name) {
-            entry::note_use(self.blocks.get_mut(block), accessed_us);
+            header::note_use(&mut self.blocks, block, accessed_us);
         }
     }
 

@@ -10,7 +10,9 @@ mod blocks;
 mod counter;
 mod entry;
 mod eviction;
+mod header;
 mod merge;
+mod origins;
 mod share;
 mod touch;
 
@@ -32,8 +34,9 @@ use crate::sys::prefetch;
 use ahash::RandomState;
 use blocks::{Block, Blocks};
 use counter::Counting;
-use entry::{Content, Entry, Kind};
+use entry::{Content, Entry};
 use eviction::Eviction;
+use header::Kind;
 use share::OwnShare;
 
 /// After which time what is forgotten, in microseconds.
@@ -266,9 +269,9 @@ const LINES_FETCHED: usize = 4;
 /// For so many new entries a segment of a cleared table is freed, which has about as many, and some pages.
 const FREED_AT_ONCE: usize = 128;
 
-/// The memory of a block's place in the table, in bytes: between 7.5 and 9.5 if nothing was dropped, and its share of
-/// the segment's header and the directory.
-const PLACE: usize = 12;
+/// The memory of a block's place in the table, in bytes: between 7.5 and 8.2 if nothing was dropped, its share of the
+/// segment's header and the directory, and what the allocator of the system loses between segments.
+const PLACE: usize = 10;
 
 impl Cache {
     /// `max_bytes` is what all entries may take, if that is limited.
@@ -394,13 +397,14 @@ impl Cache {
     /// The value of a live entry; being asked for keeps it from going stale.
     pub fn retrieve(&mut self, name: &[u8], now_us: u64) -> Option<Retrieved<'_>> {
         let block = self.block(name)?;
-        let entry = Entry::header(self.blocks.get(block));
-        if !entry.holds_value() || self.expired(entry, now_us).is_some() {
+        let entry = Entry::without_text(&self.blocks, block);
+        let (stamped_us, accessed_us) = (entry.stamp().time_us, entry.accessed_us());
+        let used_us = entry.used_us(now_us);
+        if !entry.holds_value() || expired(entry, &self.ageing, self.cleared, now_us).is_some() {
             return None;
         }
-        let is_first_in_period = (entry.accessed_us() ^ now_us) >> self.period_bits != 0;
-        let used_us = entry.used_us(now_us);
-        entry::note_use(self.blocks.get_mut(block), used_us);
+        let is_first_in_period = (accessed_us ^ now_us) >> self.period_bits != 0;
+        header::put_use(self.blocks.get_mut(block), stamped_us, used_us);
         let entry = Entry::new(&self.blocks, block);
         Some(Retrieved {
             found: entry.into(),
@@ -441,7 +445,7 @@ impl Cache {
         let stamp = self.new_stamp(now_us);
         // A value of the same length goes where the old one was.
         if let Some(block) = self.block(name)
-            && entry::overwrite(self.blocks.get_mut(block), value, stamp, now_us)
+            && header::overwrite(&mut self.blocks, block, value, stamp, now_us)
         {
             return Ok(EntryId(block).into());
         }
@@ -679,7 +683,7 @@ impl Cache {
     pub fn check(&self) {
         let (mut live, mut tombstone_bytes, mut used) = (0, 0, 0);
         let (mut on_probation, mut listed) = (0, 0);
-        let mut texts_length = 0;
+        let (mut texts_length, mut with_origins) = (0, 0);
         let hash_of = |block: &Block| {
             let entry = Entry::new(&self.blocks, *block);
             assert_eq!(entry.hash(&self.hasher), self.hash(entry.name()));
@@ -694,8 +698,9 @@ impl Cache {
             } else {
                 tombstone_bytes += entry.size() + PLACE;
             }
-            on_probation += usize::from(entry.flags() & entry::ON_PROBATION != 0);
-            listed += usize::from(entry.flags() & entry::LISTED_AS_TOMBSTONE != 0);
+            with_origins += usize::from(entry.origin().is_some());
+            on_probation += usize::from(entry.flags() & header::ON_PROBATION != 0);
+            listed += usize::from(entry.flags() & header::LISTED_AS_TOMBSTONE != 0);
             // All of it can be read.
             let _ = entry.state();
         });
@@ -706,6 +711,11 @@ impl Cache {
         );
         assert_eq!(used, self.blocks.used(), "every block is an entry's");
         assert_eq!(texts_length, self.blocks.texts_length());
+        assert_eq!(
+            with_origins,
+            self.blocks.origins().counted(),
+            "origins are counted"
+        );
         self.blocks.check();
         self.eviction.check(on_probation, listed);
     }
@@ -786,9 +796,10 @@ impl Cache {
         let text = entry::has_text(name, content)
             .then(|| entry::text(name, content, self.long_line.as_ref()));
         let text_length = text.as_ref().map_or(0, |text| text.len());
-        let length = entry::length(name, content);
+        let form = entry::form(self.blocks.origins_mut(), name, content);
+        let length = entry::length(form, name, content);
         let size = self.blocks.size_for(length);
-        if content.value.len() > entry::MAX_VALUE
+        if content.value.len() > header::MAX_VALUE
             || !self.eviction.could_hold(size + text_length + PLACE)
         {
             return Err(TooLarge);
@@ -801,7 +812,8 @@ impl Cache {
         };
         let Some(former) = former else {
             let text = text.map(|text| self.blocks.add_text(text));
-            entry::write(self.blocks.get_mut(block), 0, name, hash, content, text);
+            let bytes = self.blocks.get_mut(block);
+            entry::write(bytes, form, 0, (name, hash), content, text);
             let Cache {
                 table,
                 blocks,
@@ -830,8 +842,8 @@ impl Cache {
         }
         let text = text.map(|text| self.blocks.add_text(text));
         let bytes = self.blocks.get_mut(block);
-        entry::write(bytes, flags, name, hash, content, text);
-        entry::note_use(bytes, content.accessed_us);
+        entry::write(bytes, form, flags, (name, hash), content, text);
+        header::note_use(&mut self.blocks, block, content.accessed_us);
         self.count(block, true);
         self.list_tombstone(hash, block);
         Ok(EntryId(block))
@@ -839,7 +851,7 @@ impl Cache {
 
     /// Drops the long text of an entry that is replaced or dropped, if it has one.
     fn remove_text(&mut self, block: Block) {
-        if let Some(number) = Entry::header(self.blocks.get(block)).text_number() {
+        if let Some(number) = Entry::without_text(&self.blocks, block).text_number() {
             self.blocks.remove_text(number);
         }
     }
@@ -852,6 +864,9 @@ impl Cache {
             self.live = change(self.live, 1);
         } else {
             self.tombstone_bytes = change(self.tombstone_bytes, entry.size() + PLACE);
+        }
+        if let Some(origin) = entry.origin() {
+            self.blocks.origins_mut().count(origin, comes);
         }
     }
 
@@ -892,8 +907,12 @@ impl Cache {
             } else {
                 *tombstone_bytes -= entry.size() + PLACE;
             }
-            if let Some(number) = entry.text_number() {
-                blocks.remove_text(number);
+            let (origin, text) = (entry.origin(), entry.text_number());
+            if let Some(origin) = origin {
+                blocks.origins_mut().count(origin, false);
+            }
+            if let Some(text) = text {
+                blocks.remove_text(text);
             }
             blocks.free(block);
             false
@@ -901,17 +920,21 @@ impl Cache {
     }
 }
 
+/// Inlined, for it reads what those who ask read, too.
+#[inline(always)]
 fn expired(entry: Entry<'_>, ageing: &Ageing, cleared: Stamp, now_us: u64) -> Option<Dropped> {
     // The clock may have been set back; then the difference is 0.
     let age = |since_us: u64| now_us.saturating_sub(since_us);
-    if entry.stamp() < cleared {
+    let stamp = entry.stamp();
+    // Nearly all are newer by their time alone.
+    if stamp.time_us <= cleared.time_us && stamp < cleared {
         Some(Dropped::Cleared)
     } else if entry.has_attributes() {
         expired_by_attributes(entry, ageing, now_us)
     } else if entry.holds_value() {
         (age(entry.accessed_us()) > ageing.stale_us).then_some(Dropped::Stale)
     } else {
-        (age(entry.stamp().time_us) > ageing.deleted_us).then_some(Dropped::Deleted)
+        (age(stamp.time_us) > ageing.deleted_us).then_some(Dropped::Deleted)
     }
 }
 

@@ -4,7 +4,8 @@
 use super::attributes::Kept;
 use super::blocks::Block;
 use super::counter::Counting;
-use super::entry::{self, Entry, Kind};
+use super::entry::{self, Entry};
+use super::header::{self, Kind};
 use super::{Cache, EntryId, TooLarge, Written, WrittenPart};
 use crate::protocol::attributes::{Attributes, Marks};
 use crate::protocol::peer::{Register, Stamp, State};
@@ -30,10 +31,8 @@ impl Cache {
         now_us: u64,
     ) -> Option<Result<Written, TooLarge>> {
         let block = self.live_block(name, now_us)?;
-        // A use is later than the change before it, and the time may not have moved on since.
-        let changed_us = Entry::header(self.blocks.get(block)).changed_us();
-        let used_us = now_us.max(changed_us + 1);
-        entry::note_use(self.blocks.get_mut(block), used_us);
+        let used_us = Entry::without_text(&self.blocks, block).used_us(now_us);
+        header::note_use(&mut self.blocks, block, used_us);
         Some(self.change_attributes(block, |attributes| {
             // Of two touches the later one counts, at other servers too.
             let after = attributes.touched_us.map_or(0, |touched_us| touched_us + 1);
@@ -101,7 +100,7 @@ impl Cache {
             return Ok(());
         }
         let both = merged(entry.attributes(), recorded);
-        entry::note_use(self.blocks.get_mut(block), accessed_us);
+        header::note_use(&mut self.blocks, block, accessed_us);
         self.change_attributes(block, |attributes| *attributes = both)?;
         Ok(())
     }
@@ -169,7 +168,7 @@ impl Cache {
     /// The block of an entry that holds a value and has not expired.
     fn live_block(&self, name: &[u8], now_us: u64) -> Option<Block> {
         let block = self.block(name)?;
-        let entry = Entry::header(self.blocks.get(block));
+        let entry = Entry::without_text(&self.blocks, block);
         let is_live = entry.holds_value() && self.expired(entry, now_us).is_none();
         is_live.then_some(block)
     }

@@ -90,8 +90,8 @@ fn an_entry_with_an_expiry_does_not_go_stale() {
         expires_us: None,
         ..expiring(0)
     };
-    cache.store_with(b"b", b"1", flags, 1).unwrap();
-    assert_eq!(age(&mut cache, 102), [(Dropped::Stale, b"b".to_vec())]);
+    cache.store_with(b"b", b"1", flags, 2).unwrap();
+    assert_eq!(age(&mut cache, 103), [(Dropped::Stale, b"b".to_vec())]);
 }
 
 #[test]

@@ -58,7 +58,7 @@ fn age(cache: &mut Cache, now_us: u64) -> Vec<(Dropped, Vec<u8>)> {
 #[test]
 fn counts_entries_and_bytes() {
     /// The memory of an entry with a name and a value as short as in this test, in bytes.
-    const SMALL: usize = 40 + PLACE;
+    const SMALL: usize = 32 + PLACE;
     let counts = |cache: &Cache| (cache.live(), cache.tombstones(), cache.bytes());
     let mut cache = cache();
     cache.store(b"a", b"12", 1).unwrap();
@@ -71,7 +71,7 @@ fn counts_entries_and_bytes() {
     cache.store(b"c", b"x", 1).unwrap();
     assert_eq!(counts(&cache), (2, 1, 3 * SMALL));
     cache.store(b"c", &[b'x'; 66], 1).unwrap();
-    assert_eq!(counts(&cache), (2, 1, 2 * SMALL + 104 + PLACE));
+    assert_eq!(counts(&cache), (2, 1, 2 * SMALL + 80 + PLACE));
     cache.clear(1);
     assert_eq!(counts(&cache), (0, 0, 0));
 }
@@ -79,14 +79,14 @@ fn counts_entries_and_bytes() {
 #[test]
 fn what_has_expired_is_never_served_even_before_it_is_looked_for() {
     let mut cache = cache();
-    cache.store(b"used", b"1", 0).unwrap();
-    cache.store(b"unused", b"1", 0).unwrap();
+    cache.store(b"used", b"1", 1).unwrap();
+    cache.store(b"unused", b"1", 2).unwrap();
     assert_eq!(value(&mut cache, b"used", 60), Some(b"1".to_vec()));
-    assert_eq!(names(&cache, 101), [b"used".to_vec()]);
-    assert_eq!(value(&mut cache, b"unused", 101), None);
-    cache.step(b"unused", Number::ONE, 101);
+    assert_eq!(names(&cache, 103), [b"used".to_vec()]);
+    assert_eq!(value(&mut cache, b"unused", 103), None);
+    cache.step(b"unused", Number::ONE, 103);
     assert_eq!(
-        value(&mut cache, b"unused", 101),
+        value(&mut cache, b"unused", 103),
         Some(b"1".to_vec()),
         "an expired counter starts at 0"
     );
@@ -508,7 +508,7 @@ fn lists_of_tombstones_stay_short_without_eviction() {
         }
     }
     assert!(cache.tombstones() < 50);
-    assert!(cache.bytes() < 100 * (64 + PLACE), "{}", cache.bytes());
+    assert!(cache.bytes() < 100 * (40 + PLACE), "{}", cache.bytes());
 }
 
 /// Tombstones and newcomers may be most of what there is; something can go all the same.
@@ -621,7 +621,7 @@ fn hit_rates(exponent: f64) -> (f64, f64) {
         sum += (rank as f64).powf(-exponent);
         weights.push(sum);
     }
-    let mut cache = limited(ROOM * (112 + PLACE) + ROOM / 10 * 8);
+    let mut cache = limited(ROOM * (90 + PLACE) + ROOM / 10 * 8);
     let (mut last_used, mut order) = (vec![0; NAMES], std::collections::BTreeMap::new());
     let (mut random, mut hits, mut lru_hits) = (Random(7), 0, 0);
     for request in 1..=REQUESTS {
