@@ -485,6 +485,7 @@ impl<S: Socket> Connections<S> {
             && self.garbage.is_empty()
             && self.deliveries.is_empty()
             && self.long_outputs.is_empty()
+            && !self.has_open_burst()
             && self.handshakes.is_empty()
             && self.released.is_empty()
             && self.ending.is_empty()

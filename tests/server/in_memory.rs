@@ -3,7 +3,7 @@
 
 use crate::support::{MemoryPeer, MemorySocket, memory_pair};
 use clacks::broker::{Broker, Carrier, Now, Peer, Process, Settings, Users};
-use clacks::limits::{MIB, SECOND_US};
+use clacks::limits::{MIB, MUCH_OUTPUT, SECOND_US};
 use clacks::protocol::Language;
 use clacks::protocol::token::Token;
 use clacks::reactor::{self, Core, OutputLimits, Readiness};
@@ -43,7 +43,12 @@ impl World {
 
     /// A client that has logged in, and has read all answers to that.
     fn client(&mut self) -> MemoryPeer {
-        let (socket, peer) = memory_pair(CAPACITY);
+        self.client_with_room(CAPACITY)
+    }
+
+    /// A client whose socket takes that many bytes of output before its peer reads.
+    fn client_with_room(&mut self, capacity: usize) -> MemoryPeer {
+        let (socket, peer) = memory_pair(capacity);
         self.core
             .add(socket, Peer::Unix(Process::default()), Language::Clacks)
             .expect("memory takes every socket");
@@ -54,27 +59,33 @@ impl World {
         peer
     }
 
-    /// Lets turns pass until none has anything to do.
-    fn work_off(&mut self) {
-        loop {
-            self.core.begin_turn(self.now);
-            self.core.serve();
-            self.core.handle_deadlines();
-            self.core.flush();
-            self.core.end_turn();
-            if !self.core.has_work() {
-                return;
-            }
-        }
+    /// Lets one turn pass. Returns whether there is more to do.
+    fn turn(&mut self) -> bool {
+        self.core.begin_turn(self.now);
+        self.core.serve();
+        self.core.handle_deadlines();
+        self.core.flush();
+        self.core.end_turn();
+        self.core.has_work()
     }
 
-    fn say(&mut self, peer: &MemoryPeer, bytes: &[u8]) {
+    /// Lets turns pass until none has anything to do.
+    fn work_off(&mut self) {
+        while self.turn() {}
+    }
+
+    /// Lets bytes come from a client; the next turn reads them.
+    fn send(&mut self, peer: &MemoryPeer, bytes: &[u8]) {
         peer.write(bytes);
         let readiness = Readiness {
             is_readable: true,
             ..Readiness::default()
         };
         self.core.handle_ready(peer.id(), readiness);
+    }
+
+    fn say(&mut self, peer: &MemoryPeer, bytes: &[u8]) {
+        self.send(peer, bytes);
         self.work_off();
     }
 
@@ -125,4 +136,35 @@ fn a_client_that_takes_no_answers_is_not_read_until_it_does() {
         taken += part;
     }
     assert_eq!((taken, client.unread()), (asked * answer, 0));
+}
+
+#[test]
+fn signals_without_a_pause_are_written_in_large_pieces() {
+    let mut world = World::new();
+    let sender = world.client();
+    let listeners: Vec<MemoryPeer> = (0..2).map(|_| world.client_with_room(MIB)).collect();
+    for listener in &listeners {
+        world.say(listener, b"LISTEN name\r\n");
+    }
+    let signals = format!("SET name={}\r\n", "v".repeat(70)).repeat(10_000);
+    world.send(&sender, signals.as_bytes());
+    let mut pieces = vec![Vec::new(); listeners.len()];
+    let mut has_work = true;
+    while has_work {
+        has_work = world.turn();
+        for (listener, pieces) in listeners.iter().zip(&mut pieces) {
+            pieces.push(listener.take());
+        }
+    }
+    for mut pieces in pieces {
+        assert!(pieces.concat() == signals.as_bytes());
+        pieces.retain(|piece| !piece.is_empty());
+        // The last one is what was left.
+        pieces.pop();
+        let lengths: Vec<usize> = pieces.iter().map(Vec::len).collect();
+        assert!(
+            lengths.iter().all(|length| *length >= MUCH_OUTPUT),
+            "{lengths:?}"
+        );
+    }
 }

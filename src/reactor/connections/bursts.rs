@@ -110,6 +110,13 @@ impl<S: Socket> Connections<S> {
         self.work += burst.receivers().len() * (WORK_PER_DELIVERY + length / 4);
     }
 
+    /// Reports whether signals wait in a burst.
+    pub(super) fn has_open_burst(&self) -> bool {
+        self.bursts
+            .iter()
+            .any(|burst| !burst.receivers().is_empty())
+    }
+
     /// Appends all bursts to the output of their receivers.
     pub(super) fn end_bursts(&mut self) {
         self.end_burst::<LINES>();

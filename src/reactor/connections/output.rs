@@ -121,19 +121,18 @@ impl<S: Socket> Connections<S> {
 
     fn flush_deliveries(&mut self) {
         let has_delivered = std::mem::take(&mut self.has_delivered);
-        if self.due == 0 && !self.deliveries.is_empty() {
+        if self.due == 0 && (!self.deliveries.is_empty() || self.has_open_burst()) {
             // As long as signals come, and lines wait to be processed, more output may come for the same connections.
             let more_come = has_delivered && !(self.ready.is_empty() && self.bulk.is_empty());
             self.work_before_due += self.work + self.writing;
-            let has_much = std::mem::take(&mut self.has_much);
-            if more_come && !has_much && self.work_before_due < WORK_BEFORE_DELIVERIES {
+            if !more_come || self.work_before_due >= WORK_BEFORE_DELIVERIES {
+                self.work_before_due = 0;
+                self.end_bursts();
+            } else if !self.has_much {
                 return;
             }
-            self.work_before_due = 0;
-        }
-        self.end_bursts();
-        if self.due == 0 {
-            // What is put on the list from now on has its turn after these.
+            // What is put on the list from now on has its turn after these. A burst that is still open grows on.
+            self.has_much = false;
             self.due = self.deliveries.len();
         }
         while self.due > 0
