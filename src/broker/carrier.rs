@@ -53,10 +53,12 @@ pub trait Carrier {
     /// Appends the same bytes to many connections' output.
     fn fan_out(&mut self, to: impl IntoIterator<Item = ConnectionId>, payload: &[u8]);
 
-    /// Appends a signal to its receivers' output. Returns the number of receivers.
-    fn deliver(&mut self, audience: &Audience<'_>, payload: &[u8]) -> usize {
+    /// Appends a signal, a line of these parts, to its receivers' output. Returns the number of receivers.
+    fn deliver(&mut self, audience: &Audience<'_>, line: &[&[u8]]) -> usize {
+        let mut payload = Vec::new();
+        encode::line(&mut payload, line);
         let mut receivers = 0;
-        self.fan_out(audience.receivers().inspect(|_| receivers += 1), payload);
+        self.fan_out(audience.receivers().inspect(|_| receivers += 1), &payload);
         receivers
     }
 

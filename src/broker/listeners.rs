@@ -152,23 +152,29 @@ impl Listeners {
     }
 
     /// The connections that listen to `name`, in no order; `None` if there are none.
+    #[inline(always)]
     pub fn of(&self, name: &[u8]) -> Option<(AudienceId, &[ConnectionId])> {
-        if self.names.is_empty() {
-            return None;
-        }
         // Signals often come many at once, of one name.
         let last = self.last.get();
-        let is_last = |found: &Name| *found.text == *name;
-        let name = match self.names.get(last.0) {
-            Some(found) if is_last(found) => last,
-            _ => self.find(name)?,
+        let (name, listeners) = match self.names.get(last.0) {
+            Some(found) if *found.text == *name => (last, &found.listeners),
+            _ => self.look_up(name)?,
         };
-        self.last.set(name);
         let id = AudienceId {
             name: name.0,
             changes: self.changes,
         };
-        Some((id, &self.names[name.0].listeners))
+        Some((id, listeners))
+    }
+
+    #[inline(never)]
+    fn look_up(&self, name: &[u8]) -> Option<(NameId, &SmallVec<[ConnectionId; 2]>)> {
+        if self.names.is_empty() {
+            return None;
+        }
+        let found = self.find(name)?;
+        self.last.set(found);
+        Some((found, &self.names[found.0].listeners))
     }
 
     /// Reports whether a connection listens to `name`.

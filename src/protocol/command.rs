@@ -227,6 +227,20 @@ const LONGEST_VERB: usize = 16;
 
 /// The command that `line` (without its end, without CR) is; `None` if it is none in the right form.
 pub fn decode(line: &[u8]) -> Option<Command<'_>> {
+    // The usual ones are recognised without a search for the end of the verb.
+    if let Some(rest) = line.strip_prefix(b"RETRIEVE ") {
+        return not_empty(rest).map(Command::Retrieve);
+    }
+    if let Some(rest) = line.strip_prefix(b"SET ") {
+        return pair(rest).map(Command::Set);
+    }
+    if let Some(rest) = line.strip_prefix(b"STORE ") {
+        return pair(rest).map(Command::Store);
+    }
+    decode_other(line)
+}
+
+fn decode_other(line: &[u8]) -> Option<Command<'_>> {
     // A verb is so short that a search for many bytes at once would take longer.
     let start = &line[..line.len().min(LONGEST_VERB + 1)];
     let (verb, rest) = match start.iter().position(|byte| *byte == b' ') {
@@ -234,9 +248,6 @@ pub fn decode(line: &[u8]) -> Option<Command<'_>> {
         None => (line, None),
     };
     Some(match verb {
-        b"RETRIEVE" => Command::Retrieve(not_empty(rest?)?),
-        b"STORE" => Command::Store(pair(rest?)?),
-        b"SET" => Command::Set(pair(rest?)?),
         b"NOTIFY" => Command::Notify(rest?),
         b"INCREMENT" => Command::Increment(counter(rest?)?),
         b"DECREMENT" => Command::Decrement(counter(rest?)?),
@@ -268,6 +279,27 @@ pub fn decode(line: &[u8]) -> Option<Command<'_>> {
     })
 }
 
+/// Returns the place of the first such byte, which is usually near: names are so short that a search in many bytes at once
+/// takes longer than one in words.
+#[inline(always)]
+fn find_near(byte: u8, bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const NEAR: usize = 32;
+    let mut place = 0;
+    while place < NEAR
+        && let Some(word) = bytes[place..].first_chunk()
+    {
+        // A byte of 0 for each such byte. The subtraction borrows from the sign of the first of them.
+        let others = u64::from_le_bytes(*word) ^ (ONES * u64::from(byte));
+        let found = others.wrapping_sub(ONES) & !others & (ONES << 7);
+        if found != 0 {
+            return Some(place + found.trailing_zeros() as usize / 8);
+        }
+        place += 8;
+    }
+    memchr::memchr(byte, &bytes[place..]).map(|behind| place + behind)
+}
+
 #[cold]
 #[inline(never)]
 fn status_list(rest: Option<&[u8]>) -> Option<StatusList> {
@@ -292,14 +324,15 @@ fn valid_pattern(bytes: &[u8]) -> Option<&[u8]> {
     pattern::is_valid(bytes).then_some(bytes)
 }
 
+#[inline(always)]
 pub(super) fn pair(bytes: &[u8]) -> Option<Pair<'_>> {
-    let equals = memchr::memchr(b'=', bytes)?;
+    let equals = find_near(b'=', bytes)?;
     let (name, value) = (not_empty(&bytes[..equals])?, &bytes[equals + 1..]);
     Some(Pair { name, value })
 }
 
 fn counter(bytes: &[u8]) -> Option<Counter<'_>> {
-    let Some(equals) = memchr::memchr(b'=', bytes) else {
+    let Some(equals) = find_near(b'=', bytes) else {
         return Some(Counter {
             name: not_empty(bytes)?,
             step: None,
@@ -378,6 +411,21 @@ mod tests {
         assert_eq!(decode(b"STORE =5"), None);
         assert_eq!(decode(b"STORE a"), None);
         assert_eq!(decode(b"STORE"), None);
+    }
+
+    #[test]
+    fn a_near_byte_is_found_wherever_it_stands() {
+        // A neighbour that differs in the lowest bit, and the sign bit, must not be taken for it.
+        for filler in [b'<', b'=' | 0x80, 0, 0xFF] {
+            for length in 0..70 {
+                let mut bytes = vec![filler; length];
+                assert_eq!(find_near(b'=', &bytes), None, "{length}");
+                for place in (0..length).rev() {
+                    bytes[place] = b'=';
+                    assert_eq!(find_near(b'=', &bytes), Some(place), "{length}");
+                }
+            }
+        }
     }
 
     #[test]

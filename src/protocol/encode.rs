@@ -11,11 +11,17 @@ pub fn set<'a>(name: &'a [u8], value: &'a [u8]) -> [&'a [u8]; 4] {
     [b"SET ", name, b"=", value]
 }
 
+/// Returns the length of a line of these parts, its end included, in bytes.
+#[inline(always)]
+pub fn line_length(parts: &[&[u8]]) -> usize {
+    parts.iter().map(|part| part.len()).sum::<usize>() + END.len()
+}
+
 /// Appends the parts, one after the other, and the line end. Inlined: where the number of parts is known, that is a few
 /// copies.
 #[inline(always)]
 pub fn line(to: &mut Vec<u8>, parts: &[&[u8]]) {
-    to.reserve(parts.iter().map(|part| part.len()).sum::<usize>() + END.len());
+    to.reserve(line_length(parts));
     for part in parts {
         to.extend_from_slice(part);
     }

@@ -148,18 +148,18 @@ impl OutputQueue {
 
     /// Lets `encode` append in place.
     pub fn append(&mut self, encode: impl FnOnce(&mut Vec<u8>)) -> Appended {
-        let capacity = self.capacity();
+        let mut grown = 0;
         if self.open.len() >= OUTPUT_CHUNK {
+            let capacity = self.capacity();
             self.seal();
+            grown = self.grown_from(capacity);
         }
-        let length = self.open.len();
+        let (length, capacity) = (self.open.len(), self.open.capacity());
         encode(&mut self.open);
         let copied = self.open.len() - length;
         self.queued += copied;
-        Appended {
-            copied,
-            grown: self.grown_from(capacity),
-        }
+        grown += self.open.capacity().cast_signed() - capacity.cast_signed();
+        Appended { copied, grown }
     }
 
     /// Appends a buffer's bytes. If nothing is being appended to, swaps the two buffers instead of copying.

@@ -44,55 +44,57 @@ impl Burst {
         }
     }
 
-    /// Takes a signal in if it is for the same receivers, and not too much; how many they are.
-    /// `includes_sender`: its sender is one of them. Inlined, since nothing else is done for most signals.
+    /// Returns the buffer that a signal of `length` bytes is to be appended to, and the number of receivers, if it is for the
+    /// same receivers, and not too much. `includes_sender`: its sender is one of them.
     #[inline(always)]
-    pub fn add(
+    pub fn buffer_for(
         &mut self,
         audience: &Audience<'_>,
-        includes_sender: bool,
-        payload: &[u8],
-    ) -> Option<usize> {
-        let is_same = self.is_for(audience, includes_sender)?;
-        if self.receivers.is_empty() || !is_same || self.bytes.len() + payload.len() > self.max {
+        includes_sender: impl FnOnce() -> bool,
+        length: usize,
+    ) -> Option<(&mut Vec<u8>, usize)> {
+        if self.receivers.is_empty()
+            || self.bytes.len() + length > self.max
+            || !self.is_for(audience, includes_sender)
+        {
             return None;
         }
         debug_assert!(self.places.is_empty(), "equal lists have no labels");
-        self.bytes.extend_from_slice(payload);
-        Some(self.receivers.len())
+        Some((&mut self.bytes, self.receivers.len()))
     }
 
-    /// Takes a message in as [`Burst::add`] does, whose label stands between these parts.
+    /// Takes a message in, whose label stands between these parts, if [`Burst::buffer_for`] would; how many receivers there
+    /// are.
     pub fn add_labelled(
         &mut self,
         audience: &Audience<'_>,
-        includes_sender: bool,
+        includes_sender: impl FnOnce() -> bool,
         before: &[u8],
         after: &[u8],
     ) -> Option<usize> {
-        let is_same = self.is_for(audience, includes_sender)?;
         let labels = (self.places.len() + 1) * self.labels.longest();
         let piece = self.bytes.len() + before.len() + after.len() + labels;
-        if self.receivers.is_empty() || !is_same || piece > self.max {
+        if self.receivers.is_empty() || piece > self.max || !self.is_for(audience, includes_sender)
+        {
             return None;
         }
         self.push_labelled(before, after);
         Some(self.receivers.len())
     }
 
-    /// Reports whether the last signal had the same receivers; `None` if there was none.
+    /// Reports whether the last signal had the same receivers.
     #[inline(always)]
-    fn is_for(&self, audience: &Audience<'_>, includes_sender: bool) -> Option<bool> {
-        Some(match (self.last?, audience.listeners) {
-            (Last::Only(listener), [only]) => {
+    fn is_for(&self, audience: &Audience<'_>, includes_sender: impl FnOnce() -> bool) -> bool {
+        match (self.last, audience.listeners) {
+            (Some(Last::Only(listener)), [only]) => {
                 listener == *only && audience.sender != Some(listener)
             }
-            (Last::Only(_), _) => false,
-            (Last::AllBut(left_out, id), _) => {
+            (Some(Last::AllBut(left_out, id)), _) => {
                 id == audience.id
-                    && (left_out == audience.sender || left_out.is_none() && !includes_sender)
+                    && (left_out == audience.sender || left_out.is_none() && !includes_sender())
             }
-        })
+            _ => false,
+        }
     }
 
     fn push_labelled(&mut self, before: &[u8], after: &[u8]) {
@@ -113,12 +115,25 @@ impl Burst {
         std::mem::replace(&mut self.last, this) == this
     }
 
-    /// Begins one with the signal last told of.
-    pub fn begin(&mut self, receivers: impl Iterator<Item = ConnectionId>, payload: &[u8]) {
+    /// Takes out the buffer of a burst that is not open: a signal is encoded there, and begins the next burst or none.
+    pub fn take_buffer(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.bytes)
+    }
+
+    /// Puts the buffer back. Of a long signal no more memory is kept than of what is usual.
+    pub fn put_buffer(&mut self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        buffer.shrink_to(OUTPUT_CHUNK);
+        self.bytes = buffer;
+    }
+
+    /// Begins one with the signal last told of, in the buffer that was taken out.
+    pub fn begin(&mut self, receivers: impl Iterator<Item = ConnectionId>, payload: Vec<u8>) {
         self.receivers.extend(receivers);
         // For nobody there is none.
-        if !self.receivers.is_empty() {
-            self.bytes.extend_from_slice(payload);
+        match self.receivers.is_empty() {
+            true => self.put_buffer(payload),
+            false => self.bytes = payload,
         }
     }
 
@@ -182,6 +197,17 @@ impl Burst {
 mod tests {
     use super::*;
 
+    fn add(
+        burst: &mut Burst,
+        audience: &Audience<'_>,
+        includes_sender: bool,
+        payload: &[u8],
+    ) -> Option<usize> {
+        let (buffer, receivers) = burst.buffer_for(audience, || includes_sender, payload.len())?;
+        buffer.extend_from_slice(payload);
+        Some(receivers)
+    }
+
     #[test]
     fn what_the_only_listener_sends_is_for_nobody() {
         let [listener, other] = [1, 2].map(|slot| ConnectionId {
@@ -197,14 +223,14 @@ mod tests {
         let mut burst = Burst::new(usize::MAX);
         assert!(!burst.is_repeated(&from(other)));
         assert!(burst.is_repeated(&from(other)));
-        burst.begin(from(other).receivers(), b"1");
-        assert_eq!(burst.add(&from(other), false, b"2"), Some(1));
-        assert_eq!(burst.add(&from(listener), true, b"3"), None);
+        burst.begin(from(other).receivers(), b"1".to_vec());
+        assert_eq!(add(&mut burst, &from(other), false, b"2"), Some(1));
+        assert_eq!(add(&mut burst, &from(listener), true, b"3"), None);
         assert_eq!(burst.parts().1, b"12");
         burst.clear();
         assert!(!burst.is_repeated(&from(listener)));
         assert!(burst.is_repeated(&from(listener)));
-        burst.begin(from(listener).receivers(), b"4");
+        burst.begin(from(listener).receivers(), b"4".to_vec());
         assert_eq!(burst.parts().1, b"");
     }
 
@@ -228,8 +254,10 @@ mod tests {
         let mut burst = Burst::new(8 * 15);
         assert!(!burst.is_repeated(&audience) && burst.is_repeated(&audience));
         burst.begin_labelled(listeners.into_iter().zip(labels), b"a ", b" b,");
-        assert_eq!(burst.add_labelled(&audience, false, b"c ", b" d"), Some(2));
-        assert_eq!(burst.add_labelled(&audience, false, b"", b"e"), None);
+        let mut add =
+            |before: &[u8], after: &[u8]| burst.add_labelled(&audience, || false, before, after);
+        assert_eq!(add(b"c ", b" d"), Some(2));
+        assert_eq!(add(b"", b"e"), None);
         assert!(burst.is_labelled());
         let pieces = burst.labelled_receivers().map(|(receiver, label)| {
             let mut piece = b"before,".to_vec();
@@ -240,7 +268,7 @@ mod tests {
         assert!(pieces.eq(listeners.into_iter().zip(expected.map(str::to_owned))));
         burst.clear();
         assert!(!burst.is_labelled() && burst.receivers().is_empty());
-        burst.begin(listeners.into_iter(), b"f");
+        burst.begin(listeners.into_iter(), b"f".to_vec());
         assert_eq!(burst.parts().1, b"f");
         assert_eq!(burst.labelled_receivers().count(), 0);
     }

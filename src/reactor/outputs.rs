@@ -51,7 +51,7 @@ impl<C: Carrier, R> Carrier for Outputs<C, R> {
         fn send_in_plain(&mut self, to: ConnectionId, bytes: &[u8]);
         fn retry_write(&mut self, id: ConnectionId);
         fn fan_out(&mut self, to: impl IntoIterator<Item = ConnectionId>, payload: &[u8]);
-        fn deliver(&mut self, audience: &Audience<'_>, payload: &[u8]) -> usize;
+        fn deliver(&mut self, audience: &Audience<'_>, line: &[&[u8]]) -> usize;
         fn deliver_message(&mut self, audience: &Audience<'_>, payload: &[u8]);
         fn deliver_labelled(&mut self, audience: &LabelledAudience<'_>, before: &[u8], after: &[u8]);
         fn expect_deliveries(&mut self);

@@ -54,7 +54,7 @@ pub struct Delivery<'a> {
     pub tree: &'a Tree,
     pub random: &'a mut Random,
     pub statistics: &'a mut Statistics,
-    /// The buffer in which lines for many are encoded.
+    /// The buffer in which messages for many are encoded.
     pub payload: &'a mut Vec<u8>,
     /// The long line or frame that the signal came in.
     pub source: Option<&'a SharedBytes>,
@@ -88,7 +88,7 @@ impl Delivery<'_> {
             listeners,
             sender: Some(self.sender),
         };
-        let deliveries = deliver_to(&audience, line, self.source, self.payload, out);
+        let deliveries = deliver_to(&audience, line, self.source, out);
         self.statistics
             .deliveries
             .add(Language::Clacks, deliveries as u64);

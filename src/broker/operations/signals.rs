@@ -2,11 +2,11 @@
 
 use super::delivery::Groups;
 use super::messages::{Extras, work_of_subscription};
+use crate::broker::Broker;
 use crate::broker::carrier::Carrier;
 use crate::broker::events::{Audience, ConnectionId, Now};
 use crate::broker::interclacks::{Forwarded, HandedOnGroups};
 use crate::broker::listeners::subscription_memory;
-use crate::broker::{Broker, empty};
 use crate::protocol::Language;
 use crate::protocol::encode;
 use crate::protocol::shared::{Lines, SharedBytes};
@@ -95,7 +95,7 @@ impl Broker {
             sender: Some(sender),
         };
         let long_line = self.long_line.as_ref();
-        let deliveries = deliver_to(&audience, signal.line, long_line, &mut self.payload, out);
+        let deliveries = deliver_to(&audience, signal.line, long_line, out);
         self.statistics
             .deliveries
             .add(Language::Clacks, deliveries as u64);
@@ -210,13 +210,12 @@ impl Broker {
     }
 }
 
-/// Delivers a line; returns to how many. `payload` is kept for its memory. Inlined, since most signals go through here.
+/// Delivers a line; returns to how many. Inlined, since most signals go through here.
 #[inline(always)]
 pub(super) fn deliver_to<O: Carrier>(
     audience: &Audience<'_>,
     line: &[&[u8]],
     long_line: Option<&SharedBytes>,
-    payload: &mut Vec<u8>,
     out: &mut O,
 ) -> usize {
     if let Some(source) = long_line
@@ -229,7 +228,5 @@ pub(super) fn deliver_to<O: Carrier>(
         }
         return deliveries;
     }
-    empty(payload);
-    encode::line(payload, line);
-    out.deliver(audience, payload)
+    out.deliver(audience, line)
 }

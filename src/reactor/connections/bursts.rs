@@ -18,30 +18,46 @@ pub(super) const LINES: usize = 0;
 pub(super) const MESSAGES: usize = 1;
 
 impl<S: Socket> Connections<S> {
-    /// Delivers a signal; returns to how many.
+    /// Delivers a signal of `length` bytes, which `encode` appends; returns to how many. Inlined, since no more than a copy
+    /// into the burst is done for most signals.
     #[inline(always)]
     pub(super) fn deliver_to<const BURST: usize>(
         &mut self,
         audience: &Audience<'_>,
-        payload: &[u8],
+        length: usize,
+        encode: impl FnOnce(&mut Vec<u8>),
     ) -> usize {
-        let includes_sender = audience
-            .sender
-            .and_then(|sender| self.get(sender))
-            .is_some_and(|sender| sender.in_burst);
         self.has_delivered = true;
-        let burst = &mut self.bursts[BURST];
-        if let Some(receivers) = burst.add(audience, includes_sender, payload) {
-            self.work += payload.len() + receivers * WORK_PER_DELIVERY_OF_BURST;
-            return receivers;
+        let Connections { slab, bursts, .. } = self;
+        let includes_sender = || is_in_burst(audience.sender, slab);
+        match bursts[BURST].buffer_for(audience, includes_sender, length) {
+            Some((buffer, receivers)) => {
+                encode(buffer);
+                self.work += length + receivers * WORK_PER_DELIVERY_OF_BURST;
+                receivers
+            }
+            None => self.deliver_anew::<BURST>(audience, encode),
         }
+    }
+
+    /// Delivers a signal that does not belong to the burst, which ends.
+    #[inline(never)]
+    fn deliver_anew<const BURST: usize>(
+        &mut self,
+        audience: &Audience<'_>,
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) -> usize {
         self.end_burst::<BURST>();
-        let is_repeated = self.bursts[BURST].is_repeated(audience);
+        let burst = &mut self.bursts[BURST];
+        let is_repeated = burst.is_repeated(audience);
+        let mut payload = burst.take_buffer();
+        encode(&mut payload);
         if is_repeated && payload.len() < SHARED_PAYLOAD {
             return self.begin_burst::<BURST>(audience, payload);
         }
         let mut receivers = 0;
-        self.fan_out(audience.receivers().inspect(|_| receivers += 1), payload);
+        self.fan_out(audience.receivers().inspect(|_| receivers += 1), &payload);
+        self.bursts[BURST].put_buffer(payload);
         receivers
     }
 
@@ -54,11 +70,11 @@ impl<S: Socket> Connections<S> {
         after: &[u8],
     ) {
         let audience = &to.audience;
-        let sender = audience.sender.and_then(|sender| self.get(sender));
-        let includes_sender = sender.is_some_and(|sender| sender.in_burst);
         self.has_delivered = true;
         let length = before.len() + after.len();
-        let added = self.bursts[MESSAGES].add_labelled(audience, includes_sender, before, after);
+        let Connections { slab, bursts, .. } = self;
+        let includes_sender = || is_in_burst(audience.sender, slab);
+        let added = bursts[MESSAGES].add_labelled(audience, includes_sender, before, after);
         if let Some(receivers) = added {
             // When the burst ends, it is copied for each of them.
             self.work += length + receivers * (WORK_PER_DELIVERY_OF_BURST + length / 4);
@@ -77,7 +93,7 @@ impl<S: Socket> Connections<S> {
     fn begin_burst<const BURST: usize>(
         &mut self,
         audience: &Audience<'_>,
-        payload: &[u8],
+        payload: Vec<u8>,
     ) -> usize {
         let Connections {
             slab,
@@ -88,9 +104,10 @@ impl<S: Socket> Connections<S> {
         let burst = &mut bursts[BURST];
         let receivers = audience.receivers();
         let receivers = receivers.filter(|id| join_burst(*id, slab, deliveries));
+        let length = payload.len();
         burst.begin(receivers, payload);
         let receivers = burst.receivers().len();
-        self.work += receivers * (WORK_PER_DELIVERY + payload.len() / 4);
+        self.work += receivers * (WORK_PER_DELIVERY + length / 4);
         receivers
     }
 
@@ -198,6 +215,12 @@ impl<S: Socket> Connections<S> {
             self.work += copied / 4;
         }
     }
+}
+
+/// Reports whether a connection, if there is one, is among the receivers of a burst.
+fn is_in_burst<S>(id: Option<ConnectionId>, slab: &Slab<Connection<S>>) -> bool {
+    let found = id.and_then(|id| slab.get(id.slot as usize).filter(|it| it.id == id));
+    found.is_some_and(|connection| connection.in_burst)
 }
 
 /// Marks a connection as one of the receivers of a burst, if it takes output.

@@ -11,6 +11,7 @@ use crate::limits::{
     WORK_BEFORE_DELIVERIES, WORK_PER_DELIVERY, WORK_PER_SLICE, WORK_PER_STEP, WORK_PER_SYSCALL,
     WORK_PER_TURN, WRITE_PER_CONNECTION,
 };
+use crate::protocol::encode;
 use crate::protocol::shared::{Lines, Piece, SharedBytes};
 use crate::reactor::buffer::{Appended, OutputQueue, SharedPayload};
 use crate::reactor::connection::{Connection, Writing};
@@ -492,12 +493,15 @@ impl<S: Socket> Carrier for Connections<S> {
         }
     }
 
-    fn deliver(&mut self, audience: &Audience<'_>, payload: &[u8]) -> usize {
-        self.deliver_to::<LINES>(audience, payload)
+    #[inline(always)]
+    fn deliver(&mut self, audience: &Audience<'_>, line: &[&[u8]]) -> usize {
+        let length = encode::line_length(line);
+        self.deliver_to::<LINES>(audience, length, |to| encode::line(to, line))
     }
 
     fn deliver_message(&mut self, audience: &Audience<'_>, payload: &[u8]) {
-        self.deliver_to::<MESSAGES>(audience, payload);
+        let encode = |to: &mut Vec<u8>| to.extend_from_slice(payload);
+        self.deliver_to::<MESSAGES>(audience, payload.len(), encode);
     }
 
     fn deliver_labelled(&mut self, audience: &LabelledAudience<'_>, before: &[u8], after: &[u8]) {

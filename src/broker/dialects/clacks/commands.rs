@@ -21,18 +21,19 @@ use crate::protocol::number::{Number, work_of};
 use crate::protocol::{ClacksLine, Command, Flags, encode};
 
 impl Broker {
-    /// A line of a logged-in client.
+    /// A line of a logged-in client whose user has these permissions.
     #[inline(always)]
     pub(super) fn handle_command<O: Output>(
         &mut self,
         id: ConnectionId,
+        permissions: Option<Permissions>,
         line: &ClacksLine<'_>,
         now: Now,
         out: &mut O,
     ) -> Flow {
         let ClacksLine {
             text: line,
-            command,
+            ref command,
         } = *line;
         let Some(command) = command else {
             self.refuse_unknown(id, line, out);
@@ -40,7 +41,7 @@ impl Broker {
         };
         let mut monitored = true;
         let mut errors_allowed = true;
-        match command {
+        match *command {
             // Neither is ever shown to monitors.
             Command::Clacks(text) => {
                 self.sessions.identify(id, text);
@@ -64,12 +65,7 @@ impl Broker {
             Command::Overhead(None) => monitored = self.monitors.may_see(line),
             _ => {}
         }
-        let permissions = self
-            .sessions
-            .get(id)
-            .and_then(|session| session.user.as_ref())
-            .map(|user| user.permissions);
-        let needed = needed_for(&command);
+        let needed = needed_for(command);
         if permissions.is_some_and(|has| has.contains(needed)) {
             if let Executed::Later(flow) = self.execute(id, command, line, now, out) {
                 return flow;
@@ -146,7 +142,7 @@ impl Broker {
         out: &mut O,
     ) -> Flow {
         let of_clients = self.statistics.signals;
-        let executed = self.execute(id, command, line, now, out);
+        let executed = self.execute(id, &command, line, now, out);
         // The operations take every signal for one of a client.
         self.statistics.link_signals += self.statistics.signals.sum() - of_clients.sum();
         self.statistics.signals = of_clients;
@@ -161,7 +157,7 @@ impl Broker {
     fn execute<O: Output>(
         &mut self,
         id: ConnectionId,
-        command: Command<'_>,
+        command: &Command<'_>,
         line: &[u8],
         now: Now,
         out: &mut O,
@@ -170,7 +166,7 @@ impl Broker {
             connection: id,
             form: LegacyForm::Line(line),
         };
-        match command {
+        match *command {
             Command::Retrieve(name) => {
                 self.statistics.look_ups += 1;
                 match self.retrieve(name, now, out) {
@@ -202,8 +198,8 @@ impl Broker {
                 let removed = self.remove(name, by, now, out);
                 self.answer_written(removed, id, name, now, out);
             }
-            Command::Increment(counter) => self.count_by(&counter, false, by, now, out),
-            Command::Decrement(counter) => self.count_by(&counter, true, by, now, out),
+            Command::Increment(ref counter) => self.count_by(counter, false, by, now, out),
+            Command::Decrement(ref counter) => self.count_by(counter, true, by, now, out),
             Command::ClearCache => self.clear(by, now, out),
             // A signal is the line that brought it.
             Command::Set(Pair { name, value }) => {
@@ -230,7 +226,7 @@ impl Broker {
     fn execute_rare<O: Output>(
         &mut self,
         id: ConnectionId,
-        command: Command<'_>,
+        command: &Command<'_>,
         line: &[u8],
         now: Now,
         out: &mut O,
@@ -239,7 +235,7 @@ impl Broker {
             connection: id,
             form: LegacyForm::Line(line),
         };
-        match command {
+        match *command {
             Command::Expire(Expire { name, after_us }) => {
                 let expires_us = after_us.map(|after_us| self.tree.now_us(now) + after_us);
                 self.touch(name, expires_us, by, now, out);
@@ -259,12 +255,12 @@ impl Broker {
     fn execute_on_session<O: Carrier>(
         &mut self,
         id: ConnectionId,
-        command: Command<'_>,
+        command: &Command<'_>,
         line: &[u8],
         now: Now,
         out: &mut O,
     ) -> Executed {
-        match command {
+        match *command {
             Command::Ping => note_ping(self, id, now, out),
             Command::NoPing => {
                 if let Some(session) = self.sessions.get_mut(id) {

@@ -24,6 +24,7 @@ impl Broker {
             return Flow::Stop;
         };
         let is_uplink = matches!(session.cid.peer, Peer::Master(_));
+        let permissions = session.user.as_ref().map(|user| user.permissions);
         let is_link_up = match session.is_link {
             true => self.tree.links.get(id).map(|link| link.is_up),
             false => None,
@@ -51,7 +52,7 @@ impl Broker {
             }
             None => {
                 let verb = verb_of(line);
-                let flow = self.handle_command(id, line, now, out);
+                let flow = self.handle_command(id, permissions, line, now, out);
                 self.statistics
                     .count_request(verb, flow != Flow::StopBefore);
                 flow
