@@ -241,6 +241,8 @@ pub const NOTIFY_STATUS_US: u64 = 3 * SECOND_US;
 
 /// The work of one line with its look-up.
 pub const WORK_PER_STEP: usize = 128;
+/// The work of one line that is handled together with the one before it, in addition to its bytes.
+pub const WORK_PER_LINE_OF_RUN: usize = 32;
 /// The work of one delivery, in addition to a fourth of the copied bytes, whose source is in the processor's cache.
 pub const WORK_PER_DELIVERY: usize = 32;
 /// The work of a delivery in a burst, without the write to the receiver, which is counted when it happens.

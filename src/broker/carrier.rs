@@ -2,6 +2,7 @@
 
 use super::close_reason::CloseReason;
 use super::events::{Audience, ConnectionId, HostFigures, LabelledAudience, Traffic};
+use crate::protocol::Run;
 use crate::protocol::encode;
 use crate::protocol::shared::{Lines, Piece, SharedBytes};
 
@@ -59,6 +60,13 @@ pub trait Carrier {
         encode::line(&mut payload, line);
         let mut receivers = 0;
         self.fan_out(audience.receivers().inspect(|_| receivers += 1), &payload);
+        receivers
+    }
+
+    /// Appends signals, which have the same receivers, to their output. Returns the number of receivers.
+    fn deliver_run(&mut self, audience: &Audience<'_>, run: &Run<'_>) -> usize {
+        let mut receivers = 0;
+        self.fan_out(audience.receivers().inspect(|_| receivers += 1), run.lines);
         receivers
     }
 

@@ -155,26 +155,33 @@ impl Listeners {
     #[inline(always)]
     pub fn of(&self, name: &[u8]) -> Option<(AudienceId, &[ConnectionId])> {
         // Signals often come many at once, of one name.
+        self.of_again(name).or_else(|| self.look_up(name))
+    }
+
+    /// As [`Listeners::of`] does, but finds only the name that was found last.
+    #[inline(always)]
+    pub fn of_again(&self, name: &[u8]) -> Option<(AudienceId, &[ConnectionId])> {
         let last = self.last.get();
-        let (name, listeners) = match self.names.get(last.0) {
-            Some(found) if *found.text == *name => (last, &found.listeners),
-            _ => self.look_up(name)?,
-        };
-        let id = AudienceId {
-            name: name.0,
-            changes: self.changes,
-        };
-        Some((id, listeners))
+        let found = self.names.get(last.0);
+        let found = found.filter(|found| *found.text == *name)?;
+        Some((self.audience_id(last), &found.listeners))
     }
 
     #[inline(never)]
-    fn look_up(&self, name: &[u8]) -> Option<(NameId, &SmallVec<[ConnectionId; 2]>)> {
+    fn look_up(&self, name: &[u8]) -> Option<(AudienceId, &[ConnectionId])> {
         if self.names.is_empty() {
             return None;
         }
         let found = self.find(name)?;
         self.last.set(found);
-        Some((found, &self.names[found.0].listeners))
+        Some((self.audience_id(found), &self.names[found.0].listeners))
+    }
+
+    fn audience_id(&self, name: NameId) -> AudienceId {
+        AudienceId {
+            name: name.0,
+            changes: self.changes,
+        }
     }
 
     /// Reports whether a connection listens to `name`.

@@ -49,6 +49,7 @@ mod walk;
 pub use cache::Ageing;
 pub use carrier::Carrier;
 pub use close_reason::CloseReason;
+pub use dialects::clacks::handle_run;
 pub use dialects::describe;
 pub use dialects::http::HttpSettings;
 pub use dialects::memcached::MemcachedSettings;

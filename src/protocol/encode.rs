@@ -4,7 +4,8 @@ use super::Flags;
 use std::fmt;
 use std::io::Write;
 
-const END: &[u8] = b"\r\n";
+/// The end of a line.
+pub const END: &[u8] = b"\r\n";
 
 /// The parts of a SET.
 pub fn set<'a>(name: &'a [u8], value: &'a [u8]) -> [&'a [u8]; 4] {

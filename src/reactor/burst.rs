@@ -44,6 +44,11 @@ impl Burst {
         }
     }
 
+    /// Bytes that it has at most.
+    pub fn max(&self) -> usize {
+        self.max
+    }
+
     /// Returns the buffer that a signal of `length` bytes is to be appended to, and the number of receivers, if it is for the
     /// same receivers, and not too much. `includes_sender`: its sender is one of them.
     #[inline(always)]

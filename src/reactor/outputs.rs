@@ -5,6 +5,7 @@ use crate::broker::{
     Rewrite, Traffic,
 };
 use crate::limits::WORK_PER_BYTE_RECORDED;
+use crate::protocol::Run;
 use crate::protocol::shared::{Lines, SharedBytes};
 
 /// Passes each call on to the side that it is for. Records count as work of the connections' turn.
@@ -52,6 +53,7 @@ impl<C: Carrier, R> Carrier for Outputs<C, R> {
         fn retry_write(&mut self, id: ConnectionId);
         fn fan_out(&mut self, to: impl IntoIterator<Item = ConnectionId>, payload: &[u8]);
         fn deliver(&mut self, audience: &Audience<'_>, line: &[&[u8]]) -> usize;
+        fn deliver_run(&mut self, audience: &Audience<'_>, run: &Run<'_>) -> usize;
         fn deliver_message(&mut self, audience: &Audience<'_>, payload: &[u8]);
         fn deliver_labelled(&mut self, audience: &LabelledAudience<'_>, before: &[u8], after: &[u8]);
         fn expect_deliveries(&mut self);

@@ -4,11 +4,11 @@ use super::batch::{Batch, BatchEnd};
 use super::core::Core;
 use super::fault;
 use super::socket::Socket;
-use crate::broker::{CloseReason, ConnectionId, Flow, LongFrame, Recording, describe};
+use crate::broker::{CloseReason, ConnectionId, Flow, LongFrame, Recording, describe, handle_run};
 use crate::limits::{
     BULK_WORK_PER_TURN, FIRST_SHARE, HEAVY_WORK, LONG_LINE, LOW_WATER_MARK, MAX_LINE_BEFORE_LOGIN,
-    SCRATCH, WORK_PER_BYTE_READ, WORK_PER_CONNECTION, WORK_PER_LINK, WORK_PER_SLICE, WORK_PER_STEP,
-    WORK_PER_SYSCALL, WORK_PER_TURN,
+    SCRATCH, WORK_PER_BYTE_READ, WORK_PER_CONNECTION, WORK_PER_LINE_OF_RUN, WORK_PER_LINK,
+    WORK_PER_SLICE, WORK_PER_STEP, WORK_PER_SYSCALL, WORK_PER_TURN,
 };
 use crate::protocol::framing::{Next, Unfinished};
 use crate::protocol::shared::SharedBytes;
@@ -141,6 +141,9 @@ impl<S: Socket, R: Recording> Core<S, R> {
             if progress != Progress::Done {
                 break progress;
             }
+            if self.out.connections.work + share / 2 >= enough {
+                break Progress::Yield;
+            }
             // No more than the share is probably enough for, because what is left would be copied; but of
             // a long frame all that there is.
             let part = share / WORK_PER_BYTE_READ;
@@ -157,9 +160,6 @@ impl<S: Socket, R: Recording> Core<S, R> {
                 self.process_read(id, pending, &scratch[..count], &mut assembled, enough);
             if progress != Progress::Done {
                 break progress;
-            }
-            if self.out.connections.work + share / 2 >= enough {
-                break Progress::Yield;
             }
         };
         self.scratch = scratch;
@@ -289,11 +289,38 @@ impl<S: Socket, R: Recording> Core<S, R> {
                 }
             };
             processed.known = Unfinished::default();
-            let progress = self.dispatch(id, &language.decode(frame), None, enough);
+            let request = language.decode(frame);
+            let progress = self.dispatch(id, &request, None, enough);
             if !processed.add(progress, taken) {
                 return processed;
             }
+            let rest = &input[processed.length..];
+            processed.length += self.process_run(id, (&request, taken), rest, enough);
         }
+    }
+
+    /// Handles the requests at the start of `input` that can be handled at once because they are like the one before them,
+    /// which takes so many bytes. Returns the number of bytes that they take.
+    #[inline(always)]
+    fn process_run(
+        &mut self,
+        id: ConnectionId,
+        request: (&Request<'_>, usize),
+        input: &[u8],
+        enough: usize,
+    ) -> usize {
+        let Some(room) = self.out.connections.room_for_run() else {
+            return 0;
+        };
+        let work = enough.saturating_sub(self.out.connections.work);
+        let input = &input[..input.len().min(room)];
+        let Some(run) = handle_run(&mut self.broker, id, request, input, work, &mut self.out)
+        else {
+            return 0;
+        };
+        self.out.connections.work += run.count * WORK_PER_LINE_OF_RUN;
+        self.out.connections.lines += run.count;
+        run.lines.len()
     }
 
     /// Decodes some frames, fetches the memory that they will need, and handles them, as [`Core::process`] does.
@@ -322,7 +349,13 @@ impl<S: Socket, R: Recording> Core<S, R> {
                 }
             }
             match ended {
-                BatchEnd::Full => {}
+                BatchEnd::Full => {
+                    if let Some(last) = batch.iter().last() {
+                        let (last, rest) =
+                            ((&last.request, last.taken), &input[processed.length..]);
+                        processed.length += self.process_run(id, last, rest, enough);
+                    }
+                }
                 BatchEnd::Unfinished(known) => {
                     processed.known = known;
                     return processed;

@@ -5,7 +5,7 @@
 //! dearer fails. One that has become cheaper says so, for its bound to follow. All languages are in one program, as they
 //! are in the server: the compiler inlines less than for one language alone.
 
-use clacks::broker::{Broker, ConnectionId, Now, Peer, Process, Settings, Users};
+use clacks::broker::{Broker, ConnectionId, Now, Peer, Process, Settings, Users, handle_run};
 use clacks::protocol::Language;
 use clacks::protocol::framing::{Next, Unfinished};
 use clacks::protocol::token::Token;
@@ -39,7 +39,7 @@ const PATHS: [Path; 11] = [
         name: "RETRIEVE",
         clients: Clients::Clacks,
         lines: &["RETRIEVE name:00000042\r\n"],
-        bound: 887,
+        bound: 912,
     },
     Path {
         name: "STORE over a value of the same size",
@@ -48,7 +48,7 @@ const PATHS: [Path; 11] = [
             "STORE name:00000042=",
             "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\r\n"
         )],
-        bound: 723,
+        bound: 748,
     },
     Path {
         name: "INCREMENT",
@@ -60,7 +60,7 @@ const PATHS: [Path; 11] = [
         name: "SET that nobody listens to",
         clients: Clients::Clacks,
         lines: &["SET nobody=0123456789abcdef\r\n"],
-        bound: 490,
+        bound: 524,
     },
     Path {
         name: "SET to ten listeners",
@@ -70,13 +70,13 @@ const PATHS: [Path; 11] = [
             "SET signal=0123456789abcdef\r\n",
             "SET other_=0123456789abcdef\r\n",
         ],
-        bound: 2209,
+        bound: 2262,
     },
     Path {
         name: "SET to ten listeners in a burst",
         clients: Clients::Clacks,
         lines: &["SET signal=0123456789abcdef\r\n"],
-        bound: 538,
+        bound: 166,
     },
     Path {
         name: "PUB that nobody listens to",
@@ -98,19 +98,19 @@ const PATHS: [Path; 11] = [
             "PUB signal 16\r\n0123456789abcdef\r\n",
             "PUB other_ 16\r\n0123456789abcdef\r\n",
         ],
-        bound: 6756,
+        bound: 6764,
     },
     Path {
         name: "PUB to ten subscriptions in a burst",
         clients: Clients::Nats,
         lines: &["PUB signal 16\r\n0123456789abcdef\r\n"],
-        bound: 1353,
+        bound: 1374,
     },
     Path {
         name: "PUB to ten subscriptions with differing sids in a burst",
         clients: Clients::NatsWithOwnSids,
         lines: &["PUB signal 16\r\n0123456789abcdef\r\n"],
-        bound: 2158,
+        bound: 2166,
     },
 ];
 
@@ -120,6 +120,8 @@ const FEW: u64 = 2_000;
 const MANY: u64 = 12_000;
 const LINES_PER_READ: usize = 100;
 const LISTENERS: usize = 10;
+/// More than all lines of a read are.
+const MAX_WORK: usize = usize::MAX;
 const NOW: Now = Now {
     monotonic_us: 1,
     wall_us: 1_700_000_000_000_000,
@@ -195,6 +197,13 @@ impl Server {
             // Nothing here makes a client wait.
             let _ = self.broker.handle_request(id, &request, NOW, &mut self.out);
             input = &input[taken..];
+            let last = (&request, taken);
+            if self.out.connections.room_for_run().is_some()
+                && let Some(run) =
+                    handle_run(&mut self.broker, id, last, input, MAX_WORK, &mut self.out)
+            {
+                input = &input[run.lines.len()..];
+            }
         }
     }
 }

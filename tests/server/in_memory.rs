@@ -3,7 +3,7 @@
 
 use crate::support::{MemoryPeer, MemorySocket, memory_pair};
 use clacks::broker::{Broker, Carrier, Now, Peer, Process, Settings, Users};
-use clacks::limits::{MIB, MUCH_OUTPUT, SECOND_US};
+use clacks::limits::{MAX_LINE_BEFORE_LOGIN, MIB, MUCH_OUTPUT, SECOND_US};
 use clacks::protocol::Language;
 use clacks::protocol::token::Token;
 use clacks::reactor::{self, Core, OutputLimits, Readiness};
@@ -166,5 +166,55 @@ fn signals_without_a_pause_are_written_in_large_pieces() {
             lengths.iter().all(|length| *length >= MUCH_OUTPUT),
             "{lengths:?}"
         );
+    }
+}
+
+/// Lets lines come in such pieces from the second of two listeners. Returns the output of both, of a monitor, and the counts.
+fn effects(pieces: &[&[u8]], is_monitored: bool) -> (Vec<Vec<u8>>, String) {
+    let mut world = World::new();
+    let peers: Vec<MemoryPeer> = (0..3).map(|_| world.client_with_room(MIB)).collect();
+    for listener in &peers[..2] {
+        world.say(listener, b"LISTEN a\r\n");
+    }
+    if is_monitored {
+        world.say(&peers[2], b"MONITOR\r\n");
+    }
+    for piece in pieces {
+        world.say(&peers[1], piece);
+    }
+    let mut status = String::new();
+    let written = world.core.broker.write_status(&mut status);
+    written.expect("a String takes every write");
+    (peers.iter().map(MemoryPeer::take).collect(), status)
+}
+
+#[test]
+fn lines_that_are_read_together_have_the_effects_of_single_ones() {
+    let long = format!("SET a={}\r\n", "v".repeat(MAX_LINE_BEFORE_LOGIN));
+    let others = [
+        "SET b=1\r\n",
+        "SET a=4\n",
+        "SET a=5\r6\r\n",
+        "SET aa=7\r\n",
+        "SET a\r\n",
+        "NOTIFY a\r\n",
+        "SETANDSTORE a=8\r\n",
+        "RETRIEVE a\r\n",
+        "LISTEN aa\r\n",
+        "\r\n",
+        &long,
+    ];
+    for (number, other) in others.into_iter().enumerate() {
+        for run in [1, 2, 40, 3000] {
+            let signals = (0..run).map(|value| format!("SET a={value}\r\n"));
+            let mut lines: Vec<String> = signals.collect();
+            lines.insert(run / 2, other.to_owned());
+            lines.extend(["SET a=1\r\n".to_owned(), other.to_owned()]);
+            let single: Vec<&[u8]> = lines.iter().map(|line| line.as_bytes()).collect();
+            let is_monitored = (number + run) % 5 == 0;
+            let together = effects(&[&single.concat()], is_monitored);
+            assert!(together == effects(&single, is_monitored), "{other} {run}");
+            assert!(!together.0[0].is_empty());
+        }
     }
 }

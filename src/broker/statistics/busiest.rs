@@ -43,6 +43,13 @@ impl Busiest {
         self.left == 0
     }
 
+    /// Returns true if one of so many further requests, which are about the same name, is one to be looked at.
+    pub fn is_due_among(&mut self, requests: usize) -> bool {
+        let requests = u32::try_from(requests).unwrap_or(u32::MAX);
+        self.left = self.left.saturating_sub(requests);
+        self.left == 0
+    }
+
     /// Looks at a request with that name.
     pub fn look_at(&mut self, name: Option<&[u8]>, random: &mut Random) {
         self.left = 1 + random.below(2 * INTERVAL as usize - 1) as u32;

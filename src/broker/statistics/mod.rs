@@ -94,6 +94,11 @@ impl Statistics {
         self.requests[verb as usize] += u64::from(is_handled);
     }
 
+    /// Counts requests of a client that were handled.
+    pub fn count_requests(&mut self, verb: Verb, count: u64) {
+        self.requests[verb as usize] += count;
+    }
+
     /// Counts a look-up of an entry that found none.
     pub fn count_miss(&mut self) {
         self.look_ups += 1;

@@ -18,33 +18,33 @@ pub(super) const LINES: usize = 0;
 pub(super) const MESSAGES: usize = 1;
 
 impl<S: Socket> Connections<S> {
-    /// Delivers a signal of `length` bytes, which `encode` appends; returns to how many. Inlined, since no more than a copy
-    /// into the burst is done for most signals.
+    /// Delivers `count` signals of `length` bytes together, which `encode` appends; returns to how many. Inlined, since no
+    /// more than a copy into the burst is done for most signals.
     #[inline(always)]
     pub(super) fn deliver_to<const BURST: usize>(
         &mut self,
         audience: &Audience<'_>,
-        length: usize,
+        (count, length): (usize, usize),
         encode: impl FnOnce(&mut Vec<u8>),
     ) -> usize {
         self.has_delivered = true;
         let Connections { slab, bursts, .. } = self;
         let includes_sender = || is_in_burst(audience.sender, slab);
-        match bursts[BURST].buffer_for(audience, includes_sender, length) {
-            Some((buffer, receivers)) => {
-                encode(buffer);
-                self.work += length + receivers * WORK_PER_DELIVERY_OF_BURST;
-                receivers
-            }
-            None => self.deliver_anew::<BURST>(audience, encode),
-        }
+        let Some((buffer, receivers)) = bursts[BURST].buffer_for(audience, includes_sender, length)
+        else {
+            return self.deliver_anew::<BURST>(audience, count, encode);
+        };
+        encode(buffer);
+        self.work += length + count * receivers * WORK_PER_DELIVERY_OF_BURST;
+        receivers
     }
 
-    /// Delivers a signal that does not belong to the burst, which ends.
+    /// Delivers signals that do not belong to the burst, which ends.
     #[inline(never)]
     fn deliver_anew<const BURST: usize>(
         &mut self,
         audience: &Audience<'_>,
+        count: usize,
         encode: impl FnOnce(&mut Vec<u8>),
     ) -> usize {
         self.end_burst::<BURST>();
@@ -52,7 +52,8 @@ impl<S: Socket> Connections<S> {
         let is_repeated = burst.is_repeated(audience);
         let mut payload = burst.take_buffer();
         encode(&mut payload);
-        if is_repeated && payload.len() < SHARED_PAYLOAD {
+        // A long signal is shared at once, since others that follow it would be copied as well.
+        if is_repeated && payload.len() / count < SHARED_PAYLOAD {
             return self.begin_burst::<BURST>(audience, payload);
         }
         let mut receivers = 0;
@@ -89,7 +90,7 @@ impl<S: Socket> Connections<S> {
         }
     }
 
-    /// Begins a burst with this signal; for how many receivers.
+    /// Begins a burst with these signals; for how many receivers.
     fn begin_burst<const BURST: usize>(
         &mut self,
         audience: &Audience<'_>,
@@ -125,6 +126,14 @@ impl<S: Socket> Connections<S> {
         burst.begin_labelled(receivers, before, after);
         let length = before.len() + after.len();
         self.work += burst.receivers().len() * (WORK_PER_DELIVERY + length / 4);
+    }
+
+    /// Bytes of lines that may be added to the burst at once; `None` if it is not open: no two signals to the same receivers
+    /// came in a row.
+    #[inline(always)]
+    pub fn room_for_run(&self) -> Option<usize> {
+        let burst = &self.bursts[LINES];
+        (!burst.receivers().is_empty()).then_some(burst.max())
     }
 
     /// Reports whether signals wait in a burst.

@@ -11,6 +11,7 @@ use crate::limits::{
     WORK_BEFORE_DELIVERIES, WORK_PER_DELIVERY, WORK_PER_SLICE, WORK_PER_STEP, WORK_PER_SYSCALL,
     WORK_PER_TURN, WRITE_PER_CONNECTION,
 };
+use crate::protocol::Run;
 use crate::protocol::encode;
 use crate::protocol::shared::{Lines, Piece, SharedBytes};
 use crate::reactor::buffer::{Appended, OutputQueue, SharedPayload};
@@ -496,12 +497,17 @@ impl<S: Socket> Carrier for Connections<S> {
     #[inline(always)]
     fn deliver(&mut self, audience: &Audience<'_>, line: &[&[u8]]) -> usize {
         let length = encode::line_length(line);
-        self.deliver_to::<LINES>(audience, length, |to| encode::line(to, line))
+        self.deliver_to::<LINES>(audience, (1, length), |to| encode::line(to, line))
+    }
+
+    fn deliver_run(&mut self, audience: &Audience<'_>, run: &Run<'_>) -> usize {
+        let encode = |to: &mut Vec<u8>| to.extend_from_slice(run.lines);
+        self.deliver_to::<LINES>(audience, (run.count, run.lines.len()), encode)
     }
 
     fn deliver_message(&mut self, audience: &Audience<'_>, payload: &[u8]) {
         let encode = |to: &mut Vec<u8>| to.extend_from_slice(payload);
-        self.deliver_to::<MESSAGES>(audience, payload.len(), encode);
+        self.deliver_to::<MESSAGES>(audience, (1, payload.len()), encode);
     }
 
     fn deliver_labelled(&mut self, audience: &LabelledAudience<'_>, before: &[u8], after: &[u8]) {

@@ -6,6 +6,7 @@ mod listing;
 mod login;
 mod overhead;
 mod plan;
+mod runs;
 mod status;
 mod verb;
 
@@ -15,6 +16,7 @@ use crate::protocol::{Flags, encode};
 
 pub use listing::Listing;
 pub use plan::plan;
+pub use runs::handle_run;
 pub use verb::verb_of;
 
 /// Appends what a server says unasked.
