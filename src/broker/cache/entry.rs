@@ -148,7 +148,8 @@ pub fn text(name: &[u8], content: &Content<'_>, line: Option<&SharedBytes>) -> S
 pub fn form(origins: &mut Origins, name: &[u8], content: &Content<'_>) -> Form {
     let is_special = content.counter.is_some()
         || content.needs_encoding
-        || content.kept.is_some_and(|kept| kept.changed_us.is_some());
+        || content.kept.is_some_and(|kept| kept.changed_us.is_some())
+        || content.accessed_us.saturating_sub(content.stamp.time_us) > header::longest_use_us();
     let lengths = (name.len(), content.value.len());
     Form::of(origins, lengths.0, lengths.1, content.stamp, is_special)
 }

@@ -25,7 +25,7 @@ pub enum Kind {
 /// The bits of the first byte.
 const KIND: u8 = 0b11;
 const IS_LONG: u8 = 1 << 2;
-/// How often it was used lately, up to three times. For whoever evicts, as both that follow.
+/// The number of its latest uses, up to three. For the eviction, as the two flags that follow.
 const USES: u8 = 0b11 << 3;
 const ONE_USE: u8 = 1 << 3;
 /// It is new, and on the list of those that have to prove themselves.
@@ -74,7 +74,8 @@ pub enum Form {
 
 impl Form {
     /// The form for a name and a value of these lengths. The entry is not `special` if it has neither a counter nor a
-    /// value that needs encoding, and was changed when its stamp says.
+    /// value that needs encoding, was changed when its stamp says, and was used within the [longest](longest_use_us) time
+    /// after that.
     pub fn of(
         origins: &mut Origins,
         name_length: usize,
@@ -190,6 +191,11 @@ fn packed_long(us: u64) -> u32 {
         (true, 0..=6) => (exponent + 1) << MANTISSA_BITS | mantissa >> EXPONENT_BITS,
         _ => LONGEST,
     }
+}
+
+/// The longest time after its stamp at which an entry with the short form can have been used, in microseconds.
+pub fn longest_use_us() -> u64 {
+    unpacked(LONGEST)
 }
 
 #[inline(always)]
@@ -399,7 +405,7 @@ fn add_use(block: &mut [u8]) {
     }
 }
 
-/// One use less; whether there was any.
+/// Takes one use away. Returns true if there was one.
 pub fn forget_use(block: &mut [u8]) -> bool {
     let was_used = block[0] & USES != 0;
     if was_used {
@@ -454,5 +460,6 @@ mod tests {
             us *= 2;
         }
         assert_eq!(packed(u64::MAX), LONGEST);
+        assert_eq!(unpacked(packed(longest_use_us())), longest_use_us());
     }
 }

@@ -403,7 +403,8 @@ impl Cache {
         if !entry.holds_value() || expired(entry, &self.ageing, self.cleared, now_us).is_some() {
             return None;
         }
-        let is_first_in_period = (accessed_us ^ now_us) >> self.period_bits != 0;
+        // The last use may seem to be later than now, since its time is rounded up.
+        let is_first_in_period = now_us >> self.period_bits > accessed_us >> self.period_bits;
         header::put_use(self.blocks.get_mut(block), stamped_us, used_us);
         let entry = Entry::new(&self.blocks, block);
         Some(Retrieved {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::limits::{EVICTIONS_PER_SLICE, SECOND_US, WORK_PER_CONTRIBUTION};
 use crate::protocol::number::Number;
+use crate::protocol::peer::Register;
 
 impl Cache {
     /// Counts once.
@@ -700,3 +701,64 @@ fn a_counter_with_a_name_that_is_a_long_text_is_counted_again() {
 }
 
 mod attributes;
+
+/// The times of uses are rounded up, further than to the end of a period for old entries.
+#[test]
+fn an_old_entry_is_used_first_once_in_a_period() {
+    const DAY_US: u64 = 86_400 * SECOND_US;
+    let mut cache = Cache::new(
+        RandomState::with_seeds(1, 2, 3, 4),
+        Ageing {
+            stale_us: 3 * DAY_US,
+            deleted_us: 10,
+        },
+        None,
+        NodeId(1),
+    );
+    cache.record_uses();
+    let written_us = 20_000 * DAY_US;
+    // The second one of these names has the short form.
+    for name in [b"a", b"b"] {
+        cache.store(name, b"1", written_us).unwrap();
+    }
+    let mut now_us = written_us;
+    for _ in 0..40 {
+        now_us += DAY_US;
+        assert!(cache.retrieve(b"b", now_us).is_some());
+    }
+    let period_us = 1 << cache.period_bits;
+    let end_us = (now_us / period_us + 1) * period_us;
+    let times = (0..20).map(|second| end_us - 10 * SECOND_US + second * SECOND_US);
+    let firsts = times.filter(|now_us| {
+        let found = cache.retrieve(b"b", *now_us).expect("it is there");
+        found.is_first_in_period
+    });
+    assert!(firsts.count() <= 2);
+}
+
+/// Net::Clacks servers may send any time of the stamp.
+#[test]
+fn an_entry_that_is_used_long_after_its_stamp_is_not_stale() {
+    const NOW_US: u64 = 1_795_000_000 * SECOND_US;
+    let mut cache = Cache::new(
+        RandomState::with_seeds(1, 2, 3, 4),
+        Ageing {
+            stale_us: 60 * SECOND_US,
+            deleted_us: 10,
+        },
+        None,
+        NodeId(1),
+    );
+    for (name, time_us) in [(b"a", 1), (b"b", 2), (b"c", 3)] {
+        let node = NodeId(2);
+        let state = State {
+            stamp: Stamp { time_us, node },
+            accessed_us: NOW_US,
+            register: Register::Value(b"v"),
+            attributes: Default::default(),
+            contributions: Vec::new(),
+        };
+        cache.merge(name, &state, NOW_US).unwrap();
+        assert!(cache.retrieve(name, NOW_US).is_some(), "{time_us}");
+    }
+}
