@@ -151,7 +151,7 @@ fn a_journal_whose_name_can_not_be_synced_for_want_of_descriptors_is_written_onc
 /// and an eighth of it, 256K for each size of block, the buffers, and some megabytes of its own.
 const CACHE_MAX: u64 = 16 << 20;
 const BUFFERS_MAX: u64 = 16 << 20;
-const BLOCK_SIZES: u64 = 60;
+const BLOCK_SIZES: u64 = 98;
 const OWN: u64 = 16 << 20;
 const MEMORY: u64 = CACHE_MAX + CACHE_MAX / 8 + BLOCK_SIZES * (256 << 10) + BUFFERS_MAX + OWN;
 

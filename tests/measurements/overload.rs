@@ -26,9 +26,9 @@ const FLAGS: [&str; 8] = [
     "32M",
 ];
 /// The memory that a server with these limits may take, in KiB. By clacksd(8), LIMITING THE CACHE: the cache and an
-/// eighth of it, 256K for each of some dozens of block sizes, the buffers, and some megabytes of its own; and a tenth
+/// eighth of it, 256K for each of the 98 block sizes, the buffers, and some megabytes of its own; and a tenth
 /// of the buffers for memory that is no longer used and not yet freed.
-const BOUND_KB: u64 = (32 + 4 + 15 + 64 + 6 + 16) * 1024;
+const BOUND_KB: u64 = (32 + 4 + 25 + 64 + 6 + 16) * 1024;
 
 /// The state that the threads of a load share.
 #[derive(Default)]

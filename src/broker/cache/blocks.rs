@@ -134,13 +134,14 @@ impl Default for Blocks {
     }
 }
 
-/// Small ones differ by 2 bytes, larger ones by a sixteenth, in steps of 8 bytes. Large ones are made to fill their pages.
+/// Small ones differ by 2 bytes, larger ones by an eighth, in steps of 8 bytes. Large ones are made to fill their pages.
+/// Each size may have a page that is nearly empty, so there are not many.
 fn sizes() -> Box<[u32]> {
     let mut sizes = Vec::new();
     let mut size = MIN_BLOCK;
     while size < MAX_BLOCK {
         sizes.push(size as u32);
-        let step = if size < SMALL { 2 } else { (size / 16) & !7 };
+        let step = if size < SMALL { 2 } else { (size / 8) & !7 };
         let usable = PAGE - BEFORE_PAGE;
         let fitting = usable / (usable / (size + step));
         size = if size < SMALL {
@@ -562,11 +563,13 @@ mod tests {
         assert!(sizes.is_sorted_by(|a, b| a < b), "{sizes:?}");
         assert_eq!(sizes.last(), Some(&(MAX_BLOCK as u32)));
         let blocks = Blocks::default();
+        // As clacksd(8) has it.
+        assert_eq!(blocks.sizes.len(), 98);
         for length in 1..=2 * MAX_BLOCK {
             let size = blocks.size_for(length);
             // A page has room for few of the largest.
             let most = match length < 8 * KIB {
-                true => MIN_BLOCK.max(length + 1 + length / 10),
+                true => MIN_BLOCK.max(length + 2 + length / 6),
                 false => length + length / 4,
             };
             assert!((length..=most).contains(&size), "{length}: {size}");
