@@ -313,7 +313,7 @@ impl<S: Socket, R: Recording> Core<S, R> {
             return 0;
         };
         let work = enough.saturating_sub(self.out.connections.work);
-        let input = &input[..input.len().min(room)];
+        let input = &input[..input.len().min(room).min(work)];
         let Some(run) = handle_run(&mut self.broker, id, request, input, work, &mut self.out)
         else {
             return 0;

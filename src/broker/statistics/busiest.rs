@@ -43,10 +43,12 @@ impl Busiest {
         self.left == 0
     }
 
-    /// Returns true if one of so many further requests, which are about the same name, is one to be looked at.
-    pub fn is_due_among(&mut self, requests: usize) -> bool {
-        let requests = u32::try_from(requests).unwrap_or(u32::MAX);
-        self.left = self.left.saturating_sub(requests);
+    /// Takes away of so many further requests, which are about the same name, all up to the next one to be looked at. Returns
+    /// true if there is one.
+    pub fn is_due_among(&mut self, requests: &mut u32) -> bool {
+        let passed = self.left.min(*requests);
+        self.left -= passed;
+        *requests -= passed;
         self.left == 0
     }
 
@@ -89,6 +91,27 @@ impl Busiest {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn requests_that_come_together_are_looked_at_as_often_as_others() {
+        const REQUESTS: u32 = 1_000_000;
+        for together in [1, 100, 10_000] {
+            let (mut busiest, mut random) = (Busiest::default(), Random::new([1, 2, 3, 4]));
+            let mut looks = 0;
+            for _ in 0..REQUESTS / together {
+                let mut requests = together;
+                while busiest.is_due_among(&mut requests) {
+                    busiest.look_at(Some(b"name"), &mut random);
+                    looks += 1;
+                }
+            }
+            let expected = REQUESTS / INTERVAL;
+            assert!(
+                (expected * 9 / 10..expected * 11 / 10).contains(&looks),
+                "{looks}"
+            );
+        }
+    }
 
     #[test]
     fn a_busy_name_is_found_among_many() {

@@ -54,7 +54,7 @@ impl<S: Socket> Connections<S> {
         encode(&mut payload);
         // A long signal is shared at once, since others that follow it would be copied as well.
         if is_repeated && payload.len() / count < SHARED_PAYLOAD {
-            return self.begin_burst::<BURST>(audience, payload);
+            return self.begin_burst::<BURST>(audience, payload, count);
         }
         let mut receivers = 0;
         self.fan_out(audience.receivers().inspect(|_| receivers += 1), &payload);
@@ -90,11 +90,12 @@ impl<S: Socket> Connections<S> {
         }
     }
 
-    /// Begins a burst with these signals; for how many receivers.
+    /// Begins a burst with `count` signals. Returns the number of receivers.
     fn begin_burst<const BURST: usize>(
         &mut self,
         audience: &Audience<'_>,
         payload: Vec<u8>,
+        count: usize,
     ) -> usize {
         let Connections {
             slab,
@@ -108,7 +109,10 @@ impl<S: Socket> Connections<S> {
         let length = payload.len();
         burst.begin(receivers, payload);
         let receivers = burst.receivers().len();
-        self.work += receivers * (WORK_PER_DELIVERY + length / 4);
+        let of_first = length / count;
+        self.work += receivers * (WORK_PER_DELIVERY + of_first / 4);
+        // The others cost what those cost that are added to the burst later.
+        self.work += length - of_first + (count - 1) * receivers * WORK_PER_DELIVERY_OF_BURST;
         receivers
     }
 

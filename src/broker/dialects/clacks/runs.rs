@@ -59,7 +59,8 @@ fn handle_signals<'a, O: Carrier>(
     statistics.signals.add(Language::Clacks, count);
     let deliveries = count * receivers as u64;
     statistics.deliveries.add(Language::Clacks, deliveries);
-    if statistics.busiest.is_due_among(run.count) {
+    let mut unobserved = run.count as u32;
+    while broker.statistics.busiest.is_due_among(&mut unobserved) {
         observe_name(broker, id, request);
     }
     Some(run)
