@@ -65,21 +65,19 @@ impl<T> DerefMut for Few<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::random::Random;
 
     #[test]
     fn elements_are_those_of_a_vector() {
         let (mut few, mut model) = (Few::default(), Vec::new());
-        let mut random = 1_u64;
+        let mut random = Random::new([1, 2, 3, 4]);
         for step in 0..10_000_u64 {
-            random = random
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
             let grows = (step / 100).is_multiple_of(2);
-            if model.is_empty() || (random >> 61 < 5) == grows {
+            if model.is_empty() || (random.below(8) < 5) == grows {
                 few.push(step);
                 model.push(step);
             } else {
-                let place = (random >> 33) as usize % model.len();
+                let place = random.below(model.len());
                 few.swap_remove(place);
                 model.swap_remove(place);
             }

@@ -182,6 +182,7 @@ impl<T> IndexMut<u32> for Pages<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::random::Random;
     use std::collections::BTreeMap;
 
     /// So large that a page has few.
@@ -191,17 +192,14 @@ mod tests {
     fn elements_keep_their_places_and_empty_pages_are_given_back() {
         let mut pages: Pages<Large> = Pages::default();
         let mut model: BTreeMap<u32, u64> = BTreeMap::new();
-        let mut random = 1_u64;
+        let mut random = Random::new([1, 2, 3, 4]);
         for step in 0..20_000_u64 {
-            random = random
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
             let grows = (step / 2_000).is_multiple_of(2);
-            if model.is_empty() || ((random >> 60) < 10) == grows {
+            if model.is_empty() || (random.below(16) < 10) == grows {
                 let index = pages.insert([step; 512]);
                 assert_eq!(model.insert(index, step), None);
             } else {
-                let nth = (random >> 33) as usize % model.len();
+                let nth = random.below(model.len());
                 let (&index, &value) = model.iter().nth(nth).expect("there are so many");
                 model.remove(&index);
                 assert_eq!(pages.remove(index).map(|found| found[0]), Some(value));

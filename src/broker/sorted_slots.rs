@@ -102,6 +102,7 @@ impl SortedSlots {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::random::Random;
     use std::collections::BTreeSet;
 
     fn check(sorted: &SortedSlots, model: &BTreeSet<u32>) {
@@ -116,15 +117,12 @@ mod tests {
     #[test]
     fn slots_come_in_their_order_whatever_comes_and_goes() {
         let (mut sorted, mut model) = (SortedSlots::default(), BTreeSet::new());
-        let mut random = 1_u64;
+        let mut random = Random::new([1, 2, 3, 4]);
         for step in 0..20_000_u64 {
-            random = random
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            let slot = (random >> 51) as u32;
+            let slot = random.below(1 << 13) as u32;
             let is_before = |other: u32| other < slot;
             let grows = (step / 4_000).is_multiple_of(2);
-            if ((random >> 40) & 15 < 10) == grows {
+            if (random.below(16) < 10) == grows {
                 if model.insert(slot) {
                     sorted.insert(slot, is_before);
                 }

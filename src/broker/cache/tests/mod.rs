@@ -1,5 +1,7 @@
 //! Tests of the cache's guarantees, on the cache alone.
 
+mod attributes;
+
 use super::*;
 use crate::limits::{EVICTIONS_PER_SLICE, SECOND_US, WORK_PER_CONTRIBUTION};
 use crate::protocol::number::Number;
@@ -17,15 +19,16 @@ fn cache() -> Cache {
 }
 
 fn node(id: u64) -> Cache {
-    Cache::new(
-        RandomState::with_seeds(1, 2, 3, 4),
-        Ageing {
-            stale_us: 100,
-            deleted_us: 10,
-        },
-        None,
-        NodeId(id),
-    )
+    cache_of(id, 100, None)
+}
+
+fn cache_of(id: u64, stale_us: u64, max_bytes: Option<usize>) -> Cache {
+    let ageing = Ageing {
+        stale_us,
+        deleted_us: 10,
+    };
+    let hasher = RandomState::with_seeds(1, 2, 3, 4);
+    Cache::new(hasher, ageing, max_bytes, NodeId(id))
 }
 
 fn value(cache: &mut Cache, name: &[u8], now_us: u64) -> Option<Vec<u8>> {
@@ -487,15 +490,7 @@ fn removing_random_names_pushes_no_entry_out_and_the_oldest_tombstones_go() {
 
 #[test]
 fn lists_of_tombstones_stay_short_without_eviction() {
-    let mut cache = Cache::new(
-        RandomState::with_seeds(1, 2, 3, 4),
-        Ageing {
-            stale_us: 100,
-            deleted_us: 10,
-        },
-        Some(1 << 30),
-        NodeId(1),
-    );
+    let mut cache = cache_of(1, 100, Some(1 << 30));
     for now_us in (0..200_000_u64).step_by(10) {
         cache
             .remove(format!("n{now_us}").as_bytes(), now_us)
@@ -700,21 +695,11 @@ fn a_counter_with_a_name_that_is_a_long_text_is_counted_again() {
     cache.check();
 }
 
-mod attributes;
-
 /// The times of uses are rounded up, further than to the end of a period for old entries.
 #[test]
 fn an_old_entry_is_used_first_once_in_a_period() {
     const DAY_US: u64 = 86_400 * SECOND_US;
-    let mut cache = Cache::new(
-        RandomState::with_seeds(1, 2, 3, 4),
-        Ageing {
-            stale_us: 3 * DAY_US,
-            deleted_us: 10,
-        },
-        None,
-        NodeId(1),
-    );
+    let mut cache = cache_of(1, 3 * DAY_US, None);
     cache.record_uses();
     let written_us = 20_000 * DAY_US;
     // The second one of these names has the short form.
@@ -740,15 +725,7 @@ fn an_old_entry_is_used_first_once_in_a_period() {
 #[test]
 fn an_entry_that_is_used_long_after_its_stamp_is_not_stale() {
     const NOW_US: u64 = 1_795_000_000 * SECOND_US;
-    let mut cache = Cache::new(
-        RandomState::with_seeds(1, 2, 3, 4),
-        Ageing {
-            stale_us: 60 * SECOND_US,
-            deleted_us: 10,
-        },
-        None,
-        NodeId(1),
-    );
+    let mut cache = cache_of(1, 60 * SECOND_US, None);
     for (name, time_us) in [(b"a", 1), (b"b", 2), (b"c", 3)] {
         let node = NodeId(2);
         let state = State {
