@@ -267,8 +267,9 @@ impl Sessions {
     pub fn remove(&mut self, id: ConnectionId) -> Option<Session> {
         let cid = self.get(id)?.cid.text();
         let slots = &mut self.slots;
-        self.by_cid
-            .remove(id.slot, |other| is_before(slots, other, (&cid, id.slot)));
+        let is_before = |other| is_before(slots, other, (&cid, id.slot));
+        let was_there = self.by_cid.remove(id.slot, is_before);
+        debug_assert!(was_there, "a session is found by its CID");
         let session = slots[id.slot as usize].take()?;
         self.by_language.subtract_one(session.language);
         self.count_logout(session.user.as_deref());
