@@ -13,14 +13,14 @@ pub struct Run<'a> {
     pub count: usize,
 }
 
-/// Returns all of a SET's line before the value; `None` of another request.
+/// Returns all of a SET's line before the value, and its name; `None` of another request.
 #[inline(always)]
-pub fn start_of_signal<'a>(request: &Request<'a>) -> Option<&'a [u8]> {
+pub fn start_of_signal<'a>(request: &Request<'a>) -> Option<(&'a [u8], &'a [u8])> {
     match request {
         Request::Clacks(ClacksLine {
             text,
             command: Some(Command::Set(pair)),
-        }) => Some(&text[..text.len() - pair.value.len()]),
+        }) => Some((&text[..text.len() - pair.value.len()], pair.name)),
         _ => None,
     }
 }
@@ -56,14 +56,15 @@ mod tests {
     use super::*;
     use crate::protocol::Language;
 
-    fn start(line: &[u8]) -> Option<&[u8]> {
+    fn start(line: &[u8]) -> Option<(&[u8], &[u8])> {
         start_of_signal(&Language::Clacks.decode(line))
     }
 
     #[test]
     fn only_a_signal_with_a_value_has_a_start() {
-        assert_eq!(start(b"SET a=b=c"), Some(&b"SET a="[..]));
-        assert_eq!(start(b"SET a="), Some(&b"SET a="[..]));
+        let expected = Some((&b"SET a="[..], &b"a"[..]));
+        assert_eq!(start(b"SET a=b=c"), expected);
+        assert_eq!(start(b"SET a="), expected);
         for line in [
             &b"SET a"[..],
             b"STORE a=b",

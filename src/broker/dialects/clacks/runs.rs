@@ -23,23 +23,23 @@ pub fn handle_run<'a, O: Carrier>(
     work: usize,
     out: &mut O,
 ) -> Option<Run<'a>> {
-    let start = start_of_signal(request)?;
+    let (start, name) = start_of_signal(request)?;
     if taken != request.length() + encode::END.len() || !input.starts_with(start) {
         return None;
     }
-    handle_signals(broker, id, (request, start), input, work, out)
+    handle_signals(broker, id, request, (start, name), input, work, out)
 }
 
 #[inline(never)]
 fn handle_signals<'a, O: Carrier>(
     broker: &mut Broker,
     id: ConnectionId,
-    (request, start): (&Request<'_>, &[u8]),
+    request: &Request<'_>,
+    (start, name): (&[u8], &[u8]),
     input: &'a [u8],
     work: usize,
     out: &mut O,
 ) -> Option<Run<'a>> {
-    let name = &start[b"SET ".len()..start.len() - b"=".len()];
     let (audience, listeners) = broker.listeners.of_again(name)?;
     if !is_plain_sender(broker, id) || has_other_receivers(broker) || out.has_full_receivers() {
         return None;
