@@ -15,12 +15,11 @@ use super::events::{ConnectionId, Now};
 use super::expiry::ExpiryCycle;
 use super::output::Output;
 use super::recording::{Record, Recording, Rewrite, Saved};
-use super::table::PrefetchBatch;
 use super::walk::{Meets, Walk};
 use super::{Broker, LogLimit, Suppressed};
 use crate::limits::{
     JOURNAL_RETRY_MAX_US, JOURNAL_RETRY_US, MAX_REWRITE_SLICE, MAX_UNSAVED, MIN_REWRITE,
-    OVERDUE_REWRITE_BACKLOG, REQUESTS_PREFETCHED, REWRITE_BACKLOG, REWRITE_SLICE,
+    OVERDUE_REWRITE_BACKLOG, REWRITE_BACKLOG, REWRITE_SLICE,
 };
 use crate::protocol::peer::Stamp;
 use std::collections::{BTreeSet, HashMap};
@@ -235,7 +234,7 @@ impl Persistence {
 /// About what a record takes in a journal.
 fn length(record: &Record<'_>) -> usize {
     /// Its frame, its kind, stamps and lengths.
-    const REST: usize = 48;
+    const REST: usize = 34;
     REST + match record {
         Record::State { name, state, .. } => {
             name.len() + state.register.value().len() + state.contributions.len() * 33
@@ -344,14 +343,8 @@ impl Broker {
     /// Restores the records of an earlier process, in their order. To be called before everything else, with a few at once,
     /// whose memory is fetched together.
     pub fn restore(&mut self, records: &[Record<'_>]) {
-        if self.cache.prefetch_pays() {
-            let mut batch = PrefetchBatch::default();
-            let names = records.iter().filter_map(Record::name);
-            for name in names.take(REQUESTS_PREFETCHED) {
-                batch.push(self.cache.hash(name));
-            }
-            self.cache.prefetch(&batch);
-        }
+        let names = records.iter().filter_map(Record::name);
+        self.cache.prefetch_names(names);
         for record in records {
             restore_record(self, record);
         }

@@ -25,7 +25,9 @@ use attributes::Kept;
 use merge::Restoring;
 
 use super::table::{Cursor, Part, PrefetchBatch, Table, hash};
-use crate::limits::{FOLDS_PER_SLICE, LONG_ANSWER, SEGMENTS_PER_SLICE, TIDY_BLOCKS_PER_SLICE};
+use crate::limits::{
+    FOLDS_PER_SLICE, LONG_ANSWER, REQUESTS_PREFETCHED, SEGMENTS_PER_SLICE, TIDY_BLOCKS_PER_SLICE,
+};
 use crate::protocol::attributes::{Attributes, Marks};
 use crate::protocol::peer::{Contribution, NodeId, ShareId, Stamp, State};
 use crate::protocol::shared::SharedBytes;
@@ -369,6 +371,17 @@ impl Cache {
         let blocks = self.table.prefetch(batch);
         for block in blocks.into_iter().flatten() {
             self.fetch(*block);
+        }
+    }
+
+    /// Prefetches the entries of the first [`REQUESTS_PREFETCHED`] of these names, if that pays.
+    pub fn prefetch_names<'a>(&self, names: impl Iterator<Item = &'a [u8]>) {
+        if self.prefetch_pays() {
+            let mut batch = PrefetchBatch::default();
+            for name in names.take(REQUESTS_PREFETCHED) {
+                batch.push(self.hash(name));
+            }
+            self.prefetch(&batch);
         }
     }
 

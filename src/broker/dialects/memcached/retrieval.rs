@@ -5,7 +5,6 @@ use super::long_answers::{LongAnswer, Stage};
 use super::watch::Lookup;
 use crate::broker::events::Flow;
 use crate::broker::output::Output;
-use crate::broker::table::PrefetchBatch;
 use crate::limits::{LISTING_SLICE, REQUESTS_PREFETCHED, WORK_PER_STEP};
 use crate::protocol::encode;
 use crate::protocol::memcached::Expiry;
@@ -46,7 +45,7 @@ impl<O: Output> Exchange<'_, O> {
         let (mut count, mut written) = (0, 0);
         loop {
             if count % REQUESTS_PREFETCHED == 0 {
-                self.prefetch(*keys);
+                self.broker.cache.prefetch_names(*keys);
             }
             if count == KEYS_PER_SLICE || written >= LISTING_SLICE {
                 return false;
@@ -60,17 +59,6 @@ impl<O: Output> Exchange<'_, O> {
             }
             count += 1;
             written += self.append_entry(key, form);
-        }
-    }
-
-    /// Fetches the memory that the look-ups of the next keys will need, of all at once.
-    fn prefetch(&self, keys: Words<'_>) {
-        if self.broker.cache.prefetch_pays() {
-            let mut batch = PrefetchBatch::default();
-            for key in keys.take(REQUESTS_PREFETCHED) {
-                batch.push(self.broker.cache.hash(key));
-            }
-            self.broker.cache.prefetch(&batch);
         }
     }
 
