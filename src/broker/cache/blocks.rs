@@ -6,21 +6,17 @@
 //! and pages that are nearly so are emptied, in slices, when much of all memory is unused.
 
 use super::origins::Origins;
-use crate::limits::FREED_PER_TURN;
+use crate::limits::{FREED_PER_TURN, KIB};
 use crate::protocol::shared::SharedBytes;
+use crate::sys::memory::{Chunks, Extent};
 use slab::Slab;
 
-/// The size of a page that several blocks share, in bytes. The allocator of the system maps memory of this size or more
-/// separately, and returns it to the operating system when it is freed (see
-/// [`limits::MAPPED_BLOCK`](crate::limits::MAPPED_BLOCK)).
-const PAGE: usize = crate::limits::MAPPED_BLOCK;
-/// The bytes that the allocator of the system keeps before a page. As many at the end of the page stay unused, or else it
-/// would take another page of the operating system.
-const BEFORE_PAGE: usize = 16;
+/// The size of a page that several blocks share, in bytes. Pages are parts of [`Chunks`].
+const PAGE: usize = 256 * KIB;
 /// The smallest block.
 pub const MIN_BLOCK: usize = 32;
 /// The largest block that shares its page. A larger one has a page of its own size.
-const MAX_BLOCK: usize = ((PAGE - BEFORE_PAGE) / 4) & !7;
+const MAX_BLOCK: usize = PAGE / 4;
 /// Blocks up to this size differ least.
 const SMALL: usize = 128;
 /// Block numbers per page.
@@ -53,7 +49,7 @@ impl Block {
 }
 
 struct Page {
-    bytes: Box<[u8]>,
+    bytes: Extent,
     block_size: u32,
     /// Blocks in use.
     used: u32,
@@ -67,9 +63,7 @@ struct Page {
 
 impl Page {
     fn slots(&self) -> u32 {
-        let usable = self.bytes.len() - BEFORE_PAGE;
-        // A large block has all of its page.
-        (usable / self.block_size as usize).max(1) as u32
+        (self.bytes.len() / self.block_size as usize) as u32
     }
 
     fn range(&self, slot: u32) -> std::ops::Range<usize> {
@@ -85,6 +79,8 @@ impl Page {
 pub struct Blocks {
     /// The sizes of blocks that share pages, ascending.
     sizes: Box<[u32]>,
+    /// The memory of pages that blocks share.
+    chunks: Chunks<PAGE>,
     pages: Vec<Option<Page>>,
     /// Numbers of pages that were given back.
     vacant: Vec<u32>,
@@ -104,7 +100,7 @@ pub struct Blocks {
     /// Long texts that are dropped when there is time.
     texts_garbage: Vec<SharedBytes>,
     /// Pages that are given back when there is time: each takes the operating system some.
-    garbage: Vec<Box<[u8]>>,
+    garbage: Vec<Extent>,
     /// The page being emptied, and its next slot.
     emptying: Option<(u32, u32)>,
     /// Where the search for a page to be emptied goes on.
@@ -119,6 +115,7 @@ impl Default for Blocks {
             pages_of: vec![0; sizes.len()].into(),
             sizes_in_use: 0,
             sizes,
+            chunks: Chunks::default(),
             pages: Vec::new(),
             vacant: Vec::new(),
             held: 0,
@@ -142,8 +139,7 @@ fn sizes() -> Box<[u32]> {
     while size < MAX_BLOCK {
         sizes.push(size as u32);
         let step = if size < SMALL { 2 } else { (size / 8) & !7 };
-        let usable = PAGE - BEFORE_PAGE;
-        let fitting = usable / (usable / (size + step));
+        let fitting = PAGE / (PAGE / (size + step));
         size = if size < SMALL {
             size + step
         } else {
@@ -152,14 +148,6 @@ fn sizes() -> Box<[u32]> {
     }
     sizes.push(MAX_BLOCK as u32);
     sizes.into()
-}
-
-/// Zeroed memory that goes back to the operating system as soon as it is freed, whatever lies beside it. The allocator
-/// takes what is as large as a page from there, and what was taken so stays so when it shrinks.
-fn mapped(size: usize) -> Box<[u8]> {
-    let mut bytes = vec![0; size.max(PAGE)];
-    bytes.truncate(size);
-    bytes.into_boxed_slice()
 }
 
 impl Blocks {
@@ -301,7 +289,10 @@ impl Blocks {
 
     /// Reports whether [`Blocks::tidy_slice`] has work to do.
     pub fn is_to_be_tidied(&self) -> bool {
-        self.has_garbage() || self.emptying.is_some() || self.wastes_much()
+        self.has_garbage()
+            || self.emptying.is_some()
+            || self.wastes_much()
+            || self.chunks.has_due()
     }
 
     /// Reports whether pages have to be emptied: the unused bytes exceed the sum of one page for each size in use and
@@ -315,6 +306,7 @@ impl Blocks {
     pub fn tidy_slice(&mut self, slots: u32, mut moved: impl FnMut(&Blocks, Block, Block)) {
         self.free_some();
         if self.emptying.is_none() && !self.wastes_much() {
+            self.chunks.make_huge();
             return;
         }
         let Some((number, from)) = self.emptying.or_else(|| self.choose_page()) else {
@@ -406,7 +398,8 @@ impl Blocks {
 
     /// Gives back all pages with nothing in them.
     pub fn free_all_garbage(&mut self) {
-        self.garbage.clear();
+        let pages = self.garbage.drain(..);
+        pages.for_each(|page| self.chunks.give_back(page));
         self.texts_garbage.clear();
     }
 
@@ -437,6 +430,7 @@ impl Blocks {
                 freed += text.len();
             } else if let Some(page) = self.garbage.pop() {
                 freed += page.len();
+                self.chunks.give_back(page);
             } else {
                 return;
             }
@@ -444,8 +438,15 @@ impl Blocks {
     }
 
     fn add_page(&mut self, size: usize, block_size: u32) -> Option<u32> {
+        if self.vacant.is_empty() && self.pages.len() == MAX_PAGES {
+            return None;
+        }
+        let bytes = match block_size as usize > MAX_BLOCK {
+            true => Extent::new(size),
+            false => self.chunks.part(),
+        };
         let page = Page {
-            bytes: mapped(size),
+            bytes: bytes?,
             block_size,
             used: 0,
             fresh: 0,
@@ -457,7 +458,6 @@ impl Blocks {
                 self.pages[number as usize] = Some(page);
                 number
             }
-            None if self.pages.len() == MAX_PAGES => return None,
             None => {
                 self.pages.push(Some(page));
                 self.pages.len() as u32 - 1
@@ -522,7 +522,6 @@ impl Blocks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::KIB;
     use std::collections::HashMap;
 
     /// The expected bytes of each block in use, by the block's number.

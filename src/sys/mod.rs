@@ -4,6 +4,9 @@
 
 #![allow(unsafe_code)]
 
+#[cfg(feature = "server")]
+pub mod memory;
+
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{AtFlags, Gid, Mode, Uid, chownat};
 use rustix::process::umask as replace_umask;
