@@ -37,7 +37,15 @@ impl<O: Output> Exchange<'_, O> {
         let touch = flags.expiry.map(|expiry| self.moment(expiry));
         let now_us = self.now_us();
         let may_write = self.may_write();
-        let Some(found) = self.broker.look_up(key, self.now) else {
+        // A touch is a use, too. The flags h and l ask for what was before this one.
+        let is_use = touch.is_none() && !flags.has(b'u');
+        let is_used_at_once = is_use && !flags.has(b'h') && !flags.has(b'l');
+        let (broker, now) = (&mut *self.broker, self.now);
+        let found = match is_used_at_once {
+            true => broker.retrieve(key, now, self.out).map(|one| one.found),
+            false => broker.look_up(key, now),
+        };
+        let Some(found) = found else {
             return self.meta_miss(key, flags);
         };
         let at_flag = |letter| match touch {
@@ -78,7 +86,7 @@ impl<O: Output> Exchange<'_, O> {
         }
         if let Some(moment) = touch {
             self.broker.touch(key, moment, by, self.now, self.out);
-        } else if !flags.has(b'u') {
+        } else if is_use && !is_used_at_once {
             self.broker.note_use(key, self.now, self.out);
         }
     }
