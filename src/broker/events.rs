@@ -2,7 +2,6 @@
 //! treatment of its next frame.
 
 use super::labels::Labels;
-use super::origin::Process;
 use super::statistics::Turns;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -12,6 +11,24 @@ use std::net::{IpAddr, SocketAddr};
 pub struct ConnectionId {
     pub slot: u32,
     pub generation: u32,
+}
+
+/// The process at the other end of a Unix socket, as the kernel names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Process {
+    /// The user that it ran as when it connected.
+    pub uid: u32,
+    /// 0 if the system does not say.
+    pub pid: u32,
+}
+
+impl fmt::Display for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.pid > 0 {
+            write!(f, "process {} of ", self.pid)?;
+        }
+        write!(f, "uid {}", self.uid)
+    }
 }
 
 /// Who is at the other end.

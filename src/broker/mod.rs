@@ -57,11 +57,11 @@ pub use dialects::nats::NatsSettings;
 pub use entrance::{Entrance, EntranceAddress};
 pub use events::{
     Audience, AudienceId, ConnectionId, Flow, HostFigures, LabelledAudience, LongFrame, Now, Peer,
-    TcpAddress, Traffic,
+    Process, TcpAddress, Traffic,
 };
 pub use labels::Labels;
 pub use log_limit::{LogLimit, Suppressed};
-pub use origin::{Origin, Process};
+pub use origin::Origin;
 pub use output::Output;
 pub use persistence::Unsaved;
 pub use recording::{Record, Recording, Rewrite, Rewritten, Saved};

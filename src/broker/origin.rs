@@ -4,24 +4,6 @@ use super::events::Peer;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The process at the other end of a Unix socket, as the kernel names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Process {
-    /// The user that it ran as when it connected.
-    pub uid: u32,
-    /// 0 if the system does not say.
-    pub pid: u32,
-}
-
-impl fmt::Display for Process {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.pid > 0 {
-            write!(f, "process {} of ", self.pid)?;
-        }
-        write!(f, "uid {}", self.uid)
-    }
-}
-
 /// The address of a client that has not logged in, for shares and limits. One person easily has many IPv6 addresses,
 /// but they are all in one /64 network; on Unix sockets processes are told apart by their user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,6 +44,7 @@ impl fmt::Display for Origin {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::events::Process;
     use std::net::SocketAddr;
     use std::str::FromStr;
 

@@ -234,7 +234,9 @@ mod tests {
     /// Kilobytes of the process that are in huge pages.
     fn huge_kb() -> usize {
         let text = fs::read_to_string("/proc/self/smaps_rollup").expect("the kernel shows it");
-        let line = text.lines().find_map(|line| line.strip_prefix("AnonHugePages:"));
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("AnonHugePages:"));
         let number = line.and_then(|line| line.trim().strip_suffix(" kB"));
         number.expect("the line").parse().expect("a number")
     }
@@ -264,7 +266,11 @@ mod tests {
         assert_eq!((kept.len(), chunks.chunks.len()), (3, 3));
         let marks: Vec<u8> = kept.iter().map(|part| part[PART - 1]).collect();
         let mut again: Vec<Extent> = (0..21).map(|_| chunks.part().expect("memory")).collect();
-        assert_eq!(chunks.chunks.len(), 3, "the parts that came back are used first");
+        assert_eq!(
+            chunks.chunks.len(),
+            3,
+            "the parts that came back are used first"
+        );
         again.iter_mut().for_each(|part| fill(part, 77));
         assert!(kept.iter().zip(marks).all(|(part, mark)| holds(part, mark)));
         for part in kept.into_iter().chain(again) {
@@ -306,8 +312,8 @@ mod tests {
         assert!(chunks.has_due());
         chunks.give_back(parts.swap_remove(3));
         assert!(!chunks.has_due());
-        parts.push(chunks.part().expect("memory"));
-        parts.push(chunks.part().expect("memory"));
+        let more = (0..9).map(|_| chunks.part().expect("memory"));
+        parts.extend(more);
         assert!(chunks.has_due(), "it is full again");
     }
 }

@@ -289,10 +289,7 @@ impl Blocks {
 
     /// Reports whether [`Blocks::tidy_slice`] has work to do.
     pub fn is_to_be_tidied(&self) -> bool {
-        self.has_garbage()
-            || self.emptying.is_some()
-            || self.wastes_much()
-            || self.chunks.has_due()
+        self.has_garbage() || self.emptying.is_some() || self.wastes_much() || self.chunks.has_due()
     }
 
     /// Reports whether pages have to be emptied: the unused bytes exceed the sum of one page for each size in use and
@@ -569,7 +566,7 @@ mod tests {
             // A page has room for few of the largest.
             let most = match length < 8 * KIB {
                 true => MIN_BLOCK.max(length + 2 + length / 6),
-                false => length + length / 4,
+                false => (length + length / 4).next_multiple_of(8),
             };
             assert!((length..=most).contains(&size), "{length}: {size}");
         }

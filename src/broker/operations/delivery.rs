@@ -1,7 +1,6 @@
-//! The delivery of a signal to those at this server who subscribe to patterns and subjects, and the choice of the members
-//! that serve groups.
+//! Signals and their delivery: to those at this server who subscribe to patterns and subjects, and to the members that
+//! are chosen to serve groups.
 
-use super::signals::deliver_to;
 use crate::broker::carrier::Carrier;
 use crate::broker::empty;
 use crate::broker::events::{Audience, ConnectionId, LabelledAudience};
@@ -14,8 +13,28 @@ use crate::broker::subjects::{GroupId, Member, Sids, Subjects, SubscriptionId, T
 use crate::limits::{WORK_PER_MATCH, WORK_PER_MEMBER, WORK_PER_NODE};
 use crate::protocol::Language;
 use crate::protocol::nats::answer::{self, Message, MessageLine};
-use crate::protocol::shared::SharedBytes;
+use crate::protocol::shared::{self, SharedBytes};
 use smallvec::SmallVec;
+
+/// A signal in the form that Clacks clients know.
+#[derive(Clone, Copy)]
+pub struct Signal<'a> {
+    pub name: &'a [u8],
+    /// The line for Clacks clients and other servers, in parts.
+    pub line: &'a [&'a [u8]],
+    /// The text of the value; empty of a NOTIFY.
+    pub value: &'a [u8],
+}
+
+/// The parts of a signal that no Clacks line has.
+#[derive(Clone, Copy, Default)]
+pub struct Extras<'a> {
+    /// The subject, if it is not that of the name.
+    pub subject: Option<&'a [u8]>,
+    pub reply: Option<&'a [u8]>,
+    /// The header block.
+    pub header: Option<&'a [u8]>,
+}
 
 /// The groups of which one member each is to get a signal.
 #[derive(Clone, Copy)]
@@ -272,6 +291,27 @@ impl Delivery<'_> {
         }
         choices
     }
+}
+
+/// Delivers a line; returns to how many. Inlined, since most signals go through here.
+#[inline(always)]
+pub(super) fn deliver_to<O: Carrier>(
+    audience: &Audience<'_>,
+    line: &[&[u8]],
+    long_line: Option<&SharedBytes>,
+    out: &mut O,
+) -> usize {
+    if let Some(source) = long_line
+        && let Some(lines) = shared::Lines::sharing(line, source)
+    {
+        let mut deliveries = 0;
+        for receiver in audience.receivers() {
+            out.append_lines(receiver, &lines);
+            deliveries += 1;
+        }
+        return deliveries;
+    }
+    out.deliver(audience, line)
 }
 
 /// Picks one of those that `may` be picked, each with the same probability.

@@ -1,31 +1,15 @@
 //! Messages: signals to those who subscribe to patterns and subjects, with the parts that no Clacks line has.
 
-use super::delivery::{Delivered, Delivery, Groups};
-use super::signals::Signal;
+use super::delivery::{Delivered, Delivery, Extras, Groups, Signal};
 use crate::broker::Broker;
 use crate::broker::carrier::Carrier;
 use crate::broker::events::ConnectionId;
 use crate::broker::interclacks::HandedOnGroups;
-use crate::broker::subjects::{SubscriptionId, Topic};
+use crate::broker::subjects::{SubscriptionId, Topic, work_of_subscription};
 use crate::protocol::nats::answer::Message;
 use crate::protocol::nats::names::{MAX_SUBJECT, subject_of};
 use crate::protocol::shown::taken;
 use std::borrow::Cow;
-
-/// The parts of a signal that no Clacks line has.
-#[derive(Clone, Copy, Default)]
-pub struct Extras<'a> {
-    /// The subject, if it is not that of the name.
-    pub subject: Option<&'a [u8]>,
-    pub reply: Option<&'a [u8]>,
-    /// The header block.
-    pub header: Option<&'a [u8]>,
-}
-
-/// The work of adding or removing a subscription that takes so much memory, in bytes: each of its tokens is looked up.
-pub fn work_of_subscription(memory: isize) -> usize {
-    memory.unsigned_abs() / 2
-}
 
 impl Broker {
     /// The delivery of a signal of that connection to subscriptions.

@@ -15,10 +15,8 @@ use super::interclacks::LegacyForm;
 use crate::broker::events::ConnectionId;
 
 pub use conditional::{Compare, Done, Put, PutMode, Removed, Spoil, Step, Stored};
-pub use delivery::Groups;
+pub use delivery::{Extras, Groups, Signal};
 pub use login::{Login, authenticate, enter, log_wrong_login};
-pub use messages::{Extras, work_of_subscription};
-pub use signals::Signal;
 
 /// The author of a change, and the form in which Net::Clacks servers are sent it.
 #[derive(Clone, Copy)]

@@ -1,25 +1,14 @@
 //! Operations on signals: to send one, and to listen.
 
-use super::delivery::Groups;
-use super::messages::{Extras, work_of_subscription};
+use super::delivery::{Extras, Groups, Signal, deliver_to};
 use crate::broker::Broker;
 use crate::broker::carrier::Carrier;
 use crate::broker::events::{Audience, ConnectionId, Now};
 use crate::broker::interclacks::{Forwarded, HandedOnGroups};
 use crate::broker::listeners::subscription_memory;
+use crate::broker::subjects::work_of_subscription;
 use crate::protocol::Language;
 use crate::protocol::encode;
-use crate::protocol::shared::{Lines, SharedBytes};
-
-/// A signal in the form that Clacks clients know.
-#[derive(Clone, Copy)]
-pub struct Signal<'a> {
-    pub name: &'a [u8],
-    /// The line for Clacks clients and other servers, in parts.
-    pub line: &'a [&'a [u8]],
-    /// The text of the value; empty of a NOTIFY.
-    pub value: &'a [u8],
-}
 
 impl Broker {
     /// Sends a signal to everybody else who listens to its name, at whatever server.
@@ -208,25 +197,4 @@ impl Broker {
         self.announce_groups(out);
         is_done
     }
-}
-
-/// Delivers a line; returns to how many. Inlined, since most signals go through here.
-#[inline(always)]
-pub(super) fn deliver_to<O: Carrier>(
-    audience: &Audience<'_>,
-    line: &[&[u8]],
-    long_line: Option<&SharedBytes>,
-    out: &mut O,
-) -> usize {
-    if let Some(source) = long_line
-        && let Some(lines) = Lines::sharing(line, source)
-    {
-        let mut deliveries = 0;
-        for receiver in audience.receivers() {
-            out.append_lines(receiver, &lines);
-            deliveries += 1;
-        }
-        return deliveries;
-    }
-    out.deliver(audience, line)
 }

@@ -44,6 +44,11 @@ impl OwnSubscriptions {
     }
 }
 
+/// The work of adding or removing a subscription that takes so much memory, in bytes: each of its tokens is looked up.
+pub fn work_of_subscription(memory: isize) -> usize {
+    memory.unsigned_abs() / 2
+}
+
 pub struct Subjects {
     hasher: RandomState,
     trie: Trie,

@@ -1,7 +1,6 @@
 //! The plain subscriptions of a list as one audience: a message is encoded once for all of them, and counted for all of
 //! them together.
 
-use super::matched::Found;
 use super::subscription::{Kind, SubscriptionId};
 use super::{Subjects, Subscription};
 use crate::broker::events::{AudienceId, ConnectionId};
@@ -62,12 +61,12 @@ impl Together {
     /// Looks at the subscriptions of the list.
     fn prepare(
         &mut self,
-        found: &Found,
+        plain: &[SubscriptionId],
         subscriptions: &Pages<Subscription>,
         has_left: impl Fn(ConnectionId) -> bool,
     ) {
         self.form = Form::Apart;
-        for &SubscriptionId(id) in &found.plain {
+        for &SubscriptionId(id) in plain {
             let subscription = &subscriptions[id];
             let connection = subscription.connection;
             match &subscription.kind {
@@ -153,7 +152,7 @@ impl Subjects {
         let has_left = |connection| !departed.is_empty() && departed.contains(&connection);
         matched
             .together
-            .prepare(&matched.found, subscriptions, has_left);
+            .prepare(&matched.found.plain, subscriptions, has_left);
     }
 
     /// Counts the messages that went to all plain subscriptions of the list. To be called before the list or one of its

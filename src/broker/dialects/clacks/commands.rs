@@ -16,7 +16,7 @@ use crate::broker::persistence::Barrier;
 use crate::broker::session::LastPing;
 use crate::broker::users::Permissions;
 use crate::limits::MAX_FORWARDED_LINE;
-use crate::protocol::command::{Counter, Expire, Pair};
+use crate::protocol::command::{Counter, Expire, Pair, StatusList};
 use crate::protocol::number::{Number, work_of};
 use crate::protocol::{ClacksLine, Command, Flags, encode};
 
@@ -241,6 +241,10 @@ impl Broker {
                 self.touch(name, expires_us, by, now, out);
             }
             Command::Ttl(name) => answer_ttl(self, id, name, now, out),
+            Command::Status(StatusList::Clients) => {
+                let form = ClientForm::Status;
+                return Executed::Later(self.start_client_list(id, form, line, now, out));
+            }
             Command::Status(list) => {
                 return Executed::Later(answer_status(self, id, list, line, now, out));
             }

@@ -172,8 +172,8 @@ fn needed_for_flags(flags: Flags) -> Permissions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::events::Process;
     use crate::broker::events::{ConnectionId, Now, Peer};
-    use crate::broker::origin::Process;
     use crate::protocol::{Language, Request};
 
     #[test]

@@ -1,6 +1,5 @@
 //! STATUS: the figures of the node, and its lists (clacks-protocol(7), MONITORING).
 
-use super::listing::ClientForm;
 use crate::broker::Broker;
 use crate::broker::dialects::report::{
     Field, Row, Seconds, Sink, Value, link_rows, name_rows, report, slow_rows,
@@ -16,7 +15,7 @@ use std::io::Write;
 pub const START: &[u8] = b"STATUSSTART";
 pub const END: &[u8] = b"STATUSEND";
 
-/// Answers STATUS. The list of the clients may be long, the others are not.
+/// Answers STATUS, but for the list of the clients, which may be long.
 pub fn answer_status<O: Output>(
     broker: &mut Broker,
     id: ConnectionId,
@@ -25,9 +24,6 @@ pub fn answer_status<O: Output>(
     now: Now,
     out: &mut O,
 ) -> Flow {
-    if list == StatusList::Clients {
-        return broker.start_client_list(id, ClientForm::Status, line, now, out);
-    }
     let lines = encode_list(broker, list, now, out);
     out.add_work(WORK_PER_SAMPLE + WORK_PER_BYTE_OF_PAGE * lines.len());
     out.append(id, |to| to.extend_from_slice(&lines));

@@ -1,8 +1,8 @@
 //! SUB and UNSUB.
 
 use super::Exchange;
-use crate::broker::operations::work_of_subscription;
 use crate::broker::output::Output;
+use crate::broker::subjects::work_of_subscription;
 use crate::broker::users::Permissions;
 use crate::protocol::nats::request::{Subscribe, Unsubscribe};
 use crate::protocol::nats::{Error, answer, subject};
