@@ -29,23 +29,16 @@ impl Broker {
             is_looked_through || self.cache.is_empty(),
             "what is stored is looked through for what has expired"
         );
-        for (place, id) in self.monitors.ids().iter().enumerate() {
+        for id in self.monitors.ids() {
             let session = self.sessions.get(*id).expect("a monitor is there");
-            assert_eq!(
-                session.monitor,
-                Some(place as u32),
-                "a monitor has its place"
-            );
+            assert!(session.is_monitor, "a monitor is known as one");
         }
-        let monitors = self
-            .sessions
-            .iter()
-            .filter(|session| session.monitor.is_some());
+        let monitors = self.sessions.iter().filter(|session| session.is_monitor);
         assert_eq!(monitors.count(), self.monitors.len(), "monitors are listed");
         for session in self.sessions.iter() {
             let is_open = session.closing.is_none();
             assert!(
-                is_open || session.monitor.is_none(),
+                is_open || !session.is_monitor,
                 "who is on its way out sees nothing"
             );
             assert!(

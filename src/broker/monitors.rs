@@ -27,32 +27,24 @@ impl Monitors {
         self.ids.is_empty()
     }
 
-    /// In the order of their places, see [`Session::monitor`].
+    /// In no order.
     pub fn ids(&self) -> &[ConnectionId] {
         &self.ids
     }
 
     /// Adds a session, unless it is a monitor already.
     pub fn add(&mut self, session: &mut Session) {
-        if session.monitor.is_none() {
-            session.monitor = Some(self.ids.len() as u32);
+        if !std::mem::replace(&mut session.is_monitor, true) {
             self.ids.push(session.id);
         }
     }
 
     /// Removes a session, if it is a monitor.
     pub fn remove(&mut self, id: ConnectionId, sessions: &mut Sessions) {
-        let monitor = sessions
-            .get_mut(id)
-            .and_then(|session| session.monitor.take());
-        let Some(place) = monitor else {
-            return;
-        };
-        self.ids.swap_remove(place as usize);
-        if let Some(&moved) = self.ids.get(place as usize)
-            && let Some(session) = sessions.get_mut(moved)
+        if let Some(session) = sessions.get_mut(id)
+            && std::mem::take(&mut session.is_monitor)
         {
-            session.monitor = Some(place);
+            self.ids.retain(|monitor| *monitor != id);
         }
     }
 

@@ -21,6 +21,7 @@ use crate::protocol::nats::framing::MAX_ARGUMENTS;
 use crate::protocol::{Language, token};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::num::NonZeroU64;
 use std::rc::Rc;
 
 pub struct Session {
@@ -36,8 +37,8 @@ pub struct Session {
     pub subscriptions: Subscriptions,
     /// Subscriptions to patterns and subjects; of a link, for the groups behind it.
     pub subjects: OwnSubscriptions,
-    /// The session's place in the list of monitors, if it is one.
-    pub monitor: Option<u32>,
+    /// It is in the list of monitors.
+    pub is_monitor: bool,
     pub opened_us: u64,
     /// True if the connection is beyond the largest number of clients: only somebody who can manage may log in on it.
     pub is_surplus: bool,
@@ -89,9 +90,22 @@ pub enum LoginAttempt {
 
 #[derive(Debug, Clone, Copy)]
 pub struct LastPing {
-    pub at_us: u64,
+    /// No later than the clock's first microsecond, it is that one: so `None` takes no memory of its own.
+    at_us: NonZeroU64,
     /// How long the connection had been stopped at that moment, in all.
     pub stopped_us: u64,
+}
+
+impl LastPing {
+    pub fn new(at_us: u64, stopped_us: u64) -> LastPing {
+        let at_us = NonZeroU64::new(at_us).unwrap_or(NonZeroU64::MIN);
+        LastPing { at_us, stopped_us }
+    }
+
+    /// When it came (monotonic).
+    pub fn at_us(self) -> u64 {
+        self.at_us.get()
+    }
 }
 
 impl Session {
@@ -109,16 +123,13 @@ impl Session {
             user: None,
             subscriptions: Subscriptions::default(),
             subjects: OwnSubscriptions::default(),
-            monitor: None,
+            is_monitor: false,
             opened_us: now.monotonic_us,
             is_surplus: false,
             has_spoken: false,
             has_shown_password: false,
             login: None,
-            last_ping: Some(LastPing {
-                at_us: now.monotonic_us,
-                stopped_us: 0,
-            }),
+            last_ping: Some(LastPing::new(now.monotonic_us, 0)),
             wake_us: u64::MAX,
             is_link: false,
             listing: None,

@@ -9,7 +9,7 @@ use super::close_reason::CloseReason;
 use super::dialects::nats;
 use super::events::{ConnectionId, Now, Traffic};
 use super::interclacks::Link;
-use super::session::{LastPing, LoginAttempt, Session, Sessions};
+use super::session::{LoginAttempt, Session, Sessions};
 use super::{Broker, Settings};
 use crate::limits::{
     CLOSE_DRAIN_US, COARSE_DEADLINE_US, MAX_LINK_PING_US, NOP_AFTER_US, SECOND_US, SURPLUS_LOGIN_US,
@@ -164,7 +164,7 @@ pub(super) fn due(
             return Due::CloseStalled(CloseReason::StalledWrite);
         }
         let stood_still_us = traffic.stopped_us - link.last_ping.stopped_us;
-        if past(link.last_ping.at_us + settings.interclacks_ping_timeout_us + stood_still_us) {
+        if past(link.last_ping.at_us() + settings.interclacks_ping_timeout_us + stood_still_us) {
             return Due::Close(CloseReason::PingTimeout);
         }
         let interval_us = (settings.interclacks_ping_timeout_us / 3).min(MAX_LINK_PING_US);
@@ -196,9 +196,9 @@ pub(super) fn due(
             )) {
                 return Due::Silence;
             }
-        } else if let Some(LastPing { at_us, stopped_us }) = session.last_ping {
-            let stood_still_us = traffic.stopped_us - stopped_us;
-            if past(at_us + settings.ping_timeout_us + stood_still_us) {
+        } else if let Some(last) = session.last_ping {
+            let stood_still_us = traffic.stopped_us - last.stopped_us;
+            if past(last.at_us() + settings.ping_timeout_us + stood_still_us) {
                 return Due::Close(CloseReason::PingTimeout);
             }
         }

@@ -232,10 +232,7 @@ impl Broker {
     pub(super) fn renew_ping<O: Carrier>(&mut self, id: ConnectionId, now: Now, out: &O) {
         let stopped_us = out.traffic(id).stopped_us;
         if let Some(link) = self.tree.links.get_mut(id) {
-            link.last_ping = LastPing {
-                at_us: now.monotonic_us,
-                stopped_us,
-            };
+            link.last_ping = LastPing::new(now.monotonic_us, stopped_us);
         }
     }
 

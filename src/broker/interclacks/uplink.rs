@@ -114,10 +114,7 @@ impl Broker {
             peer,
             is_up: false,
             deadline_us,
-            last_ping: LastPing {
-                at_us: now.monotonic_us,
-                stopped_us: 0,
-            },
+            last_ping: LastPing::new(now.monotonic_us, 0),
             ping_sent_us: now.monotonic_us,
             unanswered_ping_us: None,
             sync: SyncState::Pending,
@@ -294,7 +291,7 @@ impl Broker {
         };
         link.is_up = true;
         link.peer = peer;
-        link.last_ping.at_us = now.monotonic_us;
+        link.last_ping = LastPing::new(now.monotonic_us, link.last_ping.stopped_us);
         let (cleared, folded) = (self.cache.cleared(), self.cache.folded());
         let own = [self.tree.node];
         out.append(id, |to| {

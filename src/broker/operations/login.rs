@@ -124,10 +124,7 @@ impl Broker {
         if self.sessions.set_user(id, user).is_none()
             && let Some(session) = self.sessions.get_mut(id)
         {
-            session.last_ping = Some(LastPing {
-                at_us: now.monotonic_us,
-                stopped_us,
-            });
+            session.last_ping = Some(LastPing::new(now.monotonic_us, stopped_us));
         }
     }
 

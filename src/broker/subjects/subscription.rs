@@ -4,8 +4,8 @@ use super::groups::GroupId;
 use super::trie::End;
 use crate::broker::events::ConnectionId;
 use ahash::RandomState;
-use smallvec::SmallVec;
 use std::num::NonZeroU32;
+use std::ops::Deref;
 
 /// The number of a subscription among those that there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -31,10 +31,45 @@ pub enum Kind {
     Link(GroupId),
 }
 
+/// A client's name for its subscription, mostly a number of a few digits.
+pub enum Sid {
+    Short {
+        length: u8,
+        bytes: [u8; 14],
+    },
+    /// A box of one word, so that the name takes two.
+    Long(Box<Box<[u8]>>),
+}
+
+impl Sid {
+    fn new(sid: &[u8]) -> Sid {
+        let mut bytes = [0; 14];
+        match bytes.get_mut(..sid.len()) {
+            Some(start) => {
+                start.copy_from_slice(sid);
+                let length = sid.len() as u8;
+                Sid::Short { length, bytes }
+            }
+            None => Sid::Long(Box::new(sid.into())),
+        }
+    }
+}
+
+impl Deref for Sid {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Sid::Short { length, bytes } => &bytes[..usize::from(*length)],
+            Sid::Long(bytes) => bytes,
+        }
+    }
+}
+
 /// The part of a subscription that only those of NATS clients have.
 pub struct NatsSubscription {
     /// The client's name for it.
-    pub sid: SmallVec<[u8; 16]>,
+    pub sid: Sid,
     pub group: Option<GroupId>,
     /// Messages that it has got; no more than fit.
     received: u32,
@@ -83,7 +118,7 @@ impl Kind {
 impl NatsSubscription {
     pub fn new(sid: &[u8], group: Option<GroupId>) -> NatsSubscription {
         NatsSubscription {
-            sid: SmallVec::from_slice(sid),
+            sid: Sid::new(sid),
             group,
             received: 0,
             max: None,

@@ -372,10 +372,7 @@ fn note_ping<O: Carrier>(broker: &mut Broker, id: ConnectionId, now: Now, out: &
     let stopped_us = out.traffic(id).stopped_us;
     if let Some(session) = broker.sessions.get_mut(id) {
         let after_noping = session.last_ping.is_none();
-        session.last_ping = Some(LastPing {
-            at_us: now.monotonic_us,
-            stopped_us,
-        });
+        session.last_ping = Some(LastPing::new(now.monotonic_us, stopped_us));
         if after_noping {
             broker.appoint(id, now, out);
         }

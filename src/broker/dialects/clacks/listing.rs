@@ -339,7 +339,7 @@ fn client_line<O: Carrier>(session: &Session, link: Option<&Link>, now: Now, out
     let unix_time = |at_us: Option<u64>| at_us.map_or(0, |at_us| now.wall_at(at_us) / SECOND_US);
     let last_ping = match nats::is_spoken(session) {
         true => Some(nats::heard_us(session, traffic)),
-        false => session.last_ping.map(|ping| ping.at_us),
+        false => session.last_ping.map(|ping| ping.at_us()),
     };
     let (host, port) = session.cid.host_and_port();
     let mut line = format!(
@@ -355,9 +355,9 @@ fn client_line<O: Carrier>(session: &Session, link: Option<&Link>, now: Now, out
             traffic.queued,
             traffic.unread,
             u8::from(session.is_link),
-            u8::from(session.monitor.is_some()),
+            u8::from(session.is_monitor),
             unix_time(last_ping),
-            unix_time(link.map(|link| link.last_ping.at_us)),
+            unix_time(link.map(|link| link.last_ping.at_us())),
             unix_time(traffic.stalled_since_us),
         )
         .as_bytes(),

@@ -95,10 +95,7 @@ pub fn handle_deadline<O: Output>(broker: &mut Broker, now: Now, out: &mut O) {
         // Whoever takes events is there; others end as those do who send no requests.
         if is_taken && let Some(session) = broker.sessions.get_mut(id) {
             let stopped_us = out.traffic(id).stopped_us;
-            session.last_ping = Some(LastPing {
-                at_us: now_us,
-                stopped_us,
-            });
+            session.last_ping = Some(LastPing::new(now_us, stopped_us));
         }
     }
 }

@@ -106,10 +106,7 @@ pub fn handle_frame<O: Output>(
         broker.close(id, CloseReason::ProtocolError, now, out);
         return Flow::Stop;
     }
-    session.last_ping = Some(LastPing {
-        at_us: now.monotonic_us,
-        stopped_us,
-    });
+    session.last_ping = Some(LastPing::new(now.monotonic_us, stopped_us));
     let mut exchange = Exchange {
         broker,
         id,

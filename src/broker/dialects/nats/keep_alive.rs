@@ -14,7 +14,7 @@ const PINGS: u8 = 2;
 pub fn heard_us(session: &Session, traffic: Traffic) -> u64 {
     let conversation = session.nats.as_ref();
     let heard_us = conversation.map_or(0, |conversation| conversation.heard_us);
-    let opened_us = session.last_ping.map_or(0, |last| last.at_us);
+    let opened_us = session.last_ping.map_or(0, |last| last.at_us());
     heard_us.max(opened_us).max(traffic.last_input_us)
 }
 
@@ -32,7 +32,7 @@ pub fn due(session: &Session, traffic: Traffic, timeout_us: u64, now_us: u64) ->
     }
     let heard_us = heard_us(session, traffic);
     let stood_still_us = traffic.stopped_us - last.stopped_us;
-    let unanswered = match heard_us > last.at_us {
+    let unanswered = match heard_us > last.at_us() {
         true => 0,
         false => conversation.unanswered,
     };
@@ -50,12 +50,9 @@ pub fn handle_silence<O: Carrier>(broker: &mut Broker, id: ConnectionId, now: No
     let (Some(last), Some(conversation)) = (&mut session.last_ping, &mut session.nats) else {
         return;
     };
-    if heard_us > last.at_us {
+    if heard_us > last.at_us() {
         // From then on the time is measured in which the server did not read.
-        *last = LastPing {
-            at_us: heard_us,
-            stopped_us: traffic.stopped_us,
-        };
+        *last = LastPing::new(heard_us, traffic.stopped_us);
         conversation.unanswered = 0;
         let timeout_us = broker.settings.ping_timeout_us;
         if due(session, traffic, timeout_us, now.monotonic_us) > now.monotonic_us {

@@ -55,7 +55,7 @@ pub fn client_row<'a, O: Carrier>(session: &'a Session, now: Now, out: &O) -> Ro
         ("OUTBUFFER_LENGTH", Field::Number(traffic.queued as u64)),
         ("INBUFFER_LENGTH", Field::Number(traffic.unread as u64)),
         ("INTERCLACKS", Field::Flag(session.is_link)),
-        ("MONITOR", Field::Flag(session.monitor.is_some())),
+        ("MONITOR", Field::Flag(session.is_monitor)),
         ("CLIENTINFO", Field::Text(session.client_info().into())),
     ]
 }
