@@ -266,6 +266,9 @@ pub const FIRST_SHARE: usize = 32 * KIB;
 pub const WORK_PER_BYTE_READ: usize = 3;
 /// The work of a journal record, as a multiple of its bytes: as much as the recorded write.
 pub const WORK_PER_BYTE_RECORDED: usize = 2;
+/// The work of copying a stored value in another form or for a change, as a multiple of its bytes: all of it is read, and
+/// needs fresh memory.
+pub const WORK_PER_BYTE_COPIED: usize = 2;
 /// The work on a page of figures, as a multiple of its bytes: most of them are formatted numbers.
 pub const WORK_PER_BYTE_OF_PAGE: usize = 8;
 /// The work of a login, also of a client that is logged in already: decoding, hashing and comparing its token. Measured: two

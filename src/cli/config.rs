@@ -129,16 +129,23 @@ impl Config {
         })
     }
 
-    /// Checks that no file that the server writes is named by two flags: each would destroy the content of the other.
+    /// Checks that no file or socket that the server makes is named by two flags: each would destroy the content of the other.
     pub fn check_files(&self) -> Result<(), StartError> {
         let journal = self.persist.as_ref().map(|(file, _)| file);
         let files_of_journal = journal.into_iter().flat_map(|file| storage::files_of(file));
         let mut taken: Vec<(&str, PathBuf)> =
             files_of_journal.map(|file| ("persist", file)).collect();
-        for (flag, file) in [("log-file", &self.log.file), ("pid-file", &self.pid_file)] {
-            let Some(file) = file else {
-                continue;
+        let sockets = self.listen.iter().filter_map(|endpoint| {
+            let Address::Unix(path) = &endpoint.address else {
+                return None;
             };
+            Some((endpoint.flag(), path))
+        });
+        let written = [("log-file", &self.log.file), ("pid-file", &self.pid_file)];
+        let written = written
+            .into_iter()
+            .filter_map(|(flag, file)| Some((flag, file.as_ref()?)));
+        for (flag, file) in written.chain(sockets) {
             if let Some((other, _)) = taken.iter().find(|(_, other)| is_same_file(other, file)) {
                 let what = format!("{}: a file of --{other}", file.display());
                 return Err(wrong(flag, &what));

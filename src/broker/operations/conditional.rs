@@ -7,6 +7,7 @@ use crate::broker::events::Now;
 use crate::broker::interclacks::LegacyForm;
 use crate::broker::output::Output;
 use crate::broker::recording::Recording;
+use crate::limits::WORK_PER_BYTE_COPIED;
 use crate::protocol::attributes::{Attributes, Marks};
 use crate::protocol::number::Number;
 
@@ -128,6 +129,7 @@ impl Broker {
             PutMode::Prepend { .. } => [put.value, held_value].concat(),
             _ => return self.put_value(put, put.value, attributes, by, now, out),
         };
+        out.add_work(joined.len() * WORK_PER_BYTE_COPIED);
         if joined.len() > self.settings.max_line {
             return Ok(Stored::Unmet);
         }
@@ -225,6 +227,7 @@ impl Broker {
             true => Vec::new(),
             false => found.value().unwrap_or_default().to_vec(),
         };
+        out.add_work(value.len() * WORK_PER_BYTE_COPIED);
         let now_us = self.tree.now_us(now);
         let written = self
             .cache

@@ -12,15 +12,23 @@ const HALVING: u32 = 16 * 1024;
 const MAX_NAME: usize = 128;
 
 /// Estimates how often names come, in the space-saving way: a name that is not counted yet takes the place of the one with
-/// the smallest count, and that count. So each count is too large by at most the smallest one.
+/// the smallest count, and that count. So each count is too large by at most what it began with.
 #[derive(Debug)]
 pub struct Busiest {
     /// Requests until the next one is looked at.
     left: u32,
-    names: Vec<(Box<[u8]>, u64)>,
+    names: Vec<Counted>,
     looked_at: u32,
     /// Requests that were looked at, halved as the counts are.
     all: u64,
+}
+
+#[derive(Debug)]
+struct Counted {
+    name: Box<[u8]>,
+    count: u64,
+    /// The count that the name took over from another one.
+    inherited: u64,
 }
 
 impl Default for Busiest {
@@ -60,28 +68,38 @@ impl Busiest {
         if self.looked_at == HALVING {
             self.looked_at = 0;
             self.all /= 2;
-            self.names.iter_mut().for_each(|(_, count)| *count /= 2);
+            for counted in &mut self.names {
+                counted.count /= 2;
+                counted.inherited /= 2;
+            }
         }
         let Some(name) = name else {
             return;
         };
         let name = &name[..name.len().min(MAX_NAME)];
-        if let Some((_, count)) = self.names.iter_mut().find(|(other, _)| **other == *name) {
-            *count += 1;
+        let new = |inherited| Counted {
+            name: name.into(),
+            count: inherited + 1,
+            inherited,
+        };
+        let mut names = self.names.iter_mut();
+        if let Some(counted) = names.find(|counted| *counted.name == *name) {
+            counted.count += 1;
         } else if self.names.len() < COUNTED {
-            self.names.push((name.into(), 1));
-        } else if let Some(least) = self.names.iter_mut().min_by_key(|(_, count)| *count) {
-            *least = (name.into(), least.1 + 1);
+            self.names.push(new(0));
+        } else if let Some(least) = self.names.iter_mut().min_by_key(|counted| counted.count) {
+            *least = new(least.count);
         }
     }
 
-    /// The names with their shares of all requests that were looked at lately, in percent, the busiest first.
+    /// The names with their shares of all requests that were looked at lately, in percent, the busiest first. No share is too
+    /// large, and names that were seen only once while they were counted are left out.
     pub fn shares(&self) -> Vec<(&[u8], f64)> {
-        let mut counted: Vec<_> = self
+        let seen = self
             .names
             .iter()
-            .map(|(name, count)| (&**name, *count))
-            .collect();
+            .map(|counted| (&*counted.name, counted.count - counted.inherited));
+        let mut counted: Vec<_> = seen.filter(|(_, count)| *count > 1).collect();
         counted.sort_by(|one, other| other.1.cmp(&one.1).then(one.0.cmp(other.0)));
         let share = |(name, count)| (name, count as f64 * 100.0 / self.all.max(1) as f64);
         counted.into_iter().map(share).collect()
@@ -126,9 +144,27 @@ mod tests {
             }
         }
         let shares = busiest.shares();
-        assert_eq!(shares.len(), COUNTED);
         assert_eq!(shares[0].0, b"busy");
         assert!((20.0..50.0).contains(&shares[0].1), "{:?}", shares[0]);
+        let others = shares[1..].iter().map(|(_, share)| share);
+        assert!(others.clone().all(|share| *share < 2.0), "{shares:?}");
+    }
+
+    /// Names that come once each take over the counts of others, which are not their own.
+    #[test]
+    fn names_that_come_once_are_not_busy() {
+        let (mut busiest, mut random) = (Busiest::default(), Random::new([1, 2, 3, 4]));
+        for number in 0..20_000 {
+            let name = match number % 20 {
+                0 => "busy".to_owned(),
+                _ => format!("name {number}"),
+            };
+            busiest.look_at(Some(name.as_bytes()), &mut random);
+        }
+        let shares = busiest.shares();
+        assert_eq!(shares.len(), 1, "{shares:?}");
+        assert_eq!(shares[0].0, b"busy");
+        assert!((4.0..=5.0).contains(&shares[0].1), "{shares:?}");
     }
 
     #[test]

@@ -16,11 +16,19 @@ pub struct Counted {
     pub is_exact: bool,
 }
 
+/// Digits of the largest number.
+const MAX_DIGITS: usize = 20;
+
 /// The number that a value begins with. C's spaces may stand before it; the end, one of them, or NUL behind it.
 pub fn number_in(value: &[u8]) -> Option<u64> {
     let is_space = |byte: &u8| matches!(byte, b' ' | 9..=13);
     let start = value.iter().position(|byte| !is_space(byte))?;
     let value = &value[start..];
+    // What follows so many bytes behind the zeros is of no effect: it is no number, or has ended.
+    let zeros = value.iter().position(|byte| !b"+-0".contains(byte));
+    let value = &value[..value
+        .len()
+        .min(zeros.unwrap_or(value.len()) + MAX_DIGITS + 1)];
     let end = value.iter().position(|byte| is_space(byte) || *byte == 0);
     let text = &value[..end.unwrap_or(value.len())];
     if is_minus_zero(text) {
@@ -61,6 +69,19 @@ mod tests {
             ("5\0x", Some(5)),
             ("18446744073709551615", Some(u64::MAX)),
             ("18446744073709551616", None),
+            (
+                "0000000000000000000000018446744073709551615",
+                Some(u64::MAX),
+            ),
+            (
+                "+0000000000000000000000018446744073709551615 6",
+                Some(u64::MAX),
+            ),
+            ("184467440737095516150", None),
+            ("12345678901234567890x", None),
+            ("1234567890123456789 x", Some(1_234_567_890_123_456_789)),
+            ("-0000000000000000000000000000000000000000000000", Some(0)),
+            ("-00000000000000000000000000000000000000000000001", None),
             ("1e3", None),
             ("0x10", None),
             ("5abc", None),

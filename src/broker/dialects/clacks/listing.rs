@@ -11,9 +11,10 @@ use crate::broker::events::{ConnectionId, Flow, Now};
 use crate::broker::interclacks::Link;
 use crate::broker::key_list::KeyList;
 use crate::broker::session::{Session, Sessions};
-use crate::limits::{LISTING_SLICE, SECOND_US};
+use crate::limits::{LISTING_SLICE, SECOND_US, WORK_PER_BYTE_COPIED};
 use crate::protocol::encode;
 use crate::protocol::shown::{fits_in_line, shown};
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 /// An answer in the making.
@@ -269,7 +270,11 @@ impl Broker {
                 let found = cache.find(&name, now_us);
                 match found.and_then(|found| Some((found, found.value()?))) {
                     Some((found, value)) => {
-                        let parts = [b"RETRIEVED ", &name[..], b"=", &shown(value)];
+                        let shown = shown(value);
+                        if let Cow::Owned(encoded) = &shown {
+                            out.add_work(encoded.len() * WORK_PER_BYTE_COPIED);
+                        }
+                        let parts = [b"RETRIEVED ", &name[..], b"=", &shown];
                         out.append_line(id, &parts, found.long_text());
                     }
                     None => out.append_line(id, &[b"NOTRETRIEVED ", &name], None),

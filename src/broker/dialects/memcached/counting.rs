@@ -70,6 +70,8 @@ impl<O: Output> Exchange<'_, O> {
         if wish.cas.is_some_and(|cas| cas != found.version()) {
             return Counted::Exists;
         }
+        // All of it may have to be read: blanks or zeros may be long.
+        self.out.add_work(found.value().map_or(0, <[u8]>::len));
         let Some(number) = number_of(&found) else {
             return Counted::Failed(Error::NotANumber);
         };
