@@ -42,14 +42,14 @@ impl World {
 
     /// Lets time pass until something comes; how long that took.
     fn wait_for(&mut self, id: ConnectionId, text: &str) -> u64 {
-        let start_us = self.now.monotonic_us;
-        while self.wires.by_id[&id].received.is_empty() {
-            let passed_us = self.now.monotonic_us - start_us;
+        let start_us = self.now_us();
+        while !self.has_received(id) {
+            let passed_us = self.now_us() - start_us;
             assert!(passed_us < 20 * SECOND_US, "nothing comes");
             self.pass(0.001);
         }
         assert_eq!(self.take(id), text);
-        self.now.monotonic_us - start_us
+        self.now_us() - start_us
     }
 }
 
@@ -78,7 +78,7 @@ fn after_a_wrong_login_the_next_answer_is_late_and_more_so_after_each() {
     assert_eq!(world.closed(id), None);
     let id = world.try_login(uid(7), "rw", "rwpw");
     assert_eq!(world.take(id), WELCOME);
-    world.broker.check();
+    world.broker().check();
 }
 
 #[test]
@@ -125,10 +125,10 @@ fn a_wrong_relogin_delays_the_next_one_and_what_comes_behind_it() {
     assert_eq!(world.take(other), FAILED);
     // It is read no further, so that answers keep their order.
     world.line(client, &login("rw", "rwpw"));
-    assert!(world.wires.by_id[&client].stopped_since_us.is_some());
+    assert!(world.machine.is_stopped(client));
     assert_eq!(world.wait_for(client, WELCOME) / 1_000, 500);
     assert_eq!(world.answers(client, "RETRIEVE a"), "NOTRETRIEVED a\r\n");
-    world.broker.check();
+    world.broker().check();
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn the_delay_of_a_login_does_not_put_off_the_auth_timeout() {
         world.pass(1.1);
         assert_eq!(world.closed(late), Some(CloseReason::AuthTimeout));
         assert_eq!(world.take(late), "", "without a word");
-        world.broker.check();
+        world.broker().check();
     }
 }
 
@@ -177,8 +177,8 @@ fn guesses_on_many_connections_are_answered_one_after_the_other() {
     assert_eq!(answered(&world), 100);
     let waited_us = world.wait_for(right, WELCOME);
     assert!(waited_us <= LOGIN_DELAY_MAX_US, "{waited_us}");
-    assert!(world.wake_ups < 2_000, "{}", world.wake_ups);
-    world.broker.check();
+    assert!(world.machine.wake_ups < 2_000, "{}", world.machine.wake_ups);
+    world.broker().check();
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn strangers_of_one_address_have_a_share_of_the_places() {
         let id = world.try_login(uid(7), "ro", "ropw");
         assert_eq!(world.take(id), WELCOME);
     }
-    world.broker.check();
+    world.broker().check();
 }
 
 #[test]
@@ -246,7 +246,7 @@ fn a_server_full_of_strangers_lets_users_in() {
         // The oldest goes first.
         assert_eq!(open_of(&world, &strangers[..number]), 0);
         assert_eq!(open_of(&world, &strangers), 15 - number);
-        world.broker.check();
+        world.broker().check();
     }
     // Now all places have clients in them, and these stay.
     let id = world.try_login(uid(8), "ro", "ropw");
@@ -274,7 +274,7 @@ fn a_flood_of_strangers_at_a_full_server_displaces_only_its_own() {
         assert_eq!(world.take(id), WELCOME);
     }
     assert!(world.status("clients") as usize <= 100 + MAX_SURPLUS_CLIENTS);
-    world.broker.check();
+    world.broker().check();
 }
 
 /// Places for logging in that are taken by strangers are no places that are missing for users, who may come before a
@@ -296,7 +296,7 @@ fn strangers_at_a_full_server_keep_nobody_from_a_place_that_is_free() {
         // Who came to a full server has taken the place of a stranger.
         let strangers = MAX_SURPLUS_CLIENTS - usize::from(comes_before);
         assert_eq!(world.status("clients") as usize, 3 + strangers);
-        world.broker.check();
+        world.broker().check();
     }
 }
 
@@ -307,11 +307,12 @@ fn a_long_line_is_judged_by_whether_its_sender_has_logged_in() {
         ..settings()
     });
     let (stranger, client) = (world.connect(), world.client("rw"));
+    let (core, now) = (&mut world.machine.core, world.machine.now);
     let mut judge = |id, length| {
-        let judged = world
-            .broker
-            .handle_long_frame(id, None, length, world.now, &mut world.wires);
-        (judged, world.wires.by_id[&id].closing)
+        let broker = &mut core.broker;
+        let judged = broker.handle_long_frame(id, None, length, now, &mut core.out);
+        let connection = core.out.connections.get(id);
+        (judged, connection.and_then(|connection| connection.closing))
     };
     assert_eq!(judge(client, 100_000), (LongFrame::Allowed, None));
     assert_eq!(
@@ -326,6 +327,7 @@ fn a_long_line_is_judged_by_whether_its_sender_has_logged_in() {
         judge(stranger, MAX_LINE_BEFORE_LOGIN + 1),
         (LongFrame::Refused, Some(CloseReason::LineTooLong))
     );
+    world.machine.work_off();
     assert!(world.take(client).ends_with("OVERHEAD E line_too_long\r\n"));
     assert!(
         world

@@ -7,15 +7,12 @@ use std::collections::BTreeSet;
 
 /// Lets time pass by the second until a line comes, without the NOPs between.
 fn next_line(world: &mut World, id: ConnectionId, at_most: u32) -> (f64, String) {
-    let start_us = world.now.monotonic_us;
+    let start_us = world.now_us();
     for _ in 0..at_most {
         world.pass(1.0);
         let came = world.take(id).replace("NOP\r\n", "");
         if !came.is_empty() {
-            return (
-                (world.now.monotonic_us - start_us) as f64 / SECOND_US as f64,
-                came,
-            );
+            return ((world.now_us() - start_us) as f64 / SECOND_US as f64, came);
         }
     }
     panic!("nothing came within {at_most} s");
@@ -41,7 +38,7 @@ fn ageing_takes_a_day_for_entries_and_an_hour_for_tombstones() {
         "RETRIEVED used=1\r\n"
     );
     world.take(monitor);
-    let so_far = world.now.monotonic_us as f64 / SECOND_US as f64;
+    let so_far = world.now_us() as f64 / SECOND_US as f64;
     let (after, line) = next_line(&mut world, monitor, 90_000);
     assert_eq!(line, "DEBUG SERVERCACHE=CLEANSTALE=old\r\n");
     assert!((86_400.0..=86_461.0).contains(&(so_far + after)), "{after}");
@@ -53,7 +50,7 @@ fn ageing_takes_a_day_for_entries_and_an_hour_for_tombstones() {
 
     let (after, line) = next_line(&mut world, monitor, 90_000);
     assert_eq!(line, "DEBUG SERVERCACHE=CLEANSTALE=used\r\n");
-    let since_use = (world.now.monotonic_us as f64 / SECOND_US as f64) - so_far;
+    let since_use = (world.now_us() as f64 / SECOND_US as f64) - so_far;
     assert!((86_400.0..=86_461.0).contains(&since_use), "{after}");
     assert_eq!(world.status("expired"), 3);
 }
@@ -103,7 +100,7 @@ fn clearing_and_ageing_a_large_cache_leave_no_deadline_that_stays() {
     }
     world.line(id, "CLEARCACHE");
     assert_eq!(
-        world.broker.poll_deadline(),
+        world.broker().poll_deadline(),
         Some(0),
         "the memory is given back at once, in slices"
     );
@@ -112,7 +109,7 @@ fn clearing_and_ageing_a_large_cache_leave_no_deadline_that_stays() {
         world.line(id, &format!("STORE name{number}=1"));
     }
     world.pass(1.0);
-    assert_ne!(world.broker.poll_deadline(), Some(0));
+    assert_ne!(world.broker().poll_deadline(), Some(0));
     world.line(monitor, "MONITOR");
     world.pass(170.0);
     assert_eq!(

@@ -1,7 +1,7 @@
 //! KEYLIST, KEYINFO and CLIENTLIST in slices.
 
 use super::{World, settings};
-use clacks::broker::{CloseReason, ConnectionId, Settings};
+use clacks::broker::{ConnectionId, Settings};
 use clacks::limits::{self};
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ fn keys(text: &str) -> Vec<&str> {
 fn a_long_keylist_comes_in_slices_and_names_that_stay_are_in_it_once() {
     let mut world = World::new();
     let (reader, writer, monitor) = (
-        world.client("ro"),
+        world.slow_client("ro", limits::LISTING_SLICE),
         world.client("rw"),
         world.client("admin"),
     );
@@ -37,12 +37,12 @@ fn a_long_keylist_comes_in_slices_and_names_that_stay_are_in_it_once() {
 
     world.line(reader, "KEYLIST");
     assert!(
-        world.wires.by_id[&reader].stopped_since_us.is_some(),
+        world.machine.is_stopped(reader),
         "its next line has to wait"
     );
     let (mut list, mut slices, mut number) = (world.take(reader), 1, 0);
     assert!(list.len() < 4 * limits::LISTING_SLICE, "{}", list.len());
-    while world.wires.by_id[&reader].stopped_since_us.is_some() {
+    while world.machine.is_stopped(reader) {
         // Others go on, and change the table.
         for _ in 0..200 {
             world.line(writer, &format!("REMOVE goes{}", number % 50_000));
@@ -53,14 +53,18 @@ fn a_long_keylist_comes_in_slices_and_names_that_stay_are_in_it_once() {
             world.answers(writer, "RETRIEVE stays0"),
             "RETRIEVED stays0=1\r\n"
         );
-        assert!(world.give_room(), "a list that isn't complete wants room");
-        let slice = world.take(reader);
+        let wants_room = world.machine.wants_room(reader);
+        assert!(wants_room, "a list that isn't complete wants room");
+        let slice = world.read_on(reader);
         assert!(slice.len() < 4 * limits::LISTING_SLICE, "{}", slice.len());
         list += &slice;
         slices += 1;
     }
     assert!(slices > 10, "{slices}");
     assert!(!world.give_room());
+    while world.has_received(reader) {
+        list += &world.read_on(reader);
+    }
 
     let all = keys(&list);
     let distinct: BTreeSet<&str> = all.iter().copied().collect();
@@ -93,7 +97,7 @@ fn the_figures_of_many_names_come_in_slices_however_few_of_them_are_wanted() {
     for (prefix, count) in [("", 50_000), ("name1", 11_111), ("name49999", 1), ("x", 0)] {
         world.line(id, &format!("KEYINFO {prefix}"));
         let (mut list, mut slices) = (world.take(id), 1);
-        while world.wires.by_id[&id].stopped_since_us.is_some() {
+        while world.machine.is_stopped(id) {
             assert!(world.give_room(), "a list that isn't complete wants room");
             let slice = world.take(id);
             assert!(slice.len() < 8 * limits::LISTING_SLICE, "{}", slice.len());
@@ -160,13 +164,7 @@ fn a_list_is_completed_whatever_becomes_of_what_it_lists() {
             world.line(admin, &format!("STORE name{number}=1"));
         }
         world.line(reader, "KEYLIST");
-        world.broker.handle_closing(
-            reader,
-            CloseReason::ConnectionLost,
-            world.now,
-            &mut world.wires,
-        );
-        world.close_finished();
+        world.lose(reader);
         while world.give_room() {}
         assert_eq!(world.status("clients"), 1);
     }
@@ -177,7 +175,8 @@ fn a_list_is_completed_whatever_becomes_of_what_it_lists() {
 fn the_lists_of_who_is_gone_are_freed_in_slices() {
     const READERS: usize = 20;
     let mut world = World::new();
-    let readers: Vec<ConnectionId> = (0..READERS).map(|_| world.client("ro")).collect();
+    let slow = |_| world.slow_client("ro", 1_000);
+    let readers: Vec<ConnectionId> = (0..READERS).map(slow).collect();
     let admin = world.client("admin");
     for number in 0..9_000 {
         world.line(admin, &format!("STORE name{number}=1"));
@@ -188,20 +187,14 @@ fn the_lists_of_who_is_gone_are_freed_in_slices() {
     for _ in 0..2 {
         assert!(world.give_room());
     }
-    assert_ne!(world.broker.poll_deadline(), Some(0));
+    assert_ne!(world.broker().poll_deadline(), Some(0));
     for reader in readers {
-        world.broker.handle_closing(
-            reader,
-            CloseReason::ConnectionLost,
-            world.now,
-            &mut world.wires,
-        );
+        world.lose(reader);
     }
-    world.close_finished();
     // One list a slice, of which each has a bounded size.
     let mut slices = 0;
-    while world.broker.poll_deadline() == Some(0) {
-        world.broker.handle_deadline(world.now, &mut world.wires);
+    while world.broker().poll_deadline() == Some(0) {
+        world.machine.turn();
         slices += 1;
     }
     assert!((READERS..2 * READERS).contains(&slices), "{slices}");
@@ -213,23 +206,26 @@ fn a_long_clientlist_comes_in_slices_sorted_with_every_client_once() {
         max_clients: 3_000,
         ..settings()
     });
-    let admin = world.client("admin");
+    let admin = world.slow_client("admin", limits::LISTING_SLICE);
     let others: Vec<ConnectionId> = (0..2_999).map(|_| world.client("ro")).collect();
     world.line(admin, "CLIENTLIST");
-    let mut slices = 1;
-    while world.wires.by_id[&admin].stopped_since_us.is_some() {
+    let (mut text, mut slices) = (String::new(), 1);
+    while world.machine.is_stopped(admin) {
         if slices == 2 {
             for id in &others[..100] {
                 world.line(*id, "QUIT");
             }
         }
-        assert!(world.wires.by_id[&admin].held > 0, "the list takes memory");
-        assert!(world.give_room());
+        assert!(world.machine.held(admin) > 0, "the list takes memory");
+        assert!(world.machine.wants_room(admin));
+        text += &world.read_on(admin);
         slices += 1;
     }
     assert!(slices > 3, "{slices}");
-    assert_eq!(world.wires.by_id[&admin].held, 0);
-    let text = world.take(admin);
+    assert_eq!(world.machine.held(admin), 0);
+    while world.has_received(admin) {
+        text += &world.read_on(admin);
+    }
     let mut lines: Vec<&str> = text.split_terminator("\r\n").collect();
     assert_eq!(
         (lines.remove(0), lines.pop()),
@@ -243,10 +239,10 @@ fn a_long_clientlist_comes_in_slices_sorted_with_every_client_once() {
     assert!(cids.is_sorted() && listed.len() == cids.len());
     // Who went meanwhile may have been listed before.
     world.line(admin, "CLIENTLIST");
-    while world.wires.by_id[&admin].stopped_since_us.is_some() {
-        assert!(world.give_room());
+    let mut text = String::new();
+    while world.machine.is_stopped(admin) || world.has_received(admin) {
+        text += &world.read_on(admin);
     }
-    let text = world.take(admin);
     let stayed: BTreeSet<&str> = text
         .lines()
         .filter(|line| line.starts_with("CLIENT "))

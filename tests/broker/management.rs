@@ -1,9 +1,7 @@
 //! Commands of managers that concern the server as a whole, and a new list of users.
 
 use super::{World, users};
-use clacks::broker::{
-    CloseReason, ConnectionId, Flow, NatsSettings, Peer, Process, Settings, Users,
-};
+use clacks::broker::{CloseReason, ConnectionId, NatsSettings, Peer, Process, Settings, Users};
 use clacks::limits::CLOSES_PER_TURN;
 use clacks::protocol::Language;
 
@@ -18,11 +16,11 @@ fn overhead_s_ends_the_server_at_its_moment() {
         let mut world = World::new();
         let (admin, stranger) = (world.quiet_client("admin"), world.connect());
         world.line(admin, &format!("OVERHEAD S {value}"));
-        assert!(!world.broker.is_over());
+        assert!(!world.broker().is_over());
         world.pass(delay - 0.000_5);
-        assert!(!world.broker.is_over(), "{value}");
+        assert!(!world.broker().is_over(), "{value}");
         world.pass(0.001);
-        assert!(world.broker.is_over(), "{value}");
+        assert!(world.broker().is_over(), "{value}");
         for id in [admin, stranger]
             .into_iter()
             .filter(|id| world.closed(*id) != Some(CloseReason::AuthTimeout))
@@ -53,14 +51,14 @@ fn overhead_s_with_no_time_to_wait_is_ignored() {
     );
     assert_eq!(world.answers(admin, "OVERHEAD DS 1"), "", "D discards it");
     world.pass(1_000_000.0);
-    assert!(!world.broker.is_over());
+    assert!(!world.broker().is_over());
     // A later one counts.
     world.line(admin, "OVERHEAD S 5");
     world.line(admin, "OVERHEAD S 100");
     world.pass(99.0);
-    assert!(!world.broker.is_over());
+    assert!(!world.broker().is_over());
     world.pass(1.1);
-    assert!(world.broker.is_over());
+    assert!(world.broker().is_over());
 }
 
 #[test]
@@ -114,15 +112,18 @@ fn dismiss_many(reason: CloseReason, begin: impl FnOnce(&mut World)) -> (World, 
             .count()
     };
     assert_eq!(open(&world), MANY);
-    let late = world.connect();
+    let mut late = None;
     let mut left = MANY;
     while left > 0 {
-        if let Some(waiting) = clients.iter().find(|id| world.closed(**id).is_none()) {
-            assert_eq!(world.request(*waiting, "RETRIEVE a"), Flow::Stop);
+        assert_eq!(world.broker().poll_deadline(), Some(0));
+        let last = clients.iter().rfind(|id| world.closed(**id).is_none());
+        let waiting = *last.expect("one is left");
+        world.machine.send(waiting, b"RETRIEVE a\r\n");
+        match late {
+            None => late = Some(world.connect()),
+            Some(_) => drop(world.machine.turn()),
         }
-        assert_eq!(world.broker.poll_deadline(), Some(0));
-        world.broker.handle_deadline(world.now, &mut world.wires);
-        world.close_finished();
+        assert!(world.machine.is_stopped(waiting));
         let rest = open(&world);
         assert!(
             (1..=CLOSES_PER_TURN).contains(&(left - rest)),
@@ -134,13 +135,13 @@ fn dismiss_many(reason: CloseReason, begin: impl FnOnce(&mut World)) -> (World, 
         assert_eq!(world.closed(id), Some(reason));
         assert_eq!(world.take(id), "QUIT\r\n");
     }
-    (world, late)
+    (world, late.expect("a turn has passed"))
 }
 
 #[test]
 fn many_whose_user_has_changed_are_closed_in_slices() {
     let (world, late) = dismiss_many(CloseReason::UserChanged, |world| {
-        world.broker.handle_users(users("ro:read:otherpw\n"));
+        world.broker().handle_users(users("ro:read:otherpw\n"));
     });
     assert_eq!(world.closed(late), None);
 }
@@ -149,19 +150,22 @@ fn many_whose_user_has_changed_are_closed_in_slices() {
 fn many_are_closed_in_slices_when_a_client_closes_all() {
     let (world, late) = dismiss_many(CloseReason::ClosedAll, |world| {
         let admin = world.client("admin");
-        world.line(admin, "OVERHEAD C 1");
+        // The rest of the turn would close the first of them.
+        world.machine.send(admin, b"OVERHEAD C 1\r\n");
+        world.machine.hear();
     });
     assert_eq!(world.closed(late), None);
 }
 
 #[test]
 fn many_are_closed_in_slices_at_the_end_of_the_server() {
-    let (world, late) = dismiss_many(CloseReason::Shutdown, |world| {
-        world.broker.handle_shutdown(world.now);
-        assert!(world.broker.is_over() && !world.broker.has_recorded_all());
+    let (mut world, late) = dismiss_many(CloseReason::Shutdown, |world| {
+        let now = world.machine.now;
+        world.broker().handle_shutdown(now);
+        assert!(world.broker().is_over() && !world.broker().has_recorded_all());
     });
     assert_eq!(world.closed(late), Some(CloseReason::Shutdown));
-    assert!(world.broker.has_recorded_all());
+    assert!(world.broker().has_recorded_all());
 }
 
 /// The strings of CONNECT may contain any character.
@@ -178,13 +182,9 @@ fn a_nats_client_adds_no_line_to_a_list_by_its_name() {
     let manager = world.client("admin");
     let id = world.connect_as(Peer::Unix(Process::default()), Language::Nats);
     let connect = br#"CONNECT {"verbose":false,"lang":"c","version":"1;","name":"a\r\nQUIT"}"#;
-    let frame = [&connect[..], b"\r\n"].concat();
-    let request = Language::Nats.decode(&frame);
-    let now = world.now;
-    let flow = world
-        .broker
-        .handle_request(id, &request, now, &mut world.wires);
-    assert_eq!(flow, Flow::Next);
+    world.machine.send(id, &[&connect[..], b"\r\n"].concat());
+    world.machine.work_off();
+    assert!(!world.machine.is_stopped(id));
     let list = world.answers(manager, "CLIENTLIST");
     let shown = ";CLIENTINFO=nats c 1_ a__QUIT;";
     let lines: Vec<&str> = list.lines().collect();

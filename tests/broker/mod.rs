@@ -1,5 +1,5 @@
-//! The broker alone, on a clock that the test moves: what takes a minute or a day takes no time
-//! here, and happens at exactly the moment it is due.
+//! The broker behind the real loop, without a kernel and on a clock that the test moves: what takes a minute or a day
+//! takes no time here, and happens at exactly the moment when it is due.
 
 mod admission;
 mod ageing;
@@ -9,14 +9,14 @@ mod patterns;
 mod subscriptions;
 mod timeouts;
 
+use crate::support::Machine;
 use clacks::broker::{
-    Broker, Carrier, CloseReason, ConnectionId, Flow, Now, Peer, Process, Record, Recording,
-    Rewrite, Settings, Traffic, Users,
+    Broker, Carrier, CloseReason, ConnectionId, Now, Peer, Process, Settings, Users,
 };
-use clacks::limits::SECOND_US;
+use clacks::limits::{MAX_BUFFERS, MAX_OUTPUT, SECOND_US};
 use clacks::protocol::Language;
 use clacks::protocol::token::Token;
-use std::collections::BTreeMap;
+use clacks::reactor::{self, OutputLimits};
 
 /// Some day in 2023, so that stamps and uptimes can't be taken for each other.
 const START_WALL_US: u64 = 1_700_000_000 * SECOND_US;
@@ -25,164 +25,9 @@ fn us(seconds: f64) -> u64 {
     (seconds * SECOND_US as f64) as u64
 }
 
-/// A connection: the output that its peer has received, and the broker's requests to its carrier.
-#[derive(Default)]
-struct Wire {
-    received: Vec<u8>,
-    closing: Option<CloseReason>,
-    /// The broker wants no line before it resumes.
-    stopped_since_us: Option<u64>,
-    stopped_us: u64,
-    /// The line that is handed to the broker again once it has resumed the connection.
-    stopped_before: Option<String>,
-    wants_writable: bool,
-    /// Memory that the broker keeps for it.
-    held: isize,
-    last_output_us: u64,
-    /// As if the peer read nothing.
-    stalled_since_us: Option<u64>,
-    /// As if it had not read what came last.
-    takes_nothing: bool,
-    /// How often it still takes something when that is tried once more.
-    retries: u32,
-}
-
-#[derive(Default)]
-struct Wires {
-    now_us: u64,
-    /// How often the broker has tried once more to write, in the call that it was given last.
-    retried: usize,
-    by_id: BTreeMap<ConnectionId, Wire>,
-    /// Senders have to wait for it.
-    full: Option<ConnectionId>,
-}
-
-impl Wires {
-    fn open(&mut self, id: ConnectionId) -> Option<&mut Wire> {
-        self.by_id
-            .get_mut(&id)
-            .filter(|wire| wire.closing.is_none())
-    }
-}
-
-impl Recording for Wires {
-    fn record(&mut self, _: &Record<'_>) {
-        panic!("there is no journal");
-    }
-
-    fn rewrite(&mut self, _: &Rewrite<'_>) {
-        panic!("there is no journal");
-    }
-
-    fn unsaved(&self) -> usize {
-        0
-    }
-}
-
-impl Carrier for Wires {
-    fn append(&mut self, to: ConnectionId, encode: impl FnOnce(&mut Vec<u8>)) {
-        let now_us = self.now_us;
-        if let Some(wire) = self.open(to) {
-            encode(&mut wire.received);
-            wire.last_output_us = now_us;
-        }
-    }
-
-    fn append_if_drained(&mut self, to: ConnectionId, encode: impl FnOnce(&mut Vec<u8>)) {
-        let now_us = self.now_us;
-        match self.open(to) {
-            Some(wire) if wire.takes_nothing => wire.last_output_us = now_us,
-            _ => self.append(to, encode),
-        }
-    }
-
-    fn retry_write(&mut self, id: ConnectionId) {
-        let now_us = self.now_us;
-        self.retried += 1;
-        if let Some(wire) = self.open(id)
-            && wire.retries > 0
-        {
-            wire.retries -= 1;
-            wire.stalled_since_us = Some(now_us);
-        }
-    }
-
-    fn fan_out(&mut self, to: impl IntoIterator<Item = ConnectionId>, payload: &[u8]) {
-        for id in to {
-            self.append(id, |bytes| bytes.extend_from_slice(payload));
-        }
-    }
-
-    fn close(&mut self, id: ConnectionId, reason: CloseReason) {
-        if let Some(wire) = self.open(id) {
-            wire.closing = Some(reason);
-        }
-    }
-
-    fn set_link(&mut self, _: ConnectionId) {}
-
-    fn resume(&mut self, id: ConnectionId) {
-        let now_us = self.now_us;
-        let wire = self.open(id).expect("only open connections go on");
-        let since_us = wire
-            .stopped_since_us
-            .take()
-            .expect("only what was stopped goes on");
-        wire.stopped_us += now_us - since_us;
-    }
-
-    fn charge_memory(&mut self, id: ConnectionId, bytes: isize) {
-        if let Some(wire) = self.open(id) {
-            wire.held += bytes;
-        }
-    }
-
-    fn dial(&mut self, _: usize) {
-        panic!("there is no master");
-    }
-
-    fn cancel_dial(&mut self) {}
-
-    fn request_writable(&mut self, id: ConnectionId) {
-        self.open(id)
-            .expect("only open connections want room")
-            .wants_writable = true;
-    }
-
-    fn has_full_receivers(&self) -> bool {
-        self.full.is_some()
-    }
-
-    fn wait_for(&mut self, _: ConnectionId, to: ConnectionId, _: usize, _: bool) -> bool {
-        self.full == Some(to)
-    }
-
-    fn traffic(&self, id: ConnectionId) -> Traffic {
-        let Some(wire) = self.by_id.get(&id) else {
-            return Traffic::default();
-        };
-        Traffic {
-            stalled_since_us: wire.stalled_since_us,
-            last_output_us: wire.last_output_us,
-            stopped_us: wire.stopped_us
-                + wire
-                    .stopped_since_us
-                    .map_or(0, |since_us| self.now_us - since_us),
-            ..Traffic::default()
-        }
-    }
-}
-
-/// A broker, its connections and the time.
+/// A server, and its clients and their connections.
 struct World {
-    broker: Broker,
-    wires: Wires,
-    now: Now,
-    /// Calls of `handle_deadline`: what would wake the process.
-    wake_ups: u64,
-    /// How often, at most, one of them has tried once more to write.
-    most_retried: usize,
-    connections: u32,
+    machine: Machine,
 }
 
 fn settings() -> Settings {
@@ -204,21 +49,32 @@ impl World {
     }
 
     fn with(settings: Settings) -> World {
-        World {
-            broker: Broker::new(
-                settings,
-                users("rw:read,write:rwpw\nro:read:ropw\nwo:write:wopw\n"),
-                [1, 2, 3, 4],
-            ),
-            wires: Wires::default(),
-            now: Now {
-                monotonic_us: 0,
-                wall_us: START_WALL_US,
+        let loop_settings = reactor::Settings {
+            max_clients: settings.max_clients,
+            max_connections: 2 * settings.max_clients + 100,
+            auth_timeout_us: settings.auth_timeout_us,
+            output: OutputLimits {
+                max_output: MAX_OUTPUT,
+                max_buffers: MAX_BUFFERS,
             },
-            wake_ups: 0,
-            most_retried: 0,
-            connections: 0,
+        };
+        let users = users("rw:read,write:rwpw\nro:read:ropw\nwo:write:wopw\n");
+        let now = Now {
+            monotonic_us: 0,
+            wall_us: START_WALL_US,
+        };
+        let broker = Broker::new(settings, users, [1, 2, 3, 4]);
+        World {
+            machine: Machine::new(loop_settings, broker, None, now),
         }
+    }
+
+    fn broker(&mut self) -> &mut Broker {
+        &mut self.machine.core.broker
+    }
+
+    fn now_us(&self) -> u64 {
+        self.machine.now.monotonic_us
     }
 
     fn connect(&mut self) -> ConnectionId {
@@ -230,20 +86,7 @@ impl World {
     }
 
     fn connect_as(&mut self, peer: Peer, language: Language) -> ConnectionId {
-        self.connections += 1;
-        let id = ConnectionId {
-            slot: self.connections - 1,
-            generation: self.connections,
-        };
-        let wire = Wire {
-            last_output_us: self.now.monotonic_us,
-            ..Wire::default()
-        };
-        self.wires.by_id.insert(id, wire);
-        self.broker
-            .handle_connected(id, peer, language, self.now, &mut self.wires);
-        self.close_finished();
-        id
+        self.machine.connect(peer, language, usize::MAX)
     }
 
     /// A connection that is logged in and has read the welcome.
@@ -266,56 +109,70 @@ impl World {
         id
     }
 
-    fn line(&mut self, id: ConnectionId, line: &str) {
-        let wire = &self.wires.by_id[&id];
-        assert!(
-            wire.stopped_since_us.is_none() && wire.closing.is_none(),
-            "a line that may not be handed over"
-        );
-        let flow = self.request(id, line);
-        if flow != Flow::Next {
-            self.stop(id);
-        }
-        if flow == Flow::StopBefore
-            && let Some(wire) = self.wires.open(id)
-        {
-            wire.stopped_before = Some(line.to_owned());
-        }
-        self.close_finished();
+    /// A client without a ping timeout that is sent so much at most until the test takes it.
+    fn slow_client(&mut self, user: &str, capacity: usize) -> ConnectionId {
+        let id = self.quiet_client(user);
+        self.machine.peer(id).set_capacity(capacity);
+        id
     }
 
-    fn request(&mut self, id: ConnectionId, line: &str) -> Flow {
-        self.broker.handle_request(
-            id,
-            &Language::Clacks.decode(line.as_bytes()),
-            self.now,
-            &mut self.wires,
-        )
+    /// Lets a line come and a turn pass.
+    fn line(&mut self, id: ConnectionId, line: &str) {
+        assert!(
+            !self.machine.is_stopped(id) && self.closed(id).is_none(),
+            "a line that would not be read"
+        );
+        self.send(id, &format!("{line}\r\n"));
+    }
+
+    fn send(&mut self, id: ConnectionId, text: &str) {
+        self.machine.send(id, text.as_bytes());
+        self.machine.turn();
     }
 
     /// The users were read again, and what follows is done.
     fn reload(&mut self, users: Users) {
-        self.broker.handle_users(users);
+        self.broker().handle_users(users);
         self.pass(0.0);
     }
 
+    /// Lets the lines of a connection wait until it is resumed.
     fn stop(&mut self, id: ConnectionId) {
-        if let Some(wire) = self.wires.open(id) {
-            wire.stopped_since_us = Some(self.now.monotonic_us);
-        }
+        let now_us = self.now_us();
+        let connection = self.machine.core.out.connections.get_mut(id);
+        let connection = connection.expect("it is there");
+        connection.stops.stop_by_broker(now_us);
+    }
+
+    fn resume(&mut self, id: ConnectionId) {
+        let core = &mut self.machine.core;
+        core.begin_turn(self.machine.now);
+        core.out.resume(id);
+    }
+
+    /// Ends a connection that has failed.
+    fn lose(&mut self, id: ConnectionId) {
+        let core = &mut self.machine.core;
+        core.begin_turn(self.machine.now);
+        let reason = CloseReason::ConnectionLost;
+        core.broker
+            .handle_closing(id, reason, self.machine.now, &mut core.out);
     }
 
     /// Removes and returns the output that the peer has received since the last call.
     fn take(&mut self, id: ConnectionId) -> String {
-        let received = std::mem::take(
-            &mut self
-                .wires
-                .by_id
-                .get_mut(&id)
-                .expect("a connection")
-                .received,
-        );
-        String::from_utf8(received).expect("text")
+        String::from_utf8(self.machine.take(id)).expect("text")
+    }
+
+    /// Takes what a slow client was sent, and lets it be sent more.
+    fn read_on(&mut self, id: ConnectionId) -> String {
+        let taken = self.take(id);
+        self.machine.work_off();
+        taken
+    }
+
+    fn has_received(&self, id: ConnectionId) -> bool {
+        self.machine.peer(id).untaken() > 0
     }
 
     fn answers(&mut self, id: ConnectionId, line: &str) -> String {
@@ -325,98 +182,36 @@ impl World {
     }
 
     fn closed(&self, id: ConnectionId) -> Option<CloseReason> {
-        self.wires.by_id[&id].closing
+        self.machine.closed(id)
     }
 
     /// Lets the time pass, on both clocks.
     fn pass(&mut self, seconds: f64) {
-        let end_us = self.now.monotonic_us + us(seconds);
-        let mut calls_at_once = 0;
-        while let Some(at_us) = self.broker.poll_deadline().filter(|at_us| *at_us <= end_us) {
-            calls_at_once = if at_us > self.now.monotonic_us {
-                0
-            } else {
-                calls_at_once + 1
-            };
-            assert!(calls_at_once < 10_000, "a deadline that doesn't go away");
-            self.set_time(at_us.max(self.now.monotonic_us));
-            self.wake_ups += 1;
-            self.wires.retried = 0;
-            self.broker.handle_deadline(self.now, &mut self.wires);
-            self.most_retried = self.most_retried.max(self.wires.retried);
-            self.close_finished();
-            self.hand_over_again();
-        }
-        self.set_time(end_us);
+        self.machine.pass_until(self.now_us() + us(seconds));
     }
 
-    /// Hands over the lines that had to wait and have no more to.
-    fn hand_over_again(&mut self) {
-        let wires = self.wires.by_id.iter_mut();
-        let resumed = wires.filter(|(_, wire)| {
-            wire.closing.is_none() && wire.stopped_since_us.is_none() && !wire.wants_writable
-        });
-        let lines: Vec<(ConnectionId, String)> = resumed
-            .filter_map(|(id, wire)| Some((*id, wire.stopped_before.take()?)))
-            .collect();
-        for (id, line) in lines {
-            self.line(id, &line);
-        }
-    }
-
-    fn set_time(&mut self, monotonic_us: u64) {
-        self.now.wall_us += monotonic_us - self.now.monotonic_us;
-        self.now.monotonic_us = monotonic_us;
-        self.wires.now_us = monotonic_us;
-    }
-
-    /// Peers take the last words at once, except those who read nothing.
-    fn close_finished(&mut self) {
-        let ended = |wire: &Wire| {
-            wire.closing
-                .filter(|reason| !reason.drains() || wire.stalled_since_us.is_none())
-        };
-        let all = self
-            .wires
-            .by_id
-            .iter()
-            .filter_map(|(id, wire)| Some((*id, ended(wire)?)))
-            .collect::<Vec<_>>();
-        for (id, reason) in all {
-            self.broker
-                .handle_closed(id, reason, 0, self.now, &mut self.wires);
-        }
-    }
-
-    /// Gives room to whoever waits for it, once; false if nobody does.
+    /// Lets a turn pass if somebody waits for room for more output; returns false if nobody does.
     fn give_room(&mut self) -> bool {
-        let wires = self.wires.by_id.iter_mut();
-        let waiting =
-            wires.filter_map(|(id, wire)| std::mem::take(&mut wire.wants_writable).then_some(*id));
-        let waiting: Vec<ConnectionId> = waiting.collect();
-        for id in &waiting {
-            self.broker.handle_writable(*id, self.now, &mut self.wires);
-            if let Some(wire) = self.wires.open(*id)
-                && wire.stopped_since_us.is_none()
-                && let Some(line) = wire.stopped_before.take()
-            {
-                self.line(*id, &line);
+        let open: Vec<ConnectionId> = self.machine.open().collect();
+        let is_waited_for = open.iter().any(|id| self.machine.wants_room(*id));
+        if is_waited_for {
+            self.machine.turn();
+        }
+        self.broker().check();
+        for id in open {
+            if let Some(held) = self.machine.core.broker.counted_memory(id) {
+                assert_eq!(
+                    self.machine.held(id) as isize,
+                    held,
+                    "what is held is what was said"
+                );
             }
         }
-        self.broker.check();
-        for (id, wire) in &self.wires.by_id {
-            if let Some(held) = self.broker.counted_memory(*id) {
-                assert_eq!(wire.held, held, "what is held is what was said");
-            }
-        }
-        !waiting.is_empty()
+        is_waited_for
     }
 
     fn status(&self, figure: &str) -> u64 {
-        let mut text = String::new();
-        self.broker
-            .write_status(&mut text)
-            .expect("a String takes every write");
+        let text = self.machine.status();
         let value = text
             .split(' ')
             .find_map(|word| word.strip_prefix(figure)?.strip_prefix('='));

@@ -5,6 +5,15 @@ use super::{World, settings, us};
 use clacks::broker::{Carrier, CloseReason, ConnectionId, Settings};
 use clacks::limits::SECOND_US;
 
+impl World {
+    /// A signal of so many bytes, for those who listen to "much".
+    fn send_much(&mut self, bytes: usize) {
+        let sender = self.client("rw");
+        self.line(sender, &format!("SET much={}", "x".repeat(bytes)));
+        self.line(sender, "QUIT");
+    }
+}
+
 /// Lets time pass in small steps until `text` comes, and checks that it comes `after` seconds from
 /// now, or in the second behind that: far deadlines are kept on whole seconds.
 fn expect_after(world: &mut World, id: ConnectionId, after: f64, text: &str) {
@@ -20,17 +29,15 @@ fn a_client_that_is_sent_nothing_gets_a_nop_every_60_seconds() {
     let id = world.quiet_client("rw");
     let mut last_us = 0;
     for _ in 0..5 {
-        let now_us = world.now.monotonic_us;
+        let now_us = world.now_us();
         let waited_us = now_us - last_us;
         world.pass(60.0 - waited_us as f64 / SECOND_US as f64 - 0.001);
         assert_eq!(world.take(id), "", "before its time");
-        while world.now.monotonic_us <= last_us + us(61.0)
-            && world.wires.by_id[&id].received.is_empty()
-        {
+        while world.now_us() <= last_us + us(61.0) && !world.has_received(id) {
             world.pass(0.01);
         }
         assert_eq!(world.take(id), "NOP\r\n");
-        last_us = world.wires.by_id[&id].last_output_us;
+        last_us = world.machine.core.out.traffic(id).last_output_us;
     }
     assert!(last_us <= us(5.0 * 61.0), "{last_us}");
 }
@@ -161,7 +168,7 @@ fn timeouts_stand_still_while_the_server_does_not_read() {
         (None, None, None)
     );
     for id in [stranger, client] {
-        world.wires.resume(id);
+        world.resume(id);
     }
     world.pass(4.0);
     assert_eq!(world.closed(stranger), None, "5 of 15 seconds are left");
@@ -183,34 +190,28 @@ fn timeouts_stand_still_while_the_server_does_not_read() {
 #[test]
 fn who_takes_nothing_for_the_stalled_write_timeout_is_closed() {
     let mut world = World::new();
-    let id = world.quiet_client("rw");
-    let stall = |world: &mut World, since_us| {
-        world
-            .wires
-            .by_id
-            .get_mut(&id)
-            .expect("a connection")
-            .stalled_since_us = since_us;
-    };
+    let id = world.slow_client("rw", 1_000);
+    world.line(id, "LISTEN much");
     world.pass(5.0);
-    stall(&mut world, Some(us(5.0)));
-    world.broker.handle_stalled(id, world.now, &mut world.wires);
+    world.send_much(3_000);
     // It takes something now and then.
     world.pass(50.0);
-    stall(&mut world, Some(us(55.0)));
+    world.read_on(id);
     world.pass(50.0);
     assert_eq!(world.closed(id), None);
-    stall(&mut world, None);
+    while world.has_received(id) {
+        world.read_on(id);
+    }
     world.pass(100.0);
     assert_eq!(world.closed(id), None);
-    stall(&mut world, Some(us(205.0)));
-    world.broker.handle_stalled(id, world.now, &mut world.wires);
+    world.take(id);
+    world.send_much(3_000);
     world.pass(59.9);
     assert_eq!(world.closed(id), None);
-    world.take(id);
     world.pass(1.2);
     assert_eq!(world.closed(id), Some(CloseReason::StalledWrite));
-    assert!(world.take(id).ends_with("TIMEOUT\r\n"));
+    // Of the rest, and of the farewell, it is sent nothing any more.
+    assert_eq!(world.take(id), format!("{:x<1000}", "SET much="));
 }
 
 #[test]
@@ -226,7 +227,7 @@ fn many_idle_clients_wake_the_server_once_a_second_at_most() {
             world.client("rw")
         })
         .collect();
-    world.wake_ups = 0;
+    world.machine.wake_ups = 0;
     for _ in 0..20 {
         for id in &ids {
             world.line(*id, "PING");
@@ -234,21 +235,24 @@ fn many_idle_clients_wake_the_server_once_a_second_at_most() {
         world.pass(60.0);
     }
     assert!(
-        world.wake_ups <= 20 * 60 + 1,
+        world.machine.wake_ups <= 20 * 60 + 1,
         "{} in 20 minutes",
-        world.wake_ups
+        world.machine.wake_ups
     );
-    assert!(world.wake_ups > 20, "there is something to be woken for");
+    assert!(
+        world.machine.wake_ups > 20,
+        "there is something to be woken for"
+    );
     assert_eq!(world.status("clients"), 1000);
 }
 
 #[test]
 fn nothing_is_due_without_sessions_and_entries() {
     let mut world = World::new();
-    assert_eq!(world.broker.poll_deadline(), None);
+    assert_eq!(world.broker().poll_deadline(), None);
     for round in 0..100 {
         let id = world.client("admin");
-        assert!(world.broker.poll_deadline().is_some());
+        assert!(world.broker().poll_deadline().is_some());
         world.line(
             id,
             if round % 2 == 0 {
@@ -257,7 +261,7 @@ fn nothing_is_due_without_sessions_and_entries() {
                 "OVERHEAD A wrong"
             },
         );
-        assert_eq!(world.broker.poll_deadline(), None);
+        assert_eq!(world.broker().poll_deadline(), None);
     }
 
     // What was stored is looked after until it is gone.
@@ -265,20 +269,20 @@ fn nothing_is_due_without_sessions_and_entries() {
     world.line(id, "STORE a=1");
     world.line(id, "REMOVE b");
     world.line(id, "QUIT");
-    assert!(world.broker.poll_deadline().is_some());
+    assert!(world.broker().poll_deadline().is_some());
     world.pass(86_400.0 + 61.0);
     assert_eq!(
         (world.status("entries"), world.status("tombstones")),
         (0, 0)
     );
-    assert_eq!(world.broker.poll_deadline(), None);
+    assert_eq!(world.broker().poll_deadline(), None);
 
     let id = world.client("admin");
     world.line(id, "STORE a=1");
     world.line(id, "CLEARCACHE");
     world.line(id, "QUIT");
     world.pass(61.0);
-    assert_eq!(world.broker.poll_deadline(), None);
+    assert_eq!(world.broker().poll_deadline(), None);
 }
 
 #[test]
@@ -293,9 +297,8 @@ fn the_systems_clock_may_be_set_without_touching_timeouts() {
         world.take(stranger);
         world.line(quiet, "STORE a=1");
         world.pass(5.0);
-        world.now.wall_us = world
-            .now
-            .wall_us
+        let wall_us = world.machine.now.wall_us;
+        world.machine.now.wall_us = wall_us
             .checked_add_signed(change_s * SECOND_US as i64)
             .expect("after 1970");
         world.pass(9.9);
@@ -332,16 +335,11 @@ fn the_systems_clock_may_be_set_without_touching_timeouts() {
 #[test]
 fn who_has_not_taken_a_nop_gets_no_other() {
     let mut world = World::new();
-    let id = world.quiet_client("ro");
-    let takes = |world: &mut World, takes: bool| {
-        let wire = world.wires.by_id.get_mut(&id).expect("a connection");
-        wire.takes_nothing = !takes;
-    };
-    takes(&mut world, false);
+    let id = world.slow_client("ro", 1_000);
+    world.line(id, "RETRIEVE a");
     world.pass(86_400.0);
-    assert_eq!(world.take(id), "");
+    assert_eq!(world.take(id), "NOTRETRIEVED a\r\n");
     assert_eq!(world.closed(id), None);
-    takes(&mut world, true);
     world.pass(61.0);
     assert_eq!(world.take(id), "NOP\r\n");
 }
@@ -349,12 +347,15 @@ fn who_has_not_taken_a_nop_gets_no_other() {
 #[test]
 fn who_takes_something_when_it_is_tried_once_more_is_not_closed() {
     let mut world = World::new();
-    let id = world.quiet_client("ro");
-    let wire = world.wires.by_id.get_mut(&id).expect("a connection");
-    wire.stalled_since_us = Some(0);
-    wire.retries = 3;
-    world.broker.handle_stalled(id, world.now, &mut world.wires);
-    world.pass(239.0);
+    let id = world.slow_client("ro", 1_000);
+    world.line(id, "LISTEN much");
+    world.send_much(3_000);
+    world.pass(59.0);
+    for _ in 0..3 {
+        // So little that the kernel would not tell of it.
+        world.machine.peer(id).take_some(10);
+        world.pass(60.0);
+    }
     assert_eq!(world.closed(id), None);
     world.pass(6.0);
     assert_eq!(world.closed(id), Some(CloseReason::StalledWrite));
@@ -364,17 +365,28 @@ fn who_takes_something_when_it_is_tried_once_more_is_not_closed() {
 #[test]
 fn of_many_who_take_nothing_few_at_a_time_are_tried_once_more() {
     let mut world = World::new();
-    let ids: Vec<ConnectionId> = (0..100).map(|_| world.quiet_client("ro")).collect();
+    let slow = |_| world.slow_client("ro", 1_000);
+    let ids: Vec<ConnectionId> = (0..100).map(slow).collect();
     for &id in &ids {
-        let wire = world.wires.by_id.get_mut(&id).expect("a connection");
-        wire.stalled_since_us = Some(0);
-        wire.retries = 1;
-        world.broker.handle_stalled(id, world.now, &mut world.wires);
+        world.line(id, "LISTEN much");
     }
-    world.pass(119.0);
+    world.send_much(3_000);
+    // Each takes one byte, so that what is written in a turn is the number of those who are tried.
+    for &id in &ids {
+        world.machine.peer(id).take_some(1);
+    }
+    let mut most_retried = 0;
+    let written = |world: &World| world.machine.core.out.connections.host.bytes_out;
+    let mut before = written(&world);
+    while world.machine.pass_to_next(us(119.0)) {
+        let now = written(&world);
+        most_retried = most_retried.max(now - before);
+        before = now;
+    }
     assert!(ids.iter().all(|id| world.closed(*id).is_none()));
-    assert!(world.wires.by_id.values().all(|wire| wire.retries == 0));
+    let is_tried = |id: &ConnectionId| world.machine.peer(*id).untaken() == 1_000;
+    assert!(ids.iter().all(is_tried));
     world.pass(6.0);
     assert!(ids.iter().all(|id| world.closed(*id).is_some()));
-    assert!(world.most_retried <= 8, "{}", world.most_retried);
+    assert!(most_retried <= 8, "{most_retried}");
 }

@@ -1,21 +1,19 @@
 //! The scheduling of the reactor without a kernel: the turns that the server takes, over sockets in memory and on a clock of
 //! the test's own.
 
-use crate::support::{MemoryPeer, MemorySocket, memory_pair};
-use clacks::broker::{Broker, Carrier, Now, Peer, Process, Settings, Users};
+use crate::support::Machine;
+use clacks::broker::{Broker, Carrier, ConnectionId, Now, Peer, Process, Settings, Users};
 use clacks::limits::{MAX_LINE_BEFORE_LOGIN, MIB, MUCH_OUTPUT, SECOND_US};
 use clacks::protocol::Language;
 use clacks::protocol::token::Token;
-use clacks::reactor::{self, Core, OutputLimits, Readiness};
-use clacks::storage::Recorder;
+use clacks::reactor::{self, OutputLimits};
 
 /// Bytes of output that a socket takes before its peer reads.
 const CAPACITY: usize = 64 * 1024;
 const MAX_OUTPUT: usize = MIB;
 
 struct World {
-    core: Core<MemorySocket, Option<Recorder>>,
-    now: Now,
+    machine: Machine,
 }
 
 impl World {
@@ -36,68 +34,35 @@ impl World {
         let users = Users::new("admin", b"pw");
         let broker = Broker::new(Settings::default(), users, [1, 2, 3, 4]);
         World {
-            core: Core::new(settings, broker, None, (), now),
-            now,
+            machine: Machine::new(settings, broker, None, now),
         }
     }
 
     /// A client that has logged in, and has read all answers to that.
-    fn client(&mut self) -> MemoryPeer {
+    fn client(&mut self) -> ConnectionId {
         self.client_with_room(CAPACITY)
     }
 
     /// A client whose socket takes that many bytes of output before its peer reads.
-    fn client_with_room(&mut self, capacity: usize) -> MemoryPeer {
-        let (socket, peer) = memory_pair(capacity);
-        self.core
-            .add(socket, Peer::Unix(Process::default()), Language::Clacks)
-            .expect("memory takes every socket");
+    fn client_with_room(&mut self, capacity: usize) -> ConnectionId {
+        let peer = Peer::Unix(Process::default());
+        let id = self.machine.connect(peer, Language::Clacks, capacity);
         let token = Token::encode(b"admin", b"pw");
-        self.say(&peer, format!("OVERHEAD A {token}\r\n").as_bytes());
-        let answers = String::from_utf8(peer.take()).expect("text");
+        self.say(id, format!("OVERHEAD A {token}\r\n").as_bytes());
+        let answers = String::from_utf8(self.machine.take(id)).expect("text");
         assert!(answers.ends_with("OVERHEAD O Welcome!\r\n"), "{answers}");
-        peer
+        id
     }
 
-    /// Lets one turn pass. Returns whether there is more to do.
-    fn turn(&mut self) -> bool {
-        self.core.begin_turn(self.now);
-        self.core.serve();
-        self.core.handle_deadlines();
-        self.core.flush();
-        self.core.end_turn();
-        self.core.has_work()
-    }
-
-    /// Lets turns pass until none has anything to do.
-    fn work_off(&mut self) {
-        while self.turn() {}
-    }
-
-    /// Lets bytes come from a client; the next turn reads them.
-    fn send(&mut self, peer: &MemoryPeer, bytes: &[u8]) {
-        peer.write(bytes);
-        let readiness = Readiness {
-            is_readable: true,
-            ..Readiness::default()
-        };
-        self.core.handle_ready(peer.id(), readiness);
-    }
-
-    fn say(&mut self, peer: &MemoryPeer, bytes: &[u8]) {
-        self.send(peer, bytes);
-        self.work_off();
+    fn say(&mut self, client: ConnectionId, bytes: &[u8]) {
+        self.machine.send(client, bytes);
+        self.machine.work_off();
     }
 
     /// Takes what a client has got, and lets the server write more of it.
-    fn take(&mut self, peer: &MemoryPeer) -> usize {
-        let taken = peer.take().len();
-        let readiness = Readiness {
-            is_writable: true,
-            ..Readiness::default()
-        };
-        self.core.handle_ready(peer.id(), readiness);
-        self.work_off();
+    fn take(&mut self, client: ConnectionId) -> usize {
+        let taken = self.machine.take(client).len();
+        self.machine.work_off();
         taken
     }
 }
@@ -108,11 +73,11 @@ fn requests_cut_at_any_byte_get_the_same_answers() {
     for cut in 0..requests.len() {
         let mut world = World::new();
         let client = world.client();
-        world.say(&client, &requests[..cut]);
-        world.say(&client, &requests[cut..]);
-        let answers = String::from_utf8(client.take()).expect("text");
+        world.say(client, &requests[..cut]);
+        world.say(client, &requests[cut..]);
+        let answers = String::from_utf8(world.machine.take(client)).expect("text");
         assert_eq!(answers, "RETRIEVED name=value\r\nNOTRETRIEVED nothing\r\n");
-        assert!(client.is_closed());
+        assert!(world.machine.peer(client).is_closed());
     }
 }
 
@@ -121,39 +86,40 @@ fn a_client_that_takes_no_answers_is_not_read_until_it_does() {
     let mut world = World::new();
     let client = world.client();
     let value = "v".repeat(1000);
-    world.say(&client, format!("STORE name={value}\r\n").as_bytes());
+    world.say(client, format!("STORE name={value}\r\n").as_bytes());
     let request = b"RETRIEVE name\r\n";
     let answer = "RETRIEVED name=\r\n".len() + value.len();
     let asked = 10 * MAX_OUTPUT / answer;
-    world.say(&client, &request.repeat(asked));
-    assert!(client.unread() > 0, "all was read");
-    let queued = world.core.out.traffic(client.id()).queued;
+    world.say(client, &request.repeat(asked));
+    assert!(world.machine.peer(client).unread() > 0, "all was read");
+    let queued = world.machine.core.out.traffic(client).queued;
     assert!(queued < MAX_OUTPUT, "{queued} bytes wait");
     let mut taken = 0;
     while taken < asked * answer {
-        let part = world.take(&client);
+        let part = world.take(client);
         assert!(part > 0, "it has to go on");
         taken += part;
     }
-    assert_eq!((taken, client.unread()), (asked * answer, 0));
+    let unread = world.machine.peer(client).unread();
+    assert_eq!((taken, unread), (asked * answer, 0));
 }
 
 #[test]
 fn signals_without_a_pause_are_written_in_large_pieces() {
     let mut world = World::new();
     let sender = world.client();
-    let listeners: Vec<MemoryPeer> = (0..2).map(|_| world.client_with_room(MIB)).collect();
+    let listeners: Vec<ConnectionId> = (0..2).map(|_| world.client_with_room(MIB)).collect();
     for listener in &listeners {
-        world.say(listener, b"LISTEN name\r\n");
+        world.say(*listener, b"LISTEN name\r\n");
     }
     let signals = format!("SET name={}\r\n", "v".repeat(70)).repeat(10_000);
-    world.send(&sender, signals.as_bytes());
+    world.machine.send(sender, signals.as_bytes());
     let mut pieces = vec![Vec::new(); listeners.len()];
     let mut has_work = true;
     while has_work {
-        has_work = world.turn();
+        has_work = world.machine.turn();
         for (listener, pieces) in listeners.iter().zip(&mut pieces) {
-            pieces.push(listener.take());
+            pieces.push(world.machine.take(*listener));
         }
     }
     for mut pieces in pieces {
@@ -172,20 +138,18 @@ fn signals_without_a_pause_are_written_in_large_pieces() {
 /// Lets lines come in such pieces from the second of two listeners. Returns the output of both, of a monitor, and the counts.
 fn effects(pieces: &[&[u8]], is_monitored: bool) -> (Vec<Vec<u8>>, String) {
     let mut world = World::new();
-    let peers: Vec<MemoryPeer> = (0..3).map(|_| world.client_with_room(MIB)).collect();
+    let peers: Vec<ConnectionId> = (0..3).map(|_| world.client_with_room(MIB)).collect();
     for listener in &peers[..2] {
-        world.say(listener, b"LISTEN a\r\n");
+        world.say(*listener, b"LISTEN a\r\n");
     }
     if is_monitored {
-        world.say(&peers[2], b"MONITOR\r\n");
+        world.say(peers[2], b"MONITOR\r\n");
     }
     for piece in pieces {
-        world.say(&peers[1], piece);
+        world.say(peers[1], piece);
     }
-    let mut status = String::new();
-    let written = world.core.broker.write_status(&mut status);
-    written.expect("a String takes every write");
-    (peers.iter().map(MemoryPeer::take).collect(), status)
+    let output = peers.iter().map(|peer| world.machine.take(*peer)).collect();
+    (output, world.machine.status())
 }
 
 #[test]

@@ -16,10 +16,13 @@ pub struct MemoryPeer(Rc<RefCell<Pipes>>);
 struct Pipes {
     to_server: VecDeque<u8>,
     from_server: Vec<u8>,
-    /// Bytes that the server may write before the peer takes some.
+    /// Bytes that the server may write before the peer takes some. A peer with room for any number counts as one that
+    /// reads them at once.
     capacity: usize,
     /// The connection that events of the socket carry, once it is registered.
     id: ConnectionId,
+    /// The server wants to know when there is room again.
+    is_watched: bool,
     /// The server has dropped its side, or sent the end of the stream.
     is_closed: bool,
 }
@@ -31,6 +34,7 @@ pub fn memory_pair(capacity: usize) -> (MemorySocket, MemoryPeer) {
         from_server: Vec::new(),
         capacity,
         id: ConnectionId::default(),
+        is_watched: false,
         is_closed: false,
     }));
     (MemorySocket(Rc::clone(&pipes)), MemoryPeer(pipes))
@@ -46,6 +50,21 @@ impl MemoryPeer {
         std::mem::take(&mut self.0.borrow_mut().from_server)
     }
 
+    /// Takes the first bytes of what the server has written.
+    pub fn take_some(&self, count: usize) -> Vec<u8> {
+        self.0.borrow_mut().from_server.drain(..count).collect()
+    }
+
+    /// From now on the server may write so many bytes before the peer takes some.
+    pub fn set_capacity(&self, capacity: usize) {
+        self.0.borrow_mut().capacity = capacity;
+    }
+
+    /// Bytes that the server has written and the peer has not taken.
+    pub fn untaken(&self) -> usize {
+        self.0.borrow().from_server.len()
+    }
+
     /// The connection at the server.
     pub fn id(&self) -> ConnectionId {
         self.0.borrow().id
@@ -54,6 +73,11 @@ impl MemoryPeer {
     /// Bytes that the server has not read yet.
     pub fn unread(&self) -> usize {
         self.0.borrow().to_server.len()
+    }
+
+    /// Returns true if the server waits for an event because it could write no more.
+    pub fn is_waited_for(&self) -> bool {
+        self.0.borrow().is_watched
     }
 
     /// Returns true if the server writes nothing more.
@@ -74,7 +98,8 @@ impl Read for MemorySocket {
 impl Write for MemorySocket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut pipes = self.0.borrow_mut();
-        let count = bytes.len().min(pipes.capacity - pipes.from_server.len());
+        let room = pipes.capacity.saturating_sub(pipes.from_server.len());
+        let count = bytes.len().min(room);
         if count == 0 {
             return Err(ErrorKind::WouldBlock.into());
         }
@@ -95,7 +120,8 @@ impl Socket for MemorySocket {
         Ok(())
     }
 
-    fn watch_writable(&mut self, (): &(), _: ConnectionId, _: bool) -> io::Result<()> {
+    fn watch_writable(&mut self, (): &(), _: ConnectionId, is_wanted: bool) -> io::Result<()> {
+        self.0.borrow_mut().is_watched = is_wanted;
         Ok(())
     }
 
@@ -108,7 +134,8 @@ impl Socket for MemorySocket {
     }
 
     fn has_untaken(&self) -> bool {
-        false
+        let pipes = self.0.borrow();
+        pipes.capacity < usize::MAX && !pipes.from_server.is_empty()
     }
 
     fn shutdown_write(&mut self) -> io::Result<()> {

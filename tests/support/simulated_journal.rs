@@ -1,7 +1,7 @@
 //! A journal on a simulated disk, which is written to when the test says so.
 
 use super::SimulatedDisk;
-use clacks::broker::{Broker, Saved};
+use clacks::broker::{Broker, Record, Recording, Rewrite, Saved};
 use clacks::storage::{self, Batch, LoadError, Loaded, Recorder, SyncPolicy, Writer};
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -11,6 +11,20 @@ pub struct SimulatedJournal {
     writer: Writer<SimulatedDisk>,
     /// Handed over and not written.
     batches: VecDeque<Batch>,
+}
+
+impl Recording for SimulatedJournal {
+    fn record(&mut self, record: &Record<'_>) {
+        self.recorder.record(record);
+    }
+
+    fn rewrite(&mut self, step: &Rewrite<'_>) {
+        self.recorder.rewrite(step);
+    }
+
+    fn unsaved(&self) -> usize {
+        self.recorder.unsaved()
+    }
 }
 
 impl SimulatedJournal {

@@ -1,0 +1,221 @@
+//! A server in memory: the real broker and the real scheduling of the reactor, over sockets in memory and on a clock of
+//! the test's own, with a journal on a simulated disk if it has one. A minute or a day takes no time here, and all that
+//! is due happens at exactly its moment.
+
+use super::{MemoryPeer, MemorySocket, SimulatedJournal, memory_pair};
+use clacks::broker::{Broker, CloseReason, ConnectionId, Now, Peer};
+use clacks::protocol::Language;
+use clacks::reactor::{Core, Readiness, Settings};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Turns at one moment: each of them does a slice of whatever there is to do.
+const MAX_TURNS_AT_ONCE: u32 = 10_000;
+
+pub struct Machine {
+    pub core: Core<MemorySocket, Option<SimulatedJournal>>,
+    pub now: Now,
+    /// The other ends of all connections that there have been.
+    peers: BTreeMap<ConnectionId, MemoryPeer>,
+    /// The connections of which the broker knows.
+    open: BTreeSet<ConnectionId>,
+    closed: BTreeMap<ConnectionId, CloseReason>,
+    /// How often the server was woken by a deadline.
+    pub wake_ups: u64,
+}
+
+impl Machine {
+    pub fn new(
+        settings: Settings,
+        broker: Broker,
+        journal: Option<SimulatedJournal>,
+        now: Now,
+    ) -> Machine {
+        Machine {
+            core: Core::new(settings, broker, journal, (), now),
+            now,
+            peers: BTreeMap::new(),
+            open: BTreeSet::new(),
+            closed: BTreeMap::new(),
+            wake_ups: 0,
+        }
+    }
+
+    /// Lets a peer connect that takes so many bytes before it reads them, and a turn pass.
+    pub fn connect(&mut self, peer: Peer, language: Language, capacity: usize) -> ConnectionId {
+        let (socket, other_end) = memory_pair(capacity);
+        self.core.begin_turn(self.now);
+        self.core
+            .add(socket, peer, language)
+            .expect("memory takes every socket");
+        let id = other_end.id();
+        self.peers.insert(id, other_end);
+        self.open.insert(id);
+        self.end_turn();
+        id
+    }
+
+    pub fn peer(&self, id: ConnectionId) -> &MemoryPeer {
+        &self.peers[&id]
+    }
+
+    /// Lets bytes come from a peer; the next turn reads them.
+    pub fn send(&mut self, id: ConnectionId, bytes: &[u8]) {
+        self.peers[&id].write(bytes);
+        // No answer is held back as for a client that looks for it once and then not for half a second: here each is
+        // seen when it has come.
+        if let Some(connection) = self.core.out.connections.get_mut(id) {
+            connection.pace = Default::default();
+        }
+        let readiness = Readiness {
+            is_readable: true,
+            ..Readiness::default()
+        };
+        self.core.handle_ready(id, readiness);
+    }
+
+    /// Begins a turn, up to its deadlines: connections are served.
+    pub fn hear(&mut self) {
+        self.core.begin_turn(self.now);
+        self.core.serve();
+    }
+
+    /// Lets a turn pass. Returns whether there is more to do at once.
+    pub fn turn(&mut self) -> bool {
+        self.core.begin_turn(self.now);
+        self.end_turn()
+    }
+
+    /// The rest of a turn that was begun, after what has happened in it.
+    fn end_turn(&mut self) -> bool {
+        self.core.serve();
+        self.core.handle_deadlines();
+        if let Some(journal) = &mut self.core.out.journal {
+            journal.hand_over(self.core.broker.recorded());
+        }
+        self.core.flush();
+        self.note_closing();
+        self.core.end_turn();
+        self.core.has_work()
+    }
+
+    /// Lets turns pass until there is nothing more to do at once.
+    pub fn work_off(&mut self) {
+        let mut turns = 0;
+        while self.turn() {
+            turns += 1;
+            assert!(turns < MAX_TURNS_AT_ONCE, "work that doesn't end");
+        }
+    }
+
+    /// Notes why connections end, before they do.
+    fn note_closing(&mut self) {
+        let (connections, closed) = (&self.core.out.connections, &mut self.closed);
+        self.open.retain(|id| {
+            let reason = connections.get(*id).map(|connection| connection.closing);
+            if let Some(Some(reason)) = reason {
+                closed.insert(*id, reason);
+            }
+            reason == Some(None)
+        });
+    }
+
+    /// Returns why the connection has ended, if it has and that was not its peer's doing.
+    pub fn closed(&self, id: ConnectionId) -> Option<CloseReason> {
+        self.closed.get(&id).copied()
+    }
+
+    /// The connections that have not ended.
+    pub fn open(&self) -> impl Iterator<Item = ConnectionId> {
+        self.open.iter().copied()
+    }
+
+    /// Takes what a peer has got; the next turn writes more of it, if there is more.
+    pub fn take(&mut self, id: ConnectionId) -> Vec<u8> {
+        let taken = self.peers[&id].take();
+        if !taken.is_empty() {
+            self.tell_of_room(id);
+        }
+        taken
+    }
+
+    /// The server may write more to a peer, and is told so if it has waited for that.
+    pub fn tell_of_room(&mut self, id: ConnectionId) {
+        if self.peers[&id].is_waited_for() {
+            let readiness = Readiness {
+                is_writable: true,
+                ..Readiness::default()
+            };
+            self.core.handle_ready(id, readiness);
+        }
+    }
+
+    /// Reports whether the lines of a connection wait.
+    pub fn is_stopped(&self, id: ConnectionId) -> bool {
+        let connection = self.core.out.connections.get(id);
+        connection.is_some_and(|connection| connection.stops.any())
+    }
+
+    /// Reports whether the broker has more to say to a connection as soon as there is room.
+    pub fn wants_room(&self, id: ConnectionId) -> bool {
+        let connection = self.core.out.connections.get(id);
+        connection.is_some_and(|connection| connection.wants_writable)
+    }
+
+    /// Memory that the broker holds for a connection, in bytes.
+    pub fn held(&self, id: ConnectionId) -> usize {
+        let connection = self.core.out.connections.get(id);
+        connection.map_or(0, |connection| connection.broker_memory)
+    }
+
+    /// Lets the time pass on both clocks, and everything happen that is due meanwhile.
+    pub fn pass_until(&mut self, end_us: u64) {
+        let mut turns_at_once = 0;
+        let mut last_us = self.now.monotonic_us;
+        while self.pass_to_next(end_us) {
+            let now_us = self.now.monotonic_us;
+            turns_at_once = match std::mem::replace(&mut last_us, now_us) == now_us {
+                true => turns_at_once + 1,
+                false => 0,
+            };
+            assert!(
+                turns_at_once < MAX_TURNS_AT_ONCE,
+                "a deadline that doesn't go away"
+            );
+        }
+    }
+
+    /// Lets the time pass to the next turn. Returns false if there is none until then: then it is that time.
+    pub fn pass_to_next(&mut self, end_us: u64) -> bool {
+        let Some(at_us) = self.next_turn_us().filter(|at_us| *at_us <= end_us) else {
+            self.set_time(end_us);
+            return false;
+        };
+        self.wake_ups += u64::from(!self.core.has_work());
+        self.set_time(at_us);
+        self.turn();
+        true
+    }
+
+    /// When there is something to do next.
+    fn next_turn_us(&mut self) -> Option<u64> {
+        let now_us = self.now.monotonic_us;
+        match self.core.has_work() {
+            true => Some(now_us),
+            false => self.core.poll_deadline().map(|at_us| at_us.max(now_us)),
+        }
+    }
+
+    fn set_time(&mut self, monotonic_us: u64) {
+        self.now.wall_us += monotonic_us - self.now.monotonic_us;
+        self.now.monotonic_us = monotonic_us;
+    }
+
+    pub fn status(&self) -> String {
+        let mut status = String::new();
+        self.core
+            .broker
+            .write_status(&mut status)
+            .expect("a String takes every write");
+        status
+    }
+}
