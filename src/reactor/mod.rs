@@ -36,11 +36,11 @@ pub use notify::Notifier;
 pub use own_file::OwnFile;
 pub use signals::Signals;
 
-// For those who count what they cost (tests/hot_paths).
+// For those who count what they cost (tests/hot_paths), and for servers without a kernel (tests/support/machine.rs).
 #[doc(hidden)]
 pub use {
     self::core::{Core, Readiness},
-    connections::Connections,
+    connections::{Connections, DialRequest},
     outputs::Outputs,
     socket::Socket,
     stream::Stream,
@@ -57,7 +57,6 @@ use crate::limits::{
 };
 use crate::protocol::Language;
 use crate::storage::{Disk, Journal, Writer};
-use connections::DialRequest;
 use dialer::{Dialed, Dialer};
 use handshakes::Step;
 use mio::event::Event;

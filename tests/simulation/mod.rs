@@ -8,18 +8,19 @@
 //! A failing seed replays exactly: `CLACKSD_SEED=n make sim`.
 
 mod ageing;
-mod carrier;
 mod expiring;
 mod memcached;
 mod messages;
 mod mixed;
 mod nats;
+mod net_clacks;
 mod network;
 mod oracle;
 mod perl;
 mod processes;
 mod restarts;
 mod room;
+mod server;
 mod witness;
 mod world;
 

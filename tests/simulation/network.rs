@@ -1,9 +1,8 @@
 //! The network between the nodes of a world: wires that are slow, that are cut at any byte, and that
 //! fall silent without anybody being told.
 
-use super::carrier::End;
-use super::world::{MILLISECOND_US, Random, World};
-use clacks::broker::{CloseReason, ConnectionId, Peer, Process};
+use super::world::{End, MILLISECOND_US, Random, World};
+use clacks::broker::{ConnectionId, Peer, Process};
 use clacks::protocol::{Language, Pending};
 use std::collections::VecDeque;
 
@@ -201,9 +200,9 @@ impl World {
 
     /// A node is told that a connection has ended.
     fn end(&mut self, at: usize, id: ConnectionId) {
-        self.serve(at, |server, carrier, now| {
-            if carrier.get(id).is_some() {
-                server.handle_closing(id, CloseReason::EndOfStream, now, carrier);
+        self.serve(at, |node| {
+            if node.ends.contains_key(&id) {
+                node.server.hang_up(id);
             }
         });
     }
@@ -231,24 +230,20 @@ impl World {
             .master
             .filter(|master| !self.unreachable[slave] && !self.nodes[*master].is_down)
         else {
-            self.nodes[slave].server.handle_dial_failed(now);
+            let server = &mut self.nodes[slave].server;
+            server.set_time(now);
+            server.fail_dial();
             return;
         };
         let number = self.network.wires.len();
-        let sides = [(slave, 0), (master, 1)].map(|(node, side)| {
-            self.nodes[node].carrier.now_us = self.now_us;
-            Side {
-                node,
-                connection: self.nodes[node]
-                    .carrier
-                    .add(End::Wire(number, side), Language::Clacks),
-                coming: VecDeque::new(),
-                is_dead: false,
-                is_closed: false,
-                unsabotaged: Pending::default(),
-            }
+        let sides = [slave, master].map(|node| Side {
+            node,
+            connection: ConnectionId::default(),
+            coming: VecDeque::new(),
+            is_dead: false,
+            is_closed: false,
+            unsabotaged: Pending::default(),
         });
-        let ids = [sides[0].connection, sides[1].connection];
         self.network.open.push(number);
         self.network.wires.push(Wire {
             sides,
@@ -256,13 +251,20 @@ impl World {
             up_since_us: None,
             cut_us: None,
         });
-        for (node, id, peer) in [
-            (slave, ids[0], Peer::Master(None)),
-            (master, ids[1], Peer::Unix(Process::default())),
-        ] {
-            self.serve(node, |server, carrier, now| {
-                server.handle_connected(id, (peer, Language::Clacks), now, carrier);
-            });
+        for (side, at) in [slave, master].into_iter().enumerate() {
+            let now = self.time_of(at);
+            let node = &mut self.nodes[at];
+            node.server.set_time(now);
+            let id = match side {
+                0 => node.server.connect_master(),
+                _ => {
+                    let peer = Peer::Unix(Process::default());
+                    node.server.connect(peer, Language::Clacks)
+                }
+            };
+            node.ends.insert(id, End::Wire(number, side));
+            self.network.wires[number].sides[side].connection = id;
+            self.serve(at, |_| {});
         }
     }
 

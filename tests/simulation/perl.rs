@@ -1,10 +1,11 @@
 //! A small Net::Clacks 36 as the other servers see it on their links (clacks-interclacks(7)): one table without stamps, raw lines that are passed on as they came, a lock while the
 //! master tells what it has, and a slave that sends everything back.
 //!
-//! It is handed the same things as a broker, and notes every line that is not for its ears.
+//! It notes every line that is not for its ears.
 
+use super::net_clacks::Sockets;
 use super::world::SECOND_US;
-use clacks::broker::{CloseReason, ConnectionId, Flow, Now, Output, Peer};
+use clacks::broker::{ConnectionId, Flow, Now, Peer};
 use clacks::protocol::token::Token;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -63,13 +64,7 @@ impl Perl {
         }
     }
 
-    pub fn handle_connected<O: Output>(
-        &mut self,
-        id: ConnectionId,
-        peer: Peer,
-        now: Now,
-        out: &mut O,
-    ) {
+    pub fn handle_connected(&mut self, id: ConnectionId, peer: Peer, now: Now, out: &mut Sockets) {
         let role = match peer {
             Peer::Master(_) => Role::Master,
             _ => Role::Client,
@@ -83,16 +78,16 @@ impl Perl {
             ping_us: now.monotonic_us,
         };
         self.connections.insert(id, connection);
-        say(out, id, "CLACKS Net::Clacks");
+        out.say(id, "CLACKS Net::Clacks");
         if role == Role::Master {
-            say(out, id, &login());
-            say(out, id, "OVERHEAD I 1");
+            out.say(id, &login());
+            out.say(id, "OVERHEAD I 1");
         } else {
-            say(out, id, "OVERHEAD M Authentication required");
+            out.say(id, "OVERHEAD M Authentication required");
         }
     }
 
-    pub fn handle_dial_failed(&mut self, _: &str, now: Now) {
+    pub fn handle_dial_failed(&mut self, now: Now) {
         self.schedule_dial(now);
     }
 
@@ -101,24 +96,7 @@ impl Perl {
         self.dial_at_us = Some(at_us.max(now.monotonic_us));
     }
 
-    pub fn handle_closing<O: Output>(
-        &mut self,
-        id: ConnectionId,
-        reason: CloseReason,
-        _: Now,
-        out: &mut O,
-    ) {
-        out.close(id, reason);
-    }
-
-    pub fn handle_closed<O: Output>(
-        &mut self,
-        id: ConnectionId,
-        _: CloseReason,
-        _: usize,
-        now: Now,
-        out: &mut O,
-    ) {
+    pub fn handle_closed(&mut self, id: ConnectionId, now: Now, out: &mut Sockets) {
         let closed = self.connections.remove(&id);
         if closed.is_some_and(|connection| connection.role == Role::Master) {
             self.unlock(out);
@@ -126,7 +104,7 @@ impl Perl {
         }
     }
 
-    pub fn poll_deadline(&mut self) -> Option<u64> {
+    pub fn poll_deadline(&self) -> Option<u64> {
         let links = self.links(None);
         let pings = links
             .iter()
@@ -134,25 +112,25 @@ impl Perl {
         pings.chain(self.dial_at_us).min()
     }
 
-    pub fn handle_deadline<O: Output>(&mut self, now: Now, out: &mut O) {
+    pub fn handle_deadline(&mut self, now: Now, out: &mut Sockets) {
         if self
             .dial_at_us
             .is_some_and(|at_us| at_us <= now.monotonic_us)
         {
             self.dial_at_us = None;
             self.last_dial_us = now.monotonic_us;
-            out.dial(0);
+            out.dial();
         }
         for id in self.links(None) {
             let Some(link) = self.connections.get_mut(&id) else {
                 continue;
             };
             if link.ping_us + PING_TIMEOUT_US <= now.monotonic_us {
-                say(out, id, "TIMEOUT");
-                out.close(id, CloseReason::PingTimeout);
+                out.say(id, "TIMEOUT");
+                out.close(id);
             } else if link.ping_sent_us + PING_INTERVAL_US <= now.monotonic_us {
                 link.ping_sent_us = now.monotonic_us;
-                say(out, id, "PING");
+                out.say(id, "PING");
             }
         }
     }
@@ -166,33 +144,33 @@ impl Perl {
         links.map(|(id, _)| *id).collect()
     }
 
-    fn pass_on<O: Output>(&self, from: ConnectionId, line: &str, out: &mut O) {
+    fn pass_on(&self, from: ConnectionId, line: &str, out: &mut Sockets) {
         for id in self.links(Some(from)) {
-            say(out, id, line);
+            out.say(id, line);
         }
     }
 
-    fn deliver<O: Output>(&self, from: ConnectionId, name: &str, line: &str, out: &mut O) {
+    fn deliver(&self, from: ConnectionId, name: &str, line: &str, out: &mut Sockets) {
         for (id, connection) in &self.connections {
             if *id != from && connection.listens_to.contains(name) {
-                say(out, *id, line);
+                out.say(*id, line);
             }
         }
     }
 
-    fn unlock<O: Output>(&mut self, out: &mut O) {
+    fn unlock(&mut self, out: &mut Sockets) {
         self.is_locked = false;
         for id in std::mem::take(&mut self.waiting) {
             out.resume(id);
         }
     }
 
-    pub fn handle_line<O: Output>(
+    pub fn handle_line(
         &mut self,
         id: ConnectionId,
         line: &[u8],
         now: Now,
-        out: &mut O,
+        out: &mut Sockets,
     ) -> Flow {
         let line = String::from_utf8_lossy(line).into_owned();
         let (verb, rest) = line.split_once(' ').unwrap_or((&line, ""));
@@ -213,7 +191,7 @@ impl Perl {
             "CLACKS" => {}
             "OVERHEAD" => self.handle_overhead(id, rest, now, out),
             "PING" => connection.ping_us = now.monotonic_us,
-            "QUIT" | "TIMEOUT" => out.close(id, CloseReason::Quit),
+            "QUIT" | "TIMEOUT" => out.close(id),
             "KEYSYNC" => {
                 connection.ping_us = now.monotonic_us;
                 let offset_s = connection.offset_s;
@@ -236,24 +214,24 @@ impl Perl {
             "LISTEN" => {
                 connection.listens_to.insert(name.to_owned());
             }
-            "FLUSH" => say(out, id, &format!("FLUSHED {rest}")),
+            "FLUSH" => out.say(id, &format!("FLUSHED {rest}")),
             "RETRIEVE" => match self.cache.get(name).and_then(|entry| entry.value.as_ref()) {
-                Some(value) => say(out, id, &format!("RETRIEVED {name}={value}")),
-                None => say(out, id, &format!("NOTRETRIEVED {name}")),
+                Some(value) => out.say(id, &format!("RETRIEVED {name}={value}")),
+                None => out.say(id, &format!("NOTRETRIEVED {name}")),
             },
             "KEYLIST" => {
-                say(out, id, "KEYLISTSTART");
+                out.say(id, "KEYLISTSTART");
                 for name in self.cache.keys() {
-                    say(out, id, &format!("KEY {name}"));
+                    out.say(id, &format!("KEY {name}"));
                 }
-                say(out, id, "KEYLISTEND");
+                out.say(id, "KEYLISTEND");
             }
             _ => panic!("no client of a simulation says {line:?}"),
         }
         Flow::Next
     }
 
-    fn handle_overhead<O: Output>(&mut self, id: ConnectionId, rest: &str, now: Now, out: &mut O) {
+    fn handle_overhead(&mut self, id: ConnectionId, rest: &str, now: Now, out: &mut Sockets) {
         let (flags, value) = rest.split_once(' ').unwrap_or((rest, ""));
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
@@ -261,18 +239,18 @@ impl Perl {
         match flags {
             "A" => {
                 connection.is_logged_in = true;
-                say(out, id, "OVERHEAD O Welcome!");
+                out.say(id, "OVERHEAD O Welcome!");
             }
             "I" => {
                 connection.role = Role::Slave;
                 connection.ping_us = now.monotonic_us;
-                say(out, id, "CLACKS Net::Clacks");
-                say(out, id, "OVERHEAD M Authentication required");
-                say(out, id, &login());
-                say(out, id, "OVERHEAD L 1");
+                out.say(id, "CLACKS Net::Clacks");
+                out.say(id, "OVERHEAD M Authentication required");
+                out.say(id, &login());
+                out.say(id, "OVERHEAD L 1");
                 self.tell(id, now, out);
-                say(out, id, "OVERHEAD L 0");
-                say(out, id, "PING");
+                out.say(id, "OVERHEAD L 0");
+                out.say(id, "PING");
             }
             "T" => {
                 connection.offset_s = wall_s(now) - value.parse::<f64>().expect("a time");
@@ -287,7 +265,7 @@ impl Perl {
             }
             _ if flags.contains('G') => {
                 for other in self.connections.keys().filter(|other| **other != id) {
-                    say(out, *other, &format!("OVERHEAD {flags} {value}"));
+                    out.say(*other, &format!("OVERHEAD {flags} {value}"));
                 }
             }
             _ => {}
@@ -295,15 +273,15 @@ impl Perl {
     }
 
     /// All there is, with this node's times.
-    fn tell<O: Output>(&self, to: ConnectionId, now: Now, out: &mut O) {
-        say(out, to, &format!("OVERHEAD T {:.6}", wall_s(now)));
+    fn tell(&self, to: ConnectionId, now: Now, out: &mut Sockets) {
+        out.say(to, &format!("OVERHEAD T {:.6}", wall_s(now)));
         for (name, entry) in &self.cache {
             let (cached_s, accessed_s) = (entry.cached_s, entry.accessed_s);
             let line = match &entry.value {
                 Some(value) => format!("KEYSYNC {cached_s:.6} {accessed_s:.6} U {name}={value}"),
                 None => format!("KEYSYNC {cached_s:.6} 0 D {name}=REMOVED"),
             };
-            say(out, to, &line);
+            out.say(to, &line);
         }
     }
 
@@ -352,11 +330,4 @@ fn wall_s(now: Now) -> f64 {
 
 fn login() -> String {
     format!("OVERHEAD A {}", Token::encode(b"admin", b"secret"))
-}
-
-fn say<O: Output>(out: &mut O, to: ConnectionId, line: &str) {
-    out.append(to, |output| {
-        output.extend_from_slice(line.as_bytes());
-        output.extend_from_slice(b"\r\n");
-    });
 }

@@ -1,12 +1,15 @@
 //! How the processes of nodes end and start again, with a journal and without.
 
-use super::carrier::{End, Server};
+use super::net_clacks::NetClacks;
 use super::perl::Perl;
-use super::world::{MILLISECOND_US, SECOND_US, World};
+use super::server::Server;
+use super::world::{EPOCH_US, End, MILLISECOND_US, SECOND_US, World};
 use crate::support;
-use crate::support::{SimulatedDisk, SimulatedJournal};
-use clacks::broker::{Broker, CloseReason, MemcachedSettings, NatsSettings, Settings, Users};
+use crate::support::{Machine, SimulatedDisk, SimulatedJournal};
+use clacks::broker::{Broker, MemcachedSettings, NatsSettings, Now, Settings, Users};
+use clacks::limits::{AUTH_TIMEOUT_S, MAX_BUFFERS};
 use clacks::protocol::Language;
+use clacks::reactor::{self, OutputLimits};
 use clacks::storage::SyncPolicy;
 
 /// The longest that a node's disk takes to begin with what is to be written: as a rule, and when it is slow.
@@ -16,6 +19,18 @@ const DISKS_US: [u64; 4] = [
     30 * MILLISECOND_US,
     3 * SECOND_US,
 ];
+
+/// The settings of a node's loop.
+const LOOP_SETTINGS: reactor::Settings = reactor::Settings {
+    max_clients: 16,
+    max_connections: 64,
+    auth_timeout_us: AUTH_TIMEOUT_S as u64 * SECOND_US,
+    output: OutputLimits {
+        // More than is on its way where it is clogged.
+        max_output: 1 << 44,
+        max_buffers: MAX_BUFFERS,
+    },
+};
 
 /// How a process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,17 +50,19 @@ impl World {
         at: usize,
         master: Option<usize>,
         disk: Option<&SimulatedDisk>,
-    ) -> (Server, Option<SimulatedJournal>) {
+    ) -> Server {
+        let now = Now {
+            monotonic_us: self.now_us,
+            wall_us: EPOCH_US + self.now_us,
+        };
         if self.net_clacks == Some(at) {
-            return (
-                Server::NetClacks(Box::new(Perl::new(self.reconnect_us))),
-                None,
-            );
+            let perl = Perl::new(self.reconnect_us);
+            return Server::NetClacks(Box::new(NetClacks::new(perl, now)));
         }
         // If nodes move, each can be given a master later; without one its dials fail.
         let has_master = self.moves || master.is_some();
         let settings = Settings {
-            max_clients: 16,
+            max_clients: LOOP_SETTINGS.max_clients,
             ping_timeout_us: u64::MAX >> 20,
             interclacks_reconnect_us: self.reconnect_us,
             masters: has_master
@@ -74,33 +91,36 @@ impl World {
             let (journal, _) = started.expect("the disk is right");
             journal
         });
-        (Server::Clacksd(Box::new(broker)), journal)
+        Server::Clacksd(Box::new(Machine::new(LOOP_SETTINGS, broker, journal, now)))
     }
 
     /// Ends a node's process.
     pub fn end_process(&mut self, at: usize, how: Ending) {
+        // It does not dial again because its links end.
+        self.nodes[at].is_down = true;
+        self.nodes[at].ends.clear();
         self.cut_all(at);
         let now = self.time_of(at);
         let written = self.random.below(3) as usize;
         let node = &mut self.nodes[at];
-        node.is_down = true;
-        if let (Server::Clacksd(broker), true) = (&mut node.server, node.carrier.journal.is_some())
-        {
+        if let Server::Clacksd(machine) = &mut node.server {
+            let core = &mut machine.core;
             if how != Ending::Orderly
-                && let Some(journal) = &mut node.carrier.journal
+                && let Some(journal) = &mut core.out.journal
             {
                 drop(journal.write(written, self.now_us));
                 journal.lose_waiting();
             }
-            if how == Ending::Orderly || self.keeps_shares {
-                broker.record_end(now, &mut node.carrier);
-                let recorded = broker.recorded();
-                if let Some(journal) = &mut node.carrier.journal {
+            if core.out.journal.is_some() && (how == Ending::Orderly || self.keeps_shares) {
+                core.broker.record_end(now, &mut core.out);
+                let recorded = core.broker.recorded();
+                if let Some(journal) = &mut core.out.journal {
                     journal.finish(recorded, self.now_us);
                 }
             }
+            core.out.journal = None;
         }
-        node.carrier.forget();
+        node.write_at_us = None;
         node.clients.clear();
         if let Some(disk) = node.disk.as_mut().filter(|_| how == Ending::PowerCut) {
             let mut random = support::Random::new(self.random.next());
@@ -111,9 +131,9 @@ impl World {
     /// Starts a node's process, with what its journal has in its cache, and connects clients of these languages.
     pub fn start_process(&mut self, at: usize, clients: &[Language]) {
         let (master, disk) = (self.nodes[at].master, self.nodes[at].disk.clone());
-        let (server, journal) = self.new_server(at, master, disk.as_ref());
+        let server = self.new_server(at, master, disk.as_ref());
         let node = &mut self.nodes[at];
-        (node.server, node.carrier.journal) = (server, journal);
+        node.server = server;
         node.is_down = false;
         node.run += 1;
         node.started_us = self.now_us;
@@ -130,27 +150,25 @@ impl World {
         self.start_process(at, &clients);
     }
 
-    /// A turn of the loop is over: what was recorded is written soon.
+    /// What was recorded and handed over is written soon.
     pub(super) fn hand_over(&mut self, at: usize) {
         let node = &mut self.nodes[at];
-        if let (Server::Clacksd(broker), Some(journal)) = (&node.server, &mut node.carrier.journal)
+        if let Server::Clacksd(machine) = &node.server
+            && let Some(journal) = &machine.core.out.journal
+            && journal.waiting() > 0
+            && node.write_at_us.is_none()
         {
-            journal.hand_over(broker.recorded());
-            if journal.waiting() > 0 && node.carrier.write_at_us.is_none() {
-                let most_us = self.random.pick(&DISKS_US);
-                node.carrier.write_at_us = Some(self.now_us + self.random.below(most_us));
-            }
+            let most_us = self.random.pick(&DISKS_US);
+            node.write_at_us = Some(self.now_us + self.random.below(most_us));
         }
     }
 
     /// A node's disk gets to what waits for it.
     pub(super) fn write_journal(&mut self, at: usize) {
-        let now_us = self.now_us;
-        self.serve(at, |server, carrier, now| {
-            carrier.write_at_us = None;
-            if let (Server::Clacksd(broker), Some(journal)) = (server, &mut carrier.journal) {
-                let news = journal.write(usize::MAX, now_us);
-                broker.handle_saved(news, now, carrier);
+        self.serve(at, |node| {
+            node.write_at_us = None;
+            if let Server::Clacksd(machine) = &mut node.server {
+                machine.write_journal(usize::MAX);
             }
         });
     }
@@ -164,10 +182,10 @@ impl World {
         while !is_over(self.nodes[at].clients[slave].lines.make_contiguous()) {
             self.run_until(self.now_us + 5 * MILLISECOND_US, &mut |_, _| {});
         }
-        let id = self.nodes[at].carrier.id_of(End::Client(slave));
-        self.serve(at, |server, carrier, now| {
-            server.handle_closing(id, CloseReason::EndOfStream, now, carrier);
-        });
+        let ends = &self.nodes[at].ends;
+        let found = ends.iter().find(|(_, end)| **end == End::Client(slave));
+        let id = *found.expect("it is connected").0;
+        self.leave(at, id);
         let left = self.nodes[at].clients.pop();
         left.expect("the slave was the last").lines.into()
     }

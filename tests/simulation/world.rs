@@ -1,10 +1,10 @@
 //! A world of servers: their clocks, the network between them, and the clients at them. Everything
 //! happens at a virtual time and by one seed.
 
-use super::carrier::{Carrier, End, Server, work_off};
 use super::nats::{self, Heard, Message};
 use super::network::{Network, Saboteur};
-use crate::support::SimulatedDisk;
+use super::server::Server;
+use crate::support::{SimulatedDisk, SimulatedJournal};
 use clacks::broker::{Ageing, CloseReason, ConnectionId, Now, Peer, Process, Settings};
 use clacks::protocol::Language;
 use clacks::protocol::token::Token;
@@ -83,9 +83,31 @@ struct Clock {
     drift_per_million: i64,
 }
 
+/// Where the other end of a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The client of that number at this node.
+    Client(usize),
+    /// A side of the wire of that number.
+    Wire(usize, usize),
+}
+
+/// Links are congested so often, and for so long.
+const CONGESTION_EVERY_US: u64 = 3_000_000;
+const CONGESTION_US: u64 = 200_000;
+
+/// Every now and then a link takes nothing for some time: how much longer.
+fn congested_us(id: ConnectionId, now_us: u64) -> u64 {
+    let phase_us = (now_us + u64::from(id.generation) * 700_000) % CONGESTION_EVERY_US;
+    CONGESTION_US.saturating_sub(phase_us)
+}
+
 pub struct Node {
     pub(super) server: Server,
-    pub(super) carrier: Carrier,
+    /// Its connections.
+    pub(super) ends: BTreeMap<ConnectionId, End>,
+    /// When what waits for its disk gets there.
+    pub(super) write_at_us: Option<u64>,
     /// Where it keeps its journal, if it has one.
     pub(super) disk: Option<SimulatedDisk>,
     /// Its process has ended.
@@ -99,6 +121,43 @@ pub struct Node {
     pub run: u32,
     /// When the last one began.
     pub started_us: u64,
+}
+
+impl Node {
+    /// Clogs the links that take nothing at this moment, and no others.
+    fn congest(&mut self, now_us: u64) {
+        let Server::Clacksd(machine) = &mut self.server else {
+            return;
+        };
+        for (id, end) in &self.ends {
+            let is_congested = matches!(end, End::Wire(..)) && congested_us(*id, now_us) > 0;
+            if is_congested != machine.peer(*id).is_clogged() {
+                machine.clog(*id, is_congested);
+            }
+        }
+    }
+
+    /// When a link takes something again for which something waits.
+    fn room_at_us(&self, now_us: u64) -> Option<u64> {
+        let Server::Clacksd(machine) = &self.server else {
+            return None;
+        };
+        let clogged = self.ends.keys().filter(|id| {
+            let is_clogged = machine.peer(**id).is_clogged();
+            is_clogged && (machine.peer(**id).is_waited_for() || machine.wants_room(**id))
+        });
+        clogged.map(|id| now_us + congested_us(*id, now_us)).min()
+    }
+
+    /// When the journal is to be written next.
+    fn write_due_us(&self) -> Option<u64> {
+        let Server::Clacksd(machine) = &self.server else {
+            return None;
+        };
+        let journal = machine.core.out.journal.as_ref();
+        let sync_us = journal.and_then(SimulatedJournal::deadline_us);
+        [self.write_at_us, sync_us].into_iter().flatten().min()
+    }
 }
 
 /// The parameters of a world: its nodes and their settings.
@@ -182,10 +241,11 @@ impl World {
             };
             let has_journal = plan.journals.get(node) == Some(&true);
             let disk = has_journal.then(SimulatedDisk::default);
-            let (server, journal) = world.new_server(node, *master, disk.as_ref());
+            let server = world.new_server(node, *master, disk.as_ref());
             world.nodes.push(Node {
                 server,
-                carrier: Carrier::with_journal(journal),
+                ends: BTreeMap::new(),
+                write_at_us: None,
                 disk,
                 is_down: false,
                 clients: Vec::new(),
@@ -209,8 +269,8 @@ impl World {
 
     /// Panics if a node is not as it has to be.
     pub fn check(&self, node: usize) {
-        if let Server::Clacksd(broker) = &self.nodes[node].server {
-            broker.check();
+        if let Server::Clacksd(machine) = &self.nodes[node].server {
+            machine.core.broker.check();
         }
     }
 
@@ -258,9 +318,7 @@ impl World {
     pub fn reconnect_client(&mut self, at: usize, number: usize) {
         let id = self.nodes[at].clients[number].id.take();
         let id = id.expect("it is connected");
-        self.serve(at, |server, carrier, now| {
-            server.handle_closing(id, CloseReason::EndOfStream, now, carrier);
-        });
+        self.leave(at, id);
         let client = &mut self.nodes[at].clients[number];
         client.received.clear();
         client.lines.clear();
@@ -270,18 +328,26 @@ impl World {
 
     fn connect_client(&mut self, at: usize, number: usize) {
         let language = self.nodes[at].clients[number].language;
-        self.nodes[at].carrier.now_us = self.now_us;
-        let id = self.nodes[at].carrier.add(End::Client(number), language);
-        self.nodes[at].clients[number].id = Some(id);
-        self.serve(at, |server, carrier, now| {
+        self.serve(at, |node| {
             let peer = Peer::Unix(Process::default());
-            server.handle_connected(id, (peer, language), now, carrier);
+            let id = node.server.connect(peer, language);
+            node.ends.insert(id, End::Client(number));
+            node.clients[number].id = Some(id);
         });
         if language == Language::Clacks {
             let login = format!("OVERHEAD A {}", Token::encode(b"admin", b"secret"));
             self.say(at, number, &login);
             self.nodes[at].clients[number].lines.clear();
         }
+    }
+
+    /// A client ends its connection, of which it gets nothing more.
+    pub(super) fn leave(&mut self, at: usize, id: ConnectionId) {
+        self.serve(at, |node| {
+            node.ends.remove(&id);
+            node.server.hang_up(id);
+        });
+        self.nodes[at].server.forget(id);
     }
 
     /// A client sends a line, and gets what comes of it at once. One of memcached may have a block behind it.
@@ -304,11 +370,9 @@ impl World {
 
     /// Reports whether a node lets the lines of that client wait.
     pub fn is_waiting(&mut self, at: usize, client: usize) -> bool {
-        let node = &mut self.nodes[at];
+        let node = &self.nodes[at];
         let id = node.clients[client].id.expect("it is connected");
-        node.carrier
-            .get(id)
-            .is_some_and(|connection| connection.stopped_since_us.is_some())
+        node.server.is_stopped(id)
     }
 
     /// Returns a message if an honest server was refused as implausible; with `by_clock`, also if it was refused for
@@ -328,7 +392,7 @@ impl World {
     /// A line that a Net::Clacks server got from another server and does not know.
     pub fn foreign_line(&self, node: usize) -> Option<String> {
         match &self.nodes[node].server {
-            Server::NetClacks(perl) => perl.foreign_lines.first().cloned(),
+            Server::NetClacks(server) => server.perl.foreign_lines.first().cloned(),
             Server::Clacksd(_) => None,
         }
     }
@@ -387,55 +451,53 @@ impl World {
         })
     }
 
-    /// Something happens at a node, and everything that follows from it.
-    pub(super) fn serve(&mut self, at: usize, act: impl FnOnce(&mut Server, &mut Carrier, Now)) {
+    /// Something happens at a node, and everything that follows from it. Nothing happens at one that is down.
+    pub(super) fn serve(&mut self, at: usize, act: impl FnOnce(&mut Node)) {
         let now = self.time_of(at);
-        let Node {
-            server, carrier, ..
-        } = &mut self.nodes[at];
-        carrier.now_us = self.now_us;
-        act(server, carrier, now);
+        let node = &mut self.nodes[at];
+        if node.is_down {
+            return;
+        }
+        node.server.set_time(now);
+        node.congest(self.now_us);
+        act(node);
         self.settle(at);
     }
 
     /// Bytes come to a connection of a node.
     pub(super) fn receive(&mut self, at: usize, id: ConnectionId, bytes: &[u8]) {
-        self.serve(at, |server, carrier, now| {
-            if let Some(connection) = carrier.get(id) {
-                connection.input.push(bytes);
+        self.serve(at, |node| {
+            if node.ends.contains_key(&id) {
+                node.server.send(id, bytes);
             }
-            work_off(server, carrier, id, now);
         });
     }
 
     /// Everything that follows from what a node has just done.
     fn settle(&mut self, at: usize) {
-        let now = self.time_of(at);
-        let Node {
-            server, carrier, ..
-        } = &mut self.nodes[at];
-        while let Some(id) = carrier.resumed.pop() {
-            work_off(server, carrier, id, now);
-        }
-        let active = carrier.connections.values();
-        let active = active.filter(|c| !c.output.is_empty() || c.closing.is_some());
-        let ids: Vec<ConnectionId> = active.map(|c| c.id).collect();
-        for id in ids {
-            self.flush(at, id);
-        }
-        if std::mem::take(&mut self.nodes[at].carrier.is_dialing) {
-            self.dial(at);
+        loop {
+            let node = &mut self.nodes[at];
+            node.server.work_off();
+            let ends: Vec<(ConnectionId, End)> =
+                node.ends.iter().map(|(id, end)| (*id, *end)).collect();
+            let mut is_done = true;
+            for (id, end) in ends {
+                is_done &= !self.flush(at, id, end);
+            }
+            if self.nodes[at].server.take_dial() {
+                self.dial(at);
+            } else if is_done {
+                break;
+            }
         }
         self.hand_over(at);
     }
 
-    fn flush(&mut self, at: usize, id: ConnectionId) {
-        let Some(connection) = self.nodes[at].carrier.get(id) else {
-            return;
-        };
-        let bytes = std::mem::take(&mut connection.output);
-        let (end, closing) = (connection.end, connection.closing);
+    /// Sends the output of a node's connection on its way. Returns true if the connection has ended with that.
+    fn flush(&mut self, at: usize, id: ConnectionId, end: End) -> bool {
+        let bytes = self.nodes[at].server.take(id);
         match end {
+            _ if bytes.is_empty() => {}
             End::Client(number) => {
                 let client = &mut self.nodes[at].clients[number];
                 client.received.extend_from_slice(&bytes);
@@ -443,22 +505,21 @@ impl World {
             }
             End::Wire(wire, side) => self.send(wire, side, bytes),
         }
-        if let Some(reason) = closing {
-            use CloseReason::{ClockAhead, Implausible, Ring};
-            if matches!(reason, Ring | ClockAhead | Implausible) {
-                *self.refused.entry(reason.word()).or_default() += 1;
-            }
-            let now = self.time_of(at);
-            let Node {
-                server, carrier, ..
-            } = &mut self.nodes[at];
-            carrier.connections.remove(&id.slot);
-            server.handle_closed(id, reason, now, carrier);
-            if let End::Wire(wire, side) = end {
-                self.close(wire, side);
-            }
-            self.settle(at);
+        let node = &mut self.nodes[at];
+        let Some(reason) = node.server.has_closed(id) else {
+            return false;
+        };
+        use CloseReason::{ClockAhead, Implausible, Ring};
+        if let Some(reason @ (Ring | ClockAhead | Implausible)) = reason {
+            *self.refused.entry(reason.word()).or_default() += 1;
         }
+        node.ends.remove(&id);
+        node.server.hang_up(id);
+        node.server.forget(id);
+        if let End::Wire(wire, side) = end {
+            self.close(wire, side);
+        }
+        true
     }
 
     /// Lets the world go on up to a moment; `after_each` looks at it after everything that happens.
@@ -475,16 +536,13 @@ impl World {
                 if node.is_down {
                     continue;
                 }
-                if let Some(at_us) = node.carrier.write_due_us() {
+                if let Some(at_us) = node.write_due_us() {
                     consider(at_us.max(self.now_us), Step::Write(at));
                 }
-                if let Some(at_us) = node.server.poll_deadline() {
+                let deadline_us = node.server.poll_deadline();
+                let room_us = node.room_at_us(self.now_us);
+                if let Some(at_us) = deadline_us.into_iter().chain(room_us).min() {
                     consider(at_us.max(self.now_us), Step::Deadline(at));
-                }
-                for connection in node.carrier.connections.values() {
-                    if let Some(at_us) = connection.room_at_us {
-                        consider(at_us, Step::Room(at, connection.id));
-                    }
                 }
             }
             let Some((at_us, step)) = next.filter(|(at_us, _)| *at_us <= end_us) else {
@@ -501,18 +559,7 @@ impl World {
         match step {
             Step::Arrival(wire, side) => self.arrive(wire, side),
             Step::Deadline(at) => {
-                self.serve(at, |server, carrier, now| {
-                    server.handle_deadline(now, carrier);
-                });
-                at
-            }
-            Step::Room(at, id) => {
-                self.serve(at, |server, carrier, now| {
-                    if let Some(connection) = carrier.get(id) {
-                        connection.room_at_us = None;
-                    }
-                    server.handle_writable(id, now, carrier);
-                });
+                self.serve(at, |_| {});
                 at
             }
             Step::Write(at) => {
@@ -526,6 +573,5 @@ impl World {
 enum Step {
     Arrival(usize, usize),
     Deadline(usize),
-    Room(usize, ConnectionId),
     Write(usize),
 }

@@ -5,8 +5,9 @@
 use super::{MemoryPeer, MemorySocket, SimulatedJournal, memory_pair};
 use clacks::broker::{Broker, CloseReason, ConnectionId, Now, Peer};
 use clacks::protocol::Language;
-use clacks::reactor::{Core, Readiness, Settings};
+use clacks::reactor::{Core, DialRequest, Readiness, Settings};
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 
 /// Turns at one moment: each of them does a slice of whatever there is to do.
 const MAX_TURNS_AT_ONCE: u32 = 10_000;
@@ -47,11 +48,47 @@ impl Machine {
         self.core
             .add(socket, peer, language)
             .expect("memory takes every socket");
+        self.welcome(other_end)
+    }
+
+    /// Lets the connection to a master be made that the server has dialled, and a turn pass.
+    pub fn connect_master(&mut self) -> ConnectionId {
+        let (socket, other_end) = memory_pair(usize::MAX);
+        self.core.begin_turn(self.now);
+        self.core.handle_dialed(Ok((socket, Peer::Master(None))));
+        self.welcome(other_end)
+    }
+
+    fn welcome(&mut self, other_end: MemoryPeer) -> ConnectionId {
         let id = other_end.id();
         self.peers.insert(id, other_end);
         self.open.insert(id);
         self.end_turn();
         id
+    }
+
+    /// Lets the server know that no master could be dialled.
+    pub fn fail_dial(&mut self) {
+        self.core.begin_turn(self.now);
+        let error = io::Error::other("out of reach");
+        self.core.handle_dialed(Err(error));
+    }
+
+    /// Takes the request to dial a master, if there is one.
+    pub fn take_dial(&mut self) -> Option<usize> {
+        match self.core.out.connections.take_dial_request()? {
+            DialRequest::Dial(master) => Some(master),
+            DialRequest::Cancel => None,
+        }
+    }
+
+    /// Lets the journal write so many batches, and the server know what came of that.
+    pub fn write_journal(&mut self, batches: usize) {
+        self.core.begin_turn(self.now);
+        if let Some(journal) = &mut self.core.out.journal {
+            let news = journal.write(batches, self.now.monotonic_us);
+            self.core.handle_saved(news);
+        }
     }
 
     pub fn peer(&self, id: ConnectionId) -> &MemoryPeer {
@@ -71,6 +108,22 @@ impl Machine {
             ..Readiness::default()
         };
         self.core.handle_ready(id, readiness);
+    }
+
+    /// Lets a peer close its side; the next turn notices that, unless the connection's lines wait.
+    pub fn hang_up(&mut self, id: ConnectionId) {
+        self.peers[&id].hang_up();
+        let readiness = Readiness {
+            is_read_closed: true,
+            ..Readiness::default()
+        };
+        self.core.handle_ready(id, readiness);
+    }
+
+    /// Forgets a peer whose connection has ended.
+    pub fn forget(&mut self, id: ConnectionId) {
+        self.peers.remove(&id);
+        self.closed.remove(&id);
     }
 
     /// Begins a turn, up to its deadlines: connections are served.
@@ -141,12 +194,24 @@ impl Machine {
     /// The server may write more to a peer, and is told so if it has waited for that.
     pub fn tell_of_room(&mut self, id: ConnectionId) {
         if self.peers[&id].is_waited_for() {
-            let readiness = Readiness {
-                is_writable: true,
-                ..Readiness::default()
-            };
-            self.core.handle_ready(id, readiness);
+            self.note_room(id);
         }
+    }
+
+    /// The way to a peer is clogged, or is no longer.
+    pub fn clog(&mut self, id: ConnectionId, is_clogged: bool) {
+        self.peers[&id].clog(is_clogged);
+        if !is_clogged {
+            self.note_room(id);
+        }
+    }
+
+    fn note_room(&mut self, id: ConnectionId) {
+        let readiness = Readiness {
+            is_writable: true,
+            ..Readiness::default()
+        };
+        self.core.handle_ready(id, readiness);
     }
 
     /// Reports whether the lines of a connection wait.

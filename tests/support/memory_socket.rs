@@ -19,13 +19,22 @@ struct Pipes {
     /// Bytes that the server may write before the peer takes some. A peer with room for any number counts as one that
     /// reads them at once.
     capacity: usize,
+    /// The server may write nothing, and much is on its way already.
+    is_clogged: bool,
+    /// Bytes that are said to be on their way: [`CLOGGED`], until the server gets on.
+    unsent: usize,
     /// The connection that events of the socket carry, once it is registered.
     id: ConnectionId,
     /// The server wants to know when there is room again.
     is_watched: bool,
     /// The server has dropped its side, or sent the end of the stream.
     is_closed: bool,
+    /// The peer has closed its side.
+    has_hung_up: bool,
 }
+
+/// More than anybody waits for.
+const CLOGGED: usize = 1 << 40;
 
 /// A socket that takes so many bytes before its peer does, and that peer.
 pub fn memory_pair(capacity: usize) -> (MemorySocket, MemoryPeer) {
@@ -33,9 +42,12 @@ pub fn memory_pair(capacity: usize) -> (MemorySocket, MemoryPeer) {
         to_server: VecDeque::new(),
         from_server: Vec::new(),
         capacity,
+        is_clogged: false,
+        unsent: 0,
         id: ConnectionId::default(),
         is_watched: false,
         is_closed: false,
+        has_hung_up: false,
     }));
     (MemorySocket(Rc::clone(&pipes)), MemoryPeer(pipes))
 }
@@ -43,6 +55,11 @@ pub fn memory_pair(capacity: usize) -> (MemorySocket, MemoryPeer) {
 impl MemoryPeer {
     pub fn write(&self, bytes: &[u8]) {
         self.0.borrow_mut().to_server.extend(bytes);
+    }
+
+    /// Closes its side: the server reads to the end.
+    pub fn hang_up(&self) {
+        self.0.borrow_mut().has_hung_up = true;
     }
 
     /// Takes all that the server has written.
@@ -58,6 +75,20 @@ impl MemoryPeer {
     /// From now on the server may write so many bytes before the peer takes some.
     pub fn set_capacity(&self, capacity: usize) {
         self.0.borrow_mut().capacity = capacity;
+    }
+
+    /// From now on the server may write nothing, as if very much were on its way that it had written before; or that is
+    /// over.
+    pub fn clog(&self, is_clogged: bool) {
+        let mut pipes = self.0.borrow_mut();
+        pipes.is_clogged = is_clogged;
+        if is_clogged {
+            pipes.unsent = CLOGGED;
+        }
+    }
+
+    pub fn is_clogged(&self) -> bool {
+        self.0.borrow().is_clogged
     }
 
     /// Bytes that the server has written and the peer has not taken.
@@ -86,10 +117,22 @@ impl MemoryPeer {
     }
 }
 
+impl Pipes {
+    /// Passes on the bytes that are on their way, unless it is clogged.
+    fn pass_on(&mut self) -> io::Result<()> {
+        if self.is_clogged {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        self.unsent = 0;
+        Ok(())
+    }
+}
+
 impl Read for MemorySocket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.0.borrow_mut().to_server.read(buffer)? {
-            0 => Err(ErrorKind::WouldBlock.into()),
+        let mut pipes = self.0.borrow_mut();
+        match pipes.to_server.read(buffer)? {
+            0 if !pipes.has_hung_up => Err(ErrorKind::WouldBlock.into()),
             count => Ok(count),
         }
     }
@@ -98,6 +141,7 @@ impl Read for MemorySocket {
 impl Write for MemorySocket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut pipes = self.0.borrow_mut();
+        pipes.pass_on()?;
         let room = pipes.capacity.saturating_sub(pipes.from_server.len());
         let count = bytes.len().min(room);
         if count == 0 {
@@ -108,7 +152,7 @@ impl Write for MemorySocket {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.0.borrow_mut().pass_on()
     }
 }
 
@@ -136,6 +180,10 @@ impl Socket for MemorySocket {
     fn has_untaken(&self) -> bool {
         let pipes = self.0.borrow();
         pipes.capacity < usize::MAX && !pipes.from_server.is_empty()
+    }
+
+    fn unsent(&self) -> usize {
+        self.0.borrow().unsent
     }
 
     fn shutdown_write(&mut self) -> io::Result<()> {
