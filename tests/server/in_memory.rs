@@ -54,6 +54,17 @@ impl World {
         id
     }
 
+    /// A memcached client that has logged in.
+    fn memcached_client(&mut self) -> ConnectionId {
+        let peer = Peer::Unix(Process::default());
+        let id = self
+            .machine
+            .connect(peer, Language::MemcachedLogin, CAPACITY);
+        self.say(id, b"set auth 0 0 8\r\nadmin pw\r\n");
+        assert_eq!(self.machine.take(id), b"STORED\r\n");
+        id
+    }
+
     fn say(&mut self, client: ConnectionId, bytes: &[u8]) {
         self.machine.send(client, bytes);
         self.machine.work_off();
@@ -180,5 +191,48 @@ fn lines_that_are_read_together_have_the_effects_of_single_ones() {
             assert!(together == effects(&single, is_monitored), "{other} {run}");
             assert!(!together.0[0].is_empty());
         }
+    }
+}
+
+/// A command of a few bytes that reads or copies a long value is much work, and ends the client's share of the turn.
+#[test]
+fn commands_on_a_long_value_wait_for_their_turns() {
+    for (command, value, answer) in [
+        ("append long 0 0 1\r\nx\r\n", "v", "STORED\r\n"),
+        ("prepend long 0 0 1\r\nx\r\n", "v", "STORED\r\n"),
+        ("md long I\r\n", "v", "HD\r\n"),
+        (
+            "incr long 1\r\n",
+            " ",
+            "CLIENT_ERROR cannot increment or decrement non-numeric value\r\n",
+        ),
+        (
+            "ma long\r\n",
+            " ",
+            "CLIENT_ERROR cannot increment or decrement non-numeric value\r\n",
+        ),
+    ] {
+        const COMMANDS: usize = 20;
+        let mut world = World::new();
+        let client = world.memcached_client();
+        let value = value.repeat(200_000);
+        world.say(
+            client,
+            format!("set long 0 0 200000\r\n{value}\r\n").as_bytes(),
+        );
+        assert_eq!(world.machine.take(client), b"STORED\r\n");
+        world
+            .machine
+            .send(client, command.repeat(COMMANDS).as_bytes());
+        let mut most = 0;
+        let mut answers = String::new();
+        while world.machine.turn() {
+            let text = String::from_utf8(world.machine.take(client)).expect("text");
+            most = most.max(text.matches(answer).count());
+            answers += &text;
+        }
+        answers += &String::from_utf8(world.machine.take(client)).expect("text");
+        assert_eq!(answers, answer.repeat(COMMANDS));
+        assert!(most <= 2, "{command}: {most} in one turn");
     }
 }
