@@ -139,6 +139,10 @@ pub const FOLDS_PER_SLICE: usize = 4096;
 pub const WORK_PER_CONTRIBUTION: usize = 8;
 /// The largest number of contributions in a STATE line. No correct server sends more.
 pub const MAX_CONTRIBUTIONS: usize = 4096;
+/// The largest number of states in a STATES line: the memory that they need is fetched at once.
+pub const STATES_PER_LINE: usize = REQUESTS_PREFETCHED;
+/// The longest state in a STATES line. So all of them, with each byte escaped, are far below [`PEER_LINE_EXTRA`].
+pub const MAX_PACKED_STATE: usize = 512;
 /// The number of counters remembered because a Net::Clacks slave has counted them before the lock. The slave has only some
 /// milliseconds for it, and the names take less than half a megabyte together.
 pub const MAX_EARLY_COUNTERS: usize = 1024;

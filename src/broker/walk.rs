@@ -66,6 +66,15 @@ impl Walk {
         }
     }
 
+    /// A walk that meets nothing.
+    pub fn over_nothing() -> Walk {
+        Walk {
+            stage: Stage::Done,
+            meets: Meets::All,
+            memory: 0,
+        }
+    }
+
     /// Returns the memory of the names that the walk keeps, about, in bytes.
     pub fn memory(&self) -> usize {
         self.memory

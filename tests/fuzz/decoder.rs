@@ -8,7 +8,8 @@
 
 use clacks::protocol::command::{Counter, Expire, KeySync, Pair, StatusList, decode};
 use clacks::protocol::framing::{Next, Unfinished};
-use clacks::protocol::peer::{self, PeerLine};
+use clacks::protocol::peer::packed::NamedState;
+use clacks::protocol::peer::{self, PeerLine, StatesLine};
 use clacks::protocol::reply::{self, Reply};
 use clacks::protocol::token::Token;
 use clacks::protocol::{Command, Key, Language, Overhead, Pending, encode};
@@ -266,6 +267,11 @@ fn check_peer_line(line: &[u8]) {
     let Some(said) = peer::decode(line) else {
         return;
     };
+    if let PeerLine::States(packed) = &said
+        && packed.unpack().is_none()
+    {
+        return;
+    }
     let same = line_of(|to| match &said {
         PeerLine::State {
             name,
@@ -277,6 +283,14 @@ fn check_peer_line(line: &[u8]) {
             let value = value.unescape();
             let state = head.clone().into_state(&value);
             peer::encode_state(to, name, &state, *signal);
+        }
+        PeerLine::States(packed) => {
+            let mut states = StatesLine::default();
+            for NamedState { name, state, .. } in packed.unpack().iter().flatten() {
+                assert!(!name.is_empty());
+                states.push(name, state);
+            }
+            states.finish(to);
         }
         PeerLine::Signal { id, options, line } => {
             let left_out =

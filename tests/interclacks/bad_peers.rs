@@ -4,6 +4,8 @@
 use crate::interclacks::counters::Slave;
 use crate::interclacks::{Master, slave_of, unix_time};
 use crate::support::{Client, Server, wait_until};
+use clacks::protocol::attributes::Attributes;
+use clacks::protocol::peer::{NodeId, Register, Stamp, State, StatesLine};
 use std::time::Duration;
 
 const HOUR_US: u64 = 3_600_000_000;
@@ -24,9 +26,14 @@ fn bad_slave(server: &Server) -> Client {
 
 /// Says something as a slave; the link ends with that word.
 fn assert_refused(server: &Server, line: &str, word: &str) {
+    assert_bytes_refused(server, line.as_bytes(), word);
+}
+
+/// Says something as a slave, as [`assert_refused`] does, that may be no text.
+fn assert_bytes_refused(server: &Server, line: &[u8], word: &str) {
     let before = server.status(word);
     let mut link = bad_slave(server);
-    link.send(line);
+    link.send_bytes(&[line, b"\r\n"].concat());
     link.until_closed();
     wait_until("it is counted", || server.status(word) > before);
     let line = server.process.wait_for_log("is not believed");
@@ -252,6 +259,68 @@ fn lines_that_are_out_of_form_end_the_link() {
     }
     let mut client = server.client("ro");
     assert_eq!(client.ask("RETRIEVE a"), ["NOTRETRIEVED a"]);
+}
+
+/// A STATES line of values under these names, with that stamp, and without its end.
+fn states_line(stamp: Stamp, names: &[&str]) -> Vec<u8> {
+    let mut states = StatesLine::default();
+    for name in names {
+        let state = State {
+            stamp,
+            accessed_us: stamp.time_us,
+            register: Register::Value(b"1"),
+            attributes: Attributes::default(),
+            contributions: Vec::new(),
+        };
+        states.push(name.as_bytes(), &state);
+    }
+    let mut line = Vec::new();
+    states.finish(&mut line);
+    line.truncate(line.len() - b"\r\n".len());
+    line
+}
+
+/// One that is wrong is the last of many, and none of the others has an effect.
+#[test]
+fn states_that_come_together_are_refused_together() {
+    let server = Server::start();
+    let mut client = server.client("ro");
+    let [newer, older] = [now_us(), now_us() - 1].map(|time_us| Stamp {
+        time_us,
+        node: NodeId(7),
+    });
+    let right = |names: &[&str]| states_line(newer, names);
+    let joined = |other: Vec<u8>| [right(&["a", "b"]), other[b"STATES ".len()..].to_vec()].concat();
+    let ahead = Stamp {
+        time_us: now_us() + 2 * HOUR_US,
+        ..newer
+    };
+    let mut cut = right(&["a", "b"]);
+    cut.pop();
+    let mut longer = right(&["a", "b"]);
+    longer.push(b'1');
+    let many = right(&["a"; 32]);
+    let too_many = [&many[..], &right(&["b"])[b"STATES ".len()..]].concat();
+    for (line, reason) in [
+        (joined(states_line(ahead, &["c"])), "clock_ahead"),
+        (cut, "implausible"),
+        (longer, "implausible"),
+        (too_many, "implausible"),
+        ([&right(&["a"])[..], br"\x"].concat(), "implausible"),
+        (b"STATES ".to_vec(), "implausible"),
+        (b"STATES".to_vec(), "implausible"),
+        (b"STATES x".to_vec(), "implausible"),
+    ] {
+        assert_bytes_refused(&server, &line, reason);
+        assert_eq!(client.ask("RETRIEVE a"), ["NOTRETRIEVED a"]);
+    }
+    let mut link = bad_slave(&server);
+    link.send_bytes(&[joined(states_line(older, &["c"])), b"\r\n".to_vec()].concat());
+    for name in ["a", "b", "c"] {
+        wait_until("it has come", || {
+            client.ask(&format!("RETRIEVE {name}")) == [format!("RETRIEVED {name}=1")]
+        });
+    }
 }
 
 /// Members of groups with a pattern that is none, a form that is kept free, and options that nobody knows.

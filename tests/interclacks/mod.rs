@@ -5,6 +5,7 @@ mod bad_peers;
 mod counters;
 mod groups;
 mod mixed_trees;
+mod synchronising;
 
 use crate::support::{Client, Proxy, Server, Setup, Way, token, wait_until};
 use std::os::unix::net::UnixListener;

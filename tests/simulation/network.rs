@@ -2,6 +2,7 @@
 //! fall silent without anybody being told.
 
 use super::world::{End, MILLISECOND_US, Random, World};
+use crate::support::states_in;
 use clacks::broker::{ConnectionId, Peer, Process};
 use clacks::protocol::{Language, Pending};
 use std::collections::VecDeque;
@@ -153,7 +154,9 @@ impl World {
             pending.push(&sent);
             sent = Vec::new();
             while let Some(line) = pending.next_frame().map(<[u8]>::to_vec) {
-                for mut line in saboteur(random, line) {
+                // The saboteur sees the states that go together one by one.
+                let lines = states_in(&line).unwrap_or_else(|| vec![line]);
+                for mut line in lines.into_iter().flat_map(|line| saboteur(random, line)) {
                     line.push(b'\n');
                     sent.extend_from_slice(&line);
                 }

@@ -1,6 +1,7 @@
 //! A client that the test drives by hand: sends lines, waits for lines.
 
 use super::{DEADLINE, tls};
+use clacks::protocol::peer::{self, PeerLine};
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConnection, StreamOwned, SupportedProtocolVersion};
 use socket2::{Domain, Socket, Type};
@@ -50,6 +51,19 @@ pub struct Client {
 /// The login token of a user whose password is its name and `pw`.
 pub fn token(user: &str) -> String {
     clacks::protocol::token::Token::encode(user.as_bytes(), format!("{user}pw").as_bytes())
+}
+
+/// The STATE lines that say as much as a STATES line; `None` of any other line.
+pub fn states_in(line: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let Some(PeerLine::States(packed)) = peer::decode(line) else {
+        return None;
+    };
+    let lines = packed.lines();
+    assert!(
+        !lines.is_empty(),
+        "the server packs states in the right form"
+    );
+    Some(lines)
 }
 
 /// A connection to a port of this machine from another one of its addresses.
@@ -223,8 +237,11 @@ impl Client {
                     let line = self.received[start..end]
                         .strip_suffix(b"\r")
                         .expect("the server ends lines in CR LF");
-                    self.lines
-                        .push_back(String::from_utf8_lossy(line).into_owned());
+                    let text = |line: &[u8]| String::from_utf8_lossy(line).into_owned();
+                    match states_in(line) {
+                        Some(states) => self.lines.extend(states.iter().map(|line| text(line))),
+                        None => self.lines.push_back(text(line)),
+                    }
                     start = end + 1;
                     self.searched = start;
                 }

@@ -22,7 +22,7 @@ mod tool;
 mod transport;
 
 pub use certificates::{Authority, Identity, Validity};
-pub use client::{Client, connect_from, token};
+pub use client::{Client, connect_from, states_in, token};
 pub use conversation::Conversation;
 pub use cores::{Awake, move_to_our_core, run_on_servers_core, stay_on_our_core};
 pub use crowd::Crowd;

@@ -107,9 +107,9 @@ impl Cache {
         let state = self.folded_state(state);
         let state = state.as_ref();
         self.compare_own_share(name, state.stamp, &state.contributions);
-        let held = self
-            .entry(name)
-            .filter(|entry| !self.is_forgotten(*entry, now_us));
+        let entry = self.entry(name);
+        let held_version = entry.map_or(0, Entry::version);
+        let held = entry.filter(|entry| !self.is_forgotten(*entry, now_us));
         let is_unknown = held.is_none();
         let order = held.map_or(Ordering::Greater, |entry| state.stamp.cmp(&entry.stamp()));
         match order {
@@ -119,7 +119,7 @@ impl Cache {
                 if is_unknown && self.is_past_its_time(state, now_us) {
                     return Ok(Merged::nothing(false));
                 }
-                let changed_us = self.changed_us_of(name, state, now_us);
+                let changed_us = self.changed_us_of(held_version, state, now_us);
                 let accessed_us = state.accessed_us.min(now_us);
                 let entry = self.put_state(name, state, accessed_us, changed_us)?;
                 // A counter that begins is told as its steps, for others may begin it as well.
@@ -149,8 +149,7 @@ impl Cache {
 
     /// When a state that comes changes the name here: at the time in its stamp, unless the entry that is here has a later
     /// version, or the state is a counter, whose changes have no stamp.
-    fn changed_us_of(&mut self, name: &[u8], state: &State<'_>, now_us: u64) -> u64 {
-        let held_version = self.entry(name).map_or(0, Entry::version);
+    fn changed_us_of(&mut self, held_version: u64, state: &State<'_>, now_us: u64) -> u64 {
         match state.contributions.is_empty() && state.stamp.time_us > held_version {
             true => state.stamp.time_us,
             false => self.draw_time(now_us),

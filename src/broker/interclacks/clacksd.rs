@@ -3,6 +3,7 @@
 use super::counting::Count;
 use super::groups::{Forwarded, HandedOnGroups};
 use super::link::Role;
+use super::plausible::{Fault, fault_of_states};
 use super::scope::{SignalScope, is_not_monitored, is_too_long_to_forward};
 use super::{LegacyForm, Tree};
 use crate::broker::Broker;
@@ -14,12 +15,15 @@ use crate::broker::events::{ConnectionId, Now};
 use crate::broker::operations::{By, Extras, Groups, Signal};
 use crate::broker::output::Output;
 use crate::broker::subjects::{GroupId, News};
-use crate::limits::{MAX_FORWARDED_LINE, MAX_PATH, WORK_PER_CONTRIBUTION};
+use crate::limits::{MAX_FORWARDED_LINE, MAX_PATH, WORK_PER_CONTRIBUTION, WORK_PER_STEP};
 use crate::protocol::attributes::Attributes;
 use crate::protocol::command::Pair;
 use crate::protocol::nats::subject;
 use crate::protocol::number::work_of;
-use crate::protocol::peer::{EscapedValue, NodeId, Options, PeerLine, SignalId, Stamp, StateHead};
+use crate::protocol::peer::packed::NamedState;
+use crate::protocol::peer::{
+    EscapedValue, NodeId, Options, PackedStates, PeerLine, SignalId, Stamp, State, StateHead,
+};
 use crate::protocol::shown::shown;
 use crate::protocol::{Command, decode, encode};
 use log::Level;
@@ -54,6 +58,7 @@ impl Broker {
                 value,
                 signal,
             } => self.handle_state(id, &name, (head, &value), signal, now, out),
+            PeerLine::States(states) => handle_states(self, id, &states, now, out),
             PeerLine::Signal {
                 id: signal,
                 options,
@@ -123,56 +128,8 @@ impl Broker {
         let mut state = head.into_state(&value);
         // It was used when it was written, or else somebody could make it stale by writing it.
         state.accessed_us = state.accessed_us.max(state.stamp.time_us);
-        let state = &state;
         self.renew_ping(id, now, out);
-        if !state.contributions.is_empty() {
-            let contributions = state.contributions.len() * WORK_PER_CONTRIBUTION;
-            out.add_work(contributions + work_of(state.register.value()));
-        }
-        let merged = self.cache.merge(name, state, self.tree.now_us(now));
-        self.report_share_contest(now);
-        let merged = merged.unwrap_or_else(|TooLarge| {
-            self.log_too_large(name, now);
-            // The old value is nobody's any more. The signal is for whoever listens all the same.
-            self.cache.forget(name);
-            Merged::nothing(false)
-        });
-        if !merged.differs {
-            self.note_known_to_peer(id, name, out);
-        }
-        let signal =
-            signal.filter(|signal| self.is_new_signal(id, *signal, SignalScope::All, now, out));
-        let value = match signal {
-            Some(_) => shown(state.register.value()),
-            None => Cow::Borrowed(&b""[..]),
-        };
-        if merged.differs {
-            self.answer_older_state(id, name, now, out);
-        }
-        // A STATE line names no groups: those that are to be served here come in a line of their own.
-        if signal.is_some() {
-            self.statistics.link_signals += 1;
-            self.deliver_set(id, name, &value, Groups::Named(&[]), out);
-        }
-        if let Some(written) = merged.written {
-            let write = Write {
-                by: By {
-                    connection: id,
-                    form: LegacyForm::Effect(&merged.effect),
-                },
-                name,
-                written,
-                signal: signal.map(|id| WrittenSignal {
-                    id,
-                    value: &value,
-                    handed_on: &[],
-                }),
-            };
-            self.commit(Change::Write(write), now, out);
-        } else if let Some(signal) = signal {
-            let line = encode::set(name, &value);
-            self.forward_signal(id, signal, &Forwarded::plain(&line), now, out);
-        }
+        merge_state(self, (id, name), &state, signal, now, out);
     }
 
     /// A touch or a won mark of an entry. A peer that knows less of it gets the whole state.
@@ -327,6 +284,92 @@ impl Broker {
         } else if self.tree.masters() != path {
             self.tree.set_path(path, out);
         }
+    }
+}
+
+/// States that came in one line. None of them has an effect unless all are believed.
+fn handle_states<O: Output>(
+    broker: &mut Broker,
+    id: ConnectionId,
+    packed: &PackedStates<'_>,
+    now: Now,
+    out: &mut O,
+) {
+    let Some(states) = packed.unpack() else {
+        broker.refuse_link(id, &Fault::Form("STATES".to_owned()), now, out);
+        return;
+    };
+    if let Some(fault) = fault_of_states(broker, id, &states, now) {
+        broker.refuse_link(id, &fault, now, out);
+        return;
+    }
+    broker.renew_ping(id, now, out);
+    // The line has counted as one step.
+    out.add_work((states.len() - 1) * WORK_PER_STEP);
+    broker
+        .cache
+        .prefetch_names(states.iter().map(|named| named.name));
+    for NamedState { name, state, .. } in &states {
+        merge_state(broker, (id, name), state, None, now, out);
+    }
+}
+
+/// A state that a peer has of a name, with the signal that a SETANDSTORE is too.
+fn merge_state<O: Output>(
+    broker: &mut Broker,
+    (id, name): (ConnectionId, &[u8]),
+    state: &State<'_>,
+    signal: Option<SignalId>,
+    now: Now,
+    out: &mut O,
+) {
+    if !state.contributions.is_empty() {
+        let contributions = state.contributions.len() * WORK_PER_CONTRIBUTION;
+        out.add_work(contributions + work_of(state.register.value()));
+    }
+    let merged = broker.cache.merge(name, state, broker.tree.now_us(now));
+    broker.report_share_contest(now);
+    let merged = merged.unwrap_or_else(|TooLarge| {
+        broker.log_too_large(name, now);
+        // The old value is nobody's any more. The signal is for whoever listens all the same.
+        broker.cache.forget(name);
+        Merged::nothing(false)
+    });
+    if !merged.differs {
+        broker.note_known_to_peer(id, name, out);
+    }
+    let signal =
+        signal.filter(|signal| broker.is_new_signal(id, *signal, SignalScope::All, now, out));
+    let value = match signal {
+        Some(_) => shown(state.register.value()),
+        None => Cow::Borrowed(&b""[..]),
+    };
+    if merged.differs {
+        broker.answer_older_state(id, name, now, out);
+    }
+    // A STATE line names no groups: those that are to be served here come in a line of their own.
+    if signal.is_some() {
+        broker.statistics.link_signals += 1;
+        broker.deliver_set(id, name, &value, Groups::Named(&[]), out);
+    }
+    if let Some(written) = merged.written {
+        let write = Write {
+            by: By {
+                connection: id,
+                form: LegacyForm::Effect(&merged.effect),
+            },
+            name,
+            written,
+            signal: signal.map(|id| WrittenSignal {
+                id,
+                value: &value,
+                handed_on: &[],
+            }),
+        };
+        broker.commit(Change::Write(write), now, out);
+    } else if let Some(signal) = signal {
+        let line = encode::set(name, &value);
+        broker.forward_signal(id, signal, &Forwarded::plain(&line), now, out);
     }
 }
 

@@ -45,11 +45,18 @@ impl Broker {
         }
         if let Some(extended) = extended {
             let is_hidden = self.is_hidden_signal(&extended);
+            // Monitors are shown a text for each state.
+            let states = match &extended {
+                PeerLine::States(states) if !self.monitors.is_empty() => Some(states.lines()),
+                _ => None,
+            };
             if self.is_believed(id, &extended, now, out) {
                 self.handle_peer_line(id, extended, now, out);
             }
-            if !is_hidden {
-                self.mirror(id, line, out);
+            match states {
+                Some(lines) => lines.iter().for_each(|line| self.mirror(id, line, out)),
+                None if is_hidden => {}
+                None => self.mirror(id, line, out),
             }
             return Flow::Next;
         }

@@ -26,6 +26,9 @@ pub struct Link {
     pub(super) unanswered_ping_us: Option<u64>,
     /// The progress of sending the entries that were cached when the link came up.
     pub(super) sync: SyncState,
+    /// True if nothing was cached here when the link to a clacksd master came up. So the master has said, or is sent as it
+    /// changes, all that there is when it is this node's turn to synchronise.
+    pub(super) began_empty: bool,
     /// The memory of the walk that was last charged to the connection, in bytes.
     pub(super) walk_memory: usize,
     /// Names that changed while much output was queued. Their states are sent when there is room.
@@ -242,14 +245,15 @@ impl Broker {
         name: &[u8],
         out: &mut O,
     ) {
+        let Some(link) = self.tree.links.get_mut(id) else {
+            return;
+        };
+        if !matches!(link.sync, SyncState::Pending) || link.began_empty {
+            return;
+        }
         let hash = self.cache.hash(name);
-        if let Some(link) = self.tree.links.get_mut(id)
-            && matches!(link.sync, SyncState::Pending)
-            && link
-                .known_to_peer
-                .find(hash, |heard| *heard == hash)
-                .is_none()
-        {
+        let known = link.known_to_peer.find(hash, |heard| *heard == hash);
+        if known.is_none() {
             link.known_to_peer.insert(hash, hash, |hash| *hash);
             out.charge_memory(id, KNOWN_NAME);
         }

@@ -30,6 +30,11 @@ impl Links {
         self.0.is_empty()
     }
 
+    /// Reports whether there is no link but that of this connection.
+    pub fn is_only(&self, id: ConnectionId) -> bool {
+        self.0.len() == 1 && self.0.contains_key(&id)
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (ConnectionId, &Link)> {
         self.0.iter().map(|(id, link)| (*id, &**link))
     }

@@ -24,6 +24,7 @@ use crate::limits::{
     NEW_SENDERS_PER_HOP, SECOND_US,
 };
 use crate::protocol::attributes::Attributes;
+use crate::protocol::peer::packed::NamedState;
 use crate::protocol::peer::{Contribution, PeerLine, ShareId, SignalId, Stamp};
 use log::Level;
 use std::fmt;
@@ -112,6 +113,8 @@ impl Broker {
                 .fault_of_stamp(*stamp, bound)
                 .or_else(|| fault_of_touch(attributes, bound)),
             PeerLine::Fold(marker) => bound.excess_us(marker.time_us).map(Fault::TimeAhead),
+            // They are looked at when they are unpacked.
+            PeerLine::States(_) => None,
             PeerLine::Path(_)
             | PeerLine::Join(_)
             | PeerLine::Leave(_)
@@ -221,6 +224,22 @@ impl Broker {
         );
         self.close(id, fault.reason(), now, out);
     }
+}
+
+/// The first fault of states that came in one line.
+pub(super) fn fault_of_states(
+    broker: &Broker,
+    id: ConnectionId,
+    states: &[NamedState<'_>],
+    now: Now,
+) -> Option<Fault> {
+    let bound = broker.bound_of(id, now);
+    states.iter().find_map(|NamedState { state, .. }| {
+        broker
+            .fault_of_stamp(state.stamp, bound)
+            .or_else(|| fault_of_touch(&state.attributes, bound))
+            .or_else(|| fault_of_versions(&state.contributions, bound))
+    })
 }
 
 /// The bound for the times that a link may send.

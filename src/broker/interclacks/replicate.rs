@@ -31,6 +31,7 @@ impl Broker {
         out: &mut O,
     ) {
         match change {
+            Change::Write(write) if self.tree.links.is_only(write.by.connection) => {}
             Change::Write(write) => self.replicate_write(&write, now, out),
             Change::Clear { by } => self.replicate_clear(by, out),
             Change::Fold { from } => self.replicate_fold(from, out),

@@ -3,25 +3,28 @@
 use super::encode::append_key_sync;
 use super::link::{DIRTY_NAME, Role, Software, SyncState};
 use crate::broker::Broker;
-use crate::broker::cache::Found;
+use crate::broker::cache::{Cache, Found};
 use crate::broker::carrier::Carrier;
 use crate::broker::events::{ConnectionId, Now};
+use crate::broker::table::Table;
+use crate::broker::walk::{KeptName, Walk};
 use crate::limits::{LISTING_SLICE, NAMES_PER_SLICE};
+use crate::protocol::peer::StatesLine;
 use crate::protocol::shared::Lines;
 use crate::protocol::shown::is_nameable;
 use crate::protocol::{Flags, encode, peer};
+use std::collections::BTreeSet;
 
 impl Broker {
     /// Begins the synchronisation with a master, which has sent all of its own entries.
     pub(super) fn start_sync<O: Carrier>(&mut self, id: ConnectionId, now: Now, out: &mut O) {
-        let Some(peer) = self.tree.links.get_mut(id).map(|link| link.peer) else {
-            return;
-        };
-        let walk = peer.new_walk(&self.cache);
         if let Some(link) = self.tree.links.get_mut(id)
             && matches!(link.sync, SyncState::Pending)
         {
-            link.sync = SyncState::Running(walk);
+            link.sync = SyncState::Running(match link.began_empty {
+                true => Walk::over_nothing(),
+                false => link.peer.new_walk(&self.cache),
+            });
             self.sync_at_once(id, now, out);
         }
     }
@@ -51,18 +54,7 @@ impl Broker {
         // Dirty names are sent even before our turn to synchronise.
         if let SyncState::Running(walk) = &mut link.sync {
             slice.bytes().reserve(LISTING_SLICE);
-            walk.advance(cache, now_us, LISTING_SLICE, |found| {
-                let before = slice.len();
-                let hash = cache.hash(found.name());
-                if known.find(hash, |known| *known == hash).is_none() {
-                    match peer {
-                        Software::Clacksd => append_state(&mut slice, found),
-                        Software::NetClacks if !is_nameable(found.name()) => {}
-                        Software::NetClacks => append_key_sync(&mut slice, found),
-                    }
-                }
-                slice.len() - before
-            });
+            append_walked(&mut slice, walk, (cache, now_us), known, peer);
             if walk.is_done() {
                 link.sync = SyncState::Done;
                 out.charge_memory(id, link.forget_known_to_peer());
@@ -72,18 +64,8 @@ impl Broker {
                 }
             }
         } else {
-            for _ in 0..NAMES_PER_SLICE {
-                if slice.len() >= LISTING_SLICE {
-                    break;
-                }
-                let Some(name) = link.dirty.pop_first() else {
-                    break;
-                };
-                out.charge_memory(id, -(name.len() as isize + DIRTY_NAME));
-                if let Some(found) = cache.find(&name, now_us) {
-                    append_state(&mut slice, found);
-                }
-            }
+            let memory = append_dirty(&mut slice, &mut link.dirty, (cache, now_us));
+            out.charge_memory(id, -memory);
         }
         out.charge_memory(id, link.walk_growth());
         let signals = match link.has_sent_all() {
@@ -106,9 +88,65 @@ impl Broker {
     }
 }
 
-/// Appends the state of an entry. A long value is shared with the cache.
-fn append_state(to: &mut Lines, found: Found<'_>) {
-    peer::append_state(to, found.name(), &found.state(), None, found.long_text());
+/// Appends one slice of a walk, without the names that are known to the peer.
+fn append_walked(
+    to: &mut Lines,
+    walk: &mut Walk,
+    (cache, now_us): (&Cache, u64),
+    known: &Table<u64>,
+    peer: Software,
+) {
+    let mut states = StatesLine::default();
+    walk.advance(cache, now_us, LISTING_SLICE, |found| {
+        let before = to.len() + states.len();
+        let hash = cache.hash(found.name());
+        if known.find(hash, |known| *known == hash).is_none() {
+            match peer {
+                Software::Clacksd => append_state(to, &mut states, found),
+                Software::NetClacks if !is_nameable(found.name()) => {}
+                Software::NetClacks => append_key_sync(to, found),
+            }
+        }
+        to.len() + states.len() - before
+    });
+    states.finish(to.bytes());
+}
+
+/// Appends one slice of the states of dirty names, which are clean then. Returns the memory that they had, in bytes.
+fn append_dirty(
+    to: &mut Lines,
+    dirty: &mut BTreeSet<KeptName>,
+    (cache, now_us): (&Cache, u64),
+) -> isize {
+    let (mut states, mut memory) = (StatesLine::default(), 0);
+    for _ in 0..NAMES_PER_SLICE {
+        if to.len() + states.len() >= LISTING_SLICE {
+            break;
+        }
+        let Some(name) = dirty.pop_first() else {
+            break;
+        };
+        memory += name.len() as isize + DIRTY_NAME;
+        if let Some(found) = cache.find(&name, now_us) {
+            append_state(to, &mut states, found);
+        }
+    }
+    states.finish(to.bytes());
+    memory
+}
+
+/// Adds the state of an entry to those that are to be sent in one line, if it may stand there, or else a line of its own,
+/// whose value, if it is long, is shared with the cache.
+fn append_state(to: &mut Lines, states: &mut StatesLine, found: Found<'_>) {
+    let (name, state) = (found.name(), found.state());
+    if !StatesLine::may_hold(name, &state) {
+        peer::append_state(to, name, &state, None, found.long_text());
+        return;
+    }
+    states.push(name, &state);
+    if states.is_full() {
+        states.finish(to.bytes());
+    }
 }
 
 /// Everything that was held when the link came up has been sent.

@@ -118,6 +118,7 @@ impl Broker {
             ping_sent_us: now.monotonic_us,
             unanswered_ping_us: None,
             sync: SyncState::Pending,
+            began_empty: false,
             walk_memory: 0,
             dirty: BTreeSet::new(),
             synced_us: None,
@@ -292,6 +293,7 @@ impl Broker {
         link.is_up = true;
         link.peer = peer;
         link.last_ping = LastPing::new(now.monotonic_us, link.last_ping.stopped_us);
+        link.began_empty = peer == Software::Clacksd && self.cache.is_empty();
         let (cleared, folded) = (self.cache.cleared(), self.cache.folded());
         let own = [self.tree.node];
         out.append(id, |to| {

@@ -6,6 +6,7 @@
 //! | `PATH node…` | the sender's masters, from the root, and itself |
 //! | `CLEAR stamp` | the newest CLEARCACHE the sender knows |
 //! | `STATE stamp accessed kind contributions signal attributes name=value` | all there is to know of a name |
+//! | `STATES states` | some states in binary form |
 //! | `COUNT stamp accessed share:version:sum name` | one share of a counter |
 //! | `COUNT stamp 0 - name` | the answer of a server that does not know the counter |
 //! | `TOUCH stamp attributes name` | a touch or a won mark of an entry |
@@ -21,8 +22,10 @@ mod changes;
 mod escape;
 mod ids;
 mod membership;
+pub mod packed;
 mod signal;
 mod state;
+mod states;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +35,7 @@ pub use ids::{NodeId, ShareId, SignalId, Stamp};
 pub use membership::{Membership, encode_join, encode_leave};
 pub use signal::{MAX_GROUPS_LENGTH, Options, append_signal, encode_options, encode_signal};
 pub use state::{Contribution, Register, State, StateHead, append_state, encode_state};
+pub use states::{PackedStates, StatesLine};
 
 use super::attributes::Attributes;
 use super::encode;
@@ -54,6 +58,7 @@ pub enum PeerLine<'a> {
         value: EscapedValue<'a>,
         signal: Option<SignalId>,
     },
+    States(PackedStates<'a>),
     /// One share of the counter that has this stamp; `None`: the sender has no entry of that name.
     Count {
         name: Cow<'a, [u8]>,
@@ -103,6 +108,7 @@ pub fn decode(line: &[u8]) -> Option<PeerLine<'_>> {
     let (verb, rest) = split(line);
     Some(match verb {
         b"STATE" => state::decode(rest?)?,
+        b"STATES" => states::decode(rest?)?,
         b"SIGNAL" => signal::decode(rest?)?,
         b"COUNT" => changes::count(rest?)?,
         b"TOUCH" => changes::touch(rest?)?,
@@ -123,6 +129,7 @@ pub fn has_verb(line: &[u8]) -> bool {
     matches!(
         verb,
         b"STATE"
+            | b"STATES"
             | b"COUNT"
             | b"TOUCH"
             | b"SIGNAL"

@@ -32,7 +32,7 @@ fn assert_state_comes_back(name: &[u8], state: &State<'_>, signal: Option<Signal
     assert_eq!(decoded_signal, signal);
 }
 
-fn stored(value: &[u8]) -> State<'_> {
+pub(super) fn stored(value: &[u8]) -> State<'_> {
     State {
         stamp: Stamp {
             time_us: 7,
@@ -117,7 +117,7 @@ fn long_values_are_shared_unless_they_have_to_be_escaped() {
     assert_eq!(shared_length(b"name", &value), 0);
 }
 
-fn every_attribute() -> Attributes {
+pub(super) fn every_attribute() -> Attributes {
     Attributes {
         client_flags: u32::MAX,
         expires_us: Some(0),

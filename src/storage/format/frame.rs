@@ -4,6 +4,7 @@ use super::header::Key;
 use super::record;
 use crate::broker::Record;
 use crate::limits::MAX_RECORD;
+use crate::protocol::peer::packed::length;
 use std::ops::Range;
 use twox_hash::XxHash3_64;
 
@@ -14,8 +15,8 @@ pub fn encode(to: &mut Vec<u8>, record: &Record<'_>) {
     let start = to.len();
     to.extend_from_slice(&[0; FRAME]);
     record::append(to, record);
-    let length = record::length(to.len() - start - FRAME);
-    to[start..start + 4].copy_from_slice(&length.to_le_bytes());
+    let record_length = length(to.len() - start - FRAME);
+    to[start..start + 4].copy_from_slice(&record_length.to_le_bytes());
 }
 
 /// Fills in the checksums of consecutive frames that will be written at an offset in the file with that key.

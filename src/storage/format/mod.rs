@@ -5,21 +5,15 @@
 //! part:   "clacksd journal\n"   version u32   0 u32   checksum of these 24 bytes u64
 //!         key 16 bytes   checksum of the key u64   0 u64
 //! frame:  length u32   checksum of the length u32   checksum of the record u64   record
-//! record: kind u8, and then
-//!   state  time u56 or u64   node u64   accessed u64   changed u64   name's length u8, or 255 and u32
-//!          contributions u32   name   attributes   (share u64   version u64   sum 17) …   value
+//! record: a state as in `protocol::peer::packed`, or another kind u8 and then
 //!   used   accessed u64   name
 //!   clear  time u64   node u64
 //!   count  time u64   node u64   accessed u64   changed u64   share u64   version u64   sum 17   name
 //!   fold   time u64   node u64
 //!   run    has ended u8   share u64   newest version u64
 //!   touch  time u64   node u64   accessed u64   attributes   name
-//! attributes: a bit for each that is there u8   client flags u32   expiry u64   touch u64   version u64
 //! ```
-//! Of the attributes only those are there whose bits are set. The kind of a state has bits, too: its register, and which of
-//! accessed, changed, contributions and attributes are there. A short time is that of every server whose clock is right.
-//! The time of use is there if it is later than that of the stamp: who writes an entry uses it, too. The time of the change
-//! is there if it is another one than that of the stamp.
+//! Attributes are those of a state.
 //!
 //! In every version a part begins with the same 32 bytes, so that each version recognises all others. The header has two
 //! copies of the part, in two sectors of a disk, because nothing can be read without the key.

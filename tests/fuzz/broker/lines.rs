@@ -2,6 +2,7 @@
 //! and some nonsense, about names of a small set.
 
 use super::steps::Steps;
+use clacks::protocol::peer::{self, PeerLine, StatesLine};
 
 const NAMES: [&str; 12] = [
     "a",
@@ -273,6 +274,28 @@ fn state(steps: &mut Steps<'_>, known: &mut Known) -> Vec<u8> {
     .concat()
 }
 
+/// Some states in one line.
+fn states(steps: &mut Steps<'_>, known: &mut Known) -> Vec<u8> {
+    let mut states = StatesLine::default();
+    for _ in 0..=steps.below(4) {
+        let line = state(steps, known);
+        if let Some(PeerLine::State {
+            name, head, value, ..
+        }) = peer::decode(&line)
+        {
+            let value = value.unescape();
+            let state = head.into_state(&value);
+            if StatesLine::may_hold(&name, &state) {
+                states.push(&name, &state);
+            }
+        }
+    }
+    let mut line = Vec::new();
+    states.finish(&mut line);
+    line.truncate(line.len().saturating_sub(b"\r\n".len()));
+    line
+}
+
 /// A word of attributes, in their order unless one comes twice.
 fn attributes(steps: &mut Steps<'_>, known: &Known) -> String {
     let count = steps.below(4);
@@ -418,7 +441,8 @@ fn sound_line(what: u8, steps: &mut Steps<'_>, known: &mut Known) -> Vec<u8> {
             format!("CLIENTDISCONNECT {cid}").into_bytes()
         }
         30 | 31 => key_sync(steps, known),
-        32..35 => state(steps, known),
+        32 | 33 => state(steps, known),
+        34 => states(steps, known),
         35 => signal_line(steps, known),
         36 => stamped("CLEAR", steps, known),
         37 => {

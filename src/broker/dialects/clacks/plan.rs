@@ -30,6 +30,7 @@ pub fn plan<'a>(session: &Session, link: Option<&Link>, line: &ClacksLine<'a>) -
         Some(PeerLine::Signal { line, .. }) => decode(line),
         Some(
             PeerLine::Clear(_)
+            | PeerLine::States(_)
             | PeerLine::Count { .. }
             | PeerLine::Touch { .. }
             | PeerLine::Fold(_),
