@@ -1,5 +1,5 @@
 //! How fast a slave learns a large cache, what that costs, and what others notice of it. Run by
-//! `make measure`.
+//! `make measure`; `CLACKSD_SERVER` chooses another build of the server to compare with.
 
 use crate::support::{Awake, Server, Setup};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +25,7 @@ fn fill(server: &Server) {
 #[ignore = "takes minutes: make measure"]
 fn a_million_entries_told_to_an_empty_slave() {
     let _awake = Awake::new();
-    let master = Setup::new().start();
+    let master = Setup::new().with_server_of_environment().start();
     fill(&master);
     let at_rest_kb = master.proc_status("VmRSS");
     let address = master.setup.unix("socket");
@@ -48,7 +48,10 @@ fn a_million_entries_told_to_an_empty_slave() {
             round_trips
         });
         let start = Instant::now();
-        let slave = Setup::new().flags(&["--master", &address]).start();
+        let slave = Setup::new()
+            .with_server_of_environment()
+            .flags(&["--master", &address])
+            .start();
         while slave.status("entries") < ENTRIES as u64 {
             let list = master.client("admin").ask("CLIENTLIST");
             let link = list.iter().find(|line| line.contains("INTERCLACKS=1"));
