@@ -150,7 +150,7 @@ impl World {
         self.start_process(at, &clients);
     }
 
-    /// What was recorded and handed over is written soon.
+    /// Schedules the next write of the journal, which comes soon after records were handed over.
     pub(super) fn hand_over(&mut self, at: usize) {
         let node = &mut self.nodes[at];
         if let Server::Clacksd(machine) = &node.server
