@@ -161,11 +161,11 @@ pub const MAX_CLIENT_HELLO: usize = 16 * KIB;
 /// The number of bytes encrypted at once: the largest TLS record. So much waits in addition to the counted output when the
 /// socket accepts no more.
 pub const TLS_RECORD: usize = 16 * KIB;
-/// The number of bytes that rustls reads at once, and the initial size of its buffer.
+/// The number of bytes that are read at once in a TLS handshake.
 pub const TLS_READ: usize = 4 * KIB;
-/// The memory of a TLS connection without incomplete messages and records, as measured: keys, and a read buffer of two pages.
-/// It is 8 KiB at first, and this much after larger values were received.
-pub const TLS_MEMORY: usize = 12 * KIB;
+/// The memory of a TLS connection without incomplete messages and records, as measured: keys, and what rustls keeps beside
+/// them.
+pub const TLS_MEMORY: usize = 3_700;
 /// The longest handshake of a server: its certificate with the chain to its authority.
 pub const MAX_SERVER_HANDSHAKE: usize = 64 * KIB;
 /// The time for TLS handshakes in one turn. A step usually takes a tenth of a millisecond. With an RSA key of 4096 bits it

@@ -29,7 +29,7 @@ impl From<Fault> for io::Error {
 }
 
 /// The first byte of every TLS handshake (RFC 8446, 5.1).
-const HANDSHAKE: u8 = 0x16;
+pub const HANDSHAKE: u8 = 0x16;
 /// That of an alert, which is how a TLS client answers plain text.
 const ALERT: u8 = 0x15;
 

@@ -133,7 +133,7 @@ impl Socket for Stream {
         match self {
             Stream::Unix(_) | Stream::Tcp(_) => count < asked,
             // Records end anywhere.
-            Stream::Tls(_) => false,
+            Stream::Tls(stream) => stream.is_drained(),
         }
     }
 

@@ -26,6 +26,14 @@ fn provider() -> Arc<CryptoProvider> {
 
 /// The client's side of a connection. As Net::Clacks does, it talks to whoever answers.
 pub fn session(version: &'static SupportedProtocolVersion) -> ClientConnection {
+    session_with(version, None)
+}
+
+/// As [`session`], with records of at most so many bytes, heads included.
+pub fn session_with(
+    version: &'static SupportedProtocolVersion,
+    most_in_record: Option<usize>,
+) -> ClientConnection {
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[version])
         .expect("a version that the provider knows")
@@ -34,6 +42,7 @@ pub fn session(version: &'static SupportedProtocolVersion) -> ClientConnection {
         .with_no_client_auth();
     // Every handshake is a whole one.
     config.resumption = rustls::client::Resumption::disabled();
+    config.max_fragment_size = most_in_record;
     let name = ServerName::try_from("localhost").expect("a name");
     ClientConnection::new(Arc::new(config), name).expect("a right configuration")
 }

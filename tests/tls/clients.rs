@@ -2,13 +2,19 @@
 //! that one alone.
 
 use crate::runner::needs;
-use crate::support::tls::{VERSIONS, session};
+use crate::support::tls::{VERSIONS, session, session_with};
 use crate::support::{Client, Identity, Server, Setup, token, wait_until};
-use rustls::{ClientConnection, ProtocolVersion, StreamOwned, SupportedProtocolVersion};
+use rustls::{
+    AlertDescription, ClientConnection, Error, ProtocolVersion, StreamOwned,
+    SupportedProtocolVersion,
+};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+
+/// The first byte of an alert.
+const ALERT: u8 = 21;
 
 /// A server that listens for TLS too, and logs how connections end.
 fn server(flags: &[&str]) -> Server {
@@ -37,13 +43,14 @@ fn hello(version: &'static SupportedProtocolVersion) -> Vec<u8> {
 }
 
 /// Reads until the server ends the connection. Panics if nothing arrives for 30 seconds.
-fn read_to_end(stream: &mut TcpStream) {
+fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
     let _ = stream.set_read_timeout(Some(Duration::from_secs(30)));
     let mut rest = Vec::new();
     // A reset is an end too.
     if let Err(error) = stream.read_to_end(&mut rest) {
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     }
+    rest
 }
 
 #[test]
@@ -136,7 +143,7 @@ impl Write for Cutting<'_> {
     }
 }
 
-/// Every place is one inside the ClientHello, the end of the handshake or a record of lines.
+/// Each place is within the ClientHello, the end of the handshake, a record of lines or new keys.
 #[test]
 fn a_session_gives_the_same_answers_wherever_it_is_cut() {
     let server = server(&[]);
@@ -160,8 +167,13 @@ fn a_session_gives_the_same_answers_wherever_it_is_cut() {
                 },
             );
             // In several records.
-            for part in script.as_bytes().chunks(50) {
+            for (number, part) in script.as_bytes().chunks(50).enumerate() {
                 stream.write_all(part).expect("the server reads");
+                if number == 0 && stream.conn.protocol_version() == Some(ProtocolVersion::TLSv1_3) {
+                    // Both sides change their keys.
+                    let renewed = stream.conn.refresh_traffic_keys();
+                    renewed.expect("the handshake is done");
+                }
             }
             let mut answers = String::new();
             // Without close_notify this would be an error.
@@ -176,6 +188,91 @@ fn a_session_gives_the_same_answers_wherever_it_is_cut() {
             assert_eq!(answers_when_cut(Cut::At(at)).0, whole, "cut at {at}");
         }
         assert_eq!(answers_when_cut(Cut::Everywhere).0, whole, "byte by byte");
+    }
+}
+
+/// The ClientHello takes many records, and so does each line.
+#[test]
+fn messages_may_take_many_records() {
+    let server = server(&[]);
+    for version in VERSIONS {
+        let session = session_with(version, Some(40));
+        let mut stream = StreamOwned::new(session, raw(&server));
+        let value = "x".repeat(5_000);
+        let script = format!(
+            "CLACKS x\r\nOVERHEAD A {}\r\nSTORE a={value}\r\nRETRIEVE a\r\nQUIT\r\n",
+            token("rw")
+        );
+        stream
+            .write_all(script.as_bytes())
+            .expect("the server reads");
+        let mut answers = String::new();
+        let read = stream.read_to_string(&mut answers);
+        read.expect("the server ends in the way of TLS");
+        assert!(answers.ends_with(&format!("Welcome!\r\nRETRIEVED a={value}\r\n")));
+    }
+}
+
+#[test]
+fn keys_are_renewed_while_values_pass_both_ways() {
+    let server = server(&[]);
+    let mut session = session(VERSIONS[1]);
+    let mut socket = raw(&server);
+    session.complete_io(&mut socket).expect("a handshake");
+    let mut stream = StreamOwned::new(session, socket);
+    let login = format!("CLACKS x\r\nOVERHEAD A {}\r\n", token("rw"));
+    stream
+        .write_all(login.as_bytes())
+        .expect("the server reads");
+    let value = "x".repeat(40_000);
+    for _ in 0..20 {
+        stream.conn.refresh_traffic_keys().expect("TLS 1.3");
+        let lines = format!("STORE a={value}\r\nRETRIEVE a\r\n");
+        stream
+            .write_all(lines.as_bytes())
+            .expect("the server reads");
+    }
+    stream.write_all(b"QUIT\r\n").expect("the server reads");
+    let mut answers = String::new();
+    let read = stream.read_to_string(&mut answers);
+    read.expect("the server ends in the way of TLS");
+    let answer = format!("RETRIEVED a={value}\r\n");
+    assert!(answers.ends_with(&format!("Welcome!\r\n{}", answer.repeat(20))));
+}
+
+/// They come in one piece with what is wrong. The alert says what that is.
+#[test]
+fn lines_before_a_wrong_record_are_worked_off() {
+    let server = server(&[]);
+    let mut other = server.client("rw");
+    for (count, version) in VERSIONS.into_iter().enumerate() {
+        let mut session = session(version);
+        let mut socket = raw(&server);
+        session.complete_io(&mut socket).expect("a handshake");
+        let lines = format!(
+            "CLACKS x\r\nOVERHEAD A {}\r\nSTORE a={count}\r\n",
+            token("rw")
+        );
+        session
+            .writer()
+            .write_all(lines.as_bytes())
+            .expect("room in memory");
+        let mut bytes = Vec::new();
+        session.write_tls(&mut bytes).expect("room in memory");
+        bytes.extend_from_slice(&[23, 3, 3, 0, 40]);
+        bytes.resize(bytes.len() + 40, 0xaa);
+        socket.write_all(&bytes).expect("the server reads");
+        let error = loop {
+            assert!(session.read_tls(&mut socket).expect("an alert comes") > 0);
+            if let Err(error) = session.process_new_packets() {
+                break error;
+            }
+        };
+        assert_eq!(error, Error::AlertReceived(AlertDescription::BadRecordMac));
+        wait_until("it is counted", || {
+            server.status("tls_failed") == count as u64 + 1
+        });
+        assert_eq!(other.ask("RETRIEVE a"), [format!("RETRIEVED a={count}")]);
     }
 }
 
@@ -532,7 +629,8 @@ fn what_is_no_right_tls_ends_only_who_sends_it() {
         hello[length / 2..].fill(0xff);
         let mut stream = raw(&server);
         stream.write_all(&hello).expect("the server reads");
-        read_to_end(&mut stream);
+        let said = read_to_end(&mut stream);
+        assert_eq!(said.first(), Some(&ALERT), "{said:?}");
         counted("a broken ClientHello");
 
         // The handshake was right; then comes plain text, a wrong record, one that is too long.
