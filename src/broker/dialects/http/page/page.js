@@ -32,7 +32,7 @@ function scaled(number, units) {
 
 const count = (number) => (number === undefined ? UNKNOWN : formats[0].format(number));
 const bytes = (number) => scaled(number, [["\u00a0B", 1], ["\u00a0KiB", 2 ** 10], ["\u00a0MiB", 2 ** 20], ["\u00a0GiB", 2 ** 30], ["\u00a0TiB", 2 ** 40]]);
-const rate = (number) => (number < 1e6 ? formats[number < 10 && number % 1 ? 1 : 0].format(number) : scaled(number, [["\u00a0M", 1e6]]));
+const rate = (number) => (Math.round(number) < 1e6 ? formats[number < 10 && number % 1 ? 1 : 0].format(number) : scaled(number, [["\u00a0M", 1e6]]));
 const percent = (share) => `${formats[1].format(share)}\u00a0%`;
 const perSecond = (format) => (number) => `${format(number)}/s`;
 
