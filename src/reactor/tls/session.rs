@@ -13,7 +13,7 @@ pub enum Session {
     Client(Box<UnbufferedClientConnection>),
 }
 
-/// The work that a session does once the records that have come are worked off.
+/// The work that a session does once the records that have come are processed.
 #[derive(Debug, Clone, Copy)]
 pub enum Task<'a> {
     Nothing,
