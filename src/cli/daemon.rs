@@ -139,7 +139,9 @@ impl Start {
             .transpose()?;
         let log_file = logging::start(&config.log)?;
         fit_descriptor_limit(&mut config);
-        sys::tune_allocator(MAPPED_BLOCK);
+        // A block that grows is mapped before it is as large as that: one that stood in the heap until then could find
+        // room for more there, and leave a hole.
+        sys::tune_allocator(MAPPED_BLOCK / 2);
         set_batch_scheduling();
         if let Some(password) = self.trial_password {
             show_trial_login(&password, &listeners);
