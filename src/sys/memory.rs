@@ -2,21 +2,32 @@
 //!
 //! A look-up in a large cache touches memory that the processor has no address translation for: with pages of 4 KiB, that
 //! costs more than fetching the memory itself. A chunk is as large and as aligned as a huge page, and becomes one once all
-//! of it is in use, so that no memory is taken that nobody needs.
+//! of it is in use, so that no memory is taken that nobody needs. A thread asks the kernel for that, because it takes
+//! milliseconds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Deref, DerefMut};
 use std::ptr::{NonNull, null_mut};
-use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 
 /// The size of a chunk and its alignment, in bytes: those of a huge page on x86-64 and, as a rule, on ARM.
 pub const CHUNK: usize = 2 << 20;
+
+/// The stack of a thread that makes one system call.
+const STACK: usize = 64 << 10;
 
 /// Fresh memory of the process. It goes back to the operating system when it is dropped.
 struct Mapping {
     start: NonNull<u8>,
     length: usize,
 }
+
+// SAFETY: a mapping is a range of addresses, which any thread may unmap or give advice about. Its bytes are reached through
+// extents only, which stay in their thread.
+unsafe impl Send for Mapping {}
+// SAFETY: as above; what a shared mapping is asked to do changes neither its range nor its bytes.
+unsafe impl Sync for Mapping {}
 
 impl Mapping {
     /// Maps zeroed memory. `None` if the system has none.
@@ -42,11 +53,15 @@ impl Mapping {
             return Some(mapping);
         }
         drop(mapping);
-        let larger = Mapping::new(2 * CHUNK)?;
-        let before = larger.start.addr().get().wrapping_neg() % CHUNK;
-        let (_, rest) = larger.split(before);
+        Some(Mapping::new(2 * CHUNK)?.aligned_part())
+    }
+
+    /// Returns its first part that can be a chunk. The rest goes back to the system. It has at least twice that length.
+    fn aligned_part(self) -> Mapping {
+        let before = self.start.addr().get().wrapping_neg() % CHUNK;
+        let (_, rest) = self.split(before);
         let (chunk, _) = rest.split(CHUNK);
-        Some(chunk)
+        chunk
     }
 
     /// Makes two mappings of one, each of which may be empty. `at` is a multiple of the system's page size.
@@ -60,7 +75,18 @@ impl Mapping {
         (part(start, at), part(middle, length - at))
     }
 
-    /// Makes the memory one huge page, if the system can. Elsewhere than on Linux this does nothing.
+    /// Gives a part of the memory that nobody has to the system; who gets it next finds other bytes in it.
+    fn release(&self, at: usize, length: usize) {
+        assert!(at + length <= self.length, "a part of the mapping");
+        // SAFETY: the part is inside the mapping, as was just checked, and is plain bytes, of which any are valid.
+        unsafe {
+            let start = self.start.add(at);
+            libc::madvise(start.as_ptr().cast(), length, libc::MADV_DONTNEED);
+        }
+    }
+
+    /// Makes the memory one huge page, if the system can. That takes milliseconds, for the kernel waits for every processor.
+    /// Elsewhere than on Linux this does nothing.
     fn collapse(&self) {
         #[cfg(target_os = "linux")]
         // SAFETY: the advice changes no bytes, only the kind of pages that they are in.
@@ -84,24 +110,18 @@ pub struct Extent {
     start: NonNull<u8>,
     length: usize,
     /// It holds the memory for as long as it is used.
-    mapping: Rc<Mapping>,
+    mapping: Arc<Mapping>,
 }
 
 impl Extent {
     /// Memory of its own, `length` bytes that are more than none. `None` if the system has none.
     pub fn new(length: usize) -> Option<Extent> {
-        let mapping = Rc::new(Mapping::new(length)?);
+        let mapping = Arc::new(Mapping::new(length)?);
         Some(Extent {
             start: mapping.start,
             length,
             mapping,
         })
-    }
-
-    /// Gives the memory to the system; the next use of it finds other bytes.
-    fn release(&mut self) {
-        // SAFETY: the memory is this extent's alone, and is plain bytes, of which any are valid.
-        unsafe { libc::madvise(self.start.as_ptr().cast(), self.length, libc::MADV_DONTNEED) };
     }
 }
 
@@ -125,7 +145,7 @@ impl DerefMut for Extent {
 }
 
 struct Chunk {
-    mapping: Rc<Mapping>,
+    mapping: Arc<Mapping>,
     /// A bit for each part that is not given out.
     free: u64,
 }
@@ -141,6 +161,8 @@ pub struct Chunks<const PART: usize> {
     filled: Option<usize>,
     /// Chunks that were filled before that, and are to become huge pages.
     due: BTreeSet<usize>,
+    /// The chunk that is becoming one, and the thread that sees to it.
+    becoming: Option<(usize, JoinHandle<()>)>,
 }
 
 impl<const PART: usize> Chunks<PART> {
@@ -161,7 +183,7 @@ impl<const PART: usize> Chunks<PART> {
             self.with_room.remove(&address);
             self.filled = Some(address);
         }
-        let mapping = Rc::clone(&chunk.mapping);
+        let mapping = Arc::clone(&chunk.mapping);
         assert!((index + 1) * PART <= mapping.length, "a part of the chunk");
         // SAFETY: the part lies inside the mapping, as was just checked.
         let start = unsafe { mapping.start.add(index * PART) };
@@ -173,7 +195,7 @@ impl<const PART: usize> Chunks<PART> {
     }
 
     fn add(&mut self) -> Option<usize> {
-        let mapping = Rc::new(Mapping::chunk()?);
+        let mapping = Arc::new(Mapping::chunk()?);
         let address = mapping.start.addr().get();
         let free = Self::ALL_FREE;
         self.chunks.insert(address, Chunk { mapping, free });
@@ -182,14 +204,15 @@ impl<const PART: usize> Chunks<PART> {
     }
 
     /// Takes an extent back. Its memory goes to the system, also if it has a mapping of its own.
-    pub fn give_back(&mut self, mut extent: Extent) {
+    pub fn give_back(&mut self, extent: Extent) {
         let start = extent.start.addr().get();
         let address = start - start % CHUNK;
         let chunk = self.chunks.get_mut(&address);
-        let Some(chunk) = chunk.filter(|chunk| Rc::ptr_eq(&chunk.mapping, &extent.mapping)) else {
+        let Some(chunk) = chunk.filter(|chunk| Arc::ptr_eq(&chunk.mapping, &extent.mapping)) else {
             return;
         };
-        chunk.free |= 1 << ((start - address) / PART);
+        let at = start - address;
+        chunk.free |= 1 << (at / PART);
         self.filled = self.filled.filter(|filled| *filled != address);
         self.due.remove(&address);
         if chunk.free == Self::ALL_FREE {
@@ -197,29 +220,51 @@ impl<const PART: usize> Chunks<PART> {
             self.with_room.remove(&address);
         } else {
             self.with_room.insert(address);
-            extent.release();
+            chunk.mapping.release(at, PART);
         }
     }
 
     /// Reports whether [`Chunks::make_huge`] has something to do.
     pub fn has_due(&self) -> bool {
-        !self.due.is_empty()
+        match &self.becoming {
+            Some((_, thread)) => thread.is_finished(),
+            None => !self.due.is_empty(),
+        }
     }
 
-    /// Makes a chunk that is full one huge page, which takes some hundred microseconds. The system may have no memory for
-    /// that, or no such pages (before Linux 6.1); the chunk stays as it is then.
+    /// Lets a thread make a chunk that is full one huge page, unless the one before it is still at work. The system may have
+    /// no memory for that, or no such pages (before Linux 6.1); the chunk stays as it is then.
     pub fn make_huge(&mut self) {
-        let chunk = self.due.pop_first();
-        if let Some(chunk) = chunk.and_then(|address| self.chunks.get(&address)) {
-            chunk.mapping.collapse();
+        if !self.has_due() {
+            return;
         }
+        if let Some((address, _)) = self.becoming.take() {
+            self.release_free_parts(address);
+        }
+        let Some(address) = self.due.pop_first() else {
+            return;
+        };
+        if let Some(chunk) = self.chunks.get(&address) {
+            let mapping = Arc::clone(&chunk.mapping);
+            let thread = thread::Builder::new().stack_size(STACK);
+            let started = thread.spawn(move || mapping.collapse());
+            self.becoming = started.ok().map(|thread| (address, thread));
+        }
+    }
+
+    /// Parts of a chunk that were given back while it became a huge page have memory again, which goes to the system.
+    fn release_free_parts(&self, address: usize) {
+        let Some(chunk) = self.chunks.get(&address) else {
+            return;
+        };
+        let free = (0..Self::PARTS).filter(|index| chunk.free & (1 << index) != 0);
+        free.for_each(|index| chunk.mapping.release(index * PART, PART));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
 
     const PART: usize = CHUNK / 8;
 
@@ -229,16 +274,6 @@ mod tests {
 
     fn holds(extent: &Extent, mark: u8) -> bool {
         extent.iter().all(|byte| *byte == mark)
-    }
-
-    /// Kilobytes of the process that are in huge pages.
-    fn huge_kb() -> usize {
-        let text = fs::read_to_string("/proc/self/smaps_rollup").expect("the kernel shows it");
-        let line = text
-            .lines()
-            .find_map(|line| line.strip_prefix("AnonHugePages:"));
-        let number = line.and_then(|line| line.trim().strip_suffix(" kB"));
-        number.expect("the line").parse().expect("a number")
     }
 
     #[test]
@@ -288,8 +323,15 @@ mod tests {
         assert!(holds(&part, 5));
     }
 
+    /// Waits until the thread has done its work.
+    fn wait(chunks: &Chunks<PART>) {
+        while !chunks.has_due() {
+            thread::yield_now();
+        }
+    }
+
     #[test]
-    fn a_full_chunk_becomes_a_huge_page_and_keeps_its_bytes() {
+    fn a_chunk_keeps_its_bytes_when_it_becomes_a_huge_page() {
         let mut chunks = Chunks::<PART>::default();
         let mut parts: Vec<Extent> = (0..8).map(|_| chunks.part().expect("memory")).collect();
         assert!(!chunks.has_due(), "the last part may not be in use yet");
@@ -299,10 +341,32 @@ mod tests {
         parts.push(chunks.part().expect("memory"));
         assert!(chunks.has_due());
         chunks.make_huge();
-        assert!(!chunks.has_due());
-        assert!((1..).zip(&parts[..8]).all(|(mark, part)| holds(part, mark)));
-        // Not every system has such pages; this one says so.
-        println!("{} KB in huge pages", huge_kb());
+        // Meanwhile one is given back.
+        chunks.give_back(parts.remove(0));
+        wait(&chunks);
+        assert!((2..).zip(&parts[..7]).all(|(mark, part)| holds(part, mark)));
+        chunks.make_huge();
+        assert!(!chunks.has_due() && chunks.becoming.is_none());
+        assert!((2..).zip(&parts[..7]).all(|(mark, part)| holds(part, mark)));
+    }
+
+    #[test]
+    fn a_chunk_is_cut_out_of_a_mapping_that_begins_anywhere() {
+        let larger = Mapping::new(4 * CHUNK).expect("memory").aligned_part();
+        let next_to_it = Mapping::new(3 * CHUNK).expect("memory");
+        for mapping in [larger, next_to_it.split(4096).1.aligned_part()] {
+            assert!(mapping.start.addr().get().is_multiple_of(CHUNK));
+            assert_eq!(mapping.length, CHUNK);
+            let (start, length) = (mapping.start, mapping.length);
+            let mapping = Arc::new(mapping);
+            let mut extent = Extent {
+                start,
+                length,
+                mapping,
+            };
+            fill(&mut extent, 3);
+            assert!(holds(&extent, 3));
+        }
     }
 
     #[test]
