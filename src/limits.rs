@@ -331,6 +331,9 @@ pub const LOW_WATER_MARK: usize = 16 * KIB;
 /// pages instead of copying them, and freed buffers leave no holes between others, so that the memory in use is the memory
 /// that is counted.
 pub const MAPPED_BLOCK: usize = 256 * KIB;
+/// The size from which the allocator maps blocks. With that of [`MAPPED_BLOCK`] a block that grows could still find room in
+/// the heap for that size, and leave a hole there.
+pub const MAPPED_FROM: usize = MAPPED_BLOCK / 2;
 /// Requests that are decoded before the first of them is handled, to fetch the memory that they will need at once: as
 /// many as processors have fetches under way, or a few more.
 pub const REQUESTS_PREFETCHED: usize = 32;

@@ -12,7 +12,7 @@ use crate::cli::restore::{Restored, restore};
 use crate::cli::secrets::{Secrets, random};
 use crate::cli::served_files::{ServedFiles, check_users};
 use crate::cli::{flags, logging, service_manager};
-use crate::limits::{MAPPED_BLOCK, MAX_SURPLUS_CLIENTS, RESERVED_DESCRIPTORS};
+use crate::limits::{MAPPED_FROM, MAX_SURPLUS_CLIENTS, RESERVED_DESCRIPTORS};
 use crate::program::start::{StartError, print};
 use crate::program::{process_limits, signals};
 use crate::protocol::Language;
@@ -139,9 +139,7 @@ impl Start {
             .transpose()?;
         let log_file = logging::start(&config.log)?;
         fit_descriptor_limit(&mut config);
-        // A block that grows is mapped before it is as large as that: one that stood in the heap until then could find
-        // room for more there, and leave a hole.
-        sys::tune_allocator(MAPPED_BLOCK / 2);
+        sys::tune_allocator(MAPPED_FROM);
         set_batch_scheduling();
         if let Some(password) = self.trial_password {
             show_trial_login(&password, &listeners);
