@@ -175,7 +175,7 @@ impl TlsStream {
     }
 
     /// Takes the handshake one step further, with the certificate of `own` where this is the server: reads
-    /// a piece, and works it off. 0 at the end of the stream; an error of kind `WouldBlock` if nothing has
+    /// a piece, and processes it. 0 at the end of the stream; an error of kind `WouldBlock` if nothing has
     /// come. A step may be a key exchange or a signature, milliseconds of work.
     pub fn shake_hands(&mut self, own: Option<&OwnCertificate>) -> io::Result<usize> {
         let count = match self.stage {
@@ -230,7 +230,7 @@ impl TlsStream {
         SHARED.with_borrow_mut(|shared| self.run(shared, 0, &mut [], Task::Nothing));
     }
 
-    /// Reads a piece from the socket and works it off. Returns how much that was, and how many bytes of lines are in
+    /// Reads a piece from the socket and processes it. Returns how much that was, and how many bytes of lines are in
     /// `room` now; further ones wait.
     fn advance(&mut self, room: &mut [u8]) -> io::Result<(usize, usize)> {
         let most = self.most_to_read(room.len());
@@ -268,7 +268,7 @@ impl TlsStream {
         Ok(count)
     }
 
-    /// Works off what is kept and the `count` bytes that were read behind it, and then does the task. Returns how many
+    /// Processes what is kept and the `count` bytes that were read behind it, and then does the task. Returns how many
     /// bytes of lines are in `room` now.
     fn run(&mut self, shared: &mut Shared, count: usize, room: &mut [u8], task: Task<'_>) -> usize {
         let Stage::Session(session) = &mut self.stage else {

@@ -242,7 +242,7 @@ fn keys_are_renewed_while_values_pass_both_ways() {
 
 /// They come in one piece with what is wrong. The alert says what that is.
 #[test]
-fn lines_before_a_wrong_record_are_worked_off() {
+fn lines_before_a_wrong_record_are_processed() {
     let server = server(&[]);
     let mut other = server.client("rw");
     for (count, version) in VERSIONS.into_iter().enumerate() {

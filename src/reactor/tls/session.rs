@@ -91,9 +91,9 @@ impl Session {
         !common.is_handshaking()
     }
 
-    /// Works off the records that have come, and then does the task. Returns how many bytes are not needed any more; the
-    /// others are to come again, as they are then, with more behind them. After an error there may be an alert among
-    /// what was made, and the session is of no use any more.
+    /// Processes the records that have come, and then does the task. Returns how many of their bytes are done with: the caller
+    /// keeps the others, and passes them again with more behind them. After an error the session cannot be used again, and
+    /// `made` may hold the alert that tells the peer.
     pub fn run(
         &mut self,
         records: &mut [u8],
@@ -108,7 +108,7 @@ impl Session {
     }
 }
 
-/// One of the two sides.
+/// One of the two sides, for which rustls has the call apart.
 trait Side: Deref<Target = CommonState> {
     type Data;
 
