@@ -213,6 +213,7 @@ fn a_file_that_the_server_writes_is_named_by_one_flag() {
     let setup = setup.flags(&["--listen", &listen]);
     let path = |name: &str| text(&setup.path(name));
     let (journal, link) = (path("journal"), path("link"));
+    let socket_of_journal = setup.unix("journal.new");
     fs::write(&journal, "").expect("a folder of ours");
     std::os::unix::fs::symlink(&journal, &link).expect("a folder of ours");
     for flags in [
@@ -223,11 +224,13 @@ fn a_file_that_the_server_writes_is_named_by_one_flag() {
         ["--persist", &journal, "--pid-file", &path("journal.new")],
         ["--persist", &journal, "--pid-file", &path("journal.bad")],
         ["--log-file", &path("log"), "--pid-file", &path("log")],
+        ["--persist", &journal, "--listen", &socket_of_journal],
     ] {
         for check in [&["--check"][..], &[]] {
             let mut command = setup.command();
             let ended = run(command.args(flags).args(check));
-            let parts = [flags[2], flags[3], flags[0]];
+            let file = flags[3].trim_start_matches("unix:");
+            let parts = [flags[2], file, flags[0]];
             assert_refused(&setup, &ended, 2, &parts);
         }
     }
