@@ -411,7 +411,10 @@ pub const OVERDUE_REWRITE_BACKLOG: usize = SLOW_UNSAVED / 2;
 /// The number of unwritten bytes above which the clients with more than a fair share of them wait with their writes. A disk
 /// that writes 10 MiB per second answers a FLUSH within two or three seconds then.
 pub const SLOW_UNSAVED: usize = 16 * MIB;
-/// The number of unwritten bytes above which all writes wait. Only many connections, or long lines, reach it.
+/// The number of unwritten bytes of which each user may have a fair share: above it, all writes of the user wait. A line
+/// of the longest length that comes then still leaves room for the writes of others.
+pub const MAX_UNSAVED_OF_USERS: usize = 2 * SLOW_UNSAVED;
+/// The number of unwritten bytes above which all writes wait. Only many users, or long lines, reach it.
 pub const MAX_UNSAVED: usize = 64 * MIB;
 /// The number of runs of unwritten records by one author that are remembered, in addition to two per author.
 pub const MAX_UNSAVED_RUNS: usize = 8192;

@@ -6,6 +6,7 @@ use crate::protocol::token::Token;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 use subtle::ConstantTimeEq;
 
@@ -80,6 +81,12 @@ pub struct User {
     pub name: String,
     pub permissions: Permissions,
     secret: [u8; 32],
+}
+
+impl Hash for User {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
 }
 
 impl User {
