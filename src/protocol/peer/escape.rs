@@ -5,6 +5,9 @@ use std::borrow::Cow;
 /// The byte that begins each escape.
 const ESCAPE: u8 = b'\\';
 
+/// The number of bytes that are looked at one by one behind an escape, before the next is searched for.
+const STEP: usize = 64;
+
 /// A value in a line, with correct escapes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EscapedValue<'a>(&'a [u8]);
@@ -30,12 +33,24 @@ pub(super) fn name(text: &[u8]) -> Option<Cow<'_, [u8]>> {
 fn is_escaped(text: &[u8], letters: &[u8]) -> bool {
     let mut rest = text;
     while let Some(place) = memchr::memchr(ESCAPE, rest) {
-        match rest.get(place + 1) {
-            Some(letter) if letters.contains(letter) => rest = &rest[place + 2..],
-            _ => return false,
+        rest = &rest[place..];
+        // Where escapes are dense, a search for each of them would take longer than a look at each byte.
+        let mut looked_at = 0;
+        while looked_at < STEP && looked_at < rest.len() {
+            let is_escape = rest[looked_at] == ESCAPE;
+            if is_escape && !has_letter(&rest[looked_at..], letters) {
+                return false;
+            }
+            looked_at += 1 + usize::from(is_escape);
         }
+        rest = &rest[looked_at..];
     }
     true
+}
+
+/// Reports whether one of the letters follows the first byte.
+fn has_letter(escape: &[u8], letters: &[u8]) -> bool {
+    escape.get(1).is_some_and(|letter| letters.contains(letter))
 }
 
 /// Undoes escapes, which are correct.
@@ -47,17 +62,34 @@ fn unescaped(text: &[u8]) -> Cow<'_, [u8]> {
     let (mut rest, mut next) = (text, Some(first));
     while let Some(place) = next {
         plain.extend_from_slice(&rest[..place]);
-        plain.push(match rest[place + 1] {
-            b'n' => b'\n',
-            b'r' => b'\r',
-            b'e' => b'=',
-            other => other,
-        });
-        rest = &rest[place + 2..];
+        rest = &rest[place..];
+        let mut bytes = [0; STEP];
+        let (mut length, mut taken) = (0, 0);
+        while length < STEP && taken < rest.len() {
+            let is_escape = rest[taken] == ESCAPE;
+            bytes[length] = match is_escape {
+                true => meaning(rest[taken + 1]),
+                false => rest[taken],
+            };
+            length += 1;
+            taken += 1 + usize::from(is_escape);
+        }
+        plain.extend_from_slice(&bytes[..length]);
+        rest = &rest[taken..];
         next = memchr::memchr(ESCAPE, rest);
     }
     plain.extend_from_slice(rest);
     Cow::Owned(plain)
+}
+
+/// The byte that an escape with this letter stands for.
+fn meaning(letter: u8) -> u8 {
+    match letter {
+        b'n' => b'\n',
+        b'r' => b'\r',
+        b'e' => b'=',
+        other => other,
+    }
 }
 
 /// Finds the first byte of a value that has to be escaped.
@@ -75,13 +107,22 @@ pub(super) fn append_value(to: &mut Vec<u8>, value: &[u8]) {
     let mut rest = value;
     while let Some(place) = place_to_escape(rest) {
         to.extend_from_slice(&rest[..place]);
-        let letter = match rest[place] {
-            b'\n' => b'n',
-            b'\r' => b'r',
-            other => other,
-        };
-        to.extend_from_slice(&[ESCAPE, letter]);
-        rest = &rest[place + 1..];
+        let (step, others) = rest[place..].split_at(STEP.min(rest.len() - place));
+        let mut bytes = [ESCAPE; 2 * STEP];
+        let mut length = 0;
+        for byte in step {
+            let (letter, is_escape) = match byte {
+                b'\n' => (b'n', true),
+                b'\r' => (b'r', true),
+                other => (*other, *other == ESCAPE),
+            };
+            bytes[length] = ESCAPE;
+            length += usize::from(is_escape);
+            bytes[length] = letter;
+            length += 1;
+        }
+        to.extend_from_slice(&bytes[..length]);
+        rest = others;
     }
     to.extend_from_slice(rest);
 }

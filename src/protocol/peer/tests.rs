@@ -69,6 +69,24 @@ fn names_and_values_of_any_bytes_go_there_and_back() {
     assert_state_comes_back(b"n", &stored(b""), None);
 }
 
+/// Behind an escape, so many bytes are looked at one by one before the next escape is searched for.
+#[test]
+fn escapes_at_any_distance_from_each_other_are_right_or_refused() {
+    for distance in 0..140 {
+        let beginning = [b"\\".as_slice(), &vec![b'x'; distance]].concat();
+        for middle in texts(2) {
+            let text = [&beginning, &middle[..], b"xxx"].concat();
+            assert_state_comes_back(&text, &stored(&text), None);
+        }
+        let right = [b"\\".as_slice(), &beginning].concat();
+        assert!(EscapedValue::new(&right).is_some());
+        for end in [r"\", r"\q", r"\qxxx", r"\e"] {
+            let wrong = [&right, end.as_bytes()].concat();
+            assert_eq!(EscapedValue::new(&wrong), None, "{distance} {end}");
+        }
+    }
+}
+
 #[test]
 fn names_and_values_are_escaped_as_the_manual_says() {
     let line = line_of(|to| encode_state(to, b"session=42\r", &stored(b"a\nb\\c\r=d"), None));
