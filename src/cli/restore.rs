@@ -29,6 +29,8 @@ pub fn restore(
     signals: &Signals,
 ) -> Result<Restored, StartError> {
     let file = path.display();
+    // A disk that answers nothing holds the start up here.
+    log::debug!("{file}: opening");
     let mut disk = SystemDisk::lock(path).map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => in_use(path),
         _ => StartError::Usage(format!("--persist {file}: {error}")),

@@ -1,6 +1,7 @@
 //! The files of a journal and the operations on them. Every call may block.
 
 use crate::sys;
+use std::ffi::OsStr;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -119,6 +120,19 @@ impl SystemDisk {
         if fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
             return Err(io::Error::other("it is no file"));
         }
+        // Without rewrites, it would grow for ever, and nothing would be saved any more after a full disk.
+        if sys::is_mount_point(&path) {
+            return Err(io::Error::other(
+                "it is a mount point, and can't be replaced: mount its folder instead",
+            ));
+        }
+        // The rewrite of one journal would remove another one.
+        let extension = path.extension().and_then(OsStr::to_str);
+        if let Some(extension @ ("lock" | "new" | "bad")) = extension {
+            return Err(io::Error::other(format!(
+                "a name that ends in .{extension} is that of a file beside another journal"
+            )));
+        }
         let lock_path = with_suffix(&path, ".lock");
         let mut options = OpenOptions::new();
         let lock = open_ordinary(options.create(true).append(true).mode(0o600), &lock_path)
@@ -178,17 +192,16 @@ fn without_links(path: &Path) -> io::Result<PathBuf> {
 
 /// Opens a regular file. Links are refused, and so are pipes and devices, without waiting for them.
 fn open_ordinary(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
-    let refused = || io::Error::other("it is no file: a link, a pipe or something else");
     let opened = options
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
         .open(path);
     let file = opened.map_err(|error| match error.raw_os_error() {
-        Some(libc::ELOOP | libc::ENXIO) => refused(),
+        Some(libc::ELOOP | libc::ENXIO) => no_file(),
         _ => error,
     })?;
     match file.metadata()?.is_file() {
         true => Ok(file),
-        false => Err(refused()),
+        false => Err(no_file()),
     }
 }
 
@@ -214,11 +227,18 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
+/// Removes a file or a link. Anything else there is somebody's mistake, and stays.
 fn remove_if_there(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
+    match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result,
+        Err(error) => Err(error),
+        Ok(found) if found.is_file() || found.is_symlink() => fs::remove_file(path),
+        Ok(_) => Err(no_file()),
     }
+}
+
+fn no_file() -> io::Error {
+    io::Error::other("it is no file: a link, a pipe or something else")
 }
 
 impl Disk for SystemDisk {
@@ -235,11 +255,6 @@ impl Disk for SystemDisk {
     }
 
     fn create(&mut self, name: FileName) -> io::Result<File> {
-        if sys::is_mount_point(&self.path) {
-            return Err(io::Error::other(
-                "the journal is a mount point, and can't be replaced: mount its folder instead",
-            ));
-        }
         let path = self.path(name);
         // An existing file would keep its mode, which may let others read it.
         remove_if_there(&path)?;
