@@ -65,6 +65,16 @@ impl SharedBytes {
         }
     }
 
+    /// The part of this text that lies at the given bytes. `None` if they are not in its buffer.
+    pub fn part(&self, bytes: &[u8]) -> Option<SharedBytes> {
+        let start = self.position_of(bytes)?;
+        Some(SharedBytes {
+            buffer: self.buffer.clone(),
+            start,
+            end: start + bytes.len(),
+        })
+    }
+
     /// The buffer itself, if nobody else has a part of it.
     pub fn into_buffer(self) -> Option<Vec<u8>> {
         let mut buffer = Arc::into_inner(self.buffer)?;

@@ -22,9 +22,28 @@ fn shown_encoded(value: &[u8]) -> Cow<'_, [u8]> {
     if !needs_encoding(value) {
         return Cow::Borrowed(value);
     }
-    let mut text = String::from_utf8_lossy(PREFIX).into_owned();
-    STANDARD.encode_string(value, &mut text);
-    Cow::Owned(text.into_bytes())
+    let mut text = Vec::with_capacity(encoded_length(value.len()));
+    begin_encoded(&mut text);
+    append_encoded(&mut text, value);
+    Cow::Owned(text)
+}
+
+/// The length of the text of an encoded value of so many bytes.
+pub const fn encoded_length(value: usize) -> usize {
+    PREFIX.len() + value.div_ceil(3) * 4
+}
+
+/// Appends what the text of an encoded value begins with.
+pub fn begin_encoded(to: &mut Vec<u8>) {
+    to.extend_from_slice(PREFIX);
+}
+
+/// Appends a piece of a value, encoded. Every piece but the last one has a multiple of three bytes.
+pub fn append_encoded(to: &mut Vec<u8>, piece: &[u8]) {
+    let start = to.len();
+    to.resize(start + piece.len().div_ceil(3) * 4, 0);
+    let encoded = STANDARD.encode_slice(piece, &mut to[start..]);
+    debug_assert_eq!(encoded, Ok(to.len() - start));
 }
 
 /// The value that a text of a client stands for.

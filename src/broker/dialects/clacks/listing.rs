@@ -1,6 +1,7 @@
 //! KEYLIST, KEYINFO, CLIENTLIST, and RETRIEVE of a long value: answers that may be long, produced a slice at a time as the client
 //! takes them. The connection's next line waits until its answer is complete.
 
+use super::encoded_answer::EncodedAnswer;
 use super::status;
 use crate::broker::Broker;
 use crate::broker::cache::Found;
@@ -14,7 +15,6 @@ use crate::broker::session::{Session, Sessions};
 use crate::limits::{LISTING_SLICE, SECOND_US, WORK_PER_BYTE_COPIED};
 use crate::protocol::encode;
 use crate::protocol::shown::{fits_in_line, shown};
-use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 /// An answer in the making.
@@ -50,6 +50,8 @@ enum Stage {
     Clients(Box<[u8]>, ClientForm),
     /// No list, but the long value of that name.
     Value(Box<[u8]>),
+    /// No list, but the line with a long value that has to be encoded.
+    Encoding(Box<EncodedAnswer>),
 }
 
 /// The form of a list of clients.
@@ -85,6 +87,7 @@ impl Stage {
             Stage::KeyInfo(walk, prefix) => walk.memory() + prefix.len(),
             Stage::Clients(last, _) => last.len(),
             Stage::Value(name) => name.len(),
+            Stage::Encoding(answer) => answer.memory(),
         }
     }
 }
@@ -266,23 +269,39 @@ impl Broker {
                 out.append(id, |to| encode::line(to, &[form.end()]));
                 ControlFlow::Break(())
             }
-            Stage::Value(name) => {
-                let found = cache.find(&name, now_us);
-                match found.and_then(|found| Some((found, found.value()?))) {
-                    Some((found, value)) => {
-                        let shown = shown(value);
-                        if let Cow::Owned(encoded) = &shown {
-                            out.add_work(encoded.len() * WORK_PER_BYTE_COPIED);
-                        }
-                        let parts = [b"RETRIEVED ", &name[..], b"=", &shown];
-                        out.append_line(id, &parts, found.long_text());
-                    }
-                    None => out.append_line(id, &[b"NOTRETRIEVED ", &name], None),
+            Stage::Value(name) => value_slice(id, &name, cache.find(&name, now_us), out),
+            Stage::Encoding(mut answer) => {
+                out.add_work(LISTING_SLICE * WORK_PER_BYTE_COPIED);
+                if answer.advance(LISTING_SLICE) {
+                    return ControlFlow::Continue(Stage::Encoding(answer));
                 }
+                let line = answer.into_line();
+                out.append_line(id, &[&line], Some(&line));
                 ControlFlow::Break(())
             }
         }
     }
+}
+
+/// Answers with the value of a name, or begins to encode it.
+fn value_slice<O: Carrier>(
+    id: ConnectionId,
+    name: &[u8],
+    found: Option<Found<'_>>,
+    out: &mut O,
+) -> ControlFlow<(), Stage> {
+    let Some((found, value)) = found.and_then(|found| Some((found, found.value()?))) else {
+        out.append_line(id, &[b"NOTRETRIEVED ", name], None);
+        return ControlFlow::Break(());
+    };
+    if let Some(text) = found.long_text()
+        && let Some(answer) = EncodedAnswer::new(name, value, text)
+    {
+        return ControlFlow::Continue(Stage::Encoding(Box::new(answer)));
+    }
+    let parts = [b"RETRIEVED ", name, b"=", &shown(value)];
+    out.append_line(id, &parts, found.long_text());
+    ControlFlow::Break(())
 }
 
 /// Appends a line of KEYINFO if the name begins with the prefix. Returns the bytes of work. This is no use of the entry.

@@ -1,6 +1,7 @@
 //! The language of Net::Clacks clients (clacks-protocol(7)).
 
 mod commands;
+mod encoded_answer;
 mod lines;
 mod listing;
 mod login;
