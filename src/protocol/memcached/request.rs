@@ -304,7 +304,7 @@ fn checked_key<'a>(words: &mut Words<'a>) -> Result<&'a [u8], Error> {
 }
 
 fn get(keys: Words<'_>, with_cas: bool, expiry: Option<Expiry>) -> Result<Request<'_>, Error> {
-    if keys.is_empty() || { keys }.any(|key| key.len() > MAX_KEY) {
+    if keys.is_empty() || keys.has_longer(MAX_KEY) {
         return Err(Error::Format);
     }
     let get = Get {

@@ -1,6 +1,6 @@
 //! A command line as words.
 
-use memchr::memchr;
+use memchr::{memchr, memrchr};
 
 /// Words separated by one or more blanks. Blanks at either end are ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -33,6 +33,19 @@ impl<'a> Words<'a> {
             .last()
             .is_none_or(|&byte| byte == b' ')
             .then_some(before)
+    }
+
+    /// Reports whether a word is longer than that. A line may have millions of words: only each blank is found that is
+    /// the last one within so many bytes.
+    pub fn has_longer(&self, length: usize) -> bool {
+        let mut rest = self.0;
+        while let Some(start) = rest.get(..=length) {
+            match memrchr(b' ', start) {
+                Some(blank) => rest = &rest[blank + 1..],
+                None => return true,
+            }
+        }
+        false
     }
 
     pub fn is_empty(&self) -> bool {
@@ -70,6 +83,24 @@ pub fn split_frame(frame: &[u8]) -> (&[u8], &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_longest_word_decides() {
+        let text = |number: u32| -> Vec<u8> {
+            let bit = |place| match (number >> place) % 2 {
+                0 => b' ',
+                _ => b'x',
+            };
+            (0..12).map(bit).collect()
+        };
+        for text in (0..1 << 12).map(text) {
+            let words = Words::new(&text);
+            for length in 1..14 {
+                let is_there = { words }.any(|word| word.len() > length);
+                assert_eq!(words.has_longer(length), is_there, "{text:?} {length}");
+            }
+        }
+    }
 
     #[test]
     fn words_are_separated_by_blanks_alone() {

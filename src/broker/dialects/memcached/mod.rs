@@ -28,6 +28,7 @@ use crate::broker::events::{ConnectionId, Flow, Now};
 use crate::broker::output::Output;
 use crate::broker::session::Session;
 use crate::protocol::memcached::administration::Crawler;
+use crate::protocol::memcached::words::Words;
 use crate::protocol::memcached::{Frame, Request};
 use crate::protocol::{self, Language, encode};
 use exchange::Exchange;
@@ -106,10 +107,17 @@ pub fn handle_frame<O: Output>(
         true => exchange.execute(frame),
         false => exchange.deny(frame),
     };
-    if flow == Flow::Next {
+    if flow == Flow::Next && !may_be_login(exchange.broker, frame) {
         exchange.mirror(frame.line());
     }
     flow
+}
+
+/// Reports whether a line that is no command may be the second one of a mistyped login: a user's name, and more.
+fn may_be_login(broker: &Broker, frame: &Frame<'_>) -> bool {
+    let is_no_command = matches!(frame.request, Request::Wrong(..));
+    let name = Words::new(frame.line()).next().map(str::from_utf8);
+    is_no_command && matches!(name, Some(Ok(name)) if broker.users.get(name).is_some())
 }
 
 impl<O: Output> Exchange<'_, O> {
