@@ -51,7 +51,7 @@ impl fmt::Display for Overload {
             Some(origin) => write!(f, "{origin}")?,
             None => f.write_str("the master")?,
         }
-        f.write_str("; the newest go first, and the oldest may time out")
+        f.write_str("; the newest are served first, and the oldest may time out")
     }
 }
 

@@ -66,6 +66,9 @@ fn each_request_carries_its_login() {
         let lines = log.iter().filter(|line| line.contains(refusal));
         assert_eq!(lines.count(), 1, "{log:?}");
     }
+    let process = format!(", process {} of uid ", std::process::id());
+    let failed = target.server.process.wait_for_log("login_failed: tried");
+    assert!(failed.contains(&process), "{failed}");
 }
 
 #[test]

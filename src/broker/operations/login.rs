@@ -3,7 +3,7 @@
 use crate::broker::admission::NoPlace;
 use crate::broker::carrier::Carrier;
 use crate::broker::close_reason::CloseReason;
-use crate::broker::events::{ConnectionId, Now};
+use crate::broker::events::{ConnectionId, Now, Peer};
 use crate::broker::session::{LastPing, LoginAttempt};
 use crate::broker::users::{Permissions, User, Users};
 use crate::broker::{Broker, Suppressed};
@@ -75,7 +75,11 @@ pub fn log_wrong_login(broker: &mut Broker, id: ConnectionId, name: &[u8], now: 
     {
         let tried = name[..name.len().min(MAX_TRIED_USER)].escape_ascii();
         let (cid, suppressed) = (session.cid, Suppressed(suppressed));
-        log::warn!("login_failed: tried user \"{tried}\" ({cid}){suppressed}");
+        let process = match cid.peer {
+            Peer::Unix(process) => format!(", {process}"),
+            Peer::Tcp(_) | Peer::Master(_) => String::new(),
+        };
+        log::warn!("login_failed: tried user \"{tried}\" ({cid}{process}){suppressed}");
     }
 }
 

@@ -128,6 +128,10 @@ fn decode(bytes: &[u8]) -> Result<Request<'_>, Fault> {
         return Err(Fault::Malformed);
     }
     let (authority, path) = split_target(line.target);
+    // A user and a password in an address (RFC 9110, 4.2.4).
+    if authority.is_some_and(|authority| authority.contains('@')) {
+        return Err(Fault::Malformed);
+    }
     Ok(Request {
         method: match line.method {
             "GET" => Method::Get,
@@ -311,6 +315,10 @@ mod tests {
     fn faults_are_told_apart() {
         for (head, fault) in [
             ("GET / HTTP/1.1\r\n\r\n", Fault::Malformed),
+            (
+                "GET http://mg:mgpw@localhost/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
+                Fault::Malformed,
+            ),
             (
                 "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
                 Fault::Malformed,
