@@ -357,7 +357,7 @@ impl<S: Socket> Connections<S> {
         if step == Step::Sign && connection.hung_up {
             // A signature for nobody.
             self.leave_handshakes(id);
-            self.end(id, CloseReason::EndOfStream);
+            self.end(id, CloseReason::TlsFailed);
             return;
         }
         if is_waiting {

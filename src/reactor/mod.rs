@@ -526,7 +526,16 @@ impl Server {
         let Stream::Tls(stream) = &mut connection.socket else {
             return;
         };
-        match stream.shake_hands(self.tls.as_ref()) {
+        let shaken = stream.shake_hands(self.tls.as_ref());
+        // A client that does not like what it got may just leave, with or without a reset.
+        let has_left = match &shaken {
+            Ok(count) => *count == 0,
+            Err(error) => error.kind() == ErrorKind::ConnectionReset,
+        };
+        match shaken {
+            _ if has_left && stream.has_begun() => {
+                self.core.out.connections.end(id, CloseReason::TlsFailed);
+            }
             Ok(0) => self.core.out.connections.end(id, CloseReason::EndOfStream),
             Err(error) if error.kind() == ErrorKind::WouldBlock => connection.readable = false,
             Err(error) if error.kind() != ErrorKind::Interrupted => {

@@ -123,6 +123,11 @@ impl TlsStream {
         self.socket.peer_addr()
     }
 
+    /// Reports whether the other side has sent anything, or this side has begun.
+    pub fn has_begun(&self) -> bool {
+        !matches!(self.stage, Stage::Hello) || !self.records.is_empty()
+    }
+
     /// Reports whether the stream takes lines: the handshake is done.
     pub fn is_open(&self) -> bool {
         matches!(&self.stage, Stage::Session(session) if session.is_open())
