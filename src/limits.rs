@@ -255,6 +255,8 @@ pub const WORK_PER_DELIVERY_OF_BURST: usize = 8;
 pub const WORK_PER_NODE: usize = 64;
 /// The work of a subscription that is found and put in order.
 pub const WORK_PER_MATCH: usize = 64;
+/// The work of a pair of a pattern and a group that comes, goes or is told to a link: it is put into sorted sets.
+pub const WORK_PER_PAIR: usize = 512;
 /// The work of a member of a group that is looked at again.
 pub const WORK_PER_MEMBER: usize = 1;
 /// The work of one system call.

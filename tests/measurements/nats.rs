@@ -4,7 +4,7 @@
 use super::costs::steady_memory_kb;
 use super::{assert_fast, goes_on, latency_during, megabytes};
 use crate::nats::target::{Login, Target};
-use crate::support::wait_until;
+use crate::support::{Server, wait_until};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 
@@ -85,18 +85,19 @@ fn latency_while_payloads_never_come() {
     assert_fast(&latencies, GOAL_MS);
 }
 
-#[test]
-#[ignore = "a measurement"]
-fn latency_while_100000_subscriptions_end_at_once() {
+/// A client with 100,000 subscriptions comes and goes. `group` begins the names of their groups, if they have any.
+fn latency_while_subscriptions_end(group: &str, prober: &Server, target: &Target) {
     const SUBSCRIPTIONS: usize = 100_000;
-    let target = clacksd(&[]);
-    let what = "while a NATS client with 100000 subscriptions comes and goes";
+    let what = match group {
+        "" => "while a NATS client with 100000 subscriptions comes and goes",
+        _ => "while a NATS client with 100000 groups comes and goes",
+    };
     let mut rounds = 0;
-    let latencies = latency_during(target.server(), what, |ended| {
+    let latencies = latency_during(prober, what, |ended| {
         while goes_on(ended) || rounds == 0 {
-            let mut stream = connect(&target);
+            let mut stream = connect(target);
             for first in (0..SUBSCRIPTIONS).step_by(1000) {
-                let lines = subscriptions(first, 1000, "");
+                let lines = subscriptions(first, 1000, group);
                 stream.write_all(lines.as_bytes()).expect("it reads");
             }
             barrier(&stream);
@@ -105,6 +106,26 @@ fn latency_while_100000_subscriptions_end_at_once() {
     });
     println!("measured:   it came and went {rounds} times");
     assert_fast(&latencies, GOAL_MS);
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn latency_while_100000_subscriptions_end_at_once() {
+    let target = clacksd(&[]);
+    latency_while_subscriptions_end("", target.server(), &target);
+}
+
+/// The master is told of each group, and measured as well.
+#[test]
+#[ignore = "a measurement"]
+fn latency_while_100000_groups_of_a_slave_end_at_once() {
+    let master = clacksd(&[]);
+    let address = master.server().setup.unix("socket");
+    let slave = clacksd(&["--master", &address]);
+    wait_until("the link is up", || slave.server().is_slave());
+    for server in [&slave, &master] {
+        latency_while_subscriptions_end("group", server.server(), &slave);
+    }
 }
 
 /// The memory that is not given back is used again.

@@ -7,8 +7,8 @@ use crate::broker::Broker;
 use crate::broker::carrier::Carrier;
 use crate::broker::close_reason::CloseReason;
 use crate::broker::events::{ConnectionId, Now};
-use crate::broker::subjects::{GroupId, News};
-use crate::limits::{LISTING_SLICE, MAX_PAIRS_TOLD};
+use crate::broker::subjects::{GroupId, News, work_of_subscription};
+use crate::limits::{LISTING_SLICE, MAX_PAIRS_TOLD, WORK_PER_PAIR};
 use crate::protocol::nats::framing::MAX_ARGUMENTS;
 use crate::protocol::nats::subject;
 use crate::protocol::peer::{self, Membership, NodeId};
@@ -67,9 +67,11 @@ impl Broker {
         out: &mut O,
     ) {
         let mut lines = Vec::new();
+        let mut told = 0;
         let pairs = self.subjects.pairs();
         let was_full = pairs.untold(id) > 0;
         let is_more = pairs.tell(id, |news, pair| {
+            told += 1;
             let membership = Membership {
                 pattern: &pair.pattern,
                 group: &pair.group,
@@ -80,6 +82,7 @@ impl Broker {
             }
             lines.len() < LISTING_SLICE
         });
+        out.add_work(told * WORK_PER_PAIR);
         let untold = pairs.untold(id);
         if untold > 0 && !was_full {
             let what = format_args!(
@@ -122,6 +125,7 @@ impl Broker {
         };
         if let Some(growth) = growth {
             out.charge_memory(id, growth);
+            out.add_work(work_of_subscription(growth) + WORK_PER_PAIR);
             self.announce_groups(out);
         }
     }

@@ -4,6 +4,7 @@ use super::Exchange;
 use crate::broker::output::Output;
 use crate::broker::subjects::work_of_subscription;
 use crate::broker::users::Permissions;
+use crate::limits::WORK_PER_PAIR;
 use crate::protocol::nats::request::{Subscribe, Unsubscribe};
 use crate::protocol::nats::{Error, answer, subject};
 
@@ -28,7 +29,8 @@ impl<O: Output> Exchange<'_, O> {
                 subjects.subscribe(pattern, group, sid, self.id, &mut session.subjects)
         {
             self.out.charge_memory(self.id, memory);
-            self.out.add_work(work_of_subscription(memory));
+            let of_pair = group.map_or(0, |_| WORK_PER_PAIR);
+            self.out.add_work(work_of_subscription(memory) + of_pair);
             self.broker.announce_groups(self.out);
         }
         self.accept();
