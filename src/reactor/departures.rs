@@ -1,8 +1,9 @@
 //! The ends of connections: the last write, and how long a socket stays when the broker has forgotten its connection.
 //!
 //! A peer that reads as much as there is may drop all of it when the end of the stream is among it: Net::Clacks clients
-//! do. So the end comes once the peer has taken the last line, or has had the time to. Meanwhile, and until the peer
-//! closes its side, its socket is read: a close with input unread is a reset, which destroys output on its way.
+//! do. So the end comes once the peer has taken the last line, or has had the time to; clients of other languages get
+//! it at once. Until the peer closes its side, its socket is read: a close with input unread is a reset, which destroys
+//! output on its way.
 
 use super::connections::Connections;
 use super::socket::Socket;
@@ -41,6 +42,7 @@ impl Departures {
         };
         // A peer that has not even been sent everything takes nothing, or too little.
         let is_all_sent = connection.queued() == 0 && !connection.writing.is_deaf();
+        let drops_at_end = !connection.pace.is_off();
         let patience_us = match connection.socket.is_local() {
             true => END_CHECK_US,
             false => TCP_END_US,
@@ -50,7 +52,7 @@ impl Departures {
             since_us: now_us,
             has_ended: false,
         };
-        if is_all_sent {
+        if is_all_sent && drops_at_end {
             self.steps.insert((now_us + patience_us, id), departure);
         } else {
             self.end(id, departure, connections);

@@ -47,6 +47,10 @@ impl Pace {
         }
     }
 
+    pub fn is_off(&self) -> bool {
+        self.stage == Stage::Off
+    }
+
     /// Something has come from the client. Returns whether an answer is held that it does not wait for.
     pub fn handle_input(&mut self, now_us: u64) -> bool {
         if self.answered_us > 0 {
