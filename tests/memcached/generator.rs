@@ -384,6 +384,10 @@ impl Generator {
         );
         let d = format!("D{}", self.random.pick(&DELTAS));
         let mut flags = vec!["v", "k", "c", "t", "O6", "q", mode, &d, &j];
+        if self.one_in(4) {
+            // No entry has that version.
+            flags.push("C1");
+        }
         if KEYS[key].is_number {
             flags.push(&n);
         }

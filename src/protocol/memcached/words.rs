@@ -91,7 +91,7 @@ mod tests {
                 0 => b' ',
                 _ => b'x',
             };
-            (0..12).map(bit).collect()
+            (0..12_u32).map(bit).collect()
         };
         for text in (0..1 << 12).map(text) {
             let words = Words::new(&text);

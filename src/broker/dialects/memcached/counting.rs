@@ -67,7 +67,9 @@ impl<O: Output> Exchange<'_, O> {
         let Some(found) = self.broker.look_up(key, self.now) else {
             return Counted::NotFound;
         };
-        if wish.cas.is_some_and(|cas| cas != found.version()) {
+        // memcached looks at the version of a value that has any bytes.
+        let is_empty = found.value().is_some_and(<[u8]>::is_empty);
+        if !is_empty && wish.cas.is_some_and(|cas| cas != found.version()) {
             return Counted::Exists;
         }
         // All of it may have to be read: blanks or zeros may be long.
