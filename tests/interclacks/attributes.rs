@@ -2,7 +2,7 @@
 
 use super::counters::{Slave, with_journal};
 use super::{Master, unix_time};
-use crate::support::{Client, Server, wait_until};
+use crate::support::{Client, Conversation, Server, wait_until};
 
 /// The name `a=b` and a value of two lines, as lines between servers contain them.
 const ENTRY: &str = r"a\eb=two\nlines";
@@ -173,4 +173,36 @@ fn net_clacks_servers_are_sent_texts_and_nothing_of_names_that_they_can_not_have
     ]) {
         assert!(line.ends_with(&entry), "{told:?}");
     }
+}
+
+#[test]
+fn net_clacks_servers_are_not_told_that_a_value_is_out_of_date() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let socket = folder.path().join("memcached");
+    let address = format!("unix:{}", socket.display());
+    let flags = ["--memcached", &address, "--memcached-user", "admin"];
+    let (master, server) = Master::with_slave(&flags);
+    let mut link = master.accept_and_hear();
+    let mut slave = Slave::of(&server);
+    let now_us = unix_time() * 1_000_000;
+    let mut tell = |number: u64, rest: &str| {
+        let stamp = stamp_of(now_us + number);
+        slave
+            .link
+            .send(&format!("STATE {stamp} {now_us} V - - {rest}"));
+    };
+    tell(0, "- a=1");
+    link.expect_after_others("STORE a=1");
+    // Made elsewhere, and here.
+    tell(1, "s a=1");
+    let mut client = Conversation::begin(&socket);
+    client.ask(b"md a I T50\r\nmg a v\r\n", b"VA 1 X W\r\n1\r\n");
+    tell(2, "- b=1");
+    link.expect("STORE b=1");
+    // Another value is told, out of date or not.
+    tell(3, "s b=2");
+    link.expect("STORE b=2");
+    client.ask(b"md a I x\r\n", b"HD\r\n");
+    link.expect("STORE a=");
+    drop(server);
 }

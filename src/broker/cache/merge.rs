@@ -35,8 +35,8 @@ pub enum Effect {
     Register,
     /// Contributions grew by these amounts.
     Counter(Vec<Number>),
-    /// The entry expires at another time, or a client was told to renew its value.
-    Touch,
+    /// The value is what it was, but expires at another time, is out of date, or a client was told to renew it.
+    Attributes,
 }
 
 impl Merged {
@@ -111,6 +111,10 @@ impl Cache {
         let held_version = entry.map_or(0, Entry::version);
         let held = entry.filter(|entry| !self.is_forgotten(*entry, now_us));
         let is_unknown = held.is_none();
+        // A value that was only marked as out of date.
+        let is_same_value = state.attributes.marks.stale
+            && held
+                .is_some_and(|held| held.holds_value() && held.value() == state.register.value());
         let order = held.map_or(Ordering::Greater, |entry| state.stamp.cmp(&entry.stamp()));
         match order {
             Ordering::Less => Ok(Merged::nothing(true)),
@@ -128,6 +132,7 @@ impl Cache {
                 Ok(Merged {
                     effect: match begins {
                         true => Effect::Counter(sums.collect()),
+                        false if is_same_value => Effect::Attributes,
                         false => Effect::Register,
                     },
                     written: Some(entry.into()),
@@ -200,7 +205,9 @@ impl Cache {
         merged.differs |= lacks_touch;
         match (&merged.effect, touched) {
             (_, None) => {}
-            (Effect::None, Some(_)) => (merged.effect, merged.written) = (Effect::Touch, touched),
+            (Effect::None, Some(_)) => {
+                (merged.effect, merged.written) = (Effect::Attributes, touched)
+            }
             (_, Some(_)) => {
                 if let Some(written) = &mut merged.written {
                     written.part = WrittenPart::All;

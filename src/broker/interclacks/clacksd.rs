@@ -151,7 +151,7 @@ impl Broker {
                 let write = Write {
                     by: By {
                         connection: id,
-                        form: LegacyForm::Effect(&Effect::Touch),
+                        form: LegacyForm::Effect(&Effect::Attributes),
                     },
                     name,
                     written,

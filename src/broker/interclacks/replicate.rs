@@ -84,6 +84,8 @@ impl Broker {
                 && is_to_hear_now(link, id, cache, name, out)
             {
                 match form {
+                    // They know no attributes.
+                    LegacyForm::Effect(Effect::Attributes) if carried.is_none() => {}
                     // The line as it came may be a signal, too, which has to wait if others do.
                     LegacyForm::Line(line) if carried.is_some() || signal.is_none() => {
                         out.append_line(id, &[line], long_line);

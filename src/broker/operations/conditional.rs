@@ -232,6 +232,11 @@ impl Broker {
         let written = self
             .cache
             .store_with(spoil.name, &value, attributes, now_us)?;
+        let form = match spoil.empties {
+            true => by.form,
+            false => LegacyForm::Effect(&Effect::Attributes),
+        };
+        let by = By { form, ..by };
         self.commit_write(spoil.name, written, by, now, out);
         Ok(Removed::Done)
     }
