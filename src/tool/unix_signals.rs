@@ -1,17 +1,39 @@
 //! Unix signals that end the process, and those that concern a screen. The former can be deferred while the settings of a
 //! terminal are changed, so that the settings are restored before the process ends.
 
-use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGWINCH};
+use signal_hook::consts::{
+    SIGABRT, SIGALRM, SIGCONT, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1,
+    SIGUSR2, SIGVTALRM, SIGWINCH, SIGXCPU,
+};
 use signal_hook::low_level::{emulate_default_handler, pipe};
 use signal_hook::{SigId, flag};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// Handlers of SIGHUP, SIGINT, SIGQUIT and SIGTERM. They stay installed until the process ends, since handlers belong
-/// to the process.
+/// Signals that end a process which does not handle them, but for those that report a fault of the process itself: the
+/// fault would be reported again and again.
+const ENDING: [i32; 11] = [
+    SIGHUP, SIGINT, SIGQUIT, SIGABRT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF,
+    SIGXCPU,
+];
+
+/// The other signals of that kind. The library does not know that they end a process.
+fn ending_for_the_system_alone() -> impl Iterator<Item = i32> {
+    #[cfg(target_os = "linux")]
+    let others = [libc::SIGPWR, libc::SIGSTKFLT]
+        .into_iter()
+        .chain(libc::SIGRTMIN()..=libc::SIGRTMAX());
+    #[cfg(not(target_os = "linux"))]
+    let others = std::iter::empty();
+    others.chain([SIGIO])
+}
+
+/// Handlers of all signals that end a process. They stay installed until the process ends, since handlers belong to the
+/// process.
 pub struct UnixSignals {
     /// True while a signal ends the process at once, as without a handler.
     ends_at_once: Arc<AtomicBool>,
@@ -33,7 +55,13 @@ impl UnixSignals {
             deferred: Arc::default(),
             wake,
         };
-        for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM] {
+        for signal in ENDING {
+            flag::register_conditional_default(signal, signals.ends_at_once.clone())?;
+            signals.register(signal, write_end.try_clone()?)?;
+        }
+        for signal in ending_for_the_system_alone() {
+            let ends_at_once = signals.ends_at_once.clone();
+            flag::register_conditional_shutdown(signal, status_of(signal), ends_at_once)?;
             signals.register(signal, write_end.try_clone()?)?;
         }
         Ok(signals)
@@ -41,7 +69,6 @@ impl UnixSignals {
 
     /// Registers the actions in the order in which they run: the number is stored before the socket wakes the reader.
     fn register(&self, signal: i32, write_end: UnixStream) -> io::Result<SigId> {
-        flag::register_conditional_default(signal, self.ends_at_once.clone())?;
         let number = usize::try_from(signal).expect("signals are small numbers");
         flag::register_usize(signal, self.deferred.clone(), number)?;
         pipe::register(signal, write_end)
@@ -56,10 +83,16 @@ impl UnixSignals {
     pub fn stop_deferring(&self) {
         self.ends_at_once.store(true, Ordering::SeqCst);
         if let Ok(signal @ 1..) = i32::try_from(self.deferred.load(Ordering::SeqCst)) {
-            // If the signal can't be raised, the process goes on to its ordinary end.
+            // This returns if the library does not know that the signal ends a process.
             let _ = emulate_default_handler(signal);
+            process::exit(status_of(signal));
         }
     }
+}
+
+/// The status that shells have for a process which a signal has ended.
+fn status_of(signal: i32) -> i32 {
+    128 + signal
 }
 
 impl AsFd for UnixSignals {
