@@ -66,7 +66,7 @@ pub use output::Output;
 pub use persistence::Unsaved;
 pub use recording::{Record, Recording, Rewrite, Rewritten, Saved};
 pub use statistics::catalogue;
-pub use statistics::{HeavyRequest, LongestTurn, Turns};
+pub use statistics::{HeavyRequest, Turn, TurnPart, Turns};
 use subjects::Subjects;
 pub use users::{Permissions, User, Users};
 

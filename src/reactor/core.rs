@@ -9,8 +9,8 @@ use super::handshakes::Handshakes;
 use super::outputs::Outputs;
 use super::socket::Socket;
 use crate::broker::{
-    Broker, CloseReason, ConnectionId, Entrance, HeavyRequest, LogLimit, LongestTurn, Now, Origin,
-    Peer, Recording, Saved, Suppressed,
+    Broker, CloseReason, ConnectionId, Entrance, HeavyRequest, LogLimit, Now, Origin, Peer,
+    Recording, Saved, Suppressed, Turn, TurnPart,
 };
 use crate::limits::{CLOSES_PER_TURN, SCRATCH, SLOW_TURN_US, WORK_PER_SYSCALL, WORK_PER_TURN};
 use crate::protocol::Language;
@@ -60,6 +60,9 @@ pub struct Core<S: Socket, R> {
     departures: Departures,
     /// The request that did most work in this turn beyond its share, if one did much.
     pub(super) heaviest: Option<HeavyRequest>,
+    /// The work of this turn, without that of writing, when it began to serve connections, and when it had served them.
+    work_before_serving: usize,
+    work_after_serving: usize,
 }
 
 impl<S: Socket, R: Recording> Core<S, R> {
@@ -85,6 +88,8 @@ impl<S: Socket, R: Recording> Core<S, R> {
             assembled: Vec::new(),
             departures: Departures::default(),
             heaviest: None,
+            work_before_serving: 0,
+            work_after_serving: 0,
         }
     }
 
@@ -97,6 +102,7 @@ impl<S: Socket, R: Recording> Core<S, R> {
         let connections = &mut self.out.connections;
         connections.now = now;
         (connections.work, connections.writing) = (0, 0);
+        (self.work_before_serving, self.work_after_serving) = (0, 0);
         self.heaviest = None;
     }
 
@@ -177,9 +183,11 @@ impl<S: Socket, R: Recording> Core<S, R> {
 
     /// Sends what was held for long enough, and gives each ready connection its share of the turn.
     pub fn serve(&mut self) {
+        self.work_before_serving = self.out.connections.work;
         self.out.connections.send_held_answers();
         self.out.connections.resume_senders();
         self.serve_ready();
+        self.work_after_serving = self.out.connections.work;
     }
 
     /// Does what is due by the time of the turn.
@@ -226,17 +234,31 @@ impl<S: Socket, R: Recording> Core<S, R> {
 
     /// The turn has taken so long. To be called last, for the statistics.
     pub fn count_turn(&mut self, us: u64) {
-        let (work, now) = (self.work(), self.now());
-        self.out
-            .connections
-            .host
-            .turns
-            .add(LongestTurn { us, work });
-        if us >= SLOW_TURN_US
-            && let Some(heavy) = self.heaviest.take()
-        {
-            self.broker.handle_slow_turn(heavy, us, now);
+        let turn = Turn {
+            us,
+            work: self.work(),
+            part: self.heaviest_part(),
+        };
+        let is_longest = self.out.connections.host.turns.add(turn);
+        if is_longest || us >= SLOW_TURN_US {
+            let (heavy, now) = (self.heaviest.take(), self.now());
+            self.broker.handle_long_turn(turn, is_longest, heavy, now);
         }
+    }
+
+    /// The part of the turn that did most work.
+    fn heaviest_part(&self) -> TurnPart {
+        let (before, served) = (self.work_before_serving, self.work_after_serving);
+        let connections = &self.out.connections;
+        let parts = [
+            (before, TurnPart::Accepts),
+            (served - before, TurnPart::Requests),
+            (connections.writing, TurnPart::Writes),
+            (connections.work - served, TurnPart::Maintenance),
+        ];
+        // Of several with the same work, the last one: without any work it is maintenance.
+        let most = parts.into_iter().max_by_key(|(work, _)| *work);
+        most.map_or(TurnPart::Maintenance, |(_, part)| part)
     }
 
     /// Work of the turn, in bytes moved or what counts as such.

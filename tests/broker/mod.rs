@@ -6,6 +6,7 @@ mod ageing;
 mod listing;
 mod management;
 mod patterns;
+mod status;
 mod subscriptions;
 mod timeouts;
 

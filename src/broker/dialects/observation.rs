@@ -3,7 +3,8 @@
 use super::verb_of;
 use crate::broker::Broker;
 use crate::broker::events::{ConnectionId, Now};
-use crate::broker::statistics::{HeavyRequest, MAX_NAME, SlowRequest};
+use crate::broker::statistics::{HeavyRequest, LongestTurn, MAX_NAME, SlowRequest, Turn};
+use crate::limits::SLOW_TURN_US;
 use crate::protocol::{Command, Request};
 
 /// Looks at a request by which busy names are found.
@@ -31,13 +32,33 @@ pub fn describe(request: &Request<'_>, work: usize) -> HeavyRequest {
 }
 
 impl Broker {
-    /// A long turn has ended, in which this request did much more work than its share.
-    pub fn handle_slow_turn(&mut self, heavy: HeavyRequest, turn_us: u64, now: Now) {
-        self.statistics.slow.add(SlowRequest {
-            heavy,
-            turn_us,
-            at_us: now.wall_us,
-        });
+    /// A turn has ended that was long, or the longest one so far. `heavy` is the request that did most work beyond its
+    /// share, if one did much.
+    pub fn handle_long_turn(
+        &mut self,
+        turn: Turn,
+        is_longest: bool,
+        heavy: Option<HeavyRequest>,
+        now: Now,
+    ) {
+        let (slow, at_us) = (&mut self.statistics.slow, now.wall_us);
+        if is_longest {
+            slow.longest = Some(LongestTurn {
+                turn,
+                heavy: heavy.clone(),
+                at_us,
+            });
+        }
+        if turn.us >= SLOW_TURN_US
+            && let Some(heavy) = heavy
+            && !heavy.verb.is_monitoring()
+        {
+            slow.add(SlowRequest {
+                heavy,
+                turn_us: turn.us,
+                at_us,
+            });
+        }
     }
 }
 

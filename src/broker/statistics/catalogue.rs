@@ -96,7 +96,7 @@ metrics! {
     LONGEST_TURN Gauge "longest_turn_seconds" [] "The length of the longest turn.";
     LONGEST_TURN_WORK Gauge "longest_turn_work_bytes" [] "The work of that turn, in bytes moved or what takes as long.";
     YIELDS Counter "yields" [] "How often a connection had to wait for its next turn, because it had used up its share of one.";
-    SLOW Counter "slow_requests" [] "Long turns with a request that did much more work than its share.";
+    SLOW Counter "slow_requests" [] "Long turns with a request that did much more work than its share, and did not ask for the status.";
 }
 
 #[cfg(test)]

@@ -18,8 +18,8 @@ pub use busiest::Busiest;
 pub use by_language::ByLanguage;
 pub use catalogue::Metric;
 pub use headline::Headline;
-pub use slow::{HeavyRequest, MAX_NAME, SlowRequest};
-pub use turns::{LongestTurn, Turns};
+pub use slow::{HeavyRequest, LongestTurn, MAX_NAME, SlowRequest};
+pub use turns::{Turn, TurnPart, Turns};
 pub use verb::Verb;
 
 const REASONS: usize = CloseReason::ALL.len();

@@ -1,6 +1,6 @@
-//! The requests that did most work in long turns.
+//! The requests that did most work in long turns, and the longest turn.
 
-use super::Verb;
+use super::{Turn, Verb};
 use std::collections::VecDeque;
 
 /// Requests that are kept.
@@ -30,21 +30,26 @@ pub struct HeavyRequest {
     pub work: usize,
 }
 
-/// The last slow requests, the oldest first.
+/// The longest turn so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LongestTurn {
+    pub turn: Turn,
+    /// The request that did most work in it, if one did much.
+    pub heavy: Option<HeavyRequest>,
+    /// When it began, in microseconds since 1970.
+    pub at_us: u64,
+}
+
+/// The last slow requests, the oldest first, and the longest turn.
 #[derive(Debug, Default)]
 pub struct SlowRequests {
     latest: VecDeque<SlowRequest>,
-    /// The one of the longest turn.
-    longest: Option<SlowRequest>,
+    pub longest: Option<LongestTurn>,
     count: u64,
 }
 
 impl SlowRequests {
     pub fn add(&mut self, request: SlowRequest) {
-        let longest_us = self.longest.as_ref().map_or(0, |longest| longest.turn_us);
-        if request.turn_us > longest_us {
-            self.longest = Some(request.clone());
-        }
         if self.latest.len() == KEPT {
             self.latest.pop_front();
         }
@@ -54,11 +59,6 @@ impl SlowRequests {
 
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &SlowRequest> {
         self.latest.iter()
-    }
-
-    /// The request of the longest turn that had one.
-    pub fn longest(&self) -> Option<&SlowRequest> {
-        self.longest.as_ref()
     }
 
     /// The number of all slow requests so far.
@@ -89,7 +89,5 @@ mod tests {
         let lengths: Vec<_> = requests.iter().map(|request| request.turn_us).collect();
         assert_eq!(lengths.len(), KEPT);
         assert_eq!((lengths[0], lengths[KEPT - 1]), (2, KEPT as u64 + 1));
-        let longest = requests.longest().expect("there were some");
-        assert_eq!(longest.turn_us, KEPT as u64 + 1);
     }
 }

@@ -10,15 +10,41 @@ pub struct Turns {
     counts: [u64; BUCKETS + 1],
     /// The length of all turns, in microseconds.
     pub sum_us: u64,
-    pub longest: LongestTurn,
+    pub longest: Turn,
 }
 
-/// The longest turn so far.
+/// A turn, as far as it is counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct LongestTurn {
+pub struct Turn {
     pub us: u64,
     /// The work that was done in it, in bytes moved or what counts as such.
     pub work: usize,
+    /// The part of it that did most work.
+    pub part: TurnPart,
+}
+
+/// The parts of a turn.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TurnPart {
+    /// Connections were accepted.
+    Accepts,
+    Requests,
+    /// Output was written to connections.
+    Writes,
+    /// Deadlines, and everything that counts as no work.
+    #[default]
+    Maintenance,
+}
+
+impl TurnPart {
+    pub fn word(self) -> &'static str {
+        match self {
+            TurnPart::Accepts => "accepts",
+            TurnPart::Requests => "requests",
+            TurnPart::Writes => "writes",
+            TurnPart::Maintenance => "maintenance",
+        }
+    }
 }
 
 impl Turns {
@@ -27,15 +53,18 @@ impl Turns {
         16 << bucket
     }
 
+    /// Counts a turn. Returns true if it is the longest one so far.
     #[inline]
-    pub fn add(&mut self, turn: LongestTurn) {
+    pub fn add(&mut self, turn: Turn) -> bool {
         let bucket = (turn.us.saturating_sub(1) >> 4).checked_ilog2();
         let bucket = bucket.map_or(0, |bits| bits as usize + 1);
         self.counts[bucket.min(BUCKETS)] += 1;
         self.sum_us += turn.us;
-        if turn.us > self.longest.us {
+        let is_longest = turn.us > self.longest.us;
+        if is_longest {
             self.longest = turn;
         }
+        is_longest
     }
 
     pub fn count(&self) -> u64 {
@@ -60,9 +89,9 @@ mod tests {
     fn a_turn_counts_in_the_bucket_of_the_next_power_of_two() {
         let mut turns = Turns::default();
         for us in [0, 16, 17, 32, 33, 500_000, 524_288, 524_289, 10_000_000] {
-            turns.add(LongestTurn {
+            turns.add(Turn {
                 us,
-                ..LongestTurn::default()
+                ..Turn::default()
             });
         }
         let cumulative: Vec<_> = turns.cumulative().collect();

@@ -19,6 +19,11 @@ macro_rules! verbs {
                     $($(Verb::$name => (Language::$language, $word),)*)*
                 }
             }
+
+            /// Reports whether such requests ask how the server is doing. They are not to be taken for its work.
+            pub fn is_monitoring(self) -> bool {
+                self == Verb::Status || self.words().0 == Language::Http
+            }
         }
     };
 }

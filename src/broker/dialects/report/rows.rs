@@ -5,7 +5,7 @@ use crate::broker::carrier::Carrier;
 use crate::broker::events::Now;
 use crate::broker::interclacks::Link;
 use crate::broker::session::Session;
-use crate::broker::statistics::{MAX_NAME, SlowRequest};
+use crate::broker::statistics::{HeavyRequest, LongestTurn, MAX_NAME};
 use crate::limits::{LARGEST_ENTRIES_SHOWN, SECOND_US};
 use std::borrow::Cow;
 
@@ -101,27 +101,45 @@ fn link_row<'a, O: Carrier>(session: &'a Session, link: &Link, now: Now, out: &O
     ]
 }
 
-/// The rows of slow requests: that of the longest turn, and then the latest ones, the last of them first.
+/// The rows of slow requests: the longest turn, and then the latest requests, the last of them first.
 pub fn slow_rows(broker: &Broker) -> impl Iterator<Item = Row<'_>> {
     let slow = &broker.statistics.slow;
-    let longest = slow.longest().map(|request| slow_row("longest", request));
+    let longest = slow.longest.as_ref().map(longest_row);
     let latest = slow.iter().rev();
-    longest
-        .into_iter()
-        .chain(latest.map(|request| slow_row("latest", request)))
+    let latest =
+        latest.map(|request| slow_row("latest", request.at_us, request.turn_us, &request.heavy));
+    longest.into_iter().chain(latest)
 }
 
-fn slow_row<'a>(kind: &'static str, request: &'a SlowRequest) -> Row<'a> {
-    let (language, word) = request.heavy.verb.words();
+fn longest_row(longest: &LongestTurn) -> Row<'_> {
+    let LongestTurn { turn, heavy, at_us } = longest;
+    if let Some(heavy) = heavy {
+        return slow_row("longest", *at_us, turn.us, heavy);
+    }
+    vec![
+        ("KIND", text("longest")),
+        ("TIME", Field::Us(*at_us)),
+        ("TURN", Field::Us(turn.us)),
+        // No request did much; the part of the loop that did most stands in its place.
+        ("LANGUAGE", text("loop")),
+        ("VERB", text(turn.part.word())),
+        ("SIZE", Field::Number(0)),
+        ("WORK", Field::Number(turn.work as u64)),
+        ("NAME", text("")),
+    ]
+}
+
+fn slow_row<'a>(kind: &'static str, at_us: u64, turn_us: u64, heavy: &'a HeavyRequest) -> Row<'a> {
+    let (language, word) = heavy.verb.words();
     vec![
         ("KIND", text(kind)),
-        ("TIME", Field::Us(request.at_us)),
-        ("TURN", Field::Us(request.turn_us)),
+        ("TIME", Field::Us(at_us)),
+        ("TURN", Field::Us(turn_us)),
         ("LANGUAGE", text(language.word())),
         ("VERB", text(word)),
-        ("SIZE", Field::Number(request.heavy.size as u64)),
-        ("WORK", Field::Number(request.heavy.work as u64)),
-        ("NAME", Field::Text((&*request.heavy.name).into())),
+        ("SIZE", Field::Number(heavy.size as u64)),
+        ("WORK", Field::Number(heavy.work as u64)),
+        ("NAME", Field::Text((&*heavy.name).into())),
     ]
 }
 

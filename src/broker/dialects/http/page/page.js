@@ -562,7 +562,9 @@ function showSorting() {
 function showTables(status) {
   showClients(status);
   showTable("slow", status.slow.filter((request) => request.kind === "latest"), "There were none.");
-  setText(byId("slow-shown"), `${count(status.figures.slow_requests)} since the start · longest turn ${duration(status.figures.longest_turn_seconds)}`);
+  const longest = status.slow.find((row) => row.kind === "longest");
+  const deed = longest ? `, ${longest.language} ${longest.verb}` : "";
+  setText(byId("slow-shown"), `${count(status.figures.slow_requests)} since the start · longest turn ${duration(status.figures.longest_turn_seconds)}${deed}`);
   showTable("busy", status.names.filter((row) => row.kind === "busy"), "No name stands out.");
   showTable("large", status.names.filter((row) => row.kind === "large"), "The cache is empty.");
 }
