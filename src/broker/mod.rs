@@ -22,6 +22,7 @@ mod entrance;
 mod events;
 mod expiry;
 mod few;
+mod health;
 mod interclacks;
 mod key_list;
 mod labels;
@@ -642,6 +643,7 @@ impl Broker {
             monitors: self.monitors.len(),
             links: self.tree.links.up().count(),
             uplink: self.uplink_state(),
+            faults: health::faults(self).collect(),
             names_listened_to: self.listeners.names(),
             subscriptions: self.listeners.subscriptions() + self.subjects.subscriptions(),
             entries: self.cache.live(),

@@ -57,6 +57,7 @@ use crate::limits::{
 };
 use crate::protocol::Language;
 use crate::storage::{Disk, Journal, Writer};
+use crate::sys;
 use dialer::{Dialed, Dialer};
 use handshakes::Step;
 use mio::event::Event;
@@ -414,7 +415,8 @@ impl Server {
             broker
                 .write_status(&mut status)
                 .expect("a String takes every write");
-            status
+            // In whole megabytes, so that it does not change all the time.
+            format!("{status} memory={}M", sys::resident_memory() >> 20)
         });
     }
 

@@ -14,7 +14,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 /// The figures of a status that the manager shows.
-const FIGURES: [&str; 3] = ["clients", "entries", "uplink"];
+const FIGURES: [&str; 5] = ["clients", "entries", "uplink", "health", "memory"];
 
 /// A line to the manager, or none if nobody wants to know.
 #[derive(Default)]
@@ -225,9 +225,14 @@ fn summary(figures: &str) -> String {
     };
     FIGURES
         .iter()
-        .filter_map(|name| Some(format!("{name}: {}", value(name)?)))
+        .filter_map(|name| Some(format!("{name}: {}", in_words(value(name)?))))
         .collect::<Vec<_>>()
         .join(", ")
+}
+
+/// A value with blanks where the figures have none.
+fn in_words(value: &str) -> String {
+    value.replace('+', " and ").replace('_', " ")
 }
 
 #[cfg(test)]
@@ -255,22 +260,24 @@ mod tests {
     #[test]
     fn figures_are_told_when_they_change_and_wake_nobody_otherwise() {
         let (manager, mut notifier) = pair("figures", None);
-        let figures = |clients: u32| move || format!("clients={clients} uplink=none x=1 entries=7");
+        let figures = |clients: u32| {
+            let rest = "uplink=none x=1 entries=7 memory=9M health=shutting_down+no_uplink";
+            move || format!("clients={clients} {rest}")
+        };
+        let status = |clients: u32| {
+            let health = "health: shutting down and no uplink";
+            let shown = format!("clients: {clients}, entries: 7, uplink: none, {health}");
+            format!("STATUS={shown}, memory: 9M")
+        };
         notifier.handle_turn(5, figures(1));
-        assert_eq!(
-            received(&manager),
-            ["STATUS=clients: 1, entries: 7, uplink: none"]
-        );
+        assert_eq!(received(&manager), [status(1)]);
         assert_eq!(notifier.poll_deadline(), None);
         // Too early to look, so it is looked at later, even if nothing else happens.
         notifier.handle_turn(6, figures(2));
         assert_eq!(received(&manager), [""; 0]);
         assert_eq!(notifier.poll_deadline(), Some(5 + NOTIFY_STATUS_US));
         notifier.handle_turn(5 + NOTIFY_STATUS_US, figures(2));
-        assert_eq!(
-            received(&manager),
-            ["STATUS=clients: 2, entries: 7, uplink: none"]
-        );
+        assert_eq!(received(&manager), [status(2)]);
         assert_eq!(notifier.poll_deadline(), None);
         notifier.handle_turn(5 + 3 * NOTIFY_STATUS_US, figures(2));
         assert_eq!(received(&manager), [""; 0]);

@@ -139,7 +139,10 @@ fn clients_entries_and_the_uplink_are_shown() {
     let start = Instant::now();
     let at_most = || start.elapsed().as_secs() / 3 + 1;
     let (manager, server) = started(|_| ());
-    manager.wait_for("STATUS=clients: 0, entries: 0, uplink: none");
+    let (first, _) = manager.wait_for("STATUS=clients: 0, entries: 0, uplink: none, health: ok, ");
+    let memory = first.rsplit_once(", memory: ").expect("the memory").1;
+    let memory: u64 = memory.trim_end_matches('M').parse().expect("megabytes");
+    assert!((1..1_000).contains(&memory), "{first}");
     let mut client = server.client("admin");
     client.ask("STORE a=1");
     client.ask("STORE b=1");
@@ -156,6 +159,27 @@ fn clients_entries_and_the_uplink_are_shown() {
     let more = std::iter::from_fn(|| manager.receive(Duration::from_millis(1)));
     told += more.count() as u64;
     assert!(told <= at_most(), "{told}");
+}
+
+#[test]
+fn what_fails_is_shown() {
+    let setup = Setup::new();
+    let manager = ServiceManager::new(&setup);
+    let (path, journal) = (manager.path.clone(), text(&setup.path("journal")));
+    let setup = setup.flags(&["--persist", &journal]);
+    let server = setup.start_changed(|command| {
+        command.env("NOTIFY_SOCKET", path);
+    });
+    manager.wait_for("STATUS=clients: 0, entries: 0, uplink: none, health: ok, ");
+    server.process.limit_files(20_000);
+    let mut client = server.client("admin");
+    client.ask(&format!("STORE a={}", "v".repeat(30_000)));
+    manager.wait_for("STATUS=clients: 1, entries: 1, uplink: none, health: journal failed, ");
+    server.process.limit_files(libc::RLIM64_INFINITY);
+    manager.wait_for("STATUS=clients: 1, entries: 1, uplink: none, health: ok, ");
+    client.send("OVERHEAD S 3600");
+    client.flush();
+    manager.wait_for("STATUS=clients: 1, entries: 1, uplink: none, health: shutting down, ");
 }
 
 #[test]

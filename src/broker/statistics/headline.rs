@@ -17,6 +17,8 @@ pub struct Headline {
     /// Interclacks links that are up.
     pub links: usize,
     pub uplink: &'static str,
+    /// The reasons why the server is not well.
+    pub faults: Vec<&'static str>,
     pub names_listened_to: usize,
     pub subscriptions: usize,
     pub entries: usize,
@@ -27,9 +29,14 @@ pub struct Headline {
 
 impl Headline {
     pub fn write(&self, statistics: &Statistics, f: &mut impl fmt::Write) -> fmt::Result {
+        let health = match self.faults.is_empty() {
+            true => "ok".to_owned(),
+            // One word, as the others.
+            false => self.faults.join("+").replace(' ', "_"),
+        };
         write!(
             f,
-            "clients={} memcached={} nats={} http={} monitors={} links={} uplink={} names_listened_to={} subscriptions={} entries={} tombstones={} cache_bytes={} journal={} connections={} \
+            "clients={} memcached={} nats={} http={} monitors={} links={} uplink={} health={health} names_listened_to={} subscriptions={} entries={} tombstones={} cache_bytes={} journal={} connections={} \
              lines={} signals={} deliveries={} expired={} stale={} evicted={} too_large={} permission_denied={} unknown_commands={}",
             self.clients,
             self.memcached,

@@ -1,11 +1,11 @@
 //! The status as JSON: all figures, and the lists, which are cut where they are long.
 
-use super::health;
 use crate::broker::Broker;
 use crate::broker::dialects::report::{
     Field, Row, Sink, Value, client_row, link_rows, name_rows, report, slow_rows,
 };
 use crate::broker::events::Now;
+use crate::broker::health;
 use crate::broker::output::Output;
 use crate::broker::statistics::{Metric, Turns};
 use serde::{Serialize, Serializer, ser::SerializeMap};
