@@ -1,7 +1,7 @@
 //! The alert rules and the dashboard that come with the package: they name figures that there are.
 
 use crate::runner::needs;
-use crate::support::run;
+use crate::support::{Setup, run};
 use clacks::broker::catalogue::{self, Kind};
 use regex::Regex;
 use std::collections::BTreeSet;
@@ -61,4 +61,58 @@ fn promtool_accepts_the_alert_rules() {
     promtool.args(["check", "rules", "alerts.yml"]);
     let ended = run(promtool.current_dir(&folder));
     assert_eq!(ended.status, Some(0), "{}{}", ended.stdout, ended.stderr);
+}
+
+#[test]
+fn promtool_accepts_the_scrape_configuration() {
+    needs("prometheus");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/monitoring");
+    let mut promtool = Command::new("promtool");
+    // Without a look for the file of the password.
+    promtool.args(["check", "config", "--syntax-only", "prometheus.yml"]);
+    let ended = run(promtool.current_dir(&folder));
+    assert_eq!(ended.status, Some(0), "{}{}", ended.stdout, ended.stderr);
+}
+
+/// The expressions of the dashboard, as rules that record them: so promtool parses them, too.
+#[test]
+fn promtool_accepts_the_expressions_of_the_dashboard() {
+    needs("prometheus");
+    let dashboard: serde_json::Value =
+        serde_json::from_str(&read("grafana.json")).expect("a JSON document");
+    let panels = dashboard["panels"].as_array().expect("panels");
+    let targets = panels
+        .iter()
+        .flat_map(|panel| panel["targets"].as_array().expect("targets"));
+    let rules: Vec<serde_json::Value> = targets
+        .enumerate()
+        .map(|(number, target)| {
+            let expression = target["expr"].as_str().expect("an expression");
+            // Grafana puts the length of an interval there.
+            let expression = expression.replace("$__rate_interval", "1m");
+            serde_json::json!({"record": format!("panel:{number}"), "expr": expression})
+        })
+        .collect();
+    assert!(rules.len() > 10, "{rules:?}");
+    let groups = serde_json::json!({"groups": [{"name": "dashboard", "rules": rules}]});
+    let setup = Setup::bare();
+    let file = setup.path("dashboard.yml");
+    // JSON is YAML, too.
+    fs::write(&file, groups.to_string()).expect("a folder of our own");
+    let ended = run(Command::new("promtool").args(["check", "rules"]).arg(&file));
+    assert_eq!(ended.status, Some(0), "{}{}", ended.stdout, ended.stderr);
+}
+
+/// The configuration stands in three places, for those who read only one of them.
+#[test]
+fn readme_and_manual_show_the_scrape_configuration() {
+    let file = read("prometheus.yml");
+    let lines: Vec<&str> = file.lines().filter(|line| !line.starts_with('#')).collect();
+    let configuration = lines.join("\n");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = |name: &str| fs::read_to_string(root.join(name)).expect("a file of the sources");
+    let block = format!("```yaml\n{configuration}\n```\n");
+    assert!(text("README.md").contains(&block));
+    let block = format!(".Bd -literal -offset indent\n{configuration}\n.Ed\n");
+    assert!(text("man/clacksd.8").contains(&block));
 }
