@@ -3,6 +3,7 @@
 
 mod admission;
 mod ageing;
+mod closes;
 mod listing;
 mod management;
 mod patterns;

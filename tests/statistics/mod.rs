@@ -4,6 +4,7 @@ mod connections;
 mod figures;
 mod lists;
 mod node;
+mod verbs;
 
 use crate::support::Client;
 use std::collections::BTreeMap;
