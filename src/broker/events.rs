@@ -153,8 +153,8 @@ pub struct HostFigures {
     /// Bytes read from connections, and written to them.
     pub bytes_in: u64,
     pub bytes_out: u64,
-    /// Memory of connections: their buffers, and what the broker keeps for them, in bytes.
-    pub buffered: usize,
+    /// Memory of connections, their buffers, and of what the broker keeps for them but the sessions, in bytes.
+    pub held: usize,
     /// Memory of the process, in bytes; 0 if that is not known.
     pub resident: usize,
     pub turns: Turns,

@@ -200,6 +200,11 @@ pub struct Sessions {
 const KEPT_INFOS: usize = 8;
 
 impl Sessions {
+    /// The memory of the sessions themselves, in bytes.
+    pub fn memory(&self) -> usize {
+        self.len() * size_of::<Option<Session>>()
+    }
+
     /// The memory for `capacity` is reserved at once, so that growing never copies; the system gives
     /// it only as it is used.
     pub fn with_capacity(capacity: usize) -> Sessions {

@@ -2,7 +2,7 @@
 
 use super::target::{HttpAnswer, HttpConnection, Target, login, port, request};
 use crate::runner::needs;
-use crate::support::{Process, text, wait_until};
+use crate::support::{Process, Server, Setup, text, wait_until};
 use clacks::broker::catalogue::{self, Kind};
 use regex::Regex;
 use serde_json::Value;
@@ -32,13 +32,27 @@ fn value(metrics: &str, name: &str) -> f64 {
 #[test]
 fn promtool_accepts_the_metrics() {
     needs("prometheus");
-    let target = Target::start(&[]);
-    target.server.client("rw").ask("STORE a=1");
+    let (target, links) = with_links_and_a_failed_journal();
     let answer = metrics(&target, "");
+    drop(links);
+    for family in [
+        "clacksd_link_round_trip_seconds",
+        "clacksd_journal_error_info",
+        "clacksd_uplink_up",
+    ] {
+        let sample = format!("\n{family}");
+        assert!(answer.body.contains(&sample), "{family}: {}", answer.body);
+    }
     assert_eq!(
         answer.header("Content-Type"),
         Some("text/plain; version=0.0.4; charset=utf-8")
     );
+    // Prometheus takes each of them once; promtool does not look.
+    let mut samples = BTreeSet::new();
+    for line in answer.body.lines().filter(|line| !line.starts_with('#')) {
+        let (sample, _) = line.rsplit_once(' ').expect("a value");
+        assert!(samples.insert(sample), "{line}");
+    }
     let path = target.server.setup.path("metrics");
     fs::write(&path, &answer.body).expect("a file");
     let mut promtool = Command::new("promtool");
@@ -47,6 +61,29 @@ fn promtool_accepts_the_metrics() {
         .stdin(File::open(&path).expect("that file"));
     let ended = run_with_input(&mut promtool);
     assert_eq!(ended, (Some(0), String::new()), "{}", answer.body);
+}
+
+/// A server that has figures of every kind: a master, a slave, and a journal that could not be written.
+fn with_links_and_a_failed_journal() -> (Target, [Server; 2]) {
+    let master = Server::start();
+    let setup = Setup::new();
+    let (journal, address) = (text(&setup.path("journal")), master.setup.unix("socket"));
+    let flags = ["--persist", &journal, "--master", &address];
+    let target = Target::start_in(setup, &flags);
+    let address = target.server.setup.unix("socket");
+    let slave = Setup::new().flags(&["--master", &address]).start();
+    let mut client = target.server.client("rw");
+    target.server.process.limit_files(20_000);
+    client.ask(&format!("STORE a={}", "v".repeat(30_000)));
+    wait_until("there is all of it", || {
+        let page = metrics(&target, "").body;
+        let has = |line: &str| page.lines().any(|one| one.starts_with(line));
+        has("clacksd_uplink_up 1")
+            && has("clacksd_links{role=\"slave\"} 1")
+            && has("clacksd_link_round_trip_seconds{link=\"master\"}")
+            && has("clacksd_journal_error_info{")
+    });
+    (target, [master, slave])
 }
 
 /// Its status and whatever it prints.

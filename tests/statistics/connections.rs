@@ -76,7 +76,8 @@ fn of_many_users_those_with_most_connections_are_shown() {
     let setup = Setup::new();
     let many = (0..150).map(|number| format!("u{number}:read:u{number}pw\n"));
     let many: String = many.collect();
-    setup.write_secret("users", &format!("{USERS}{many}"));
+    let others = "(others):read:(others)pw\n";
+    setup.write_secret("users", &format!("{USERS}{many}{others}"));
     let server = setup.start();
     let mut manager = server.client("mg");
     let log_in = |user: &str| {
@@ -88,16 +89,56 @@ fn of_many_users_those_with_most_connections_are_shown() {
     let mut clients: Vec<_> = (0..150)
         .map(|number| log_in(&format!("u{number}")))
         .collect();
-    clients.push(log_in("u149"));
+    clients.extend(["u149", "(others)", "(others)"].map(log_in));
     let figures = Figures::of(&mut manager);
     let shown = figures
         .names()
         .filter(|name| name.starts_with("user_clients."))
         .count();
-    assert_eq!(shown, 101);
+    // The user called "(others)" is one of the hundred, and is shown together with the 52 that are not.
+    assert_eq!(shown, 100);
     assert_eq!(figures.get("user_clients.u149"), 2.0);
     let others = figures.get("user_clients.(others)");
-    assert_eq!(others, 51.0);
+    assert_eq!(others, 54.0);
+}
+
+#[test]
+fn users_whose_names_begin_alike_share_a_label() {
+    let setup = Setup::new();
+    let start = "n".repeat(128);
+    let names = ["1", "2"].map(|end| format!("{start}{end}"));
+    let lines = names
+        .each_ref()
+        .map(|name| format!("{name}:read:{name}pw\n"));
+    setup.write_secret("users", &format!("{USERS}{}", lines.concat()));
+    let server = setup.start();
+    let clients = names.each_ref().map(|name| server.client(name));
+    let lines = server.client("mg").ask("STATUS");
+    let of_users: Vec<_> = lines
+        .iter()
+        .filter(|line| line.starts_with("STATUS user_clients."))
+        .collect();
+    let expected = ["mg=1".to_owned(), format!("{start}=2")];
+    let expected = expected.map(|end| format!("STATUS user_clients.{end}"));
+    assert_eq!(of_users, expected.each_ref());
+    drop(clients);
+}
+
+/// Connections that own no buffer take memory, too.
+#[test]
+fn the_memory_of_idle_connections_is_counted() {
+    const COUNT: usize = 500;
+    let server = Server::start();
+    let mut manager = server.client("mg");
+    let before = Figures::of(&mut manager).get("memory_bytes.connections");
+    let idle: Vec<_> = (0..COUNT).map(|_| server.client("ro")).collect();
+    let after = Figures::of(&mut manager).get("memory_bytes.connections");
+    let each = (after - before) / COUNT as f64;
+    assert!((250.0..1_000.0).contains(&each), "{each}");
+    drop(idle);
+    wait_until("they have gone", || {
+        Figures::of(&mut manager).get("memory_bytes.connections") <= before + 1_000.0
+    });
 }
 
 #[test]

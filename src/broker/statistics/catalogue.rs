@@ -43,7 +43,7 @@ metrics! {
     BUILD Info "build" ["version"] "The version of the server.";
     UPTIME Gauge "uptime_seconds" [] "The time since the start.";
     PROCESSOR Counter "processor_seconds" ["mode"] "Processor time, of the program (user) and of the system for it.";
-    MEMORY Gauge "memory_bytes" ["part"] "Memory: of the cache, of connections with their buffers and subscriptions, of records on their way to the journal.";
+    MEMORY Gauge "memory_bytes" ["part"] "Memory: of the cache, of connections with their sessions, buffers and subscriptions, of records on their way to the journal.";
     RESIDENT Gauge "resident_memory_bytes" [] "All memory of the process.";
 
     CLIENTS Gauge "clients" ["language"] "Connections, also those that have not logged in.";

@@ -629,7 +629,7 @@ impl<S: Socket> Carrier for Connections<S> {
             process_id: std::process::id(),
             user_us,
             system_us,
-            buffered: self.buffered(),
+            held: self.buffered() + self.slab.len() * size_of::<Connection<S>>(),
             resident: sys::resident_memory(),
             ..self.host
         }

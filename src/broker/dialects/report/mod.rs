@@ -79,7 +79,7 @@ fn report_process<O: Output>(
     }
     for (part, bytes) in [
         ("cache", broker.cache.bytes()),
-        ("connections", host.buffered),
+        ("connections", host.held + broker.sessions.memory()),
         ("journal", out.unsaved()),
     ] {
         sink.value(&of::MEMORY, &[part], Value::Number(bytes as u64));
@@ -113,19 +113,31 @@ fn report_users(broker: &Broker, sink: &mut impl Sink) {
         users.select_nth_unstable_by_key(USERS_SHOWN, |(_, count)| Reverse(*count));
         others = users[USERS_SHOWN..].iter().map(|(_, count)| count).sum();
         users.truncate(USERS_SHOWN);
-        users.sort_unstable();
     }
-    for (user, count) in users {
-        let ends = (0..=user.len().min(MAX_NAME)).rev();
-        let end = ends
-            .into_iter()
-            .find(|end| user.is_char_boundary(*end))
-            .unwrap_or(0);
-        sink.value(&of::USERS, &[&user[..end]], Value::Number(count as u64));
-    }
+    let mut labels: Vec<(&str, usize)> = users
+        .into_iter()
+        .map(|(user, count)| (start_of_name(user), count))
+        .collect();
     if others > 0 {
-        sink.value(&of::USERS, &["(others)"], Value::Number(others as u64));
+        labels.push(("(others)", others));
     }
+    // Two names may begin alike, and a user may be called as the others are. Monitoring accepts each label once.
+    labels.sort_unstable();
+    labels.dedup_by(|later, first| {
+        let is_same = later.0 == first.0;
+        first.1 += if is_same { later.1 } else { 0 };
+        is_same
+    });
+    for (label, count) in labels {
+        sink.value(&of::USERS, &[label], Value::Number(count as u64));
+    }
+}
+
+/// The part of a user's name that is shown.
+fn start_of_name(user: &str) -> &str {
+    let ends = (0..=user.len().min(MAX_NAME)).rev();
+    let mut ends = ends.filter(|end| user.is_char_boundary(*end));
+    &user[..ends.next().unwrap_or(0)]
 }
 
 fn report_requests(broker: &Broker, host: &HostFigures, sink: &mut impl Sink) {
