@@ -395,6 +395,7 @@ impl Broker {
             return Flow::StopBefore;
         }
         if self.statistics.busiest.is_due() {
+            self.statistics.busiest.age(now.monotonic_us);
             observe_name(self, id, request);
         }
         let (verb, flow) = match request {

@@ -1,6 +1,7 @@
 //! The names that come most often in requests, found by looking at some requests only.
 
 use crate::broker::random::Random;
+use crate::limits::SECOND_US;
 
 /// Names that are counted at once.
 const COUNTED: usize = 64;
@@ -8,6 +9,8 @@ const COUNTED: usize = 64;
 const INTERVAL: u32 = 256;
 /// After so many requests looked at, all counts are halved: names that are not busy any more give way.
 const HALVING: u32 = 16 * 1024;
+/// They are halved after so much time, too: on a quiet server so many requests may take months.
+const HALVING_US: u64 = 60 * SECOND_US;
 /// Bytes of a name that are kept.
 const MAX_NAME: usize = 128;
 
@@ -19,6 +22,8 @@ pub struct Busiest {
     left: u32,
     names: Vec<Counted>,
     looked_at: u32,
+    /// When the counts were last halved for the time that had passed (monotonic).
+    halved_us: u64,
     /// Requests that were looked at, halved as the counts are.
     all: u64,
 }
@@ -37,6 +42,7 @@ impl Default for Busiest {
             left: 1,
             names: Vec::new(),
             looked_at: 0,
+            halved_us: 0,
             all: 0,
         }
     }
@@ -67,11 +73,7 @@ impl Busiest {
         self.all += 1;
         if self.looked_at == HALVING {
             self.looked_at = 0;
-            self.all /= 2;
-            for counted in &mut self.names {
-                counted.count /= 2;
-                counted.inherited /= 2;
-            }
+            self.halve(1);
         }
         let Some(name) = name else {
             return;
@@ -92,16 +94,42 @@ impl Busiest {
         }
     }
 
+    /// Halves the counts for the time that has passed.
+    pub fn age(&mut self, now_us: u64) {
+        let due = self.due_halvings(now_us);
+        if due > 0 {
+            self.halved_us += u64::from(due) * HALVING_US;
+            self.halve(due);
+        }
+    }
+
+    /// How often the counts are to be halved for the time that has passed. An idle server is not woken for that.
+    fn due_halvings(&self, now_us: u64) -> u32 {
+        let due = now_us.saturating_sub(self.halved_us) / HALVING_US;
+        u32::try_from(due).unwrap_or(u32::MAX)
+    }
+
+    fn halve(&mut self, times: u32) {
+        let halved = |count: u64| count.checked_shr(times).unwrap_or(0);
+        self.all = halved(self.all);
+        for counted in &mut self.names {
+            counted.count = halved(counted.count);
+            counted.inherited = halved(counted.inherited);
+        }
+    }
+
     /// The names with their shares of all requests that were looked at lately, in percent, the busiest first. No share is too
     /// large, and names that were seen only once while they were counted are left out.
-    pub fn shares(&self) -> Vec<(&[u8], f64)> {
-        let seen = self
-            .names
-            .iter()
-            .map(|counted| (&*counted.name, counted.count - counted.inherited));
+    pub fn shares(&self, now_us: u64) -> Vec<(&[u8], f64)> {
+        let due = self.due_halvings(now_us);
+        let seen = self.names.iter().map(|counted| {
+            let seen = counted.count - counted.inherited;
+            (&*counted.name, seen.checked_shr(due).unwrap_or(0))
+        });
         let mut counted: Vec<_> = seen.filter(|(_, count)| *count > 1).collect();
         counted.sort_by(|one, other| other.1.cmp(&one.1).then(one.0.cmp(other.0)));
-        let share = |(name, count)| (name, count as f64 * 100.0 / self.all.max(1) as f64);
+        let all = self.all.checked_shr(due).unwrap_or(0);
+        let share = |(name, count)| (name, count as f64 * 100.0 / all.max(1) as f64);
         counted.into_iter().map(share).collect()
     }
 }
@@ -143,7 +171,7 @@ mod tests {
                 busiest.look_at(Some(name.as_bytes()), &mut random);
             }
         }
-        let shares = busiest.shares();
+        let shares = busiest.shares(0);
         assert_eq!(shares[0].0, b"busy");
         assert!((20.0..50.0).contains(&shares[0].1), "{:?}", shares[0]);
         let others = shares[1..].iter().map(|(_, share)| share);
@@ -161,7 +189,7 @@ mod tests {
             };
             busiest.look_at(Some(name.as_bytes()), &mut random);
         }
-        let shares = busiest.shares();
+        let shares = busiest.shares(0);
         assert_eq!(shares.len(), 1, "{shares:?}");
         assert_eq!(shares[0].0, b"busy");
         assert!((4.0..=5.0).contains(&shares[0].1), "{shares:?}");
@@ -173,6 +201,31 @@ mod tests {
         for name in ["old", "new"] {
             (0..2 * HALVING).for_each(|_| busiest.look_at(Some(name.as_bytes()), &mut random));
         }
-        assert_eq!(busiest.shares()[0].0, b"new");
+        assert_eq!(busiest.shares(0)[0].0, b"new");
+    }
+    /// On a server that does little, as on one that does much.
+    #[test]
+    fn names_that_were_busy_long_ago_give_way() {
+        let (mut busiest, mut random) = (Busiest::default(), Random::new([1, 2, 3, 4]));
+        let mut look = |busiest: &mut Busiest, name: &str, now_us, times| {
+            busiest.age(now_us);
+            for _ in 0..times {
+                busiest.look_at(Some(name.as_bytes()), &mut random);
+            }
+        };
+        look(&mut busiest, "old", 0, 1_000);
+        assert_eq!(busiest.shares(HALVING_US - 1), [(&b"old"[..], 100.0)]);
+        look(&mut busiest, "new", 5 * HALVING_US, 100);
+        let shares = busiest.shares(5 * HALVING_US);
+        assert_eq!((shares[0].0, shares[1].0), (&b"new"[..], &b"old"[..]));
+        // A thousand, halved five times, is 31.
+        assert!((shares[0].1 - 10_000.0 / 131.0).abs() < 0.1, "{shares:?}");
+        // Nothing is left after an hour without requests, or a year.
+        for minutes in [60, 60 * 24 * 365] {
+            assert_eq!(busiest.shares(minutes * HALVING_US), []);
+        }
+        look(&mut busiest, "late", 60 * 24 * 365 * HALVING_US, 2);
+        let shares = busiest.shares(60 * 24 * 365 * HALVING_US);
+        assert_eq!(shares, [(&b"late"[..], 100.0)]);
     }
 }

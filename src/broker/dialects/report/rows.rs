@@ -146,7 +146,11 @@ fn slow_row<'a>(kind: &'static str, at_us: u64, turn_us: u64, heavy: &'a HeavyRe
 /// The rows of the busiest names, and of the largest among some entries that are looked at from `place` on, which is any
 /// number.
 pub fn name_rows(broker: &Broker, place: u64, now: Now) -> impl Iterator<Item = Row<'_>> {
-    let busy = broker.statistics.busiest.shares().into_iter();
+    let busy = broker
+        .statistics
+        .busiest
+        .shares(now.monotonic_us)
+        .into_iter();
     let busy = busy.map(|(name, share)| {
         vec![
             ("KIND", text("busy")),
