@@ -184,6 +184,14 @@ impl fmt::Debug for Options {
 mod tests {
     use super::*;
 
+    /// A silent server counts as lost after two of these.
+    #[test]
+    fn a_connection_is_kept_alive_each_minute() {
+        let options = Options::new("unix:/is/not/there").expect("an address");
+        assert_eq!(options.ping_interval, Some(Duration::from_secs(60)));
+        assert_eq!(options.probe_interval, Duration::from_secs(60));
+    }
+
     #[test]
     fn the_service_comes_first() {
         assert_eq!(first_of("/"), "unix:/");

@@ -288,6 +288,18 @@ fn usage<T>(what: String) -> Result<T, Failure> {
     Err(Failure::Usage(what))
 }
 
+/// Words of other programs for which no command stands alone, with the way to the same end.
+pub(super) const OTHER_WAYS: &[(&[&str], &str)] = &[
+    (
+        &["expire", "pexpire", "touch"],
+        "clacks store has --ttl, and clacks send takes the line EXPIRE NAME=SECONDS",
+    ),
+    (
+        &["version"],
+        "clacks --version is its own one, and clacks status shows that of the server",
+    ),
+];
+
 /// Finds a command by its name.
 ///
 /// # Errors
@@ -300,9 +312,14 @@ pub(super) fn find_command(
         return Ok(found);
     }
     let given = name.display().to_string();
+    let word = given.to_lowercase();
+    let other_way = OTHER_WAYS.iter().find(|(words, _)| words.contains(&&*word));
+    if let Some((_, way)) = other_way {
+        return usage(format!("there is no command \"{given}\"; {way}"));
+    }
     let meant = commands
         .iter()
-        .find(|one| one.other_words.contains(&given.to_lowercase().as_str()));
+        .find(|one| one.other_words.contains(&&*word));
     usage(match meant {
         Some(meant) => did_you_mean("command", &given, meant.name),
         None => {

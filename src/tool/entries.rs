@@ -111,6 +111,10 @@ pub fn remove(invocation: &Invocation) -> Result<(), Failure> {
         Failure::Refused(reason) => refused(invocation, reason, "KEYLIST", "read"),
         failure => failure,
     })?;
+    // Without any such name, the beginning itself stands for them: the server says if the user may not remove it.
+    if names.is_empty() && !prefix.iter().any(|byte| b"\r\n".contains(byte)) {
+        client.remove(prefix)?;
+    }
     for name in names {
         client.remove(name)?;
     }

@@ -57,6 +57,10 @@ pub fn status(invocation: &Invocation) -> Result<(), Failure> {
     };
     let known = LISTS.iter().find(|(name, _)| name.as_bytes() == list);
     let Some((list, columns)) = known else {
+        if list == b"clients" {
+            let what = "LIST \"clients\" is what the command clacks clients prints";
+            return Err(Failure::Usage(what.to_owned()));
+        }
         return Err(Failure::Usage(format!(
             "LIST \"{}\" wants links, names or slow",
             printable(list)

@@ -136,7 +136,7 @@ pub const COMMANDS: &[Command] = &[
         entries::retrieve,
     )
     .sends("RETRIEVE", "read")
-    .elsewhere(&["get", "mget", "read", "fetch", "cat"])
+    .elsewhere(&["get", "gets", "mget", "read", "fetch", "cat"])
     .explained(
         "A value without line breaks gets an end of line; one with line breaks is printed\n\
              unchanged, but several values are kept apart by line ends. With --raw nothing is\n\
@@ -163,7 +163,7 @@ pub const COMMANDS: &[Command] = &[
         entries::ttl,
     )
     .sends("TTL", "read")
-    .elsewhere(&["expiry", "expires"])
+    .elsewhere(&["expiry", "expires", "exists", "pttl"])
     .explained("-1 stands for never. If there is no such name, the status is 1."),
     command(
         "increment",
@@ -172,7 +172,7 @@ pub const COMMANDS: &[Command] = &[
         entries::increment,
     )
     .sends("INCREMENT", "write")
-    .elsewhere(&["incr", "incrby", "inc", "add"])
+    .elsewhere(&["incr", "incrby", "inc"])
     .explained(
         "Prints the new value, which needs the permission to read. It is read right after\n\
              the counting: if others count at the same time, it may contain their steps. A\n\
@@ -276,7 +276,7 @@ pub const COMMANDS: &[Command] = &[
         commands::shutdown,
     )
     .sends("OVERHEAD S", "manage")
-    .elsewhere(&["stop", "quit", "halt"])
+    .elsewhere(&["stop", "halt"])
     .explained("Its clients are told to leave. A service manager may start it again."),
     command(
         "send",
@@ -351,6 +351,7 @@ pub fn parse(arguments: &[OsString]) -> Result<Parsed, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tool::arguments::OTHER_WAYS;
 
     fn parsed(arguments: &[&str]) -> Result<Invocation, String> {
         let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
@@ -393,6 +394,17 @@ mod tests {
         for (arguments, part) in [
             (&[][..], "what shall be done"),
             (&["sett"], "\"sett\"; did you mean \"set\"?"),
+            (&["gets", "a"], "\"gets\"; did you mean \"retrieve\"?"),
+            (&["exists", "a"], "\"exists\"; did you mean \"ttl\"?"),
+            (&["expire", "a", "5"], "\"expire\"; clacks store has --ttl"),
+            (&["touch", "a", "5"], "the line EXPIRE NAME=SECONDS"),
+            (&["VERSION"], "\"VERSION\"; clacks --version is"),
+            // Nothing does what these do elsewhere, and a wrong answer does harm.
+            (&["quit"], "\"quit\"; try clacks --help"),
+            (&["exit"], "\"exit\"; try clacks --help"),
+            (&["add", "a", "1"], "\"add\"; try clacks --help"),
+            (&["append", "a", "1"], "\"append\"; try clacks --help"),
+            (&["replace", "a", "1"], "\"replace\"; try clacks --help"),
             (&["frobnicate"], "\"frobnicate\"; try clacks --help"),
             (&["set", "a"], "set NAME VALUE"),
             (&["set", "a", "b", "c"], "set NAME VALUE"),
@@ -433,6 +445,8 @@ mod tests {
     #[test]
     fn words_of_other_programs_are_no_commands_and_name_one_command_each() {
         let mut seen = std::collections::HashSet::new();
+        let other_ways = OTHER_WAYS.iter().flat_map(|(words, _)| words.iter());
+        seen.extend(other_ways);
         for command in COMMANDS {
             for word in command.other_words {
                 assert!(seen.insert(word), "{word} names two commands");

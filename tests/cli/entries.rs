@@ -97,6 +97,10 @@ fn names_and_prefixes_are_removed() {
         let ended = server.clacks(user, &["remove", "--prefix", "a"]);
         assert!(ended.stderr.ends_with(&why), "{ended:?}");
         assert_eq!(ended.status, Some(4));
+        // Whether or not there is anything to remove.
+        let ended = server.clacks(user, &["remove", "--prefix", "none"]);
+        assert!(ended.stderr.ends_with(&why), "{ended:?}");
+        assert_eq!(ended.status, Some(4));
     }
     assert_eq!(keys(), "a\nb\nshopping\n");
 }

@@ -253,3 +253,71 @@ fn a_flood_of_messages_leaves_the_keys_their_turn() {
         });
     });
 }
+
+/// Runs a command of a manager in a wide terminal, and waits for its end.
+fn shows(terminals: &Terminals, server: &Server, name: &str, what: &str) -> Vec<String> {
+    terminals.start(name, (160, 200), server, "mgpw", &format!("-u mg {what}"));
+    terminals.expect_that(name, "the end", |screen| {
+        screen.last().is_some_and(|line| line == " echo")
+    });
+    let mut screen = terminals.screen(name);
+    screen.pop();
+    screen
+}
+
+#[test]
+fn questions_about_the_server_are_answered_at_a_terminal() {
+    let terminals = Terminals::new();
+    let server = Server::start();
+    let mut other = server.client("rw");
+    other.ask("LISTEN a");
+    other.ask("CLACKS other\u{1b}[2J");
+    let ping = shows(&terminals, &server, "ping", "ping");
+    assert!(ping[0].starts_with("answered in ") && ping[0].ends_with(" ms"));
+    assert_eq!(ping[1..], ["status 0"]);
+    let status = shows(&terminals, &server, "status", "status");
+    for figure in ["clients.clacks ", "user_clients.rw "] {
+        assert!(
+            status.iter().any(|line| line.starts_with(figure)),
+            "{status:?}"
+        );
+    }
+    assert_eq!(status.last().map(String::as_str), Some("status 0"));
+    let clients = shows(&terminals, &server, "clients", "clients");
+    assert_eq!(
+        clients.len(),
+        4,
+        "a heading, two clients, the status: {clients:?}"
+    );
+    let heading: Vec<&str> = clients[0].split_whitespace().collect();
+    assert_eq!(heading[..2], ["CID", "USER"]);
+    assert!(
+        clients.iter().any(|line| line.ends_with("other_[2J")),
+        "{clients:?}"
+    );
+    let wrong = shows(&terminals, &server, "wrong", "clients --jsno");
+    let hint = "clacks: there is no flag \"--jsno\"; did you mean \"--json\"?";
+    assert_eq!(wrong, [hint, "status 2"]);
+}
+
+#[test]
+fn signals_of_patterns_appear_at_a_terminal() {
+    let terminals = Terminals::new();
+    let server = Server::start();
+    let what = "listen --patterns -n 2 \"kitchen::*\"";
+    terminals.start("listen", (80, 10), &server, "rwpw", what);
+    terminals.expect("listen", &["clacks: listening"]);
+    let mut other = server.client("rw");
+    other.ask("SET kitchen::light=on");
+    other.ask("SET garden::light=on");
+    terminals.expect("listen", &["clacks: listening", "kitchen::light=on"]);
+    other.ask("NOTIFY kitchen::bell");
+    let all = [
+        "clacks: listening",
+        "kitchen::light=on",
+        "kitchen::bell",
+        "status 0",
+        " echo",
+    ];
+    terminals.expect("listen", &all);
+}
