@@ -3,7 +3,7 @@
 use super::browser::Browser;
 use super::target::{Target, login, request};
 use crate::runner::needs;
-use crate::support::{Client, Ends, Proxy, Setup, Way, text};
+use crate::support::{Client, Conversation, Ends, Proxy, Server, Setup, Way, text};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -167,6 +167,58 @@ fn the_page_shows_a_server_under_load() {
         shown.browser.value("document.querySelector('main img')"),
         Value::Null
     );
+    shown.expect_no_fault();
+}
+
+/// A message for so many subscriptions is heavy work.
+const SUBSCRIPTIONS: usize = 50_000;
+
+#[test]
+fn links_slow_requests_and_names_of_clients_are_shown_under_load() {
+    let master = Server::start();
+    let setup = Setup::new();
+    let (nats, address) = (setup.unix("nats"), master.setup.unix("socket"));
+    let flags = ["--master", &address, "--nats", &nats, "--nats-user", "rw"];
+    let mut shown = Shown::start_in(setup, &flags);
+    let server = &shown.target.server;
+    let mut evil = server.client("rw");
+    evil.ask(&format!("CLACKS {EVIL}"));
+    evil.ask("STORE name0=value");
+    let worker = server.client("rw");
+    let mut subscriber = Conversation::begin(&server.setup.path("nats"));
+    subscriber.line();
+    subscriber.say(b"CONNECT {\"verbose\":false,\"echo\":false}\r\n");
+    let subscriptions = (0..SUBSCRIPTIONS).map(|number| format!("SUB large.* {number}\r\n"));
+    subscriber.say(subscriptions.collect::<String>().as_bytes());
+    subscriber.ask(b"PING\r\n", b"PONG\r\n");
+    let mut sender = Conversation::begin(&server.setup.path("nats"));
+    sender.line();
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let ends = Ends(&is_over);
+        scope.spawn(|| work(worker, &is_over));
+        let publication = "CONNECT {\"verbose\":false}\r\nPUB large.<img> 1\r\nx\r\n";
+        sender.say(publication.as_bytes());
+        let browser = &mut shown.browser;
+        browser.wait_until("samples.length > 2 && samples.at(-1).values[0][0] > 100");
+        let texts = |query: &str| {
+            format!("[...document.querySelectorAll('{query}')].map((one) => one.innerText)")
+        };
+        let slow = texts("#slow tbody td:last-child");
+        browser.wait_until(&format!("{slow}.includes('large.<img>')"));
+        let verbs = texts("#slow tbody td:nth-child(2)");
+        browser.wait_until(&format!("{verbs}.includes('PUB')"));
+        let names = texts("#clients td:last-child");
+        browser.wait_until(&format!("{names}.includes({})", json!(EVIL)));
+        browser.wait_until("byId('links').innerText.includes('up to date')");
+        browser.wait_until(
+            "/longest turn .*, (loop|nats|clacks) /.test(byId('slow-shown').innerText)",
+        );
+        let image = browser.value("document.querySelector('main img')");
+        assert_eq!(image, Value::Null);
+        shown.expect_good_looks("links");
+        drop(ends);
+    });
     shown.expect_no_fault();
 }
 
