@@ -107,3 +107,60 @@ fn give_back_at_panic(before: Termios) {
         report(info);
     }));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::env;
+    use std::process::{self, Command, Stdio};
+
+    /// Set in the process that panics.
+    const PANICS: &str = "CLACKS_TEST_PANICS";
+    const REPORT: &str = "a panic as the test wants it";
+    /// The answer of a terminal that is asked for the place of its cursor.
+    const CURSOR: &[u8] = b"\x1b[1;1R";
+
+    /// Panics while there is a screen. As in the released program, nothing is dropped after the report.
+    fn panic_on_a_screen() {
+        panic::set_hook(Box::new(|info| {
+            println!("{info}");
+            process::exit(0);
+        }));
+        let (stdin, signals) = (io::stdin(), UnixSignals::install().expect("handlers"));
+        let _screen = Screen::open(&stdin, &signals).expect("a terminal");
+        panic!("{REPORT}");
+    }
+
+    #[test]
+    fn a_panic_gives_the_terminal_back_before_it_is_reported() {
+        if env::var_os(PANICS).is_some() {
+            return panic_on_a_screen();
+        }
+        let program = env::current_exe().expect("the program of the tests");
+        let name =
+            "tool::top::screen::tests::a_panic_gives_the_terminal_back_before_it_is_reported";
+        let command = format!(
+            "stty -g; {PANICS}=1 {} --exact --nocapture {name}; stty -g",
+            program.display()
+        );
+        // It runs the command at a terminal of its own.
+        let mut script = Command::new("script");
+        script.args(["-qec", &command, "/dev/null"]);
+        let script = script.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut script = script.spawn().expect("util-linux");
+        // It stays open until the end.
+        let mut keys = script.stdin.take().expect("it is piped");
+        keys.write_all(CURSOR).expect("it reads");
+        let output = script.wait_with_output().expect("its end");
+        let output = String::from_utf8_lossy(&output.stdout);
+        let place = |text: &str| output.find(text).unwrap_or_else(|| panic!("{output:?}"));
+        let (opened, closed) = (place("\x1b[?1049h"), place("\x1b[?1049l"));
+        assert!(opened < closed && closed < place(REPORT), "{output:?}");
+        let all = output
+            .lines()
+            .map(|line| line.trim_start_matches("^[[1;1R"));
+        let settings: Vec<_> = all.filter(|line| line.matches(':').count() > 20).collect();
+        assert_eq!(settings.len(), 2, "{output:?}");
+        assert_eq!(settings[0], settings[1], "{output:?}");
+    }
+}
