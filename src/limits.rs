@@ -234,6 +234,16 @@ pub const WAITS_IN_A_ROW: u8 = 4;
 pub const TRIED_PAUSES_MS: std::ops::Range<u16> = 490..1500;
 /// The number of answers that are delayed to see if such pauses become shorter.
 pub const MAX_TRIALS: u8 = 4;
+/// The range of pauses, less the smallest one, that may be such a wait and a pause that is different each time. From 350 on, because
+/// the smallest one is known only roughly then.
+pub const WAIT_AND_PAUSE_MS: std::ops::Range<u16> = 350..1500;
+/// The number of questions within a millisecond of a delayed answer after which a client that only may be such a client is
+/// none: it loses more by the delay than it could gain.
+pub const MOST_HASTE: u8 = 8;
+/// The number of such clients that are remembered, to delay the first answers of their next connections.
+pub const RECOGNISED: usize = 64;
+/// The time for which they are remembered after they have waited in vain.
+pub const RECOGNISED_FOR_US: u64 = 24 * 3600 * SECOND_US;
 /// The pause of accepting connections after descriptors or memory have run out.
 pub const ACCEPT_PAUSE_US: u64 = 100_000;
 /// The time after which a message is sent again if the service manager's queue was full.

@@ -95,8 +95,8 @@ pub trait Carrier {
     fn close(&mut self, connection: ConnectionId, reason: CloseReason);
 
     /// The connection has logged in: the memory of its buffers counts for that user, with that of the user's other
-    /// connections.
-    fn set_user(&mut self, _connection: ConnectionId, _user: &str) {}
+    /// connections. `program` is what it says that it is.
+    fn set_user(&mut self, _connection: ConnectionId, _user: &str, _program: &[u8]) {}
 
     /// From now on the connection carries the traffic of many, both ways: it gets a larger share, is read
     /// however much waits to be sent to it, since that is no answer to what it says, and its memory counts for itself.

@@ -15,6 +15,7 @@ use crate::reactor::buffer::{OutputQueue, SharedPayload};
 use crate::reactor::burst::Burst;
 use crate::reactor::connection::{Connection, TlsPart};
 use crate::reactor::handshakes::{Handshakes, Step};
+use crate::reactor::pace::Recognised;
 use crate::reactor::socket::Socket;
 use accounts::Accounts;
 use slab::Slab;
@@ -60,6 +61,7 @@ pub struct Connections<S: Socket> {
     replies: Vec<ConnectionId>,
     /// Answers that are held, and until when; see [`pace`](super::pace).
     held_answers: VecDeque<(u64, ConnectionId)>,
+    recognised: Recognised,
     /// Got something else.
     deliveries: VecDeque<ConnectionId>,
     /// To be written to after those, because much waits for each: a short answer or signal doesn't wait behind a
@@ -158,6 +160,7 @@ impl<S: Socket> Connections<S> {
             bulk: VecDeque::new(),
             replies: Vec::new(),
             held_answers: VecDeque::new(),
+            recognised: Recognised::default(),
             deliveries: VecDeque::new(),
             long_outputs: VecDeque::new(),
             bursts: [(); 2].map(|()| Burst::new(limits.max_output)),
@@ -212,13 +215,9 @@ impl<S: Socket> Connections<S> {
         socket.register(&self.poller, id)?;
         self.owned += socket.memory();
         let account = self.accounts.of_origin(origin);
-        self.slab.insert(Connection::new(
-            id,
-            socket,
-            origin,
-            account,
-            self.now.monotonic_us,
-        ));
+        let mut connection = Connection::new(id, socket, origin, account, self.now.monotonic_us);
+        connection.pace.key = self.recognised.key_of_origin(origin);
+        self.slab.insert(connection);
         Ok(id)
     }
 

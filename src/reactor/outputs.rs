@@ -58,7 +58,7 @@ impl<C: Carrier, R> Carrier for Outputs<C, R> {
         fn deliver_labelled(&mut self, audience: &LabelledAudience<'_>, before: &[u8], after: &[u8]);
         fn expect_deliveries(&mut self);
         fn close(&mut self, id: ConnectionId, reason: CloseReason);
-        fn set_user(&mut self, id: ConnectionId, user: &str);
+        fn set_user(&mut self, id: ConnectionId, user: &str, program: &[u8]);
         fn set_link(&mut self, id: ConnectionId);
         fn resume(&mut self, id: ConnectionId);
         fn charge_memory(&mut self, id: ConnectionId, bytes: isize);

@@ -488,6 +488,7 @@ impl<S: Socket, R: Recording> Core<S, R> {
         };
         connection.readable = false;
         self.out.connections.work += WORK_PER_SYSCALL;
+        self.out.connections.note_input(id);
         self.out.connections.end(id, ended);
         None
     }

@@ -4,7 +4,7 @@
 //! second for more before it looks at what it has read. It loses that half second if the answer was there already.
 //! `CLACKSD_SERVER=path` measures another build of the server.
 
-use crate::support::{Identity, Server, Setup, Transport, token};
+use crate::support::{Identity, Random, Server, Setup, Transport, token};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -71,27 +71,72 @@ impl LooksOnce {
             }
         }
     }
+}
 
-    fn measure(&mut self, what: &str) {
-        for gap_ms in [0, 20, 200] {
-            let mut waits = 0;
-            let mut times = Vec::with_capacity(CALLS);
-            for _ in 0..CALLS {
-                let start = Instant::now();
-                waits += usize::from(self.call());
-                times.push(start.elapsed());
-                thread::sleep(Duration::from_millis(gap_ms));
-            }
-            times.sort_unstable();
-            let mean = times.iter().sum::<Duration>() / CALLS as u32;
-            println!(
-                "measured: a client over {what} that looks once, {gap_ms} ms between calls: {waits} of {CALLS} waited \
-                 for half a second; median {:.3} ms, mean {:.3} ms",
-                times[CALLS / 2].as_secs_f64() * 1000.0,
-                mean.as_secs_f64() * 1000.0,
-            );
-            assert!(waits <= MOST_WAITS, "{waits} of {CALLS} waited");
+/// The pauses between calls.
+#[derive(Clone, Copy)]
+enum Gaps {
+    OfMs(u64),
+    /// Another one each time, of up to so many milliseconds.
+    UpToMs(usize),
+}
+
+impl Gaps {
+    fn next(self, random: &mut Random) -> Duration {
+        match self {
+            Gaps::OfMs(ms) => Duration::from_millis(ms),
+            Gaps::UpToMs(ms) => Duration::from_micros(random.below(ms * 1000) as u64),
         }
+    }
+
+    fn name(self) -> String {
+        match self {
+            Gaps::OfMs(ms) => format!("{ms} ms"),
+            Gaps::UpToMs(ms) => format!("up to {ms} ms"),
+        }
+    }
+}
+
+/// Measures clients of which each makes so many calls.
+fn measure(what: &str, gaps: Gaps, calls_of_each: usize, connect: impl Fn() -> Box<dyn Transport>) {
+    let mut random = Random::new(7);
+    let mut waits = 0;
+    let mut times = Vec::with_capacity(CALLS);
+    while times.len() < CALLS {
+        let mut client = LooksOnce::new(connect());
+        for _ in 0..calls_of_each.min(CALLS - times.len()) {
+            let start = Instant::now();
+            waits += usize::from(client.call());
+            times.push(start.elapsed());
+            thread::sleep(gaps.next(&mut random));
+        }
+    }
+    times.sort_unstable();
+    let mean = times.iter().sum::<Duration>() / CALLS as u32;
+    let connections = CALLS.div_ceil(calls_of_each);
+    println!(
+        "measured: clients over {what} that look once, {connections} connections, {} between calls: {waits} of {CALLS} \
+         waited for half a second; median {:.3} ms, mean {:.3} ms",
+        gaps.name(),
+        times[CALLS / 2].as_secs_f64() * 1000.0,
+        mean.as_secs_f64() * 1000.0,
+    );
+    assert!(waits <= MOST_WAITS, "{waits} of {CALLS} waited");
+}
+
+/// Each row with a server that knows nothing of its clients yet.
+fn measure_rows(what: &str, connect: impl Fn(&Server) -> Box<dyn Transport>) {
+    for gap_ms in [0, 20, 200] {
+        let server = start();
+        measure(what, Gaps::OfMs(gap_ms), CALLS, || connect(&server));
+    }
+    for calls_of_each in [CALLS, 5, 1] {
+        let server = start();
+        measure(what, Gaps::UpToMs(400), calls_of_each, || connect(&server));
+    }
+    for calls_of_each in [5, 1] {
+        let server = start();
+        measure(what, Gaps::OfMs(0), calls_of_each, || connect(&server));
     }
 }
 
@@ -105,13 +150,11 @@ fn start() -> Server {
 #[test]
 #[ignore = "a measurement"]
 fn clients_that_look_once_find_their_answer_over_a_unix_socket() {
-    let server = start();
-    LooksOnce::new(server.unix_transport()).measure("a Unix socket");
+    measure_rows("a Unix socket", Server::unix_transport);
 }
 
 #[test]
 #[ignore = "a measurement"]
 fn clients_that_look_once_find_their_answer_over_tls() {
-    let server = start();
-    LooksOnce::new(server.tls_transport()).measure("TLS");
+    measure_rows("TLS", Server::tls_transport);
 }

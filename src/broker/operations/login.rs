@@ -111,7 +111,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        out.set_user(id, &user.name);
+        out.set_user(id, &user.name, session.client_info());
         session.login = None;
         session.has_shown_password = has_password;
         if let Some(origin) = session.origin() {

@@ -357,7 +357,7 @@ mod tests {
             self.peers.push(peer);
             let added = self.connections.add(Stream::Unix(stream), None);
             let id = added.expect("the kernel tells of its events");
-            self.connections.set_user(id, user);
+            self.connections.set_user(id, user, b"program");
             id
         }
 

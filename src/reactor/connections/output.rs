@@ -102,14 +102,19 @@ impl<S: Socket> Connections<S> {
         }
     }
 
-    /// Something has come from a connection.
+    /// Something has come from a connection, or its end.
     pub fn note_input(&mut self, id: ConnectionId) {
         let now_us = self.now.monotonic_us;
-        if let Some(connection) = self.get_mut(id) {
-            connection.last_input_us = now_us;
-            if connection.pace.handle_input(now_us) {
-                self.replies.push(id);
-            }
+        let Some(connection) = self.get_mut(id) else {
+            return;
+        };
+        connection.last_input_us = now_us;
+        let (heard, key) = (connection.pace.handle_input(now_us), connection.pace.key);
+        if heard.is_released {
+            self.replies.push(id);
+        }
+        if heard.is_recognised {
+            self.recognised.add(key, now_us);
         }
     }
 
@@ -551,10 +556,18 @@ impl<S: Socket> Carrier for Connections<S> {
         }
     }
 
-    fn set_user(&mut self, id: ConnectionId, user: &str) {
+    fn set_user(&mut self, id: ConnectionId, user: &str, program: &[u8]) {
         let account = self.accounts.of_user(user);
-        if let Some(connection) = self.get_mut(id) {
+        let now_us = self.now.monotonic_us;
+        if let Some(connection) = self.slab.get_mut(id.slot as usize).filter(|it| it.id == id) {
             connection.account = account;
+            let key = self
+                .recognised
+                .key_of_user(connection.pace.key, user, program);
+            connection.pace.key = key;
+            if self.recognised.contains(key, now_us) {
+                connection.pace.expect_looks();
+            }
         }
     }
 
