@@ -12,12 +12,12 @@ use clacks::reactor::{self, OutputLimits};
 const CAPACITY: usize = 64 * 1024;
 const MAX_OUTPUT: usize = MIB;
 
-struct World {
-    machine: Machine,
+pub(super) struct World {
+    pub machine: Machine,
 }
 
 impl World {
-    fn new() -> World {
+    pub fn new() -> World {
         let now = Now {
             monotonic_us: 1,
             wall_us: 1_700_000_000 * SECOND_US,
@@ -55,7 +55,7 @@ impl World {
     }
 
     /// A memcached client that has logged in.
-    fn memcached_client(&mut self) -> ConnectionId {
+    pub fn memcached_client(&mut self) -> ConnectionId {
         let peer = Peer::Unix(Process::default());
         let id = self
             .machine
@@ -65,7 +65,7 @@ impl World {
         id
     }
 
-    fn say(&mut self, client: ConnectionId, bytes: &[u8]) {
+    pub fn say(&mut self, client: ConnectionId, bytes: &[u8]) {
         self.machine.send(client, bytes);
         self.machine.work_off();
     }

@@ -11,6 +11,7 @@ mod half_close;
 mod in_memory;
 mod key_info;
 mod last_lines;
+mod looking_once;
 mod numbers;
 mod permissions;
 mod secrets;

@@ -22,6 +22,9 @@ pub struct Machine {
     closed: BTreeMap<ConnectionId, CloseReason>,
     /// How often the server was woken by a deadline.
     pub wake_ups: u64,
+    /// Answers are held as they are for clients that look once, and then not for half a second. Else each is seen when
+    /// it has come.
+    pub holds_answers: bool,
 }
 
 impl Machine {
@@ -38,6 +41,7 @@ impl Machine {
             open: BTreeSet::new(),
             closed: BTreeMap::new(),
             wake_ups: 0,
+            holds_answers: false,
         }
     }
 
@@ -98,9 +102,9 @@ impl Machine {
     /// Lets bytes come from a peer; the next turn reads them.
     pub fn send(&mut self, id: ConnectionId, bytes: &[u8]) {
         self.peers[&id].write(bytes);
-        // No answer is held back as for a client that looks for it once and then not for half a second: here each is
-        // seen when it has come.
-        if let Some(connection) = self.core.out.connections.get_mut(id) {
+        if !self.holds_answers
+            && let Some(connection) = self.core.out.connections.get_mut(id)
+        {
             connection.pace = Default::default();
         }
         let readiness = Readiness {
