@@ -113,6 +113,44 @@ fn everything_is_installed_where_it_belongs_and_taken_away_again() {
     assert_eq!(files(&root, &root), [""; 0]);
 }
 
+#[test]
+fn no_package_is_built_whose_dependencies_nobody_finds() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (programs, built) = (folder.path().join("programs"), folder.path().join("built"));
+    fs::create_dir(&programs).expect("a folder of our own");
+    let fake = |name: &str| {
+        let path = programs.join(name);
+        let script = format!("#!/bin/sh\necho > '{}'\n", text(&built));
+        fs::write(&path, script).expect("a folder of our own");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a file of our own");
+    };
+    let make = || {
+        let mut make = Command::new("/usr/bin/make");
+        make.current_dir(env!("CARGO_MANIFEST_DIR"))
+            .env("PATH", &programs)
+            .args(["-s", "deb", "SHELL=/bin/sh", "CARGO=cargo"]);
+        run(&mut make)
+    };
+    fake("cargo");
+    let ended = make();
+    assert_eq!(ended.status, Some(2));
+    assert!(
+        ended.stderr.contains("cargo install cargo-deb"),
+        "{ended:?}"
+    );
+    fake("cargo-deb");
+    let ended = make();
+    assert_eq!(ended.status, Some(2));
+    assert!(
+        ended.stderr.contains("apt-get install dpkg-dev"),
+        "{ended:?}"
+    );
+    assert!(!built.exists());
+    fake("dpkg-shlibdeps");
+    assert_eq!(make().status, Some(0));
+    assert!(built.exists());
+}
+
 /// The script that the package runs when it is installed, with a folder of the test's own for /etc/clacksd, and nobody
 /// at work who would change this machine.
 fn install_package(folder: &Path) {
