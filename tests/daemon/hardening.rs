@@ -33,6 +33,33 @@ fn assert_set(name: &str, value: &str) {
     assert_eq!(settings(name).last(), Some(value), "{name}");
 }
 
+#[test]
+fn the_services_start_again_until_nothing_can_help() {
+    const BRIDGE: &str = include_str!("../../systemd/clacks-pg.service");
+    for unit in [UNIT, BRIDGE] {
+        let sections: Vec<&str> = unit.split("\n[").collect();
+        for (section, settings) in [
+            ("Unit]", &["StartLimitIntervalSec=0"][..]),
+            (
+                "Service]",
+                &[
+                    "Restart=on-failure",
+                    "RestartSec=2",
+                    "RestartPreventExitStatus=2",
+                ],
+            ),
+        ] {
+            let lines = sections.iter().find(|lines| lines.starts_with(section));
+            let lines: Vec<&str> = lines.expect("a section").lines().collect();
+            for setting in settings {
+                let name = setting.split_inclusive('=').next().expect("a name");
+                let set: Vec<&&str> = lines.iter().filter(|it| it.starts_with(name)).collect();
+                assert_eq!(set, [setting], "{unit}");
+            }
+        }
+    }
+}
+
 // The system call filter.
 
 /// Adds a system call to `calls`, or all calls of a group of systemd's, whose name begins with `@`.
