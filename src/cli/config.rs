@@ -16,6 +16,7 @@ use crate::reactor::{self, Listener, OutputLimits, SocketAccess};
 use crate::storage::{self, SyncPolicy};
 use crate::sys::{self, Account};
 use getopts::Matches;
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -279,22 +280,62 @@ fn listen(matches: &Matches, inherited: &[Listener]) -> Result<Vec<Endpoint>, St
     let of_memcached = addresses(matches, "memcached", limits::MEMCACHED_PORT)?;
     let of_nats = addresses(matches, "nats", limits::NATS_PORT)?;
     let of_http = addresses(matches, "http", limits::HTTP_PORT)?;
-    let endpoint = |language| move |address| Endpoint { address, language };
-    let of_clacks = listen.into_iter().map(endpoint(Language::Clacks));
-    let of_memcached = of_memcached.into_iter().map(endpoint(Language::Memcached));
-    let of_nats = of_nats.into_iter().map(endpoint(Language::Nats));
-    let of_http = of_http.into_iter().map(endpoint(Language::Http));
-    // An inherited address is not bound again, so that the same flags work with and without socket activation.
-    let is_inherited = |endpoint: &Endpoint| {
-        let mut inherited = inherited.iter();
-        inherited.any(|listener| is_same_address(&listener.address, &endpoint.address))
+    let endpoint = |language| {
+        move |address| {
+            let addresses = without_inherited(address, inherited).into_iter();
+            addresses.map(move |address| Endpoint { address, language })
+        }
     };
+    let of_clacks = listen.into_iter().flat_map(endpoint(Language::Clacks));
+    let of_memcached = of_memcached
+        .into_iter()
+        .flat_map(endpoint(Language::Memcached));
+    let of_nats = of_nats.into_iter().flat_map(endpoint(Language::Nats));
+    let of_http = of_http.into_iter().flat_map(endpoint(Language::Http));
     Ok(of_clacks
         .chain(of_memcached)
         .chain(of_nats)
         .chain(of_http)
-        .filter(|endpoint| !is_inherited(endpoint))
         .collect())
+}
+
+/// The part of an address that no inherited socket is bound to: all of it as a rule, but a name can stand for several
+/// addresses. So the same flags work with and without socket activation.
+fn without_inherited(address: Address, inherited: &[Listener]) -> Vec<Address> {
+    let (kind, host): (fn(HostPort) -> Address, &HostPort) = match &address {
+        Address::Unix(path) => {
+            let is_same = |listener: &Listener| matches!(&listener.address, Address::Unix(other) if is_same_file(other, path));
+            return match inherited.iter().any(is_same) {
+                true => Vec::new(),
+                false => vec![address],
+            };
+        }
+        Address::Tcp(host) => (Address::Tcp, host),
+        Address::Tls(host) => (Address::Tls, host),
+    };
+    let is_of_kind = |listener: &&Listener| {
+        std::mem::discriminant(&listener.address) == std::mem::discriminant(&address)
+    };
+    let inherited: Vec<&Listener> = inherited.iter().filter(is_of_kind).collect();
+    // A name that can't be resolved is reported when it is to be bound.
+    let resolved = match inherited.is_empty() {
+        true => Vec::new(),
+        false => host.resolve().unwrap_or_default(),
+    };
+    let is_inherited = |address: &SocketAddr| {
+        inherited
+            .iter()
+            .any(|listener| listener.is_bound_to(*address))
+    };
+    if !resolved.iter().any(is_inherited) {
+        return vec![address];
+    }
+    let others = resolved.iter().filter(|address| !is_inherited(address));
+    let named = |address: &SocketAddr| HostPort {
+        host: address.ip().to_string(),
+        port: address.port(),
+    };
+    others.map(named).map(kind).collect()
 }
 
 /// Returns true if there is a listener for clients of that language.
@@ -369,16 +410,8 @@ fn assumed_users(
     Ok(users)
 }
 
-/// Returns true if two addresses are the same. A Unix socket can have several paths: relative ones, and paths through links
-/// such as /var/run.
-fn is_same_address(one: &Address, other: &Address) -> bool {
-    match (one, other) {
-        (Address::Unix(one), Address::Unix(other)) => is_same_file(one, other),
-        _ => one == other,
-    }
-}
-
-/// Returns true if two paths are equal or lead to the same existing file.
+/// Returns true if two paths are equal or lead to the same existing file, as relative ones may, and those through links such
+/// as /var/run.
 fn is_same_file(one: &Path, other: &Path) -> bool {
     let file = |path: &Path| {
         let metadata = path.metadata().ok()?;

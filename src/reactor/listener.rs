@@ -12,7 +12,7 @@ use crate::reactor::tls::TlsStream;
 use crate::sys;
 use mio::event::Source;
 use mio::net::{TcpListener, UnixListener};
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -136,6 +136,20 @@ impl Listener {
             socket: ListeningSocket::Tcp(listener),
             _file: None,
         })
+    }
+
+    /// Returns true if connections to that address come in here, so that nothing else can be bound to it.
+    pub fn is_bound_to(&self, address: SocketAddr) -> bool {
+        let ListeningSocket::Tcp(listener) = &self.socket else {
+            return false;
+        };
+        let Ok(bound) = listener.local_addr() else {
+            return false;
+        };
+        let takes_ipv4_too = || SockRef::from(listener).only_v6().is_ok_and(|only| !only);
+        let is_in_all = bound.ip().is_unspecified()
+            && (bound.is_ipv4() == address.is_ipv4() || (bound.is_ipv6() && takes_ipv4_too()));
+        bound.port() == address.port() && (bound.ip() == address.ip() || is_in_all)
     }
 
     /// For registration with the poll.

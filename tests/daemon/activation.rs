@@ -1,8 +1,10 @@
 //! Sockets that a service manager has opened and hands over.
 
+use crate::runner::{needs_ipv6, needs_localhost};
 use crate::support::{Client, Process, Setup, hand_over, run, text, wait_until};
+use socket2::{Domain, Socket, Type};
 use std::fs::{self, File};
-use std::net::{TcpListener, UdpSocket};
+use std::net::{Ipv6Addr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
@@ -104,6 +106,62 @@ fn a_socket_that_is_handed_over_is_known_by_every_name_of_its_file() {
     let tcp = format!("tcp://127.0.0.1:{}", port(&tcp));
     assert_eq!(listening(&process), [setup.unix("activated"), tcp]);
     assert_serves(Client::unix(&setup.path("activated")).logged_in("admin"));
+}
+
+/// A listening socket at a free port of IPv6, for IPv4 as well if that is wanted.
+fn on_all_of_ipv6(is_only_ipv6: bool) -> TcpListener {
+    let socket = Socket::new(Domain::IPV6, Type::STREAM, None).expect("a socket");
+    socket.set_only_v6(is_only_ipv6).expect("a new socket");
+    let any = std::net::SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+    socket.bind(&any.into()).expect("a free port");
+    socket.listen(16).expect("a bound socket");
+    socket.into()
+}
+
+#[test]
+fn a_port_that_is_handed_over_is_known_by_every_name_of_its_address() {
+    needs_localhost();
+    needs_ipv6();
+    let listening_with = |socket: &TcpListener, host: &str| {
+        let address = format!("tcp://{host}:{}", port(socket));
+        let setup = Setup::new().flags(&["--allow-plaintext", "--listen", &address]);
+        let process = start(&setup, &[socket.as_fd()], "tcp");
+        assert_serves(Client::tcp(port(socket)).logged_in("admin"));
+        let listening = listening(&process);
+        assert!(
+            listening[0].ends_with(&format!(":{}", port(socket))),
+            "{listening:?}"
+        );
+        listening[1..].to_vec()
+    };
+    let free = |address: &str| TcpListener::bind(address).expect("a free port");
+    let on_ipv4 = free("127.0.0.1:0");
+    let others = listening_with(&on_ipv4, "localhost");
+    // The name may stand for the address of IPv6, too.
+    let other = format!("tcp://[::1]:{}", port(&on_ipv4));
+    assert!(others.iter().all(|address| *address == other), "{others:?}");
+    for (socket, hosts) in [
+        (free("127.0.0.1:0"), &["127.0.0.1"][..]),
+        (free("0.0.0.0:0"), &["0.0.0.0", "127.0.0.1"]),
+        (
+            on_all_of_ipv6(false),
+            &["[::]", "0.0.0.0", "127.0.0.1", "[::1]", "localhost"],
+        ),
+    ] {
+        for host in hosts {
+            assert_eq!(listening_with(&socket, host), [""; 0], "{socket:?} {host}");
+        }
+    }
+    let (on_ipv6, address) = (on_all_of_ipv6(true), "0.0.0.0");
+    let setup = Setup::new().flags(&["--allow-plaintext"]);
+    let address = format!("tcp://{address}:{}", port(&on_ipv6));
+    let process = start(
+        &setup.flags(&["--listen", &address]),
+        &[on_ipv6.as_fd()],
+        "tcp",
+    );
+    let bound = format!("tcp://[::]:{}", port(&on_ipv6));
+    assert_eq!(listening(&process), [bound, address]);
 }
 
 #[test]
