@@ -1,7 +1,9 @@
 //! Ageing of the cache in the real server, with short times. The default times are in
 //! `broker`.
 
-use crate::support::{Client, SetClock, Setup, text, wait_until};
+use crate::support::{Client, SetClock, Setup, hand_over, text, wait_until};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 /// KEYLIST doesn't count as use, so that one can look without changing anything.
@@ -97,37 +99,50 @@ fn monitors_see_what_is_dropped_and_why() {
     assert_eq!(server.status("expired"), 3);
 }
 
+/// Reports whether an entry is still there after a year without use. `FILE` in flags stands for a file of the setup; an
+/// activated socket has that name.
+fn outlives_a_year(flags: &[&str], activated: Option<&str>) -> bool {
+    const YEAR_S: i64 = 365 * 86_400;
+    let setup = Setup::new();
+    let (clock, file) = (SetClock::new(&setup), text(&setup.path("file")));
+    let flags: Vec<String> = flags
+        .iter()
+        .map(|flag| flag.replace("FILE", &file))
+        .collect();
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let socket = UnixListener::bind(setup.path("activated")).expect("a folder of our own");
+    let server = setup.flags(&flags).start_changed(|command| {
+        clock.apply_to(command);
+        if let Some(name) = activated {
+            *command = hand_over(command, &[socket.as_fd()], name);
+        }
+    });
+    let mut client = server.client("rw");
+    client.ask("STORE a=1");
+    clock.set_ahead(YEAR_S);
+    is_listed(&mut client, "a")
+}
+
 #[test]
 fn entries_stay_where_the_cache_is_kept_or_has_a_limit() {
-    const YEAR_S: i64 = 365 * 86_400;
-    let outlives_a_year = |flags: &[&str]| {
-        let setup = Setup::new();
-        let (clock, journal) = (SetClock::new(&setup), text(&setup.path("journal")));
-        let flags = flags.iter().map(|flag| flag.replace("FILE", &journal));
-        let flags: Vec<String> = flags.collect();
-        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-        let server = setup
-            .flags(&flags)
-            .start_changed(|command| clock.apply_to(command));
-        let mut client = server.client("rw");
-        client.ask("STORE a=1");
-        clock.set_ahead(YEAR_S);
-        is_listed(&mut client, "a")
-    };
     for flags in [
         &["--persist", "FILE"][..],
         &["--cache-max", "1M"],
         &["--stale-time", "never"],
+        &["--memcached", "unix:FILE"],
     ] {
-        assert!(outlives_a_year(flags), "{flags:?}");
+        assert!(outlives_a_year(flags, None), "{flags:?}");
     }
     for flags in [
         &[][..],
         &["--cache-max", "0"],
         &["--persist", "FILE", "--stale-time", "86400"],
+        &["--memcached", "unix:FILE", "--stale-time", "86400"],
     ] {
-        assert!(!outlives_a_year(flags), "{flags:?}");
+        assert!(!outlives_a_year(flags, None), "{flags:?}");
     }
+    assert!(outlives_a_year(&[], Some("memcached")));
+    assert!(!outlives_a_year(&[], Some("unix")));
 }
 
 #[test]
