@@ -507,6 +507,12 @@ impl Broker {
         out: &mut O,
     ) {
         let is_link = self.tree.links.get(id).is_some();
+        let traffic = out.traffic(id);
+        if let Some(session) = self.sessions.get_mut(id) {
+            let is_lost = reason == CloseReason::ConnectionLost;
+            session.was_idle_at_its_end =
+                is_lost && !is_link && traffic.queued == 0 && traffic.unread == 0;
+        }
         match reason {
             CloseReason::BuffersLimit | CloseReason::TlsToPlain if !is_link => {
                 self.refuse(id, reason, now, out)
@@ -536,7 +542,11 @@ impl Broker {
         };
         memcached::handle_closed(self, &session, reason, now, out);
         let suppressed = self.statistics.count_closed(reason, now.monotonic_us);
-        let is_probe = session.is_probe(reason);
+        // Health checks end with a reset, also some of those that log in.
+        let is_probe = session.is_probe(reason)
+            || (session.was_idle_at_its_end
+                && reason == CloseReason::ConnectionLost
+                && discarded == 0);
         let ended = Ended {
             session: &session,
             reason,

@@ -64,6 +64,8 @@ pub struct Session {
     pub resumes_with_room: bool,
     /// It is on its way out and takes part in nothing any more.
     pub closing: Option<Box<Closing>>,
+    /// The connection was lost at a moment when nothing of it was unfinished.
+    pub was_idle_at_its_end: bool,
     /// It is one of many that are closed soon; see [`Dismissal`](super::dismissal::Dismissal).
     pub is_dismissed: bool,
 }
@@ -137,6 +139,7 @@ impl Session {
             nats: None,
             resumes_with_room: false,
             closing: None,
+            was_idle_at_its_end: false,
             is_dismissed: false,
         }
     }

@@ -1,7 +1,9 @@
 //! Many connections: all are served, and nothing of them is left when they have gone. And no work
 //! while they are idle. With ten thousand of them: `measurements`.
 
-use crate::support::{Crowd, Server, Setup, wait_until};
+use crate::support::{Client, Crowd, Server, Setup, wait_until};
+use socket2::SockRef;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 /// The figures of one round of [`come_and_go`].
@@ -118,6 +120,47 @@ fn a_thousand_idle_connections_wake_the_server_once_a_second_at_most() {
     assert_eq!(server.status("clients"), 1000);
 }
 
+/// A connection that ends with a reset when it is dropped.
+fn connect_to_reset(port: u16) -> TcpStream {
+    let stream = TcpStream::connect(("127.0.0.1", port)).expect("a listener");
+    let socket = SockRef::from(&stream);
+    socket.set_linger(Some(Duration::ZERO)).expect("a socket");
+    stream
+}
+
+/// A client that logs in, does something, and ends with a reset. Returns the line of the log about its end.
+fn log_of_reset(act: impl FnOnce(&Server, &mut Client)) -> String {
+    let server = Setup::new().flags(&["-v"]).start();
+    let mut client = Client::from_tcp(connect_to_reset(server.port)).logged_in("rw");
+    act(&server, &mut client);
+    drop(client);
+    server.process.wait_for_log("closed 127.0.0.1:")
+}
+
+#[test]
+fn a_health_check_that_logs_in_leaves_no_warning() {
+    for said in ["", "CLACKS check\r\nNOPING\r\n", "PING\r\nRETRIEVE a\r\n"] {
+        let log = log_of_reset(|_, client| {
+            client.send_bytes(said.as_bytes());
+            client.flush();
+        });
+        assert!(log.contains("DEBUG") && log.contains("user rw"), "{log}");
+    }
+    // What it was in the midst of saying, or has not been sent, is worth a line.
+    let unfinished = log_of_reset(|_, client| client.send_bytes(b"STORE a="));
+    assert!(unfinished.contains("WARN"), "{unfinished}");
+    let untaken = log_of_reset(|server, client| {
+        let mut manager = server.client("admin");
+        manager.ask(&format!("STORE long={}", "x".repeat(1_000_000)));
+        client.send_bytes(&b"RETRIEVE long\r\n".repeat(30));
+        wait_until("output waits", || server.most_waiting(&mut manager) > 0);
+    });
+    assert!(
+        untaken.contains("WARN") && untaken.contains("discarded"),
+        "{untaken}"
+    );
+}
+
 /// Load balancers and service monitors look every few seconds whether somebody answers.
 #[test]
 fn health_checks_leave_no_warning() {
@@ -130,13 +173,9 @@ fn health_checks_leave_no_warning() {
     let ports = [server.port, server.tls_port()];
     for port in ports {
         // One that leaves, one that resets, and one that stays and is silent.
-        let connect = || std::net::TcpStream::connect(("127.0.0.1", port)).expect("a listener");
+        let connect = || TcpStream::connect(("127.0.0.1", port)).expect("a listener");
         drop(connect());
-        let reset = socket2::Socket::from(connect());
-        reset
-            .set_linger(Some(std::time::Duration::ZERO))
-            .expect("a socket");
-        drop(reset);
+        drop(connect_to_reset(port));
         let mut silent = connect();
         let _ = std::io::Read::read_to_end(&mut silent, &mut Vec::new());
     }
