@@ -26,6 +26,19 @@ impl LogLimit {
         self.admitted += 1;
         Some(std::mem::take(&mut self.suppressed))
     }
+
+    /// When the lines that were left out are to be counted in a line of their own, unless another one is logged until
+    /// then.
+    pub fn deadline(&self) -> Option<u64> {
+        (self.suppressed > 0).then_some((self.second + 1) * SECOND_US)
+    }
+
+    /// Takes their number when that time has come.
+    pub fn take_due(&mut self, now_us: u64) -> Option<Suppressed> {
+        self.deadline()
+            .filter(|at_us| *at_us <= now_us)
+            .map(|_| Suppressed(std::mem::take(&mut self.suppressed)))
+    }
 }
 
 /// Says how many lines were left out, if any.
@@ -55,6 +68,20 @@ mod tests {
             limit.admit(6 * SECOND_US),
             Some(100 - u64::from(LOG_LINES_PER_SECOND))
         );
+        assert_eq!(limit.admit(6 * SECOND_US), Some(0));
+    }
+
+    #[test]
+    fn lines_that_were_left_out_are_counted_in_the_next_second() {
+        let mut limit = LogLimit::default();
+        assert_eq!(limit.deadline(), None);
+        for _ in 0..LOG_LINES_PER_SECOND + 3 {
+            limit.admit(5 * SECOND_US);
+        }
+        assert_eq!(limit.deadline(), Some(6 * SECOND_US));
+        assert!(limit.take_due(6 * SECOND_US - 1).is_none());
+        let count = limit.take_due(6 * SECOND_US).map(|count| count.0);
+        assert_eq!((count, limit.deadline()), (Some(3), None));
         assert_eq!(limit.admit(6 * SECOND_US), Some(0));
     }
 }

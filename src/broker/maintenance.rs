@@ -25,6 +25,9 @@ impl Broker {
         self.compact_listeners();
         self.tree.free_garbage_slice();
         self.ended_listings.pop();
+        if let Some(count) = self.refusal_log.take_due(now.monotonic_us) {
+            log::warn!("requests and logins were refused{count}");
+        }
     }
 
     /// When the next slice is due; `None` if nothing is to be done.
@@ -36,7 +39,10 @@ impl Broker {
             || !self.ended_listings.is_empty();
         match is_due {
             true => Some(0),
-            false => self.expiry.deadline(),
+            false => {
+                let deadlines = [self.expiry.deadline(), self.refusal_log.deadline()];
+                deadlines.into_iter().flatten().min()
+            }
         }
     }
 

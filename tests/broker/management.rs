@@ -1,8 +1,9 @@
 //! Commands of managers that concern the server as a whole, and a new list of users.
 
 use super::{World, users};
+use crate::support::take_log;
 use clacks::broker::{CloseReason, ConnectionId, NatsSettings, Peer, Process, Settings, Users};
-use clacks::limits::CLOSES_PER_TURN;
+use clacks::limits::{CLOSES_PER_TURN, LOG_LINES_PER_SECOND};
 use clacks::protocol::Language;
 
 #[test]
@@ -31,6 +32,53 @@ fn overhead_s_ends_the_server_at_its_moment() {
         // Who comes now gets the greeting and is closed.
         let late = world.connect();
         assert_eq!(world.closed(late), Some(CloseReason::Shutdown));
+    }
+}
+
+/// Refusals that come too often are not all logged, and the last ones must not wait for the next one to be counted.
+#[test]
+fn refusals_that_were_not_logged_are_counted_a_second_later() {
+    const MORE: usize = 7;
+    let mut world = World::new();
+    let client = world.quiet_client("ro");
+    world.pass(1.0);
+    take_log();
+    for _ in 0..LOG_LINES_PER_SECOND as usize + MORE {
+        world.line(client, "STORE a=1");
+    }
+    let refused = |log: &[String]| {
+        let refused = log
+            .iter()
+            .filter(|line| line.starts_with("permission_denied"));
+        refused.count()
+    };
+    assert_eq!(refused(&take_log()), LOG_LINES_PER_SECOND as usize);
+    world.pass(1.0);
+    let count = format!("requests and logins were refused ({MORE} more not logged)");
+    assert_eq!(take_log(), [count]);
+    world.pass(3600.0);
+    assert_eq!(take_log(), [""; 0]);
+    world.line(client, "STORE a=1");
+    let log = take_log();
+    assert!(
+        refused(&log) == 1 && !log[0].contains("not logged"),
+        "{log:?}"
+    );
+}
+
+#[test]
+fn overhead_g_is_forwarded_unless_its_value_is_0() {
+    let mut world = World::new();
+    let (admin, other) = (world.quiet_client("admin"), world.quiet_client("rw"));
+    world.take(other);
+    for value in ["1", "00", "0.0", "text"] {
+        let line = format!("OVERHEAD GM {value}");
+        world.line(admin, &line);
+        assert_eq!(world.take(other), format!("{line}\r\n"));
+    }
+    for line in ["OVERHEAD GM 0", "OVERHEAD G 0", "OVERHEAD GBN 0"] {
+        assert_eq!(world.answers(admin, line), "", "{line}");
+        assert_eq!(world.take(other), "", "{line}");
     }
 }
 
