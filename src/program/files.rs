@@ -54,8 +54,9 @@ pub fn is_pipe(path: &Path) -> bool {
         .is_ok_and(|metadata| metadata.file_type().is_fifo())
 }
 
-/// The first line of a text, without its line end.
+/// The first line of a text, without its line end and a byte order mark.
 pub fn first_line(text: &str) -> &str {
+    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     text.lines().next().unwrap_or_default()
 }
 

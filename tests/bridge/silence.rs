@@ -288,6 +288,19 @@ fn a_server_that_cannot_be_reached_is_told_once() {
     assert!(times.count() <= 2, "{told:?}");
 }
 
+#[test]
+fn a_password_of_the_environment_is_the_first_line() {
+    let database = Database::start(&[Until::TheEnd]);
+    let server = Server::start();
+    for written in ["rwpw\n", "rwpw\r\nmore", "\u{feff}rwpw\n"] {
+        let mut listener = server.client("rw");
+        listener.ask("LISTEN end");
+        let mut command = bridge_from(&database, &server);
+        let _bridge = Process::spawn(command.env("CLACKS_PASSWORD", written));
+        assert_eq!(listener.next_line().as_deref(), Some("NOTIFY end"));
+    }
+}
+
 /// Its log is a file that is as large as may be (SIGXFSZ).
 #[test]
 fn a_log_that_reaches_the_limit_of_its_size_ends_no_bridge() {

@@ -471,6 +471,28 @@ fn help_and_version_need_no_server() {
 }
 
 #[test]
+fn passwords_come_from_everything_that_writes_a_line() {
+    let server = Server::start();
+    for written in ["rwpw\n", "rwpw\r\nmore", "\u{feff}rwpw\n"] {
+        let mut command = server.clacks_command("rw", &["keys"]);
+        let ended = run(command.env("CLACKS_PASSWORD", written));
+        assert_eq!(ended.status, Some(0), "{written:?}: {ended:?}");
+    }
+    // A pipe whose writer takes its time.
+    let keys_with_pipe = bare_clacks(&["-s", &server.address(), "-u", "rw", "keys"]);
+    let mut piped = Command::new("bash");
+    piped
+        .args([
+            "-c",
+            "exec \"$0\" \"$@\" --password-file <(sleep 0.2; echo rwpw)",
+        ])
+        .arg(keys_with_pipe.get_program())
+        .args(keys_with_pipe.get_args());
+    let ended = run(&mut piped);
+    assert_eq!(ended.status, Some(0), "{ended:?}");
+}
+
+#[test]
 fn passwords_come_from_files_that_others_cannot_read_or_from_the_environment() {
     let server = Server::start();
     let setup = &server.setup;

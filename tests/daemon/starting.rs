@@ -621,6 +621,16 @@ fn users_and_passwords_come_from_the_environment_too() {
         server.wait_for_log("ready");
         assert_eq!(login(&setup, "me"), WELCOME);
         drop(server);
+        setup.write_secret("credentials/password", "\u{feff}mepw\n");
+        let server = Process::spawn(
+            setup
+                .command()
+                .env("CLACKSD_USER", "me")
+                .env("CREDENTIALS_DIRECTORY", &folder),
+        );
+        server.wait_for_log("ready");
+        assert_eq!(login(&setup, "me"), WELCOME);
+        drop(server);
         setup.write_secret("credentials/password", "otherpw\n");
         let server = Process::spawn(
             setup
@@ -657,9 +667,8 @@ fn passwords_and_users_come_from_everything_that_writes_a_line() {
     let setup = Setup::bare();
     let listen = setup.unix("socket");
     let setup = setup.flags(&["--listen", &listen, "--user", "me"]);
-    for end in ["\n", "\r\n", "\nmore"] {
-        let password = format!("mepw{end}");
-        let server = Process::spawn(setup.command().env("CLACKSD_PASSWORD", password));
+    for written in ["mepw\n", "mepw\r\n", "mepw\nmore", "\u{feff}mepw\n"] {
+        let server = Process::spawn(setup.command().env("CLACKSD_PASSWORD", written));
         server.wait_for_log("ready");
         assert_eq!(login(&setup, "me", "mepw").as_deref(), WELCOME);
     }
