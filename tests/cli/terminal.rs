@@ -135,6 +135,21 @@ fn programs_chat_by_lines() {
 }
 
 #[test]
+fn blanks_at_the_ends_of_a_typed_line_stay() {
+    let terminals = Terminals::new();
+    let server = Server::start();
+    terminals.start("ann", (40, 12), &server, "rwpw", "chat ann");
+    terminals.expect("ann", &["You are ann. Ctrl-D ends this.", ">"]);
+    let mut other = server.client("rw");
+    other.ask("LISTEN example::chat");
+    for typed in ["  two words   ", "   "] {
+        terminals.types("ann", typed);
+        terminals.presses("ann", "Enter");
+        other.expect(&format!("SET example::chat=ann: {typed}"));
+    }
+}
+
+#[test]
 fn a_password_is_asked_for_and_not_shown() {
     let terminals = Terminals::new();
     let server = Server::start();
