@@ -290,6 +290,9 @@ class Readme:
         printed = self.ask("trap 'echo failed: \"$BASH_COMMAND\"' ERR; . /tmp/block; trap - ERR")
         if any(line.startswith("failed: ") for line in printed):
             fail(f"{block}:\n" + "\n".join(self.around_failure(printed)))
+        # On a bare machine, programs that some tests need are missing.
+        if "make test" in block.lines and not self.lists_what_was_not_tried(printed):
+            fail(f"{block}: no list of what was not tried:\n" + "\n".join(printed[-20:]))
         print("".join(f"             | {line}\n" for line in self.worth_showing(block, printed)), end="")
         if "service" in block.words:
             self.start("service", START_SERVICE)
@@ -300,6 +303,13 @@ class Readme:
         """The last lines, or all from the first list of failed tests on."""
         failures = printed.index("failures:") if "failures:" in printed else len(printed)
         return printed[min(failures, max(len(printed) - 60, 0)):]
+
+    @staticmethod
+    def lists_what_was_not_tried(printed):
+        """Tests below a line that says what they lack, and the command that installs it."""
+        heads = [place for place, line in enumerate(printed) if line.startswith("Not tried here, for want of ")]
+        listed = all("".join(printed[place + 1:place + 2]).startswith("    ") for place in heads)
+        return bool(heads) and listed and any(line.startswith("To try them: apt-get install ") for line in printed)
 
     @staticmethod
     def worth_showing(block, printed):
