@@ -361,3 +361,62 @@ fn the_tests_of_the_faults_that_were_tried_are_there() {
     }
     assert!(tests > 40, "{tests}");
 }
+
+/// The block of code of the README that begins with such a line.
+fn block_of_readme(start: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).expect("a README");
+    let (_, rest) = readme.split_once(start).expect("a block");
+    let (block, _) = rest.split_once("\n```").expect("its end");
+    block.to_owned()
+}
+
+/// Checks the program of the README in a package of its own, which calls the library what the README calls it.
+#[test]
+fn the_program_of_the_readme_compiles_in_another_package() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (folder, target) = (
+        tempfile::tempdir().expect("a folder"),
+        env!("CARGO_TARGET_TMPDIR"),
+    );
+    let dependency = block_of_readme("```toml\n");
+    let dependency = dependency.replace("../clacksd", &text(root));
+    let manifest = format!(
+        "[package]\nname = \"lamp\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[dependencies]\n{dependency}\n"
+    );
+    let file = |name: &str, content: &str| {
+        fs::write(folder.path().join(name), content).expect("a folder of our own");
+    };
+    fs::create_dir(folder.path().join("src")).expect("a folder of our own");
+    file("src/main.rs", &block_of_readme("```rust\n"));
+    file("Cargo.toml", &manifest);
+    fs::copy(root.join("Cargo.lock"), folder.path().join("Cargo.lock")).expect("a lock file");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo
+        .args(["check", "--offline", "--quiet", "--target-dir"])
+        .arg(Path::new(target).join("lamp"))
+        .current_dir(folder.path());
+    // Beside other tests it takes longer than what `run` waits for.
+    let ended = cargo.output().expect("cargo runs this test");
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!((ended.status.code(), &*said), (Some(0), ""));
+}
+
+#[test]
+fn the_first_page_of_the_crate_begins_with_the_client() {
+    let page = include_str!("../../src/lib.rs").lines();
+    let page = page.map_while(|line| line.strip_prefix("//!"));
+    let page: Vec<&str> = page.map(str::trim).collect();
+    let paragraphs: Vec<String> = page
+        .split(|line| line.is_empty())
+        .map(|it| it.join(" "))
+        .collect();
+    assert!(
+        paragraphs[1].starts_with("Programs use [`Client`]"),
+        "{paragraphs:?}"
+    );
+    assert!(
+        paragraphs[2].starts_with("```no_run use clacks::{Client"),
+        "{paragraphs:?}"
+    );
+}
