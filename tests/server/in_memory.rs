@@ -3,7 +3,7 @@
 
 use crate::support::Machine;
 use clacks::broker::{Broker, Carrier, ConnectionId, Now, Peer, Process, Settings, Users};
-use clacks::limits::{MAX_LINE_BEFORE_LOGIN, MIB, MUCH_OUTPUT, SECOND_US};
+use clacks::limits::{LINGER_US, MAX_LINE_BEFORE_LOGIN, MIB, MUCH_OUTPUT, SECOND_US};
 use clacks::protocol::Language;
 use clacks::protocol::token::Token;
 use clacks::reactor::{self, OutputLimits};
@@ -272,4 +272,34 @@ fn a_long_value_is_encoded_in_slices() {
     let encoded = "dgp2CnYK".repeat(LINES / 3) + "dgo=";
     let answer = String::from_utf8(answer).expect("text");
     assert!(answer == format!("RETRIEVED long=PAGECAMELCLACKSB64:{encoded}\r\n"));
+}
+
+/// A Net::Clacks client drops what it reads together with the end.
+#[test]
+fn only_a_clacks_client_gets_the_end_after_it_has_taken_the_last_line() {
+    let mut world = World::new();
+    world.machine.holds_answers = true;
+    for (language, wrong, last_line) in [
+        (
+            Language::Clacks,
+            "OVERHEAD A x\r\n",
+            "OVERHEAD F Login failed!\r\n",
+        ),
+        (
+            Language::Nats,
+            "PUB a 1\r\n",
+            "-ERR 'Authorization Violation'\r\n",
+        ),
+    ] {
+        let peer = Peer::Unix(Process::default());
+        let id = world.machine.connect(peer, language, CAPACITY);
+        world.say(id, wrong.as_bytes());
+        let has_ended = world.machine.peer(id).is_closed();
+        assert_eq!(has_ended, language == Language::Nats);
+        let answers = world.machine.take(id);
+        assert!(answers.ends_with(last_line.as_bytes()));
+        let now_us = world.machine.now.monotonic_us;
+        world.machine.pass_until(now_us + LINGER_US / 2);
+        assert!(world.machine.peer(id).is_closed());
+    }
 }
