@@ -592,6 +592,35 @@ fn a_reconnection_is_told_when_the_server_has_taken_the_listens() {
     });
 }
 
+#[test]
+fn patterns_are_listened_to_again_after_a_reconnection_until_their_end() {
+    let server = Server::start();
+    let mut listener = client(&server, "rw");
+    listener.listen_to_pattern("a::*").unwrap();
+    listener.listen_to_pattern("b::>").unwrap();
+    listener.sync().unwrap();
+    let server = server.kill_and_restart();
+    assert!(matches!(
+        next_signal(&mut listener),
+        Message::Disconnected(_)
+    ));
+    assert_eq!(next_signal(&mut listener), Message::Reconnected);
+    let mut sender = client(&server, "rw");
+    let mut send = |value: &str| {
+        for name in ["a::x", "a::x::y", "b::x::y"] {
+            sender.set(name, value).unwrap();
+        }
+        sender.sync().unwrap();
+    };
+    send("1");
+    assert_eq!(next_signal(&mut listener), set("a::x", "1"));
+    assert_eq!(next_signal(&mut listener), set("b::x::y", "1"));
+    listener.unlisten_to_pattern("a::*").unwrap();
+    listener.sync().unwrap();
+    send("2");
+    assert_eq!(next_signal(&mut listener), set("b::x::y", "2"));
+}
+
 /// Every call returns within its timeout, no LISTEN is lost, however often the server goes.
 #[test]
 fn fifty_restarts_under_traffic_lose_no_listen() {

@@ -4,6 +4,7 @@ mod activation;
 mod hardening;
 mod installing;
 mod memcached;
+mod nats;
 mod notifying;
 mod service_log;
 mod signals_and_shutdown;

@@ -3,6 +3,7 @@
 use super::Master;
 use super::counters::Slave;
 use crate::support::{Client, Conversation, Server, Setup, wait_until};
+use clacks::limits::MAX_PAIRS_TOLD;
 
 fn with_nats() -> Setup {
     let setup = Setup::new();
@@ -40,6 +41,28 @@ fn next(link: &mut Client) -> String {
 
 fn unix_us() -> u64 {
     super::unix_time() * 1_000_000
+}
+
+#[test]
+fn a_link_is_told_of_so_many_groups_and_no_more() {
+    let server = with_nats().start();
+    let groups = (0..=MAX_PAIRS_TOLD).map(|number| format!("SUB jobs group{number} {number}\r\n"));
+    let mut member = nats(&server, &groups.collect::<String>());
+    let mut slave = Slave::of(&server);
+    let is_join = |line: &&String| line.starts_with("JOIN ");
+    let mut told = slave.told.iter().filter(is_join).count();
+    while told < MAX_PAIRS_TOLD {
+        assert!(next(&mut slave.link).starts_with("JOIN jobs group"));
+        told += 1;
+    }
+    let limit = format!("the limit of {MAX_PAIRS_TOLD} is reached");
+    server.process.wait_for_log(&limit);
+    // One that ends makes room for the one that was not announced.
+    member.say(b"UNSUB 7\r\n");
+    let mut news = [next(&mut slave.link), next(&mut slave.link)];
+    news.sort();
+    assert_eq!(news[1], "LEAVE jobs group7");
+    assert!(news[0].starts_with("JOIN jobs group"), "{news:?}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod bursts;
 mod clients;
 mod closing;
 mod compare;
+mod cuts;
 mod differential;
 mod examples;
 mod frames;
