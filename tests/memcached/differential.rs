@@ -6,7 +6,7 @@
 use super::compare::{Versions, compare, key_name};
 use super::generator::{CONNECTIONS, Command, Generator, Part};
 use super::servers::Target;
-use crate::support::Conversation;
+use crate::support::{Conversation, Random};
 use std::env;
 use std::ops::Range;
 
@@ -69,6 +69,21 @@ fn known<'a>(target: &Target, command: &'a Command) -> Option<&'a [u8]> {
     })
 }
 
+/// A server, its answer to a command, and the cas numbers that it has named.
+type Answer<'a> = (&'a Target, &'a [u8], &'a mut Versions);
+
+/// Compares the answers of two servers with each other, or with those that are known.
+fn compare_answers(command: &Command, ours: Answer<'_>, theirs: Answer<'_>) -> Result<(), String> {
+    let Some(fault) = command.fault else {
+        return compare(command.key, (ours.1, ours.2), (theirs.1, theirs.2));
+    };
+    let is_known = |(target, answer, _): &Answer<'_>| known(target, command) == Some(*answer);
+    match is_known(&ours) && is_known(&theirs) {
+        true => Ok(()),
+        false => Err(format!("not as known: {}", fault.title)),
+    }
+}
+
 /// Sends a stream to both servers. An error tells the first difference, and what was sent before it.
 fn differences(seed: u64, ours: &Target, theirs: &Target) -> Result<(), String> {
     let mut generator = Generator::new(seed);
@@ -80,21 +95,11 @@ fn differences(seed: u64, ours: &Target, theirs: &Target) -> Result<(), String> 
         ours.say(&command);
         theirs.say(&command);
         let answers = (ours.hear(&command), theirs.hear(&command));
-        let compared = match command.fault {
-            Some(fault) => {
-                let is_known =
-                    |side: &Side<'_>, answer: &[u8]| known(side.target, &command) == Some(answer);
-                match is_known(&ours, &answers.0) && is_known(&theirs, &answers.1) {
-                    true => Ok(()),
-                    false => Err(format!("not as known: {}", fault.title)),
-                }
-            }
-            None => compare(
-                command.key,
-                (&answers.0, &mut ours.versions),
-                (&answers.1, &mut theirs.versions),
-            ),
-        };
+        let compared = compare_answers(
+            &command,
+            (ours.target, &answers.0, &mut ours.versions),
+            (theirs.target, &answers.1, &mut theirs.versions),
+        );
         if let Err(why) = compared {
             let before = &sent[sent.len().saturating_sub(SHOWN)..];
             let (one, other) = (answers.0.escape_ascii(), answers.1.escape_ascii());
@@ -139,17 +144,34 @@ fn clacksd_answers_as_memcached_does() {
     }
 }
 
-/// A stream to one connection, in pieces of random lengths, without waiting for answers.
-fn pipelined(seed: u64, commands: &[Command], target: &Target) -> Vec<u8> {
+/// Commands that are sent without waiting for answers to memcached: it reads no more while many of these wait.
+const AT_ONCE: usize = 50;
+
+/// A stream to one connection, in pieces of random lengths that have nothing to do with the commands. Answers are waited
+/// for after so many commands. Returns all of them.
+fn pipelined(seed: u64, commands: &[Command], at_once: usize, target: &Target) -> Vec<u8> {
     let mut side = Side::new(target);
     let mut connection = side.connections.remove(0);
-    let mut bytes = Vec::new();
-    for command in commands {
-        bytes.extend(side.bytes(command));
-        bytes.extend(b"mn\r\n");
+    let mut random = Random::new(seed);
+    let mut answers = Vec::new();
+    for commands in commands.chunks(at_once) {
+        let mut bytes = Vec::new();
+        for command in commands {
+            bytes.extend(side.bytes(command));
+            bytes.extend(b"mn\r\n");
+        }
+        say_in_pieces(&mut connection, &bytes, &mut random);
+        while memchr::memmem::find_iter(&connection.came, b"MN\r\n").count() < commands.len() {
+            assert!(!connection.is_closed && connection.wait(), "no answer");
+        }
+        answers.append(&mut connection.came);
     }
-    let mut random = crate::support::Random::new(seed);
-    let mut rest = &bytes[..];
+    answers.extend(connection.end());
+    answers
+}
+
+fn say_in_pieces(connection: &mut Conversation, bytes: &[u8], random: &mut Random) {
+    let mut rest = bytes;
     while !rest.is_empty() {
         let length = match random.below(4) {
             0 => 1 + random.below(3),
@@ -160,35 +182,69 @@ fn pipelined(seed: u64, commands: &[Command], target: &Target) -> Vec<u8> {
         connection.say_alone(piece);
         rest = others;
     }
-    connection.end()
+}
+
+/// The commands of a stream that can be sent without waiting for answers, all from one connection.
+fn blind_commands(seed: u64) -> Vec<Command> {
+    let mut generator = Generator::new(seed);
+    generator.is_blind = true;
+    let commands = (0..COMMANDS).map(|_| Command {
+        connection: 0,
+        ..generator.command()
+    });
+    commands.collect()
+}
+
+/// Takes the answer to the next command, without that to `mn`.
+fn next_answer<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
+    let end = memchr::memmem::find(rest, b"MN\r\n").expect("an answer for each command");
+    let (answer, others) = rest.split_at(end);
+    *rest = &others[b"MN\r\n".len()..];
+    answer
+}
+
+#[test]
+fn clacksd_answers_commands_in_pieces_and_together_as_memcached_does() {
+    let (ours, theirs) = (Target::clacksd(), Target::memcached());
+    for seed in seeds() {
+        let commands = blind_commands(seed);
+        let answers = [&ours, &theirs].map(|target| pipelined(seed, &commands, AT_ONCE, target));
+        let [mut our_rest, mut their_rest] = [&answers[0][..], &answers[1][..]];
+        let (mut one, mut other) = (Versions::default(), Versions::default());
+        for (number, command) in commands.iter().enumerate() {
+            let (our_answer, their_answer) =
+                (next_answer(&mut our_rest), next_answer(&mut their_rest));
+            let compared = compare_answers(
+                command,
+                (&ours, our_answer, &mut one),
+                (&theirs, their_answer, &mut other),
+            );
+            let place = format!("seed {seed}, command {number}: {command:?}");
+            compared.unwrap_or_else(|why| panic!("{place}: {why}"));
+        }
+        assert!(our_rest.is_empty() && their_rest.is_empty());
+    }
 }
 
 #[test]
 fn commands_in_pieces_and_together_get_the_answers_of_each_alone() {
     let target = Target::clacksd();
     for seed in seeds() {
-        let mut generator = Generator::new(seed);
-        generator.is_blind = true;
-        let commands = (0..COMMANDS).map(|_| Command {
-            connection: 0,
-            ..generator.command()
-        });
-        let commands: Vec<Command> = commands.collect();
+        let commands = blind_commands(seed);
         let mut alone = Side::new(&target);
         let mut answers = Vec::new();
         for command in &commands {
             alone.say(command);
             answers.push(alone.hear(command));
         }
-        let together = pipelined(seed, &commands, &target);
+        let together = pipelined(seed, &commands, COMMANDS, &target);
         let mut rest = &together[..];
         let (mut one, mut other) = (Versions::default(), Versions::default());
         for (command, answer) in commands.iter().zip(answers) {
-            let end = memchr::memmem::find(rest, b"MN\r\n").expect("an answer for each command");
-            let compared = compare(command.key, (&answer, &mut one), (&rest[..end], &mut other));
+            let in_pieces = next_answer(&mut rest);
+            let compared = compare(command.key, (&answer, &mut one), (in_pieces, &mut other));
             let place = shown(&alone.bytes(command));
             compared.unwrap_or_else(|why| panic!("seed {seed}, {place}: {why}"));
-            rest = &rest[end + 4..];
         }
         assert!(rest.is_empty(), "{}", rest.escape_ascii());
     }
