@@ -1,6 +1,8 @@
 //! The flags and sockets of listeners for memcached clients.
 
+use crate::support::tls::{VERSIONS, session};
 use crate::support::{Client, Identity, Process, Setup, hand_over, run, wait_until};
+use rustls::StreamOwned;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -19,6 +21,16 @@ fn port(process: &Process, prefix: &str) -> u16 {
     let line = process.log_line(prefix).expect("a listener");
     let port = line.rsplit(':').next().expect("a port");
     port.parse().expect("a number")
+}
+
+/// Logs in at a port that speaks TLS, in each of its versions, and asks for more with the same bytes.
+fn log_in_with_tls(port: u16) {
+    for version in VERSIONS {
+        let stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+        let request = format!("{LOGIN}set k 0 0 1\r\nx\r\nget k\r\n");
+        let answer = "STORED\r\nSTORED\r\nVALUE k 0 1\r\nx\r\nEND\r\n";
+        ask(StreamOwned::new(session(version), stream), &request, answer);
+    }
 }
 
 const LOGIN: &str = "set _ _ _ 13\r\nadmin adminpw\r\n";
@@ -47,6 +59,7 @@ fn memcached_clients_are_served_at_every_kind_of_address() {
     let port = port(&server.process, "memcached listening on tcp://");
     let stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
     ask(stream, &format!("{LOGIN}mn\r\n"), "STORED\r\nMN\r\n");
+    log_in_with_tls(self::port(&server.process, "memcached listening on tls://"));
     // The status counts connections, and nobody is greeted or asked for a PING.
     let stream = UnixStream::connect(&socket).expect("it listens");
     ask(&stream, "version\r\n", "CLIENT_ERROR unauthenticated\r\n");
@@ -171,6 +184,9 @@ fn sockets_named_for_memcached_are_served_so() {
     }
     let stream = UnixStream::connect(setup.path("activated")).expect("it listens");
     ask(stream, LOGIN, "STORED\r\n");
+    let stream = TcpStream::connect(("127.0.0.1", port(&tcp))).expect("it listens");
+    ask(stream, &format!("{LOGIN}mn\r\n"), "STORED\r\nMN\r\n");
+    log_in_with_tls(port(&tls));
 }
 
 #[test]
