@@ -6,6 +6,7 @@ mod compare;
 mod differential;
 mod faults;
 mod generator;
+mod limits;
 mod monitors;
 mod servers;
 mod statistics;
