@@ -124,6 +124,8 @@ pub struct Traffic {
     pub queued: usize,
     /// Bytes received that don't make a finished line yet, or have to wait.
     pub unread: usize,
+    /// Bytes that are known to be still to come of a frame that has begun.
+    pub missing: usize,
     /// Since when the peer has taken nothing of what is queued (monotonic).
     pub stalled_since_us: Option<u64>,
     /// When something was last sent to it (monotonic).

@@ -233,6 +233,17 @@ impl Pending {
         self.waiting().max(self.known.length.unwrap_or(0))
     }
 
+    /// The bytes that are known to be still to come of the unfinished frame.
+    pub fn missing(&self) -> usize {
+        match self.skip {
+            Skip::Bytes(length) => length,
+            _ => self
+                .known()
+                .length
+                .map_or(0, |length| length.saturating_sub(self.waiting())),
+        }
+    }
+
     /// Memory held, in bytes.
     pub fn capacity(&self) -> usize {
         self.bytes.capacity()

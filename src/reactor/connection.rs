@@ -365,6 +365,7 @@ impl<S: Socket> Connection<S> {
         Traffic {
             queued: self.queued(),
             unread: self.pending.as_ref().map_or(0, |pending| pending.waiting()),
+            missing: self.pending.as_ref().map_or(0, |pending| pending.missing()),
             stalled_since_us: self.writing.stalled_since_us(),
             last_output_us: self.last_output_us,
             last_input_us: self.last_input_us,

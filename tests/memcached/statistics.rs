@@ -266,13 +266,27 @@ fn connections_are_listed_with_what_they_do() {
     let mut connection = target.connect(None, "");
     let mut waiting = target.connect(None, "");
     waiting.say_alone(b"set k 0 0 10\r\nabc");
+    let mut refused = target.connect(None, "");
+    refused.say_alone(b"set k 0 0 2000000000\r\nabc");
+    let mut unfinished = target.connect(None, "");
+    unfinished.say_alone(b"get k");
+    let mut watcher = target.connect(None, "");
+    watcher.ask(b"watch\r\n", b"OK\r\n");
     let listed = page(&mut connection, "stats conns");
     let states = listed.iter().filter(|(name, _)| name.ends_with(":state"));
     let mut states: Vec<&str> = states.map(|(_, state)| &**state).collect();
     states.sort_unstable();
-    assert_eq!(states, ["conn_listening", "conn_nread", "conn_parse_cmd"]);
+    let expected = [
+        "conn_listening",
+        "conn_nread",
+        "conn_nread",
+        "conn_parse_cmd",
+        "conn_read",
+        "conn_watch",
+    ];
+    assert_eq!(states, expected);
     let addresses = listed
         .iter()
         .filter(|(name, _)| name.ends_with(":listen_addr"));
-    assert_eq!(addresses.count(), 2);
+    assert_eq!(addresses.count(), 5);
 }

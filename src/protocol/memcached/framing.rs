@@ -212,8 +212,12 @@ mod tests {
         let mut pending = Pending::new(LOGGED_IN);
         pending.push(b"set k 0 0 20\r\n01234");
         assert_eq!(pending.next_frame(), None);
+        assert_eq!(pending.missing(), 17);
         pending.skip_block();
-        pending.push(b"567890123456789\r\nmn\r\n");
+        pending.push(b"56789");
+        assert_eq!(pending.missing(), 12);
+        pending.push(b"0123456789\r\nmn\r\n");
+        assert_eq!(pending.missing(), 0);
         let line = b"set k 0 0 20\r\n";
         for _ in 0..2 {
             // Nothing was done about it.

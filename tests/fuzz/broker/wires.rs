@@ -374,6 +374,7 @@ impl Carrier for Wires {
         Traffic {
             queued: wire.output.len(),
             unread: wire.input.waiting(),
+            missing: wire.input.missing(),
             stalled_since_us: wire.stalled_since_us,
             last_output_us: wire.last_output_us,
             last_input_us: 0,

@@ -166,7 +166,7 @@ impl<O: Output> Exchange<'_, O> {
         let state = match session.id == self.id {
             true => "conn_parse_cmd",
             false if is_watcher => "conn_watch",
-            false if self.out.traffic(session.id).unread > 0 => "conn_nread",
+            false if self.out.traffic(session.id).missing > 0 => "conn_nread",
             false => "conn_read",
         };
         let last_us = conversation.map_or(0, |conversation| conversation.last_command_us);
