@@ -3,7 +3,7 @@
 use crate::runner::needs_that;
 use crate::support::table::Case;
 use crate::support::table_run::Answering;
-use crate::support::{Conversation, Ending, Server, Setup, USERS, token, wait_until};
+use crate::support::{Conversation, Ending, Server, SetClock, Setup, USERS, token, wait_until};
 use std::cell::RefCell;
 use std::fs;
 use std::io::{Read, Write};
@@ -56,10 +56,29 @@ impl Target {
         }
     }
 
-    fn start_clacksd(name: &'static str, flags: &[&str]) -> Target {
+    /// As [`Target::clacksd_with`], by a clock that the test sets.
+    pub fn clacksd_by_clock(flags: &[&str]) -> (Target, SetClock) {
         let setup = Setup::new();
+        let clock = SetClock::new(&setup);
+        let flags = [flags, &["--memcached-user", "admin"]].concat();
+        let target =
+            Target::start_setup("clacksd", setup, &flags, |command| clock.apply_to(command));
+        (target, clock)
+    }
+
+    fn start_clacksd(name: &'static str, flags: &[&str]) -> Target {
+        Target::start_setup(name, Setup::new(), flags, |_| ())
+    }
+
+    fn start_setup(
+        name: &'static str,
+        setup: Setup,
+        flags: &[&str],
+        change: impl FnOnce(&mut Command),
+    ) -> Target {
         let (socket, address) = (setup.path("memcached"), setup.unix("memcached"));
-        let server = setup.flags(&["--memcached", &address]).flags(flags).start();
+        let setup = setup.flags(&["--memcached", &address]).flags(flags);
+        let server = setup.start_changed(change);
         Target {
             name,
             socket,

@@ -1,7 +1,7 @@
 //! Figures that `stats` shows to memcached clients.
 
 use super::servers::Target;
-use crate::support::Conversation;
+use crate::support::{Conversation, wait_until};
 use std::collections::BTreeMap;
 
 /// Counters of commands. Each test begins with all of them at 0.
@@ -289,4 +289,156 @@ fn connections_are_listed_with_what_they_do() {
         .iter()
         .filter(|(name, _)| name.ends_with(":listen_addr"));
     assert_eq!(addresses.count(), 5);
+}
+
+/// A figure of `stats`.
+fn figure(connection: &mut Conversation, name: &str) -> u64 {
+    page(connection, "stats")[name].parse().expect("a number")
+}
+
+#[test]
+fn bytes_are_those_of_commands_and_answers() {
+    let target = Target::clacksd();
+    let mut connection = target.connect(None, "");
+    let long = "x".repeat(100_000);
+    for (request, answer) in [
+        ("set k 0 0 5\r\nhello\r\n", "STORED\r\n"),
+        ("get k\r\n", "VALUE k 0 5\r\nhello\r\nEND\r\n"),
+        ("mg k v\r\n", "VA 5\r\nhello\r\n"),
+        ("ms k x\r\n", "CLIENT_ERROR bad command line format\r\n"),
+        (&format!("set k 0 0 100000\r\n{long}\r\n"), "STORED\r\n"),
+        (
+            "get k\r\n",
+            &format!("VALUE k 0 100000\r\n{long}\r\nEND\r\n"),
+        ),
+    ] {
+        connection.ask(b"stats reset\r\n", b"RESET\r\n");
+        assert_eq!(connection.ask(request.as_bytes(), answer.as_bytes()), b"");
+        let figures = page(&mut connection, "stats");
+        let (read, written) = (
+            request.len() + "stats\r\n".len(),
+            answer.len() + "RESET\r\n".len(),
+        );
+        assert_eq!(figures["bytes_read"], read.to_string(), "{request:.20}");
+        assert_eq!(
+            figures["bytes_written"],
+            written.to_string(),
+            "{request:.20}"
+        );
+    }
+}
+
+#[test]
+fn the_bytes_of_logins_are_counted() {
+    let target = Target::clacksd_with_login();
+    let mut connection = target.connect(None, "admin");
+    connection.ask(b"stats reset\r\n", b"RESET\r\n");
+    let mut other = target.connect(None, "");
+    let login = b"version\r\nset a 0 0 13\r\nadmin adminpw\r\n";
+    let answers = b"CLIENT_ERROR unauthenticated\r\nSTORED\r\n";
+    other.ask(login, answers);
+    let figures = page(&mut connection, "stats");
+    let read = login.len() + "stats\r\n".len();
+    let written = answers.len() + "RESET\r\n".len();
+    assert_eq!(figures["bytes_read"], read.to_string());
+    assert_eq!(figures["bytes_written"], written.to_string());
+}
+
+#[test]
+fn an_expired_entry_counts_when_it_is_asked_for_and_when_it_goes() {
+    let (target, clock) = Target::clacksd_by_clock(&["--clean-interval", "100"]);
+    let mut connection = target.connect(None, "");
+    connection.ask(b"set k 0 10 1\r\nx\r\n", b"STORED\r\n");
+    connection.ask(b"set other 0 0 1\r\nx\r\n", b"STORED\r\n");
+    clock.let_pass(20);
+    let found = counted(&mut connection, "get k\r\nmg k v q\r\n");
+    assert_eq!(found, "cmd_get 2, get_misses 2, get_expired 2");
+    assert_eq!(figure(&mut connection, "reclaimed"), 0);
+    clock.let_pass(200);
+    wait_until("it is gone", || figure(&mut connection, "reclaimed") == 1);
+    let items = page(&mut connection, "stats items");
+    assert_eq!(items["items:1:reclaimed"], "1");
+    assert_eq!(items["items:1:number"], "1");
+    let found = counted(&mut connection, "get k\r\n");
+    assert_eq!(found, "cmd_get 1, get_misses 1");
+}
+
+/// Stores entries of a KiB with that exptime until one is evicted.
+fn fill(connection: &mut Conversation, exptime: u64) {
+    let value = "x".repeat(1024);
+    for number in 0..1000 {
+        let line = format!("set {exptime}:{number} 0 {exptime} 1024\r\n{value}\r\n");
+        connection.ask(line.as_bytes(), b"STORED\r\n");
+        if figure(connection, "evictions") > 0 {
+            return;
+        }
+    }
+    panic!("nothing is evicted");
+}
+
+#[test]
+fn evicted_entries_are_counted_by_their_expiry_and_time_without_use() {
+    let (target, clock) = Target::clacksd_by_clock(&["--cache-max", "128K"]);
+    let mut connection = target.connect(None, "");
+    for (exptime, nonzero) in [(10_000, true), (0, false)] {
+        connection.ask(b"flush_all\r\n", b"OK\r\n");
+        connection.ask(b"stats reset\r\n", b"RESET\r\n");
+        fill(&mut connection, exptime);
+        let evictions = figure(&mut connection, "evictions");
+        let items = page(&mut connection, "stats items");
+        assert_eq!(items["items:1:evicted"], evictions.to_string());
+        let with_expiry = if nonzero { evictions } else { 0 };
+        assert_eq!(items["items:1:evicted_nonzero"], with_expiry.to_string());
+    }
+    clock.let_pass(500);
+    // Of those that stayed, some go for this one.
+    connection.ask(b"stats reset\r\n", b"RESET\r\n");
+    fill(&mut connection, 1000);
+    let items = page(&mut connection, "stats items");
+    let idle_s: u64 = items["items:1:evicted_time"].parse().expect("a number");
+    assert!((500..600).contains(&idle_s), "{idle_s}");
+}
+
+#[test]
+fn a_long_stream_of_commands_has_to_wait_for_its_next_turn() {
+    let target = Target::clacksd();
+    let mut connection = target.connect(None, "");
+    assert_eq!(figure(&mut connection, "conn_yields"), 0);
+    let mut stream = b"set k 0 0 1 noreply\r\nx\r\n".repeat(20_000);
+    stream.extend(b"mn\r\n");
+    connection.ask(&stream, b"MN\r\n");
+    assert!(figure(&mut connection, "conn_yields") > 0);
+}
+
+#[test]
+fn a_rest_from_accepting_is_shown() {
+    let target = Target::clacksd();
+    let mut connection = target.connect(None, "");
+    let shown = |connection: &mut Conversation| {
+        ["accepting_conns", "listen_disabled_num"].map(|name| figure(connection, name))
+    };
+    assert_eq!(shown(&mut connection), [1, 0]);
+    let before = target.server().leave_descriptors(0);
+    let mut waiting = target.connect(None, "");
+    wait_until("accepting rests", || {
+        let [is_accepting, rests] = shown(&mut connection);
+        is_accepting == 0 && rests > 0
+    });
+    target.server().limit_descriptors(before);
+    waiting.ask(b"mn\r\n", b"MN\r\n");
+    let [is_accepting, rests] = shown(&mut connection);
+    assert!(is_accepting == 1 && rests > 0);
+}
+
+#[test]
+fn a_connection_too_many_is_counted() {
+    let target = Target::clacksd_with(&["--max-clients", "1"]);
+    let mut connection = target.connect(None, "");
+    for count in 1..3 {
+        let refused = target.connect(None, "").until_closed();
+        assert_eq!(refused, b"ERROR Too many open connections\r\n");
+        assert_eq!(figure(&mut connection, "rejected_connections"), count);
+    }
+    connection.ask(b"stats reset\r\n", b"RESET\r\n");
+    assert_eq!(figure(&mut connection, "rejected_connections"), 0);
 }

@@ -60,7 +60,7 @@ pub fn handle_login<O: Carrier>(
     match login::decode(frame) {
         Login::Quit => broker.close(id, CloseReason::Quit, now, out),
         Login::TooShort => broker.close(id, CloseReason::LoginFailed, now, out),
-        Login::Wrong(fault) => answer(id, fault.text(), out),
+        Login::Wrong(fault) => answer(broker, id, fault.text(), out),
         Login::Token { user, password } => return log_in(broker, id, (user, password), now, out),
     }
     Flow::Next
@@ -77,7 +77,7 @@ fn log_in<O: Carrier>(
     match broker.log_in(id, Some(user), verify, now, out) {
         Outcome::Done => {
             broker.memcached.counters.auth_cmds += 1;
-            answer(id, "STORED", out);
+            answer(broker, id, "STORED", out);
             end_ping_timeout(broker, id);
             broker.appoint(id, now, out);
             if let Some(session) = broker.sessions.get_mut(id) {
@@ -93,13 +93,17 @@ fn log_in<O: Carrier>(
             broker.memcached.counters.auth_cmds += 1;
             broker.memcached.counters.auth_errors += 1;
             log_wrong_login(broker, id, user, now);
-            answer(id, login::FAILURE, out);
+            answer(broker, id, login::FAILURE, out);
         }
         Outcome::NoPlace => broker.refuse(id, CloseReason::ClientLimit, now, out),
     }
     Flow::Next
 }
 
-fn answer<O: Carrier>(id: ConnectionId, line: &str, out: &mut O) {
-    out.append(id, |to| encode::line(to, &[line.as_bytes()]));
+fn answer<O: Carrier>(broker: &mut Broker, id: ConnectionId, line: &str, out: &mut O) {
+    out.append(id, |to| {
+        let start = to.len();
+        encode::line(to, &[line.as_bytes()]);
+        broker.memcached.counters.bytes_written += (to.len() - start) as u64;
+    });
 }

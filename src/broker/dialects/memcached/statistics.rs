@@ -96,6 +96,7 @@ impl<O: Output> Exchange<'_, O> {
             };
             item("number", cache.live() as u64);
             item("number_cold", cache.live() as u64);
+            // Entries are not kept in the order of their use, so nobody knows the one that was not used for longest.
             item("age", 0);
             item("mem_requested", cache.bytes() as u64);
             item("evicted", counters.evictions);
