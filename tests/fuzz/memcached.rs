@@ -193,7 +193,7 @@ fn check_block(found: Block<'_>, block: &[u8]) {
         Block::BadEnd(length) => {
             assert!(!block.ends_with(b"\r\n") && length + BLOCK_END == block.len());
         }
-        Block::Dropped => panic!("nothing was dropped of {}", block.escape_ascii()),
+        Block::Dropped(_) => panic!("nothing was dropped of {}", block.escape_ascii()),
     }
 }
 

@@ -12,3 +12,4 @@ mod servers;
 mod statistics;
 mod tables;
 mod tools;
+mod watching;

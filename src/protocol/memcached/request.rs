@@ -2,7 +2,7 @@
 
 use super::administration::{self, Crawler, Stats, Watched};
 use super::counting::Direction;
-use super::framing::{BLOCK_END, are_flags};
+use super::framing::are_flags;
 use super::meta::{Meta, Verb};
 use super::words::{Words, split, split_frame};
 use super::{Error, Expiry, MAX_KEY, number};
@@ -104,8 +104,9 @@ pub enum Block<'a> {
     Value(&'a [u8]),
     /// The block does not end in CR LF. So many bytes were announced.
     BadEnd(usize),
-    /// The block was dropped because it is larger than any value may be, or because the client may not store.
-    Dropped,
+    /// The block was dropped because it is larger than any value may be, or because the client may not store. So many
+    /// bytes were announced.
+    Dropped(usize),
 }
 
 /// `incr` and `decr`.
@@ -135,12 +136,20 @@ pub enum Need {
 }
 
 impl<'a> Block<'a> {
-    /// The bytes behind the line of a frame.
-    fn of(bytes: &'a [u8]) -> Block<'a> {
+    /// The bytes behind the line of a frame, which announces a value of that length.
+    fn of(bytes: &'a [u8], announced: usize) -> Block<'a> {
         match bytes.strip_suffix(b"\r\n") {
             Some(value) => Block::Value(value),
-            None if bytes.is_empty() => Block::Dropped,
-            None => Block::BadEnd(bytes.len().saturating_sub(BLOCK_END)),
+            None if bytes.is_empty() => Block::Dropped(announced),
+            None => Block::BadEnd(announced),
+        }
+    }
+
+    /// The length of the value that was announced, in bytes.
+    pub fn length(&self) -> usize {
+        match self {
+            Block::Value(value) => value.len(),
+            Block::BadEnd(length) | Block::Dropped(length) => *length,
         }
     }
 }
@@ -238,29 +247,29 @@ pub fn decode(frame: &[u8]) -> Request<'_> {
         b"mg" => meta(Verb::Get, words),
         b"md" => meta(Verb::Delete, words),
         b"ma" => meta(Verb::Count, words),
-        b"ms" => meta_store(words, Block::of(block)),
+        b"ms" => meta_store(words, block),
         b"me" => meta_debug(words),
         b"mn" => Ok(Request::MetaNoop),
         b"version" => Ok(Request::Version),
         b"quit" => Ok(Request::Quit),
         b"stats" => administration::stats(words).map(Request::Stats),
         b"watch" => administration::watch(words).map(Request::Watch),
-        _ => return quieted(command, words, Block::of(block)),
+        _ => return quieted(command, words, block),
     };
     decoded.unwrap_or_else(|error| Request::Wrong(error, Reply::Wanted))
 }
 
 /// The commands that may end in `noreply`.
-fn quieted<'a>(command: &'a [u8], words: Words<'a>, block: Block<'a>) -> Request<'a> {
+fn quieted<'a>(command: &'a [u8], words: Words<'a>, block: &'a [u8]) -> Request<'a> {
     let reply = Reply::of(words);
     // The line without `noreply` decides what is missing, but for storage.
     let arguments = words.without_noreply();
     let decoded = match command {
         b"set" | b"add" | b"replace" | b"append" | b"prepend" | b"cas" => {
-            if { words }.nth(3).and_then(number::length).is_none() {
+            let Some(length) = { words }.nth(3).and_then(number::length) else {
                 return Request::Wrong(Error::Format, Reply::Wanted);
-            }
-            store(command, words, block, reply)
+            };
+            store(command, words, Block::of(block, length), reply)
         }
         b"delete" | b"touch" | b"incr" | b"decr" => {
             let fewest = if command == b"delete" { 1 } else { 2 };
@@ -398,12 +407,14 @@ fn meta(verb: Verb, mut words: Words<'_>) -> Result<Request<'_>, Error> {
     }
 }
 
-fn meta_store<'a>(mut words: Words<'a>, block: Block<'a>) -> Result<Request<'a>, Error> {
+fn meta_store<'a>(mut words: Words<'a>, block: &'a [u8]) -> Result<Request<'a>, Error> {
     let key = words.next().ok_or(Error::Format)?;
     let length = words.next().and_then(number::length);
-    if length.is_none() || !are_flags(words) {
+    let length = length.ok_or(Error::Format)?;
+    if !are_flags(words) {
         return Err(Error::Format);
     }
+    let block = Block::of(block, length);
     let verb = Verb::Store;
     Ok(Request::MetaStore(Meta { verb, key, words }, block))
 }

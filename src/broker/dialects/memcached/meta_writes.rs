@@ -31,7 +31,7 @@ impl<O: Output> Exchange<'_, O> {
             Err(Unfit::BadEnd) => self.fail(Error::DataChunk),
             Err(Unfit::TooLarge) => {
                 self.remove_outdated(key);
-                self.note_meta_store(key, &flags, Err(TooLarge), 0);
+                self.note_meta_store(key, &flags, Err(TooLarge), block.length());
                 self.fail(Error::TooLarge);
             }
         }

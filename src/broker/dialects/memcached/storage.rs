@@ -52,11 +52,8 @@ impl<O: Output> Exchange<'_, O> {
             StoreVerb::Prepend => "prepend",
             StoreVerb::Cas(_) => "cas",
         };
-        let length = match store.block {
-            Block::Value(value) => value.len(),
-            _ => 0,
-        };
-        self.note_store(key, status, command, self.moment(store.expiry), length);
+        let (expires_us, length) = (self.moment(store.expiry), store.block.length());
+        self.note_store(key, status, command, expires_us, length);
         let line = match status {
             StoreStatus::Stored => "STORED",
             StoreStatus::NotStored => "NOT_STORED",

@@ -24,7 +24,7 @@ fn a_storage_command_has_a_block() {
         (Expiry::AfterS(30), Block::Value(b""))
     );
     assert_eq!(store("add k 0 0 1\nx\nq").block, Block::BadEnd(1));
-    assert_eq!(store("replace k 0 0 999\r\n").block, Block::Dropped);
+    assert_eq!(store("replace k 0 0 999\r\n").block, Block::Dropped(999));
     assert_eq!(store("append k 0 0 1 noreply x\r\ny\r\n").reply, Wanted);
     assert_eq!(store("prepend k 0 0 1\r\ny\r\n").verb, StoreVerb::Prepend);
 }
