@@ -4,6 +4,7 @@ mod attributes;
 mod bad_peers;
 mod counters;
 mod groups;
+mod memcached;
 mod mixed_trees;
 mod synchronising;
 

@@ -34,7 +34,12 @@ pub(super) fn encode_marker(to: &mut Vec<u8>, folded: Stamp) {
 
 /// Appends a KEYSYNC line. A long value is shared with the cache.
 pub(super) fn append_key_sync(to: &mut Lines, found: Found<'_>) {
-    let (cached, accessed) = (seconds(found.changed_us()), seconds(found.accessed_us()));
+    let cached_us = match (found.value(), found.expires_us()) {
+        // The expiry ends the value that the peer was told, so it has to be newer than that.
+        (None, Some(expired_us)) => expired_us.max(found.changed_us()),
+        _ => found.changed_us(),
+    };
+    let (cached, accessed) = (seconds(cached_us), seconds(found.accessed_us()));
     let (cached, accessed) = (cached.as_bytes(), accessed.as_bytes());
     let (verb, name) = (b"KEYSYNC ", found.name());
     match found.value() {
