@@ -1,6 +1,7 @@
 //! Who may see the status: every kind of login, and of request without one.
 
 use super::target::{HttpConnection, Target, basic, login, request, status};
+use crate::runner::needs_localhost;
 use clacks::limits::LOGIN_DELAY_STEP_US;
 use std::time::{Duration, Instant};
 
@@ -89,6 +90,7 @@ fn the_user_of_the_flag_needs_no_login() {
 
 #[test]
 fn no_foreign_site_is_answered_without_a_login() {
+    needs_localhost();
     let flags = ["--http-user", "mg", "--http", "tcp://localhost:0"];
     let target = Target::start(&flags);
     let port = target.port("tcp");
