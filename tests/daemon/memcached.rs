@@ -1,7 +1,7 @@
 //! The flags and sockets of listeners for memcached clients.
 
 use crate::support::tls::{VERSIONS, session};
-use crate::support::{Client, Identity, Process, Setup, hand_over, run, wait_until};
+use crate::support::{Client, DEADLINE, Identity, Process, Setup, hand_over, run, wait_until};
 use rustls::StreamOwned;
 use std::fs;
 use std::io::{Read, Write};
@@ -27,6 +27,8 @@ fn port(process: &Process, prefix: &str) -> u16 {
 fn log_in_with_tls(port: u16) {
     for version in VERSIONS {
         let stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+        let limited = stream.set_read_timeout(Some(DEADLINE));
+        limited.expect("a fresh socket");
         let request = format!("{LOGIN}set k 0 0 1\r\nx\r\nget k\r\n");
         let answer = "STORED\r\nSTORED\r\nVALUE k 0 1\r\nx\r\nEND\r\n";
         ask(StreamOwned::new(session(version), stream), &request, answer);
