@@ -25,7 +25,7 @@ fn turns(server: &Server) -> [f64; 3] {
 #[ignore = "a measurement"]
 fn turns_while_a_large_server_is_scraped() {
     let _awake = Awake::new();
-    let target = Target::start(&["--max-clients", "12000"]);
+    let target = Target::start(&["--max-clients", "14000"]);
     let server = &target.server;
     fill(server, &mut server.client("rw"), ENTRIES);
     let mut crowd = Crowd::unix(&server.socket, CLIENTS);
