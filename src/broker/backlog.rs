@@ -176,16 +176,17 @@ impl Backlog {
         if self.unsaved <= SLOW_UNSAVED || self.unsaved > MAX_UNSAVED {
             return self.unsaved > MAX_UNSAVED;
         }
-        let current = |is_same: bool| if is_same { self.by_author } else { 0 };
-        let share = self.shares.get(&author.owner);
         let owners = self.shares.len().max(1);
-        let of_owner = share.map_or(0, |share| share.bytes);
-        let of_owner = of_owner + current(author.owner == self.author.owner);
-        let connections = share.map(|share| &share.by_connection);
-        let of_connection = connections.and_then(|bytes| bytes.get(&author.id));
-        let of_connection =
-            of_connection.map_or(0, |bytes| *bytes) + current(author.id == self.author.id);
-        let connections = connections.map_or(1, |bytes| bytes.len().max(1));
+        // What was recorded since the last run was ended is in no share yet.
+        let current = |is_same: bool| if is_same { self.by_author } else { 0 };
+        let mut of_owner = current(author.owner == self.author.owner);
+        let mut of_connection = current(author.id == self.author.id);
+        let mut connections = 1;
+        if let Some(share) = self.shares.get(&author.owner) {
+            of_owner += share.bytes;
+            of_connection += share.by_connection.get(&author.id).unwrap_or(&0);
+            connections = share.by_connection.len();
+        }
         of_owner > MAX_UNSAVED_OF_USERS / owners
             || (of_owner > SLOW_UNSAVED / owners
                 && of_connection > SLOW_UNSAVED / owners / connections)
@@ -275,7 +276,7 @@ impl Broker {
             let due_us = now.monotonic_us + LINK_ALLOWANCE_US;
             backlog.allowance_us.get_or_insert(due_us);
         }
-        backlog.wait(Author::of(session));
+        backlog.wait(backlog.author.clone());
         true
     }
 

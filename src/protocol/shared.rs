@@ -58,21 +58,22 @@ impl SharedBytes {
     /// The bytes of this text between two places in it.
     pub fn slice(&self, start: usize, end: usize) -> SharedBytes {
         assert!(start <= end && self.start + end <= self.end, "within");
+        self.of_buffer(self.start + start, self.start + end)
+    }
+
+    /// The bytes of the whole buffer between two places in it.
+    fn of_buffer(&self, start: usize, end: usize) -> SharedBytes {
         SharedBytes {
             buffer: self.buffer.clone(),
-            start: self.start + start,
-            end: self.start + end,
+            start,
+            end,
         }
     }
 
     /// The part of this text that lies at the given bytes. `None` if they are not in its buffer.
     pub fn part(&self, bytes: &[u8]) -> Option<SharedBytes> {
         let start = self.position_of(bytes)?;
-        Some(SharedBytes {
-            buffer: self.buffer.clone(),
-            start,
-            end: start + bytes.len(),
-        })
+        Some(self.of_buffer(start, start + bytes.len()))
     }
 
     /// The buffer itself, if nobody else has a part of it.
@@ -123,14 +124,7 @@ impl SharedBytes {
         }
         let length = end - start;
         let is_worth_it = length >= LONG_LINE && length >= self.buffer_size() / 4 * 3;
-        is_worth_it.then(|| {
-            let tail = SharedBytes {
-                buffer: self.buffer.clone(),
-                start,
-                end,
-            };
-            (rest, tail)
-        })
+        is_worth_it.then(|| (rest, self.of_buffer(start, end)))
     }
 
     /// Where in the buffer a part of it begins.

@@ -203,6 +203,7 @@ mod tests {
         }
         assert_eq!(busiest.shares(0)[0].0, b"new");
     }
+
     /// On a server that does little, as on one that does much.
     #[test]
     fn names_that_were_busy_long_ago_give_way() {
