@@ -109,59 +109,12 @@ fn who_is_named_by_the_flag_needs_no_login() {
 }
 
 #[test]
-fn wrong_flags_for_memcached_are_named() {
-    for (flags, why) in [
-        (&["--memcached", "x"][..], "--memcached x"),
-        (
-            &["--memcached", "tcp://0.0.0.0:0"],
-            "--memcached tcp://0.0.0.0:0: plain text beyond loopback",
-        ),
-        (
-            &["--memcached", "tls://127.0.0.1:0"],
-            "--tls-cert is missing",
-        ),
-        (
-            &["--memcached-user", "rw"],
-            "--memcached-user goes with --memcached only",
-        ),
-        (
-            &[
-                "--memcached",
-                "tcp://127.0.0.1:0",
-                "--memcached-user",
-                "nobody",
-            ],
-            "--memcached-user nobody: there is no such user",
-        ),
-    ] {
-        let ended = run(&mut Setup::new().flags(flags).command());
-        assert_eq!(ended.status, Some(2), "{ended:?}");
-        assert!(ended.stderr.contains(why), "{ended:?}");
-    }
-}
-
-#[test]
 fn an_address_without_a_port_has_memcacheds() {
     let setup = Setup::new().flags(&["--memcached", "tcp://127.0.0.1", "--check"]);
     let ended = run(&mut setup.command());
     let expected = "would listen on tcp://127.0.0.1:49888\n\
                     would listen on tcp://127.0.0.1:11211 for memcached clients\n";
     assert!(ended.stdout.starts_with(expected), "{ended:?}");
-}
-
-#[test]
-fn everybody_beyond_loopback_is_a_risk_that_is_warned_of() {
-    let setup = Setup::new().flags(&["--memcached-user", "ro", "--allow-plaintext"]);
-    let server = setup.flags(&["--memcached", "tcp://0.0.0.0:0"]).start();
-    let warning = "--memcached-user ro: everybody who reaches tcp://0.0.0.0:0 acts as that user";
-    assert!(
-        server.process.log_line(warning).is_some(),
-        "{:?}",
-        server.process.log()
-    );
-    let setup = Setup::new().flags(&["--memcached-user", "ro"]);
-    let server = setup.flags(&["--memcached", "tcp://127.0.0.1:0"]).start();
-    assert_eq!(server.process.log_line("--memcached-user"), None);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod activation;
 mod hardening;
 mod installing;
+mod listeners;
 mod memcached;
 mod nats;
 mod notifying;

@@ -101,44 +101,10 @@ fn a_full_server_says_so_in_plain_text_at_a_tls_listener() {
 }
 
 #[test]
-fn wrong_flags_for_nats_are_named() {
-    let local = "tcp://127.0.0.1:0";
-    for (flags, why) in [
-        (&["--nats", "x"][..], "--nats x"),
-        (
-            &["--nats", "tcp://0.0.0.0:0"],
-            "--nats tcp://0.0.0.0:0: plain text beyond loopback",
-        ),
-        (&["--nats", "tls://127.0.0.1:0"], "--tls-cert is missing"),
-        (&["--nats-user", "rw"], "--nats-user goes with --nats only"),
-        (
-            &["--nats", local, "--nats-user", "nobody"],
-            "--nats-user nobody: there is no such user",
-        ),
-    ] {
-        let ended = run(&mut Setup::new().flags(flags).command());
-        assert_eq!(ended.status, Some(2), "{ended:?}");
-        assert!(ended.stderr.contains(why), "{ended:?}");
-    }
-}
-
-#[test]
 fn an_address_without_a_port_has_that_of_nats() {
     let setup = Setup::new().flags(&["--nats", "tcp://127.0.0.1", "--check"]);
     let ended = run(&mut setup.command());
     let expected = "would listen on tcp://127.0.0.1:49888\n\
                     would listen on tcp://127.0.0.1:4222 for NATS clients\n";
     assert!(ended.stdout.starts_with(expected), "{ended:?}");
-}
-
-#[test]
-fn everybody_who_acts_as_a_user_beyond_loopback_is_warned_of() {
-    let setup = Setup::new().flags(&["--nats-user", "ro", "--allow-plaintext"]);
-    let server = setup.flags(&["--nats", "tcp://0.0.0.0:0"]).start();
-    let warning = "--nats-user ro: everybody who reaches tcp://0.0.0.0:0 acts as that user";
-    let log = server.process.log();
-    assert!(log.iter().any(|line| line.contains(warning)), "{log:?}");
-    let setup = Setup::new().flags(&["--nats-user", "ro"]);
-    let server = setup.flags(&["--nats", "tcp://127.0.0.1:0"]).start();
-    assert_eq!(server.process.log_line("--nats-user"), None);
 }

@@ -610,27 +610,18 @@ fn users_and_passwords_come_from_the_environment_too() {
     {
         // The credential's first line, and only where CLACKSD_PASSWORD gives nothing.
         fs::create_dir(setup.path("credentials")).expect("a folder of our own");
-        setup.write_secret("credentials/password", "mepw\nanother line\n");
         let folder = setup.path("credentials");
-        let server = Process::spawn(
-            setup
-                .command()
-                .env("CLACKSD_USER", "me")
-                .env("CREDENTIALS_DIRECTORY", &folder),
-        );
-        server.wait_for_log("ready");
-        assert_eq!(login(&setup, "me"), WELCOME);
-        drop(server);
-        setup.write_secret("credentials/password", "\u{feff}mepw\n");
-        let server = Process::spawn(
-            setup
-                .command()
-                .env("CLACKSD_USER", "me")
-                .env("CREDENTIALS_DIRECTORY", &folder),
-        );
-        server.wait_for_log("ready");
-        assert_eq!(login(&setup, "me"), WELCOME);
-        drop(server);
+        for credential in ["mepw\nanother line\n", "\u{feff}mepw\n"] {
+            setup.write_secret("credentials/password", credential);
+            let server = Process::spawn(
+                setup
+                    .command()
+                    .env("CLACKSD_USER", "me")
+                    .env("CREDENTIALS_DIRECTORY", &folder),
+            );
+            server.wait_for_log("ready");
+            assert_eq!(login(&setup, "me"), WELCOME);
+        }
         setup.write_secret("credentials/password", "otherpw\n");
         let server = Process::spawn(
             setup
