@@ -14,7 +14,7 @@ where it belongs:
     text shows=NAME,...     shown there
     text dialog=NAME        typed and shown by turns
 
-toml and rust are put together to a program, which has to compile.
+toml and rust are put together to a program, which has to compile; yaml is a file of systemd/monitoring, word for word.
 
     BASE=folder     a root that debootstrap has made already; it is copied
     MIRROR, SUITE   of Debian
@@ -37,6 +37,7 @@ DEADLINE_S = 20
 BLOCK_S = 3600
 ANSWERS = ("CLACKS ", "OVERHEAD E", "OVERHEAD M", "OVERHEAD O", "RETRIEVED ", "NOTRETRIEVED ")
 SOURCES = "/root/clacksd"
+MONITORING = "systemd/monitoring"
 PACKAGES = ["make", "gcc", "libc6-dev", "ca-certificates"]
 # There is no systemd in charge; what it would do when the service is started.
 START_SERVICE = r"""
@@ -262,6 +263,8 @@ class Readme:
             self.talk(self.terminals[block.words["dialog"]], block.lines)
         elif kind in [("toml",), ("rust",)]:
             self.compile(block)
+        elif kind == ("yaml",):
+            self.find_file(block)
         else:
             fail(f"{block}: a block of an unknown kind, {kind}")
 
@@ -385,6 +388,16 @@ class Readme:
         self.root.write(folder[1:] + "/Cargo.toml", head + "\n".join(manifest.lines) + "\n")
         self.root.write(folder[1:] + "/src/main.rs", "\n".join(program.lines) + "\n")
         self.root.run(f"cd {folder} && cargo check")
+
+    @staticmethod
+    def find_file(block):
+        """The file of systemd/monitoring that has just these lines, but for comments."""
+        for name in os.listdir(MONITORING):
+            with open(os.path.join(MONITORING, name)) as file:
+                lines = [line for line in file.read().splitlines() if not line.startswith("#")]
+            if lines == block.lines:
+                return
+        fail(f"{block}: no file of {MONITORING} says so")
 
     def end(self):
         for terminal in self.terminals.values():

@@ -2,6 +2,7 @@
 
 use super::Master;
 use super::counters::Slave;
+use super::mixed_trees;
 use crate::support::{Client, Conversation, Server, Setup, wait_until};
 use clacks::limits::MAX_PAIRS_TOLD;
 
@@ -209,4 +210,77 @@ fn a_slave_tells_its_node_and_a_master_ends_the_link_that_the_node_had_before() 
     server.process.wait_for_log("has ended: replaced");
     assert!(!links[0].link.until_closed().contains(&"QUIT".to_owned()));
     wait_until("two are left", || server.status("links") == 2);
+}
+
+/// The next signal that a server tells a Net::Clacks server, which knows no other lines of signals.
+fn plain_signal(link: &mut Client) -> String {
+    loop {
+        let line = link.next_line().expect("the server goes on");
+        let verb = line.split(' ').next().unwrap_or_default();
+        assert!(
+            !["JOIN", "LEAVE", "SIGNAL", "PATH", "STATE"].contains(&verb),
+            "{line}"
+        );
+        if ["SET", "NOTIFY"].contains(&verb) {
+            return line;
+        }
+    }
+}
+
+/// A Net::Clacks server in the middle of a tree, which the test plays, parts it in two: in each part one member of a
+/// group gets a signal, and headers and replies stay in the part where they were sent.
+#[test]
+fn each_part_of_a_tree_around_a_net_clacks_server_serves_a_group_once() {
+    let root = with_nats().start();
+    let address = root.setup.unix("socket");
+    let side = with_nats().flags(&["--master", &address]).start();
+    let (master, below) = Master::with_slave_as(with_nats());
+    let mut down = master.accept_and_hear();
+    let mut up = mixed_trees::Slave::of(&root);
+    up.hear("");
+    up.tell(&[]);
+    let mut at_root = nats(&root, "SUB jobs.new plain\r\n");
+    let mut at_side = nats(&side, "SUB jobs.> workers side\r\n");
+    let mut below_too = nats(&below, "SUB jobs.* workers below\r\n");
+    wait_until("the root knows of the group at its slave", || {
+        root.status("subscriptions") == 2
+    });
+    for (number, sender) in [&root, &side, &below].into_iter().enumerate() {
+        let mut sender = nats(sender, "");
+        sender.say(b"HPUB jobs.new _I.1 12 14\r\nNATS/1.0\r\n\r\n");
+        sender.say(format!("4{number}\r\n").as_bytes());
+        let plain = format!("SET jobs::new=4{number}");
+        let is_below = number == 2;
+        let (from, to) = if is_below {
+            (&mut down, &mut up.link)
+        } else {
+            (&mut up.link, &mut down)
+        };
+        assert_eq!(plain_signal(from), plain);
+        to.send(&plain);
+        for (member, sid, is_in_part_of_sender) in [
+            (&mut at_root, "plain", !is_below),
+            (&mut at_side, "side", !is_below),
+            (&mut below_too, "below", is_below),
+        ] {
+            let (first, rest) = if is_in_part_of_sender {
+                (
+                    format!("HMSG jobs.new {sid} _I.1 12 14"),
+                    vec!["NATS/1.0".to_owned(), String::new()],
+                )
+            } else {
+                (format!("MSG jobs.new {sid} 2"), Vec::new())
+            };
+            let expected = [first]
+                .into_iter()
+                .chain(rest)
+                .chain([format!("4{number}")]);
+            for line in expected {
+                assert_eq!(member.line(), line.as_bytes());
+            }
+        }
+    }
+    for member in [&mut at_root, &mut at_side, &mut below_too] {
+        assert_eq!(member.ask(b"PING\r\n", b"PONG\r\n"), b"");
+    }
 }

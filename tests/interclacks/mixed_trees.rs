@@ -5,8 +5,8 @@ use crate::support::{Client, Server, wait_until};
 use std::time::SystemTime;
 
 /// A Net::Clacks slave that has dialled and logged in, and has not yet handled its master's lines.
-struct Slave {
-    link: Client,
+pub struct Slave {
+    pub link: Client,
     /// When its clients counted, by its clock.
     counted_s: f64,
 }
@@ -17,7 +17,7 @@ fn unix_time_s() -> f64 {
 }
 
 impl Slave {
-    fn of(server: &Server) -> Slave {
+    pub fn of(server: &Server) -> Slave {
         let mut link = server.client("admin");
         link.send("CLACKS Net::Clacks 36");
         link.send("OVERHEAD I 1");
@@ -34,7 +34,7 @@ impl Slave {
     }
 
     /// Reads what the master tells; those of its lines that are of that name.
-    fn hear(&mut self, name: &str) -> Vec<String> {
+    pub fn hear(&mut self, name: &str) -> Vec<String> {
         let mut heard = Vec::new();
         loop {
             let line = self.link.next_line().expect("the link lives");
@@ -48,7 +48,7 @@ impl Slave {
     }
 
     /// Tells the time and what it holds.
-    fn tell(&mut self, entries: &[&str]) {
+    pub fn tell(&mut self, entries: &[&str]) {
         self.link.send("OVERHEAD O Welcome!");
         let counted_s = self.counted_s;
         self.link.send(&format!("OVERHEAD T {:.6}", unix_time_s()));

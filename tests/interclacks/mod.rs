@@ -283,12 +283,14 @@ pub struct Master {
 impl Master {
     /// And a slave of it, not connected yet.
     pub fn with_slave(flags: &[&str]) -> (Master, Server) {
-        let setup = Setup::new();
+        Master::with_slave_as(Setup::new().flags(flags))
+    }
+
+    /// And a slave with these flags.
+    fn with_slave_as(setup: Setup) -> (Master, Server) {
         let address = setup.unix("master");
         let listener = UnixListener::bind(setup.path("master")).expect("a socket of our own");
-        let setup = setup
-            .flags(&["--master", &address, "--interclacks-reconnect", "0.2"])
-            .flags(flags);
+        let setup = setup.flags(&["--master", &address, "--interclacks-reconnect", "0.2"]);
         (Master { listener }, setup.start())
     }
 
