@@ -25,16 +25,18 @@ struct Path {
     bound: u64,
 }
 
-/// The language of all clients, and what differs between the listeners.
+/// The languages of the clients, and what differs between the listeners.
 #[derive(Clone, Copy, PartialEq)]
 enum Clients {
     Clacks,
+    /// The last one subscribes by NATS to what nobody says.
+    ClacksBesideNats,
     Nats,
     /// Each knows its subscriptions by other sids.
     NatsWithOwnSids,
 }
 
-const PATHS: [Path; 11] = [
+const PATHS: [Path; 13] = [
     Path {
         name: "RETRIEVE",
         clients: Clients::Clacks,
@@ -77,6 +79,21 @@ const PATHS: [Path; 11] = [
         clients: Clients::Clacks,
         lines: &["SET signal=0123456789abcdef\r\n"],
         bound: 166,
+    },
+    Path {
+        name: "SET that nobody listens to, beside NATS subscriptions",
+        clients: Clients::ClacksBesideNats,
+        lines: &["SET nobody=0123456789abcdef\r\n"],
+        bound: 738,
+    },
+    Path {
+        name: "SET to nine listeners, beside NATS subscriptions",
+        clients: Clients::ClacksBesideNats,
+        lines: &[
+            "SET signal=0123456789abcdef\r\n",
+            "SET other_=0123456789abcdef\r\n",
+        ],
+        bound: 2987,
     },
     Path {
         name: "PUB that nobody listens to",
@@ -137,7 +154,7 @@ struct Server {
 }
 
 impl Server {
-    fn new(language: Language) -> Server {
+    fn new(clients: Clients) -> Server {
         let poll = Poll::new().expect("a poll");
         let registry = poll.registry().try_clone().expect("the same one");
         let limits = OutputLimits {
@@ -155,14 +172,14 @@ impl Server {
             peers: Vec::new(),
             _poll: poll,
         };
-        for _ in 0..=LISTENERS {
+        for number in 0..=LISTENERS {
             let (stream, peer) = UnixStream::pair().expect("two sockets");
             let added = server.out.connections.add(Stream::Unix(stream), None);
             let id = added.expect("the kernel tells of its events");
             server.broker.handle_connected(
                 id,
                 Peer::Unix(Process::default()),
-                language,
+                clients.language_of(number),
                 NOW,
                 &mut server.out,
             );
@@ -209,26 +226,34 @@ impl Server {
 }
 
 impl Clients {
-    fn language(self) -> Language {
+    /// The language of the client of that number; 0 is the one who says the lines.
+    fn language_of(self, number: usize) -> Language {
         match self {
             Clients::Clacks => Language::Clacks,
+            Clients::ClacksBesideNats if number < LISTENERS => Language::Clacks,
+            Clients::ClacksBesideNats => Language::Nats,
             Clients::Nats | Clients::NatsWithOwnSids => Language::Nats,
         }
     }
 
-    fn login(self) -> String {
-        match self {
-            Clients::Clacks => format!("OVERHEAD A {}\n", Token::encode(b"admin", b"pw")),
-            Clients::Nats | Clients::NatsWithOwnSids => {
+    fn login(self, number: usize) -> String {
+        match self.language_of(number) {
+            Language::Nats => {
                 "CONNECT {\"verbose\":false,\"pedantic\":false,\"user\":\"admin\",\"pass\":\"pw\"}\r\n".to_owned()
             }
+            _ => format!("OVERHEAD A {}\n", Token::encode(b"admin", b"pw")),
         }
     }
 
     /// The lines of the listener of that number, from 1.
     fn listen(self, number: usize) -> String {
         let sid = match self {
-            Clients::Clacks => return "LISTEN signal\nLISTEN other_\n".to_owned(),
+            Clients::ClacksBesideNats if number == LISTENERS => {
+                return "SUB unheard 1\r\nSUB signal.* 2\r\nSUB other_.> 3\r\n".to_owned();
+            }
+            Clients::Clacks | Clients::ClacksBesideNats => {
+                return "LISTEN signal\nLISTEN other_\n".to_owned();
+            }
             Clients::Nats => 1,
             Clients::NatsWithOwnSids => 3 * number,
         };
@@ -241,11 +266,10 @@ impl Clients {
 /// Takes a path so often: what valgrind counts.
 fn take(path: &Path, times: u64) {
     let mut buffer = vec![0; 65_536];
-    let mut server = Server::new(path.clients.language());
-    let login = path.clients.login();
+    let mut server = Server::new(path.clients);
     let speaker = server.ids[0];
     for (number, id) in server.ids.clone().into_iter().enumerate() {
-        server.turn(id, login.as_bytes(), &mut buffer);
+        server.turn(id, path.clients.login(number).as_bytes(), &mut buffer);
         if id != speaker {
             server.turn(id, path.clients.listen(number).as_bytes(), &mut buffer);
         }

@@ -238,6 +238,9 @@ fn groups_are_known_again_after_links_were_cut_anywhere() {
 #[test]
 fn a_slave_that_comes_back_replaces_its_former_link() {
     let tree = Tree::new();
+    let (mut worker, mut sender) = (tree.client(2), tree.client(0));
+    worker.does("SUB jobs q 1\r\n");
+    tree.wait_for_subscriptions([1, 1, 1]);
     // What the slave's end says is heard by nobody, so that the master does not notice it.
     tree.proxies[0].half_close();
     wait_until("the master has noticed", || {
@@ -246,4 +249,9 @@ fn a_slave_that_comes_back_replaces_its_former_link() {
     });
     tree.wait_for_links();
     assert_eq!(tree.servers[0].status("links"), 1);
+    // Groups behind the link are served over the one that is there now.
+    tree.wait_for_subscriptions([1, 1, 1]);
+    sender.say("PUB jobs 1\r\n.\r\n");
+    assert_eq!(worker.next(), message("jobs", "1", None, "", "."));
+    assert_eq!(worker.sync(), []);
 }

@@ -81,6 +81,10 @@ fn part_of(token: &[u8]) -> Cow<'_, [u8]> {
     if token == EMPTY {
         return Cow::Borrowed(b"");
     }
+    // Most tokens have nothing to undo.
+    if memchr::memchr(b'%', token).is_none() {
+        return Cow::Borrowed(token);
+    }
     let (mut part, mut rest) = (Vec::new(), token);
     while let Some(percent) = memchr::memchr(b'%', rest) {
         let (before, from) = rest.split_at(percent);
