@@ -21,6 +21,13 @@ pub fn command(setup: &Setup, port: u16) -> Command {
     command
 }
 
+/// A clacksd that keeps the cache on disk.
+pub fn command_with_journal(setup: &Setup, port: u16) -> Command {
+    let mut command = command(setup, port);
+    command.args(["--persist", &text(&setup.path("journal"))]);
+    command
+}
+
 pub fn start(setup: Setup, process: Ending, port: u16) -> Contender {
     let mut contender = Contender::new(process, port, Box::new(Clacks));
     let token = token("rw");

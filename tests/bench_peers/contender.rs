@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 pub enum Kind {
     Clacksd,
     ClacksdOverUnix,
+    /// Keeping the cache on disk.
+    ClacksdWithJournal,
     /// Spoken to as memcached is.
     ClacksdForMemcached,
     /// Spoken to as NATS is.
@@ -35,6 +37,7 @@ impl Kind {
         match self {
             Kind::Clacksd => "clacksd",
             Kind::ClacksdOverUnix => "clacksd, Unix socket",
+            Kind::ClacksdWithJournal => "clacksd, journal",
             Kind::ClacksdForMemcached | Kind::ClacksdForNats => "clacksd",
             Kind::Redis => "redis",
             Kind::Memcached => "memcached",
@@ -51,6 +54,7 @@ impl Kind {
             Kind::Bare => return bare::program().exists().then(String::new),
             Kind::Clacksd
             | Kind::ClacksdOverUnix
+            | Kind::ClacksdWithJournal
             | Kind::ClacksdForMemcached
             | Kind::ClacksdForNats => clacksd::program().into(),
             Kind::Redis => "redis-server".into(),
@@ -78,6 +82,11 @@ impl Kind {
             Kind::Clacksd | Kind::ClacksdOverUnix => {
                 let setup = Setup::new();
                 let process = spawn(clacksd::command(&setup, port));
+                clacksd::start(setup, process, port)
+            }
+            Kind::ClacksdWithJournal => {
+                let setup = Setup::new();
+                let process = spawn(clacksd::command_with_journal(&setup, port));
                 clacksd::start(setup, process, port)
             }
             Kind::ClacksdForMemcached => {

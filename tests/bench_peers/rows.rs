@@ -143,6 +143,7 @@ fn busy(plan: cache::Plan) -> Workload {
 /// All rows.
 pub fn all() -> Vec<Row> {
     let mut rows = caches();
+    rows.push(stores_with_and_without_journal());
     rows.extend(as_memcached());
     rows.extend(nats_rows::all());
     rows.extend(fan_outs());
@@ -193,6 +194,32 @@ fn caches() -> Vec<Row> {
             ],
         ),
     ]
+}
+
+/// Nothing but STOREs, of many names, so that records don't replace each other while they wait for the disk.
+fn stores_with_and_without_journal() -> Row {
+    let plan = cache::Plan {
+        pipeline: 16,
+        names: 100_000,
+        reads: 0,
+        ..CACHE
+    };
+    let [with, without] = [Kind::ClacksdWithJournal, Kind::Clacksd];
+    Row {
+        goals: vec![Goal {
+            what: "CPU",
+            metric: CPU,
+            ours: with.name(),
+            others: &["clacksd"],
+            bound: Bound::AtMost(1.25),
+        }],
+        ..row(
+            "stores, with and without a journal",
+            &[with, without],
+            busy(plan),
+            Vec::new(),
+        )
+    }
 }
 
 /// clacksd and memcached, both spoken to as memcached is, with a million names.
