@@ -134,13 +134,23 @@ fn includes_all(classes: &[u8]) -> Result<bool, Error> {
 /// Checks a command of `slabs`; none has an effect.
 pub fn slabs(mut words: Words<'_>) -> Result<(), Error> {
     match (words.next(), words.next(), words.next()) {
-        (Some(b"automove"), Some(b"ratio" | b"freeratio" | b"window"), Some(_)) => Ok(()),
-        (Some(b"automove"), Some(mode), None) => match number::u32(mode) {
+        (Some(b"automove"), Some(b"ratio" | b"freeratio" | b"window"), Some(number))
+            if is_decimal(number) =>
+        {
+            Ok(())
+        }
+        (Some(b"automove"), Some(b"ratio" | b"freeratio" | b"window"), _) => {
+            Err(Error::NoSuchCommand)
+        }
+        (Some(b"automove"), Some(mode), _) => match number::u32(mode) {
             Some(0..=2) => Ok(()),
             Some(_) => Err(Error::NoSuchCommand),
             None => Err(Error::Format),
         },
-        (Some(b"reassign"), Some(_), Some(_)) => Ok(()),
+        (Some(b"reassign"), Some(from), Some(to)) => {
+            let classes = number::exptime(from).zip(number::exptime(to));
+            classes.map(drop).ok_or(Error::Format)
+        }
         _ => Err(Error::NoSuchCommand),
     }
 }
@@ -149,11 +159,26 @@ pub fn slabs(mut words: Words<'_>) -> Result<(), Error> {
 pub fn lru(mut words: Words<'_>) -> Result<(), Error> {
     let is_known = match (words.next(), words.next()) {
         (Some(b"mode"), Some(b"flat" | b"segmented")) => true,
-        (Some(b"tune"), Some(_)) => words.count() >= 3,
-        (Some(b"temp_ttl"), Some(_)) => true,
+        (Some(b"tune"), Some(hot)) => {
+            let (warm, factors) = (words.next(), [words.next(), words.next()]);
+            let are_shares = [Some(hot), warm]
+                .iter()
+                .all(|share| share.is_some_and(|share| number::u32(share).is_some()));
+            are_shares && factors.iter().all(|factor| factor.is_some_and(is_decimal))
+        }
+        (Some(b"temp_ttl"), Some(seconds)) => {
+            let digits = seconds.strip_prefix(b"-").unwrap_or(seconds);
+            number::u64(digits).is_some()
+        }
         _ => false,
     };
     is_known.then_some(()).ok_or(Error::NoSuchCommand)
+}
+
+/// Reports whether a word is a number, which may have decimals.
+fn is_decimal(word: &[u8]) -> bool {
+    let number = str::from_utf8(word).map(str::parse::<f64>);
+    matches!(number, Ok(Ok(number)) if number.is_finite())
 }
 
 pub fn watch(words: Words<'_>) -> Result<Watched, Error> {
@@ -255,8 +280,14 @@ mod tests {
             ("automove ratio 1", Ok(())),
             ("automove freeratio 1", Ok(())),
             ("automove window 1", Ok(())),
+            ("automove ratio x", Err(Error::NoSuchCommand)),
+            ("automove window", Err(Error::NoSuchCommand)),
+            ("automove 1 2", Ok(())),
             ("automove", Err(Error::NoSuchCommand)),
             ("reassign 1 2", Ok(())),
+            ("reassign -1 2", Ok(())),
+            ("reassign x 2", Err(Error::Format)),
+            ("reassign 1 2x", Err(Error::Format)),
             ("reassign 1", Err(Error::NoSuchCommand)),
             ("", Err(Error::NoSuchCommand)),
         ] {
@@ -267,8 +298,15 @@ mod tests {
             ("mode segmented", Ok(())),
             ("mode x", Err(Error::NoSuchCommand)),
             ("tune 1 2 3 4", Ok(())),
+            ("tune 10 25 0.1 2.0", Ok(())),
             ("tune 1 2 3", Err(Error::NoSuchCommand)),
+            ("tune 1 x 3 4", Err(Error::NoSuchCommand)),
+            ("tune -1 2 3 4", Err(Error::NoSuchCommand)),
+            ("tune 1 2 inf 4", Err(Error::NoSuchCommand)),
+            ("tune 1 2 3 x", Err(Error::NoSuchCommand)),
             ("temp_ttl 1", Ok(())),
+            ("temp_ttl -1", Ok(())),
+            ("temp_ttl 1x", Err(Error::NoSuchCommand)),
             ("temp_ttl", Err(Error::NoSuchCommand)),
             ("", Err(Error::NoSuchCommand)),
         ] {

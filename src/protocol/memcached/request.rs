@@ -254,6 +254,8 @@ pub fn decode(frame: &[u8]) -> Request<'_> {
         b"quit" => Ok(Request::Quit),
         b"stats" => administration::stats(words).map(Request::Stats),
         b"watch" => administration::watch(words).map(Request::Watch),
+        // An old name of `get`.
+        b"bget" => get(words, false, None),
         _ => return quieted(command, words, block),
     };
     decoded.unwrap_or_else(|error| Request::Wrong(error, Reply::Wanted))
