@@ -1,5 +1,6 @@
 //! Clients that programs use, in several languages. Each script of `clients/` calls a client's functions and prints what
-//! they return; with clacksd in memcached's place it must print the same.
+//! they return; with clacksd in memcached's place it must print the same. Clients of the binary protocol find their
+//! connection closed, and the log says how to set them.
 
 use super::servers::{Clacksd, Memcached};
 use crate::runner::{needs, needs_made};
@@ -72,6 +73,21 @@ impl Interpreter {
             assert_eq!(one, other, "{complaints}");
         }
         assert_eq!(ours, theirs, "{complaints}");
+    }
+
+    /// Runs a script whose client speaks the binary protocol: it prints this, and the log says once which option it needs.
+    fn is_told_to_speak_text(&self, name: &str, printed: &str, option: &str) {
+        let clacksd = Clacksd::start();
+        let ended = self.run(name, clacksd.port);
+        assert_eq!(ended.stdout, printed, "{}", ended.stderr);
+        assert!(clacksd.server().status("binary_protocol") > 0);
+        let log = clacksd.server().process.log();
+        let told = log.iter().filter(|line| line.contains("binary_protocol: "));
+        let told: Vec<_> = told.collect();
+        assert!(
+            matches!(told[..], [line] if line.contains(option)),
+            "{log:#?}"
+        );
     }
 }
 
@@ -156,4 +172,35 @@ fn cache_memcached_fast_of_perl() {
 fn memcached_of_php() {
     let php = Interpreter::of_debian("php", "php-memcached");
     php.prints_the_same("php_memcached_client.php");
+}
+
+#[test]
+fn pylibmc_by_its_binary_protocol() {
+    let printed = "set: ConnectionError: error 3 from memcached_set: CONNECTION FAILURE\n\
+                   get: ServerDown: error 47 from memcached_get(k): SERVER HAS FAILED AND IS DISABLED UNTIL TIMED RETRY\n";
+    let script = "pylibmc_binary_client.py";
+    Interpreter::python().is_told_to_speak_text(script, printed, "pylibmc: binary=False;");
+}
+
+#[test]
+fn python_binary_memcached() {
+    let printed = "set: False\nget: None\n";
+    let script = "python_binary_memcached_client.py";
+    let advice = "python-binary-memcached have no text protocol";
+    Interpreter::python().is_told_to_speak_text(script, printed, advice);
+}
+
+#[test]
+fn memjs_of_npm() {
+    let printed = "set: Error: no answer\n";
+    let advice = "memjs and python-binary-memcached have no text protocol";
+    Interpreter::node().is_told_to_speak_text("memjs_client.js", printed, advice);
+}
+
+#[test]
+fn memcached_of_php_by_its_binary_protocol() {
+    let php = Interpreter::of_debian("php", "php-memcached");
+    let printed = "set: false, CONNECTION FAILURE\nget: false, CONNECTION FAILURE\n";
+    let option = "PHP: Memcached::OPT_BINARY_PROTOCOL => false;";
+    php.is_told_to_speak_text("php_memcached_binary_client.php", printed, option);
 }

@@ -20,6 +20,7 @@ fn each_end_has_its_reason() {
         (&b"mn\r\nquit\r\nmn\r\n"[..], "MN\r\n", "quit"),
         (b"quit now noreply\r\n", "", "quit"),
         (b"\x80\x0b\0\0\0\0\0\0", "", "binary_protocol"),
+        (b"\x80", "", "binary_protocol"),
         (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "", "http_request"),
     ] {
         assert_eq!(closes(&target, said, reason), answers, "{reason}");
@@ -34,6 +35,7 @@ fn an_end_before_the_login_has_its_reason() {
         (b"mg k\r\n", "", "login_failed"),
         (b"\r\n", "", "login_failed"),
         (b"\x80\x0b\0\0\0\0\0\0", "", "binary_protocol"),
+        (b"\x80", "", "binary_protocol"),
     ] {
         assert_eq!(closes(&target, said, reason), answers, "{reason}");
     }

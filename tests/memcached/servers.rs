@@ -207,6 +207,10 @@ impl Clacksd {
         }
     }
 
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
     /// A place for a file that goes away with the server.
     pub fn path(&self, name: &str) -> PathBuf {
         self.server.setup.path(name)

@@ -20,7 +20,7 @@ impl BinaryPeers {
                 "binary_protocol: {} speaks memcached's binary protocol; set the client there to the text protocol \
                  (pylibmc: binary=False; libmemcached: without MEMCACHED_BEHAVIOR_BINARY_PROTOCOL; PHP: \
                  Memcached::OPT_BINARY_PROTOCOL => false; Enyim: protocol=\"Text\"; spymemcached: Protocol.TEXT; dalli: \
-                 protocol: :meta)",
+                 protocol: :meta); dalli before 3.2, memjs and python-binary-memcached have no text protocol",
                 session.cid
             );
         }
