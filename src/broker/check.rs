@@ -3,10 +3,11 @@
 
 use super::Broker;
 use super::dialects::memcached::LongAnswer;
-use super::events::ConnectionId;
+use super::events::{ConnectionId, Now};
 use super::expiry::ExpiryCycle;
 use super::interclacks::Link;
 use super::listeners::subscription_memory;
+use super::persistence::check_barriers;
 use super::session::Session;
 
 impl Broker {
@@ -23,7 +24,7 @@ impl Broker {
             .check(own.map(|session| (session.id, &session.subjects)));
         self.check_links();
         self.appointments.check(&self.sessions);
-        self.check_barriers();
+        check_barriers(self);
         let is_looked_through = !matches!(self.expiry, ExpiryCycle::Idle);
         assert!(
             is_looked_through || self.cache.is_empty(),
@@ -52,6 +53,12 @@ impl Broker {
             let origin = session.origin()?;
             Some((session.cid.serial, origin, session.is_surplus))
         }));
+    }
+
+    /// The tree's time as this node knows it, in microseconds: an entry has expired when it has reached the expiry.
+    #[doc(hidden)]
+    pub fn tree_time_us(&self, now: Now) -> u64 {
+        self.tree.now_us(now)
     }
 
     /// Counts again the memory that the broker keeps for a connection, in bytes: the sum of the amounts that

@@ -463,18 +463,6 @@ impl Broker {
         }
     }
 
-    /// Panics if somebody who waits is not there any more; for [`Broker::check`].
-    pub(super) fn check_barriers(&self) {
-        let Some(persistence) = &self.persistence else {
-            return;
-        };
-        self.check_waiting(persistence.barriers.keys());
-        self.check_waiting(persistence.backlog.waiting());
-        for (needed, id) in &persistence.waiting {
-            assert_eq!(persistence.barriers.get(id), Some(needed));
-        }
-    }
-
     /// Panics if one of these is not there any more; for [`Broker::check`].
     pub(super) fn check_waiting<'a>(&self, waiting: impl IntoIterator<Item = &'a ConnectionId>) {
         for id in waiting {
@@ -620,6 +608,18 @@ impl Broker {
         } else {
             Rewriting::Walk(walk, persistence.grown)
         };
+    }
+}
+
+/// Panics if somebody who waits is not there any more; for [`Broker::check`].
+pub(super) fn check_barriers(broker: &Broker) {
+    let Some(persistence) = &broker.persistence else {
+        return;
+    };
+    broker.check_waiting(persistence.barriers.keys());
+    broker.check_waiting(persistence.backlog.waiting());
+    for (needed, id) in &persistence.waiting {
+        assert_eq!(persistence.barriers.get(id), Some(needed));
     }
 }
 

@@ -2,13 +2,15 @@
 //! (clacks-interclacks(7), GUARANTEES), checked against an oracle that knows who had seen what.
 //!
 //! Most seeds are trees of clacksd servers that forget nothing (`oracle`), half of them with memcached clients
-//! (`memcached`); some are such trees over hours and days (`ageing`), some have entries that expire (`expiring`), some
-//! have little room (`room`), some have a Net::Clacks server in them (`mixed`), some have NATS clients (`messages`), and
-//! in some the processes of servers end and start again, with journals and without (`restarts`).
+//! (`memcached`); some are such trees over hours and days (`ageing`), some are about entries that expire (`expiring`,
+//! which `make sim` also runs with every seed), some have little room (`room`), some have a Net::Clacks server in them
+//! (`mixed`), some have NATS clients (`messages`), and in some the processes of servers end and start again, with
+//! journals and without (`restarts`).
 //! A failing seed replays exactly: `CLACKSD_SEED=n make sim`.
 
 mod ageing;
 mod expiring;
+mod lifetimes;
 mod memcached;
 mod messages;
 mod mixed;
@@ -26,6 +28,7 @@ mod world;
 
 use ageing::Ages;
 use expiring::Expiring;
+use expiring::Sabotage::{Lines, Requests};
 use messages::Messages;
 use mixed::Mixed;
 use network::Saboteur;
@@ -41,7 +44,7 @@ fn violation(seed: u64, saboteur: Option<Saboteur>) -> Option<String> {
     let run = catch_unwind(AssertUnwindSafe(|| match seed % 8 {
         7 if saboteur.is_none() => Ages::new(seed).check(),
         3 if saboteur.is_none() => Restarts::new(seed, None).check(),
-        4 if seed % 16 == 12 => Expiring::new(seed, saboteur).check(),
+        4 if seed % 16 == 12 => Expiring::new(seed, saboteur.map(Lines)).check(),
         1 if saboteur.is_none() && seed % 16 == 1 => Messages::new(seed, None).check().map(drop),
         4 if saboteur.is_none() => Room::new(seed).check(),
         5 | 6 if saboteur.is_none() => Mixed::new(seed).check(),
@@ -73,26 +76,32 @@ fn trees_keep_their_guarantees() {
     check_seeds((0..240).chain(SEEDS_OF_FAULTS));
 }
 
-/// All seeds of `make sim`, on both cores. Each violation is shown at once, and the others are checked all the same.
 #[test]
-#[ignore = "takes minutes: make sim"]
-fn trees_keep_their_guarantees_for_long() {
+fn trees_keep_their_guarantees_while_entries_expire() {
+    for seed in 0..60 {
+        if let Some(what) = violation_in_expiring(seed, None) {
+            panic!("seed {seed}: {what}");
+        }
+    }
+}
+
+/// All seeds of `make sim`, on both cores. Each violation is shown at once, and the others are checked all the same.
+fn check_for_long(violation: fn(u64) -> Option<String>) {
     let number = |name: &str| {
         std::env::var(name)
             .ok()
             .map(|text| text.parse::<u64>().expect("a number"))
     };
-    if let Some(seed) = number("CLACKSD_SEED") {
-        return check_seeds(seed..=seed);
-    }
-    let from = number("CLACKSD_SEED_FROM").unwrap_or(0);
+    let of_one = number("CLACKSD_SEED");
+    let from = of_one.or(number("CLACKSD_SEED_FROM")).unwrap_or(0);
     let step = number("CLACKSD_SEED_STEP").unwrap_or(1);
-    let seeds = from..number("CLACKSD_SEEDS").unwrap_or(10_000);
+    let end = of_one.map(|seed| seed + 1).or(number("CLACKSD_SEEDS"));
+    let seeds = from..end.unwrap_or(10_000);
     let (next, violations) = (AtomicU64::new(from), AtomicU64::new(0));
     let check_others = || {
         let take = || Some(next.fetch_add(step, Relaxed)).filter(|seed| seeds.contains(seed));
         for seed in std::iter::from_fn(take) {
-            if let Some(what) = violation(seed, None) {
+            if let Some(what) = violation(seed) {
                 println!("seed {seed}: {what}");
                 violations.fetch_add(1, Relaxed);
             }
@@ -105,6 +114,19 @@ fn trees_keep_their_guarantees_for_long() {
     });
     println!("measured: seeds {seeds:?}, {violations:?} of them with a violation");
     assert_eq!(violations.into_inner(), 0);
+}
+
+#[test]
+#[ignore = "takes minutes: make sim"]
+fn trees_keep_their_guarantees_for_long() {
+    check_for_long(|seed| violation(seed, None));
+}
+
+/// As [`trees_keep_their_guarantees_for_long`], with entries that expire in each tree.
+#[test]
+#[ignore = "takes minutes: make sim"]
+fn trees_keep_their_guarantees_for_long_while_entries_expire() {
+    check_for_long(|seed| violation_in_expiring(seed, None));
 }
 
 /// Within a thousand seeds, a network that breaks the mechanism is noticed by that.
@@ -340,16 +362,19 @@ fn counters_outlive_restarts_by_hundreds() {
     assert!(starts > 20 * 100, "{starts}");
 }
 
+/// Runs a tree whose entries expire and returns the violation that it shows, if any.
+fn violation_in_expiring(seed: u64, sabotage: Option<expiring::Sabotage>) -> Option<String> {
+    let check = || Expiring::new(seed, sabotage).check();
+    match catch_unwind(AssertUnwindSafe(check)) {
+        Ok(checked) => checked.err(),
+        Err(_) => Some("a panic".to_owned()),
+    }
+}
+
 /// Within thirty seeds, what goes wrong with entries that expire is noticed.
-fn noticed_in_expiring(saboteur: Saboteur, what: &str) {
+fn noticed_in_expiring(sabotage: expiring::Sabotage, what: &str) {
     let is_noticed = (0..30)
-        .filter_map(|seed| {
-            let check = || Expiring::new(seed, Some(saboteur)).check();
-            match catch_unwind(AssertUnwindSafe(check)) {
-                Ok(checked) => checked.err(),
-                Err(_) => Some("a panic".to_owned()),
-            }
-        })
+        .filter_map(|seed| violation_in_expiring(seed, Some(sabotage)))
         .any(|found| found.contains(what));
     assert!(is_noticed, "no violation within 30 seeds");
 }
@@ -363,7 +388,7 @@ fn lost_touches_are_noticed() {
             keep(line)
         }
     };
-    noticed_in_expiring(lose, "disagree");
+    noticed_in_expiring(Lines(lose), "disagree");
 }
 
 /// A word of attributes has the expiry behind an x.
@@ -387,7 +412,114 @@ fn lost_expiries_are_noticed() {
         words[6] = others.into_bytes();
         keep(words.join(&b' '))
     };
-    noticed_in_expiring(lose, "nobody has said");
+    noticed_in_expiring(Lines(lose), "nobody has said");
+}
+
+/// A server would serve an entry for a microsecond longer than another one that has the same touch of it.
+#[test]
+fn an_expiry_that_is_later_by_a_microsecond_is_noticed() {
+    let delay = |random: &mut Random, line: Vec<u8>| {
+        let mut words: Vec<Vec<u8>> = line
+            .splitn(8, |byte| *byte == b' ')
+            .map(<[u8]>::to_vec)
+            .collect();
+        let place = match &words[0][..] {
+            b"STATE" => 6,
+            b"TOUCH" => 2,
+            _ => return keep(line),
+        };
+        let attributes = String::from_utf8_lossy(&words[place]).into_owned();
+        let later = |part: &str| match part.strip_prefix('x') {
+            Some(digits) => format!("x{}", digits.parse::<u64>().expect("a time") + 1),
+            None => part.to_owned(),
+        };
+        if random.one_in(4) {
+            let parts: Vec<String> = attributes.split(',').map(later).collect();
+            words[place] = parts.join(",").into_bytes();
+        }
+        keep(words.join(&b' '))
+    };
+    noticed_in_expiring(Lines(delay), "nobody has said");
+}
+
+/// A request that begins with one of these words, with another one in its place.
+fn replaced(request: &str, words: &[&str], other: &str) -> Vec<String> {
+    let (word, rest) = request.split_once(' ').unwrap_or((request, ""));
+    match words.contains(&word) {
+        true => vec![format!("{other} {rest}")],
+        false => vec![request.to_owned()],
+    }
+}
+
+/// A request, and for one that begins with one of these words another one of memcached about its name.
+fn followed(request: &str, words: &[&str], other: &str) -> Vec<String> {
+    let mut parts = request.split([' ', '=']);
+    let (word, name) = (parts.next(), parts.next().unwrap_or_default());
+    let mut requests = vec![request.to_owned()];
+    if word.is_some_and(|word| words.contains(&word)) {
+        requests.push(other.replace("NAME", name));
+    }
+    requests
+}
+
+#[test]
+fn a_cas_that_is_not_compared_is_noticed() {
+    let ignore = |request: &str| replaced(request, &["cas"], "set");
+    noticed_in_expiring(Requests(ignore), "answers STORED to cas");
+}
+
+#[test]
+fn a_touch_that_changes_the_cas_is_noticed() {
+    let change = |request: &str| followed(request, &["touch"], "append NAME 0 0 0 noreply\r\n\r");
+    noticed_in_expiring(Requests(change), "answers EX");
+}
+
+#[test]
+fn an_addition_to_an_entry_that_is_there_is_noticed() {
+    let add = |request: &str| replaced(request, &["add"], "set");
+    noticed_in_expiring(Requests(add), "answers STORED to add");
+}
+
+#[test]
+fn steps_that_count_twice_are_noticed() {
+    let repeat = |request: &str| match request.starts_with("INCREMENT ") {
+        true => vec![request.to_owned(); 2],
+        false => vec![request.to_owned()],
+    };
+    noticed_in_expiring(Requests(repeat), "counts more than");
+}
+
+#[test]
+fn steps_that_are_lost_are_noticed() {
+    let lose = |request: &str| match request.starts_with("DECREMENT ") {
+        true => Vec::new(),
+        false => vec![request.to_owned()],
+    };
+    noticed_in_expiring(Requests(lose), "after");
+}
+
+#[test]
+fn expiries_that_are_lost_in_lengthening_or_counting_are_noticed() {
+    let lengthen =
+        |request: &str| followed(request, &["append", "prepend"], "touch NAME 0 noreply");
+    noticed_in_expiring(Requests(lengthen), "nobody has said");
+    let count = |request: &str| followed(request, &["incr", "decr", "ma"], "touch NAME 0 noreply");
+    noticed_in_expiring(Requests(count), "nobody has said");
+}
+
+#[test]
+fn an_expiry_of_a_clacks_client_that_is_lost_is_noticed() {
+    let lose = |request: &str| match request.starts_with("EXPIRE ") {
+        true => Vec::new(),
+        false => vec![request.to_owned()],
+    };
+    noticed_in_expiring(Requests(lose), "nobody has said");
+}
+
+#[test]
+fn an_entry_that_is_gone_early_is_noticed() {
+    let hasten = |request: &str| vec![request.replace("=3.500000", "=3.499500")];
+    noticed_in_expiring(Requests(hasten), "");
 }
 
 #[test]

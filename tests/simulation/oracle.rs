@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 /// Names that are written as a whole; counters.
 const REGISTERS: u64 = 6;
 const COUNTERS: u64 = 4;
+/// Names of entries that expire.
+const LOANS: u64 = 3;
 /// A counter's base is a multiple of it; increments of a whole run stay below.
 const BASE: u64 = 1_000_000;
 /// A ring is refused at once; up to here its news may take to get around.
@@ -149,6 +151,7 @@ impl Run {
         if let Some(what) = self.world.disagreement(&all, WRITER) {
             self.fault(what);
         }
+        self.check_loans();
         self.check_last_writes();
         self.check_counters();
         // Two servers may differ by more than an hour before they have learnt the root's time.
@@ -204,6 +207,7 @@ impl Run {
                 self.change_master(node);
             }
             94..96 if self.weather.clock_steps => self.world.set_clock(node),
+            96..98 if self.has_memcached && !self.has_wrong_clocks => self.lend(node),
             _ => {
                 let step = self.world.random.pick(&[0.1, 0.25, 1e15, -0.3]);
                 self.world
@@ -401,6 +405,42 @@ impl Run {
         }
         if answer == "STORED" {
             self.write(node, name, Some(value));
+        }
+    }
+
+    /// A client stores, lengthens or touches an entry that expires within seconds.
+    fn lend(&mut self, node: usize) {
+        let name = format!("x{}", self.world.random.below(LOANS));
+        let is_there = self.world.gets(node, &name).is_some();
+        let ttl_s = 1 + self.world.random.below(4);
+        let (request, done, not_done) = match self.world.random.below(4) {
+            0 => {
+                let line = format!("set {name} 0 {ttl_s} 1\r\nx\r");
+                (line, "STORED", "STORED")
+            }
+            1 => {
+                let line = format!("append {name} 0 0 1\r\ny\r");
+                (line, "STORED", "NOT_STORED")
+            }
+            2 => (format!("touch {name} {ttl_s}"), "TOUCHED", "NOT_FOUND"),
+            _ => {
+                let line = format!("EXPIRE {name}={ttl_s}");
+                return self.world.say(node, WRITER, &line);
+            }
+        };
+        let answer = self.world.answer(node, &request);
+        if answer != if is_there { done } else { not_done } {
+            self.fault(format!("node {node} answers {answer} to {request}"));
+        }
+    }
+
+    /// Everything that was to expire within seconds has done so.
+    fn check_loans(&mut self) {
+        for node in 0..self.world.nodes.len() {
+            let keys = self.world.keys(node, WRITER);
+            if let Some(name) = keys.iter().find(|name| name.starts_with('x')) {
+                self.fault(format!("node {node} has {name}, which has expired"));
+            }
         }
     }
 
