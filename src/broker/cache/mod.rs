@@ -530,11 +530,23 @@ impl Cache {
 
     /// Reports whether memory has to be given back by [`Cache::tidy_slice`] or freed by evictions.
     pub fn is_to_be_tidied(&self) -> bool {
-        !self.garbage.is_empty() || self.is_over_limit() || self.blocks.is_to_be_tidied()
+        !self.garbage.is_empty()
+            || self.has_emptied_table()
+            || self.is_over_limit()
+            || self.blocks.is_to_be_tidied()
+    }
+
+    /// Reports whether nothing is left in a table that was large. Its small segments would keep the memory between them
+    /// from going back to the system.
+    fn has_emptied_table(&self) -> bool {
+        self.is_empty() && self.table.is_large()
     }
 
     /// Gives memory back, one slice; see [`Cache::next_victim`] for making room.
     pub fn tidy_slice(&mut self) {
+        if self.has_emptied_table() {
+            self.drop_all();
+        }
         self.free_garbage(SEGMENTS_PER_SLICE);
         if self.blocks.is_to_be_tidied() {
             let Cache {

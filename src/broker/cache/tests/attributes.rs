@@ -345,3 +345,26 @@ fn an_entry_knows_whether_its_value_is_shown_as_it_is() {
     assert!(!is_shown_otherwise(&mut cache));
     cache.check();
 }
+
+#[test]
+fn a_table_that_was_large_gives_its_memory_back_when_all_has_expired() {
+    let mut cache = keeper(1);
+    for number in 0..10_000 {
+        let name = format!("name{number}");
+        let stored = cache.store_with(name.as_bytes(), b"value", expiring(5), 1);
+        stored.expect("there is room");
+    }
+    let full = cache.table.memory();
+    assert_eq!(expire(&mut cache, 10, false), 10_000);
+    while cache.is_to_be_tidied() {
+        cache.tidy_slice();
+    }
+    cache.check();
+    assert!(cache.table.memory() < full / 100);
+    let stored = cache.store_with(b"name", b"value", expiring(30), 20);
+    stored.expect("there is room");
+    assert_eq!(
+        cache.find(b"name", 21).map(|found| found.value()),
+        Some(Some(&b"value"[..]))
+    );
+}
