@@ -21,7 +21,9 @@ const CLEAN_INTERVAL_S: u64 = 4;
 const SEARCH_S: f64 = 1.0;
 /// Tombstones stay for so long after the expiry, in seconds.
 const DELETED_S: u64 = 60;
-/// Memory that a server may have besides its cache and what it had when that was empty, in KiB.
+/// Bytes for each entry that the C library may keep of the memory of the index, for entries to come.
+const INDEX_KEPT: u64 = 10;
+/// Memory that a server may have besides, and besides what it had when its cache was empty, in KiB.
 const SLACK_KB: u64 = 4 * 1024;
 
 fn setup() -> Setup {
@@ -114,7 +116,8 @@ impl<'a> Measured<'a> {
     /// since the expiry.
     fn wait_for_memory(&self, tombstones: usize, expires_s: u64, ended: &AtomicBool) -> f64 {
         let tombstones_kb = tombstones as u64 * TOMBSTONE_GOAL / 1024;
-        let allowed_kb = self.empty_kb + tombstones_kb + SLACK_KB;
+        let index_kb = ENTRIES as u64 * INDEX_KEPT / 1024;
+        let allowed_kb = self.empty_kb + tombstones_kb + index_kb + SLACK_KB;
         let is_back = || {
             self.server.proc_status("RssAnon") <= allowed_kb && self.server.status("entries") == 0
         };
