@@ -1,5 +1,5 @@
 //! Comparison of two servers' answers to the same command. What need not be equal is replaced here, and nothing else:
-//! cas numbers by how many others of the key came before; times by a second; versions, sizes and times of use. Of
+//! cas numbers by how many others of the key came before; times by the seconds between the answers; versions, sizes and times of use. Of
 //! numbers that were counted, memcached keeps blanks behind the digits. It counts neither counting nor making stale as a
 //! change that an earlier use does not outlive.
 
@@ -34,7 +34,7 @@ impl Versions {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {
     Word(Vec<u8>),
-    /// A time in seconds, which may differ by one.
+    /// A time in seconds, which may differ by those between the answers.
     Seconds(i64),
     /// A cas, by its place among those of its key.
     Version(usize, bool),
@@ -52,9 +52,14 @@ struct Reader<'a> {
     parts: Vec<Part>,
 }
 
-/// Compares the answers of two servers to a command about that key.
+/// The most seconds by which the times of two answers differ that were waited for one after the other.
+pub const SIDE_BY_SIDE_S: i64 = 1;
+
+/// Compares the answers of two servers to a command about that key. The answers came at most so many seconds one after
+/// the other.
 pub fn compare(
     key: usize,
+    apart_s: i64,
     ours: (&[u8], &mut Versions),
     theirs: (&[u8], &mut Versions),
 ) -> Result<(), String> {
@@ -63,7 +68,7 @@ pub fn compare(
     let is_equal = our_parts.len() == their_parts.len()
         && our_parts.iter().zip(&their_parts).all(|pair| match pair {
             (Part::Seconds(one), Part::Seconds(other)) => {
-                one == other || *one >= 0 && *other >= 0 && (one - other).abs() <= 1
+                one == other || *one >= 0 && *other >= 0 && (one - other).abs() <= apart_s
             }
             (one, other) => one == other,
         });
@@ -225,6 +230,7 @@ fn the_comparison_knows_what_need_not_be_equal() {
     ] {
         let equal = compare(
             key,
+            SIDE_BY_SIDE_S,
             (one.as_bytes(), &mut Versions::default()),
             (other.as_bytes(), &mut Versions::default()),
         );
@@ -260,6 +266,7 @@ fn the_comparison_notices_everything_else() {
     ] {
         let equal = compare(
             0,
+            SIDE_BY_SIDE_S,
             (one.as_bytes(), &mut Versions::default()),
             (other.as_bytes(), &mut Versions::default()),
         );

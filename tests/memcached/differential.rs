@@ -3,12 +3,13 @@
 //!
 //! `CLACKSD_SEEDS=n` takes n streams instead of a few, `CLACKSD_SEED=n` the one of that seed.
 
-use super::compare::{Versions, compare, key_name};
+use super::compare::{SIDE_BY_SIDE_S, Versions, compare, key_name};
 use super::generator::{CONNECTIONS, Command, Generator, Part};
 use super::servers::Target;
 use crate::support::{Conversation, Random};
 use std::env;
 use std::ops::Range;
+use std::time::Instant;
 
 /// Commands of a stream.
 const COMMANDS: usize = 1000;
@@ -72,10 +73,16 @@ fn known<'a>(target: &Target, command: &'a Command) -> Option<&'a [u8]> {
 /// A server, its answer to a command, and the cas numbers that it has named.
 type Answer<'a> = (&'a Target, &'a [u8], &'a mut Versions);
 
-/// Compares the answers of two servers with each other, or with those that are known.
-fn compare_answers(command: &Command, ours: Answer<'_>, theirs: Answer<'_>) -> Result<(), String> {
+/// Compares the answers of two servers with each other, which came at most so many seconds one after the other, or with
+/// those that are known.
+fn compare_answers(
+    command: &Command,
+    apart_s: i64,
+    ours: Answer<'_>,
+    theirs: Answer<'_>,
+) -> Result<(), String> {
     let Some(fault) = command.fault else {
-        return compare(command.key, (ours.1, ours.2), (theirs.1, theirs.2));
+        return compare(command.key, apart_s, (ours.1, ours.2), (theirs.1, theirs.2));
     };
     let is_known = |(target, answer, _): &Answer<'_>| known(target, command) == Some(*answer);
     match is_known(&ours) && is_known(&theirs) {
@@ -97,6 +104,7 @@ fn differences(seed: u64, ours: &Target, theirs: &Target) -> Result<(), String> 
         let answers = (ours.hear(&command), theirs.hear(&command));
         let compared = compare_answers(
             &command,
+            SIDE_BY_SIDE_S,
             (ours.target, &answers.0, &mut ours.versions),
             (theirs.target, &answers.1, &mut theirs.versions),
         );
@@ -195,6 +203,11 @@ fn blind_commands(seed: u64) -> Vec<Command> {
     commands.collect()
 }
 
+/// The seconds since then, rounded up: the most by which the clocks of two servers' answers differ.
+fn seconds_since(start: Instant) -> i64 {
+    start.elapsed().as_secs() as i64 + SIDE_BY_SIDE_S
+}
+
 /// Takes the answer to the next command, without that to `mn`.
 fn next_answer<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
     let end = memchr::memmem::find(rest, b"MN\r\n").expect("an answer for each command");
@@ -208,7 +221,9 @@ fn clacksd_answers_commands_in_pieces_and_together_as_memcached_does() {
     let (ours, theirs) = (Target::clacksd(), Target::memcached());
     for seed in seeds() {
         let commands = blind_commands(seed);
+        let start = Instant::now();
         let answers = [&ours, &theirs].map(|target| pipelined(seed, &commands, AT_ONCE, target));
+        let apart_s = seconds_since(start);
         let [mut our_rest, mut their_rest] = [&answers[0][..], &answers[1][..]];
         let (mut one, mut other) = (Versions::default(), Versions::default());
         for (number, command) in commands.iter().enumerate() {
@@ -216,6 +231,7 @@ fn clacksd_answers_commands_in_pieces_and_together_as_memcached_does() {
                 (next_answer(&mut our_rest), next_answer(&mut their_rest));
             let compared = compare_answers(
                 command,
+                apart_s,
                 (&ours, our_answer, &mut one),
                 (&theirs, their_answer, &mut other),
             );
@@ -231,6 +247,7 @@ fn commands_in_pieces_and_together_get_the_answers_of_each_alone() {
     let target = Target::clacksd();
     for seed in seeds() {
         let commands = blind_commands(seed);
+        let start = Instant::now();
         let mut alone = Side::new(&target);
         let mut answers = Vec::new();
         for command in &commands {
@@ -238,11 +255,13 @@ fn commands_in_pieces_and_together_get_the_answers_of_each_alone() {
             answers.push(alone.hear(command));
         }
         let together = pipelined(seed, &commands, COMMANDS, &target);
+        let apart_s = seconds_since(start);
         let mut rest = &together[..];
         let (mut one, mut other) = (Versions::default(), Versions::default());
         for (command, answer) in commands.iter().zip(answers) {
             let in_pieces = next_answer(&mut rest);
-            let compared = compare(command.key, (&answer, &mut one), (in_pieces, &mut other));
+            let (answer, in_pieces) = ((&answer[..], &mut one), (in_pieces, &mut other));
+            let compared = compare(command.key, apart_s, answer, in_pieces);
             let place = shown(&alone.bytes(command));
             compared.unwrap_or_else(|why| panic!("seed {seed}, {place}: {why}"));
         }
